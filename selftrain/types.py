@@ -1,0 +1,227 @@
+"""The nouns every room shares: targets, views, batches, the clock and the report of a step.
+
+Shape letters: ``B`` batch, ``C`` classes or joints, ``*S`` site axes (``()`` for classification, ``(H, W)`` for
+segmentation and keypoints), ``*U`` unit axes (``()``, ``(H, W)`` and ``(K,)``). A *unit* is the smallest thing that
+gets a pseudo-label of its own: a sample, a pixel, a joint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a prediction is compared with.
+
+    Args:
+        value: Probabilities or heatmaps, shape (B, C, *S), in [0, 1].
+        weight: How much each unit counts, shape (B, *U), >= 0.
+        valid: Whether the unit exists (False: void pixel, outside the crop, unlabeled joint), shape (B, *U), bool;
+            ``None`` means every unit exists. Only valid units count in the denominator of a loss.
+    """
+
+    value: Tensor
+    weight: Tensor
+    valid: Tensor | None = None
+
+    def scaled(self, factor: Tensor | float) -> Target:
+        """Multiply the weights by ``factor``, broadcastable to (B, *U)."""
+        return replace(self, weight=self.weight * factor)
+
+    def mask(self) -> Tensor:
+        """Validity with the same shape as the weights, as a float: 1.0 where the unit exists."""
+        return torch.ones_like(self.weight) if self.valid is None else self.valid.to(self.weight)
+
+
+@dataclass(frozen=True)
+class View:
+    """One augmented look at a batch.
+
+    Args:
+        x: Network input, shape (B, ...), normalized.
+        theta: Affine map of each sample, shape (B, 2, 3), in the convention of ``torch.nn.functional.affine_grid``:
+            it sends a place of the view to the place of the original image it shows. ``None``: geometry unchanged.
+    """
+
+    x: Tensor
+    theta: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """Labeled samples of one step: input (B, ...), target in the geometry of ``x``, row numbers (B,)."""
+
+    x: Tensor
+    target: Target
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class Unlabeled:
+    """Unlabeled samples of one step: the views the strategy asked for, and row numbers (B,)."""
+
+    views: Mapping[str, View]
+    index: Tensor
+
+    def __getitem__(self, name: str) -> View:
+        return self.views[name]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees. Either part is ``None`` when the data has no such samples or the strategy needs none."""
+
+    labeled: Labeled | None
+    unlabeled: Unlabeled | None
+
+    @property
+    def given(self) -> Labeled:
+        """The labeled part; raises if this batch has none."""
+        if self.labeled is None:
+            raise ValueError("this batch has no labeled samples; a strategy with labels needs a labeled set")
+        return self.labeled
+
+    @property
+    def pile(self) -> Unlabeled:
+        """The unlabeled part; raises if this batch has none."""
+        if self.unlabeled is None:
+            raise ValueError("this batch has no unlabeled samples; train `Supervised` when there are none")
+        return self.unlabeled
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """Evaluation samples: plain input (B, ...), the annotation as the data set has it (B, ...), row numbers (B,)."""
+
+    x: Tensor
+    annotation: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When a step happens. ``progress`` runs from 0 (first step) towards 1 (end of the stage)."""
+
+    step: int
+    epoch: int
+    total_steps: int
+
+    @property
+    def progress(self) -> float:
+        """Share of the stage that lies behind, in [0, 1]."""
+        return min(1.0, self.step / max(1, self.total_steps))
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """The pseudo-labels a step used, for the ledger.
+
+    Args:
+        index: Rows of the unlabeled set, shape (B,).
+        value: Soft prediction before hardening, shape (B, C, *S), in [0, 1].
+        weight: Weight given to each unit, shape (B, *U); a unit counts as accepted when it is > 0.
+    """
+
+    index: Tensor
+    value: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a step says of itself.
+
+    Args:
+        scalars: Detached zero-dimensional tensors under names such as ``loss/supervised`` and ``used``.
+        pseudo_labels: The pseudo-labels of this step, if the strategy made any.
+    """
+
+    scalars: Mapping[str, Tensor]
+    pseudo_labels: PseudoLabels | None = None
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How a stream cuts its batches.
+
+    Args:
+        labeled: Labeled samples a step, > 0.
+        unlabeled_ratio: Unlabeled samples for each labeled one (the field's mu), > 0.
+        seed: Key of all randomness that touches data.
+        workers: Loader processes; the data do not depend on it.
+    """
+
+    labeled: int = 32
+    unlabeled_ratio: float = 2.0
+    seed: int = 0
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.labeled < 1:
+            raise ValueError(f"labeled batch size is {self.labeled}; it must be at least 1")
+        if self.unlabeled_ratio <= 0:
+            raise ValueError(f"unlabeled_ratio is {self.unlabeled_ratio}; it must be above 0")
+        if self.workers < 0:
+            raise ValueError(f"workers is {self.workers}; it must be 0 or more")
+
+    @property
+    def unlabeled(self) -> int:
+        """Unlabeled samples a step, at least 1."""
+        return max(1, round(self.labeled * self.unlabeled_ratio))
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a strategy needs from a stream.
+
+    Args:
+        views: Names of the views of an unlabeled sample, such as ``("weak", "strong")``.
+        encode: Turns the annotations of labeled samples into a ``Target``; ``None``: the strategy reads no labels.
+        warp: Carries a ``Target`` into the geometry of a view; needed together with ``encode``.
+        labeled_view: Name of the view that labeled samples are shown in.
+        extra_batches: Batches drawn ahead of each step: the next batches of the same epoch.
+    """
+
+    views: Sequence[str]
+    encode: Callable[[Tensor], Target] | None = None
+    warp: Callable[[Target, View], Target] | None = None
+    labeled_view: str = "weak"
+    extra_batches: int = 0
+
+
+class Stream(Protocol):
+    """Batches of a whole run, addressed by epoch and step so that a run can be entered anywhere."""
+
+    steps_per_epoch: int
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Sequence[Batch]]:
+        """Batches of epoch ``number`` from its step ``start`` on: each item is one batch and its followers."""
+        ...
+
+
+class Pile(Protocol):
+    """Labeled, unlabeled, validation and test samples of one problem, as the engine sees them."""
+
+    classes: Sequence[str]
+
+    def stream(self, needs: Needs, plan: BatchPlan, device: torch.device) -> Stream:
+        """The training batches of a strategy."""
+        ...
+
+    def evaluation(self, part: object, batch_size: int, device: torch.device) -> Iterable[Annotated] | None:
+        """Plain samples with annotations of ``"labeled"``, ``"validation"``, ``"test"`` or of a set; None if empty."""
+        ...
+
+    def unlabeled_ids(self) -> Sequence[str]:
+        """A stable name (path or number) for every unlabeled row."""
+        ...
+
+    def unlabeled_truth(self) -> Tensor | None:
+        """Class of every unlabeled row where a benchmark knows it (-1 elsewhere), shape (N,); else None."""
+        ...

@@ -1,0 +1,32 @@
+"""Data sets, splits, views and streams."""
+
+from selftrain.data.albumentations_views import AlbumentationsViews
+from selftrain.data.datasets import load, names
+from selftrain.data.files import FileSet
+from selftrain.data.folders import from_folder
+from selftrain.data.pile import Pile
+from selftrain.data.samples import ArraySet, Samples, Subset
+from selftrain.data.splits import Split, split
+from selftrain.data.stream import PairedStream
+from selftrain.data.table_views import TableViews
+from selftrain.data.views import Strong, TensorViews, ViewMaker, Weak
+
+__all__ = [
+    "AlbumentationsViews",
+    "ArraySet",
+    "FileSet",
+    "PairedStream",
+    "Pile",
+    "Samples",
+    "Split",
+    "Strong",
+    "Subset",
+    "TableViews",
+    "TensorViews",
+    "ViewMaker",
+    "Weak",
+    "from_folder",
+    "load",
+    "names",
+    "split",
+]

@@ -1,0 +1,49 @@
+"""selftrain: pretrain on the unlabeled pile, self-train with a few labels, watch it, export pseudo-labels.
+
+>>> import selftrain as st
+>>> task = st.Classification(10)
+"""
+
+from selftrain import select
+from selftrain.build import Training, learner, load_weights
+from selftrain.engine import Run, evaluate, fit
+from selftrain.errors import CheckpointError, DataError, RunFolderError, SelftrainError, TrainingError
+from selftrain.learner import Learner
+from selftrain.ledger import Ledger
+from selftrain.networks import Classifier, ConvEncoder
+from selftrain.schedule import constant, cosine, ramp_linear, ramp_sigmoid
+from selftrain.strategy import Strategy
+from selftrain.tasks import Classification, Keypoints, Segmentation
+from selftrain.teacher import Teacher
+from selftrain.types import BatchPlan
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BatchPlan",
+    "CheckpointError",
+    "Classification",
+    "Classifier",
+    "ConvEncoder",
+    "DataError",
+    "Keypoints",
+    "Learner",
+    "Ledger",
+    "Run",
+    "RunFolderError",
+    "Segmentation",
+    "SelftrainError",
+    "Strategy",
+    "Teacher",
+    "Training",
+    "TrainingError",
+    "constant",
+    "cosine",
+    "evaluate",
+    "fit",
+    "learner",
+    "load_weights",
+    "ramp_linear",
+    "ramp_sigmoid",
+    "select",
+]

@@ -1,0 +1,117 @@
+"""Counter-based randomness: every draw is a pure function of (seed, epoch, sample index, view).
+
+A generator has a state, so its draws depend on who drew before; loader processes, resumed runs and reordered batches
+then see other augmentations. Here a number is a hash of its address, so nothing has to be saved or passed around.
+The hash is the output function of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators",
+2014), applied once per key part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_FIRST = 0xBF58476D1CE4E5B9
+_SECOND = 0x94D049BB133111EB
+_FULL = (1 << 64) - 1
+
+
+def _signed(value: int) -> int:
+    """The int64 with the same 64 bits as ``value``."""
+    value &= _FULL
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _shift(value: Tensor, bits: int) -> Tensor:
+    """Logical right shift; torch shifts int64 arithmetically."""
+    return (value >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(value: Tensor) -> Tensor:
+    """SplitMix64's output function on int64 tensors; products wrap modulo 2**64."""
+    value = (value ^ _shift(value, 30)) * _signed(_FIRST)
+    value = (value ^ _shift(value, 27)) * _signed(_SECOND)
+    return value ^ _shift(value, 31)
+
+
+def _mix_int(value: int) -> int:
+    """SplitMix64's output function on one unsigned number."""
+    value = ((value ^ (value >> 30)) * _FIRST) & _FULL
+    value = ((value ^ (value >> 27)) * _SECOND) & _FULL
+    return value ^ (value >> 31)
+
+
+@lru_cache(maxsize=1024)
+def _word(view: str | int) -> int:
+    """A 64-bit number for a view's name, the same in every process (``hash`` of a string is not)."""
+    text = f"{type(view).__name__}:{view}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
+@lru_cache(maxsize=4096)
+def _base(seed: int, epoch: int, view: str | int) -> int:
+    """Hash of the part of the address that a whole batch shares."""
+    key = 0
+    for part in (seed, epoch, _word(view)):
+        key = _mix_int((key + _GOLDEN + (part & _FULL)) & _FULL)
+    return key
+
+
+def keys(seed: int, epoch: int, index: Tensor, view: str | int) -> Tensor:
+    """One 64-bit key per sample, from which a generator of any kind can be seeded.
+
+    Args:
+        seed: Key of the run.
+        epoch: Epoch number.
+        index: Sample numbers, shape (B,), any integers.
+        view: Name or number of the view.
+
+    Returns:
+        int64, shape (B,), on the device of ``index``.
+    """
+    return _mix(_mix(index.to(torch.int64) * _signed(_GOLDEN) + _signed(_base(seed, epoch, view))))
+
+
+def uniform(seed: int, epoch: int, index: Tensor, view: str | int, n: int) -> Tensor:
+    """Draw ``n`` numbers in [0, 1) for each sample, a function of (seed, epoch, index, view) alone.
+
+    Args:
+        seed: Key of the run.
+        epoch: Epoch number.
+        index: Sample numbers, shape (B,), any integers.
+        view: Name or number of the view; draws of different views are independent.
+        n: Draws per sample; the first ``m`` of ``n`` draws equal a call with ``n = m``.
+
+    Returns:
+        float32 multiples of 2**-24, shape (B, n), on the device of ``index``.
+    """
+    counter = torch.arange(1, n + 1, device=index.device, dtype=torch.int64) * _signed(_GOLDEN)
+    bits = _mix(keys(seed, epoch, index, view)[:, None] + counter)
+    return _shift(bits, 40).to(torch.float32) * 2.0**-24
+
+
+def normal(seed: int, epoch: int, index: Tensor, view: str | int, n: int) -> Tensor:
+    """Draw ``n`` standard normal numbers for each sample; arguments and independence as in ``uniform``."""
+    centered = uniform(seed, epoch, index, view, n) + 2.0**-25
+    return torch.erfinv(2 * centered - 1).mul(math.sqrt(2))
+
+
+def permutation(seed: int, epoch: int, n: int, purpose: str = "order") -> Tensor:
+    """An order of ``n`` rows, a function of (seed, epoch, purpose) alone.
+
+    Args:
+        seed: Key of the run.
+        epoch: Epoch number, or the number of the pass over the rows.
+        n: Number of rows, >= 0.
+        purpose: Word that keeps orders for different uses independent.
+
+    Returns:
+        int64, shape (n,), each of 0..n-1 once.
+    """
+    # the hash is a bijection of the row number, so no two keys are equal and the order is unique
+    return torch.argsort(keys(seed, epoch, torch.arange(n), purpose))

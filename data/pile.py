@@ -1,0 +1,268 @@
+"""All samples of one problem: labeled, unlabeled, validation and test, with the views that show them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selftrain.data.samples import ArraySet, Channels, Samples, Subset
+from selftrain.data.splits import Overlap, check_labels, split, warn_missing
+from selftrain.data.stream import PairedStream
+from selftrain.data.table_views import TableViews
+from selftrain.data.views import TensorViews, ViewMaker
+from selftrain.errors import DataError
+from selftrain.types import Annotated, BatchPlan, Needs
+
+_PARTS = ("labeled", "validation", "test")
+
+
+class Pile:
+    """Labeled, unlabeled, validation and test samples of one problem.
+
+    Annotations with one number per sample are taken for classes and checked; others (masks, points) pass as they are.
+
+    Args:
+        labeled: Samples with annotations, or ``None`` (then only label-free learning is possible).
+        unlabeled: Samples, or ``None``; annotations they may have are never read.
+        validation: Samples with annotations to choose the best checkpoint on, or ``None``.
+        test: Samples with annotations that only the final evaluation sees, or ``None``.
+        classes: Names; default: the numbers up to the largest label.
+        views: Maker of views; default: ``TensorViews()`` or, for tables, ``TableViews()``. Where it has no mean and
+            std, those of the unlabeled samples (without any: of the labeled ones) are filled in.
+        truth: Class of every unlabeled row where it is known, -1 elsewhere, (N,); read for monitoring only.
+        source: Where the data are from, one line.
+
+    Attributes:
+        labeled, unlabeled, validation, test: The sets; an empty one is ``None``.
+
+    Raises:
+        DataError: no samples at all, or a label outside the classes (row and value are named).
+
+    Warns:
+        UserWarning: a class without a label, by name.
+    """
+
+    def __init__(
+        self,
+        labeled: Samples | None,
+        unlabeled: Samples | None,
+        validation: Samples | None = None,
+        test: Samples | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        views: ViewMaker | None = None,
+        truth: Tensor | None = None,
+        source: str = "arrays",
+    ) -> None:
+        self.labeled, self.unlabeled = labeled or None, unlabeled or None
+        self.validation, self.test = validation or None, test or None
+        for part in _PARTS:
+            if getattr(self, part) is not None:
+                _check_annotated(part, getattr(self, part))
+        reference = self.unlabeled or self.labeled
+        if reference is None:
+            raise DataError("the pile has neither labeled nor unlabeled samples; check where the data are read")
+        self.classes: Sequence[str] = self._checked_classes(classes)
+        self.views = (views or _default_views(reference)).fitted(reference)
+        self.source = source
+        self._truth = self._checked_truth(truth)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x: Any,
+        y: Any,
+        x_test: Any = None,
+        y_test: Any = None,
+        *,
+        classes: Sequence[str] | None = None,
+        labels: int | None = None,
+        validation: float = 0,
+        overlap: Overlap = "exclude",
+        seed: int = 0,
+        ids: Sequence[str] | None = None,
+        channels: Channels | None = None,
+        views: ViewMaker | None = None,
+        source: str = "arrays",
+    ) -> Pile:
+        """Make a pile from arrays.
+
+        Args:
+            x: Training inputs, as in ``ArraySet``.
+            y: Class numbers, shape (N,); -1 = unlabeled.
+            x_test: Test inputs, or ``None``.
+            y_test: Their class numbers.
+            classes: Names; default: the numbers up to the largest label.
+            labels: Use only so many labels, evenly over the classes; the others become ``truth``. ``None``: all.
+            validation: Labels to hold back, as in ``split``.
+            overlap: Whether labeled rows are also unlabeled ones, as in ``split``.
+            seed: Key of the choice of labels.
+            ids: Names of the training rows; default their numbers.
+            channels: Where the channel axis is, as in ``ArraySet``.
+            views: Maker of views.
+            source: Where the data are from, one line.
+
+        Raises:
+            DataError: inputs or labels that cannot be used; the message names row, value and remedy.
+        """
+        annotations = check_labels(y, classes)
+        training = ArraySet(x, annotations, ids, channels=channels)
+        test = None if x_test is None else ArraySet(x_test, check_labels(y_test, classes), channels=channels)
+        return cls.from_samples(
+            training,
+            test,
+            classes=classes,
+            labels=labels,
+            validation=validation,
+            overlap=overlap,
+            seed=seed,
+            views=views,
+            source=source,
+        )
+
+    @classmethod
+    def from_samples(
+        cls,
+        training: Samples,
+        test: Samples | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        labels: int | None = None,
+        validation: float = 0,
+        overlap: Overlap = "exclude",
+        seed: int = 0,
+        views: ViewMaker | None = None,
+        source: str = "arrays",
+    ) -> Pile:
+        """Make a pile from one training set with class numbers (-1 = unlabeled); arguments as in ``from_arrays``."""
+        if training.annotations is None:
+            raise DataError("the training samples have no annotations; give class numbers, -1 where unlabeled")
+        annotations = training.annotations
+        parts = split(annotations, labels, classes=classes, validation=validation, seed=seed, overlap=overlap)
+        return cls(
+            Subset(training, parts.labeled),
+            Subset(training, parts.unlabeled, annotated=False),
+            Subset(training, parts.validation),
+            test,
+            classes=classes,
+            views=views,
+            truth=annotations[torch.from_numpy(parts.unlabeled)],
+            source=source,
+        )
+
+    def stream(self, needs: Needs, plan: BatchPlan, device: torch.device) -> PairedStream:
+        """The training batches of a strategy.
+
+        Raises:
+            DataError: the strategy needs labels and there are none.
+
+        Warns:
+            UserWarning: the strategy asks for unlabeled views and there are no unlabeled samples.
+        """
+        if needs.encode is not None and self.labeled is None:
+            raise DataError("no sample has a label; learn without labels first: see selftrain.pretrain")
+        if needs.encode is None and self.unlabeled is None:
+            raise DataError("no unlabeled samples to learn from without labels; pass labeled images as unlabeled too")
+        if needs.views and self.unlabeled is None:
+            warnings.warn("no unlabeled samples: training is supervised only", stacklevel=2)
+        return PairedStream(self.labeled, self.unlabeled, self.views, needs, plan, device)
+
+    def evaluation(self, part: object, batch_size: int, device: torch.device) -> Iterable[Annotated] | None:
+        """Plain samples with annotations.
+
+        Args:
+            part: ``"labeled"``, ``"validation"``, ``"test"``, or a set with annotations.
+            batch_size: Samples a batch, > 0; the last batch may be smaller.
+            device: Where batches go.
+
+        Returns:
+            Batches, iterable any number of times; ``None`` when the part is empty.
+
+        Raises:
+            ValueError: an unknown part.
+            DataError: the set has no annotations.
+        """
+        if isinstance(part, str) and part not in _PARTS:
+            raise ValueError(f"no part {part!r}; known are {', '.join(_PARTS)}, or pass a set")
+        samples: object = getattr(self, part) if isinstance(part, str) else part
+        if samples is None:
+            return None
+        if not isinstance(samples, Samples):
+            raise ValueError(f"{type(samples).__name__} is no set of samples; pass one, or {', '.join(_PARTS)}")
+        if not len(samples):
+            return None
+        return _Evaluation(samples, self.views, batch_size, device)
+
+    def unlabeled_ids(self) -> Sequence[str]:
+        """A stable name for every unlabeled row."""
+        return [] if self.unlabeled is None else self.unlabeled.ids
+
+    def unlabeled_truth(self) -> Tensor | None:
+        """Class of every unlabeled row where it is known, -1 elsewhere, (N,); ``None`` when none is known."""
+        return self._truth
+
+    def __repr__(self) -> str:
+        sizes = {part: len(getattr(self, part) or ()) for part in ("labeled", "unlabeled", *_PARTS[1:])}
+        counts = ", ".join(f"{size:,} {part}" for part, size in sizes.items())
+        reference = self.unlabeled or self.labeled
+        shape = "" if reference is None else "x".join(map(str, reference.images(np.zeros(1, np.int64)).shape[1:]))
+        return f"Pile({counts}; {len(self.classes)} classes; inputs {shape}; from {self.source})"
+
+    def _checked_classes(self, classes: Sequence[str] | None) -> Sequence[str]:
+        sets = [s for s in (self.labeled, self.validation, self.test) if s is not None and _has_classes(s)]
+        labels = [check_labels(s.annotations, classes) for s in sets]
+        if classes is None:
+            classes = [str(i) for i in range(1 + max((int(y.max()) for y in labels), default=-1))]
+        if self.labeled is not None and _has_classes(self.labeled):
+            warn_missing(labels[0], classes)
+        return list(classes)
+
+    def _checked_truth(self, truth: Tensor | None) -> Tensor | None:
+        if truth is None or self.unlabeled is None or bool((truth < 0).all()):
+            return None
+        if len(truth) != len(self.unlabeled):
+            raise DataError(f"{len(self.unlabeled)} unlabeled samples but {len(truth)} true labels; give one for each")
+        return check_labels(truth, self.classes)
+
+
+class _Evaluation:
+    """Plain batches of a set in its own order."""
+
+    def __init__(self, samples: Samples, views: ViewMaker, batch_size: int, device: torch.device) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        self.samples, self.views, self.batch_size, self.device = samples, views, batch_size, device
+        self.annotations = _check_annotated("evaluated", samples)
+
+    def __len__(self) -> int:
+        return -(-len(self.samples) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Annotated]:
+        for start in range(0, len(self.samples), self.batch_size):
+            rows = np.arange(start, min(start + self.batch_size, len(self.samples)))
+            index = torch.from_numpy(rows)
+            images = self.samples.images(rows).to(self.device)
+            x = self.views("plain", images, index.to(self.device), 0).x
+            yield Annotated(x, self.annotations[index].to(self.device), index.to(self.device))
+
+
+def _check_annotated(part: str, samples: Samples) -> Tensor:
+    """The annotations of a set that must have them."""
+    if samples.annotations is None:
+        raise DataError(f"the {part} samples have no annotations; give each one, or pass them as unlabeled")
+    return samples.annotations
+
+
+def _has_classes(samples: Samples) -> bool:
+    """Whether each row has one whole number."""
+    return samples.annotations is not None and samples.annotations.ndim == 1
+
+
+def _default_views(samples: Samples) -> ViewMaker:
+    is_table = samples.images(np.zeros(1, np.int64)).ndim == 2
+    return TableViews() if is_table else TensorViews()

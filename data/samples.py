@@ -1,0 +1,192 @@
+"""Map-style sets: rows of images (or table rows) that can be fetched by number, with annotations and stable ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, cast, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selftrain.errors import DataError
+
+Rows = NDArray[np.int64]
+Channels = Literal["first", "last"]
+_CHANNEL_COUNTS = (1, 3, 4)
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """What streams, views and piles need of a set.
+
+    Attributes:
+        annotations: What is known of each row, shape (N, ...), or ``None``.
+        ids: A stable name for each row.
+    """
+
+    @property
+    def annotations(self) -> Tensor | None:
+        """What is known of each row, shape (N, ...), or ``None``."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """A stable name for each row."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        ...
+
+    def images(self, index: Rows) -> Tensor:
+        """Inputs of some rows: (B, C, H, W) as uint8 or as float in [0, 1], or a table's (B, F) as float."""
+        ...
+
+
+class ArraySet:
+    """Rows held in memory.
+
+    Args:
+        x: Images (N, H, W), (N, H, W, C) or (N, C, H, W), or a table (N, F); numpy or torch. Images: uint8, other
+            integers within 0..255, bool, or floats in [0, 1]. Tables: any numbers, kept as float32.
+        y: Annotations, N rows, or ``None``. Integers become int64, floats float32.
+        ids: Names of the rows; default their numbers.
+        channels: Where the channel axis of a four-axis ``x`` is; default: guessed when only one end has 1, 3 or 4.
+        limits: Values of a float image that mean black and white; they are mapped to 0 and 1.
+
+    Raises:
+        DataError: NaN or infinite values (the row is named), images outside their range, an unclear channel axis, or
+            lengths that differ.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        ids: Sequence[str] | None = None,
+        *,
+        channels: Channels | None = None,
+        limits: tuple[float, float] | None = None,
+    ) -> None:
+        self.x = _inputs(_tensor(x), channels, limits)
+        self.annotations: Tensor | None = None if y is None else as_annotations(y)
+        self.ids: Sequence[str] = [str(i) for i in range(len(self.x))] if ids is None else list(ids)
+        same_length(len(self.x), self.annotations, "annotations")
+        same_length(len(self.x), self.ids, "ids")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def images(self, index: Rows) -> Tensor:
+        """Inputs of some rows, a copy."""
+        return self.x[torch.from_numpy(np.asarray(index, dtype=np.int64))]
+
+
+class Subset:
+    """Some rows of another set.
+
+    Args:
+        base: The set.
+        rows: Row numbers in ``base``.
+        annotated: False hides the annotations, as for an unlabeled part.
+
+    Raises:
+        DataError: a row outside ``base``.
+    """
+
+    def __init__(self, base: Samples, rows: Any, *, annotated: bool = True) -> None:
+        self.base = base
+        self.rows: Rows = np.asarray(rows, dtype=np.int64).reshape(-1)
+        outside = np.flatnonzero((self.rows < 0) | (self.rows >= len(base)))
+        if len(outside):
+            raise DataError(f"row {self.rows[outside[0]]} is outside the set, which has {len(base)} rows")
+        known = base.annotations if annotated else None
+        self.annotations: Tensor | None = None if known is None else known[torch.from_numpy(self.rows)]
+        self.ids: Sequence[str] = [base.ids[i] for i in self.rows.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def images(self, index: Rows) -> Tensor:
+        """Inputs of some rows of the subset."""
+        return self.base.images(self.rows[index])
+
+
+def same_length(samples: int, others: Tensor | Sequence[str] | None, what: str) -> None:
+    """Refuse annotations or ids that are not one for each sample."""
+    if others is not None and len(others) != samples:
+        raise DataError(f"{samples} samples but {len(others)} {what}; give one for each sample")
+
+
+def _tensor(values: Any) -> Tensor:
+    """A tensor on the CPU from numpy, torch or lists, sharing memory where it can."""
+    if isinstance(values, Tensor):
+        return values.detach().cpu()
+    array = np.asarray(values)
+    if array.dtype == object or array.dtype.kind in "USO":
+        raise DataError(f"values of type {array.dtype} such as {array.reshape(-1)[:1].tolist()} are not numbers")
+    if array.dtype == np.uint16:
+        array = array.astype(np.int32)
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def as_annotations(y: Any) -> Tensor:
+    """Annotations as a tensor on the CPU: integers as int64, floats as float32."""
+    values = _tensor(y)
+    return values.float() if values.is_floating_point() else values.long()
+
+
+def _inputs(x: Tensor, channels: Channels | None, limits: tuple[float, float] | None) -> Tensor:
+    """Check values and bring the axes into order: (N, C, H, W) or (N, F)."""
+    if x.ndim not in (2, 3, 4):
+        raise DataError(f"inputs have shape {tuple(x.shape)}; give (N, F), (N, H, W), (N, H, W, C) or (N, C, H, W)")
+    if x.is_floating_point():
+        _check_finite(x)
+        x = x.float()
+    if x.ndim == 2:
+        return x.float()
+    x = x.unsqueeze(1) if x.ndim == 3 else _channels_first(x, channels)
+    return _pixel_range(x, limits)
+
+
+def _check_finite(x: Tensor) -> None:
+    """Name the first row that holds NaN or infinity."""
+    for start in range(0, len(x), 4096):
+        bad = ~torch.isfinite(x[start : start + 4096]).flatten(1).all(1)
+        if bad.any():
+            row = start + int(bad.nonzero()[0])
+            values = x[row].flatten()
+            value = values[~torch.isfinite(values)][0].item()
+            raise DataError(f"sample {row} holds {value}; remove the row or fill in the value before training")
+
+
+def _channels_first(x: Tensor, channels: Channels | None) -> Tensor:
+    """Move the channel axis of (N, ?, ?, ?) to place 1."""
+    if channels is None:
+        first, last = x.shape[1] in _CHANNEL_COUNTS, x.shape[3] in _CHANNEL_COUNTS
+        if first == last:
+            raise DataError(f'the channel axis of {tuple(x.shape)} is unclear; say channels="first" or channels="last"')
+        channels = "first" if first else "last"
+    return x if channels == "first" else x.permute(0, 3, 1, 2).contiguous()
+
+
+def _pixel_range(x: Tensor, limits: tuple[float, float] | None) -> Tensor:
+    """Keep uint8; bring other integers to uint8 and floats to [0, 1]."""
+    if limits is not None:
+        low, high = limits
+        if not low < high:
+            raise ValueError(f"limits are {limits}; the first must be below the second")
+        x = (x.float() - low) / (high - low)
+    if x.dtype == torch.uint8 or not len(x):
+        return x
+    if x.dtype == torch.bool:
+        return x.to(torch.uint8) * 255
+    low, high = cast(float, x.min().item()), cast(float, x.max().item())
+    top = 1.0 if x.is_floating_point() else 255
+    if low < 0 or high > top:
+        raise DataError(
+            f"image values run from {low:g} to {high:g}; give uint8, floats in [0, 1], or limits=(black, white)"
+        )
+    return x if x.is_floating_point() else x.to(torch.uint8)

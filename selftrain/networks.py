@@ -1,0 +1,138 @@
+"""Small networks that are strong for their size, and the contract of an encoder."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """What every encoder offers: pretraining fills it, classifiers stand on it.
+
+    Attributes:
+        embed_dim: Width D of ``forward``'s result.
+        token_dim: Width of one token.
+        grid: Rows and columns of the token grid; T is their product.
+        patch: Height and width in pixels that one token stands for.
+        channels: Channels of the images.
+    """
+
+    embed_dim: int
+    token_dim: int
+    grid: tuple[int, int]
+    patch: tuple[int, int]
+    channels: int
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, c, H, W) -> features (B, D)."""
+        ...
+
+    def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Images (B, c, H, W) -> tokens (B, T, token_dim).
+
+        With ``keep`` (B, N), the distinct token positions to look at, only these tokens are returned (B, N, token_dim),
+        in the order of ``keep``, and nothing of the other patches reaches them.
+        """
+        ...
+
+
+class Classifier(nn.Module):
+    """An encoder and a linear head: images (B, c, H, W) -> logits (B, classes).
+
+    Args:
+        encoder: Module with the ``Encoder`` contract.
+        classes: Number of outputs.
+        dropout: Share of features dropped before the head, in [0, 1).
+    """
+
+    def __init__(self, encoder: nn.Module, classes: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.drop = nn.Dropout(dropout)
+        self.head = nn.Linear(encoder.embed_dim, classes)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of ``x``."""
+        return self.head(self.drop(self.encoder(x)))
+
+
+class ConvEncoder(nn.Module):
+    """A small ConvNet with a flat read-out: two conv blocks, each halving the grid, then a linear layer.
+
+    The flat read-out (not a global average) is what makes it strong with few labels on centered images. Pretraining by
+    masking reaches ``body``; the read-out keeps its own start.
+
+    Args:
+        size: Height and width of the images in pixels, one number or two, multiples of 4.
+        channels: Channels of the images.
+        widths: Channels of the two blocks.
+        embed_dim: Width of the features.
+        dropout: Share of the flattened features dropped, in [0, 1).
+
+    Raises:
+        ValueError: if a side of ``size`` is no multiple of 4.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int] = 28,
+        channels: int = 1,
+        *,
+        widths: tuple[int, int] = (32, 64),
+        embed_dim: int = 128,
+        dropout: float = 0.25,
+    ) -> None:
+        super().__init__()
+        height, width = (size, size) if isinstance(size, int) else size
+        if height < 4 or width < 4 or height % 4 or width % 4:
+            raise ValueError(f"size is {size}; both sides must be multiples of 4, so pad or resize the images")
+        self.channels, self.embed_dim, self.token_dim = channels, embed_dim, widths[1]
+        self.grid, self.patch = (height // 4, width // 4), (4, 4)
+        self.body = nn.Sequential(*_block(channels, widths[0]), *_block(widths[0], widths[1]))
+        self.drop = nn.Dropout(dropout)
+        self.read = nn.Linear(widths[1] * self.grid[0] * self.grid[1], embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, embed_dim) of images (B, channels, H, W)."""
+        return F.relu(self.read(self.drop(self.body(x).flatten(1))))
+
+    def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Cells of the last feature map, (B, T, widths[1]); see ``Encoder.tokens``.
+
+        With ``keep`` the hidden patches are blanked in the image *and* in every feature map, and BatchNorm sees kept
+        cells only, so that nothing of the hidden patches reaches a kept cell or a running statistic ("sparse"
+        encoding: Kalapos & Gyires-Toth 2024, CNN-JEPA, arXiv:2408.07514, section 3). The blanked cells are computed
+        and thrown away.
+        """
+        if keep is None:
+            return self.body(x).flatten(2).transpose(1, 2)
+        visible = torch.zeros(len(x), self.grid[0] * self.grid[1], dtype=torch.bool, device=x.device)
+        visible = visible.scatter_(1, keep, True).view(-1, *self.grid)
+        x = x * _enlarge(visible, x)[:, None]
+        for layer in self.body:
+            mask = _enlarge(visible, x)
+            x = _normalize_visible(layer, x, mask) if isinstance(layer, nn.BatchNorm2d) else layer(x)
+            x = x * _enlarge(visible, x)[:, None]
+        cells = x.flatten(2).transpose(1, 2)
+        return torch.gather(cells, 1, keep[..., None].expand(-1, -1, cells.shape[-1]))
+
+
+def _block(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
+
+
+def _enlarge(visible: Tensor, x: Tensor) -> Tensor:
+    """Blow a map of cells (B, rows, columns) up to the size of ``x`` (B, C, H, W)."""
+    rows, columns = x.shape[2] // visible.shape[1], x.shape[3] // visible.shape[2]
+    return visible.repeat_interleave(rows, 1).repeat_interleave(columns, 2)
+
+
+def _normalize_visible(norm: nn.BatchNorm2d, x: Tensor, mask: Tensor) -> Tensor:
+    """Normalize ``x`` (B, C, H, W) by the statistics of the places where ``mask`` (B, H, W) is True; zero elsewhere."""
+    places = x.movedim(1, -1)  # (B, H, W, C)
+    seen: Tensor = norm(places[mask][..., None, None])[..., 0, 0]  # (places, C)
+    return torch.zeros_like(places).masked_scatter(mask[..., None], seen.to(places)).movedim(-1, 1)

@@ -1,0 +1,120 @@
+"""What all label-free stages share: one view, an encoder to hand on, and figures about its features."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from selftrain.learner import Learner, run_network
+from selftrain.networks import Encoder
+from selftrain.probes import feature_std, knn_accuracy, rankme
+from selftrain.strategy import Strategy
+from selftrain.types import Annotated, Batch
+
+_CONTRACT = ("embed_dim", "token_dim", "grid", "patch", "channels", "tokens")
+
+
+class Pretraining(Strategy):
+    """Base of the methods that fill an encoder without labels.
+
+    Attributes:
+        student: Learner of a network that has the encoder as ``encoder``.
+
+    Args:
+        view: Name of the view of an unlabeled sample that is looked at.
+    """
+
+    student: Learner
+    monitor = "knn"
+
+    def __init__(self, view: str) -> None:
+        super().__init__()
+        self.views = (view,)  # type: ignore[misc]  # chosen by the user here, fixed by the method elsewhere
+        self.labeled_view = view  # type: ignore[misc]
+
+    def shipped(self) -> nn.Module:
+        """The encoder that ``predict`` uses and ``export`` hands on."""
+        encoder: nn.Module = self.student.model.encoder  # type: ignore[assignment]
+        return encoder
+
+    def look(self, batch: Batch) -> Tensor:
+        """The unlabeled images (B, c, H, W) of a step; raises ``ValueError`` if they do not fit the encoder."""
+        x, encoder = batch.pile[self.views[0]].x, self.shipped()
+        check_images(x, encoder)
+        return x
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Tensor:
+        """Features (B, embed_dim) of plain inputs ``x``, in evaluation mode and without gradient."""
+        encoder = self.shipped()
+        with resting(encoder):
+            return run_network(encoder, x, self.student.precision, self.student.channels_last)
+
+    def evaluate(self, data: Iterable[Annotated], reference: Iterable[Annotated] | None = None) -> dict[str, float]:
+        """Figures about the features of held-out samples.
+
+        Args:
+            data: Samples to judge by.
+            reference: Labeled samples that the neighbor probe learns from.
+
+        Returns:
+            ``rankme`` and ``rankme_centered`` (effective rank, see ``probes.rankme``), ``feature_std`` and, if both
+            sets have class numbers as annotations, ``knn``: accuracy of a nearest-neighbor probe, in [0, 1].
+        """
+        features, labels = self._features(data)
+        figures = {
+            "rankme": rankme(features),
+            "rankme_centered": rankme(features, center=True),
+            "feature_std": feature_std(features),
+        }
+        if reference is None or labels is None:
+            return figures
+        known, classes = self._features(reference)
+        if classes is None or not bool((classes >= 0).any()) or not bool((labels >= 0).any()):
+            return figures
+        has, asked = classes >= 0, labels >= 0
+        return figures | {"knn": knn_accuracy(known[has], classes[has], features[asked], labels[asked])}
+
+    def _features(self, data: Iterable[Annotated]) -> tuple[Tensor, Tensor | None]:
+        """Features of all samples (n, D), and their class numbers (n,) if that is what the annotations are."""
+        rows = [(self.predict(batch.x), batch.annotation) for batch in data]
+        labels = [a for _, a in rows if a.dim() == 1 and not a.is_floating_point()]
+        return torch.cat([f for f, _ in rows]), torch.cat(labels) if len(labels) == len(rows) else None
+
+    def export(self) -> dict[str, Tensor]:
+        """The encoder's weights under ``encoder.``, as ``Classifier`` and every network with an ``encoder`` take them."""
+        return {f"encoder.{name}": tensor.detach().clone() for name, tensor in self.shipped().state_dict().items()}
+
+
+@contextlib.contextmanager
+def resting(module: nn.Module) -> Iterator[None]:
+    """Put ``module`` in evaluation mode for a while."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
+
+
+def check_encoder(encoder: nn.Module) -> Encoder:
+    """Return ``encoder`` if it has all parts of the contract, else raise ``ValueError`` naming what it lacks."""
+    missing = [name for name in _CONTRACT if not hasattr(encoder, name)]
+    if missing:
+        raise ValueError(f"{type(encoder).__name__} lacks {missing}; an encoder offers what networks.Encoder lists")
+    return encoder  # type: ignore[return-value]
+
+
+def check_images(x: Tensor, encoder: nn.Module) -> None:
+    """Raise ``ValueError`` unless images (B, c, H, W) are cut into the encoder's grid by its patch."""
+    contract = check_encoder(encoder)
+    grid, patch = contract.grid, contract.patch
+    expected = (contract.channels, grid[0] * patch[0], grid[1] * patch[1])
+    if tuple(x.shape[1:]) != expected:
+        raise ValueError(
+            f"images are {tuple(x.shape[1:])} but the encoder has a grid of {grid} patches of {patch} pixels, which is "
+            f"{expected} (channels, height, width); build it with the size of the data, or resize the images"
+        )

@@ -1,0 +1,84 @@
+"""The folder of a run: who may write into it, and the files a finished run leaves there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from selftrain import checkpoint
+from selftrain.errors import RunFolderError
+
+SETTINGS = "run.json"
+OWN = (SETTINGS, "metrics.jsonl", "summary.json", "export.safetensors", "pseudo_labels.csv")
+
+
+def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Path | None:
+    """Claim the folder of a run and write its settings.
+
+    Raises:
+        RunFolderError: if it holds a run and neither ``resume`` nor ``overwrite`` is set, if there is nothing to
+            resume, if the settings differ from those of the run to resume, or if it cannot be written.
+    """
+    if resume and overwrite:
+        raise RunFolderError("resume and overwrite exclude each other: continue the run or replace it")
+    if out is None:
+        if resume:
+            raise RunFolderError("resume needs the folder of the run: pass out=...")
+        return None
+    folder = Path(out)
+    if resume:
+        _check_same(folder, settings)
+        return folder
+    if _holds_run(folder):
+        if not overwrite:
+            raise RunFolderError(f"{folder} already holds a run; pass resume=True, overwrite=True or another folder")
+        _clear(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise RunFolderError(f"cannot write into {folder}: {error}") from error
+    return folder
+
+
+def export_weights(weights: Mapping[str, Tensor], folder: Path) -> Path:
+    """Write weights as ``export.safetensors``, whole or not at all."""
+    from safetensors.torch import save
+
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    path = folder / "export.safetensors"
+    checkpoint.write_whole(path, lambda file: (file.write(content), None)[1])
+    return path
+
+
+def _holds_run(folder: Path) -> bool:
+    return (folder / SETTINGS).exists() or (folder / "checkpoints").exists()
+
+
+def _check_same(folder: Path, settings: dict[str, Any]) -> None:
+    path = folder / SETTINGS
+    if not path.is_file():
+        raise RunFolderError(f"{folder} holds no run to resume; start it without resume")
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunFolderError(f"{path} cannot be read: {error}") from error
+    now = json.loads(json.dumps(settings))
+    changed = {k: (before.get(k), now.get(k)) for k in before.keys() | now.keys() if before.get(k) != now.get(k)}
+    if changed:
+        text = "; ".join(f"{k}: was {old}, is {new}" for k, (old, new) in sorted(changed.items()))
+        raise RunFolderError(f"the run in {folder} was started with other settings ({text}); use them, or a new folder")
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a run made, and nothing else."""
+    for name in OWN:
+        (folder / name).unlink(missing_ok=True)
+    for events in folder.glob("events.out.tfevents.*"):
+        events.unlink()
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)

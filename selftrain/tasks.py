@@ -1,0 +1,370 @@
+"""What depends on the kind of output: classification, segmentation, keypoints. Nothing else in the library asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from selftrain.errors import DataError
+from selftrain.types import Target, View
+
+
+class Task(Protocol):
+    """The questions a strategy may ask about its outputs. Shapes: see ``selftrain.types``."""
+
+    monitor: str
+
+    def encode(self, annotation: Tensor) -> Target:
+        """Turn annotations of the data set into a target of weight 1."""
+        ...
+
+    def probs(self, logits: Tensor) -> Tensor:
+        """Turn raw outputs (B, C, *S) into values in [0, 1]; gradients flow through."""
+        ...
+
+    def confidence(self, value: Tensor) -> Tensor:
+        """How sure each unit is: (B, C, *S) -> (B, *U) in [0, 1]."""
+        ...
+
+    def margin(self, value: Tensor) -> Tensor:
+        """Distance of each unit's first choice to its second: (B, C, *S) -> (B, *U) in [0, 1]."""
+        ...
+
+    def label(self, value: Tensor) -> Tensor:
+        """Decision of each unit as an integer: (B, C, *S) -> (B, *U)."""
+        ...
+
+    def harden(self, value: Tensor) -> Tensor:
+        """Replace each unit's value by its decision at full confidence, (B, C, *S) -> (B, C, *S)."""
+        ...
+
+    def sharpen(self, value: Tensor, temperature: float) -> Tensor:
+        """Raise to the power ``1/temperature`` and normalize where values are probabilities; gradients flow through."""
+        ...
+
+    def distribution(self, value: Tensor) -> Tensor:
+        """Each unit's distribution over its choices, along the last axis: classes, or cells of a heatmap."""
+        ...
+
+    def agree(self, values: Tensor) -> Tensor:
+        """Which members side with the consensus: (N, B, C, *S) -> (N, B, *U) bool."""
+        ...
+
+    def spread(self, weight: Tensor) -> Tensor:
+        """Make unit weights (B, *U) broadcastable to (B, C, *S)."""
+        ...
+
+    def loss(self, logits: Tensor, target: Target) -> Tensor:
+        """Sum of weight times unit loss over the number of valid units; gradients flow to ``logits``."""
+        ...
+
+    def consistency(self, logits: Tensor, target: Target) -> Tensor:
+        """Mean squared difference of values, weighted and divided like ``loss``; gradients flow to ``logits``."""
+        ...
+
+    def warp(self, target: Target, view: View) -> Target:
+        """Carry a target into the geometry of a view."""
+        ...
+
+    def tally(self, value: Tensor, target: Target) -> Tensor:
+        """Additive statistic of a batch of predictions, for ``summarize``."""
+        ...
+
+    def summarize(self, tally: Tensor) -> Mapping[str, float]:
+        """Figures of a summed tally; the one named ``monitor`` judges a run."""
+        ...
+
+
+def weighted_mean(unit_loss: Tensor, target: Target) -> Tensor:
+    """Sum of weight x unit loss over valid units, divided by the number of *valid* units (not of kept ones).
+
+    Source: Sohn et al., "FixMatch", 2020, arXiv:2001.07685, eq. 4 divides by the whole batch; invalid units (void
+    pixels) are left out as in UniMatch. No valid or no kept unit gives 0 that still has a gradient path.
+
+    Args:
+        unit_loss: Loss of each unit, shape (B, *U).
+        target: Its weights and validity.
+    Gradient: flows to ``unit_loss`` only.
+    """
+    mask = target.mask()
+    return (unit_loss * target.weight.detach() * mask).sum() / mask.sum().clamp(min=1)
+
+
+def _cross_entropy(logits: Tensor, value: Tensor) -> Tensor:
+    return -(value * logits.log_softmax(1)).sum(1)
+
+
+class Classification:
+    """One label a sample; a unit is a sample.
+
+    Args:
+        classes: Number of classes, at least 2.
+    """
+
+    monitor = "accuracy"
+
+    def __init__(self, classes: int) -> None:
+        if classes < 2:
+            raise ValueError(f"classes is {classes}; a classification needs at least 2")
+        self.classes = classes
+
+    def encode(self, annotation: Tensor) -> Target:
+        """One-hot targets of class indices (B,).
+
+        Raises:
+            DataError: if an index is outside [0, classes).
+        """
+        _check_classes(annotation, annotation, self.classes)
+        value = F.one_hot(annotation.long(), self.classes).float()
+        return Target(value, value.new_ones(len(value)))
+
+    def probs(self, logits: Tensor) -> Tensor:
+        """Softmax over axis 1."""
+        return logits.softmax(1)
+
+    def confidence(self, value: Tensor) -> Tensor:
+        """Largest probability."""
+        return value.amax(1)
+
+    def margin(self, value: Tensor) -> Tensor:
+        """Largest minus second largest probability."""
+        first, second = value.topk(2, dim=1).values.unbind(1)
+        return first - second
+
+    def label(self, value: Tensor) -> Tensor:
+        """Most probable class."""
+        return value.argmax(1)
+
+    def harden(self, value: Tensor) -> Tensor:
+        """One-hot at the most probable class."""
+        return F.one_hot(value.argmax(1), value.shape[1]).movedim(-1, 1).to(value)
+
+    def sharpen(self, value: Tensor, temperature: float) -> Tensor:
+        """``p^(1/T)`` normalized over classes (Berthelot et al. 2019, MixMatch, eq. 7)."""
+        return value.clamp(min=1e-12).log().div(temperature).softmax(1)
+
+    def distribution(self, value: Tensor) -> Tensor:
+        """Class probabilities along the last axis, (B, *S, C)."""
+        return value.movedim(1, -1)
+
+    def agree(self, values: Tensor) -> Tensor:
+        """Members whose class is that of the mean probability."""
+        return values.argmax(2) == values.mean(0).argmax(1)
+
+    def spread(self, weight: Tensor) -> Tensor:
+        """Add the class axis."""
+        return weight.unsqueeze(1)
+
+    def loss(self, logits: Tensor, target: Target) -> Tensor:
+        """Cross-entropy with soft targets in nats."""
+        return weighted_mean(_cross_entropy(logits, target.value), target)
+
+    def consistency(self, logits: Tensor, target: Target) -> Tensor:
+        """Squared difference of probabilities, mean over classes (Tarvainen & Valpola 2017)."""
+        return weighted_mean((self.probs(logits) - target.value).square().mean(1), target)
+
+    def warp(self, target: Target, view: View) -> Target:
+        """A class does not move: the target as it is."""
+        return target
+
+    def tally(self, value: Tensor, target: Target) -> Tensor:
+        """Confusion matrix (classes, classes): row truth, column prediction; valid units of weight > 0 only."""
+        keep = target.mask() * target.weight > 0
+        truth, guess = target.value.argmax(1)[keep], value.argmax(1)[keep]
+        cells = torch.bincount(truth * self.classes + guess, minlength=self.classes**2)
+        return cells.reshape(self.classes, self.classes).double()
+
+    def summarize(self, tally: Tensor) -> Mapping[str, float]:
+        """``accuracy`` and ``balanced_accuracy`` (mean recall of the classes present), in [0, 1]."""
+        rows = tally.sum(1)
+        recall = tally.diag()[rows > 0] / rows[rows > 0]
+        return {"accuracy": _ratio(tally.diag().sum(), tally.sum()), "balanced_accuracy": _ratio(recall.sum(), len(recall))}
+
+
+class Segmentation(Classification):
+    """One label a pixel; a unit is a pixel.
+
+    Args:
+        classes: Number of classes, at least 2.
+        void: Annotation of pixels that have no label; they are not valid.
+    """
+
+    monitor = "mean_iou"
+
+    def __init__(self, classes: int, *, void: int = 255) -> None:
+        super().__init__(classes)
+        self.void = void
+
+    def encode(self, annotation: Tensor) -> Target:
+        """One-hot targets of index masks (B, H, W); ``void`` pixels are not valid.
+
+        Raises:
+            DataError: if another index is outside [0, classes).
+        """
+        valid = annotation != self.void
+        _check_classes(annotation, annotation[valid], self.classes)
+        value = F.one_hot(annotation.long() * valid, self.classes).movedim(-1, 1).float()
+        return Target(value, valid.float(), valid)
+
+    def warp(self, target: Target, view: View) -> Target:
+        """Resample values, weights and validity to the nearest pixel; what comes from outside is not valid."""
+        if view.theta is None:
+            return target
+        layers = torch.cat([target.value, target.weight[:, None], target.mask()[:, None]], 1)
+        moved = _sample(layers, view.theta, "nearest")
+        valid = moved[:, -1] > 0.5
+        return Target(moved[:, :-2], moved[:, -2], valid)
+
+    def summarize(self, tally: Tensor) -> Mapping[str, float]:
+        """``mean_iou`` over the classes that occur in truth or prediction, and pixel ``accuracy``, in [0, 1]."""
+        hit, union = tally.diag(), tally.sum(0) + tally.sum(1) - tally.diag()
+        iou = hit[union > 0] / union[union > 0]
+        return {"mean_iou": _ratio(iou.sum(), len(iou)), "accuracy": _ratio(hit.sum(), tally.sum())}
+
+
+class Keypoints:
+    """K joints as heatmaps; a unit is a joint.
+
+    Args:
+        joints: Number of joints, at least 1.
+        size: Height and width of the heatmaps in cells.
+        sigma: Standard deviation of a target's Gaussian in cells, > 0.
+        radius: Distance in cells within which two places agree, and a prediction is correct, > 0.
+    """
+
+    monitor = "pck"
+
+    def __init__(self, joints: int, size: tuple[int, int], *, sigma: float = 1.5, radius: float = 2.0) -> None:
+        if joints < 1:
+            raise ValueError(f"joints is {joints}; there must be at least 1")
+        if sigma <= 0 or radius <= 0:
+            raise ValueError(f"sigma is {sigma} and radius {radius}; both must be above 0")
+        self.joints, self.size, self.sigma, self.radius = joints, size, sigma, radius
+
+    def encode(self, annotation: Tensor) -> Target:
+        """Gaussians at annotated joints.
+
+        Args:
+            annotation: x, y in heatmap cells and visibility (> 0: annotated), shape (B, K, 3). A joint that is not
+                annotated is not valid.
+        Raises:
+            DataError: if the shape is not (B, K, 3).
+        """
+        if annotation.dim() != 3 or annotation.shape[1:] != (self.joints, 3):
+            raise DataError(f"keypoints have shape {tuple(annotation.shape)}; expected (B, {self.joints}, 3): x, y, visible")
+        visible = annotation[..., 2] > 0
+        value = self._gaussian(annotation[..., :2].float()) * visible[..., None, None]
+        return Target(value, visible.float(), visible)
+
+    def probs(self, logits: Tensor) -> Tensor:
+        """Heatmaps clamped to [0, 1]."""
+        return logits.clamp(0, 1)
+
+    def confidence(self, value: Tensor) -> Tensor:
+        """Height of the peak."""
+        return value.flatten(2).amax(2)
+
+    def margin(self, value: Tensor) -> Tensor:
+        """Height of the peak minus the highest cell farther than ``radius`` from it."""
+        far = self._distance(self._peak(value), value.shape[-2:]) > self.radius
+        return self.confidence(value) - (value * far).flatten(2).amax(2)
+
+    def label(self, value: Tensor) -> Tensor:
+        """Cell of the peak, row x width + column."""
+        return value.flatten(2).argmax(2)
+
+    def harden(self, value: Tensor) -> Tensor:
+        """A Gaussian of height 1 at the peak."""
+        return self._gaussian(self._peak(value), value.shape[-2:]).to(value)
+
+    def sharpen(self, value: Tensor, temperature: float) -> Tensor:
+        """``h^(1/T)`` in each cell: below 1 the flanks of a peak fall."""
+        return value ** (1 / temperature)
+
+    def distribution(self, value: Tensor) -> Tensor:
+        """Heatmaps normalized to sum 1 over their cells, (B, K, H * W)."""
+        flat = value.flatten(2)
+        return flat / flat.sum(-1, keepdim=True).clamp(min=1e-8)
+
+    def agree(self, values: Tensor) -> Tensor:
+        """Members whose peak lies within ``radius`` of the members' median place."""
+        places = torch.stack([self._peak(v) for v in values])
+        return (places - places.median(0, keepdim=True).values).norm(dim=-1) <= self.radius
+
+    def spread(self, weight: Tensor) -> Tensor:
+        """Add the two site axes."""
+        return weight[..., None, None]
+
+    def loss(self, logits: Tensor, target: Target) -> Tensor:
+        """Squared error of the heatmap, mean over its cells."""
+        return weighted_mean((logits - target.value).square().mean((2, 3)), target)
+
+    def consistency(self, logits: Tensor, target: Target) -> Tensor:
+        """The same squared error: heatmaps have one distance."""
+        return self.loss(logits, target)
+
+    def warp(self, target: Target, view: View) -> Target:
+        """Resample the heatmaps bilinearly; a joint whose peak leaves the view is not valid."""
+        if view.theta is None:
+            return target
+        moved = _sample(target.value, view.theta, "bilinear")
+        left = (self.confidence(target.value) > 0.1) & (self.confidence(moved) < 0.1 * self.confidence(target.value))
+        return replace(target, value=moved, valid=(target.mask() > 0) & ~left)
+
+    def tally(self, value: Tensor, target: Target) -> Tensor:
+        """Number of valid joints, of joints within ``radius``, and summed distance in cells."""
+        keep = target.mask() * target.weight > 0
+        gap = (self._peak(value) - self._peak(target.value)).norm(dim=-1)[keep]
+        return torch.stack([keep.sum(), (gap <= self.radius).sum(), gap.sum()]).double()
+
+    def summarize(self, tally: Tensor) -> Mapping[str, float]:
+        """``pck``: share of joints within ``radius`` in [0, 1]; ``distance``: mean distance in cells."""
+        return {"pck": _ratio(tally[1], tally[0]), "distance": _ratio(tally[2], tally[0])}
+
+    def _peak(self, value: Tensor) -> Tensor:
+        """(B, K, H, W) -> (B, K, 2): column, row of the highest cell."""
+        flat = value.flatten(2).argmax(2)
+        return torch.stack([flat % value.shape[-1], flat // value.shape[-1]], -1).float()
+
+    def _distance(self, xy: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
+        """(B, K, 2) -> distance of each cell to the place, (B, K, H, W)."""
+        rows = torch.arange(size[0], device=xy.device)[:, None] - xy[..., 1, None, None]
+        columns = torch.arange(size[1], device=xy.device)[None, :] - xy[..., 0, None, None]
+        return (rows.square() + columns.square()).sqrt()
+
+    def _gaussian(self, xy: Tensor, size: torch.Size | tuple[int, ...] | None = None) -> Tensor:
+        return torch.exp(-self._distance(xy, size or self.size).square() / (2 * self.sigma**2))
+
+
+def relative(source: View, destination: View) -> View:
+    """View of ``destination`` as seen from ``source``: its map sends a place of the one to that of the other.
+
+    A label made on a weak view that was itself moved reaches the strong view through ``weak^-1`` after ``strong``.
+    """
+    if source.theta is None:
+        return destination
+    lift = lambda t: torch.cat([t, t.new_tensor([[[0, 0, 1]]]).expand(len(t), 1, 3)], 1)  # noqa: E731
+    identity = torch.eye(3, device=source.theta.device, dtype=source.theta.dtype).expand(len(source.theta), 3, 3)
+    target = identity if destination.theta is None else lift(destination.theta)
+    return View(destination.x, (torch.linalg.inv(lift(source.theta)) @ target)[:, :2])
+
+
+def _sample(layers: Tensor, theta: Tensor, mode: str) -> Tensor:
+    grid = F.affine_grid(theta.to(layers), list(layers.shape), align_corners=False)
+    return F.grid_sample(layers, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
+def _ratio(part: Tensor, whole: Tensor | int) -> float:
+    return float(part) / max(float(whole), 1.0)
+
+
+def _check_classes(annotation: Tensor, labels: Tensor, classes: int) -> None:
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        row = (annotation == wrong[0]).nonzero()[0].tolist()
+        raise DataError(f"label {wrong[0].item()} at position {row} is outside 0..{classes - 1}; check the class count")

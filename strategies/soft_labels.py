@@ -1,0 +1,120 @@
+"""Soft pseudo-labels with mixup: Arazo et al., "Pseudo-Labeling and Confirmation Bias in Deep Semi-Supervised
+Learning", IJCNN 2020, arXiv:1908.02983.
+
+Algorithm: 1. every unlabeled sample has a soft label, the network's prediction during the last epoch; 2. labeled and
+unlabeled samples of a batch, at least ``min_labeled`` of them labeled, are mixed with one another; 3. mixup loss + a
+term that keeps the mean prediction near the class prior + an entropy term; 4. a separate pass without gradient stores
+the predictions for the next epoch; 5. at the end of the epoch they become the labels.
+
+Warm-up is a stage: train ``Supervised`` first and pass it to ``learner(..., init_from=stage)``. Left out: weight
+averaging at the end (SWA). Differs: a row that was not visited keeps its label, where the released code sets it to zero;
+before its first visit a sample takes the label the network gives it at that moment (their pass over all samples after
+warm-up).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selftrain.labelbank import LabelBank
+from selftrain.learner import LabelMode
+from selftrain.mix import cat, mixup
+from selftrain.objectives import carry, entropy_loss, prior_loss
+from selftrain.select import Select, everything
+from selftrain.solo import SoloStrategy
+from selftrain.strategy import MakeLearner
+from selftrain.tasks import Task
+from selftrain.types import Batch, Clock, PseudoLabels, Report, Target, Unlabeled, View
+
+
+class SoftLabels(SoloStrategy):
+    """Learn mixtures of labeled samples and of last epoch's soft labels.
+
+    Source: the paper's eq. 1 to 6. Defaults are those of the released code: alpha 1, both weights, 16 labeled samples
+    in a batch of 100 (``BatchPlan(labeled=16, unlabeled_ratio=84 / 16)``).
+
+    Args:
+        task: Kind of output.
+        make_learner: Builds the student.
+        unlabeled: Number of unlabeled samples N (rows of the label bank).
+        label_shape: Shape of one label: ``(classes,)``, or ``(classes, H, W)``.
+        alpha: Mixup concentration, >= 0; 0 turns mixup off.
+        prior_weight: Factor of the prior term, >= 0 (for keypoints the prior is over places: set 0).
+        entropy_weight: Factor of the entropy term, >= 0.
+        settings: ``prior`` (class shares, shape (classes,); None: uniform), ``select`` (rule from confidence to
+            weight; the paper keeps everything), ``min_labeled`` (16), ``label_view`` (``"plain"``),
+            ``label_mode`` (``"batch"``: batch statistics, no dropout), ``decay`` and ``buffers`` of the shipped
+            teacher (decay ``None``, the paper's, ships the student).
+    Raises:
+        ValueError: for a negative weight, and at the first step if the batch holds fewer than ``min_labeled``.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        make_learner: MakeLearner,
+        *,
+        unlabeled: int,
+        label_shape: tuple[int, ...],
+        alpha: float = 1.0,
+        prior_weight: float = 0.8,
+        entropy_weight: float = 0.4,
+        prior: Tensor | None = None,
+        select: Select | None = None,
+        min_labeled: int = 16,
+        label_view: str = "plain",
+        label_mode: LabelMode = "batch",
+        decay: float | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(task, make_learner, decay=decay, **settings)
+        if min(alpha, prior_weight, entropy_weight) < 0:
+            raise ValueError(f"alpha {alpha}, prior_weight {prior_weight}, entropy_weight {entropy_weight}: all must be >= 0")
+        self.bank = LabelBank(unlabeled, label_shape)
+        self.alpha, self.prior_weight, self.entropy_weight = alpha, prior_weight, entropy_weight
+        self.prior, self.select, self.min_labeled = prior, select or everything(), min_labeled
+        self.label_view, self.label_mode = label_view, label_mode
+        self.views = ("weak",) if label_view == "weak" else ("weak", label_view)
+
+    def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
+        """Store fresh predictions, learn the mixed batch."""
+        self._check(batch)
+        labels = self._labels(batch.pile)
+        weak = batch.pile["weak"]
+        guess = self.task.warp(Target(labels.value, labels.weight), weak)
+        x = torch.cat([batch.given.x, weak.x])
+        mixed, target = mixup(x, cat(batch.given.target, guess), self.task, alpha=self.alpha)
+        logits = self.student(mixed)
+        loss = self.task.loss(logits, target)
+        spread = self.task.distribution(self.task.probs(logits))
+        prior, entropy = prior_loss(spread, self.prior), entropy_loss(spread)
+        self.advance(loss + self.prior_weight * prior + self.entropy_weight * entropy)
+        scalars = {"loss/mixed": loss, "loss/prior": prior, "loss/entropy": entropy, "used": (labels.weight > 0).float().mean()}
+        return Report({name: value.detach() for name, value in scalars.items()}, labels)
+
+    def end_epoch(self, clock: Clock) -> Mapping[str, Tensor]:
+        """Take this epoch's predictions into use."""
+        return {"bank/written": self.bank.turn()}
+
+    def _labels(self, pile: Unlabeled) -> PseudoLabels:
+        """Labels in use for these rows; the network's present view of them goes to the next epoch."""
+        view = pile[self.label_view]
+        seen = self.task.probs(self.student.label(view.x, self.label_mode))
+        here = Target(seen, torch.ones_like(self.task.confidence(seen)))
+        fresh = carry(self.task, here, view, View(view.x)).value  # the bank holds labels of the unmoved image
+        self.bank.write(pile.index, fresh)
+        known = self.bank.known[pile.index].view(-1, *[1] * (fresh.dim() - 1))
+        value = torch.where(known, self.bank.read(pile.index), fresh)
+        weight = self.select(self.task.confidence(value), self.task.label(value))
+        return PseudoLabels(pile.index, value, weight)
+
+    def _check(self, batch: Batch) -> None:
+        if len(batch.given.x) < self.min_labeled:
+            raise ValueError(
+                f"the batch holds {len(batch.given.x)} labeled samples, fewer than min_labeled={self.min_labeled}; "
+                "raise BatchPlan(labeled=...) or lower min_labeled"
+            )

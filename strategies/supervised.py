@@ -1,0 +1,19 @@
+"""Supervised training on the labels alone: the floor every other method must beat, and the warm-up stage of some.
+
+Algorithm: 1. take a labeled batch; 2. one gradient step on the task's loss; 3. the teacher follows (for evaluation).
+"""
+
+from __future__ import annotations
+
+from selftrain.solo import SoloStrategy
+from selftrain.types import Batch, Clock, Report
+
+
+class Supervised(SoloStrategy):
+    """Train on labeled samples only; see ``SoloStrategy`` for the arguments."""
+
+    views =  ()
+
+    def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
+        """One gradient step on the labeled batch."""
+        return self.step_labeled(batch, clock)

@@ -30,7 +30,7 @@ class AlbumentationsViews:
 
     Args:
         weak: ``albumentations.Compose`` of weak views; ``None``: shift by up to 1/8 and mirror.
-        strong: The same of strong views; ``None``: the weak geometry, two random operations, and an erased square.
+        strong: The same of strong views; ``None``: the weak geometry, two operations, and a box of one color.
         flip: Whether the default pipelines mirror.
         mean: As in ``TensorViews``.
         std: As in ``TensorViews``.
@@ -137,7 +137,7 @@ def default_weak(flip: bool = True) -> Any:
 
 
 def default_strong(flip: bool = True) -> Any:
-    """The weak geometry, two of eight operations at random, and a square of up to half a side erased."""
+    """The weak geometry, two of eight operations at random, and a box of up to half a side filled with one color."""
     library = _albumentations()
     drawn = [
         library.RandomBrightnessContrast(brightness_limit=0.8, contrast_limit=0.0, p=1),
@@ -150,7 +150,7 @@ def default_strong(flip: bool = True) -> Any:
         library.Affine(shear=(-17, 17), scale=(0.7, 1.4), p=1),
     ]
     erased = library.CoarseDropout(
-        num_holes_range=(1, 1), hole_height_range=(0.1, 0.5), hole_width_range=(0.1, 0.5), fill=128, p=1
+        num_holes_range=(1, 1), hole_height_range=(0.1, 0.5), hole_width_range=(0.1, 0.5), fill="random_uniform", p=1
     )
     return library.Compose([*_geometry(library, flip), library.SomeOf(drawn, n=2, p=1), erased])
 

@@ -143,6 +143,8 @@ class Pile:
         if training.annotations is None:
             raise DataError("the training samples have no annotations; give class numbers, -1 where unlabeled")
         annotations = training.annotations
+        if classes is None:
+            classes = _numbered(y for y in (annotations, None if test is None else test.annotations) if y is not None)
         parts = split(annotations, labels, classes=classes, validation=validation, seed=seed, overlap=overlap)
         return cls(
             Subset(training, parts.labeled),
@@ -214,12 +216,11 @@ class Pile:
         return f"Pile({counts}; {len(self.classes)} classes; inputs {shape}; from {self.source})"
 
     def _checked_classes(self, classes: Sequence[str] | None) -> Sequence[str]:
-        sets = [s for s in (self.labeled, self.validation, self.test) if s is not None and _has_classes(s)]
-        labels = [check_labels(s.annotations, classes) for s in sets]
-        if classes is None:
-            classes = [str(i) for i in range(1 + max((int(y.max()) for y in labels), default=-1))]
-        if self.labeled is not None and _has_classes(self.labeled):
-            warn_missing(labels[0], classes)
+        found = {part: _class_numbers(part, getattr(self, part), classes) for part in _PARTS}
+        labels = {part: numbers for part, numbers in found.items() if numbers is not None}
+        classes = _numbered(labels.values()) if classes is None else classes
+        if "labeled" in labels:
+            warn_missing(labels["labeled"], classes)
         return list(classes)
 
     def _checked_truth(self, truth: Tensor | None) -> Tensor | None:
@@ -258,9 +259,21 @@ def _check_annotated(part: str, samples: Samples) -> Tensor:
     return samples.annotations
 
 
-def _has_classes(samples: Samples) -> bool:
-    """Whether each row has one whole number."""
-    return samples.annotations is not None and samples.annotations.ndim == 1
+def _class_numbers(part: str, samples: Samples | None, classes: Sequence[str] | None) -> Tensor | None:
+    """Checked class numbers of a part; ``None`` where it is missing or its annotations are no classes."""
+    if samples is None or samples.annotations is None or samples.annotations.ndim != 1:
+        return None
+    labels = check_labels(samples.annotations, classes)
+    hidden = (labels < 0).nonzero()
+    if len(hidden):
+        row = int(hidden[0])
+        raise DataError(f"label -1 at row {row} of the {part} samples means unlabeled; give its class or leave it out")
+    return labels
+
+
+def _numbered(labels: Iterable[Tensor]) -> Sequence[str]:
+    """Class names 0, 1, ... up to the largest label."""
+    return [str(i) for i in range(1 + max((int(y.max()) for y in labels if len(y)), default=-1))]
 
 
 def _default_views(samples: Samples) -> ViewMaker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import zlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,14 +27,15 @@ def read_idx(path: Path) -> Bytes:
     packed = path.with_name(path.name + ".gz")
     try:
         content = path.read_bytes() if path.is_file() else gzip.decompress(packed.read_bytes())
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {path} (or {packed.name}): {error}") from error
     axes = content[3] if len(content) > 3 and content[:3] == b"\0\0\x08" else 0
     shape = [int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(axes)]
     values = np.frombuffer(content, np.uint8, offset=min(len(content), 4 + 4 * axes))
     if not axes or len(values) != np.prod(shape):
         raise DataError(f"{path} is no whole IDX file of bytes; fetch it again")
-    return values.reshape(shape).copy()
+    whole: Bytes = values.reshape(shape).copy()
+    return whole
 
 
 def encoded_images(data: Bytes, offsets: NDArray[np.int64], source: str) -> Bytes:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from selftrain.data.keyed import permutation
 from selftrain.data.samples import Samples
 from selftrain.data.views import ViewMaker
+from selftrain.errors import DataError
 from selftrain.types import Batch, BatchPlan, Labeled, Needs, Unlabeled, View
 
 Job = tuple[int, int]
@@ -50,25 +51,26 @@ def _order(seed: int, number: int, n: int, purpose: str) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Fetcher(Dataset[_Fetched]):
+class _Fetcher:
     """Fetches the rows of step (epoch, step), in whichever process; holds no state."""
 
     labeled: Samples | None
     unlabeled: Samples | None
     views: ViewMaker
-    needs: Needs
+    labeled_names: Sequence[str]
+    names: Sequence[str]
     plan: BatchPlan
     steps: int
 
     def __getitem__(self, job: Job) -> _Fetched:
         epoch, step = job
         labeled = unlabeled = None
-        if self.labeled is not None and self.needs.encode is not None:
+        if self.labeled is not None and self.labeled_names:
             taken = self._labeled_rows(len(self.labeled), epoch, step)
-            labeled = self._part(self.labeled, taken, [self.needs.labeled_view])
-        if self.unlabeled is not None and self.needs.views:
+            labeled = self._part(self.labeled, taken, self.labeled_names)
+        if self.unlabeled is not None and self.names:
             taken = self._pass(len(self.unlabeled), epoch, step, self.plan.unlabeled, "unlabeled")
-            unlabeled = self._part(self.unlabeled, taken, self.needs.views)
+            unlabeled = self._part(self.unlabeled, taken, self.names)
         return _Fetched(labeled, unlabeled)
 
     def _part(self, samples: Samples, taken: _Rows, names: Sequence[str]) -> _Part:
@@ -103,6 +105,19 @@ class _Fetcher(Dataset[_Fetched]):
         orders = torch.stack([_order(self.plan.seed, number, n, "cycle") for number in range(first, last + 1)])
         rows = orders[place // n - first, place % n]
         return _Rows(rows, rows + n * (place // n), 0)
+
+
+class _Remote(Dataset["_Fetched | DataError"]):
+    """A fetcher for loader processes: bad data are handed over, since an exception would arrive wrapped in a trace."""
+
+    def __init__(self, fetch: _Fetcher) -> None:
+        self.fetch = fetch
+
+    def __getitem__(self, job: Job) -> _Fetched | DataError:
+        try:
+            return self.fetch[job]
+        except DataError as error:
+            return error
 
 
 class PairedStream:
@@ -146,8 +161,10 @@ class PairedStream:
             raise ValueError("a stream needs labeled or unlabeled samples; both sets are empty")
         self.needs, self.plan, self.device = needs, plan, device
         self.views = views.seeded(plan.seed)
-        self._fetch = _Fetcher(labeled, unlabeled, self.views, needs, plan, self.steps_per_epoch)
-        self._idle: DataLoader[_Fetched] | None = None
+        # loader processes get names only: encode and warp may belong to a strategy with all its networks
+        names = [] if needs.encode is None else [needs.labeled_view]
+        self._fetch = _Fetcher(labeled, unlabeled, self.views, names, list(needs.views), plan, self.steps_per_epoch)
+        self._idle: DataLoader[_Fetched | DataError] | None = None
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Sequence[Batch]]:
         """Batches of epoch ``number`` from its step ``start`` on.
@@ -186,14 +203,17 @@ class PairedStream:
         loader, self._idle = self._idle or self._loader(), None
         try:
             _jobs(loader)[:] = jobs
-            yield from loader
+            for item in loader:
+                if isinstance(item, DataError):
+                    raise item
+                yield item
         finally:
             self._idle = loader
 
-    def _loader(self) -> DataLoader[_Fetched]:
+    def _loader(self) -> DataLoader[_Fetched | DataError]:
         jobs: list[Job] = []
         return DataLoader(
-            self._fetch,
+            _Remote(self._fetch),
             batch_size=None,
             sampler=jobs,
             num_workers=self.plan.workers,
@@ -238,7 +258,7 @@ def _unchanged(item: Any) -> Any:
     return item
 
 
-def _jobs(loader: DataLoader[_Fetched]) -> list[Job]:
+def _jobs(loader: DataLoader[_Fetched | DataError]) -> list[Job]:
     jobs = loader.sampler
     if not isinstance(jobs, list):
         raise TypeError("the loader's sampler is not the list of jobs")

@@ -4,6 +4,9 @@
 >>> task = st.Classification(10)
 """
 
+from importlib.util import find_spec
+from pathlib import Path
+
 from selftrain import select
 from selftrain.build import Training, learner, load_weights
 from selftrain.engine import Run, evaluate, fit
@@ -18,6 +21,11 @@ from selftrain.teacher import Teacher
 from selftrain.types import BatchPlan
 
 __version__ = "0.1.0"
+
+# At the root of a checkout ./selftrain hides an installed copy, and with it the packages that setup.cfg maps into it.
+_root = Path(__file__).parent.parent
+if (_root / "strategies" / "__init__.py").is_file() and find_spec("selftrain.strategies") is None:
+    __path__.append(str(_root))
 
 __all__ = [
     "BatchPlan",

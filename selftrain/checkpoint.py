@@ -54,11 +54,17 @@ def save(folder: Path, state: dict[str, Any], step: int, *, keep: int = 2) -> Pa
         keep: Checkpoints that stay, at least 1.
     Raises:
         CheckpointError: if the file cannot be written; older checkpoints are untouched.
+        ValueError: for a ``keep`` below 1.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    if keep < 1:
+        raise ValueError(f"keep is {keep}; at least 1 checkpoint must stay")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot write into {folder}: {error}") from error
     path = folder / f"step-{step:09d}.pt"
     write_whole(path, lambda file: torch.save({"format": FORMAT, "state": state}, file))
-    entries = [e for e in _entries(folder) if e["file"] != path.name]
+    entries = [e for e in _entries(folder) if e["step"] < step]  # later ones: from before a fall-back to an older one
     entries.append({"file": path.name, "step": step, "sha256": _digest(path)})
     kept = entries[-keep:]
     text = json.dumps({"format": FORMAT, "checkpoints": kept}, indent=1).encode()
@@ -102,8 +108,10 @@ def load(path: Path, sha256: str, device: torch.device | str = "cpu") -> dict[st
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many types here; the user needs one
         raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if content.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {content.get('format')}, this version reads {FORMAT}")
+    if not isinstance(content, dict) or not {"format", "state"} <= content.keys():
+        raise CheckpointError(f"{path} is no checkpoint of this library")
+    if content["format"] != FORMAT:
+        raise CheckpointError(f"{path} has format {content['format']}, this version reads {FORMAT}")
     state: dict[str, Any] = content["state"]
     return state
 
@@ -118,10 +126,16 @@ def _entries(folder: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        entries: list[dict[str, Any]] = json.loads(path.read_text())["checkpoints"]
+        return [_checked(entry) for entry in json.loads(path.read_text())["checkpoints"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    return entries
+        raise CheckpointError(f"{path} cannot be read: {error!r}") from error
+
+
+def _checked(entry: dict[str, Any]) -> dict[str, Any]:
+    file = str(entry["file"])
+    if Path(file).name != file:
+        raise ValueError(f"{file} is not the name of a file in this folder")
+    return {"file": file, "step": int(entry["step"]), "sha256": str(entry["sha256"])}
 
 
 def _digest(path: Path) -> str:

@@ -63,7 +63,8 @@ class Learner(nn.Module):
         self.schedule, self.max_grad_norm = schedule or constant(), max_grad_norm
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
         self.scaler = self._make_scaler()
-        self._forward = torch.compile(self.model) if compile else self.model
+        if compile:
+            self.model.compile()
         self._pending = 0  # updates since the last optimizer step
         self._virtual = False
         self.register_buffer("grad_norm", torch.zeros(()), persistent=False)
@@ -74,13 +75,17 @@ class Learner(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Learner:
         super()._apply(fn, recurse)
+        self.optimizer.load_state_dict(self.optimizer.state_dict())  # brings the moments to where the weights are now
+        scale = self.scaler.state_dict()
         self.scaler = self._make_scaler()  # it belongs to the device the network has just moved to
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(scale)
         return self
 
     # -- forward ---------------------------------------------------------------------------------------------------
     def forward(self, x: Tensor) -> Tensor:
         """Logits of ``x`` in fp32, gradients flow into the network."""
-        return run_network(self._forward, x, self.precision, self.channels_last)
+        return run_network(self.model, x, self.precision, self.channels_last)
 
     def together(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Logits of several inputs through one concatenated pass: one set of BatchNorm statistics, less time."""
@@ -129,7 +134,8 @@ class Learner(nn.Module):
         """Backpropagate ``loss`` and, every ``accumulate`` calls, take an optimizer step.
 
         Returns:
-            Whether the weights moved, so that a teacher knows whether to follow.
+            Whether the weights moved, so that a teacher knows whether to follow. fp16 leaves out a step whose
+            gradient overflows.
         Raises:
             TrainingError: if the loss or (without fp16) the gradient norm is not finite; the weights are untouched.
         """
@@ -141,14 +147,14 @@ class Learner(nn.Module):
         if self._pending < share:
             return False
         self._pending = 0
-        self._step()
-        return True
+        return self._step()
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if not torch.isfinite(norm) and not self.scaler.is_enabled():
+        finite = bool(torch.isfinite(norm))
+        if not finite and not self.scaler.is_enabled():
             self.optimizer.zero_grad(set_to_none=True)
             raise TrainingError(f"the gradient norm is {norm.item()}; lower the learning rate or set max_grad_norm")
         self.grad_norm = norm.detach()
@@ -157,6 +163,7 @@ class Learner(nn.Module):
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        return finite
 
     @contextlib.contextmanager
     def virtual(self, restore: Restore = "all") -> Iterator[None]:
@@ -170,6 +177,8 @@ class Learner(nn.Module):
             restore: ``"parameters"`` brings back the parameters alone, as the code published with FST does (Du et al.
                 2022): moments, BatchNorm statistics and the random state of the virtual steps leak out.
         """
+        if restore not in ("all", "parameters"):
+            raise ValueError(f"restore is {restore!r}; choose 'all' or 'parameters'")
         state = self._snapshot()
         self._virtual, self._pending = True, 0
         for p in self.model.parameters():

@@ -67,12 +67,12 @@ class Ledger(nn.Module):
             ``pseudo_label_accuracy`` (of the accepted) and ``prediction_accuracy`` (of all).
         """
         index, label = said.index, _typical(task.label(said.value)).to(self.label)
-        confidence, margin = task.confidence(said.value).flatten(1), task.margin(said.value).flatten(1)
-        accepted = (said.weight > 0).flatten(1).float().mean(1) >= 0.5
+        confidence, margin = _mean(task.confidence(said.value)), _mean(task.margin(said.value))
+        accepted = _mean((said.weight > 0).float()) >= 0.5
         known = self.seen[index] > 0
         flipped = known & (self.label[index] != label)
         self.label[index], self.accepted[index] = label, accepted
-        self.confidence[index], self.margin[index] = confidence.mean(1).float(), margin.mean(1).float()
+        self.confidence[index], self.margin[index] = confidence, margin
         self.flips[index] += flipped.int()
         self.seen[index] += 1
         fresh = index[accepted & (self.first_accepted[index] < 0)]
@@ -154,6 +154,11 @@ class Ledger(nn.Module):
 def _typical(label: Tensor) -> Tensor:
     """One decision a sample: the decision itself, or the most frequent one of its units."""
     return label if label.dim() == 1 else label.flatten(1).mode(1).values
+
+
+def _mean(unit: Tensor) -> Tensor:
+    """(B, *U) -> (B,)."""
+    return unit.reshape(len(unit), -1).float().mean(1)
 
 
 def _plain(text: object) -> str:

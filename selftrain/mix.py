@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from selftrain.tasks import Task
 from selftrain.types import Target
@@ -45,7 +46,7 @@ def cutmix(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0) -> tupl
     """Paste a rectangle of a random partner into each image.
 
     Source: Yun et al., "CutMix", 2019, arXiv:1905.04899, algorithm 1. A target with site axes is pasted like the
-    image, a target without them is blended by the share of the area. One rectangle a batch.
+    image (at its own resolution), a target without them is blended by the share of the area. One rectangle a batch.
 
     Args:
         x: Images, shape (B, c, H, W).
@@ -68,7 +69,7 @@ def cutmix(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0) -> tupl
     mixed = torch.where(pasted, x[partner], x)
     if target.value.dim() == 2:
         return mixed, blend(target, other, 1 - float(pasted.float().mean()), task)
-    return mixed, _paste(target, other, pasted)
+    return mixed, _paste(target, other, _resize(pasted, target.value.shape[-2:]))
 
 
 def blend(first: Target, second: Target, share: float, task: Task) -> Target:
@@ -81,7 +82,7 @@ def blend(first: Target, second: Target, share: float, task: Task) -> Target:
 
 
 def _paste(first: Target, second: Target, pasted: Tensor) -> Target:
-    """Take ``second`` inside the rectangle; unit axes without sites (joints) are kept where either has weight."""
+    """Take ``second`` inside the rectangle; units without sites of their own (joints) count as far as both do."""
     value = torch.where(pasted, second.value, first.value)
     if first.weight.dim() != first.value.dim() - 1:
         return Target(value, torch.minimum(first.weight, second.weight), first.mask() * second.mask() > 0)
@@ -89,6 +90,12 @@ def _paste(first: Target, second: Target, pasted: Tensor) -> Target:
     if first.valid is not None or second.valid is not None:
         valid = torch.where(pasted, second.mask(), first.mask()) > 0
     return Target(value, torch.where(pasted, second.weight, first.weight), valid)
+
+
+def _resize(mask: Tensor, size: torch.Size) -> Tensor:
+    """Boolean (H, W) at another resolution."""
+    inside: Tensor = F.interpolate(mask[None, None].float(), size=tuple(size), mode="nearest-exact")[0, 0] > 0.5
+    return inside
 
 
 def _beta(alpha: float) -> float:

@@ -57,7 +57,8 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of ``x``."""
-        return self.head(self.drop(self.encoder(x)))
+        logits: Tensor = self.head(self.drop(self.encoder(x)))
+        return logits
 
 
 class ConvEncoder(nn.Module):
@@ -109,20 +110,24 @@ class ConvEncoder(nn.Module):
         and thrown away.
         """
         if keep is None:
-            return self.body(x).flatten(2).transpose(1, 2)
+            cells: Tensor = self.body(x)
+            return cells.flatten(2).transpose(1, 2)
         visible = torch.zeros(len(x), self.grid[0] * self.grid[1], dtype=torch.bool, device=x.device)
         visible = visible.scatter_(1, keep, True).view(-1, *self.grid)
         x = x * _enlarge(visible, x)[:, None]
         for layer in self.body:
-            mask = _enlarge(visible, x)
-            x = _normalize_visible(layer, x, mask) if isinstance(layer, nn.BatchNorm2d) else layer(x)
-            x = x * _enlarge(visible, x)[:, None]
+            if isinstance(layer, nn.BatchNorm2d):
+                x = _normalize_visible(layer, x, _enlarge(visible, x))
+            else:
+                x = layer(x)
+                x = x * _enlarge(visible, x)[:, None]
         cells = x.flatten(2).transpose(1, 2)
         return torch.gather(cells, 1, keep[..., None].expand(-1, -1, cells.shape[-1]))
 
 
 def _block(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    return [convolution, nn.MaxPool2d(2), nn.BatchNorm2d(outputs), nn.ReLU()]  # pooled first: a quarter of the work
 
 
 def _enlarge(visible: Tensor, x: Tensor) -> Tensor:

@@ -60,6 +60,8 @@ class TopShare(Select):
 
     def forward(self, confidence: Tensor, label: Tensor) -> Tensor:
         """Weight 1.0 at or above the batch's (1 - share) order statistic, else 0.0."""
+        if not confidence.numel():
+            return confidence.detach()
         kept = max(1, round(confidence.numel() * self.share))
         border = confidence.flatten().topk(kept).values[-1]
         return (confidence >= border).to(confidence)

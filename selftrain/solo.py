@@ -33,7 +33,7 @@ class SoloStrategy(SupervisedStrategy):
         make_learner: MakeLearner,
         *,
         decay: float | None = 0.999,
-        buffers: Literal["copy", "ema"] = "copy",
+        buffers: Literal["copy", "ema"] = "ema",
     ) -> None:
         super().__init__(task)
         self.student = make_learner()
@@ -100,7 +100,7 @@ class TeacherGuided(SoloStrategy):
         hard: bool = False,
         temperature: float = 1.0,
         together: bool = True,
-        buffers: Literal["copy", "ema"] = "copy",
+        buffers: Literal["copy", "ema"] = "ema",
     ) -> None:
         super().__init__(task, make_learner, decay=decay, buffers=buffers)
         check_unlabeled(unlabeled_weight, temperature)

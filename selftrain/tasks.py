@@ -313,8 +313,7 @@ class Keypoints:
         if view.theta is None:
             return target
         moved = _sample(target.value, view.theta, "bilinear")
-        left = (self.confidence(target.value) > 0.1) & (self.confidence(moved) < 0.1 * self.confidence(target.value))
-        return replace(target, value=moved, valid=(target.mask() > 0) & ~left)
+        return replace(target, value=moved, valid=(target.mask() > 0) & self._in_view(target.value, view.theta))
 
     def tally(self, value: Tensor, target: Target) -> Tensor:
         """Number of valid joints, of joints within ``radius``, and summed distance in cells."""
@@ -330,6 +329,15 @@ class Keypoints:
         """(B, K, H, W) -> (B, K, 2): column, row of the highest cell."""
         flat = value.flatten(2).argmax(2)
         return torch.stack([flat % value.shape[-1], flat // value.shape[-1]], -1).float()
+
+    def _in_view(self, value: Tensor, theta: Tensor) -> Tensor:
+        """Whether each joint's peak lies in the view that ``theta`` (B, 2, 3) describes, shape (B, K)."""
+        size = value.new_tensor([value.shape[-1], value.shape[-2]])
+        place = (2 * self._peak(value).to(value) + 1) / size - 1  # in the original, -1 to 1 from edge to edge
+        linear, offset = theta[:, :, :2].to(value), theta[:, :, 2:].to(value)
+        seen: Tensor = torch.linalg.solve(linear, place.transpose(1, 2) - offset)  # the same place in the view
+        inside: Tensor = seen.abs().amax(1) <= 1
+        return inside
 
     def _distance(self, xy: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
         """(B, K, 2) -> distance of each cell to the place, (B, K, H, W)."""

@@ -38,7 +38,7 @@ class Teacher(nn.Module):
         student: Learner,
         decay: float = 0.999,
         *,
-        buffers: Literal["copy", "ema"] = "copy",
+        buffers: Literal["copy", "ema"] = "ema",
         part: nn.Module | None = None,
     ) -> None:
         super().__init__()

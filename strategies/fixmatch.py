@@ -54,7 +54,7 @@ class FixMatch(SoloStrategy):
         label_mode: LabelMode = "eval",
         together: bool = True,
         decay: float | None = 0.999,
-        buffers: Literal["copy", "ema"] = "copy",
+        buffers: Literal["copy", "ema"] = "ema",
     ) -> None:
         super().__init__(task, make_learner, decay=decay, buffers=buffers)
         check_unlabeled(unlabeled_weight, temperature)

@@ -50,7 +50,7 @@ class PseudoLabel(SoloStrategy):
         hard: bool = True,
         label_mode: LabelMode = "eval",
         decay: float | None = 0.999,
-        buffers: Literal["copy", "ema"] = "copy",
+        buffers: Literal["copy", "ema"] = "ema",
     ) -> None:
         super().__init__(task, make_learner, decay=decay, buffers=buffers)
         check_unlabeled(unlabeled_weight, 1.0)

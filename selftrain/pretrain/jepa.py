@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from selftrain.build import Training
 from selftrain.learner import run_network
+from selftrain.networks import Encoder
 from selftrain.pretrain.masking import BlockPlan, multi_block
 from selftrain.pretrain.patches import pick
 from selftrain.pretrain.predictor import Predictor
@@ -138,8 +139,8 @@ class IJEPA(Pretraining):
         Returns:
             Shape (M, B, Nt, token_dim), from the target encoder, without gradient.
         """
-        read = cast(nn.Module, self.teacher.model).tokens
-        tokens = run_network(read, x, self.teacher.precision, self.teacher.channels_last)  # type: ignore[arg-type]
+        read = cast(Encoder, self.teacher.model).tokens
+        tokens = run_network(read, x, self.teacher.precision, self.teacher.channels_last)
         tokens = F.layer_norm(tokens, tokens.shape[-1:])
         return torch.stack([pick(tokens, block) for block in positions])
 

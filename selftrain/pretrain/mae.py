@@ -32,7 +32,9 @@ _SHOWN = 8  # images in a picture
 class MaskedAutoencoder(nn.Module):
     """Encoder and decoder: images (B, c, H, W) -> loss of each image (B,), with masks drawn at every call."""
 
-    def __init__(self, encoder: nn.Module, decoder: Predictor, *, mask_ratio: float, normalize: bool, flat: float) -> None:
+    def __init__(
+        self, encoder: nn.Module, decoder: Predictor, *, mask_ratio: float, normalize: bool, flat: float
+    ) -> None:
         super().__init__()
         contract = check_encoder(encoder)
         self.encoder, self.decoder = encoder, decoder
@@ -106,7 +108,9 @@ class MAE(Pretraining):
         random_mask(1, contract.grid, mask_ratio, generator=torch.Generator())  # a wrong ratio or grid fails here
         pixels = contract.channels * contract.patch[0] * contract.patch[1]
         if flat < 0 or (normalize and pixels < 2):
-            raise ValueError(f"flat is {flat}, a patch {pixels} value(s); normalizing needs flat >= 0 and larger patches")
+            raise ValueError(
+                f"flat is {flat}, a patch {pixels} value(s); flat must be >= 0, a patch have 2 to normalize"
+            )
         decoder = Predictor(
             contract.token_dim, pixels, contract.grid, width=decoder_width, depth=decoder_depth, heads=decoder_heads
         )
@@ -136,6 +140,6 @@ class MAE(Pretraining):
             mean, scale = patch_statistics(pick(patches, hidden), network.flat)
             guess = guess * scale + mean
         index = hidden[..., None].expand_as(guess)
-        blanked = patches.scatter(1, index, float(low + high) / 2)
-        rows = [unpatchify(p, network.grid, network.patch) for p in (patches, blanked, patches.scatter(1, index, guess))]
-        return {"reconstruction": ((torch.cat(rows) - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)}
+        rows = [patches, patches.scatter(1, index, float(low + high) / 2), patches.scatter(1, index, guess)]
+        images = torch.cat([unpatchify(row, network.grid, network.patch) for row in rows])
+        return {"reconstruction": ((images - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)}

@@ -53,7 +53,9 @@ def random_mask(
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """How ``multi_block`` draws. Defaults of I-JEPA (Assran et al. 2023, arXiv:2301.08243, appendix A.1), but ``min_keep``.
+    """How ``multi_block`` draws.
+
+    Defaults are those of I-JEPA (Assran et al. 2023, arXiv:2301.08243, section 3), but for ``min_keep``.
 
     Args:
         blocks: Target blocks M, >= 1.
@@ -116,7 +118,9 @@ def multi_block(
     """
     plan, count = plan or BlockPlan(), _cells(grid)
     if plan.min_keep >= count:
-        raise ValueError(f"min_keep is {plan.min_keep} but the grid {grid} has {count} patches; lower min_keep or the patch")
+        raise ValueError(
+            f"min_keep is {plan.min_keep} but the grid {grid} has {count} patches; lower min_keep or patch"
+        )
     size = _shrink(_extent(grid, plan.scale, plan.aspect, generator), count - plan.min_keep)
     frame = _extent(grid, plan.context_scale, (1.0, 1.0), generator)
     targets, context = _place(batch, grid, size, frame, plan.blocks, generator)

@@ -27,19 +27,26 @@ class Predictor(nn.Module):
         super().__init__()
         if depth < 1:
             raise ValueError(f"depth is {depth}; a predictor needs at least 1 block")
-        self.enter, self.leave = nn.Linear(inputs, width).apply(init_linear), nn.Linear(width, outputs).apply(init_linear)
+        self.enter = nn.Linear(inputs, width).apply(init_linear)
+        self.leave = nn.Linear(width, outputs).apply(init_linear)
         self.blank = nn.Parameter(torch.randn(width) * 0.02)  # stands for a masked patch
         self.blocks = nn.Sequential(*(Block(width, heads, number=number) for number in range(1, depth + 1)))
         self.norm = nn.LayerNorm(width)
         self.register_buffer("positions", sincos_positions(grid, width), persistent=False)
 
     def forward(self, tokens: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
-        """Predictions for the positions ``wanted`` (B, Nw) from ``tokens`` (B, Ng, inputs) at positions ``given`` (B, Ng).
+        """Predict what is at other positions.
+
+        Args:
+            tokens: Shape (B, Ng, inputs); gradients flow into them.
+            given: Their positions, shape (B, Ng).
+            wanted: Positions to predict, shape (B, Nw).
 
         Returns:
-            Shape (B, Nw, outputs). Gradients flow into the tokens.
+            Shape (B, Nw, outputs).
         """
         known = self.enter(tokens) + self.positions[given]
         unknown = self.blank + self.positions[wanted]
         mixed = self.blocks(torch.cat([known, unknown.to(known.dtype)], dim=1))
-        return self.leave(self.norm(mixed[:, given.shape[1] :]))
+        guess: Tensor = self.leave(self.norm(mixed[:, given.shape[1] :]))
+        return guess

@@ -32,8 +32,7 @@ class Pretraining(Strategy):
 
     def __init__(self, view: str) -> None:
         super().__init__()
-        self.views = (view,)  # type: ignore[misc]  # chosen by the user here, fixed by the method elsewhere
-        self.labeled_view = view  # type: ignore[misc]
+        self.views = (view,)
 
     def shipped(self) -> nn.Module:
         """The encoder that ``predict`` uses and ``export`` hands on."""
@@ -85,7 +84,7 @@ class Pretraining(Strategy):
         return torch.cat([f for f, _ in rows]), torch.cat(labels) if len(labels) == len(rows) else None
 
     def export(self) -> dict[str, Tensor]:
-        """The encoder's weights under ``encoder.``, as ``Classifier`` and every network with an ``encoder`` take them."""
+        """The weights of the encoder, named ``encoder.*`` as ``Classifier`` has them."""
         return {f"encoder.{name}": tensor.detach().clone() for name, tensor in self.shipped().state_dict().items()}
 
 

@@ -37,12 +37,15 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, N, width) -> tokens (B, N, width)."""
         x = x + self._attend(self.norm_attention(x))
-        return x + self.narrow(F.gelu(self.widen(self.norm_network(x))))
+        change: Tensor = self.narrow(F.gelu(self.widen(self.norm_network(x))))
+        return x + change
 
     def _attend(self, x: Tensor) -> Tensor:
         batch, count, width = x.shape
         query, key, value = self.mix(x).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, N, d)
-        return self.join(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(batch, count, width))
+        seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(batch, count, width)
+        joined: Tensor = self.join(seen)
+        return joined
 
 
 class ViT(nn.Module):
@@ -50,9 +53,10 @@ class ViT(nn.Module):
 
     Pre-norm blocks, no class token, fixed sine-cosine positions, LayerNorm at the end, as in I-JEPA (Assran et al.
     2023, arXiv:2301.08243). Linear layers start with Xavier-uniform weights as in MAE (He et al. 2022,
-    arXiv:2111.06377). Differs from both: small default sizes, and features are the means of ``pool x pool`` cells of
-    tokens side by side instead of one mean, which keeps where things are and is worth several points with few labels
-    on small grids.
+    arXiv:2111.06377). Differs from both: small default sizes; the patch embedding starts so that tokens keep the
+    variance of the pixels (Xavier's would shrink the tokens of small patches next to their positions); and features
+    are the means of ``pool x pool`` cells of tokens side by side instead of one mean, which keeps where things are and
+    is worth several points with few labels on small grids.
 
     Args:
         size: Height and width of the images in pixels, one number or two.
@@ -89,7 +93,7 @@ class ViT(nn.Module):
         self.grid, self.patch, self.channels = patch_grid(size, patch), pair(patch, "patch"), channels
         readout = _pooling(self.grid, pool)
         self.token_dim, self.embed_dim = width, width * len(readout)
-        self.embed = nn.Linear(channels * self.patch[0] * self.patch[1], width).apply(init_linear)
+        self.embed = _embedding(channels * self.patch[0] * self.patch[1], width)
         self.blocks = nn.Sequential(*(Block(width, heads, mlp_ratio, number) for number in range(1, depth + 1)))
         self.norm = nn.LayerNorm(width)
         self.register_buffer("positions", sincos_positions(self.grid, width), persistent=False)
@@ -109,7 +113,8 @@ class ViT(nn.Module):
         patches, positions = patchify(x, self.patch), self.positions
         if keep is not None:
             patches, positions = pick(patches, keep), positions[keep]
-        return self.norm(self.blocks(self.embed(patches) + positions))
+        tokens: Tensor = self.norm(self.blocks(self.embed(patches) + positions))
+        return tokens
 
     def _check(self, x: Tensor) -> None:
         expected = (self.channels, self.grid[0] * self.patch[0], self.grid[1] * self.patch[1])
@@ -125,6 +130,14 @@ def init_linear(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)
+
+
+def _embedding(values: int, width: int) -> nn.Linear:
+    """A linear layer whose outputs start with the variance of its ``values`` inputs."""
+    embed = nn.Linear(values, width)
+    nn.init.normal_(embed.weight, std=values**-0.5)
+    nn.init.zeros_(embed.bias)
+    return embed
 
 
 def _pooling(grid: tuple[int, int], pool: int) -> Tensor:

@@ -1,0 +1,39 @@
+# Shortcuts; what each one runs is written once, in .ci/run and README.md.
+PYTHON := .venv/bin/python
+
+.PHONY: setup test test-fast lint format types mutants quickstart coverage checks clean
+
+setup:  ## make or update .venv with everything a developer needs
+	python3 -m venv .venv
+	$(PYTHON) -m pip install -q -e '.[dev]'
+
+test:  ## all tests, as README.md runs them
+	.ci/run tests
+
+test-fast:  ## tests that take no more than a few seconds each
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests -m "not slow"
+
+lint:  ## ruff: rules and format, nothing is changed
+	.ci/run lint
+
+format:  ## ruff: format and fix what can be fixed
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+types:  ## mypy, strict, on the built package
+	.ci/run types
+
+mutants:  ## show that the tests catch the classic faults
+	.ci/run mutants
+
+quickstart:  ## the quickstart's short form
+	.ci/run quickstart
+
+coverage:  ## lines that no test runs
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests --cov --cov-report=term-missing:skip-covered
+
+checks:  ## everything a change must pass
+	.ci/run
+
+clean:  ## remove what builds and tools leave behind
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,77 @@
+"""What the examples share: run many small trainings in two processes, keep finished rows, print one table."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from selftrain.engine import versions
+
+Row = dict[str, Any]
+
+
+def run_jobs(work: Callable[..., Row], jobs: Sequence[tuple[Any, ...]], out: Path, *, processes: int = 2) -> list[Row]:
+    """Run ``work(*job, out)`` for every job, each in one thread; rows already in ``out/rows`` are not run again."""
+    (out / "rows").mkdir(parents=True, exist_ok=True)
+    files = [out / "rows" / ("-".join(map(str, job)) + ".json") for job in jobs]
+    todo = [(job, file) for job, file in zip(jobs, files, strict=True) if not file.exists()]
+    if len(todo) < len(jobs):
+        print(f"{len(jobs) - len(todo)} of {len(jobs)} runs are already in {out}; delete the folder to repeat them")
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        futures = [pool.submit(_store, work, job, out, file) for job, file in todo]
+        for future in tqdm(futures, disable=None, unit="run"):
+            future.result()
+    return [json.loads(file.read_text()) for file in files]
+
+
+def _store(work: Callable[..., Row], job: tuple[Any, ...], out: Path, file: Path) -> None:
+    row = work(*job, out)
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(row))
+    os.replace(part, file)
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # two processes with one thread each are faster than one with two
+
+
+def write_results(rows: list[Row], out: Path, **more: Any) -> Path:
+    """Write ``results.json``: the command, versions of what it depends on, and all rows."""
+    path = out / "results.json"
+    command = " ".join(["python", *sys.argv])
+    path.write_text(json.dumps({"command": command, "versions": versions(), **more, "rows": rows}, indent=1))
+    return path
+
+
+def table(rows: Iterable[Row], keys: tuple[str, ...]) -> str:
+    """One line a combination of ``keys``: mean and standard deviation over seeds, and the means of the rest."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[k] for k in keys), []).append(row)
+    head = [*keys, "test accuracy %", "used %", "pseudo-label acc. %", "seconds"]
+    lines = [[*key, *_cells(group)] for key, group in groups.items()]
+    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in [head, *lines])
+
+
+def _cells(group: list[Row]) -> list[str]:
+    scores = [100 * row["test_accuracy"] for row in group]
+    spread = f" ± {statistics.stdev(scores):.1f}" if len(scores) > 1 else ""
+    seconds = statistics.mean(row["seconds"] for row in group)
+    return [f"{statistics.mean(scores):.1f}{spread}", _share(group, "used"), _share(group, "pseudo_label_accuracy"), f"{seconds:.0f}"]
+
+
+def _share(group: list[Row], key: str) -> str:
+    values = [100 * row[key] for row in group if row[key] is not None and not math.isnan(row[key])]
+    return f"{statistics.mean(values):.0f}" if values else "-"

@@ -1,0 +1,218 @@
+"""Piles: parts, checks before training, normalization, evaluation, and what they tell of themselves."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from selftrain.data import ArraySet, Pile, Subset, TableViews, TensorViews
+from selftrain.errors import DataError
+from selftrain.types import BatchPlan, Needs, Target
+
+CPU = torch.device("cpu")
+RANDOM = np.random.default_rng(0)
+X = RANDOM.integers(0, 256, (30, 5, 5), dtype=np.uint8)
+Y = np.arange(30) % 3
+PLAN = BatchPlan(4, 1.0)
+
+
+def encode(annotation):
+    return Target(torch.eye(3)[annotation], torch.ones(len(annotation)))
+
+
+LEARN = Needs(("weak",), encode, lambda target, view: target)
+
+
+def images(samples):
+    return samples.images(np.arange(len(samples)))
+
+
+def test_arrays_become_parts():
+    y = np.where(np.arange(30) < 12, Y, -1)
+    pile = Pile.from_arrays(X, y, X[:6], Y[:6], classes=["a", "b", "c"])
+    assert [len(part) for part in (pile.labeled, pile.unlabeled, pile.test)] == [12, 18, 6]
+    assert pile.validation is None
+    assert torch.equal(images(pile.labeled), torch.from_numpy(X[:12, None]))
+    assert pile.labeled.annotations.tolist() == Y[:12].tolist()
+    assert pile.unlabeled.annotations is None
+    assert list(pile.unlabeled_ids()) == [str(i) for i in range(12, 30)]
+    assert pile.unlabeled_truth() is None
+    assert list(pile.classes) == ["a", "b", "c"]
+
+
+def test_hidden_labels_become_the_truth():
+    pile = Pile.from_arrays(X, Y, labels=9, validation=3, seed=1, ids=[f"image {i}" for i in range(30)])
+    assert [len(part) for part in (pile.labeled, pile.validation, pile.unlabeled)] == [6, 3, 21]
+    rows = [int(name.split()[1]) for name in pile.unlabeled_ids()]
+    assert pile.unlabeled_truth().tolist() == Y[rows].tolist()
+    assert list(pile.classes) == ["0", "1", "2"]
+    partly = Pile.from_arrays(X, np.where(np.arange(30) < 20, Y, -1), labels=9)
+    assert (partly.unlabeled_truth() == -1).sum() == 10
+
+
+def test_overlap_and_seed_reach_the_split():
+    pile = Pile.from_arrays(X, Y, labels=9, overlap="include")
+    assert set(pile.labeled.ids) <= set(pile.unlabeled.ids)
+    assert len(pile.unlabeled) == 30
+    assert set(Pile.from_arrays(X, Y, labels=9, seed=5).labeled.ids) != set(pile.labeled.ids)
+
+
+def test_the_channel_axis_can_be_said():
+    x = RANDOM.integers(0, 256, (30, 3, 5, 3), dtype=np.uint8)
+    pile = Pile.from_arrays(x, Y, x, Y, labels=9, channels="last")
+    assert images(pile.test).shape == (30, 3, 3, 5)
+    with pytest.raises(DataError, match="channels="):
+        Pile.from_arrays(x, Y)
+
+
+# --- normalization
+
+
+def test_normalization_is_that_of_the_unlabeled_pixels():
+    pile = Pile(ArraySet(X[:3] // 2, [0, 1, 2]), ArraySet(X[3:]))
+    pixels = X[3:] / 255
+    assert pile.views.mean.item() == pytest.approx(pixels.mean(), abs=1e-5)
+    assert pile.views.std.item() == pytest.approx(pixels.std(), abs=1e-5)
+    alone = Pile(ArraySet(X[:3], [0, 1, 2]), None)
+    assert alone.views.mean.item() == pytest.approx((X[:3] / 255).mean(), abs=1e-5)
+    own = Pile(ArraySet(X[:3], [0, 1, 2]), ArraySet(X[3:]), views=TensorViews(mean=0.5, std=0.25))
+    assert (own.views.mean.item(), own.views.std.item()) == (0.5, 0.25)
+
+
+def test_tables_get_table_views():
+    table = RANDOM.normal(5, 3, (30, 4))
+    pile = Pile.from_arrays(table, Y, table[:4], Y[:4], labels=9)
+    assert isinstance(pile.views, TableViews)
+    (batch,) = next(pile.stream(Needs(("weak", "strong"), encode), PLAN, CPU).epoch(0))
+    assert batch.unlabeled["strong"].x.shape == (4, 4)
+    (plain,) = pile.evaluation("test", 10, CPU)
+    assert plain.x.abs().mean() < 2
+
+
+# --- evaluation
+
+
+def test_evaluation_gives_plain_samples_in_order():
+    pile = Pile.from_arrays(X, Y, X[::-1].copy(), Y[::-1].copy(), labels=9, validation=3)
+    batches = pile.evaluation("test", 8, CPU)
+    for _ in range(2):
+        assert [len(batch.x) for batch in batches] == [8, 8, 8, 6]
+    assert torch.cat([batch.index for batch in batches]).tolist() == list(range(30))
+    assert torch.cat([batch.annotation for batch in batches]).tolist() == Y[::-1].tolist()
+    expected = (torch.from_numpy(X[::-1].copy())[:, None] / 255 - pile.views.mean) / pile.views.std
+    assert torch.allclose(torch.cat([batch.x for batch in batches]), expected, atol=1e-6)
+    assert len(batches) == 4
+    assert sum(len(batch.x) for batch in pile.evaluation("validation", 8, CPU)) == 3
+    assert sum(len(batch.x) for batch in pile.evaluation("labeled", 8, CPU)) == 6
+
+
+def test_a_set_can_be_evaluated_as_well_as_a_name():
+    pile = Pile.from_arrays(X, Y, X, Y, labels=9)
+    by_name, by_set = (list(pile.evaluation(part, 8, CPU)) for part in ("test", pile.test))
+    assert all(torch.equal(a.x, b.x) for a, b in zip(by_name, by_set, strict=True))
+    (part,) = pile.evaluation(Subset(pile.test, [4, 2]), 8, CPU)
+    assert part.annotation.tolist() == [Y[4], Y[2]]
+
+
+def test_parts_that_cannot_be_evaluated():
+    pile = Pile.from_arrays(X, Y, labels=9)
+    assert pile.evaluation("test", 8, CPU) is None
+    assert pile.evaluation(None, 8, CPU) is None
+    assert pile.evaluation(Subset(pile.labeled, []), 8, CPU) is None
+    with pytest.raises(ValueError, match="no part 'train'"):
+        pile.evaluation("train", 8, CPU)
+    with pytest.raises(ValueError, match="list is no set of samples"):
+        pile.evaluation([1, 2], 8, CPU)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        pile.evaluation("labeled", 0, CPU)
+    with pytest.raises(DataError, match="have no annotations"):
+        pile.evaluation(pile.unlabeled, 8, CPU)
+
+
+# --- checks before training
+
+
+def test_empty_sets_count_as_missing():
+    pile = Pile(ArraySet(X, Y), Subset(ArraySet(X), []), test=Subset(ArraySet(X, Y), []))
+    assert pile.unlabeled is None
+    assert pile.test is None
+    assert list(pile.unlabeled_ids()) == []
+    with pytest.raises(DataError, match="neither labeled nor unlabeled"):
+        Pile(None, Subset(ArraySet(X), []))
+
+
+def test_no_labels_point_to_pretraining_when_a_strategy_wants_them():
+    pile = Pile(None, ArraySet(X), classes=["a", "b"])
+    with pytest.raises(DataError, match=r"selftrain\.pretrain"):
+        pile.stream(LEARN, PLAN, CPU)
+    (batch,) = next(pile.stream(Needs(("weak",)), PLAN, CPU).epoch(0))
+    assert batch.labeled is None
+    with pytest.raises(DataError, match=r"selftrain\.pretrain"):
+        Pile.from_arrays(X, np.full(30, -1))
+
+
+def test_no_unlabeled_samples_warn_when_a_strategy_wants_them():
+    pile = Pile.from_arrays(X, Y)
+    with pytest.warns(UserWarning, match="training is supervised only"):
+        (batch,) = next(pile.stream(LEARN, PLAN, CPU).epoch(0))
+    assert batch.unlabeled is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pile.stream(Needs((), encode), PLAN, CPU)
+    with pytest.raises(DataError, match="no unlabeled samples"):
+        pile.stream(Needs(("weak",)), PLAN, CPU)
+
+
+def test_a_class_without_labels_is_named():
+    with pytest.warns(UserWarning, match="no label for class cat, owl;"):
+        Pile(ArraySet(X[:3], [0, 2, 2]), ArraySet(X), classes=["dog", "cat", "bee", "owl"])
+
+
+@pytest.mark.parametrize("part", ["labeled", "validation", "test"])
+def test_labels_outside_the_classes_are_named_in_every_part(part):
+    parts = {"labeled": ArraySet(X, Y), "unlabeled": ArraySet(X), part: ArraySet(X[:2], [0, 7])}
+    with pytest.raises(DataError, match=r"label 7 at row 1 is outside the 3 classes"):
+        Pile(**parts, classes=["a", "b", "c"])
+    parts[part] = ArraySet(X[:2])
+    with pytest.raises(DataError, match=f"the {part} samples have no annotations"):
+        Pile(**parts)
+
+
+def test_wrong_labels_in_arrays_are_named():
+    with pytest.raises(DataError, match="label 3 at row 5"):
+        Pile.from_arrays(X, np.where(np.arange(30) == 5, 3, Y), classes=["a", "b", "c"])
+    with pytest.raises(DataError, match="label -4 at row 5"):
+        Pile.from_arrays(X, np.where(np.arange(30) == 5, -4, Y))
+    with pytest.raises(DataError, match="30 samples but 29 annotations"):
+        Pile.from_arrays(X, Y[1:])
+
+
+def test_an_unlabeled_row_is_no_test_sample():
+    with pytest.raises(DataError, match="label -1 at row 1 of the test samples means unlabeled"):
+        Pile.from_arrays(X, Y, X[:2], [0, -1])
+    with pytest.raises(DataError, match="label -1 at row 0 of the labeled samples"):
+        Pile(ArraySet(X, np.where(Y == 0, -1, Y)), ArraySet(X))
+
+
+def test_classes_that_only_hidden_labels_show_are_counted():
+    with pytest.warns(UserWarning, match="no label for class"):
+        pile = Pile.from_arrays(X, np.arange(30) % 15, labels=5)
+    assert list(pile.classes) == [str(i) for i in range(15)]
+
+
+def test_truth_must_fit_the_unlabeled_rows():
+    with pytest.raises(DataError, match="30 unlabeled samples but 4"):
+        Pile(ArraySet(X, Y), ArraySet(X), truth=torch.zeros(4, dtype=torch.long))
+
+
+def test_annotations_that_are_no_classes_pass_as_they_are():
+    masks = np.full((30, 5, 5), 255)
+    pile = Pile(ArraySet(X, masks), ArraySet(X), classes=["sky", "road"])
+    (batch,) = pile.evaluation("labeled", 30, CPU)
+    assert batch.annotation.shape == (30, 5, 5)
+
+
+def test_the_summary_counts_everything():
+    pile = Pile.from_arrays(X, Y, X[:6], Y[:6], labels=9, validation=3, source="a test")
+    assert repr(pile) == ("Pile(6 labeled, 21 unlabeled, 3 validation, 6 test; 3 classes; inputs 1x5x5; from a test)")

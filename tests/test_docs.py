@@ -1,0 +1,162 @@
+"""The documents are true: examples in docstrings and Markdown run, links lead somewhere, public names are explained."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import doctest
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = {"selftrain": "selftrain", "selftrain.strategies": "strategies", "selftrain.data": "data"}
+PACKAGES = ("selftrain", "selftrain.pretrain", "selftrain.strategies", "selftrain.data")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+MAIN_JOB = "python3 -m venv .venv && .venv/bin/python -m pip install -q -e . && .venv/bin/python examples/quickstart.py"
+TESTS = "python3 -m venv .venv && .venv/bin/python -m pip install -q -e '.[test]' && .venv/bin/python -m pytest tests"
+
+
+def module_names():
+    """Every module of the package, by its full name: importing by path would make second copies of the classes."""
+    for name, folder in FOLDERS.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            yield ".".join([name, *(part for part in parts if part not in ("__init__", "__main__"))])
+
+
+def blocks(language):
+    """Code blocks of the pages, with page and line as their name."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for found in FENCE.finditer(text):
+            if found[1] == language:
+                line = text.count("\n", 0, found.start()) + 2
+                yield pytest.param(page, line, found[2], id=f"{page.relative_to(ROOT)}:{line}")
+
+
+def anchors(page):
+    """Anchors of a page's headings, as the common renderers make them."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def public_names():
+    for package in PACKAGES:
+        module = importlib.import_module(package)
+        for name in module.__all__:
+            yield pytest.param(getattr(module, name), id=f"{package}.{name}")
+
+
+@pytest.fixture
+def kept_randomness():
+    """Give the random state back, so that what runs here changes no other test."""
+    with torch.random.fork_rng():
+        yield
+
+
+@pytest.mark.parametrize("name", sorted(set(module_names())))
+@pytest.mark.usefixtures("kept_randomness")
+def test_docstring_examples(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failed, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert not failed
+
+
+@pytest.mark.parametrize(("page", "line", "code"), list(blocks("python")))
+@pytest.mark.usefixtures("kept_randomness")
+def test_blocks_run(page, line, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    padded = "\n" * (line - 1) + code  # so that a traceback shows the page's own line
+    exec(compile(padded, str(page), "exec"), {"__name__": "block"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for link in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name}: {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("thing", list(public_names()))
+def test_public_names_are_explained(thing):
+    assert inspect.getdoc(thing)
+    if not inspect.isclass(thing):
+        return
+    assert thing.__doc__  # its own, not its base's
+    own = [m for name, m in vars(thing).items() if inspect.isfunction(m) and not name.startswith("_")]
+    silent = [m.__qualname__ for m in own if not inspect.getdoc(m)]
+    assert silent == []
+
+
+def test_readme_opens_with_the_two_commands():
+    found = FENCE.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert [(language, code.strip()) for language, code in found[:2]] == [("bash", MAIN_JOB), ("bash", TESTS)]
+
+
+def test_decisions_are_numbered_short_and_whole():
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        lines = page.read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 20, page.name
+        heads = [line.split(":")[0].strip("*") for line in lines if line.startswith("**")]
+        assert heads == ["Context", "Decision", "Consequence"], page.name
+
+
+def test_every_strategy_and_stage_is_in_the_guide():
+    guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    strategies, pretrain = (importlib.import_module(f"selftrain.{name}") for name in ("strategies", "pretrain"))
+    data = importlib.import_module("selftrain.data")
+    missing = [name for name in (*strategies.__all__, *pretrain.__all__, *data.names()) if f"`{name}" not in guide]
+    assert missing == []
+
+
+def table_rows(first):
+    """Cells of the guide's table whose heading starts with ``first``."""
+    guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    (table,) = re.findall(rf"^\| {first} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", guide, re.MULTILINE)
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table.splitlines()]
+
+
+def default_of(kind, name):
+    """Default of an argument, looked up in the bases that ``**settings`` go to."""
+    for base in kind.__mro__:
+        parameter = inspect.signature(base).parameters.get(name)
+        if parameter is not None:
+            return parameter.default
+    raise AssertionError(f"{kind.__name__} has no argument {name}")
+
+
+@pytest.mark.parametrize(
+    ("heading", "package"), [("strategy", "selftrain.strategies"), ("stage", "selftrain.pretrain")]
+)
+def test_defaults_in_the_guide(heading, package):
+    checked = 0
+    for name, defaults, *_ in table_rows(heading):
+        kind = getattr(importlib.import_module(package), name.strip("`"))
+        for argument, value in re.findall(r"`(\w+)=([^`]+)`", defaults):
+            assert default_of(kind, argument) == ast.literal_eval(value), f"{name} {argument}"
+            checked += 1
+    assert checked >= 8
+
+
+def test_settings_of_a_learner_in_the_guide():
+    selftrain = importlib.import_module("selftrain")
+    fields = {field.name: field.default for field in dataclasses.fields(selftrain.Training)}
+    rows = {name.strip("`"): default.strip("`") for name, default, _ in table_rows("setting")}
+    assert set(rows) <= set(fields)
+    assert set(fields) - set(rows) == {"momentum", "beta2"}
+    for name in ("optimizer", "lr", "weight_decay", "encoder_lr", "accumulate", "precision"):
+        assert ast.literal_eval(rows[name]) == fields[name], name

@@ -1,0 +1,83 @@
+import torch
+from helpers import same, snapshot
+
+from selftrain.labelbank import LabelBank
+
+
+def rows(*numbers):
+    return torch.tensor(numbers)
+
+
+def test_a_fresh_bank_is_uniform_and_knows_nothing():
+    bank = LabelBank(4, (5,))
+    assert torch.allclose(bank.read(rows(0, 3)), torch.full((2, 5), 0.2))
+    assert not bank.known.any()
+
+
+def test_what_is_written_is_read_after_the_turn_only():
+    bank = LabelBank(4, (2,))
+    bank.write(rows(1, 3), torch.tensor([[0.9, 0.1], [0.2, 0.8]]))
+    assert torch.allclose(bank.read(rows(1)), torch.tensor([[0.5, 0.5]]))
+    assert bank.turn().item() == 0.5
+    assert torch.allclose(bank.read(rows(3, 1)), torch.tensor([[0.2, 0.8], [0.9, 0.1]]))
+    assert bank.known.tolist() == [False, True, False, True]
+
+
+def test_rows_that_were_not_visited_keep_their_label():
+    bank = LabelBank(3, (2,))
+    bank.write(rows(0, 1), torch.tensor([[0.9, 0.1], [0.8, 0.2]]))
+    bank.turn()
+    bank.write(rows(1), torch.tensor([[0.3, 0.7]]))
+    assert bank.turn().item() == torch.tensor(1 / 3).item()
+    assert torch.allclose(bank.read(rows(0, 1, 2)), torch.tensor([[0.9, 0.1], [0.3, 0.7], [0.5, 0.5]]))
+    assert bank.known.tolist() == [True, True, False]
+
+
+def test_a_turn_without_writing_changes_nothing():
+    bank = LabelBank(3, (2,))
+    bank.write(rows(0), torch.tensor([[0.9, 0.1]]))
+    bank.turn()
+    before = snapshot(bank)
+    assert bank.turn().item() == 0
+    assert same(before, bank.state_dict())
+
+
+def test_the_share_counts_each_turn_anew():
+    bank = LabelBank(4, (2,))
+    for numbers, share in [((0, 1, 2, 3), 1.0), ((2,), 0.25), ((1, 1, 2), 0.5)]:
+        bank.write(rows(*numbers), torch.rand(len(numbers), 2))
+        assert bank.turn().item() == share
+
+
+def test_labels_with_sites():
+    bank = LabelBank(3, (2, 4, 5))
+    value = torch.rand(1, 2, 4, 5)
+    bank.write(rows(2), value)
+    bank.turn()
+    assert torch.equal(bank.read(rows(2)), value)
+    assert torch.allclose(bank.read(rows(0)), torch.full((1, 2, 4, 5), 0.5))
+
+
+def test_written_labels_carry_no_gradient_and_take_the_banks_precision():
+    bank = LabelBank(2, (2,))
+    bank.write(rows(0), torch.rand(1, 2, dtype=torch.float64, requires_grad=True).softmax(1))
+    bank.turn()
+    assert not bank.read(rows(0)).requires_grad
+    assert bank.read(rows(0)).dtype == torch.float32
+
+
+def test_reading_hands_out_copies():
+    bank = LabelBank(2, (2,))
+    bank.read(rows(0)).zero_()
+    assert bank.read(rows(0)).sum() == 1
+
+
+def test_a_half_written_epoch_survives_a_checkpoint():
+    first, second = LabelBank(3, (2,)), LabelBank(3, (2,))
+    first.write(rows(0), torch.tensor([[0.9, 0.1]]))
+    second.load_state_dict(snapshot(first))
+    for bank in (first, second):
+        bank.write(rows(1), torch.tensor([[0.4, 0.6]]))
+        bank.turn()
+    assert same(first.state_dict(), second.state_dict())
+    assert second.known.tolist() == [True, True, False]

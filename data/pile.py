@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selftrain.data.samples import ArraySet, Channels, Samples, Subset
+from selftrain.data.samples import ArraySet, Channels, Excerpt, Samples, Subset
 from selftrain.data.splits import Overlap, check_labels, split, warn_missing
 from selftrain.data.stream import PairedStream
 from selftrain.data.table_views import TableViews
@@ -19,6 +19,7 @@ from selftrain.errors import DataError
 from selftrain.types import Annotated, BatchPlan, Needs
 
 _PARTS = ("labeled", "validation", "test")
+_EXCERPT = 2000  # unlabeled rows that figures without labels are made from
 
 
 class Pile:
@@ -178,7 +179,8 @@ class Pile:
         """Plain samples with annotations.
 
         Args:
-            part: ``"labeled"``, ``"validation"``, ``"test"``, or a set with annotations.
+            part: ``"labeled"``, ``"validation"``, ``"test"``, or a set with annotations; ``"unlabeled"`` gives up to
+                2,000 rows, evenly spaced, with annotation -1, for figures that need no labels.
             batch_size: Samples a batch, > 0; the last batch may be smaller.
             device: Where batches go.
 
@@ -189,8 +191,8 @@ class Pile:
             ValueError: an unknown part.
             DataError: the set has no annotations.
         """
-        if isinstance(part, str) and part not in _PARTS:
-            raise ValueError(f"no part {part!r}; known are {', '.join(_PARTS)}, or pass a set")
+        if isinstance(part, str) and part not in ("unlabeled", *_PARTS):
+            raise ValueError(f"no part {part!r}; known are unlabeled, {', '.join(_PARTS)}, or pass a set")
         samples: object = getattr(self, part) if isinstance(part, str) else part
         if samples is None:
             return None
@@ -198,6 +200,8 @@ class Pile:
             raise ValueError(f"{type(samples).__name__} is no set of samples; pass one, or {', '.join(_PARTS)}")
         if not len(samples):
             return None
+        if part == "unlabeled":
+            samples = Excerpt(samples, _EXCERPT)
         return _Evaluation(samples, self.views, batch_size, device)
 
     def unlabeled_ids(self) -> Sequence[str]:

@@ -114,6 +114,15 @@ class Subset:
         return self.base.images(self.rows[index])
 
 
+class Excerpt(Subset):
+    """Up to ``size`` rows of a set, evenly spaced, none of them annotated (-1)."""
+
+    def __init__(self, base: Samples, size: int) -> None:
+        step = max(1, -(-len(base) // size))
+        super().__init__(base, np.arange(0, len(base), step), annotated=False)
+        self.annotations = torch.full((len(self.rows),), -1)
+
+
 def same_length(samples: int, others: Tensor | Sequence[str] | None, what: str) -> None:
     """Refuse annotations or ids that are not one for each sample."""
     if others is not None and len(others) != samples:

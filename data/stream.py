@@ -202,13 +202,22 @@ class PairedStream:
         # a loader in use is not shared: an epoch begun inside another gets processes of its own
         loader, self._idle = self._idle or self._loader(), None
         try:
-            _jobs(loader)[:] = jobs
-            for item in loader:
-                if isinstance(item, DataError):
-                    raise item
-                yield item
-        finally:
+            yield from self._items(loader, jobs)
+        except Exception:
+            del loader  # ends its processes at once; the error's trace would keep them waiting
+            raise
+        except GeneratorExit:
             self._idle = loader
+            raise
+        self._idle = loader
+
+    def _items(self, loader: DataLoader[_Fetched | DataError], jobs: list[Job]) -> Iterator[_Fetched]:
+        _jobs(loader)[:] = jobs
+        for item in loader:
+            if isinstance(item, DataError):
+                del loader
+                raise item
+            yield item
 
     def _loader(self) -> DataLoader[_Fetched | DataError]:
         jobs: list[Job] = []

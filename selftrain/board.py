@@ -72,8 +72,16 @@ class Board:
 
 def _drop_after(path: Path, step: int) -> None:
     if path.is_file():
-        rows = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        rows = [line for line in lines if _step(line) <= step]
         path.write_text("".join(line + "\n" for line in rows), encoding="utf-8")
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf  # a crash cut the line short
 
 
 def _tile(image: Tensor, caption: str | None) -> Tensor:

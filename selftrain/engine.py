@@ -7,9 +7,9 @@ and continues bit for bit. The caller's random state is put back at the end.
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from selftrain import checkpoint
 from selftrain.board import Board
-from selftrain.errors import CheckpointError, RunFolderError
+from selftrain.errors import CheckpointError
 from selftrain.ledger import Ledger
 from selftrain.runfolder import export_weights, prepare_folder
 from selftrain.strategy import Strategy
@@ -105,14 +105,16 @@ def fit(
         epochs: Passes over the unlabeled set; or
         steps: number of steps. One of the two; both ``None``: 10 epochs.
         plan: Batch sizes, seed, workers.
-        monitor: Further data to evaluate on, by name, for watching only: it never picks a checkpoint.
+        monitor: Further data to evaluate on, by name (not ``"validation"``), for watching only: it never picks a
+            checkpoint.
         eval_every: Steps between evaluations; ``None``: ten in a run.
         log_every: Steps between two rows of the log.
         checkpoint_every: Steps between checkpoints; ``None``: at each evaluation.
         device: Where to train; ``None``: where the strategy is.
         resume: Continue the run in ``out`` exactly where its newest checkpoint is.
         overwrite: Replace the run in ``out``.
-        stop_after: End after this many steps of the whole stage, with a checkpoint: the rest is for ``resume``.
+        stop_after: End after this many steps of the whole stage, with a checkpoint: the rest is for ``resume``. Leaves
+            no mark in the log: rows and evaluations stay where they are without it.
     Returns:
         The run; its strategy is the one passed in.
     Raises:
@@ -120,7 +122,11 @@ def fit(
             was started with other settings.
         DataError: from the data, before training starts.
         TrainingError: if the loss is not finite.
+        ValueError: for a number of steps below 1, or a monitored set named like the pile's own.
     """
+    _check_counts(log_every=log_every, eval_every=eval_every, checkpoint_every=checkpoint_every, stop_after=stop_after)
+    if "validation" in (monitor or {}):
+        raise ValueError("monitor holds a set named 'validation', which is the pile's own; give it another name")
     plan = plan or BatchPlan()
     where = torch.device(device) if device is not None else next(strategy.parameters()).device
     strategy.to(where)
@@ -183,7 +189,7 @@ class _Session:
                     if step % per_epoch == 0:
                         self.note(self.run.strategy.end_epoch(Clock(step, epoch, self.total)))
                     self.run.seconds = time.perf_counter() - begun
-                    self.after(step, step >= end, batches[0], report, board)
+                    self.after(step, end, batches[0], report, board)
                     bar.update()
                     if step >= end:
                         break
@@ -206,14 +212,14 @@ class _Session:
             self.note(self.run.ledger.write(report.pseudo_labels, strategy.task, clock.step))  # type: ignore[arg-type]
         return report
 
-    def after(self, step: int, last: bool, batch: Batch, report: Report, board: Board) -> None:
+    def after(self, step: int, end: int, batch: Batch, report: Report, board: Board) -> None:
         eval_every, checkpoint_every = self.every
-        if step % self.log_every == 0 or last:
+        if step % self.log_every == 0 or step == self.total:
             self.log(step, board)
-        if step % eval_every == 0 or last:
+        if step % eval_every == 0 or step == self.total:
             self.judge(step, board)
             self.show(step, batch, report, board)
-        if last or step % (checkpoint_every or eval_every) == 0:
+        if step % (checkpoint_every or eval_every) == 0 or step == end:
             self.save(step)
 
     def finish(self, step: int, board: Board) -> None:
@@ -224,7 +230,7 @@ class _Session:
             run.ledger.to_csv(run.out / "pseudo_labels.csv")
         export_weights(run.export(), run.out)
         rows = {"last": run.last, "best": run.best, "train": run.train, "seconds": run.seconds}
-        text = json.dumps(rows | {"ledger": run.ledger.summary(), "versions": versions()}, indent=1)
+        text = json.dumps(_finite(rows | {"ledger": run.ledger.summary(), "versions": versions()}), indent=1)
         (run.out / "summary.json").write_text(text, encoding="utf-8")
 
     # -- logging and evaluation ------------------------------------------------------------------------------------
@@ -244,8 +250,8 @@ class _Session:
 
     def judge(self, step: int, board: Board) -> None:
         run = self.run
-        for name, data in ({"validation": "validation"} | self.monitor).items():
-            if self.run.pile.evaluation(data, 1, self.device) is None:
+        for name, data in ({part: part for part in run.strategy.judged_on} | self.monitor).items():
+            if run.pile.evaluation(data, 1, self.device) is None:
                 continue
             run.last[name] = evaluate(run.strategy, run.pile, data)
             board.scalars({f"{name}/{key}": v for key, v in run.last[name].items()}, step)
@@ -306,6 +312,12 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}
 
 
+def _check_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"{name} is {count}; it must be at least 1")
+
+
 def _total_steps(epochs: int | None, steps: int | None, per_epoch: int) -> int:
     if epochs is not None and steps is not None:
         raise ValueError(f"give epochs ({epochs}) or steps ({steps}), not both")
@@ -320,6 +332,13 @@ def _key(seed: int, step: int) -> int:
     mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & (2**64 - 1)
     mixed ^= mixed >> 31
     return (mixed * 0xD6E8FEB86659FD93 & (2**64 - 1)) >> 1
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinity as ``None``: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _copy(value: Any) -> Any:

@@ -67,7 +67,7 @@ class Learner(nn.Module):
             self.model.compile()
         self._pending = 0  # updates since the last optimizer step
         self._virtual = False
-        self.register_buffer("grad_norm", torch.zeros(()), persistent=False)
+        self.register_buffer("grad_norm", torch.zeros(()))
 
     def _make_scaler(self) -> torch.amp.GradScaler:
         device = next(self.model.parameters()).device

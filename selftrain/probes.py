@@ -14,7 +14,7 @@ def rankme(features: Tensor, *, center: bool = False, eps: float = 1e-7) -> floa
     Near 1: all features lie on one line (collapse); ``min(n, D)``: spread evenly. A high rank is needed, not enough:
     noise has the highest. Compare it between checkpoints or settings of one method, on the same samples.
 
-    Source: Garrido et al., "RankMe", 2023, arXiv:2210.02885, eq. 2: ``p_k = sigma_k / sum(sigma) + eps``, not
+    Source: Garrido et al., "RankMe", 2023, arXiv:2210.02885, section 3: ``p_k = sigma_k / sum(sigma) + eps``, not
     normalized again.
 
     Args:
@@ -47,8 +47,8 @@ def knn_predict(
 
     Cosine similarity ``s``; each neighbor votes with weight ``exp(s / temperature)``.
 
-    Source: Wu et al. 2018, arXiv:1805.01978, section 3.4, with DINO's 20 neighbors (Caron et al. 2021,
-    arXiv:2104.14294, appendix F.1). Differs: never more neighbors than the rarest class has labels.
+    Source: Wu et al. 2018, arXiv:1805.01978, section 3.4, with the 20 neighbors of DINO (Caron et al. 2021,
+    arXiv:2104.14294, section 3.2). Differs: by default never more neighbors than the rarest class has labels.
 
     Args:
         reference: Features with labels, shape (n, D).

@@ -65,8 +65,8 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
     if not path.is_file():
         raise RunFolderError(f"{folder} holds no run to resume; start it without resume")
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}") from error
     now = json.loads(json.dumps(settings))
     changed = {k: (before.get(k), now.get(k)) for k in before.keys() | now.keys() if before.get(k) != now.get(k)}

@@ -26,12 +26,14 @@ class Strategy(nn.Module):
         labeled_view: View that labeled samples are shown in.
         extra_batches: Future batches drawn at each step and passed to ``step`` as ``extra``.
         monitor: Name of the evaluation figure that picks the best checkpoint; larger is better.
+        judged_on: Parts of the pile evaluated during training; the best checkpoint is picked on ``"validation"``.
     """
 
     views: tuple[str, ...] = ("weak", "strong")
     labeled_view: str = "weak"
     extra_batches: int = 0
     monitor: str = ""
+    judged_on: tuple[str, ...] = ("validation",)
 
     def needs(self) -> Needs:
         """What the stream must deliver."""

@@ -103,7 +103,7 @@ def pile(kind: Kind, *, labeled: int = 8, unlabeled: int = 24, held_out: int = 1
 
 
 def moons(*, labels: int = 8, unlabeled: int = 500, held_out: int = 500, noise: float = 0.1, seed: int = 0) -> ToyPile:
-    """Two interleaved half circles: ``labels`` labeled points, evenly from both, and many unlabeled ones.
+    """Two interleaved half circles: a few labeled points, spread evenly over both, and many unlabeled ones.
 
     Views: ``plain`` and ``weak`` show the point, ``strong`` moves it at random by 0.12 (standard deviation).
 
@@ -118,6 +118,8 @@ def moons(*, labels: int = 8, unlabeled: int = 500, held_out: int = 500, noise: 
     n = labels + unlabeled + 2 * held_out
     y = torch.arange(n) % 2
     angle = math.pi * torch.rand(n, generator=generator)
+    slot = torch.arange(labels) // 2
+    angle[:labels] = (slot * math.pi + angle[:labels]) / (labels // 2)
     upper, lower = torch.stack([angle.cos(), angle.sin()], 1), torch.stack([1 - angle.cos(), 0.5 - angle.sin()], 1)
     x = torch.where(y[:, None] == 0, upper, lower) + noise * torch.randn(n, 2, generator=generator)
     parts = _cut(labeled=labels, unlabeled=unlabeled, validation=held_out, test=held_out)

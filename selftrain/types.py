@@ -215,7 +215,10 @@ class Pile(Protocol):
         ...
 
     def evaluation(self, part: object, batch_size: int, device: torch.device) -> Iterable[Annotated] | None:
-        """Plain samples with annotations of ``"labeled"``, ``"validation"``, ``"test"`` or of a set; None if empty."""
+        """Plain samples of a part or of a set, with annotations; None if empty.
+
+        Parts: ``"labeled"``, ``"validation"``, ``"test"``, and ``"unlabeled"``: an excerpt, annotated -1.
+        """
         ...
 
     def unlabeled_ids(self) -> Sequence[str]:

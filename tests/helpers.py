@@ -1,4 +1,4 @@
-"""What several of the core's tests need: tiny networks, an in-memory pile and a strategy that tells what it was asked."""
+"""What several of the core's tests need: tiny networks, comparisons of states, and a pile in memory."""
 
 import copy
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from selftrain.learner import Learner
 from selftrain.tasks import Classification, Keypoints, Segmentation
-from selftrain.types import Annotated, Batch, Labeled, PseudoLabels, Report, Unlabeled, View
+from selftrain.types import Annotated, Batch, Labeled, Unlabeled, View
 
 
 def mlp(seed=0, inputs=3, classes=3):
@@ -20,9 +20,7 @@ def mlp(seed=0, inputs=3, classes=3):
 def normed(seed=0, inputs=3, classes=3, dropout=0.5):
     """A network with BatchNorm and dropout: what evaluation mode, buffers and random states matter for."""
     torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Linear(inputs, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, classes)
-    )
+    return nn.Sequential(nn.Linear(inputs, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, classes))
 
 
 def convnet(seed=0, classes=3):
@@ -155,7 +153,3 @@ class MemoryStream:
         for name, noise in zip(self.needs.views, (0.05, 0.3, 0.5), strict=False):
             views[name] = View(x[rows] + noise * torch.randn(x[rows].shape, generator=generator))
         return Unlabeled(views, rows)
-
-
-def fake_report(index, value, weight, **scalars):
-    return Report({k: torch.as_tensor(float(v)) for k, v in scalars.items()}, PseudoLabels(index, value, weight))

@@ -47,12 +47,12 @@ def train(strategy, x, start, end, total=20):
 
 
 def gratings(count, seed, size=16):
-    """Waves of four orientations with a random phase, unit variance, (count, 1, size, size)."""
+    """Waves of length 4 in four orientations with a random phase, unit variance, (count, 1, size, size)."""
     generator = torch.Generator().manual_seed(seed)
     angle = torch.randint(4, (count, 1, 1), generator=generator) * math.pi / 4
     phase = 2 * math.pi * torch.rand(count, 1, 1, generator=generator)
     row, column = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-    wave = torch.sin(2 * math.pi / 8 * (row * angle.cos() + column * angle.sin()) + phase)
+    wave = torch.sin(2 * math.pi / 4 * (row * angle.cos() + column * angle.sin()) + phase)
     return math.sqrt(2) * wave[:, None]
 
 

@@ -13,7 +13,12 @@ from selftrain.errors import CheckpointError
 
 
 def state_of(number):
-    return {"step": number, "weights": torch.full((100,), float(number)), "rows": [1, "text", None], "deep": {"a": (1, 2.5)}}
+    return {
+        "step": number,
+        "weights": torch.full((100,), float(number)),
+        "rows": [1, "text", None],
+        "deep": {"a": (1, 2.5)},
+    }
 
 
 @pytest.fixture
@@ -125,7 +130,9 @@ each_damage = pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys
 @each_damage
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(folder, damage):
     damage(newest(folder))
-    with pytest.warns(UserWarning, match=r"continuing from step-000000010.pt: .*step-000000020.pt is (damaged|missing)"):
+    with pytest.warns(
+        UserWarning, match=r"continuing from step-000000010.pt: .*step-000000020.pt is (damaged|missing)"
+    ):
         state = checkpoint.load_newest(folder)
     assert same(state, state_of(10))
 
@@ -134,7 +141,9 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(folder, damage):
 def test_without_a_good_one_every_file_is_named(folder, damage):
     for path in folder.glob("step-*.pt"):
         damage(path)
-    with pytest.raises(CheckpointError, match=r"step-000000020.pt is (damaged|missing).*step-000000010.pt is (damaged|missing)"):
+    with pytest.raises(
+        CheckpointError, match=r"step-000000020.pt is (damaged|missing).*step-000000010.pt is (damaged|missing)"
+    ):
         checkpoint.load_newest(folder)
 
 
@@ -200,7 +209,17 @@ def test_a_missing_manifest_means_no_checkpoint(folder):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "text", "[]", "{}", '{"checkpoints": 3}', '{"checkpoints": [{}]}', '{"checkpoints": ["x"]}', '{"checkpoints": [{"file": 1}]}'],
+    [
+        "",
+        "{",
+        "text",
+        "[]",
+        "{}",
+        '{"checkpoints": 3}',
+        '{"checkpoints": [{}]}',
+        '{"checkpoints": ["x"]}',
+        '{"checkpoints": [{"file": 1}]}',
+    ],
 )
 def test_a_damaged_manifest_is_named(folder, text):
     (folder / "manifest.json").write_text(text)
@@ -241,7 +260,9 @@ def test_saving_after_a_fallback_forgets_the_future_and_keeps_the_good_one(folde
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("cannot write"), PermissionError(13, "no")])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("cannot write"), PermissionError(13, "no")]
+)
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
     path = tmp_path / "file"
     path.write_bytes(b"old")

@@ -1,9 +1,6 @@
 """Named data sets and folders. Nothing here touches the network: downloads are replaced."""
 
 import gzip
-import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -301,19 +298,3 @@ def test_folders_that_do_not_fit(photos, tmp_path):
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "strange" / "wasp" / "1.png")
     with pytest.raises(DataError, match="holds class 'wasp'"):
         from_folder(photos, size=4, test=tmp_path / "strange")
-
-
-# --- import
-
-
-def test_importing_loads_none_of_the_heavy_libraries():
-    heavy = ("albumentations", "torchvision", "cv2", "PIL")
-    code = f"import sys, selftrain.data; print([m for m in {heavy} if m in sys.modules])"
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert result.stdout.strip() == "[]"

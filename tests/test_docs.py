@@ -109,10 +109,10 @@ def test_decisions_are_numbered_short_and_whole():
     pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
     assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
     for page in pages:
-        lines = page.read_text(encoding="utf-8").splitlines()
+        lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.strip()]
         assert len(lines) <= 20, page.name
-        heads = [line.split(":")[0].strip("*") for line in lines if line.startswith("**")]
-        assert heads == ["Context", "Decision", "Consequence"], page.name
+        assert lines[0].startswith(f"# {int(page.name[:4])}. "), page.name
+        assert [line for line in lines if line.startswith("##")] == ["## Context", "## Decision", "## Consequence"]
 
 
 def test_every_strategy_and_stage_is_in_the_guide():

@@ -232,7 +232,9 @@ def test_accumulation_equals_a_big_batch(parts):
     for step in range(3):
         whole.update(loss_of(whole, seed=step))
         before = weights(pieces)
-        moved = [pieces.update(loss_of(pieces, slice(i * 8 // parts, (i + 1) * 8 // parts), seed=step)) for i in range(parts)]
+        moved = [
+            pieces.update(loss_of(pieces, slice(i * 8 // parts, (i + 1) * 8 // parts), seed=step)) for i in range(parts)
+        ]
         assert moved == [False] * (parts - 1) + [True]
         assert not same(before, weights(pieces))
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(weights(whole), weights(pieces), strict=True))
@@ -373,14 +375,17 @@ def test_restoring_parameters_alone_lets_the_rest_leak():
 
 def test_an_unknown_restore_is_named():
     learner = sgd_learner()
-    with pytest.raises(ValueError, match="restore is 'weights'; choose 'all' or 'parameters'"), learner.virtual("weights"):
+    with (
+        pytest.raises(ValueError, match="restore is 'weights'; choose 'all' or 'parameters'"),
+        learner.virtual("weights"),
+    ):
         pass
 
 
 # -- storage -----------------------------------------------------------------------------------------------------------
 def test_the_state_names_each_weight_once():
     names = sgd_learner(mlp()).state_dict().keys()
-    assert names == {f"model.{name}" for name in mlp().state_dict()} | {"_extra_state"}
+    assert names == {f"model.{name}" for name in mlp().state_dict()} | {"_extra_state", "grad_norm"}
 
 
 @pytest.mark.parametrize("make", [sgd_learner, adam_learner])

@@ -11,7 +11,9 @@ def by_loops(confidence, correct, bins):
     total = 0.0
     for b in range(bins):
         low, high = b / bins, (b + 1) / bins
-        inside = [(c, r) for c, r in zip(confidence, correct, strict=True) if low <= c < high or (b == bins - 1 and c == 1)]
+        inside = [
+            (c, r) for c, r in zip(confidence, correct, strict=True) if low <= c < high or (b == bins - 1 and c == 1)
+        ]
         if inside:
             gap = abs(np.mean([c for c, _ in inside]) - np.mean([float(r) for _, r in inside]))
             total += gap * len(inside) / len(confidence)

@@ -59,11 +59,15 @@ def test_the_rule_hears_confidence_and_decision(case):
 @each_task
 def test_temperature_sharpens_soft_labels_and_leaves_confidence_alone(case):
     value = values(case)
-    made = [pseudo_label(case.task, value, torch.arange(3), select.top(0.5), hard=False, temperature=t) for t in (1.0, 0.5)]
+    made = [
+        pseudo_label(case.task, value, torch.arange(3), select.top(0.5), hard=False, temperature=t) for t in (1.0, 0.5)
+    ]
     assert torch.equal(made[1].target.value, case.task.sharpen(value, 0.5))
     assert not torch.equal(made[0].target.value, made[1].target.value)
     assert torch.equal(made[0].target.weight, made[1].target.weight)
-    hard = [pseudo_label(case.task, value, torch.arange(3), select.top(0.5), hard=True, temperature=t) for t in (1.0, 0.5)]
+    hard = [
+        pseudo_label(case.task, value, torch.arange(3), select.top(0.5), hard=True, temperature=t) for t in (1.0, 0.5)
+    ]
     assert torch.equal(hard[0].target.value, hard[1].target.value)
 
 
@@ -89,7 +93,10 @@ def batch_of(task, n=4):
     torch.manual_seed(2)
     y = torch.arange(n) % 3
     weak, strong = View(torch.randn(6, 3)), View(torch.randn(6, 3))
-    return Batch(Labeled(torch.randn(n, 3), task.encode(y), torch.arange(n)), Unlabeled({"weak": weak, "strong": strong}, torch.arange(6)))
+    return Batch(
+        Labeled(torch.randn(n, 3), task.encode(y), torch.arange(n)),
+        Unlabeled({"weak": weak, "strong": strong}, torch.arange(6)),
+    )
 
 
 def guess_of(task, weight=None):
@@ -232,7 +239,10 @@ def test_descending_the_entropy_makes_predictions_sure():
 def test_images_go_through_the_guided_loss_too():
     task = Classification(3)
     x = torch.randn(2, 2, 8, 8)
-    batch = Batch(Labeled(x, task.encode(torch.tensor([0, 1])), torch.arange(2)), Unlabeled({"weak": View(x), "strong": View(x + 1)}, torch.arange(2)))
+    batch = Batch(
+        Labeled(x, task.encode(torch.tensor([0, 1])), torch.arange(2)),
+        Unlabeled({"weak": View(x), "strong": View(x + 1)}, torch.arange(2)),
+    )
     guess = pseudo_label(task, torch.rand(2, 3).softmax(1), torch.arange(2), select.everything(), hard=False)
     outcome = guided_loss(task, sgd_learner(convnet()), batch, guess, weight=1.0, distance=task.loss)
     assert torch.isfinite(outcome.loss)

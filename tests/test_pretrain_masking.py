@@ -21,7 +21,9 @@ def seeded(seed):
 
 
 # -- random ----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("grid", "ratio", "kept"), [((4, 4), 0.75, 4), ((7, 7), 0.75, 12), ((1, 10), 0.9, 1), ((2, 5), 0.5, 5)])
+@pytest.mark.parametrize(
+    ("grid", "ratio", "kept"), [((4, 4), 0.75, 4), ((7, 7), 0.75, 12), ((1, 10), 0.9, 1), ((2, 5), 0.5, 5)]
+)
 def test_random_masks_keep_the_floor_and_part_the_grid(grid, ratio, kept):
     keep, hidden = random_mask(30, grid, ratio)
     count = grid[0] * grid[1]
@@ -152,7 +154,9 @@ def test_the_fallback_puts_all_blocks_on_one_place_and_keeps_all_the_rest():
     assert all(len(set(row.tolist())) == together.shape[1] for row in together)
 
 
-@pytest.mark.parametrize("draw", [partial(random_mask, 5, (4, 4), 0.5), partial(multi_block, 5, (6, 6))], ids=["random", "block"])
+@pytest.mark.parametrize(
+    "draw", [partial(random_mask, 5, (4, 4), 0.5), partial(multi_block, 5, (6, 6))], ids=["random", "block"]
+)
 def test_masks_follow_their_seed_and_a_generator_stays_local(draw):
     def equal(a, b):
         return a[0].shape == b[0].shape and torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])

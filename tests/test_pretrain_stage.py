@@ -1,12 +1,15 @@
 """What both label-free stages share: features, figures, hand-over, resume."""
 
 import io
+import json
 
 import pytest
 import torch
+from helpers import MemoryPile, pictures
 from pretrain_helpers import STAGES, batch, conv, images, stage, train, vit
 
-from selftrain.build import learner
+from selftrain.build import Training, learner
+from selftrain.engine import fit
 from selftrain.errors import CheckpointError
 from selftrain.networks import Classifier
 from selftrain.probes import feature_std, knn_accuracy, rankme
@@ -64,17 +67,18 @@ def test_a_run_goes_on_from_its_state_bit_for_bit(name, make):
     second = stage(name, make(seed=5), seed=6)
     second.load_state_dict(torch.load(file, weights_only=True))
     rows = train(second, x, 4, 7)
-    assert all(torch.equal(p, q) for p, q in zip(through.state_dict().values(), second.state_dict().values(), strict=True)
-               if torch.is_tensor(p))  # fmt: skip
+    straight, resumed = through.state_dict(), second.state_dict()
+    assert all(torch.equal(v, resumed[n]) for n, v in straight.items() if torch.is_tensor(v))
     assert torch.equal(rows[-1][f"loss/{name}"], train(first, x, 4, 7)[-1][f"loss/{name}"])
 
 
 @both
 def test_a_state_without_one_of_its_parts_is_refused(name):
-    state = stage(name).state_dict()
+    strategy = stage(name)
+    state = strategy.state_dict()
     for key in list(state):
         with pytest.raises(RuntimeError, match="Missing key"):
-            stage(name).load_state_dict({k: v for k, v in state.items() if k != key})
+            strategy.load_state_dict({k: v for k, v in state.items() if k != key})
 
 
 # -- features and figures ----------------------------------------------------------------------------------------------
@@ -135,11 +139,28 @@ def test_the_view_can_be_chosen_and_is_the_only_need(name):
 
 @both
 def test_low_precision_trains_too(name):
-    from selftrain.build import Training
-
     strategy = stage(name, training=Training(precision="bf16"))
     rows = train(strategy, images(8), 0, 3)
     assert rows[-1][f"loss/{name}"].dtype == torch.float32
     assert rows[-1][f"loss/{name}"].isfinite()
     exact = stage(name)
     assert not torch.equal(rows[-1][f"loss/{name}"], train(exact, images(8), 0, 3)[-1][f"loss/{name}"])
+
+
+# -- on the engine -----------------------------------------------------------------------------------------------------
+@both
+def test_the_engine_runs_resumes_logs_and_exports_a_stage(name, tmp_path):
+    """No labels are asked for; a run that was cut in two ends where an uncut one does."""
+    pile, settings = MemoryPile(pictures), {"steps": 6, "eval_every": 3}
+    whole = fit(stage(name, vit(channels=2)), pile, out=tmp_path / "whole", **settings)
+    fit(stage(name, vit(channels=2)), pile, out=tmp_path / "cut", stop_after=3, **settings)
+    rest = fit(stage(name, vit(channels=2)), pile, out=tmp_path / "cut", resume=True, **settings)
+    straight, resumed = whole.strategy.state_dict(), rest.strategy.state_dict()
+    assert all(torch.equal(v, resumed[n]) for n, v in straight.items() if torch.is_tensor(v))
+    assert {"rankme", "rankme_centered", "feature_std", "knn"} == set(whole.last["validation"])
+    assert whole.best["knn"] >= whole.last["validation"]["knn"]
+    logged = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert any(f"train/loss/{name}" in row for row in logged)
+    assert any("validation/rankme" in row for row in logged)
+    student = learner(Classifier(vit(channels=2), 3), init_from=tmp_path / "whole")()
+    assert all(torch.equal(v, student.model.state_dict()[n]) for n, v in whole.export().items())

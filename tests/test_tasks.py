@@ -95,7 +95,9 @@ def test_the_denominator_counts_valid_units_and_never_kept_ones(case):
     logits = torch.randn(3, 4, *case.sites)
     units = (3, *case.units)
     target = Target(values(case), torch.ones(units))
-    whole = torch.stack([case.task.loss(logits[i : i + 1], Target(target.value[i : i + 1], target.weight[i : i + 1])) for i in range(3)])
+    whole = torch.stack(
+        [case.task.loss(logits[i : i + 1], Target(target.value[i : i + 1], target.weight[i : i + 1])) for i in range(3)]
+    )
     half = target.weight.clone()
     half[1:] = 0  # two of three samples are not kept
     assert case.task.loss(logits, Target(target.value, half)).item() == pytest.approx(whole[0].item() / 3, rel=1e-5)
@@ -199,7 +201,9 @@ def test_cross_entropy_survives_extreme_logits():
 def test_consistency_is_the_mean_squared_difference_of_probabilities():
     logits, value = torch.randn(7, 4), torch.rand(7, 4).softmax(1)
     expected = F.mse_loss(logits.softmax(1), value)
-    assert Classification(4).consistency(logits, Target(value, torch.ones(7))).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert Classification(4).consistency(logits, Target(value, torch.ones(7))).item() == pytest.approx(
+        expected.item(), rel=1e-6
+    )
 
 
 def test_classification_answers_by_hand():
@@ -223,7 +227,9 @@ def test_sharpen_is_mixmatch():
     value = torch.rand(5, 4).softmax(1)
     for temperature in (0.3, 0.5, 2.0):
         powered = value.numpy() ** (1 / temperature)
-        assert np.allclose(Classification(4).sharpen(value, temperature), powered / powered.sum(1, keepdims=True), atol=1e-6)
+        assert np.allclose(
+            Classification(4).sharpen(value, temperature), powered / powered.sum(1, keepdims=True), atol=1e-6
+        )
 
 
 def test_sharpen_takes_zeros():

@@ -65,7 +65,7 @@ class IJEPA(Pretraining):
     The loss is no measure of success: at first features collapse to almost one vector, and while they recover the loss
     rises. Watch ``rankme`` and ``feature_std``.
 
-    Source: Assran et al. 2023, arXiv:2301.08243, eq. 1. Differs: smooth L1 with beta 1 and LayerNorm without affine
+    Source: Assran et al. 2023, arXiv:2301.08243, section 3. Differs: smooth L1 with beta 1 and LayerNorm without affine
     on the targets (the released code; the paper writes squared L2), sizes for small images (the paper's predictor:
     width 384, depth 6 or 12), ``decay`` for runs of up to some thousand steps (the paper: 0.996 to 1), constant weight
     decay (0.04 rising to 0.4), and see ``multi_block``.
@@ -82,7 +82,9 @@ class IJEPA(Pretraining):
         view: Name of the view to look at.
         training: How to train; ``None``: AdamW, learning rate 1e-3, weight decay 0.05, 5 % warm-up and a cosine to 0.
 
-    Gradient: to encoder and predictor; none to the target encoder. Raises:
+    Gradient: to encoder and predictor; none to the target encoder.
+
+    Raises:
         ValueError: for an argument out of range, an encoder without the contract, or images that do not fit it.
     """
 
@@ -118,7 +120,8 @@ class IJEPA(Pretraining):
         )
         network = JointEmbedding(copy.deepcopy(encoder), predictor, plan)
         self.student = (training or TRAINING).learner(network)
-        self.teacher = Teacher(self.student, part=network.encoder)
+        # BatchNorm statistics are copied: averaged with a decay near 1 they would stay what they were at the start
+        self.teacher = Teacher(self.student, part=network.encoder, buffers="copy")
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Predict, learn, let the target encoder follow."""

@@ -69,13 +69,13 @@ def patch_statistics(patches: Tensor, flat: float) -> tuple[Tensor, Tensor]:
 class MAE(Pretraining):
     """Learn by filling in hidden patches from the few that are visible.
 
-    Source: He et al. 2022, arXiv:2111.06377; the loss is eq. 1 of its section 3 with "per-patch normalized pixels".
-    Differs: a decoder for small images (the paper: width 512, depth 8, 16 heads); ``flat`` (theirs: 1e-6); constant
-    learning-rate rule for small batches.
+    Source: He et al. 2022, arXiv:2111.06377, section 3, with the normalized pixels of "Reconstruction target". Differs:
+    a decoder for small images (the paper: width 512, depth 8, 16 heads), ``flat`` (the released code: 1e-6), and a
+    learning rate that is not scaled with the batch.
 
     Args:
         encoder: Module with the ``Encoder`` contract; it is copied.
-        mask_ratio: Share of hidden patches, in (0, 1); 0.75 in the paper.
+        mask_ratio: Share of hidden patches, in (0, 1); 0.75 is the paper's.
         decoder_width: Width of the decoder, a multiple of 4 and of ``decoder_heads``.
         decoder_depth: Blocks of the decoder, >= 1.
         decoder_heads: Attention heads of the decoder.
@@ -86,7 +86,9 @@ class MAE(Pretraining):
         training: How to train; ``None``: AdamW with betas (0.9, 0.95), weight decay 0.05 (the paper's), learning rate
             1.5e-3, 5 % warm-up and a cosine to 0.
 
-    Gradient: to encoder and decoder. Raises:
+    Gradient: to encoder and decoder.
+
+    Raises:
         ValueError: for an argument out of range, an encoder without the contract, or images that do not fit it.
     """
 

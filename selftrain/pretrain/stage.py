@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ class Pretraining(Strategy):
 
     student: Learner
     monitor = "knn"
+    judged_on = ("validation", "unlabeled")
 
     def __init__(self, view: str) -> None:
         super().__init__()
@@ -61,7 +63,7 @@ class Pretraining(Strategy):
 
         Returns:
             ``rankme`` and ``rankme_centered`` (effective rank, see ``probes.rankme``), ``feature_std`` and, if both
-            sets have class numbers as annotations, ``knn``: accuracy of a nearest-neighbor probe, in [0, 1].
+            sets have class numbers as annotations (-1: none), ``knn``: accuracy of a nearest-neighbor probe, in [0, 1].
         """
         features, labels = self._features(data)
         figures = {
@@ -69,10 +71,10 @@ class Pretraining(Strategy):
             "rankme_centered": rankme(features, center=True),
             "feature_std": feature_std(features),
         }
-        if reference is None or labels is None:
+        if reference is None or not _any_class(labels):
             return figures
         known, classes = self._features(reference)
-        if classes is None or not bool((classes >= 0).any()) or not bool((labels >= 0).any()):
+        if not _any_class(classes):
             return figures
         has, asked = classes >= 0, labels >= 0
         return figures | {"knn": knn_accuracy(known[has], classes[has], features[asked], labels[asked])}
@@ -86,6 +88,11 @@ class Pretraining(Strategy):
     def export(self) -> dict[str, Tensor]:
         """The weights of the encoder, named ``encoder.*`` as ``Classifier`` has them."""
         return {f"encoder.{name}": tensor.detach().clone() for name, tensor in self.shipped().state_dict().items()}
+
+
+def _any_class(labels: Tensor | None) -> TypeGuard[Tensor]:
+    """Whether there is at least one class number among ``labels``; -1 means unlabeled."""
+    return labels is not None and bool((labels >= 0).any())
 
 
 @contextlib.contextmanager

@@ -5,11 +5,12 @@ from selftrain.data.datasets import load, names
 from selftrain.data.files import FileSet
 from selftrain.data.folders import from_folder
 from selftrain.data.pile import Pile
+from selftrain.data.recipes import Strong, Weak
 from selftrain.data.samples import ArraySet, Samples, Subset
 from selftrain.data.splits import Split, split
 from selftrain.data.stream import PairedStream
 from selftrain.data.table_views import TableViews
-from selftrain.data.views import Strong, TensorViews, ViewMaker, Weak
+from selftrain.data.views import TensorViews, ViewMaker
 
 __all__ = [
     "AlbumentationsViews",

@@ -16,9 +16,10 @@ import numpy as np
 
 from selftrain.data.pile import Pile
 from selftrain.data.readers import encoded_images, read_idx
+from selftrain.data.recipes import Strong, Weak
 from selftrain.data.samples import ArraySet
 from selftrain.data.splits import Overlap
-from selftrain.data.views import Strong, TensorViews, ViewMaker, Weak
+from selftrain.data.views import TensorViews, ViewMaker
 from selftrain.errors import DataError
 
 Root = str | os.PathLike[str] | None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from selftrain.data.evaluation import Evaluation, check_annotated
 from selftrain.data.samples import ArraySet, Channels, Excerpt, Samples, Subset
 from selftrain.data.splits import Overlap, check_labels, split, warn_missing
 from selftrain.data.stream import PairedStream
@@ -64,7 +65,7 @@ class Pile:
         self.validation, self.test = validation or None, test or None
         for part in _PARTS:
             if getattr(self, part) is not None:
-                _check_annotated(part, getattr(self, part))
+                check_annotated(part, getattr(self, part))
         reference = self.unlabeled or self.labeled
         if reference is None:
             raise DataError("the pile has neither labeled nor unlabeled samples; check where the data are read")
@@ -202,7 +203,7 @@ class Pile:
             return None
         if part == "unlabeled":
             samples = Excerpt(samples, _EXCERPT)
-        return _Evaluation(samples, self.views, batch_size, device)
+        return Evaluation(samples, self.views, batch_size, device)
 
     def unlabeled_ids(self) -> Sequence[str]:
         """A stable name for every unlabeled row."""
@@ -233,34 +234,6 @@ class Pile:
         if len(truth) != len(self.unlabeled):
             raise DataError(f"{len(self.unlabeled)} unlabeled samples but {len(truth)} true labels; give one for each")
         return check_labels(truth, self.classes)
-
-
-class _Evaluation:
-    """Plain batches of a set in its own order."""
-
-    def __init__(self, samples: Samples, views: ViewMaker, batch_size: int, device: torch.device) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-        self.samples, self.views, self.batch_size, self.device = samples, views, batch_size, device
-        self.annotations = _check_annotated("evaluated", samples)
-
-    def __len__(self) -> int:
-        return -(-len(self.samples) // self.batch_size)
-
-    def __iter__(self) -> Iterator[Annotated]:
-        for start in range(0, len(self.samples), self.batch_size):
-            rows = np.arange(start, min(start + self.batch_size, len(self.samples)))
-            index = torch.from_numpy(rows)
-            images = self.samples.images(rows).to(self.device)
-            x = self.views("plain", images, index.to(self.device), 0).x
-            yield Annotated(x, self.annotations[index].to(self.device), index.to(self.device))
-
-
-def _check_annotated(part: str, samples: Samples) -> Tensor:
-    """The annotations of a set that must have them."""
-    if samples.annotations is None:
-        raise DataError(f"the {part} samples have no annotations; give each one, or pass them as unlabeled")
-    return samples.annotations
 
 
 def _class_numbers(part: str, samples: Samples | None, classes: Sequence[str] | None) -> Tensor | None:

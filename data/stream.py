@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from selftrain.data.keyed import permutation
+from selftrain.data.orders import Taken, cycle, one_pass
 from selftrain.data.samples import Samples
 from selftrain.data.views import ViewMaker
 from selftrain.errors import DataError
@@ -37,19 +36,6 @@ class _Fetched(NamedTuple):
     unlabeled: _Part | None
 
 
-class _Rows(NamedTuple):
-    """Which rows a batch takes; ``key`` tells repeated occurrences of a row apart, so that their draws differ."""
-
-    rows: Tensor
-    key: Tensor
-    epoch: int
-
-
-@lru_cache(maxsize=16)
-def _order(seed: int, number: int, n: int, purpose: str) -> Tensor:
-    return permutation(seed, number, n, purpose)
-
-
 @dataclass(frozen=True)
 class _Fetcher:
     """Fetches the rows of step (epoch, step), in whichever process; holds no state."""
@@ -69,11 +55,11 @@ class _Fetcher:
             taken = self._labeled_rows(len(self.labeled), epoch, step)
             labeled = self._part(self.labeled, taken, self.labeled_names)
         if self.unlabeled is not None and self.names:
-            taken = self._pass(len(self.unlabeled), epoch, step, self.plan.unlabeled, "unlabeled")
+            taken = one_pass(len(self.unlabeled), self.plan.unlabeled, step, seed=self.plan.seed, epoch=epoch)
             unlabeled = self._part(self.unlabeled, taken, self.names)
         return _Fetched(labeled, unlabeled)
 
-    def _part(self, samples: Samples, taken: _Rows, names: Sequence[str]) -> _Part:
+    def _part(self, samples: Samples, taken: Taken, names: Sequence[str]) -> _Part:
         images: Tensor | None = samples.images(taken.rows.numpy())
         annotation = None if samples.annotations is None else samples.annotations[taken.rows]
         views: dict[str, tuple[Tensor, Tensor | None]] = {}
@@ -82,29 +68,15 @@ class _Fetcher:
             views, images = {name: (view.x, view.theta) for name, view in made.items()}, None
         return _Part(taken.rows, taken.key, taken.epoch, images, views, annotation)
 
-    def _labeled_rows(self, n: int, epoch: int, step: int) -> _Rows:
+    def _labeled_rows(self, n: int, epoch: int, step: int) -> Taken:
         """Labeled rows cycle beside an unlabeled set; alone, they are the set an epoch passes over once."""
         size = self.plan.labeled
         if self.unlabeled is None:
-            taken = self._pass(n, epoch, step, size, "labeled")
+            taken = one_pass(n, size, step, seed=self.plan.seed, epoch=epoch)
         else:
-            taken = self._cycle(n, epoch * self.steps + step, size)
+            taken = cycle(n, size, epoch * self.steps + step, seed=self.plan.seed)
         # keys below zero: a labeled row shares no draws with the unlabeled row of the same number
         return taken._replace(key=-1 - taken.key)
-
-    def _pass(self, n: int, epoch: int, step: int, size: int, purpose: str) -> _Rows:
-        """Rows of one step of a single pass in a keyed order; the last batch goes on at the pass's first rows."""
-        place = torch.arange(step * size, (step + 1) * size)
-        rows = _order(self.plan.seed, epoch, n, purpose)[place % n]
-        return _Rows(rows, rows + n * (place // n), epoch)
-
-    def _cycle(self, n: int, step: int, size: int) -> _Rows:
-        """Rows of the ``step``-th batch of an endless sequence of keyed orders."""
-        place = torch.arange(step * size, (step + 1) * size)
-        first, last = step * size // n, ((step + 1) * size - 1) // n
-        orders = torch.stack([_order(self.plan.seed, number, n, "cycle") for number in range(first, last + 1)])
-        rows = orders[place // n - first, place % n]
-        return _Rows(rows, rows + n * (place // n), 0)
 
 
 class _Remote(Dataset["_Fetched | DataError"]):

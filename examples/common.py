@@ -62,14 +62,16 @@ def table(rows: Iterable[Row], keys: tuple[str, ...]) -> str:
     head = [*keys, "test accuracy %", "used %", "pseudo-label acc. %", "seconds"]
     lines = [[*key, *_cells(group)] for key, group in groups.items()]
     widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in [head, *lines])
+    padded = [[cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in [head, *lines]]
+    return "\n".join("  ".join(line).rstrip() for line in padded)
 
 
 def _cells(group: list[Row]) -> list[str]:
     scores = [100 * row["test_accuracy"] for row in group]
     spread = f" ± {statistics.stdev(scores):.1f}" if len(scores) > 1 else ""
     seconds = statistics.mean(row["seconds"] for row in group)
-    return [f"{statistics.mean(scores):.1f}{spread}", _share(group, "used"), _share(group, "pseudo_label_accuracy"), f"{seconds:.0f}"]
+    shares = [_share(group, "used"), _share(group, "pseudo_label_accuracy")]
+    return [f"{statistics.mean(scores):.1f}{spread}", *shares, f"{seconds:.0f}"]
 
 
 def _share(group: list[Row], key: str) -> str:

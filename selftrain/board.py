@@ -109,5 +109,5 @@ def _grid(tiles: Tensor, columns: int = 8) -> Tensor:
     tiles = F.pad(tiles, (1, 1, 1, 1), value=0.5)
     rows = math.ceil(len(tiles) / columns)
     blank = tiles.new_full((rows * columns - len(tiles), *tiles.shape[1:]), 1.0)
-    cells = torch.cat([tiles, blank]).unflatten(0, (rows, columns))  # (rows, columns, 3, h, w)
+    cells: Tensor = torch.cat([tiles, blank]).unflatten(0, (rows, columns))  # (rows, columns, 3, h, w)
     return cells.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)

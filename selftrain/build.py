@@ -65,10 +65,10 @@ class Training:
 
     def learner(self, network: nn.Module) -> Learner:
         """Build the learner of ``network`` (which is used as it is, not copied)."""
-        make = _OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else lambda groups, _: self.optimizer(groups)  # type: ignore[operator]
+        groups, make = _groups(network, self), self.optimizer
         return Learner(
             network,
-            make(_groups(network, self), self),
+            _OPTIMIZERS[make](groups, self) if isinstance(make, str) else make(groups),
             schedule=self.schedule or cosine(),
             max_grad_norm=self.max_grad_norm,
             accumulate=self.accumulate,
@@ -93,7 +93,9 @@ def learner(
         init_from: Where the first weights come from: a finished stage, a mapping of weights, or an exported
             ``.safetensors`` file. Every weight handed on must exist in the network; those of the network that are
             not handed on (a new head) keep their own start.
-        training: All settings at once; or give them one by one as ``settings``: the fields of ``Training``.
+        training: All settings at once; or give them one by one:
+        **settings: Fields of ``Training``.
+
     Raises:
         CheckpointError: when the student is built, if weights do not fit the network.
     """
@@ -139,9 +141,11 @@ def load_weights(network: nn.Module, weights: Weights) -> list[str]:
             f"weights such as {unknown[:3]} have no place in {type(network).__name__}; a pretrained encoder is loaded "
             "into `network.encoder`: build the network as Classifier(encoder, classes) with the same encoder settings"
         )
-    wrong = [f"{n} {tuple(w.shape)} instead of {tuple(own[n].shape)}" for n, w in weights.items() if w.shape != own[n].shape]
+    wrong = [f"{n} {tuple(w.shape)}, not {tuple(own[n].shape)}" for n, w in weights.items() if w.shape != own[n].shape]
     if wrong:
-        raise CheckpointError(f"weights do not fit {type(network).__name__}: {wrong[:3]}; use the same encoder settings")
+        raise CheckpointError(
+            f"weights do not fit {type(network).__name__}: {wrong[:3]}; use the same encoder settings"
+        )
     network.load_state_dict(dict(weights), strict=False)
     return [name for name in own if name not in weights]
 
@@ -152,10 +156,15 @@ def _adamw(groups: list[dict[str, Any]], plan: Training) -> torch.optim.Optimize
 
 def _sgd(groups: list[dict[str, Any]], plan: Training) -> torch.optim.Optimizer:
     nesterov = plan.momentum > 0
-    return torch.optim.SGD(groups, lr=plan.lr, momentum=plan.momentum, nesterov=nesterov, weight_decay=plan.weight_decay)
+    return torch.optim.SGD(
+        groups, lr=plan.lr, momentum=plan.momentum, nesterov=nesterov, weight_decay=plan.weight_decay
+    )
 
 
-_OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], Training], torch.optim.Optimizer]] = {"adamw": _adamw, "sgd": _sgd}
+_OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], Training], torch.optim.Optimizer]] = {
+    "adamw": _adamw,
+    "sgd": _sgd,
+}
 
 
 def _groups(network: nn.Module, plan: Training) -> list[dict[str, Any]]:

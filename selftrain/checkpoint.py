@@ -52,6 +52,7 @@ def save(folder: Path, state: dict[str, Any], step: int, *, keep: int = 2) -> Pa
         state: Tensors, numbers, text, lists and dicts: what ``torch.load(weights_only=True)`` accepts.
         step: Number in the file name.
         keep: Checkpoints that stay, at least 1.
+
     Raises:
         CheckpointError: if the file cannot be written; older checkpoints are untouched.
         ValueError: for a ``keep`` below 1.
@@ -91,7 +92,7 @@ def load_newest(folder: Path, device: torch.device | str = "cpu") -> dict[str, A
         if problems:
             warnings.warn(f"continuing from {entry['file']}: {'; '.join(problems)}", stacklevel=2)
         return state
-    raise CheckpointError("; ".join(problems) or f"{folder} holds no checkpoint; start without resume")
+    raise CheckpointError("; ".join(problems) or f"{folder} holds no checkpoint; start anew with overwrite=True")
 
 
 def load(path: Path, sha256: str, device: torch.device | str = "cpu") -> dict[str, Any]:

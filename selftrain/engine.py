@@ -115,8 +115,10 @@ def fit(
         overwrite: Replace the run in ``out``.
         stop_after: End after this many steps of the whole stage, with a checkpoint: the rest is for ``resume``. Leaves
             no mark in the log: rows and evaluations stay where they are without it.
+
     Returns:
         The run; its strategy is the one passed in.
+
     Raises:
         RunFolderError: if ``out`` holds a run and neither ``resume`` nor ``overwrite`` is set, or if the run to resume
             was started with other settings.
@@ -131,6 +133,8 @@ def fit(
     where = torch.device(device) if device is not None else next(strategy.parameters()).device
     strategy.to(where)
     stream = pile.stream(strategy.needs(), plan, where)
+    for data in (monitor or {}).values():
+        pile.evaluation(data, 1, where)  # complains of what cannot be evaluated before the training, not in its midst
     total = _total_steps(epochs, steps, stream.steps_per_epoch)
     settings = {"total_steps": total, "strategy": type(strategy).__name__, "plan": asdict(plan) | {"workers": None}}
     folder = prepare_folder(out, settings, resume=resume, overwrite=overwrite)
@@ -298,7 +302,9 @@ class _Session:
             run.strategy.load_state_dict(state["strategy"])
             run.ledger.load_state_dict(state["ledger"])
         except (RuntimeError, ValueError, KeyError) as error:
-            raise CheckpointError(f"the checkpoint in {run.out} does not fit this strategy and data: {error}") from error
+            raise CheckpointError(
+                f"the checkpoint in {run.out} does not fit this strategy and data: {error}"
+            ) from error
         self.window, self.counts = state["window"], state["counts"]
         run.last, run.best, run.best_state = state["last"], state["best"], state["best_state"]
         run.train, run.seconds = state["train"], state["seconds"]

@@ -33,6 +33,7 @@ class Learner(nn.Module):
         channels_last: Memory format for networks with 2-D convolutions (about 0.74 of the time on CPU); ``None``: on
             if there are any. It changes no result beyond rounding.
         compile: Run the forward pass through ``torch.compile``.
+
     Raises:
         ValueError: for an ``accumulate`` below 1 or a ``max_grad_norm`` that is not positive.
     """
@@ -58,7 +59,7 @@ class Learner(nn.Module):
             raise ValueError(f"precision is {precision!r}; choose auto, fp32, bf16 or fp16")
         has_convolutions = any(isinstance(m, nn.Conv2d) for m in model.modules())
         self.channels_last = has_convolutions if channels_last is None else channels_last
-        self.model = model.to(memory_format=torch.channels_last) if self.channels_last else model  # type: ignore[call-overload]
+        self.model = model.to(memory_format=torch.channels_last) if self.channels_last else model
         self.optimizer, self.precision, self.accumulate = optimizer, precision, accumulate
         self.schedule, self.max_grad_norm = schedule or constant(), max_grad_norm
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
@@ -74,7 +75,7 @@ class Learner(nn.Module):
         return torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Learner:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.optimizer.load_state_dict(self.optimizer.state_dict())  # brings the moments to where the weights are now
         scale = self.scaler.state_dict()
         self.scaler = self._make_scaler()  # it belongs to the device the network has just moved to
@@ -90,7 +91,8 @@ class Learner(nn.Module):
     def together(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Logits of several inputs through one concatenated pass: one set of BatchNorm statistics, less time."""
         sizes = [len(x) for x in inputs]
-        return self(torch.cat(inputs)).split(sizes)
+        logits: Tensor = self(torch.cat(inputs))
+        return tuple(logits.split(sizes))
 
     @torch.no_grad()
     def label(self, x: Tensor, mode: LabelMode = "eval") -> Tensor:
@@ -101,6 +103,7 @@ class Learner(nn.Module):
             mode: ``"eval"``: running statistics, no dropout; ``"batch"``: statistics of this batch, which also move
                 the running ones, no dropout; ``"frozen"``: statistics of this batch and dropout, but the running
                 statistics stay; ``"train"``: as in training.
+
         Raises:
             ValueError: for another ``mode``.
         """
@@ -110,7 +113,8 @@ class Learner(nn.Module):
         buffers = [b.clone() for b in self.model.buffers()] if mode == "frozen" else []
         self._enter(mode)
         try:
-            return self(x)
+            logits: Tensor = self(x)
+            return logits
         finally:
             self.model.train(was_training)
             for buffer, saved in zip(self.model.buffers(), buffers, strict=False):
@@ -136,6 +140,7 @@ class Learner(nn.Module):
         Returns:
             Whether the weights moved, so that a teacher knows whether to follow. fp16 leaves out a step whose
             gradient overflows.
+
         Raises:
             TrainingError: if the loss or (without fp16) the gradient norm is not finite; the weights are untouched.
         """
@@ -205,10 +210,11 @@ class Learner(nn.Module):
 
     @torch.no_grad()
     def _rewind(self, state: dict[str, Any], restore: Restore) -> None:
-        parameters = list(self.model.parameters())
+        parameters: list[Tensor] = list(self.model.parameters())
         torch._foreach_copy_(parameters, state["parameters"])
         for p, grad in zip(parameters, state["grads"], strict=True):
             p.grad = grad
+        self.grad_norm = state["grad_norm"]
         if restore == "parameters":
             return
         for buffer, saved in zip(self.model.buffers(), state["buffers"], strict=True):
@@ -217,7 +223,6 @@ class Learner(nn.Module):
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
-        self.grad_norm = state["grad_norm"]
         torch.set_rng_state(state["random"])
         if state["device_random"] is not None:
             device = parameters[0].device

@@ -36,6 +36,7 @@ class Ledger(nn.Module):
         seen: How often the sample was labeled.
     """
 
+    truth: Tensor | None
     label: Tensor
     confidence: Tensor
     margin: Tensor
@@ -107,8 +108,9 @@ class Ledger(nn.Module):
         return rows | {name: float(value) for name, value in accuracy.items()}
 
     def captions(self, index: Tensor) -> list[str]:
-        """Short text for each of these rows: class, confidence in percent, ``*`` if accepted, ``!`` if known to be wrong."""
-        rows = zip(self.label[index].tolist(), self.confidence[index].tolist(), self.accepted[index].tolist(), strict=True)
+        """Short text for each of these rows: class, confidence in percent, ``*`` if accepted, ``!`` if known wrong."""
+        columns = (self.label, self.confidence, self.accepted)
+        rows = zip(*(column[index].tolist() for column in columns), strict=True)
         texts = [f"{self._class(c)[:6] or c} {100 * p:.0f}{'*' if a else ''}" for c, p, a in rows]
         if self.truth is None:
             return texts

@@ -15,15 +15,18 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, *, bins: int
         confidence: Confidence of each decision, shape (N,), in [0, 1].
         correct: Whether it was right, shape (N,), bool.
         bins: Number of bins, at least 1.
+
     Returns:
         The error in [0, 1]; 0.0 for no decisions.
+
     Raises:
         ValueError: for ``bins`` below 1 or different lengths.
     """
     if bins < 1:
         raise ValueError(f"bins is {bins}; there must be at least 1")
     if confidence.shape != correct.shape:
-        raise ValueError(f"confidence has shape {tuple(confidence.shape)}, correct {tuple(correct.shape)}; they must match")
+        shapes = tuple(confidence.shape), tuple(correct.shape)
+        raise ValueError(f"confidence and correct have shapes {shapes[0]} and {shapes[1]}; they must be the same")
     if not len(confidence):
         return 0.0
     bucket = (confidence * bins).long().clamp(max=bins - 1)
@@ -40,6 +43,7 @@ def pseudo_label_accuracy(label: Tensor, weight: Tensor, truth: Tensor) -> tuple
         label: Decisions, shape (B,).
         weight: Their weights, shape (B,); accepted means > 0.
         truth: True classes, shape (B,); -1 where unknown.
+
     Returns:
         Two zero-dimensional tensors in [0, 1]; NaN where there is nothing to count.
     """

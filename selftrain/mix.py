@@ -30,6 +30,7 @@ def mixup(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0) -> tuple
         task: Says how unit weights meet the axes of a value.
         alpha: Concentration of the Beta distribution; 0 leaves everything as it is.
     Gradient: flows to ``x``.
+
     Raises:
         ValueError: for a negative ``alpha``.
     """
@@ -54,6 +55,7 @@ def cutmix(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0) -> tupl
         task: Says how unit weights meet the axes of a value.
         alpha: Concentration of the Beta distribution of the kept area; 0 leaves everything as it is.
     Gradient: flows to ``x``.
+
     Raises:
         ValueError: if ``x`` is no batch of images, or for a negative ``alpha``.
     """
@@ -112,5 +114,6 @@ def _rectangle(height: int, width: int, area: float, device: torch.device) -> Te
     row, column = int(torch.randint(height, ())), int(torch.randint(width, ()))
     rows = torch.arange(height, device=device)[:, None]
     columns = torch.arange(width, device=device)[None, :]
-    inside_rows = (rows >= row - h // 2) & (rows < row - h // 2 + h)
-    return inside_rows & (columns >= column - w // 2) & (columns < column - w // 2 + w)
+    top, left = row - h // 2, column - w // 2
+    inside: Tensor = (rows >= top) & (rows < top + h) & (columns >= left) & (columns < left + w)
+    return inside

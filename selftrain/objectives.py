@@ -23,7 +23,9 @@ class Guess:
 
 
 @torch.no_grad()
-def pseudo_label(task: Task, value: Tensor, index: Tensor, select: Select, *, hard: bool, temperature: float = 1.0) -> Guess:
+def pseudo_label(
+    task: Task, value: Tensor, index: Tensor, select: Select, *, hard: bool, temperature: float = 1.0
+) -> Guess:
     """Turn a prediction into a target: weights by confidence, then hardened, sharpened or as it is.
 
     Args:

@@ -83,6 +83,7 @@ class TeacherGuided(SoloStrategy):
         temperature: Sharpening of soft targets, > 0; 1 leaves them.
         together: One concatenated pass for labeled and strong samples, or two; see ``guided_loss``.
         buffers: How the teacher gets its BatchNorm statistics, see ``Teacher``.
+
     Raises:
         ValueError: for a negative weight, a temperature that is not positive or an unknown distance.
     """

@@ -183,7 +183,8 @@ class Classification:
         """``accuracy`` and ``balanced_accuracy`` (mean recall of the classes present), in [0, 1]."""
         rows = tally.sum(1)
         recall = tally.diag()[rows > 0] / rows[rows > 0]
-        return {"accuracy": _ratio(tally.diag().sum(), tally.sum()), "balanced_accuracy": _ratio(recall.sum(), len(recall))}
+        accuracy = _ratio(tally.diag().sum(), tally.sum())
+        return {"accuracy": accuracy, "balanced_accuracy": _ratio(recall.sum(), len(recall))}
 
 
 class Segmentation(Classification):
@@ -252,11 +253,13 @@ class Keypoints:
         Args:
             annotation: x, y in heatmap cells and visibility (> 0: annotated), shape (B, K, 3). A joint that is not
                 annotated is not valid.
+
         Raises:
             DataError: if the shape is not (B, K, 3).
         """
         if annotation.dim() != 3 or annotation.shape[1:] != (self.joints, 3):
-            raise DataError(f"keypoints have shape {tuple(annotation.shape)}; expected (B, {self.joints}, 3): x, y, visible")
+            shape = tuple(annotation.shape)
+            raise DataError(f"keypoints have shape {shape}; expected (B, {self.joints}, 3): x, y, visible")
         visible = annotation[..., 2] > 0
         value = self._gaussian(annotation[..., :2].float()) * visible[..., None, None]
         return Target(value, visible.float(), visible)
@@ -294,7 +297,8 @@ class Keypoints:
     def agree(self, values: Tensor) -> Tensor:
         """Members whose peak lies within ``radius`` of the members' median place."""
         places = torch.stack([self._peak(v) for v in values])
-        return (places - places.median(0, keepdim=True).values).norm(dim=-1) <= self.radius
+        apart: Tensor = (places - places.median(0, keepdim=True).values).norm(dim=-1)
+        return apart <= self.radius
 
     def spread(self, weight: Tensor) -> Tensor:
         """Add the two site axes."""
@@ -356,10 +360,14 @@ def relative(source: View, destination: View) -> View:
     """
     if source.theta is None:
         return destination
-    lift = lambda t: torch.cat([t, t.new_tensor([[[0, 0, 1]]]).expand(len(t), 1, 3)], 1)  # noqa: E731
-    identity = torch.eye(3, device=source.theta.device, dtype=source.theta.dtype).expand(len(source.theta), 3, 3)
-    target = identity if destination.theta is None else lift(destination.theta)
-    return View(destination.x, (torch.linalg.inv(lift(source.theta)) @ target)[:, :2])
+    back: Tensor = torch.linalg.inv(_square(source.theta))
+    there = back if destination.theta is None else back @ _square(destination.theta)
+    return View(destination.x, there[:, :2])
+
+
+def _square(theta: Tensor) -> Tensor:
+    """Affine maps (B, 2, 3) -> the same maps (B, 3, 3)."""
+    return torch.cat([theta, theta.new_tensor([[[0, 0, 1]]]).expand(len(theta), 1, 3)], 1)
 
 
 def _sample(layers: Tensor, theta: Tensor, mode: str) -> Tensor:

@@ -27,6 +27,7 @@ class Teacher(nn.Module):
             ``"ema"`` averages them like weights. Integer buffers are always copied.
         part: The module of the student's network to follow; ``None``: all of it. ``update`` then takes such parts.
     Gradient: none flows through ``forward``.
+
     Raises:
         ValueError: for a decay outside [0, 1] or an unknown ``buffers``.
     """
@@ -72,7 +73,8 @@ class Teacher(nn.Module):
         """
         t = int(self.updates) + 1
         share = 1 - (min(self.decay, 1 - 1 / (t + 1)) if decay is None else decay)
-        mine, theirs = list(self.model.parameters()), _mean([list(s.parameters()) for s in sources])
+        mine: list[Tensor] = list(self.model.parameters())
+        theirs = _mean([list(s.parameters()) for s in sources])
         torch._foreach_lerp_(mine, theirs, share)
         self._follow_buffers(sources, share)
         self.updates += int(count)

@@ -75,7 +75,7 @@ def mlp(inputs: int = 2, classes: int = 2, *, width: int = 64) -> nn.Module:
 
 def learner(kind: Kind, *, norm: bool = True, dropout: float = 0.1, kernel: int = 3, **training: Any) -> MakeLearner:
     """Builder of students of a kind: SGD with momentum 0.9 and rate 0.05; ``training`` overrides, see ``Training``."""
-    settings = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 0.0} | training
+    settings: dict[str, Any] = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 0.0} | training
     return make_learner(lambda: network(kind, norm=norm, dropout=dropout, kernel=kernel), **settings)
 
 

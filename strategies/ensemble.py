@@ -1,5 +1,7 @@
-"""Ensemble: N networks label for one another, as in Stojnic et al., "Training Ensembles with Inliers and Outliers for
-Semi-supervised Active Learning", WACV 2024, arXiv:2307.03741 (the joint pseudo-label of an ensemble).
+"""Ensemble: N networks label for one another.
+
+After the joint pseudo-label in Stojnic et al., "Training Ensembles with Inliers and Outliers for Semi-supervised Active
+Learning", WACV 2024, arXiv:2307.03741.
 
 Algorithm: 1. every member predicts the weak view; 2. members that side with the consensus are inliers; the consensus is
 the mean of probabilities; 3. units with at least a ``quorum`` of inliers are used; 4. every member learns labels and
@@ -10,8 +12,6 @@ step by step, not in rounds.
 """
 
 from __future__ import annotations
-
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,7 @@ class Ensemble(SupervisedStrategy):
         select: Rule on the consensus' confidence, on top of the quorum; ``None``: everything.
         hard: Whether decisions or soft predictions are the targets.
         label_mode: How the weak passes treat BatchNorm and dropout, see ``Learner.label``.
+
     Raises:
         ValueError: for fewer than two members or a quorum outside (0, 1].
     """

@@ -1,8 +1,8 @@
 """FST: Du et al., "Learning from Future: A Novel Self-Training Framework", NeurIPS 2022, arXiv:2209.06993.
 
 Algorithm: 1. the teacher takes in today's student; 2. the student steps ahead virtually, ``depth`` times in a row
-(FST-D) or once on each of ``width`` future batches (FST-W), and the teacher takes in what it finds there; 3. the student
-goes back to today; 4. one real step on today's batch under the labels of the teacher from the future.
+(FST-D) or once on each of ``width`` future batches (FST-W), and the teacher takes in what it finds there; 3. the
+student goes back to today; 4. one real step on today's batch under the labels of the teacher from the future.
 
 Left out: the segmentation recipe around it (feature distance, rare-class sampling).
 """
@@ -38,6 +38,7 @@ class FutureSelfTraining(TeacherGuided):
             real steps. ``"code"``: as released, optimizer moments and BatchNorm statistics of the virtual steps stay,
             and every EMA counts.
         settings: See ``TeacherGuided``.
+
     Raises:
         ValueError: for a negative depth or an unknown ``faithful``.
     """
@@ -83,6 +84,7 @@ class WideFutureSelfTraining(TeacherGuided):
         width: Futures N >= 1; each needs a batch of its own, drawn from the steps to come.
         faithful: See ``FutureSelfTraining``.
         settings: See ``TeacherGuided``.
+
     Raises:
         ValueError: for a width below 1 or an unknown ``faithful``.
     """

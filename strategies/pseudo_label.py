@@ -37,7 +37,7 @@ class PseudoLabel(SoloStrategy):
         buffers: See ``Teacher``.
     """
 
-    views =  ("weak",)
+    views = ("weak",)
 
     def __init__(
         self,

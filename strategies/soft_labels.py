@@ -1,5 +1,6 @@
-"""Soft pseudo-labels with mixup: Arazo et al., "Pseudo-Labeling and Confirmation Bias in Deep Semi-Supervised
-Learning", IJCNN 2020, arXiv:1908.02983.
+"""Soft pseudo-labels with mixup.
+
+Arazo et al., "Pseudo-Labeling and Confirmation Bias in Deep Semi-Supervised Learning", IJCNN 2020, arXiv:1908.02983.
 
 Algorithm: 1. every unlabeled sample has a soft label, the network's prediction during the last epoch; 2. labeled and
 unlabeled samples of a batch, at least ``min_labeled`` of them labeled, are mixed with one another; 3. mixup loss + a
@@ -7,9 +8,9 @@ term that keeps the mean prediction near the class prior + an entropy term; 4. a
 the predictions for the next epoch; 5. at the end of the epoch they become the labels.
 
 Warm-up is a stage: train ``Supervised`` first and pass it to ``learner(..., init_from=stage)``. Left out: weight
-averaging at the end (SWA). Differs: a row that was not visited keeps its label, where the released code sets it to zero;
-before its first visit a sample takes the label the network gives it at that moment (their pass over all samples after
-warm-up).
+averaging at the end (SWA). Differs: a row that was not visited keeps its label, where the released code sets it to
+zero; before its first visit a sample takes the label the network gives it at that moment (their pass over all samples
+after warm-up).
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class SoftLabels(SoloStrategy):
             weight; the paper keeps everything), ``min_labeled`` (16), ``label_view`` (``"plain"``),
             ``label_mode`` (``"batch"``: batch statistics, no dropout), ``decay`` and ``buffers`` of the shipped
             teacher (decay ``None``, the paper's, ships the student).
+
     Raises:
         ValueError: for a negative weight, and at the first step if the batch holds fewer than ``min_labeled``.
     """
@@ -73,7 +75,8 @@ class SoftLabels(SoloStrategy):
     ) -> None:
         super().__init__(task, make_learner, decay=decay, **settings)
         if min(alpha, prior_weight, entropy_weight) < 0:
-            raise ValueError(f"alpha {alpha}, prior_weight {prior_weight}, entropy_weight {entropy_weight}: all must be >= 0")
+            weights = f"alpha {alpha}, prior_weight {prior_weight}, entropy_weight {entropy_weight}"
+            raise ValueError(f"{weights}: all must be 0 or more")
         self.bank = LabelBank(unlabeled, label_shape)
         self.alpha, self.prior_weight, self.entropy_weight = alpha, prior_weight, entropy_weight
         self.prior, self.select, self.min_labeled = prior, select or everything(), min_labeled
@@ -93,7 +96,8 @@ class SoftLabels(SoloStrategy):
         spread = self.task.distribution(self.task.probs(logits))
         prior, entropy = prior_loss(spread, self.prior), entropy_loss(spread)
         self.advance(loss + self.prior_weight * prior + self.entropy_weight * entropy)
-        scalars = {"loss/mixed": loss, "loss/prior": prior, "loss/entropy": entropy, "used": (labels.weight > 0).float().mean()}
+        used = (labels.weight > 0).float().mean()
+        scalars = {"loss/mixed": loss, "loss/prior": prior, "loss/entropy": entropy, "used": used}
         return Report({name: value.detach() for name, value in scalars.items()}, labels)
 
     def end_epoch(self, clock: Clock) -> Mapping[str, Tensor]:

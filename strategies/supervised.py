@@ -12,7 +12,7 @@ from selftrain.types import Batch, Clock, Report
 class Supervised(SoloStrategy):
     """Train on labeled samples only; see ``SoloStrategy`` for the arguments."""
 
-    views =  ()
+    views = ()
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """One gradient step on the labeled batch."""

@@ -169,6 +169,7 @@ class Bomb:
         return (open, (self.path, "w"))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("wrap", ["torch", "pickle"])
 def test_code_in_a_checkpoint_is_not_run(folder, tmp_path, wrap):
     mark = tmp_path / "it ran"
@@ -244,7 +245,7 @@ def test_a_manifest_that_points_elsewhere_is_refused(folder, tmp_path):
 
 
 def test_no_checkpoint_at_all(tmp_path):
-    with pytest.raises(CheckpointError, match="holds no checkpoint; start without resume"):
+    with pytest.raises(CheckpointError, match="holds no checkpoint; start anew with overwrite=True"):
         checkpoint.load_newest(tmp_path / "nowhere")
 
 

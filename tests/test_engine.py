@@ -272,6 +272,13 @@ def test_what_is_watched_cannot_pass_for_the_validation_set():
         st.fit(Scripted(), MemoryPile(), plan=PLAN, steps=2, monitor={"validation": "test"})
 
 
+def test_what_cannot_be_watched_is_refused_before_training():
+    strategy = Scripted()
+    with pytest.raises(KeyError, match="tset"):
+        st.fit(strategy, MemoryPile(), plan=PLAN, steps=2, monitor={"other": "tset"})
+    assert strategy.steps == []
+
+
 def test_an_empty_set_is_not_watched():
     run = st.fit(Scripted(), MemoryPile(test=0), plan=PLAN, steps=2, monitor={"test": "test"})
     assert set(run.last) == {"validation"}

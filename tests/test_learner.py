@@ -368,6 +368,7 @@ def test_restoring_parameters_alone_lets_the_rest_leak():
         learner.update(loss_of(learner, seed=1))
     after = learner.state_dict()
     assert same(start, weights(learner))
+    assert torch.equal(before["grad_norm"], after["grad_norm"])
     assert not same(before["_extra_state"]["optimizer"], after["_extra_state"]["optimizer"])
     assert not torch.equal(before["model.1.running_mean"], after["model.1.running_mean"])
     assert not torch.equal(random, torch.get_rng_state())  # dropout has drawn

@@ -226,3 +226,19 @@ def test_targets_of_another_resolution_are_pasted_at_the_same_place(case):
 def test_cutmix_wants_images():
     with pytest.raises(ValueError, match=r"cutmix needs images \(B, c, H, W\), got shape \(2, 5\)"):
         cutmix(torch.rand(2, 5), Target(torch.rand(2, 3), torch.ones(2)), Classification(3))
+
+
+def test_a_linear_loss_of_pasted_labels_is_the_sum_of_both_by_area():
+    """Labels without sites, with weights and validity: area times the one's loss plus the rest times the other's."""
+    case, logits = CASES[0], torch.randn(6, 4)
+    target = target_of(case)
+    alone = total(case, logits, target)
+    mixed = 0
+    for seed in range(20):
+        source, made = cut(target, case.task, seed=seed)
+        area = torch.stack([(source == c).float().mean((1, 2)) for c in range(6)], 1)  # (sample, where from)
+        losses = unit_loss(case, logits[:, None].expand(6, 6, 4).flatten(0, 1), target.value.repeat(6, 1)).view(6, 6)
+        expected = (area * losses * (target.weight * target.valid)).sum(1)
+        assert torch.allclose(total(case, logits, made), expected, atol=1e-5)
+        mixed += int(not torch.allclose(expected, alone))
+    assert mixed > 10

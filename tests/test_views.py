@@ -202,6 +202,14 @@ def test_strong_theta_tells_the_geometry():
     )
 
 
+def test_strong_operations_come_after_the_weak_geometry():
+    theta = TensorViews(Weak(shift=0.2), Strong(geometric=("rotate",)))("strong", SMOOTH, INDEX, 0).theta
+    assert theta[:, 0, 1].abs().max() > 0.1
+    # a turn about the middle of the shifted image leaves the shift in whole pixels; the other order would turn it too
+    pixels = theta[:, :, 2] * 12
+    assert torch.allclose(pixels, pixels.round(), atol=1e-4)
+
+
 def test_cutout_erases_one_square_with_the_mean():
     white = torch.full((500, 3, 20, 30), 255, dtype=torch.uint8)
     views = TensorViews(STILL, Strong(operations=0, cutout=0.5), mean=[0.2, 0.3, 0.4])

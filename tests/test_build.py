@@ -1,7 +1,6 @@
 import pytest
 import torch
 from helpers import convnet, mlp, same, weights
-from selftrain.strategies import Supervised
 from torch import nn
 
 import selftrain as st
@@ -10,6 +9,7 @@ from selftrain.errors import CheckpointError
 from selftrain.networks import Classifier, ConvEncoder
 from selftrain.runfolder import export_weights
 from selftrain.schedule import constant, cosine
+from selftrain.strategies import Supervised
 
 
 def network(classes=3, width=4):
@@ -207,7 +207,7 @@ def test_weights_without_a_place_are_named():
 
 
 def test_weights_of_another_shape_are_named():
-    with pytest.raises(CheckpointError, match=r"head.weight \(7, 8\) instead of \(3, 8\)"):
+    with pytest.raises(CheckpointError, match=r"head.weight \(7, 8\), not \(3, 8\)"):
         learner(network(), init_from=network(classes=7).state_dict())()
 
 

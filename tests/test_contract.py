@@ -283,7 +283,7 @@ def test_mixup_moves_inputs_and_targets_by_the_same_share(alpha, shape):
 
 
 def test_soft_labels_learns_mixed_inputs_against_mixed_targets():
-    """Labeled pictures show 1 and are class 0, unlabeled ones show 0 and are class 1: a mixture shows its own target."""
+    """Labeled pictures show 1 and are class 0, unlabeled ones show 0 and are class 1: a mixture shows its target."""
     heard: list[Target] = []
 
     class Listening(st.Classification):
@@ -400,7 +400,7 @@ def test_with_two_passes_batchnorm_does_not_mix_the_streams(name):
 # -- 6: seeds ----------------------------------------------------------------------------------------------------------
 def _run(name: str, kind: toy.Kind, *, seed: int, steps: int = 5) -> dict[str, object]:
     strategy = build(name, kind)
-    run = st.fit(strategy, toy.pile(kind), steps=steps, plan=replace(PLAN, seed=seed))
+    run = st.fit(strategy, toy.pile(kind), steps=steps, plan=replace(PLAN, seed=seed), eval_every=steps)
     assert all(torch.isfinite(p).all() for p in strategy.parameters())
     return {"strategy": strategy.state_dict(), "ledger": run.ledger.state_dict(), "last": run.last}
 

@@ -83,9 +83,14 @@ def test_after_a_look_ahead_training_goes_on_as_if_there_was_none(precision):
 def test_a_loss_that_is_not_finite_inside_leaves_no_trace():
     learner, x = started("classification", "fp32", "sgd")
     before = trace(learner)
-    with pytest.raises(TrainingError, match="nan"), learner.virtual():
-        learner.update(learner(x).mean())
-        learner.update(learner(x).mean() * float("nan"))
+
+    def look_ahead() -> None:
+        with learner.virtual():
+            learner.update(learner(x).mean())
+            learner.update(learner(x).mean() * float("nan"))
+
+    with pytest.raises(TrainingError, match="nan"):
+        look_ahead()
     assert not differences(before, trace(learner))
 
 

@@ -23,20 +23,23 @@ PRECISIONS = ["fp32", "bf16", "fp16"]
 
 
 def fit(name: str, kind: toy.Kind, out: Path, *, seed: int = 0, student: dict | None = None, **settings) -> st.Run:
-    """A run of ``WHOLE`` steps that is evaluated after ``PART`` of them, so that stopping there adds no evaluation."""
+    """A run of ``WHOLE`` steps; neither evaluations nor rows of the log fall on the step where it is stopped."""
     strategy = build(name, kind, seed=seed, student=student)
-    return st.fit(strategy, toy.pile(kind), steps=WHOLE, plan=PLAN, out=out, eval_every=PART, log_every=3, **settings)
+    times = {"eval_every": 3, "log_every": 2, "checkpoint_every": WHOLE}
+    return st.fit(strategy, toy.pile(kind), steps=WHOLE, plan=PLAN, out=out, **times, **settings)
 
 
-def outcome(run: st.Run) -> dict[str, object]:
-    """All that a run leaves: the stored state on the disk and the figures."""
-    state = checkpoint.load_newest(run.out / "checkpoints")
-    exported = st.build.weights_of(run.out)
-    for name in ("seconds", "window", "counts", "train"):
-        del state[name]
-    assert not differences(run.strategy.state_dict(), state["strategy"])
-    assert not differences(run.ledger.state_dict(), state["ledger"])
-    return {"state": state, "export": exported, "csv": (run.out / "pseudo_labels.csv").exists()}
+def outcome(folder: Path) -> dict[str, object]:
+    """All that a run leaves on the disk, but for the time it took and pictures."""
+    state = checkpoint.load_newest(folder / "checkpoints")
+    del state["seconds"]
+    ledger = folder / "pseudo_labels.csv"
+    return {
+        "state": state,
+        "log": [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()],
+        "weights": st.build.weights_of(folder),
+        "ledger": ledger.read_text() if ledger.exists() else None,
+    }
 
 
 def stopped_and_continued(name: str, kind: toy.Kind, folder: Path, student: dict | None = None) -> list[str]:
@@ -46,7 +49,11 @@ def stopped_and_continued(name: str, kind: toy.Kind, folder: Path, student: dict
     assert checkpoint.load_newest(folder / "parts" / "checkpoints")["step"] == PART
     torch.manual_seed(777)  # the caller's randomness must not matter
     rest = fit(name, kind, folder / "parts", student=student, seed=99, resume=True)
-    return differences(outcome(whole), outcome(rest))
+    for run in (whole, rest):
+        stored = checkpoint.load_newest(run.out / "checkpoints")
+        assert not differences(run.strategy.state_dict(), stored["strategy"])
+        assert not differences(run.ledger.state_dict(), stored["ledger"])
+    return differences(outcome(whole.out), outcome(rest.out))
 
 
 @pytest.mark.parametrize(("name", "kind"), GRID)
@@ -54,8 +61,9 @@ def test_resume_is_exact(name, kind, tmp_path):
     assert not stopped_and_continued(name, kind, tmp_path)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("name", list(ZOO))
+@pytest.mark.parametrize(
+    ("name", "precision"), [(n, p) for n in ZOO for p in PRECISIONS if p != "bf16" or n in ("fst_d", "ensemble")]
+)
 def test_resume_is_exact_with_half_gathered_gradients(name, precision, tmp_path):
     """``PART`` steps of 4 gathered updates each: the stop is in the middle of a gathering."""
     student = {"accumulate": 4, "precision": precision, "optimizer": "adamw", "max_grad_norm": 1.0}
@@ -80,7 +88,7 @@ def test_reduced_precision_is_used_and_scales_its_gradients():
 @pytest.mark.parametrize("name", ["fst_d", pytest.param("soft_labels", marks=pytest.mark.slow)])
 def test_resume_is_exact_in_another_process(name, tmp_path):
     """Stopped here, continued by a new interpreter that shares nothing but the folder."""
-    whole = fit(name, "segmentation", tmp_path / "whole")
+    fit(name, "segmentation", tmp_path / "whole")
     fit(name, "segmentation", tmp_path / "parts", stop_after=PART)
     code = (
         "import pathlib, test_contract_resume as t;"
@@ -94,13 +102,7 @@ def test_resume_is_exact_in_another_process(name, tmp_path):
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": path},
     )
-    both = [checkpoint.load_newest(tmp_path / part / "checkpoints") for part in ("whole", "parts")]
-    for state in both:
-        assert state["step"] == WHOLE
-        for key in ("seconds", "window", "counts", "train"):
-            del state[key]
-    assert not differences(*both)
-    assert not differences(whole.strategy.state_dict(), both[0]["strategy"])
+    assert not differences(outcome(tmp_path / "whole"), outcome(tmp_path / "parts"))
 
 
 def test_the_logged_steps_of_a_resumed_run_have_one_row_each(tmp_path):
@@ -110,7 +112,7 @@ def test_the_logged_steps_of_a_resumed_run_have_one_row_each(tmp_path):
         file.write(json.dumps({"step": PART + 1, "train/loss/supervised": 1e9}) + "\n")
     fit("fixmatch", "classification", tmp_path, resume=True)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows if "validation/accuracy" in row] == [PART, WHOLE]
+    assert [row["step"] for row in rows if "validation/accuracy" in row] == [3, 6, WHOLE]
     assert all(row.get("train/loss/supervised", 0) < 1e9 for row in rows)
 
 
@@ -152,9 +154,7 @@ def test_resume_with_other_settings_is_refused(tmp_path):
     fit("fixmatch", "classification", tmp_path, stop_after=PART)
     strategy = build("fixmatch", "classification")
     with pytest.raises(st.RunFolderError, match="seed"):
-        st.fit(
-            strategy, toy.pile("classification"), steps=WHOLE, plan=replace(PLAN, seed=9), out=tmp_path, resume=True
-        )
+        st.fit(strategy, toy.pile("classification"), steps=WHOLE, plan=replace(PLAN, seed=9), out=tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("name", list(ZOO))

@@ -213,9 +213,9 @@ def test_an_unknown_setting_is_refused(name):
 
 @pytest.mark.parametrize("name", ["fixmatch", "pseudo_label", "soft_labels", "ensemble"])
 def test_an_unknown_label_mode_is_refused_before_anything_is_learned(name):
+    given = zoo.batches(build(name, "classification"), "classification")
     with pytest.raises(ValueError, match="evaluation"):
-        strategy = build(name, "classification", label_mode="evaluation")
-        take_step(strategy, zoo.batches(strategy, "classification"))
+        take_step(build(name, "classification", label_mode="evaluation"), given)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from helpers import MemoryPile, convnet, mlp, normed, pictures, same, sgd_learner, snapshot
-from selftrain.strategies import FixMatch, FutureSelfTraining, SoftLabels, Supervised, WideFutureSelfTraining
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import selftrain as st
 from selftrain import checkpoint
 from selftrain.engine import versions
 from selftrain.errors import CheckpointError, DataError, RunFolderError, TrainingError
+from selftrain.strategies import FixMatch, FutureSelfTraining, SoftLabels, Supervised, WideFutureSelfTraining
 from selftrain.strategy import Strategy
 from selftrain.types import BatchPlan, PseudoLabels, Report
 
@@ -151,7 +151,7 @@ def test_the_rate_is_paced_before_each_step():
 
 
 def test_steps_train_and_evaluations_do_not():
-    strategy = Scripted()
+    strategy = Scripted().eval()
     st.fit(strategy, MemoryPile(), plan=PLAN, steps=6, eval_every=2)
     assert {entry[:2] for entry in strategy.log} == {("step", True), ("evaluate", False)}
 

@@ -50,7 +50,7 @@ def test_no_decisions_no_error():
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="bins is 0; there must be at least 1"):
         expected_calibration_error(torch.rand(2), torch.ones(2, dtype=torch.bool), bins=0)
-    with pytest.raises(ValueError, match=r"confidence has shape \(2,\), correct \(3,\); they must match"):
+    with pytest.raises(ValueError, match=r"have shapes \(2,\) and \(3,\); they must be the same"):
         expected_calibration_error(torch.rand(2), torch.ones(3, dtype=torch.bool))
 
 

@@ -58,7 +58,8 @@ def test_progress_runs_from_zero_to_one(step, total, progress):
 
 
 @pytest.mark.parametrize(
-    ("labeled", "ratio", "unlabeled"), [(32, 2.0, 64), (16, 84 / 16, 84), (3, 0.1, 1), (4, 0.5, 2), (1, 7, 7)]
+    ("labeled", "ratio", "unlabeled"),
+    [(32, 2.0, 64), (16, 84 / 16, 84), (3, 0.1, 1), (4, 0.5, 2), (1, 7, 7), (10, 0.79, 8)],
 )
 def test_the_plan_sizes_the_unlabeled_part(labeled, ratio, unlabeled):
     assert BatchPlan(labeled, ratio).unlabeled == unlabeled

@@ -65,7 +65,9 @@ GRID = [(name, kind) for name in ZOO for kind in toy.KINDS]
 LEARNING_GRID = [(name, kind) for name in LEARNING for kind in toy.KINDS]
 
 
-def build(name: str, kind: toy.Kind, *, seed: int = 0, student: Mapping[str, Any] | None = None, **settings: Any) -> Any:
+def build(
+    name: str, kind: toy.Kind, *, seed: int = 0, student: Mapping[str, Any] | None = None, **settings: Any
+) -> Any:
     """A fresh strategy of the zoo; ``student`` are settings of ``toy.learner``. The random state is left as found."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -117,11 +117,6 @@ def load(path: Path, sha256: str, device: torch.device | str = "cpu") -> dict[st
     return state
 
 
-def exists(folder: Path) -> bool:
-    """Whether ``folder`` has a manifest with checkpoints."""
-    return bool(_entries(folder))
-
-
 def _entries(folder: Path) -> list[dict[str, Any]]:
     path = folder / MANIFEST
     if not path.is_file():

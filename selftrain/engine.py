@@ -63,6 +63,8 @@ class Run:
         Raises:
             ValueError: if the part is empty, or ``which="best"`` and there was no validation set.
         """
+        if which not in ("last", "best"):
+            raise ValueError(f"which is {which!r}; choose 'last' or 'best'")
         if which == "last":
             return evaluate(self.strategy, self.pile, data)
         if self.best_state is None:
@@ -136,7 +138,7 @@ def fit(
     for data in (monitor or {}).values():
         pile.evaluation(data, 1, where)  # complains of what cannot be evaluated before the training, not in its midst
     total = _total_steps(epochs, steps, stream.steps_per_epoch)
-    settings = {"total_steps": total, "strategy": type(strategy).__name__, "plan": asdict(plan) | {"workers": None}}
+    settings = {"total_steps": total, "plan": asdict(plan) | {"workers": None}} | _settings(strategy)
     folder = prepare_folder(out, settings, resume=resume, overwrite=overwrite)
     run = Run(strategy, pile, Ledger(pile.unlabeled_ids(), pile.classes, pile.unlabeled_truth()).to(where), folder)
     session = _Session(run, plan, total, dict(monitor or {}), log_every, where)
@@ -144,6 +146,8 @@ def fit(
     start = session.restore() if resume else 0
     end = total if stop_after is None else min(total, stop_after)
     with _own_randomness(where), Board(folder, start if resume else None) as board:
+        if not resume:
+            board.text("settings", f"```\n{json.dumps(settings, indent=1)}\n```", 0)
         session.train(stream, board, start, end)
     return run
 
@@ -322,6 +326,18 @@ def _check_counts(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
             raise ValueError(f"{name} is {count}; it must be at least 1")
+
+
+def _settings(strategy: Strategy) -> dict[str, Any]:
+    """What the user chose, as far as numbers, text and switches say it: a run is resumed with the same only."""
+    chosen = {
+        f"{name}.{key}".lstrip("."): value
+        for name, module in strategy.named_modules()
+        for key, value in vars(module).items()
+        if isinstance(value, (bool, int, float, str)) and not key.startswith("_") and key != "training"
+    }
+    rates = [learner.base_rates for learner in strategy.learners()]
+    return {"strategy": type(strategy).__name__, "settings": chosen, "learning_rates": rates}
 
 
 def _total_steps(epochs: int | None, steps: int | None, per_epoch: int) -> int:

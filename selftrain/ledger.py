@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from selftrain.metrics import expected_calibration_error, pseudo_label_accuracy
 from selftrain.tasks import Task
 from selftrain.types import PseudoLabels
 
@@ -84,17 +85,18 @@ class Ledger(nn.Module):
     def _against_truth(self, index: Tensor, label: Tensor, accepted: Tensor) -> dict[str, Tensor]:
         if self.truth is None:
             return {}
-        known, right = self.truth[index] >= 0, label == self.truth[index]
-        used = known & accepted
-        figures = {}
-        if bool(known.any()):
-            figures["prediction_accuracy"] = right[known].float().mean()
-        if bool(used.any()):
-            figures["pseudo_label_accuracy"] = right[used].float().mean()
-        return figures
+        used, every = pseudo_label_accuracy(label, accepted, self.truth[index])
+        figures = {"pseudo_label_accuracy": used, "prediction_accuracy": every}
+        return {name: value for name, value in figures.items() if not bool(value.isnan())}
 
     def summary(self) -> dict[str, float]:
-        """Figures of the whole book: ``coverage``, ``accepted``, ``flips`` a sample, accuracy where truth is known."""
+        """Figures of the whole book.
+
+        Returns:
+            ``coverage`` (share of samples ever labeled), ``accepted`` (share of those), ``flips`` a sample,
+            ``largest_class`` and ``smallest_class`` (shares of the accepted; one near 1 or 0 that should not be is a
+            collapse) and, where truth is known, the two accuracies and ``calibration_error`` of the confidence.
+        """
         seen = self.seen > 0
         if not bool(seen.any()):
             return {}
@@ -103,9 +105,19 @@ class Ledger(nn.Module):
             "accepted": float(self.accepted[seen].float().mean()),
             "flips": float(self.flips[seen].float().mean()),
         }
+        shares = self.class_shares()
+        if len(self.classes):
+            rows |= {"largest_class": float(shares.max()), "smallest_class": float(shares.min())}
         said = torch.nonzero(seen).squeeze(1)
         accuracy = self._against_truth(said, self.label[said], self.accepted[said])
-        return rows | {name: float(value) for name, value in accuracy.items()}
+        return rows | {name: float(value) for name, value in accuracy.items()} | self._calibration()
+
+    def _calibration(self) -> dict[str, float]:
+        if self.truth is None:
+            return {}
+        known = (self.seen > 0) & (self.truth >= 0)
+        right = self.label[known] == self.truth[known]
+        return {"calibration_error": expected_calibration_error(self.confidence[known], right)}
 
     def captions(self, index: Tensor) -> list[str]:
         """Short text for each of these rows: class, confidence in percent, ``*`` if accepted, ``!`` if known wrong."""

@@ -68,11 +68,19 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
         before = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}") from error
-    now = json.loads(json.dumps(settings))
+    before, now = _flat(before), _flat(json.loads(json.dumps(settings)))
     changed = {k: (before.get(k), now.get(k)) for k in before.keys() | now.keys() if before.get(k) != now.get(k)}
     if changed:
         text = "; ".join(f"{k}: was {old}, is {new}" for k, (old, new) in sorted(changed.items()))
         raise RunFolderError(f"the run in {folder} was started with other settings ({text}); use them, or a new folder")
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """One level of names, so that a message names just what differs."""
+    rows: dict[str, Any] = {}
+    for key, value in settings.items():
+        rows |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return rows
 
 
 def _clear(folder: Path) -> None:

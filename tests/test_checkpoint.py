@@ -102,8 +102,8 @@ def test_tensors_go_where_they_are_asked_to(folder):
 
 
 def test_existence(folder, tmp_path):
-    assert checkpoint.exists(folder)
-    assert not checkpoint.exists(tmp_path)
+    assert (folder / checkpoint.MANIFEST).is_file()
+    assert not (tmp_path / checkpoint.MANIFEST).is_file()
 
 
 # -- damage ------------------------------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def test_a_missing_manifest_means_no_checkpoint(folder):
     (folder / "manifest.json").unlink()
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         checkpoint.load_newest(folder)
-    assert not checkpoint.exists(folder)
+    assert not (folder / checkpoint.MANIFEST).is_file()
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,9 @@ def test_the_summary_is_of_all_rows_ever_seen():
         "coverage": 0.75,
         "accepted": pytest.approx(2 / 3),
         "flips": pytest.approx(1 / 3),
+        "largest_class": 0.5,
+        "smallest_class": 0.0,
+        "calibration_error": pytest.approx(abs(2 / 3 - 0.8), abs=1e-6),
         "prediction_accuracy": pytest.approx(2 / 3),
         "pseudo_label_accuracy": 1.0,
     }

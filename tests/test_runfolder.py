@@ -80,7 +80,8 @@ def test_resuming_with_other_settings_shows_the_difference(run):
     text = str(caught.value)
     assert "started with other settings" in text
     assert "total_steps: was 10, is 20" in text
-    assert "plan: was {'labeled': 4, 'seed': 0}, is {'labeled': 4, 'seed': 1}" in text
+    assert "plan.seed: was 0, is 1" in text
+    assert "plan.labeled" not in text
     assert "more: was None, is True" in text
     assert "strategy" not in text
 

@@ -1,0 +1,463 @@
+"""Show that the tests notice the classic faults: apply each one to a copy of the sources and expect a failure.
+
+    python tests/mutants.py [WORD ...]
+
+With words, only the faults whose names contain one of them. Prints a line for each fault, then ``killed K of N``; the
+exit status is 0 if all were killed, 1 if one survived, 2 if the tests could not be run or fail without a fault.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PROCESSES = 2
+PASSED, FAILED = 0, 1  # exit statuses of pytest; others mean that it could not run
+
+GRADIENT = "test_contract.py::test_the_unsupervised_loss_alone_reaches_every_weight_of_the_student"
+VIEWS = "test_contract.py::test_labels_come_from_one_view_and_gradients_go_through_the_other"
+GEOMETRY = "test_contract.py::test_turning_a_view_with_its_map_leaves_the_update_as_it_is"
+TEACHER = "test_contract.py::test_teachers_start_as_the_student_and_never_learn_by_gradient"
+FOLLOWS = "test_contract.py::test_the_teacher_follows_the_updated_student"
+WAITS = "test_contract.py::test_the_teacher_waits_until_the_student_has_moved"
+GATHERED = "test_contract.py::test_gathered_gradients_make_the_step_of_their_mean"
+WHOLE_BATCH = "test_contract.py::test_fixmatch_divides_by_the_whole_batch"
+QUORUM = "test_contract.py::test_an_ensemble_uses_a_unit_when_a_quorum_sides_with_the_mean"
+MIXED = "test_contract.py::test_soft_labels_learns_mixed_inputs_against_mixed_targets"
+UNVISITED = "test_contract.py::test_soft_labels_keeps_the_label_of_a_row_it_did_not_visit"
+LAST_EPOCH = "test_contract.py::test_soft_labels_are_those_of_the_last_epoch"
+NOTHING_KEPT = "test_contract.py::test_with_no_unit_kept_the_update_is_the_supervised_one"
+SEED = "test_contract.py::test_one_seed_one_result_and_the_callers_randomness_is_untouched"
+OWN_DRAWS = "test_contract.py::test_every_step_draws_its_own_random_numbers"
+NO_TRACE = "test_contract_future.py::test_virtual_steps_leave_no_trace"
+FST = "test_contract_future.py::test_fst_follows_the_trace_by_hand"
+FST_W = "test_contract_future.py::test_fst_w_follows_the_trace_by_hand"
+MEAN_TEACHER = "test_contract_future.py::test_mean_teacher_follows_the_trace_by_hand"
+RESUME = "test_contract_resume.py::test_resume_is_exact"
+HALF_GATHERED = "test_contract_resume.py::test_resume_is_exact_with_half_gathered_gradients"
+STATE = "test_contract_resume.py::test_the_state_holds_everything_that_a_step_changes"
+SETTINGS = "test_contract_settings.py::test_every_value_of_every_setting_changes_something"
+STUDENT = "test_contract_settings.py::test_settings_of_a_student_change_the_run"
+SCALED = "test_contract_settings.py::test_weight_and_rampup_scale_the_unsupervised_gradient"
+PACED = "test_contract_settings.py::test_the_engine_paces_the_learning_rate"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault: in ``file``, ``old`` (found exactly once) becomes ``new``; ``test`` must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTANTS = [
+    # -- gradients and views
+    Mutant(
+        "student detached in the unsupervised loss",
+        "selftrain/objectives.py",
+        "distance(strong_logits, carry(",
+        "distance(strong_logits.detach(), carry(",
+        GRADIENT,
+    ),
+    Mutant(
+        "no gradient on the strong view",
+        "selftrain/objectives.py",
+        "= student.together(given.x, strong.x)",
+        '= student(given.x), student.label(strong.x, "train")',
+        GRADIENT,
+    ),
+    Mutant(
+        "labels count nothing",
+        "selftrain/objectives.py",
+        "Outcome(supervised + weight * unsupervised,",
+        "Outcome(weight * unsupervised,",
+        NOTHING_KEPT,
+    ),
+    Mutant(
+        "views swapped",
+        "selftrain/objectives.py",
+        'batch.given, batch.pile["weak"], batch.pile["strong"]',
+        'batch.given, batch.pile["strong"], batch.pile["weak"]',
+        VIEWS,
+    ),
+    Mutant(
+        "teacher labels the strong view",
+        "selftrain/solo.py",
+        'self.teacher(batch.pile["weak"].x)',
+        'self.teacher(batch.pile["strong"].x)',
+        VIEWS,
+    ),
+    Mutant(
+        "threshold on the wrong view",
+        "strategies/fixmatch.py",
+        "        weight = self.unlabeled_weight",
+        '        sure = self.task.probs(self.student.label(batch.pile["strong"].x))\n'
+        "        guess.target.weight.copy_(self.select(self.task.confidence(sure), self.task.label(sure)))\n"
+        "        weight = self.unlabeled_weight",
+        VIEWS,
+    ),
+    Mutant(
+        "warp forgotten",
+        "selftrain/objectives.py",
+        "return task.warp(target, relative(source, destination))",
+        "return target",
+        GEOMETRY,
+    ),
+    Mutant(
+        "warp in the wrong direction",
+        "selftrain/objectives.py",
+        "relative(source, destination)",
+        "relative(destination, source)",
+        GEOMETRY,
+    ),
+    # -- teachers
+    Mutant("teacher in training mode", "selftrain/teacher.py", "super().train(False)", "super().train(mode)", TEACHER),
+    Mutant(
+        "teacher takes gradients",
+        "selftrain/teacher.py",
+        "copy.deepcopy(student.model if part is None else part).requires_grad_(False)",
+        "copy.deepcopy(student.model if part is None else part)",
+        TEACHER,
+    ),
+    Mutant(
+        "teacher not started from the student",
+        "selftrain/teacher.py",
+        "        self.precision, self.channels_last = student",
+        '        [m.reset_parameters() for m in self.model.modules() if hasattr(m, "reset_parameters")]\n'
+        "        self.precision, self.channels_last = student",
+        TEACHER,
+    ),
+    Mutant(
+        "EMA before the step",
+        "selftrain/solo.py",
+        "        if self.student.update(loss) and self.follower is not None:\n"
+        "            self.follower.update(self.student.model)",
+        "        if self.follower is not None:\n"
+        "            self.follower.update(self.student.model)\n"
+        "        self.student.update(loss)",
+        FOLLOWS,
+    ),
+    Mutant(
+        "teacher follows before the student has moved",
+        "selftrain/solo.py",
+        "        if self.student.update(loss) and self.follower is not None:",
+        "        self.student.update(loss)\n        if self.follower is not None:",
+        WAITS,
+    ),
+    Mutant(
+        "EMA counter not a buffer",
+        "selftrain/teacher.py",
+        'self.register_buffer("updates", torch.zeros((), dtype=torch.long))',
+        "self.updates = torch.zeros((), dtype=torch.long)",
+        STATE,
+    ),
+    Mutant(
+        "warm start of the EMA left out",
+        "selftrain/teacher.py",
+        "min(self.decay, 1 - 1 / (t + 1))",
+        "self.decay",
+        FOLLOWS,
+    ),
+    Mutant(
+        "BatchNorm statistics never reach the teacher",
+        "selftrain/teacher.py",
+        "        self._follow_buffers(sources, share)\n",
+        "",
+        FOLLOWS,
+    ),
+    Mutant(
+        "order of the mean teacher ignored",
+        "strategies/mean_teacher.py",
+        'if self.order == "before":',
+        "if False:",
+        MEAN_TEACHER,
+    ),
+    # -- looking ahead
+    Mutant(
+        "parameters-only restore as default",
+        "selftrain/learner.py",
+        'def virtual(self, restore: Restore = "all")',
+        'def virtual(self, restore: Restore = "parameters")',
+        NO_TRACE,
+    ),
+    Mutant(
+        "FST leaks moments by default",
+        "strategies/future.py",
+        'return ("all", False) if',
+        'return ("parameters", False) if',
+        FST,
+    ),
+    Mutant(
+        "virtual updates advance the warm start",
+        "strategies/future.py",
+        'return ("all", False) if',
+        'return ("all", True) if',
+        FST,
+    ),
+    Mutant(
+        "virtual steps stay in the student",
+        "selftrain/learner.py",
+        'torch._foreach_copy_(parameters, state["parameters"])',
+        "pass",
+        NO_TRACE,
+    ),
+    Mutant(
+        "virtual steps move the random state",
+        "selftrain/learner.py",
+        'torch.set_rng_state(state["random"])',
+        "pass",
+        NO_TRACE,
+    ),
+    Mutant(
+        "virtual steps lose gathered gradients",
+        "selftrain/learner.py",
+        'for p, grad in zip(parameters, state["grads"], strict=True):\n            p.grad = grad',
+        "for p in parameters:\n            p.grad = None",
+        NO_TRACE,
+    ),
+    Mutant(
+        "FST virtual updates do not enter the teacher",
+        "strategies/future.py",
+        "                self.teacher.update(self.student.model, count=self.count_all)\n        outcome",
+        "        outcome",
+        FST,
+    ),
+    Mutant(
+        "FST teacher skips the student of today",
+        "strategies/future.py",
+        "        self.teacher.update(self.student.model)\n        with",
+        "        with",
+        FST,
+    ),
+    Mutant(
+        "FST-W hears one future only",
+        "strategies/future.py",
+        "self.teacher.update(*futures,",
+        "self.teacher.update(futures[-1],",
+        FST_W,
+    ),
+    # -- what counts
+    Mutant(
+        "division by the kept units",
+        "selftrain/tasks.py",
+        "/ mask.sum().clamp(min=1)",
+        "/ (mask * target.weight).sum().clamp(min=1)",
+        WHOLE_BATCH,
+    ),
+    Mutant(
+        "threshold itself does not pass",
+        "selftrain/select.py",
+        "(confidence >= self.threshold)",
+        "(confidence > self.threshold)",
+        WHOLE_BATCH,
+    ),
+    Mutant("quorum ignored", "strategies/ensemble.py", " * (share >= self.quorum)", "", QUORUM),
+    Mutant(
+        "temperature ignored",
+        "selftrain/objectives.py",
+        "value if temperature == 1.0 else task.sharpen(value, temperature)",
+        "value",
+        SETTINGS,
+    ),
+    Mutant(
+        "soft labels where hard ones are asked for",
+        "selftrain/objectives.py",
+        "task.harden(value) if hard else soft",
+        "soft",
+        SETTINGS,
+    ),
+    Mutant(
+        "unlabeled weight ignored",
+        "strategies/fixmatch.py",
+        "weight = self.unlabeled_weight * self.rampup(clock.progress)",
+        "weight = self.rampup(clock.progress)",
+        SCALED,
+    ),
+    Mutant(
+        "ramp-up ignored",
+        "selftrain/solo.py",
+        "weight = self.unlabeled_weight * self.rampup(clock.progress)",
+        "weight = self.unlabeled_weight",
+        SCALED,
+    ),
+    # -- label bank and mixup
+    Mutant(
+        "label bank zeroed for unvisited rows",
+        "selftrain/labelbank.py",
+        "        self.now[rows] = self.next[rows]",
+        "        self.now.copy_((self.next.flatten(1) * rows[:, None]).view_as(self.next))",
+        UNVISITED,
+    ),
+    Mutant(
+        "labels of this epoch in use at once",
+        "selftrain/labelbank.py",
+        "        self.next[index] = value",
+        "        self.now[index] = value",
+        LAST_EPOCH,
+    ),
+    Mutant("mixup on labels only", "strategies/soft_labels.py", "self.student(mixed)", "self.student(x)", MIXED),
+    Mutant(
+        "mixup on inputs only",
+        "strategies/soft_labels.py",
+        "loss = self.task.loss(logits, target)",
+        "loss = self.task.loss(logits, cat(batch.given.target, guess))",
+        MIXED,
+    ),
+    # -- learner, engine and storage
+    Mutant(
+        "accumulate ignored",
+        "selftrain/learner.py",
+        "share = 1 if self._virtual else self.accumulate",
+        "share = 1",
+        GATHERED,
+    ),
+    Mutant(
+        "gathered gradients summed, not averaged",
+        "selftrain/learner.py",
+        "self.scaler.scale(loss / share)",
+        "self.scaler.scale(loss)",
+        GATHERED,
+    ),
+    Mutant(
+        "clipping forgotten",
+        "selftrain/learner.py",
+        "        if self.max_grad_norm is not None:\n            nn",
+        "        if False:\n            nn",
+        STUDENT,
+    ),
+    Mutant(
+        "optimizer lost in the state",
+        "selftrain/learner.py",
+        'self.optimizer.load_state_dict(state["optimizer"])',
+        "pass",
+        STATE,
+    ),
+    Mutant(
+        "half-gathered gradients not stored",
+        "selftrain/learner.py",
+        "grads = [p.grad for p in self.model.parameters()] if self._pending else []",
+        "grads = []",
+        HALF_GATHERED,
+    ),
+    Mutant("ledger not restored", "selftrain/engine.py", 'run.ledger.load_state_dict(state["ledger"])', "pass", RESUME),
+    Mutant(
+        "resume starts the epoch again",
+        "selftrain/engine.py",
+        "epoch, inside = divmod(step, per_epoch)",
+        "epoch, inside = step // per_epoch, 0",
+        RESUME,
+    ),
+    Mutant(
+        "step seed not keyed by the step",
+        "selftrain/engine.py",
+        "_key(self.plan.seed, clock.step)",
+        "_key(self.plan.seed, 0)",
+        OWN_DRAWS,
+    ),
+    Mutant(
+        "steps not seeded", "selftrain/engine.py", "torch.manual_seed(_key(self.plan.seed, clock.step))", "pass", SEED
+    ),
+    Mutant(
+        "the caller's random state is lost",
+        "selftrain/engine.py",
+        "fork_rng(devices",
+        "fork_rng(enabled=False, devices",
+        SEED,
+    ),
+    Mutant("learning rate not paced", "selftrain/engine.py", "learner.pace(clock.progress)", "pass", PACED),
+]
+
+
+def main(words: list[str]) -> int:
+    """Run the tests on a faultless copy and on one copy for each fault."""
+    chosen = [m for m in MUTANTS if not words or any(word in m.name for word in words)]
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(PROCESSES) as pool:
+        sound = pool.submit(_run_sound, Path(folder) / "sound", {m.test for m in chosen})
+        outcomes = list(pool.map(_tried, chosen, [Path(folder) / str(i) for i in range(len(chosen))]))
+        problem = sound.result()
+    if problem or any(status not in (PASSED, FAILED) for status in outcomes):
+        print(problem or "the tests could not be run on some copies, see above", file=sys.stderr)
+        return 2
+    killed = outcomes.count(FAILED)
+    print(f"{time.perf_counter() - begun:.0f} s")
+    print(f"killed {killed} of {len(chosen)}")
+    return 0 if killed == len(chosen) else 1
+
+
+def _run_sound(folder: Path, tests: Iterable[str]) -> str:
+    """What is wrong with a copy without a fault; empty if nothing is."""
+    _copy(folder)
+    where = "import importlib.util as u; print(*(u.find_spec(n).origin for n in ('selftrain', 'selftrain.strategies')))"
+    command = [sys.executable, "-c", where]
+    done = subprocess.run(command, cwd=folder, env=_environment(folder), capture_output=True, text=True)
+    if not all(path.startswith(str(folder.resolve())) for path in done.stdout.split()) or not done.stdout:
+        return f"the copy in {folder} is not what Python imports: {done.stdout}{done.stderr}"
+    done = _pytest(folder, sorted(tests))
+    return "" if done.returncode == PASSED else f"the tests fail without a fault:\n{done.stdout}{done.stderr}"
+
+
+def _tried(mutant: Mutant, folder: Path) -> int:
+    """Exit status of the tests with one fault."""
+    begun = time.perf_counter()
+    _copy(folder)
+    _apply(mutant, folder)
+    done = _pytest(folder, [mutant.test])
+    found = re.search(r"^FAILED \S*::(\S+)", done.stdout, re.MULTILINE)
+    verdict = {PASSED: "SURVIVED", FAILED: "killed"}.get(done.returncode, "NOT RUN")
+    by = found.group(1) if found else mutant.test
+    print(f"{verdict:8} {mutant.name}: {by} ({time.perf_counter() - begun:.0f} s)", flush=True)
+    if verdict == "NOT RUN":
+        print(done.stdout, done.stderr, flush=True)
+    shutil.rmtree(folder)
+    return done.returncode
+
+
+def _copy(folder: Path) -> None:
+    """The sources as one package tree, so that the copy is imported and not what is installed."""
+    leave = shutil.ignore_patterns()
+    for source, target in [
+        ("selftrain", "selftrain"),
+        ("strategies", "selftrain/strategies"),
+        ("data", "selftrain/data"),
+    ]:
+        shutil.copytree(ROOT / source, folder / target, ignore=leave)
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=leave)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+
+
+def _apply(mutant: Mutant, folder: Path) -> None:
+    inside = "" if mutant.file.startswith("selftrain/") else "selftrain/"
+    path = folder / (inside + mutant.file)
+    text = path.read_text(encoding="utf-8")
+    count = text.count(mutant.old)
+    if count != 1:
+        raise SystemExit(f"{mutant.name}: {mutant.file} holds {count} times instead of once:\n{mutant.old}")
+    path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+
+
+def _pytest(folder: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--tb=short"]
+    command = [sys.executable, "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
+    return subprocess.run(command, cwd=folder, env=_environment(folder), capture_output=True, text=True)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(folder), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "1"}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -123,7 +123,7 @@ class Ledger(nn.Module):
         """Short text for each of these rows: class, confidence in percent, ``*`` if accepted, ``!`` if known wrong."""
         columns = (self.label, self.confidence, self.accepted)
         rows = zip(*(column[index].tolist() for column in columns), strict=True)
-        texts = [f"{self._class(c)[:6] or c} {100 * p:.0f}{'*' if a else ''}" for c, p, a in rows]
+        texts = [f"{self._class(c)[:6] or c} {100 * p:.0f}%{'*' if a else ''}" for c, p, a in rows]
         if self.truth is None:
             return texts
         wrong = ((self.truth[index] >= 0) & (self.truth[index] != self.label[index])).tolist()

@@ -4,6 +4,8 @@
 
 With words, only the faults whose names contain one of them. Prints a line for each fault, then ``killed K of N``; the
 exit status is 0 if all were killed, 1 if one survived, 2 if the tests could not be run or fail without a fault.
+
+Each copy is tested in a forked process, which finds PyTorch loaded already (so it needs Linux or macOS); two at a time.
 """
 
 from __future__ import annotations
@@ -11,18 +13,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 2
-PASSED, FAILED = 0, 1  # exit statuses of pytest; others mean that it could not run
+PASSED, FAILED, NOT_RUN = 0, 1, 3  # exit statuses of pytest
 
 GRADIENT = "test_contract.py::test_the_unsupervised_loss_alone_reaches_every_weight_of_the_student"
 VIEWS = "test_contract.py::test_labels_come_from_one_view_and_gradients_go_through_the_other"
@@ -382,82 +383,115 @@ MUTANTS = [
 
 
 def main(words: list[str]) -> int:
-    """Run the tests on a faultless copy and on one copy for each fault."""
+    """Run the tests on a copy without a fault and on one copy for each fault."""
     chosen = [m for m in MUTANTS if not words or any(word in m.name for word in words)]
     begun = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(PROCESSES) as pool:
-        sound = pool.submit(_run_sound, Path(folder) / "sound", {m.test for m in chosen})
-        outcomes = list(pool.map(_tried, chosen, [Path(folder) / str(i) for i in range(len(chosen))]))
-        problem = sound.result()
-    if problem or any(status not in (PASSED, FAILED) for status in outcomes):
-        print(problem or "the tests could not be run on some copies, see above", file=sys.stderr)
-        return 2
-    killed = outcomes.count(FAILED)
+    with tempfile.TemporaryDirectory() as folder:
+        copies = [Copy(Path(folder).resolve() / str(i), m) for i, m in enumerate([None, *chosen])]
+        copies[0].tests = sorted({m.test for m in chosen})
+        statuses = _run_all(copies)
     print(f"{time.perf_counter() - begun:.0f} s")
+    if statuses[0] != PASSED or any(status not in (PASSED, FAILED) for status in statuses):
+        print("the tests fail without a fault, or could not be run: see above", file=sys.stderr)
+        return 2
+    killed = statuses[1:].count(FAILED)
     print(f"killed {killed} of {len(chosen)}")
     return 0 if killed == len(chosen) else 1
 
 
-def _run_sound(folder: Path, tests: Iterable[str]) -> str:
-    """What is wrong with a copy without a fault; empty if nothing is."""
-    _copy(folder)
-    where = "import importlib.util as u; print(*(u.find_spec(n).origin for n in ('selftrain', 'selftrain.strategies')))"
-    command = [sys.executable, "-c", where]
-    done = subprocess.run(command, cwd=folder, env=_environment(folder), capture_output=True, text=True)
-    if not all(path.startswith(str(folder.resolve())) for path in done.stdout.split()) or not done.stdout:
-        return f"the copy in {folder} is not what Python imports: {done.stdout}{done.stderr}"
-    done = _pytest(folder, sorted(tests))
-    return "" if done.returncode == PASSED else f"the tests fail without a fault:\n{done.stdout}{done.stderr}"
+class Copy:
+    """The sources as one package tree with at most one fault, and its tests."""
+
+    def __init__(self, folder: Path, mutant: Mutant | None) -> None:
+        self.folder, self.mutant = folder, mutant
+        self.tests: Sequence[str] = [mutant.test] if mutant else []
+        self.begun = time.perf_counter()
+
+    def make(self) -> None:
+        """Write the copy; ``strategies`` and ``data`` go to where an installation has them."""
+        for source, target in [("selftrain", ""), ("strategies", "strategies"), ("data", "data")]:
+            shutil.copytree(ROOT / source, self.folder / "selftrain" / target, dirs_exist_ok=True)
+        shutil.copytree(ROOT / "tests", self.folder / "tests")
+        shutil.copy(ROOT / "pyproject.toml", self.folder)
+        if self.mutant is None:
+            return
+        inside = self.mutant.file if self.mutant.file.startswith("selftrain/") else f"selftrain/{self.mutant.file}"
+        text = (self.folder / inside).read_text(encoding="utf-8")
+        count = text.count(self.mutant.old)
+        if count != 1:
+            raise SystemExit(
+                f"{self.mutant.name}: {self.mutant.file} holds {count} times, not once:\n{self.mutant.old}"
+            )
+        (self.folder / inside).write_text(text.replace(self.mutant.old, self.mutant.new), encoding="utf-8")
+
+    def start(self) -> int:
+        """Begin the tests in a process of their own; returns its number."""
+        self.begun = time.perf_counter()
+        sys.stdout.flush()
+        child = os.fork()
+        if child:
+            return child
+        status = NOT_RUN
+        try:
+            status = self._inside()
+        except BaseException:  # nothing may get out of here: above is the parent's work
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+
+    def _inside(self) -> int:
+        """In the new process: import the copy and nothing else, run its tests, write what they say to a file."""
+        output = os.open(self.folder / "output", os.O_WRONLY | os.O_CREAT)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.chdir(self.folder)
+        os.environ["PYTHONPATH"] = str(self.folder)  # for tests that start Python
+        sys.path.insert(0, str(self.folder))
+        import pytest
+
+        import selftrain.strategies
+
+        if not str(selftrain.strategies.__file__).startswith(str(self.folder)):
+            print(f"{selftrain.strategies.__file__} is not the copy")
+            return NOT_RUN
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--tb=short"]
+        return int(pytest.main([*options, *(f"tests/{test}" for test in self.tests)]))
+
+    def end(self, status: int) -> int:
+        """Say how the tests ended, and remove the copy."""
+        output = (self.folder / "output").read_text(encoding="utf-8")
+        names = {PASSED: "SURVIVED", FAILED: "killed"} if self.mutant else {PASSED: "sound"}
+        found = re.search(r"^FAILED \S*::(\S+)", output, re.MULTILINE)
+        by = found.group(1) if found else f"{len(self.tests)} tests"
+        name = self.mutant.name if self.mutant else "no fault"
+        print(f"{names.get(status, 'NOT RUN'):8} {name}: {by} ({time.perf_counter() - self.begun:.1f} s)", flush=True)
+        if status not in names:
+            print(output, flush=True)
+        shutil.rmtree(self.folder)
+        return status
 
 
-def _tried(mutant: Mutant, folder: Path) -> int:
-    """Exit status of the tests with one fault."""
-    begun = time.perf_counter()
-    _copy(folder)
-    _apply(mutant, folder)
-    done = _pytest(folder, [mutant.test])
-    found = re.search(r"^FAILED \S*::(\S+)", done.stdout, re.MULTILINE)
-    verdict = {PASSED: "SURVIVED", FAILED: "killed"}.get(done.returncode, "NOT RUN")
-    by = found.group(1) if found else mutant.test
-    print(f"{verdict:8} {mutant.name}: {by} ({time.perf_counter() - begun:.0f} s)", flush=True)
-    if verdict == "NOT RUN":
-        print(done.stdout, done.stderr, flush=True)
-    shutil.rmtree(folder)
-    return done.returncode
+def _run_all(copies: Sequence[Copy]) -> list[int]:
+    """Exit status of the tests on each copy, at most ``PROCESSES`` at a time."""
+    import torch
+    import torch._dynamo  # the first optimizer would load it in every process anew
 
-
-def _copy(folder: Path) -> None:
-    """The sources as one package tree, so that the copy is imported and not what is installed."""
-    leave = shutil.ignore_patterns()
-    for source, target in [
-        ("selftrain", "selftrain"),
-        ("strategies", "selftrain/strategies"),
-        ("data", "selftrain/data"),
-    ]:
-        shutil.copytree(ROOT / source, folder / target, ignore=leave)
-    shutil.copytree(ROOT / "tests", folder / "tests", ignore=leave)
-    shutil.copy(ROOT / "pyproject.toml", folder)
-
-
-def _apply(mutant: Mutant, folder: Path) -> None:
-    inside = "" if mutant.file.startswith("selftrain/") else "selftrain/"
-    path = folder / (inside + mutant.file)
-    text = path.read_text(encoding="utf-8")
-    count = text.count(mutant.old)
-    if count != 1:
-        raise SystemExit(f"{mutant.name}: {mutant.file} holds {count} times instead of once:\n{mutant.old}")
-    path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
-
-
-def _pytest(folder: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--tb=short"]
-    command = [sys.executable, "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
-    return subprocess.run(command, cwd=folder, env=_environment(folder), capture_output=True, text=True)
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(folder), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "1"}
+    torch.set_num_threads(1)
+    waiting, running, statuses = list(copies), {}, {}
+    while waiting or running:
+        if waiting and len(running) < PROCESSES:
+            copy = waiting.pop(0)
+            copy.make()
+            running[copy.start()] = copy
+            continue
+        child, status = os.wait()
+        ended = running.pop(child)
+        statuses[ended] = ended.end(os.waitstatus_to_exitcode(status))
+    return [statuses[copy] for copy in copies]
 
 
 if __name__ == "__main__":
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    sys.path = [path for path in sys.path if Path(path or ".").resolve() not in (ROOT, ROOT / "tests")]
     sys.exit(main(sys.argv[1:]))

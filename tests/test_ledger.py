@@ -123,13 +123,13 @@ def test_class_shares_count_the_accepted():
 def test_captions_tell_class_confidence_acceptance_and_error():
     ledger = ledger_of(4, classes=("airplane", "bee", ""), truth=[0, 0, -1, -1])
     say(ledger, 0, [0, 1, 2], sure(0, 1, 2), [1.0, 0.0, 1.0])
-    assert ledger.captions(torch.tensor([0, 1, 2])) == ["airpla 80*", "!bee 80", "2 80*"]
+    assert ledger.captions(torch.tensor([0, 1, 2])) == ["airpla 80%*", "!bee 80%", "2 80%*"]
 
 
 def test_captions_without_truth():
     ledger = ledger_of(2)
     say(ledger, 0, [1], sure(1))
-    assert ledger.captions(torch.tensor([1])) == ["bee 80*"]
+    assert ledger.captions(torch.tensor([1])) == ["bee 80%*"]
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def test_joints_are_summed_up_in_one_row(tmp_path):
     assert ledger.accepted.tolist() == [True]
     (row,) = read(ledger.to_csv(tmp_path / "labels.csv"))
     assert (row["label"], row["class"]) == ("5", "")
-    assert ledger.captions(torch.tensor([0])) == ["5 80*"]
+    assert ledger.captions(torch.tensor([0])) == ["5 80%*"]
 
 
 # -- storage -----------------------------------------------------------------------------------------------------------

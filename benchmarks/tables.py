@@ -1,0 +1,71 @@
+"""Print the tables of README.md from the stored results, so that no number there is typed by hand.
+
+python benchmarks/tables.py [--write]
+
+The results are made by ``examples/quickstart.py`` and ``examples/images.py`` (each file names its command) and copied
+here. ``--write`` puts the tables into README.md, between the marks ``<!-- NAME -->`` and ``<!-- /NAME -->``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Print or write every table."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, table in tables().items():
+        print(f"{name}\n\n{table}\n")
+        text = replace(text, name, table)
+    if "--write" in sys.argv:
+        (ROOT / "README.md").write_text(text, encoding="utf-8")
+
+
+def tables() -> dict[str, str]:
+    """Markdown of each table by the name of its marks."""
+    quick = load("quickstart.json")["rows"]
+    images = load("images-mnist.json")["rows"] + load("images-fashion_mnist.json")["rows"]
+    return {
+        "quickstart table": matrix(quick, "strategy", "pretraining"),
+        "images table": matrix(images, "strategy", "dataset"),
+    }
+
+
+def load(name: str) -> dict[str, Any]:
+    """One file of stored results."""
+    content: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / name).read_text(encoding="utf-8"))
+    return content
+
+
+def matrix(rows: list[Row], down: str, across: str) -> str:
+    """Test accuracy in percent: mean and standard deviation over seeds, one column for each value of ``across``."""
+    columns = list(dict.fromkeys(row[across] for row in rows))
+    lines = [[f"{down}", *map(str, columns)], ["---"] * (1 + len(columns))]
+    for name in dict.fromkeys(row[down] for row in rows):
+        cells = [[r["test_accuracy"] for r in rows if r[down] == name and r[across] == column] for column in columns]
+        lines.append([name, *map(cell, cells)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def cell(scores: list[float]) -> str:
+    """Mean and standard deviation in percent."""
+    spread = f" ± {100 * statistics.stdev(scores):.1f}" if len(scores) > 1 else ""
+    return f"{100 * statistics.mean(scores):.1f}{spread}"
+
+
+def replace(text: str, name: str, table: str) -> str:
+    """Put ``table`` between the marks of ``name``."""
+    pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+    return re.sub(pattern, lambda m: f"{m[1]}\n{table}\n\n{m[2]}", text, flags=re.S)
+
+
+if __name__ == "__main__":
+    main()

@@ -205,7 +205,7 @@ class _Session:
 
     def one_step(self, batches: Sequence[Batch], clock: Clock) -> Report:
         strategy = self.run.strategy
-        torch.manual_seed(_key(self.plan.seed, clock.step))
+        _seed(_key(self.plan.seed, clock.step), self.device)
         strategy.train()
         for learner in strategy.learners():
             learner.pace(clock.progress)
@@ -361,6 +361,13 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(inner) for key, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _seed(key: int, device: torch.device) -> None:
+    """Seed the generators a step draws from, and no other device's."""
+    torch.default_generator.manual_seed(key)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(key)
 
 
 def _copy(value: Any) -> Any:

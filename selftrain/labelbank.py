@@ -35,7 +35,17 @@ class LabelBank(nn.Module):
         return self.now[index]
 
     def write(self, index: Tensor, value: Tensor) -> None:
-        """Store labels (B, C, *S) for the next epoch."""
+        """Store labels (B, C, *S) for the next epoch.
+
+        Raises:
+            ValueError: if they have another shape, or a row is outside the bank.
+        """
+        if value.shape[1:] != self.next.shape[1:]:
+            own, given = tuple(self.next.shape[1:]), tuple(value.shape[1:])
+            raise ValueError(f"a label has shape {given}, the bank holds {own}; set label_shape={given}")
+        if len(index) and int(index.max()) >= len(self.next):
+            rows = len(self.next)
+            raise ValueError(f"row {int(index.max())} is outside the bank of {rows}; set unlabeled=len(pile.unlabeled)")
         self.next[index] = value.detach().to(self.next)
         self.written[index] = True
 

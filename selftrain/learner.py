@@ -15,6 +15,7 @@ from selftrain.schedule import Schedule, constant
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 LabelMode = Literal["eval", "batch", "frozen", "train"]
+LABEL_MODES = ("eval", "batch", "frozen", "train")
 Restore = Literal["all", "parameters"]
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 
@@ -31,7 +32,8 @@ class Learner(nn.Module):
         precision: Number format of the forward pass. ``"auto"``: bf16 on accelerators that have it, else fp32.
             Losses are always computed in fp32; fp16 scales its gradients.
         channels_last: Memory format for networks with 2-D convolutions (about 0.74 of the time on CPU); ``None``: on
-            if there are any. It changes no result beyond rounding.
+            if there are any. It changes results by rounding only, except that dropout on feature maps draws other
+            masks.
         compile: Run the forward pass through ``torch.compile``.
 
     Raises:
@@ -107,8 +109,7 @@ class Learner(nn.Module):
         Raises:
             ValueError: for another ``mode``.
         """
-        if mode not in ("eval", "batch", "frozen", "train"):
-            raise ValueError(f"label mode is {mode!r}; choose eval, batch, frozen or train")
+        check_label_mode(mode)
         was_training = self.training
         buffers = [b.clone() for b in self.model.buffers()] if mode == "frozen" else []
         self._enter(mode)
@@ -248,6 +249,12 @@ class Learner(nn.Module):
         grads = state["grads"] or [None] * len(list(self.model.parameters()))
         for p, grad in zip(self.model.parameters(), grads, strict=True):
             p.grad = None if grad is None else grad.to(p)
+
+
+def check_label_mode(mode: str) -> None:
+    """Refuse a mode that ``Learner.label`` does not know."""
+    if mode not in LABEL_MODES:
+        raise ValueError(f"label mode is {mode!r}; choose one of {', '.join(LABEL_MODES)}")
 
 
 def run_network(network: Callable[[Tensor], Tensor], x: Tensor, precision: Precision, channels_last: bool) -> Tensor:

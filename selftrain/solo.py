@@ -103,6 +103,8 @@ class TeacherGuided(SoloStrategy):
         together: bool = True,
         buffers: Literal["copy", "ema"] = "ema",
     ) -> None:
+        if decay is None:
+            raise ValueError("decay is None; this method needs a teacher, so give a decay in [0, 1]")
         super().__init__(task, make_learner, decay=decay, buffers=buffers)
         check_unlabeled(unlabeled_weight, temperature)
         if distance not in ("mse", "ce"):
@@ -132,7 +134,7 @@ class TeacherGuided(SoloStrategy):
 
 def check_unlabeled(weight: float, temperature: float) -> None:
     """Refuse settings of the unsupervised loss that make no sense."""
-    if weight < 0:
+    if not weight >= 0:
         raise ValueError(f"unlabeled_weight is {weight}; it must be 0 or more")
-    if temperature <= 0:
+    if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; it must be above 0 (use hard=True for the limit of 0)")

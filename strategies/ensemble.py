@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from selftrain.learner import LabelMode, Learner
+from selftrain.learner import LabelMode, Learner, check_label_mode
 from selftrain.objectives import Guess, guided_loss
 from selftrain.schedule import Schedule, ramp_linear
 from selftrain.select import Select, everything
@@ -67,6 +67,7 @@ class Ensemble(SupervisedStrategy):
         if not 0 < quorum <= 1:
             raise ValueError(f"quorum is {quorum}; it must be in (0, 1]")
         check_unlabeled(unlabeled_weight, 1.0)
+        check_label_mode(label_mode)
         self.members = nn.ModuleList(make_learner() for _ in range(members))
         self.quorum, self.graded, self.inliers_only = quorum, graded, inliers_only
         self.unlabeled_weight, self.rampup = unlabeled_weight, rampup or ramp_linear(0)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from selftrain.learner import LabelMode
+from selftrain.learner import LabelMode, check_label_mode
 from selftrain.objectives import guided_loss, pseudo_label
 from selftrain.schedule import Schedule, ramp_linear
 from selftrain.select import Select, above
@@ -58,6 +58,7 @@ class FixMatch(SoloStrategy):
     ) -> None:
         super().__init__(task, make_learner, decay=decay, buffers=buffers)
         check_unlabeled(unlabeled_weight, temperature)
+        check_label_mode(label_mode)
         self.select, self.unlabeled_weight, self.rampup = select or above(), unlabeled_weight, rampup or ramp_linear(0)
         self.hard, self.temperature, self.label_mode, self.together = hard, temperature, label_mode, together
 

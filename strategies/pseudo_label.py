@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from selftrain.learner import LabelMode
+from selftrain.learner import LabelMode, check_label_mode
 from selftrain.objectives import Outcome, pseudo_label
 from selftrain.schedule import Schedule, ramp_linear
 from selftrain.select import Select, everything
@@ -54,6 +54,7 @@ class PseudoLabel(SoloStrategy):
     ) -> None:
         super().__init__(task, make_learner, decay=decay, buffers=buffers)
         check_unlabeled(unlabeled_weight, 1.0)
+        check_label_mode(label_mode)
         self.unlabeled_weight, self.rampup = unlabeled_weight, rampup or ramp_linear(0.5, start=0.1)
         self.select, self.hard, self.label_mode = select or everything(), hard, label_mode
 

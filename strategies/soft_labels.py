@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from selftrain.labelbank import LabelBank
-from selftrain.learner import LabelMode
+from selftrain.learner import LabelMode, check_label_mode
 from selftrain.mix import cat, mixup
 from selftrain.objectives import carry, entropy_loss, prior_loss
 from selftrain.select import Select, everything
@@ -52,7 +52,8 @@ class SoftLabels(SoloStrategy):
             teacher (decay ``None``, the paper's, ships the student).
 
     Raises:
-        ValueError: for a negative weight, and at the first step if the batch holds fewer than ``min_labeled``.
+        ValueError: for a negative weight or a prior that does not fit, and at the first step if the batch holds fewer
+            than ``min_labeled``, or if ``unlabeled`` or ``label_shape`` do not fit the data.
     """
 
     def __init__(
@@ -77,6 +78,9 @@ class SoftLabels(SoloStrategy):
         if min(alpha, prior_weight, entropy_weight) < 0:
             weights = f"alpha {alpha}, prior_weight {prior_weight}, entropy_weight {entropy_weight}"
             raise ValueError(f"{weights}: all must be 0 or more")
+        check_label_mode(label_mode)
+        if prior is not None and prior.shape != label_shape[:1]:
+            raise ValueError(f"prior has shape {tuple(prior.shape)}; there are {label_shape[0]} classes")
         self.bank = LabelBank(unlabeled, label_shape)
         self.alpha, self.prior_weight, self.entropy_weight = alpha, prior_weight, entropy_weight
         self.prior, self.select, self.min_labeled = prior, select or everything(), min_labeled

@@ -369,7 +369,7 @@ MUTANTS = [
         OWN_DRAWS,
     ),
     Mutant(
-        "steps not seeded", "selftrain/engine.py", "torch.manual_seed(_key(self.plan.seed, clock.step))", "pass", SEED
+        "steps not seeded", "selftrain/engine.py", "_seed(_key(self.plan.seed, clock.step), self.device)", "pass", SEED
     ),
     Mutant(
         "the caller's random state is lost",

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from helpers import same, snapshot
 
@@ -81,3 +82,12 @@ def test_a_half_written_epoch_survives_a_checkpoint():
         bank.turn()
     assert same(first.state_dict(), second.state_dict())
     assert second.known.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("index", "shape", "message"), [([0, 4], (2, 3), "row 4 is outside"), ([0, 1], (2, 2), r"label_shape=\(2,\)")]
+)
+def test_what_does_not_fit_the_bank_is_refused_with_the_remedy(index, shape, message):
+    bank = LabelBank(4, (3,))
+    with pytest.raises(ValueError, match=message):
+        bank.write(torch.tensor(index), torch.ones(shape))

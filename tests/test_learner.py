@@ -182,7 +182,7 @@ def test_labels_of_mode_train_are_those_of_training(was_training):
 
 
 def test_an_unknown_label_mode_is_named():
-    with pytest.raises(ValueError, match="label mode is 'test'; choose eval, batch, frozen or train"):
+    with pytest.raises(ValueError, match="label mode is 'test'; choose one of eval, batch, frozen, train"):
         sgd_learner().label(torch.randn(2, 3), "test")
 
 

@@ -113,7 +113,7 @@ def _refuse(array: NDArray[Any], wrong: NDArray[np.bool_], why: str) -> None:
 def _choose(y: Rows, count: int | None, seed: int, purpose: str) -> Rows:
     """Rows with a label, ``count`` of them, as even over the classes as they allow."""
     known = np.flatnonzero(y >= 0)
-    if count == 0:
+    if count == 0 or (count is None and not len(known)):
         return known[:0]
     if not len(known):
         raise DataError("no sample has a label; learn without labels first: see selftrain.pretrain")

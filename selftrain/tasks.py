@@ -162,6 +162,7 @@ class Classification:
 
     def loss(self, logits: Tensor, target: Target) -> Tensor:
         """Cross-entropy with soft targets in nats."""
+        _check_shape(logits, target)
         return weighted_mean(_cross_entropy(logits, target.value), target)
 
     def consistency(self, logits: Tensor, target: Target) -> Tensor:
@@ -306,6 +307,7 @@ class Keypoints:
 
     def loss(self, logits: Tensor, target: Target) -> Tensor:
         """Squared error of the heatmap, mean over its cells."""
+        _check_shape(logits, target)
         return weighted_mean((logits - target.value).square().mean((2, 3)), target)
 
     def consistency(self, logits: Tensor, target: Target) -> Tensor:
@@ -377,6 +379,12 @@ def _sample(layers: Tensor, theta: Tensor, mode: str) -> Tensor:
 
 def _ratio(part: Tensor, whole: Tensor | int) -> float:
     return float(part) / max(float(whole), 1.0)
+
+
+def _check_shape(logits: Tensor, target: Target) -> None:
+    if logits.shape[1:] != target.value.shape[1:]:
+        given, needed = tuple(logits.shape[1:]), tuple(target.value.shape[1:])
+        raise DataError(f"the network gives {given} a sample, the task needs {needed}; build it with that many outputs")
 
 
 def _check_classes(annotation: Tensor, labels: Tensor, classes: int) -> None:

@@ -148,8 +148,9 @@ def test_no_labels_point_to_pretraining_when_a_strategy_wants_them():
         pile.stream(LEARN, PLAN, CPU)
     (batch,) = next(pile.stream(Needs(("weak",)), PLAN, CPU).epoch(0))
     assert batch.labeled is None
+    bare = Pile.from_arrays(X, np.full(30, -1), classes=["a", "b"])
     with pytest.raises(DataError, match=r"selftrain\.pretrain"):
-        Pile.from_arrays(X, np.full(30, -1))
+        bare.stream(LEARN, PLAN, CPU)
 
 
 def test_no_unlabeled_samples_warn_when_a_strategy_wants_them():

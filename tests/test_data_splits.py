@@ -78,9 +78,15 @@ def test_no_labels_may_be_asked_for():
     assert len(split(np.full(5, -1), 0).unlabeled) == 5
 
 
-def test_no_label_at_all_points_to_pretraining():
+def test_labels_asked_for_where_there_is_none_point_to_pretraining():
     with pytest.raises(DataError, match=r"selftrain\.pretrain"):
-        split(np.full(10, -1))
+        split(np.full(10, -1), 4)
+
+
+def test_without_any_label_everything_is_unlabeled():
+    parts = split(np.full(10, -1))
+    assert not len(parts.labeled)
+    assert sorted(parts.unlabeled) == list(range(10))
 
 
 @pytest.mark.parametrize("labels", [201, -3])

@@ -1,10 +1,12 @@
 """Settings that make no sense are refused when a strategy is built, with the value and the remedy."""
 
+import numpy as np
 import pytest
 import torch
 
 import selftrain as st
-from selftrain import strategies, toy
+from selftrain import data, pretrain, strategies, toy
+from selftrain.errors import DataError
 
 TASK = toy.task("classification")
 MAKE = toy.learner("classification")
@@ -43,3 +45,19 @@ def test_soft_labels_refuse_a_prior_of_other_classes():
 def test_a_classification_needs_two_classes():
     with pytest.raises(ValueError, match="classes is 1"):
         st.Classification(1)
+
+
+def test_a_network_with_other_outputs_than_the_task_is_refused():
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(toy.SIDE**2, toy.CLASSES + 1))
+    strategy = strategies.Supervised(TASK, st.learner(lambda: network))
+    with pytest.raises(DataError, match=r"gives \(4,\) a sample, the task needs \(3,\)"):
+        st.fit(strategy, toy.pile("classification"), steps=1)
+
+
+def test_a_pile_without_any_label_can_be_pretrained_on_only():
+    pile = data.Pile.from_arrays(np.zeros((20, 8, 8), dtype=np.uint8), np.full(20, -1), classes=["a", "b"])
+    run = st.fit(pretrain.MAE(pretrain.ViT(8, 4, width=16, depth=1)), pile, steps=1)
+    assert run.train["train/loss/mae"] >= 0
+    supervised = strategies.Supervised(st.Classification(2), st.learner(lambda: st.Classifier(st.ConvEncoder(8), 2)))
+    with pytest.raises(DataError, match="learn without labels first: see selftrain.pretrain"):
+        st.fit(supervised, pile, steps=1)

@@ -3,7 +3,7 @@
 python examples/quickstart.py [--fast] [--out DIR]
 
 Trains supervised, mean teacher, FixMatch, FST-D and soft labels from scratch and from two pretrained encoders, 3 seeds
-each, and prints one table. About 4 minutes on 2 cores (--fast: 1 seed, fewer steps, about a minute).
+each, and prints one table. About 4 minutes on 2 cores (--fast: 1 seed and fewer steps, about a minute).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STARTS = ("none", "mae", "ijepa")
 STRATEGIES = ("supervised", "mean_teacher", "fixmatch", "fst_d", "soft_labels")
 TASK = st.Classification(10)
 FAST = {"seeds": 1, "steps": 150, "epochs": 10}
-FULL = {"seeds": 3, "steps": 600, "epochs": 40}
+FULL = {"seeds": 3, "steps": 400, "epochs": 30}
 
 
 def make_encoder() -> torch.nn.Module:

@@ -2,8 +2,9 @@
 
 python benchmarks/tables.py [--write]
 
-The results are made by ``examples/quickstart.py`` and ``examples/images.py`` (each file names its command) and copied
-here. ``--write`` puts the tables into README.md, between the marks ``<!-- NAME -->`` and ``<!-- /NAME -->``.
+The results are made by ``examples/quickstart.py``, ``examples/images.py`` and ``benchmarks/floor.py`` (each file names
+its command); those of the examples are copied here. ``--write`` puts the tables into README.md, between the marks
+``<!-- NAME -->`` and ``<!-- /NAME -->``.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def tables() -> dict[str, str]:
     return {
         "quickstart table": matrix(quick, "strategy", "pretraining"),
         "images table": matrix(images, "strategy", "dataset"),
+        "floor table": matrix(load("floor.json")["rows"], "steps", "dataset"),
     }
 
 
@@ -51,7 +53,7 @@ def matrix(rows: list[Row], down: str, across: str) -> str:
     lines = [[f"{down}", *map(str, columns)], ["---"] * (1 + len(columns))]
     for name in dict.fromkeys(row[down] for row in rows):
         cells = [[r["test_accuracy"] for r in rows if r[down] == name and r[across] == column] for column in columns]
-        lines.append([name, *map(cell, cells)])
+        lines.append([str(name), *map(cell, cells)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

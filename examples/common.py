@@ -1,4 +1,4 @@
-"""What the examples share: run many small trainings in two processes, keep finished rows, print one table."""
+"""What the examples share: the methods, many small trainings in two processes with finished rows kept, one table."""
 
 from __future__ import annotations
 
@@ -16,14 +16,40 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+import selftrain as st
+from selftrain import strategies
 from selftrain.engine import versions
+from selftrain.strategy import MakeLearner
 
 Row = dict[str, Any]
+STRATEGIES = ("supervised", "mean_teacher", "fixmatch", "fst_d", "soft_labels")
+TASK = st.Classification(10)
 
 
-def run_jobs(work: Callable[..., Row], jobs: Sequence[tuple[Any, ...]], out: Path, *, processes: int = 2) -> list[Row]:
+def make_strategy(name: str, make: MakeLearner, unlabeled: int, *, decay: float) -> st.Strategy:
+    """Build a strategy by name; ``unlabeled`` is the number of unlabeled samples, ``decay`` that of the teacher."""
+    sure: dict[str, Any] = {"select": st.select.above(0.95), "hard": True, "distance": "ce", "unlabeled_weight": 1}
+    builders: dict[str, Callable[[], st.Strategy]] = {
+        "supervised": lambda: strategies.Supervised(TASK, make, decay=decay),
+        "mean_teacher": lambda: strategies.MeanTeacher(TASK, make, decay=decay),
+        "fixmatch": lambda: strategies.FixMatch(TASK, make, decay=decay),
+        "fst_d": lambda: strategies.FutureSelfTraining(TASK, make, depth=3, decay=decay, **sure),
+        "soft_labels": lambda: strategies.SoftLabels(TASK, make, unlabeled=unlabeled, label_shape=(10,)),
+    }
+    return builders[name]()
+
+
+def run_jobs(
+    work: Callable[..., Row],
+    jobs: Sequence[tuple[Any, ...]],
+    out: Path,
+    settings: dict[str, Any],
+    *,
+    processes: int = 2,
+) -> list[Row]:
     """Run ``work(*job, out)`` for every job, each in one thread; rows already in ``out/rows`` are not run again."""
     (out / "rows").mkdir(parents=True, exist_ok=True)
+    _same_settings(out / "settings.json", settings)
     files = [out / "rows" / ("-".join(map(str, job)) + ".json") for job in jobs]
     todo = [(job, file) for job, file in zip(jobs, files, strict=True) if not file.exists()]
     if len(todo) < len(jobs):
@@ -33,6 +59,20 @@ def run_jobs(work: Callable[..., Row], jobs: Sequence[tuple[Any, ...]], out: Pat
         for future in tqdm(futures, disable=None, unit="run"):
             future.result()
     return [json.loads(file.read_text()) for file in files]
+
+
+def _same_settings(file: Path, settings: dict[str, Any]) -> None:
+    """Finished rows count only if they were made with the same settings."""
+    text = json.dumps(settings)
+    if file.exists() and file.read_text() != text:
+        sys.exit(f"{file.parent} holds rows made with {file.read_text()}, not {text}; delete it or pass another --out")
+    file.write_text(text)
+
+
+def python() -> str:
+    """How to call this interpreter from here."""
+    path = os.path.relpath(sys.executable)
+    return sys.executable if path.startswith("..") else path
 
 
 def _store(work: Callable[..., Row], job: tuple[Any, ...], out: Path, file: Path) -> None:

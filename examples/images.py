@@ -6,42 +6,24 @@ python examples/images.py --dataset mnist|fashion_mnist|cifar10 [--data DIR] [--
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from common import Row, run_jobs, table, write_results
+from common import STRATEGIES, TASK, Row, make_strategy, python, run_jobs, table, write_results
 from jsonargparse import ArgumentParser
 
 import selftrain as st
 from selftrain import data, strategies
-from selftrain.strategy import MakeLearner
 
-STRATEGIES = ("supervised", "mean_teacher", "fixmatch", "fst_d", "soft_labels")
 LABELS = {"mnist": 100, "fashion_mnist": 100, "cifar10": 250}
 SHAPE = {"mnist": (28, 1), "fashion_mnist": (28, 1), "cifar10": (32, 3)}
 WARMUP = {"soft_labels": 300}  # supervised steps before; they count
-TASK = st.Classification(10)
 
 
 def make_network(dataset: str) -> torch.nn.Module:
     """Two conv blocks with a flat read-out, 0.4 million parameters on 28 x 28 images."""
     return st.Classifier(st.ConvEncoder(*SHAPE[dataset]), 10)
-
-
-def make_strategy(name: str, make: MakeLearner, unlabeled: int) -> st.Strategy:
-    """Build a strategy by name."""
-    sure: dict[str, Any] = {"select": st.select.above(0.95), "hard": True, "distance": "ce", "unlabeled_weight": 1}
-    builders: dict[str, Callable[[], st.Strategy]] = {
-        "supervised": lambda: strategies.Supervised(TASK, make, decay=0.99),
-        "mean_teacher": lambda: strategies.MeanTeacher(TASK, make, decay=0.99),
-        "fixmatch": lambda: strategies.FixMatch(TASK, make, decay=0.99),
-        "fst_d": lambda: strategies.FutureSelfTraining(TASK, make, depth=3, decay=0.99, **sure),
-        "soft_labels": lambda: strategies.SoftLabels(TASK, make, unlabeled=unlabeled, label_shape=(10,)),
-    }
-    return builders[name]()
 
 
 def train(name: str, seed: int, out: Path, *, dataset: str, root: Path | None, steps: int) -> Row:
@@ -55,7 +37,7 @@ def train(name: str, seed: int, out: Path, *, dataset: str, root: Path | None, s
         first = strategies.Supervised(TASK, st.learner(lambda: make_network(dataset), lr=2e-3), decay=0.99)
         stage = st.fit(first, pile, out=folder / "warmup", steps=warmup, plan=st.BatchPlan(32, 3, seed), overwrite=True)
     make = st.learner(lambda: make_network(dataset), lr=2e-3, init_from=stage)
-    strategy = make_strategy(name, make, len(pile.unlabeled_ids()))
+    strategy = make_strategy(name, make, len(pile.unlabeled_ids()), decay=0.99)
     run = st.fit(strategy, pile, out=folder, steps=steps - warmup, plan=plan, overwrite=True)
     return {
         "dataset": dataset,
@@ -81,10 +63,12 @@ def main() -> None:
     options = parser.parse_args()
     out = options.out or Path("runs") / options.dataset
     work = partial(train, dataset=options.dataset, root=options.data, steps=options.steps)
-    rows = run_jobs(work, list(itertools.product(STRATEGIES, range(options.seeds))), out, processes=options.processes)
-    path = write_results(rows, out, dataset=options.dataset, labels=LABELS[options.dataset], steps=options.steps)
+    settings = {"dataset": options.dataset, "labels": LABELS[options.dataset], "steps": options.steps}
+    jobs = list(itertools.product(STRATEGIES, range(options.seeds)))
+    rows = run_jobs(work, jobs, out, settings, processes=options.processes)
+    path = write_results(rows, out, **settings)
     print(table(rows, ("dataset", "strategy")))
-    print(f"\nAll rows: {path}. Watch the runs: tensorboard --logdir {out}")
+    print(f"\nAll rows: {path}. Watch the runs: {python()} -m tensorboard.main --logdir {out}")
 
 
 if __name__ == "__main__":

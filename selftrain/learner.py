@@ -31,7 +31,7 @@ class Learner(nn.Module):
         accumulate: Number of ``update`` calls whose mean gradient makes one optimizer step.
         precision: Number format of the forward pass. ``"auto"``: bf16 on accelerators that have it, else fp32.
             Losses are always computed in fp32; fp16 scales its gradients.
-        channels_last: Memory format for networks with 2-D convolutions (about 0.74 of the time on CPU); ``None``: on
+        channels_last: Memory format for networks with 2-D convolutions (faster on CPU); ``None``: on
             if there are any. It changes results by rounding only, except that dropout on feature maps draws other
             masks.
         compile: Run the forward pass through ``torch.compile``.

@@ -5,7 +5,7 @@ Algorithm: 1. the student predicts the weak view without gradient; 2. decisions 
 5. an EMA of the weights follows and is shipped.
 
 Left out: CTAugment (the strong view is RandAugment-like). Differs: the weak view has a pass of its own without gradient
-(same labels, about 0.7 of the time); ``label_mode="train"`` lets it move the BatchNorm statistics as in the paper.
+(same labels, less time); ``label_mode="train"`` lets it move the BatchNorm statistics as in the paper.
 """
 
 from __future__ import annotations

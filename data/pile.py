@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 
 from selftrain.data.evaluation import Evaluation, check_annotated
-from selftrain.data.samples import ArraySet, Channels, Excerpt, Samples, Subset
+from selftrain.data.joined import with_labels
+from selftrain.data.samples import ArraySet, Channels, Excerpt, Rows, Samples, Subset
 from selftrain.data.splits import Overlap, check_labels, split, warn_missing
 from selftrain.data.stream import PairedStream
 from selftrain.data.table_views import TableViews
@@ -20,6 +22,7 @@ from selftrain.errors import DataError
 from selftrain.types import Annotated, BatchPlan, Needs
 
 _PARTS = ("labeled", "validation", "test")
+_SET_OF = {"pile": "unlabeled"}
 _EXCERPT = 2000  # unlabeled rows that figures without labels are made from
 
 
@@ -181,7 +184,8 @@ class Pile:
 
         Args:
             part: ``"labeled"``, ``"validation"``, ``"test"``, or a set with annotations; ``"unlabeled"`` gives up to
-                2,000 rows, evenly spaced, with annotation -1, for figures that need no labels.
+                2,000 rows, evenly spaced, with annotation -1, for figures that need no labels, ``"pile"`` all of them
+                in order.
             batch_size: Samples a batch, > 0; the last batch may be smaller.
             device: Where batches go.
 
@@ -192,17 +196,17 @@ class Pile:
             ValueError: an unknown part.
             DataError: the set has no annotations.
         """
-        if isinstance(part, str) and part not in ("unlabeled", *_PARTS):
-            raise ValueError(f"no part {part!r}; known are unlabeled, {', '.join(_PARTS)}, or pass a set")
-        samples: object = getattr(self, part) if isinstance(part, str) else part
+        if isinstance(part, str) and part not in ("unlabeled", "pile", *_PARTS):
+            raise ValueError(f"no part {part!r}; known are unlabeled, pile, {', '.join(_PARTS)}, or pass a set")
+        samples: object = getattr(self, _SET_OF.get(part, part)) if isinstance(part, str) else part
         if samples is None:
             return None
         if not isinstance(samples, Samples):
             raise ValueError(f"{type(samples).__name__} is no set of samples; pass one, or {', '.join(_PARTS)}")
         if not len(samples):
             return None
-        if part == "unlabeled":
-            samples = Excerpt(samples, _EXCERPT)
+        if isinstance(part, str) and part in ("unlabeled", "pile"):
+            samples = Excerpt(samples, _EXCERPT if part == "unlabeled" else len(samples))
         return Evaluation(samples, self.views, batch_size, device)
 
     def unlabeled_ids(self) -> Sequence[str]:
@@ -213,12 +217,70 @@ class Pile:
         """Class of every unlabeled row where it is known, -1 elsewhere, (N,); ``None`` when none is known."""
         return self._truth
 
+    def reviewed(self, review: Mapping[str, int]) -> Pile:
+        """A pile that keeps to a person's decisions, whatever strategy learns from it; this one stays as it is.
+
+        Accepted and corrected samples become labeled ones: no strategy asks for them, relabels them or lists them in
+        its ledger. Rejected ones leave the unlabeled set. Order, ids, truth and normalization of all others stay.
+
+        Args:
+            review: Class number of each sample decided on, by id; -1: rejected. As ``selftrain.review.read_review``
+                reads it from a ledger's file.
+
+        Raises:
+            DataError: an id that no unlabeled sample has, or several have; a class outside ``classes``; a class where
+                the annotations are no classes (masks, points), which can only be rejected.
+        """
+        if not isinstance(review, Mapping):
+            raise DataError(f"{review!r} is no review; read it first: selftrain.review.read_review(path, pile.classes)")
+        rows, labels = self._decided(review)
+        if not len(rows) or self.unlabeled is None:
+            return self._with(self.labeled, self.unlabeled, self._truth, self.source)
+        stays = np.setdiff1d(np.arange(len(self.unlabeled)), rows)
+        known = labels >= 0
+        labeled = self.labeled
+        if known.any():
+            labeled = with_labels(self.labeled, Subset(self.unlabeled, rows[known], annotated=False), labels[known])
+        source = f"{self.source}; reviewed: {known.sum()} labels, {(~known).sum()} rejected"
+        truth = None if self._truth is None else self._truth[torch.from_numpy(stays)]
+        return self._with(labeled, Subset(self.unlabeled, stays, annotated=False), truth, source)
+
     def __repr__(self) -> str:
         sizes = {part: len(getattr(self, part) or ()) for part in ("labeled", "unlabeled", *_PARTS[1:])}
         counts = ", ".join(f"{size:,} {part}" for part, size in sizes.items())
         reference = self.unlabeled or self.labeled
         shape = "" if reference is None else "x".join(map(str, reference.images(np.zeros(1, np.int64)).shape[1:]))
         return f"Pile({counts}; {len(self.classes)} classes; inputs {shape}; from {self.source})"
+
+    def _with(self, labeled: Samples | None, unlabeled: Samples | None, truth: Tensor | None, source: str) -> Pile:
+        """The same problem with other training samples."""
+        held_out = self.validation, self.test
+        return Pile(labeled, unlabeled, *held_out, classes=self.classes, views=self.views, truth=truth, source=source)
+
+    def _decided(self, review: Mapping[str, int]) -> tuple[Rows, Rows]:
+        """Unlabeled rows that were decided on, ascending, and the class of each."""
+        ids = self.unlabeled_ids()
+        rows = [row for row, name in enumerate(ids) if name in review]
+        found = [ids[row] for row in rows]
+        _check_found(review, found)
+        labels = [review[name] for name in found]
+        for name, label in zip(found, labels, strict=True):
+            if not -1 <= label < len(self.classes):
+                raise DataError(
+                    f"sample {name!r} is reviewed as class {label}, outside the {len(self.classes)} classes (0 to "
+                    f"{len(self.classes) - 1}); correct it, or add the class to the pile"
+                )
+            if label >= 0 and not self._has_classes():
+                raise DataError(
+                    f"sample {name!r} is reviewed as {self.classes[label]!r}, but annotations here are no classes "
+                    "(masks or points); it can only be rejected"
+                )
+        return np.array(rows, dtype=np.int64), np.array(labels, dtype=np.int64)
+
+    def _has_classes(self) -> bool:
+        """Whether annotations, where there are any, are one class a sample."""
+        sets = [getattr(self, part) for part in _PARTS]
+        return all(s is None or s.annotations is None or s.annotations.ndim == 1 for s in sets)
 
     def _checked_classes(self, classes: Sequence[str] | None) -> Sequence[str]:
         found = {part: _class_numbers(part, getattr(self, part), classes) for part in _PARTS}
@@ -246,6 +308,17 @@ def _class_numbers(part: str, samples: Samples | None, classes: Sequence[str] | 
         row = int(hidden[0])
         raise DataError(f"label -1 at row {row} of the {part} samples means unlabeled; give its class or leave it out")
     return labels
+
+
+def _check_found(review: Mapping[str, int], found: Sequence[str]) -> None:
+    """Refuse decisions about samples that are not there, or not alone under their name."""
+    counts = Counter(found)
+    missing = next((name for name in review if name not in counts), None)
+    if missing is not None:
+        raise DataError(f"no unlabeled sample has the id {missing!r}; apply a review to the pile its ledger is about")
+    double = next((name for name, count in counts.items() if count > 1), None)
+    if double is not None:
+        raise DataError(f"{counts[double]} unlabeled samples have the id {double!r}; give each an id of its own")
 
 
 def _numbered(labels: Iterable[Tensor]) -> Sequence[str]:

@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 import selftrain as st
-from selftrain import strategies
+from selftrain.catalog import build
 from selftrain.engine import versions
 from selftrain.strategy import MakeLearner
 
@@ -29,14 +29,8 @@ TASK = st.Classification(10)
 def make_strategy(name: str, make: MakeLearner, unlabeled: int, *, decay: float) -> st.Strategy:
     """Build a strategy by name; ``unlabeled`` is the number of unlabeled samples, ``decay`` that of the teacher."""
     sure: dict[str, Any] = {"select": st.select.above(0.95), "hard": True, "distance": "ce", "unlabeled_weight": 1}
-    builders: dict[str, Callable[[], st.Strategy]] = {
-        "supervised": lambda: strategies.Supervised(TASK, make, decay=decay),
-        "mean_teacher": lambda: strategies.MeanTeacher(TASK, make, decay=decay),
-        "fixmatch": lambda: strategies.FixMatch(TASK, make, decay=decay),
-        "fst_d": lambda: strategies.FutureSelfTraining(TASK, make, depth=3, decay=decay, **sure),
-        "soft_labels": lambda: strategies.SoftLabels(TASK, make, unlabeled=unlabeled, label_shape=(10,)),
-    }
-    return builders[name]()
+    settings = {"fst_d": sure | {"decay": decay}, "soft_labels": {}}.get(name, {"decay": decay})
+    return build(name, TASK, make, unlabeled=unlabeled, label_shape=(TASK.classes,), **settings)
 
 
 def run_jobs(

@@ -14,7 +14,9 @@ from selftrain.errors import CheckpointError, DataError, RunFolderError, Selftra
 from selftrain.learner import Learner
 from selftrain.ledger import Ledger
 from selftrain.networks import Classifier, ConvEncoder
+from selftrain.pilelabels import PileLabels, label_pile
 from selftrain.schedule import constant, cosine, ramp_linear, ramp_sigmoid
+from selftrain.selfcheck import Alarm, SelfTrainingWarning
 from selftrain.strategy import Strategy
 from selftrain.tasks import Classification, Keypoints, Segmentation
 from selftrain.teacher import Teacher
@@ -28,6 +30,7 @@ if (_root / "strategies" / "__init__.py").is_file() and find_spec("selftrain.str
     __path__.append(str(_root))
 
 __all__ = [
+    "Alarm",
     "BatchPlan",
     "CheckpointError",
     "Classification",
@@ -37,9 +40,11 @@ __all__ = [
     "Keypoints",
     "Learner",
     "Ledger",
+    "PileLabels",
     "Run",
     "RunFolderError",
     "Segmentation",
+    "SelfTrainingWarning",
     "SelftrainError",
     "Strategy",
     "Teacher",
@@ -49,6 +54,7 @@ __all__ = [
     "cosine",
     "evaluate",
     "fit",
+    "label_pile",
     "learner",
     "load_weights",
     "ramp_linear",

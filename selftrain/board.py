@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-METRICS = "metrics.jsonl"
+METRICS, EVENTS = "metrics.jsonl", "events.out.tfevents.*"
 _TILE = 56  # pixels of a thumbnail's shorter side, enough for its caption
 
 
 class Board:
-    """Write scalars and pictures of one run; does nothing without a folder.
+    """Write scalars, pictures and alarms of one run; does nothing without a folder.
 
     Args:
         folder: Run folder, or ``None``.
@@ -43,9 +44,7 @@ class Board:
         """Log finite or NaN numbers under their names at ``step``."""
         if self.folder is None or not values:
             return
-        row = {"step": step} | {n: v if math.isfinite(v) else None for n, v in values.items()}
-        with open(self.folder / METRICS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        self._row({"step": step} | {n: v if math.isfinite(v) else None for n, v in values.items()})
         for name, value in values.items():
             self._tensorboard().add_scalar(name, value, step)
 
@@ -61,13 +60,42 @@ class Board:
         if self.folder is not None:
             self._tensorboard().add_text(name, content, step)
 
+    def alarm(self, kind: str, content: str, step: int) -> None:
+        """Log an alarm of this kind: a row ``{"step", "alarm", "text"}`` and a text ``alarm/kind``."""
+        if self.folder is not None:
+            self._row({"step": step, "alarm": kind, "text": content})
+            self.text(f"alarm/{kind}", content, step)
+
+    def _row(self, row: Mapping[str, object]) -> None:
+        assert self.folder is not None
+        with open(self.folder / METRICS, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
     def _tensorboard(self) -> Any:
         if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            purge = None if self._resume_at is None else self._resume_at + 1
-            self._writer = SummaryWriter(str(self.folder), purge_step=purge)
+            assert self.folder is not None
+            self._writer = _writer_after(self.folder, None if self._resume_at is None else self._resume_at + 1)
         return self._writer
+
+
+def _writer_after(folder: Path, purge: int | None) -> Any:
+    """A writer whose file comes after those of earlier writers: TensorBoard reads files in the order of their names.
+
+    A name holds the second it was made in, then numbers that do not sort; so a file that would come too early is made
+    again a moment later.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    while True:
+        there = set(folder.glob(EVENTS))
+        writer = SummaryWriter(str(folder), purge_step=purge)
+        made = set(folder.glob(EVENTS)) - there
+        if not there or min(made) > max(there):
+            return writer
+        writer.close()
+        for path in made:
+            path.unlink()
+        time.sleep(0.05)
 
 
 def _drop_after(path: Path, step: int) -> None:

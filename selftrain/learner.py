@@ -96,6 +96,19 @@ class Learner(nn.Module):
         logits: Tensor = self(torch.cat(inputs))
         return tuple(logits.split(sizes))
 
+    @contextlib.contextmanager
+    def untracked(self) -> Iterator[None]:
+        """Passes inside leave the running statistics of BatchNorm as they are; gradients flow as always."""
+        norms = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        tracked = [m for m in norms if m.training and m.track_running_stats]
+        for module in tracked:
+            module.track_running_stats = False
+        try:
+            yield
+        finally:
+            for module in tracked:
+                module.track_running_stats = True
+
     @torch.no_grad()
     def label(self, x: Tensor, mode: LabelMode = "eval") -> Tensor:
         """Logits without gradient, to make pseudo-labels of.

@@ -1,13 +1,18 @@
-"""Mixing samples of a batch with one another: mixup and CutMix on inputs and targets together."""
+"""Mixing samples of a batch with one another, inputs and targets together: functions, and modules for strategies.
+
+A ``Mix`` is called as ``mix(x, target, task)`` and returns the mixed pair.
+"""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selftrain.tasks import Task
 from selftrain.types import Target
+
+_NO_CLASS = -1  # of pixels that are not valid
 
 
 def cat(*targets: Target) -> Target:
@@ -18,7 +23,12 @@ def cat(*targets: Target) -> Target:
     return Target(torch.cat([t.value for t in targets]), torch.cat([t.weight for t in targets]), valid)
 
 
-def mixup(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0) -> tuple[Tensor, Target]:
+def pick(target: Target, rows: Tensor | slice) -> Target:
+    """Some rows of a target, by number or as a slice."""
+    return Target(target.value[rows], target.weight[rows], None if target.valid is None else target.valid[rows])
+
+
+def mixup(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0, biased: bool = False) -> tuple[Tensor, Target]:
     """Blend each sample with a random partner of the batch, inputs and targets by the same share.
 
     Source: Zhang et al., "mixup", 2018, arXiv:1710.09412, eq. 1: one share ``lambda ~ Beta(alpha, alpha)`` a batch.
@@ -29,18 +39,20 @@ def mixup(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0) -> tuple
         target: Their targets.
         task: Says how unit weights meet the axes of a value.
         alpha: Concentration of the Beta distribution; 0 leaves everything as it is.
+        biased: Take the larger of lambda and 1 - lambda, so that each row stays nearer to itself than to its partner
+            (Berthelot et al. 2019, MixMatch, arXiv:1905.02249, eq. 9).
     Gradient: flows to ``x``.
 
     Raises:
         ValueError: for a negative ``alpha``.
     """
-    if alpha < 0:
-        raise ValueError(f"alpha is {alpha}; it must be 0 or more")
+    _check_alpha(alpha)
     if alpha == 0:
         return x, target
     share = _beta(alpha)
+    share = max(share, 1 - share) if biased else share
     partner = torch.randperm(len(x), device=x.device)
-    return share * x + (1 - share) * x[partner], blend(target, _pick(target, partner), share, task)
+    return share * x + (1 - share) * x[partner], blend(target, pick(target, partner), share, task)
 
 
 def cutmix(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0) -> tuple[Tensor, Target]:
@@ -61,17 +73,130 @@ def cutmix(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0) -> tupl
     """
     if x.dim() != 4:
         raise ValueError(f"cutmix needs images (B, c, H, W), got shape {tuple(x.shape)}")
-    if alpha < 0:
-        raise ValueError(f"alpha is {alpha}; it must be 0 or more")
+    _check_alpha(alpha)
     if alpha == 0:
         return x, target
     pasted = _rectangle(x.shape[-2], x.shape[-1], 1 - _beta(alpha), x.device)
     partner = torch.randperm(len(x), device=x.device)
-    other = _pick(target, partner)
+    other = pick(target, partner)
     mixed = torch.where(pasted, x[partner], x)
     if target.value.dim() == 2:
         return mixed, blend(target, other, 1 - float(pasted.float().mean()), task)
-    return mixed, _paste(target, other, _resize(pasted, target.value.shape[-2:]))
+    return mixed, _paste(target, other, _resize(pasted[None, None], target.value.shape[-2:]))
+
+
+def classmix(x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
+    """Paste the pixels of half of the classes of a random partner into each image.
+
+    Source: Olsson et al., "ClassMix", WACV 2021, arXiv:2007.07936, algorithm 1: floor(n / 2) of the n classes that the
+    partner's own target shows (the union over the batch, as in other code, may paste nothing). Pixels that are not
+    valid have no class: they do not count and are not pasted.
+
+    Args:
+        x: Images, shape (B, c, H, W).
+        target: Their pixel targets, shape (B, C, h, w).
+        task: A segmentation.
+    Gradient: flows to ``x``.
+
+    Raises:
+        ValueError: if the targets have no class for each pixel, or ``x`` is no batch of images.
+    """
+    if x.dim() != 4 or target.value.dim() != 4 or target.weight.dim() != 3:
+        raise ValueError(f"classmix needs a class for each pixel, got {_shapes(x, target)}; use cutmix or mixup")
+    partner = torch.randperm(len(x), device=x.device)
+    other = pick(target, partner)
+    classes = torch.where(other.mask() > 0, task.label(other.value), _NO_CLASS)
+    pasted = torch.stack([torch.isin(row, _half(row)) for row in classes])
+    mixed = torch.where(_resize(pasted[:, None], x.shape[-2:]), x[partner], x)
+    return mixed, _paste(target, other, pasted[:, None])
+
+
+def keypoint_mix(x: Tensor, target: Target, task: Task, *, size: float = 0.15, pairs: int = 1) -> tuple[Tensor, Target]:
+    """Copy a patch around one joint onto the place of another; the targets stay where they were.
+
+    Source: Yun et al., "Teacher-Reviewer-Student", 2025, arXiv:2501.09565, Keypoint-Mix. The paper's text could not be
+    read beyond its abstract: size, number and choice of the pairs are a reconstruction.
+
+    Args:
+        x: Images, shape (B, c, H, W).
+        target: Heatmaps of their joints, shape (B, K, h, w).
+        task: Keypoints.
+        size: Side of the patch as a share of the shorter side of the image, in (0, 1].
+        pairs: Pairs of different joints (from, to), drawn anew for each image from those that are valid and weigh
+            something. An image with fewer than two stays as it is.
+    Gradient: flows to ``x``.
+
+    Raises:
+        ValueError: if the targets are no heatmaps of joints or ``x`` is no batch of images, and for a size or a number
+            of pairs out of range.
+    """
+    if x.dim() != 4 or target.value.dim() != 4 or target.weight.dim() != 2:
+        raise ValueError(f"keypoint_mix needs heatmaps (B, K, h, w) of images, got {_shapes(x, target)}")
+    _check_patch(size, pairs)
+    side = max(1, round(size * min(x.shape[-2:])))
+    places = _places(task.label(target.value), target.value.shape[-2:], x.shape[-2:])
+    counted = (target.weight * target.mask() > 0).tolist()
+    mixed = x.clone()
+    for row, joints in enumerate(places):
+        there = [place for place, counts in zip(joints, counted[row], strict=True) if counts]
+        for start, end in _pairs(len(there), pairs):
+            _copy_patch(x[row], mixed[row], there[start], there[end], side)
+    return mixed, target
+
+
+class Mix(nn.Module):
+    """Base of the mixes: blend inputs (B, ...) and targets of one batch with one another."""
+
+    def forward(self, x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
+        """The mixed inputs and targets, of the same shapes."""
+        raise NotImplementedError
+
+
+class Mixup(Mix):
+    """``mixup`` with settings: see there."""
+
+    def __init__(self, alpha: float = 1.0, *, biased: bool = False) -> None:
+        super().__init__()
+        _check_alpha(alpha)
+        self.alpha, self.biased = alpha, biased
+
+    def forward(self, x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
+        """Blend with a random partner."""
+        return mixup(x, target, task, alpha=self.alpha, biased=self.biased)
+
+
+class CutMix(Mix):
+    """``cutmix`` with settings: see there."""
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__()
+        _check_alpha(alpha)
+        self.alpha = alpha
+
+    def forward(self, x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
+        """Paste a rectangle of a random partner."""
+        return cutmix(x, target, task, alpha=self.alpha)
+
+
+class ClassMix(Mix):
+    """``classmix``: see there."""
+
+    def forward(self, x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
+        """Paste half of a random partner's classes."""
+        return classmix(x, target, task)
+
+
+class KeypointMix(Mix):
+    """``keypoint_mix`` with settings: see there."""
+
+    def __init__(self, size: float = 0.15, *, pairs: int = 1) -> None:
+        super().__init__()
+        _check_patch(size, pairs)
+        self.size, self.pairs = size, pairs
+
+    def forward(self, x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
+        """Copy patches from joint to joint."""
+        return keypoint_mix(x, target, task, size=self.size, pairs=self.pairs)
 
 
 def blend(first: Target, second: Target, share: float, task: Task) -> Target:
@@ -83,29 +208,77 @@ def blend(first: Target, second: Target, share: float, task: Task) -> Target:
     return Target(part * first.value + (1 - part) * second.value, weight, valid)
 
 
-def _paste(first: Target, second: Target, pasted: Tensor) -> Target:
-    """Take ``second`` inside the rectangle; units without sites of their own (joints) count as far as both do."""
-    value = torch.where(pasted, second.value, first.value)
-    if first.weight.dim() != first.value.dim() - 1:
-        return Target(value, torch.minimum(first.weight, second.weight), first.mask() * second.mask() > 0)
-    valid = None
-    if first.valid is not None or second.valid is not None:
-        valid = torch.where(pasted, second.mask(), first.mask()) > 0
-    return Target(value, torch.where(pasted, second.weight, first.weight), valid)
+def _paste(target: Target, other: Target, pasted: Tensor) -> Target:
+    """Take ``other`` where ``pasted`` (B or 1, 1, h, w); units without sites of their own count as far as both do."""
+    value = torch.where(pasted, other.value, target.value)
+    if target.weight.dim() != target.value.dim() - 1:
+        return Target(value, torch.minimum(target.weight, other.weight), target.mask() * other.mask() > 0)
+    valid, inside = None, pasted[:, 0]
+    if target.valid is not None or other.valid is not None:
+        valid = torch.where(inside, other.mask(), target.mask()) > 0
+    return Target(value, torch.where(inside, other.weight, target.weight), valid)
 
 
 def _resize(mask: Tensor, size: torch.Size) -> Tensor:
-    """Boolean (H, W) at another resolution."""
-    inside: Tensor = F.interpolate(mask[None, None].float(), size=tuple(size), mode="nearest-exact")[0, 0] > 0.5
+    """Boolean (B, 1, H, W) at another resolution."""
+    if mask.shape[-2:] == size:
+        return mask
+    inside: Tensor = F.interpolate(mask.float(), size=tuple(size), mode="nearest-exact") > 0.5
     return inside
+
+
+def _half(classes: Tensor) -> Tensor:
+    """A random half (rounded down) of the classes that occur."""
+    found: Tensor = classes.unique()
+    found = found[found != _NO_CLASS]
+    order = torch.randperm(len(found), device=found.device)
+    return found[order[: len(found) // 2]]
+
+
+def _pairs(joints: int, pairs: int) -> list[tuple[int, int]]:
+    """Random pairs of different numbers below ``joints``; none if there are fewer than two."""
+    if joints < 2:
+        return []
+    start = torch.randint(joints, (pairs,))
+    end = (start + torch.randint(1, joints, (pairs,))) % joints
+    return list(zip(start.tolist(), end.tolist(), strict=True))
+
+
+def _places(cells: Tensor, heatmap: torch.Size, image: torch.Size) -> list[list[tuple[int, int]]]:
+    """Cells of joints (B, K) in a heatmap -> (row, column) in the image, nested lists."""
+    rows = (cells // heatmap[1] + 0.5) * image[0] / heatmap[0]
+    columns = (cells % heatmap[1] + 0.5) * image[1] / heatmap[1]
+    pairs: list[list[tuple[int, int]]] = torch.stack([rows, columns], -1).long().tolist()
+    return pairs
+
+
+def _copy_patch(source: Tensor, image: Tensor, start: tuple[int, int], end: tuple[int, int], side: int) -> None:
+    """Write the square of ``source`` around ``start`` over the place ``end`` of ``image``, cut at the borders."""
+    spans = []
+    for here, there, size in zip(start, end, image.shape[-2:], strict=True):
+        low = max(-(side // 2), -here, -there)
+        high = min(side - side // 2, size - here, size - there)
+        spans.append((here, there, low, high))
+    (r0, r1, top, bottom), (c0, c1, left, right) = spans
+    image[:, r1 + top : r1 + bottom, c1 + left : c1 + right] = source[:, r0 + top : r0 + bottom, c0 + left : c0 + right]
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 <= alpha < float("inf"):
+        raise ValueError(f"alpha is {alpha}; it must be 0 or more, and finite")
+
+
+def _check_patch(size: float, pairs: int) -> None:
+    if not 0 < size <= 1 or pairs < 1:
+        raise ValueError(f"size is {size} and pairs {pairs}; size must be in (0, 1] and pairs at least 1")
+
+
+def _shapes(x: Tensor, target: Target) -> str:
+    return f"targets {tuple(target.value.shape)} for inputs {tuple(x.shape)}"
 
 
 def _beta(alpha: float) -> float:
     return float(torch.distributions.Beta(alpha, alpha).sample())
-
-
-def _pick(target: Target, rows: Tensor) -> Target:
-    return Target(target.value[rows], target.weight[rows], None if target.valid is None else target.valid[rows])
 
 
 def _rectangle(height: int, width: int, area: float, device: torch.device) -> Tensor:

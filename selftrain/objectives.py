@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from selftrain.learner import Learner
-from selftrain.select import Select
+from selftrain.rules import Select, look
 from selftrain.tasks import Task, relative
-from selftrain.types import Batch, PseudoLabels, Report, Target, View
+from selftrain.types import PseudoLabels, Report, Target, View
 
 
 @dataclass(frozen=True)
@@ -21,10 +19,23 @@ class Guess:
     target: Target
     labels: PseudoLabels
 
+    def scaled(self, factor: Tensor) -> Guess:
+        """The same with unit weights multiplied by ``factor`` (B, *U)."""
+        weight = self.target.weight * factor
+        return Guess(replace(self.target, weight=weight), replace(self.labels, weight=weight))
+
 
 @torch.no_grad()
 def pseudo_label(
-    task: Task, value: Tensor, index: Tensor, select: Select, *, hard: bool, temperature: float = 1.0
+    task: Task,
+    value: Tensor,
+    index: Tensor,
+    select: Select,
+    *,
+    hard: bool,
+    temperature: float = 1.0,
+    given: Tensor | None = None,
+    agreement: Tensor | None = None,
 ) -> Guess:
     """Turn a prediction into a target: weights by confidence, then hardened, sharpened or as it is.
 
@@ -32,16 +43,18 @@ def pseudo_label(
         task: Kind of output.
         value: Prediction, shape (B, C, *S), in [0, 1].
         index: Rows of the unlabeled set, shape (B,).
-        select: Rule from confidence to weight.
+        select: Rule from the evidence to weights.
         hard: One decision a unit (True) or the soft prediction.
         temperature: Soft predictions are sharpened with it (``task.sharpen``), > 0; 1 leaves them. Without effect on
             hard labels.
+        given: Prediction of the labeled batch, for rules that read it.
+        agreement: Share of members that agree, shape (B, *U), for the ledger; ``None``: one member.
     Gradient: none.
     """
-    weight = select(task.confidence(value), task.label(value))
+    weight = select(look(task, value, index, given))
     soft = value if temperature == 1.0 else task.sharpen(value, temperature)
     made = task.harden(value) if hard else soft
-    return Guess(Target(made, weight), PseudoLabels(index, value, weight))
+    return Guess(Target(made, weight), PseudoLabels(index, value, weight, agreement))
 
 
 def carry(task: Task, target: Target, source: View, destination: View) -> Target:
@@ -49,55 +62,42 @@ def carry(task: Task, target: Target, source: View, destination: View) -> Target
     return task.warp(target, relative(source, destination))
 
 
+def unmoved(task: Task, value: Tensor, view: View) -> Target:
+    """A prediction (B, C, *S) of a view in the geometry of the unmoved image; what the view hides is not valid."""
+    here = Target(value, torch.ones_like(task.confidence(value)))
+    return carry(task, here, view, View(view.x))
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """A loss with its parts: what a step needs to update and to report."""
+    """A loss with its parts: what a step needs to update and to report.
+
+    Args:
+        loss: What the student is updated with.
+        supervised: Loss on the labels.
+        unsupervised: Loss on the pseudo-labels, before its factor.
+        guess: The pseudo-labels.
+        learned: The student's logits of the learned view, for methods that add terms of their own.
+    """
 
     loss: Tensor
     supervised: Tensor
     unsupervised: Tensor
     guess: Guess
+    learned: Tensor | None = None
 
-    def report(self) -> Report:
-        """Scalars and pseudo-labels of this step."""
+    def plus(self, term: Tensor) -> Outcome:
+        """The same with ``term`` added to the loss."""
+        return replace(self, loss=self.loss + term)
+
+    def report(self, **more: Tensor) -> Report:
+        """Scalars and pseudo-labels of this step; ``more`` are further losses by name."""
         scalars = {
             "loss/supervised": self.supervised.detach(),
             "loss/unsupervised": self.unsupervised.detach(),
             "used": self.guess.labels.weight.gt(0).float().mean(),
         }
-        return Report(scalars, self.guess.labels)
-
-
-def guided_loss(
-    task: Task,
-    student: Learner,
-    batch: Batch,
-    guess: Guess,
-    *,
-    weight: float,
-    distance: Callable[[Tensor, Target], Tensor],
-    together: bool = True,
-) -> Outcome:
-    """Supervised loss on the labels plus ``weight`` times the distance of the student's strong view to the guess.
-
-    Args:
-        task: Kind of output.
-        student: Learner that gets the gradient.
-        batch: Labeled samples and the views ``weak`` and ``strong``.
-        guess: Pseudo-label made on the weak view.
-        weight: Factor of the unsupervised part.
-        distance: ``task.loss`` or ``task.consistency``.
-        together: One concatenated pass (one set of BatchNorm statistics), or two.
-    Gradient: to the student, through the labeled and the strong pass.
-    """
-    given, weak, strong = batch.given, batch.pile["weak"], batch.pile["strong"]
-    if together:
-        logits, strong_logits = student.together(given.x, strong.x)
-    else:
-        logits, strong_logits = student(given.x), student(strong.x)
-    supervised = task.loss(logits, given.target)
-    unsupervised = distance(strong_logits, carry(task, guess.target, weak, strong))
-    return Outcome(supervised + weight * unsupervised, supervised, unsupervised, guess)
+        return Report(scalars | {f"loss/{name}": term.detach() for name, term in more.items()}, self.guess.labels)
 
 
 def prior_loss(distribution: Tensor, prior: Tensor | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +45,24 @@ def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: 
     except OSError as error:
         raise RunFolderError(f"cannot write into {folder}: {error}") from error
     return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, whole or not at all."""
+    checkpoint.write_whole(path, lambda file: (file.write(text.encode()), None)[1])
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write numbers, text, lists and dicts, whole or not at all; NaN and infinity as ``null``: JSON has no word."""
+    write_text(path, json.dumps(_finite(value), indent=1))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def export_weights(weights: Mapping[str, Tensor], folder: Path) -> Path:

@@ -1,70 +1,20 @@
-"""Which pseudo-labels count: confidence of units -> weight of units. Knows nothing of teachers, mixes or tasks.
+"""Which pseudo-labels count: rules from the confidence of units to their weight. Any rule works with any strategy.
 
-A rule is a module, called as ``select(confidence, label)`` with two tensors of shape (B, *U); rules with a memory keep
-it in buffers and so in the checkpoint.
+>>> from selftrain import select
+>>> rule = select.above(0.95)  # or select.free(10), select.soft(10), select.top(0.5), ...
 """
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import Any
 
+from selftrain.adaptive import ClassWise, Flex, Free, Relative, Soft
+from selftrain.rules import Above, Everything, Evidence, Quantile, Select, TopShare, look
 
-class Select(nn.Module):
-    """Base of the rules: give each unit a weight in [0, 1] by its confidence and decision, without gradient."""
-
-    def forward(self, confidence: Tensor, label: Tensor) -> Tensor:
-        """Weights (B, *U) of units with ``confidence`` (B, *U) in [0, 1] and integer ``label`` (B, *U)."""
-        raise NotImplementedError
-
-
-class Everything(Select):
-    """Keep every unit."""
-
-    def forward(self, confidence: Tensor, label: Tensor) -> Tensor:
-        """Weight 1 for all."""
-        return confidence.new_ones(confidence.shape)
-
-
-class Above(Select):
-    """Keep a unit whose confidence reaches a fixed threshold.
-
-    Source: Sohn et al., "FixMatch", 2020, arXiv:2001.07685, eq. 4 (``>=``, so the threshold itself passes).
-
-    Args:
-        threshold: Confidence needed, in [0, 1]; above 1 nothing passes.
-    """
-
-    def __init__(self, threshold: float = 0.95) -> None:
-        super().__init__()
-        if threshold < 0:
-            raise ValueError(f"threshold is {threshold}; it must be 0 or more")
-        self.threshold = threshold
-
-    def forward(self, confidence: Tensor, label: Tensor) -> Tensor:
-        """Weight 1.0 at or above the threshold, else 0.0."""
-        return (confidence >= self.threshold).to(confidence)
-
-
-class TopShare(Select):
-    """Keep the most confident share of the batch.
-
-    Args:
-        share: Share of units kept, in (0, 1]; ties at the border are all kept.
-    """
-
-    def __init__(self, share: float = 0.5) -> None:
-        super().__init__()
-        if not 0 < share <= 1:
-            raise ValueError(f"share is {share}; it must be in (0, 1]")
-        self.share = share
-
-    def forward(self, confidence: Tensor, label: Tensor) -> Tensor:
-        """Weight 1.0 at or above the batch's (1 - share) order statistic, else 0.0."""
-        if not confidence.numel():
-            return confidence.detach()
-        kept = max(1, round(confidence.numel() * self.share))
-        border = confidence.flatten().topk(kept).values[-1]
-        return (confidence >= border).to(confidence)
+__all__ = [
+    "Above", "ClassWise", "Everything", "Evidence", "Flex", "Free", "Quantile", "Relative", "Select", "Soft",
+    "TopShare", "above", "class_wise", "everything", "flex", "free", "look", "quantile", "relative", "soft", "top",
+]  # fmt: skip
 
 
 def everything() -> Select:
@@ -80,3 +30,33 @@ def above(threshold: float = 0.95) -> Select:
 def top(share: float = 0.5) -> Select:
     """Keep the most confident ``share`` of each batch."""
     return TopShare(share)
+
+
+def quantile(share: float = 0.5, **settings: Any) -> Select:
+    """Keep what lies above a moving quantile: about ``share`` of all units; see ``Quantile``."""
+    return Quantile(share, **settings)
+
+
+def flex(unlabeled: int, groups: int, **settings: Any) -> Select:
+    """Lower the threshold of slowly learned classes (FlexMatch); see ``Flex``."""
+    return Flex(unlabeled, groups, **settings)
+
+
+def free(groups: int, **settings: Any) -> Select:
+    """Thresholds from the network's own confidence (FreeMatch); see ``Free``."""
+    return Free(groups, **settings)
+
+
+def soft(groups: int, **settings: Any) -> Select:
+    """Gaussian weights around the mean confidence (SoftMatch); see ``Soft``."""
+    return Soft(groups, **settings)
+
+
+def relative(threshold: float = 0.9) -> Select:
+    """A threshold relative to the confidence on labeled samples (AdaMatch); see ``Relative``."""
+    return Relative(threshold)
+
+
+def class_wise(groups: int, **settings: Any) -> Select:
+    """One threshold scaled by the presence of each class (JointMatch); see ``ClassWise``."""
+    return ClassWise(groups, **settings)

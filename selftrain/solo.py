@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from selftrain.objectives import Outcome, guided_loss, pseudo_label
+from selftrain.learner import LabelMode, check_label_mode
+from selftrain.lesson import Distance, Lesson
+from selftrain.objectives import Outcome
 from selftrain.schedule import Schedule, ramp_sigmoid
-from selftrain.select import Select, everything
 from selftrain.strategy import MakeLearner, Predictor, SupervisedStrategy
 from selftrain.tasks import Task
 from selftrain.teacher import Teacher
 from selftrain.types import Batch, Clock, Report
-
-Distance = Literal["mse", "ce"]
 
 
 class SoloStrategy(SupervisedStrategy):
@@ -68,6 +67,49 @@ class SoloStrategy(SupervisedStrategy):
         return {name: t.detach().clone() for name, t in self.shipped.state_dict().items()}
 
 
+class SelfGuided(SoloStrategy):
+    """A student that labels the weak view itself and learns labels and the strong view; an EMA of it is shipped.
+
+    Args:
+        task: Kind of output.
+        make_learner: Builds the student.
+        label_mode: How the labeling pass treats BatchNorm and dropout, see ``Learner.label``.
+        decay: EMA decay of the shipped teacher; ``None``: ship the student.
+        buffers: See ``Teacher``.
+        lesson: Settings of the pseudo-labels and their loss, see ``Lesson``.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        make_learner: MakeLearner,
+        *,
+        label_mode: LabelMode = "eval",
+        decay: float | None = 0.999,
+        buffers: Literal["copy", "ema"] = "ema",
+        **lesson: Any,
+    ) -> None:
+        super().__init__(task, make_learner, decay=decay, buffers=buffers)
+        check_label_mode(label_mode)
+        self.label_mode = label_mode
+        self.lesson = Lesson(task, **lesson)
+
+    def look(self, x: Tensor) -> Tensor:
+        """The student's prediction of inputs to be labeled, without gradient."""
+        return self.task.probs(self.student.label(x, self.label_mode))
+
+    def objective(self, batch: Batch, clock: Clock) -> Outcome:
+        """Label the weak view, predict labels and the strong view."""
+        guess = self.lesson.guess(self.look, batch)
+        return self.lesson.loss(self.student, batch, guess, clock)
+
+    def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
+        """One student step; the EMA follows."""
+        outcome = self.objective(batch, clock)
+        self.advance(outcome.loss)
+        return outcome.report()
+
+
 class TeacherGuided(SoloStrategy):
     """A student that learns labels and, on its strong view, what its teacher says of the weak view.
 
@@ -75,17 +117,15 @@ class TeacherGuided(SoloStrategy):
         task: Kind of output.
         make_learner: Builds the student.
         decay: EMA decay of the teacher, in [0, 1].
-        unlabeled_weight: Factor of the unsupervised loss, >= 0.
-        rampup: Growth of that factor over the stage.
-        distance: ``"mse"`` between values, or ``"ce"``: the task's own loss.
-        select: Rule from the teacher's confidence to the weight of a unit.
-        hard: Whether the teacher's decision or its soft prediction is the target.
-        temperature: Sharpening of soft targets, > 0; 1 leaves them.
-        together: One concatenated pass for labeled and strong samples, or two; see ``guided_loss``.
         buffers: How the teacher gets its BatchNorm statistics, see ``Teacher``.
+        unlabeled_weight: Factor of the unsupervised loss, >= 0.
+        rampup: Growth of that factor over the stage; ``None``: ``ramp_sigmoid()``.
+        distance: ``"mse"`` between values, or ``"ce"``: the task's own loss.
+        hard: Whether the teacher's decision or its soft prediction is the target.
+        lesson: Further settings: ``select``, ``temperature``, ``align``, ``mix``, ``together``, see ``Lesson``.
 
     Raises:
-        ValueError: for a negative weight, a temperature that is not positive or an unknown distance.
+        ValueError: for a decay of ``None``, and as ``Lesson`` does.
     """
 
     def __init__(
@@ -94,25 +134,18 @@ class TeacherGuided(SoloStrategy):
         make_learner: MakeLearner,
         *,
         decay: float = 0.999,
+        buffers: Literal["copy", "ema"] = "ema",
         unlabeled_weight: float = 10.0,
         rampup: Schedule | None = None,
         distance: Distance = "mse",
-        select: Select | None = None,
         hard: bool = False,
-        temperature: float = 1.0,
-        together: bool = True,
-        buffers: Literal["copy", "ema"] = "ema",
+        **lesson: Any,
     ) -> None:
         if decay is None:
             raise ValueError("decay is None; this method needs a teacher, so give a decay in [0, 1]")
         super().__init__(task, make_learner, decay=decay, buffers=buffers)
-        check_unlabeled(unlabeled_weight, temperature)
-        if distance not in ("mse", "ce"):
-            raise ValueError(f"distance is {distance!r}; choose 'mse' or 'ce'")
-        self.unlabeled_weight, self.rampup = unlabeled_weight, rampup or ramp_sigmoid()
-        self.distance = task.consistency if distance == "mse" else task.loss
-        self.select, self.hard, self.temperature = select or everything(), hard, temperature
-        self.together = together
+        own: dict[str, Any] = {"unlabeled_weight": unlabeled_weight, "distance": distance, "hard": hard}
+        self.lesson = Lesson(task, rampup=rampup or ramp_sigmoid(), **own, **lesson)
 
     @property
     def teacher(self) -> Teacher:
@@ -120,21 +153,11 @@ class TeacherGuided(SoloStrategy):
         assert self.follower is not None  # decay is a number here
         return self.follower
 
+    def taught(self, x: Tensor) -> Tensor:
+        """What the present teacher says of inputs, without gradient."""
+        return self.task.probs(self.teacher(x))
+
     def objective(self, batch: Batch, clock: Clock) -> Outcome:
-        """Loss of the student under the labels of the present teacher; see ``guided_loss``."""
-        value = self.task.probs(self.teacher(batch.pile["weak"].x))
-        guess = pseudo_label(
-            self.task, value, batch.pile.index, self.select, hard=self.hard, temperature=self.temperature
-        )
-        weight = self.unlabeled_weight * self.rampup(clock.progress)
-        return guided_loss(
-            self.task, self.student, batch, guess, weight=weight, distance=self.distance, together=self.together
-        )
-
-
-def check_unlabeled(weight: float, temperature: float) -> None:
-    """Refuse settings of the unsupervised loss that make no sense."""
-    if not weight >= 0:
-        raise ValueError(f"unlabeled_weight is {weight}; it must be 0 or more")
-    if not temperature > 0:
-        raise ValueError(f"temperature is {temperature}; it must be above 0 (use hard=True for the limit of 0)")
+        """Loss of the student under the labels of the present teacher."""
+        guess = self.lesson.guess(self.taught, batch)
+        return self.lesson.loss(self.student, batch, guess, clock)

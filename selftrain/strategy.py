@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +63,16 @@ class Strategy(nn.Module):
     def evaluate(self, data: Iterable[Annotated], reference: Iterable[Annotated] | None) -> dict[str, float]:
         """Figures on held-out ``data``; ``reference`` holds labeled samples that a probe may learn from."""
         raise NotImplementedError
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode; on exit the mode is as before."""
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
 
     def pictures(self, batch: Batch) -> Mapping[str, Tensor]:
         """Images worth looking at, each (N, channels, H, W), for the log."""

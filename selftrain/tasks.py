@@ -18,6 +18,7 @@ class Task(Protocol):
     """The questions a strategy may ask about its outputs. Shapes: see ``selftrain.types``."""
 
     monitor: str
+    groups: int  # what thresholds and priors may differ by: classes, or joints
 
     def encode(self, annotation: Tensor) -> Target:
         """Turn annotations of the data set into a target of weight 1."""
@@ -39,6 +40,14 @@ class Task(Protocol):
         """Decision of each unit as an integer: (B, C, *S) -> (B, *U)."""
         ...
 
+    def group(self, value: Tensor) -> Tensor:
+        """Group of each unit: its decided class, or its joint: (B, C, *S) -> (B, *U), in [0, groups)."""
+        ...
+
+    def presence(self, value: Tensor) -> Tensor:
+        """Mean prediction for each group: (B, C, *S) -> (groups,): mean class probability, or mean height of a peak."""
+        ...
+
     def harden(self, value: Tensor) -> Tensor:
         """Replace each unit's value by its decision at full confidence, (B, C, *S) -> (B, C, *S)."""
         ...
@@ -49,6 +58,14 @@ class Task(Protocol):
 
     def distribution(self, value: Tensor) -> Tensor:
         """Each unit's distribution over its choices, along the last axis: classes, or cells of a heatmap."""
+        ...
+
+    def reweigh(self, value: Tensor, factor: Tensor) -> Tensor:
+        """Multiply the probability of each class by its factor (C,) and normalize; refused where there are no classes.
+
+        Raises:
+            ValueError: for joints, which have no prior.
+        """
         ...
 
     def agree(self, values: Tensor) -> Tensor:
@@ -111,7 +128,7 @@ class Classification:
     def __init__(self, classes: int) -> None:
         if classes < 2:
             raise ValueError(f"classes is {classes}; a classification needs at least 2")
-        self.classes = classes
+        self.classes = self.groups = classes
 
     def encode(self, annotation: Tensor) -> Target:
         """One-hot targets of class indices (B,).
@@ -140,6 +157,14 @@ class Classification:
         """Most probable class."""
         return value.argmax(1)
 
+    def group(self, value: Tensor) -> Tensor:
+        """The decided class."""
+        return self.label(value)
+
+    def presence(self, value: Tensor) -> Tensor:
+        """Mean probability of each class over all units."""
+        return value.movedim(1, -1).flatten(0, -2).mean(0)
+
     def harden(self, value: Tensor) -> Tensor:
         """One-hot at the most probable class."""
         return F.one_hot(value.argmax(1), value.shape[1]).movedim(-1, 1).to(value)
@@ -151,6 +176,11 @@ class Classification:
     def distribution(self, value: Tensor) -> Tensor:
         """Class probabilities along the last axis, (B, *S, C)."""
         return value.movedim(1, -1)
+
+    def reweigh(self, value: Tensor, factor: Tensor) -> Tensor:
+        """Multiply each class by its factor and normalize over classes."""
+        scaled = value * factor.view(1, -1, *[1] * (value.dim() - 2))
+        return scaled / scaled.sum(1, keepdim=True).clamp(min=1e-12)
 
     def agree(self, values: Tensor) -> Tensor:
         """Members whose class is that of the mean probability."""
@@ -247,6 +277,7 @@ class Keypoints:
         if sigma <= 0 or radius <= 0:
             raise ValueError(f"sigma is {sigma} and radius {radius}; both must be above 0")
         self.joints, self.size, self.sigma, self.radius = joints, size, sigma, radius
+        self.groups = joints
 
     def encode(self, annotation: Tensor) -> Target:
         """Gaussians at annotated joints.
@@ -282,6 +313,15 @@ class Keypoints:
         """Cell of the peak, row x width + column."""
         return value.flatten(2).argmax(2)
 
+    def group(self, value: Tensor) -> Tensor:
+        """The number of the joint."""
+        joints = torch.arange(value.shape[1], device=value.device)
+        return joints.expand(len(value), -1)
+
+    def presence(self, value: Tensor) -> Tensor:
+        """Mean height of each joint's peak."""
+        return self.confidence(value).mean(0)
+
     def harden(self, value: Tensor) -> Tensor:
         """A Gaussian of height 1 at the peak."""
         return self._gaussian(self._peak(value), value.shape[-2:]).to(value)
@@ -294,6 +334,10 @@ class Keypoints:
         """Heatmaps normalized to sum 1 over their cells, (B, K, H * W)."""
         flat = value.flatten(2)
         return flat / flat.sum(-1, keepdim=True).clamp(min=1e-8)
+
+    def reweigh(self, value: Tensor, factor: Tensor) -> Tensor:
+        """Refused: places of joints have no prior."""
+        raise ValueError("keypoints have no class prior to align to; leave out align")
 
     def agree(self, values: Tensor) -> Tensor:
         """Members whose peak lies within ``radius`` of the members' median place."""

@@ -44,7 +44,7 @@ def task(kind: Kind) -> Task:
     return tasks[kind]()
 
 
-def network(kind: Kind, *, norm: bool = True, dropout: float = 0.1, kernel: int = 3) -> nn.Module:
+def network(kind: Kind, *, norm: bool = True, dropout: float = 0.1, kernel: int = 3, outputs: int = 1) -> nn.Module:
     """A network of a few hundred weights: pictures (B, 1, 12, 12) -> logits (B, 3), (B, 3, 12, 12) or (B, 2, 12, 12).
 
     It is an odd function of its input while its BatchNorm is fresh, ``f(-x) = -f(x)``: even untrained it decides
@@ -55,14 +55,15 @@ def network(kind: Kind, *, norm: bool = True, dropout: float = 0.1, kernel: int 
         norm: With BatchNorm.
         dropout: Share of features dropped, in [0, 1).
         kernel: Width of the convolution; 1 treats every pixel alike, wherever it is.
+        outputs: Channels for each class or joint: 2 for networks with two heads.
     """
-    width = 6
+    width, classes, joints = 6, outputs * CLASSES, outputs * JOINTS
     body = [nn.Conv2d(1, width, kernel, padding=kernel // 2, bias=False)]
     middle = [nn.BatchNorm2d(width)] if norm else []
     heads: dict[Kind, list[nn.Module]] = {
-        "classification": [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(width * 16, CLASSES, bias=False)],
-        "segmentation": [nn.Conv2d(width, CLASSES, 1, bias=False)],
-        "keypoints": [nn.Conv2d(width, JOINTS, 1, bias=False)],
+        "classification": [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(width * 16, classes, bias=False)],
+        "segmentation": [nn.Conv2d(width, classes, 1, bias=False)],
+        "keypoints": [nn.Conv2d(width, joints, 1, bias=False)],
     }
     return nn.Sequential(*body, *middle, nn.Tanh(), nn.Dropout(dropout), *heads[kind])
 
@@ -73,10 +74,12 @@ def mlp(inputs: int = 2, classes: int = 2, *, width: int = 64) -> nn.Module:
     return nn.Sequential(*hidden, nn.Linear(width, classes))
 
 
-def learner(kind: Kind, *, norm: bool = True, dropout: float = 0.1, kernel: int = 3, **training: Any) -> MakeLearner:
+def learner(
+    kind: Kind, *, norm: bool = True, dropout: float = 0.1, kernel: int = 3, outputs: int = 1, **training: Any
+) -> MakeLearner:
     """Builder of students of a kind: SGD with momentum 0.9 and rate 0.05; ``training`` overrides, see ``Training``."""
     settings: dict[str, Any] = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 0.0} | training
-    return make_learner(lambda: network(kind, norm=norm, dropout=dropout, kernel=kernel), **settings)
+    return make_learner(lambda: network(kind, norm=norm, dropout=dropout, kernel=kernel, outputs=outputs), **settings)
 
 
 # -- problems ----------------------------------------------------------------------------------------------------------
@@ -172,8 +175,8 @@ class ToyPile:
         return ToyStream(self, needs, plan, device)
 
     def evaluation(self, part: object, batch_size: int, device: torch.device) -> Iterable[Annotated] | None:
-        """Plain samples of ``"labeled"``, ``"validation"``, ``"test"`` or of rows (a tensor); ``None`` if empty."""
-        rows = self.parts[part] if isinstance(part, str) else torch.as_tensor(part)
+        """Plain samples of a part (``"pile"``: all unlabeled ones) or of rows (a tensor); ``None`` if empty."""
+        rows = self.parts["unlabeled" if part == "pile" else part] if isinstance(part, str) else torch.as_tensor(part)
         if not len(rows):
             return None
         batches = rows.split(batch_size)
@@ -233,7 +236,7 @@ class ToyStream:
         return Unlabeled(views, chosen.to(self.device))
 
     def _view(self, name: str, rows: Tensor, generator: torch.Generator) -> View:
-        view = self.pile.views[name](self.pile.x[rows], generator)
+        view = self.pile.views[name.rstrip("0123456789")](self.pile.x[rows], generator)
         return View(view.x.to(self.device), None if view.theta is None else view.theta.to(self.device))
 
 

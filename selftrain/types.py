@@ -126,11 +126,14 @@ class PseudoLabels:
         index: Rows of the unlabeled set, shape (B,).
         value: Soft prediction before hardening, shape (B, C, *S), in [0, 1].
         weight: Weight given to each unit, shape (B, *U); a unit counts as accepted when it is > 0.
+        agreement: Share of the members (or views) that side with the decision, shape (B, *U), in [0, 1]; ``None`` where
+            only one was asked.
     """
 
     index: Tensor
     value: Tensor
     weight: Tensor
+    agreement: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,8 @@ class Pile(Protocol):
     def evaluation(self, part: object, batch_size: int, device: torch.device) -> Iterable[Annotated] | None:
         """Plain samples of a part or of a set, with annotations; None if empty.
 
-        Parts: ``"labeled"``, ``"validation"``, ``"test"``, and ``"unlabeled"``: an excerpt, annotated -1.
+        Parts: ``"labeled"``, ``"validation"``, ``"test"``, and, annotated -1, ``"unlabeled"``: an excerpt, ``"pile"``:
+        every unlabeled row in order.
         """
         ...
 

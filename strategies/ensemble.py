@@ -1,50 +1,62 @@
-"""Ensemble: N networks label for one another.
+"""Ensemble: N networks label for one another, with or without a class for outliers.
 
-After the joint pseudo-label in Stojnic et al., "Training Ensembles with Inliers and Outliers for Semi-supervised Active
-Learning", WACV 2024, arXiv:2307.03741.
+After Stojnic et al., "Training Ensembles with Inliers and Outliers for Semi-supervised Active Learning", WACV 2024,
+arXiv:2307.03741.
 
 Algorithm: 1. every member predicts the weak view; 2. members that side with the consensus are inliers; the consensus is
-the mean of probabilities; 3. units with at least a ``quorum`` of inliers are used; 4. every member learns labels and
-the strong view under that one target.
+the mean of probabilities; 3. units with at least a ``quorum`` of inliers are used, weighted by how little entropy the
+consensus has; 4. every member learns labels and the strong view under that one target; 5. an outlier class is learned
+like any other and left out of what is shipped.
 
-Left out: the outlier class, the entropy weight and acquisition (active learning). Differs: members are trained together
-step by step, not in rounds.
+Left out: acquisition (active learning). Differs: members are trained together step by step, not in rounds; the quorum
+is ours (``quorum=0`` turns it off; the paper's setting is ``quorum=0, weighting="entropy", hard=True``).
 """
 
 from __future__ import annotations
 
+import math
+from typing import Any, Literal
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from selftrain.learner import LabelMode, Learner, check_label_mode
-from selftrain.objectives import Guess, guided_loss
-from selftrain.schedule import Schedule, ramp_linear
-from selftrain.select import Select, everything
-from selftrain.solo import check_unlabeled
-from selftrain.strategy import MakeLearner, Predictor, SupervisedStrategy
+from selftrain.learner import LabelMode
+from selftrain.lesson import Lesson
+from selftrain.objectives import Guess
+from selftrain.peers import PeerStrategy, joint_report
+from selftrain.strategy import MakeLearner, Predictor
 from selftrain.tasks import Task
-from selftrain.types import Batch, Clock, PseudoLabels, Report, Target
+from selftrain.types import Batch, Clock, Report
+
+Weighting = Literal["equal", "share", "entropy"]
 
 
-class Ensemble(SupervisedStrategy):
-    """Let the agreement of several networks decide which pseudo-labels count.
+class Ensemble(PeerStrategy):
+    """Let the agreement of several networks decide which pseudo-labels count, and how much.
 
     Args:
         task: Kind of output; it says what agreement means.
         make_learner: Builds one member; pass a *function* to ``learner`` so that members start differently.
         members: Number of networks N >= 2.
-        quorum: Share of members that must side with the consensus, in (0, 1].
-        graded: Weight used units by the share of agreeing members instead of 1.
-        inliers_only: Average the inliers' predictions instead of all members'.
-        unlabeled_weight: Factor of the unsupervised loss, >= 0.
-        rampup: Growth of that factor; ``None``: at full height from the start.
-        select: Rule on the consensus' confidence, on top of the quorum; ``None``: everything.
+        quorum: Share of members that must side with the consensus, in [0, 1].
+        weighting: Weight of a used unit: ``"equal"``: 1; ``"share"``: share of agreeing members; ``"entropy"``:
+            ``1 - H(consensus) / log(choices)``, the paper's v(u).
+        inliers_only: Average the inliers' predictions instead of all members'. Where nobody sides with the consensus,
+            all are heard.
+        outlier_class: Number of the class that labeled outliers have; ``predict`` gives it probability 0. ``None``:
+            there is none.
         hard: Whether decisions or soft predictions are the targets.
         label_mode: How the weak passes treat BatchNorm and dropout, see ``Learner.label``.
+        decay: Decay of a moving average of each member, which then predicts in its place; ``None``: none.
+        buffers: See ``Teacher``.
+        lesson: Further settings of ``Lesson``: unlabeled_weight, rampup, distance, select, temperature, align, mix,
+            together.
 
     Raises:
-        ValueError: for fewer than two members or a quorum outside (0, 1].
+        ValueError: for fewer than two members, a quorum outside [0, 1], an unknown weighting or outlier class.
     """
+
+    counted: Tensor
 
     def __init__(
         self,
@@ -53,68 +65,78 @@ class Ensemble(SupervisedStrategy):
         *,
         members: int = 3,
         quorum: float = 0.6,
-        graded: bool = False,
+        weighting: Weighting = "equal",
         inliers_only: bool = False,
-        unlabeled_weight: float = 1.0,
-        rampup: Schedule | None = None,
-        select: Select | None = None,
+        outlier_class: int | None = None,
         hard: bool = False,
         label_mode: LabelMode = "eval",
+        decay: float | None = None,
+        buffers: Literal["copy", "ema"] = "ema",
+        **lesson: Any,
     ) -> None:
-        super().__init__(task)
-        if members < 2:
-            raise ValueError(f"members is {members}; an ensemble needs at least 2")
-        if not 0 < quorum <= 1:
-            raise ValueError(f"quorum is {quorum}; it must be in (0, 1]")
-        check_unlabeled(unlabeled_weight, 1.0)
-        check_label_mode(label_mode)
-        self.members = nn.ModuleList(make_learner() for _ in range(members))
-        self.quorum, self.graded, self.inliers_only = quorum, graded, inliers_only
-        self.unlabeled_weight, self.rampup = unlabeled_weight, rampup or ramp_linear(0)
-        self.select, self.hard, self.label_mode = select or everything(), hard, label_mode
+        super().__init__(task, make_learner, members=members, label_mode=label_mode, decay=decay, buffers=buffers)
+        if not 0 <= quorum <= 1:
+            raise ValueError(f"quorum is {quorum}; it must be in [0, 1]")
+        if weighting not in ("equal", "share", "entropy"):
+            raise ValueError(f"weighting is {weighting!r}; choose 'equal', 'share' or 'entropy'")
+        self.quorum, self.weighting, self.inliers_only = quorum, weighting, inliers_only
+        self.outlier_class = outlier_class
+        self.lesson = Lesson(task, hard=hard, **lesson)
+        self.register_buffer("counted", self._counted(), persistent=False)
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """One joint pseudo-label, one gradient step a member."""
         guess, inliers = self._consensus(batch)
-        weight = self.unlabeled_weight * self.rampup(clock.progress)
         outcomes = []
-        for member in self._learners():
-            outcome = guided_loss(self.task, member, batch, guess, weight=weight, distance=self.task.loss)
-            member.update(outcome.loss)
-            outcomes.append(outcome)
-        supervised = torch.stack([o.supervised.detach() for o in outcomes]).mean()
-        unsupervised = torch.stack([o.unsupervised.detach() for o in outcomes]).mean()
-        used = (guess.labels.weight > 0).float().mean()
-        scalars = {"loss/supervised": supervised, "loss/unsupervised": unsupervised, "used": used, "agreement": inliers}
-        return Report(scalars, guess.labels)
+        for i, member in enumerate(self.learners()):
+            outcomes.append(self.lesson.loss(member, batch, guess, clock))
+            self.advance(i, outcomes[-1].loss)
+        return joint_report(outcomes, agreement=inliers)
 
     def predictors(self) -> dict[str, Predictor]:
-        """The mean of the members, and each member."""
-        members = {f"member{i}": self._alone(member) for i, member in enumerate(self._learners())}
-        return {"ensemble": lambda x: torch.stack([predict(x) for predict in members.values()]).mean(0)} | members
-
-    def export(self) -> dict[str, Tensor]:
-        """Weights of the first member (networks that started apart cannot be averaged)."""
-        return {name: t.detach().clone() for name, t in self._learners()[0].model.state_dict().items()}
+        """The mean of the members, and each member; all without the outlier class, if there is one."""
+        found = super().predictors()
+        return found if self.outlier_class is None else {name: self._inlying(p) for name, p in found.items()}
 
     @torch.no_grad()
     def _consensus(self, batch: Batch) -> tuple[Guess, Tensor]:
         """The joint pseudo-label of the weak view, and the mean share of inliers."""
-        weak = batch.pile["weak"].x
-        values = torch.stack([self.task.probs(m.label(weak, self.label_mode)) for m in self._learners()])
+        values = self.look(batch.pile["weak"].x)
         inlier = self.task.agree(values).to(values)  # (N, B, *U)
         share = inlier.mean(0)
-        heard = inlier if self.inliers_only else torch.ones_like(inlier)
+        heard = torch.where(share > 0, inlier, 1.0) if self.inliers_only else torch.ones_like(inlier)
         spread = torch.stack([self.task.spread(h) for h in heard])
-        value = (values * spread).sum(0) / spread.sum(0).clamp(min=1)
-        weight = self.select(self.task.confidence(value), self.task.label(value)) * (share >= self.quorum)
-        if self.graded:
-            weight = weight * share
-        made = self.task.harden(value) if self.hard else value
-        return Guess(Target(made, weight), PseudoLabels(batch.pile.index, value, weight)), share.mean()
+        value = (values * spread).sum(0) / spread.sum(0)
+        given = self.look(batch.given.x).mean(0) if self.lesson.reads_labeled else None
+        guess = self.lesson.judge(value, batch.pile.index, given, share)
+        return guess.scaled(self._weight(value, share)), share.mean()
 
-    def _alone(self, member: Learner) -> Predictor:
-        return lambda x: self.task.probs(member.label(x))
+    def _weight(self, value: Tensor, share: Tensor) -> Tensor:
+        """Weight of each unit (B, *U) by the members' agreement and the entropy of their consensus."""
+        used = (share >= self.quorum).to(share)
+        if self.weighting == "share":
+            return used * share
+        return used * self._certainty(value) if self.weighting == "entropy" else used
 
-    def _learners(self) -> list[Learner]:
-        return [m for m in self.members if isinstance(m, Learner)]
+    def _certainty(self, value: Tensor) -> Tensor:
+        """1 - entropy / its maximum: 1 for one sure choice, 0 for a uniform distribution."""
+        spread = self.task.distribution(value)
+        entropy = -(spread * spread.clamp(min=1e-12).log()).sum(-1)
+        return (1 - entropy / math.log(spread.shape[-1])).clamp(min=0)
+
+    def _counted(self) -> Tensor:
+        """Factor of each class in what is shipped: 0 for outliers."""
+        factor = torch.ones(self.task.groups)
+        if self.outlier_class is None:
+            return factor
+        if not 0 <= self.outlier_class < self.task.groups:
+            raise ValueError(f"outlier_class is {self.outlier_class}; the classes are 0 to {self.task.groups - 1}")
+        factor[self.outlier_class] = 0
+        try:
+            self.task.reweigh(factor[None], factor)  # refused where there are no classes
+        except ValueError as error:
+            raise ValueError(f"outlier_class is {self.outlier_class}, but joints have no classes; set None") from error
+        return factor
+
+    def _inlying(self, predict: Predictor) -> Predictor:
+        return lambda x: self.task.reweigh(predict(x), self.counted)

@@ -37,7 +37,7 @@ class FutureSelfTraining(TeacherGuided):
         faithful: ``"paper"``: virtual steps leave no trace in the student, and the warm start of the decay counts
             real steps. ``"code"``: as released, optimizer moments and BatchNorm statistics of the virtual steps stay,
             and every EMA counts.
-        settings: See ``TeacherGuided``.
+        settings: See ``TeacherGuided`` and ``Lesson``; thresholds and priors move in the real step only.
 
     Raises:
         ValueError: for a negative depth or an unknown ``faithful``.
@@ -62,7 +62,7 @@ class FutureSelfTraining(TeacherGuided):
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Look ahead on this batch, come back, learn from what the teacher saw."""
         self.teacher.update(self.student.model)
-        with self.student.virtual(self.restore):
+        with self.student.virtual(self.restore), self.lesson.still():
             for _ in range(self.depth):
                 self.student.update(self.objective(batch, clock).loss)
                 self.teacher.update(self.student.model, count=self.count_all)
@@ -83,7 +83,7 @@ class WideFutureSelfTraining(TeacherGuided):
         make_learner: Builds the student.
         width: Futures N >= 1; each needs a batch of its own, drawn from the steps to come.
         faithful: See ``FutureSelfTraining``.
-        settings: See ``TeacherGuided``.
+        settings: See ``TeacherGuided`` and ``Lesson``; thresholds and priors move in the real step only.
 
     Raises:
         ValueError: for a width below 1 or an unknown ``faithful``.
@@ -108,7 +108,7 @@ class WideFutureSelfTraining(TeacherGuided):
         return outcome.report()
 
     def _visit(self, ahead: Batch, clock: Clock) -> nn.Module:
-        with self.student.virtual(self.restore):
+        with self.student.virtual(self.restore), self.lesson.still():
             self.student.update(self.objective(ahead, clock).loss)
             return copy.deepcopy(self.student.model)
 

@@ -24,12 +24,12 @@ from torch import Tensor
 from selftrain.labelbank import LabelBank
 from selftrain.learner import LabelMode, check_label_mode
 from selftrain.mix import cat, mixup
-from selftrain.objectives import carry, entropy_loss, prior_loss
-from selftrain.select import Select, everything
+from selftrain.objectives import entropy_loss, prior_loss, unmoved
+from selftrain.select import Select, everything, look
 from selftrain.solo import SoloStrategy
 from selftrain.strategy import MakeLearner
 from selftrain.tasks import Task
-from selftrain.types import Batch, Clock, PseudoLabels, Report, Target, Unlabeled, View
+from selftrain.types import Batch, Clock, PseudoLabels, Report, Target, Unlabeled
 
 
 class SoftLabels(SoloStrategy):
@@ -79,6 +79,10 @@ class SoftLabels(SoloStrategy):
             weights = f"alpha {alpha}, prior_weight {prior_weight}, entropy_weight {entropy_weight}"
             raise ValueError(f"{weights}: all must be 0 or more")
         check_label_mode(label_mode)
+        if select is not None and select.reads_labeled:
+            raise ValueError(
+                "select reads labeled predictions, and these labels are of the last epoch; use another rule"
+            )
         if prior is not None and prior.shape != label_shape[:1]:
             raise ValueError(f"prior has shape {tuple(prior.shape)}; there are {label_shape[0]} classes")
         self.bank = LabelBank(unlabeled, label_shape)
@@ -112,13 +116,11 @@ class SoftLabels(SoloStrategy):
         """Labels in use for these rows; the network's present view of them goes to the next epoch."""
         view = pile[self.label_view]
         seen = self.task.probs(self.student.label(view.x, self.label_mode))
-        here = Target(seen, torch.ones_like(self.task.confidence(seen)))
-        fresh = carry(self.task, here, view, View(view.x)).value  # the bank holds labels of the unmoved image
+        fresh = unmoved(self.task, seen, view).value  # the bank holds labels of the unmoved image
         self.bank.write(pile.index, fresh)
         known = self.bank.known[pile.index].view(-1, *[1] * (fresh.dim() - 1))
         value = torch.where(known, self.bank.read(pile.index), fresh)
-        weight = self.select(self.task.confidence(value), self.task.label(value))
-        return PseudoLabels(pile.index, value, weight)
+        return PseudoLabels(pile.index, value, self.select(look(self.task, value, pile.index)))
 
     def _check(self, batch: Batch) -> None:
         if len(batch.given.x) < self.min_labeled:

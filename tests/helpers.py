@@ -106,7 +106,7 @@ class MemoryPile:
         return MemoryStream(self, needs, plan)
 
     def evaluation(self, part, batch_size, device):
-        x, y = self.parts[part] if isinstance(part, str) else part
+        x, y = self.parts["unlabeled" if part == "pile" else part] if isinstance(part, str) else part
         if not len(x):
             return None
         rows = torch.arange(len(x)).split(batch_size)

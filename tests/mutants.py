@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from fault import Mutant
+
 ROOT = Path(__file__).resolve().parent.parent
+FAULTS = Path(__file__).parent / "faults"  # more lists, one file an area, each with its own ``MUTANTS``
 PROCESSES = 2
 PASSED, FAILED, NOT_RUN = 0, 1, 3  # exit statuses of pytest
 
@@ -53,61 +56,49 @@ SCALED = "test_contract_settings.py::test_weight_and_rampup_scale_the_unsupervis
 PACED = "test_contract_settings.py::test_the_engine_paces_the_learning_rate"
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One fault: in ``file``, ``old`` (found exactly once) becomes ``new``; ``test`` must fail."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    test: str
-
-
-MUTANTS = [
+CORE = [
     # -- gradients and views
     Mutant(
         "student detached in the unsupervised loss",
-        "selftrain/objectives.py",
-        "distance(strong_logits, carry(",
-        "distance(strong_logits.detach(), carry(",
+        "selftrain/lesson.py",
+        "self.compare(learned, target)",
+        "self.compare(learned.detach(), target)",
         GRADIENT,
     ),
     Mutant(
         "no gradient on the strong view",
-        "selftrain/objectives.py",
-        "= student.together(given.x, strong.x)",
-        '= student(given.x), student.label(strong.x, "train")',
+        "selftrain/lesson.py",
+        "= student.together(given, x)",
+        '= student(given), student.label(x, "train")',
         GRADIENT,
     ),
     Mutant(
         "labels count nothing",
-        "selftrain/objectives.py",
-        "Outcome(supervised + weight * unsupervised,",
-        "Outcome(weight * unsupervised,",
+        "selftrain/lesson.py",
+        "loss = supervised + self.weight(clock) * unsupervised",
+        "loss = self.weight(clock) * unsupervised",
         NOTHING_KEPT,
     ),
     Mutant(
         "views swapped",
-        "selftrain/objectives.py",
-        'batch.given, batch.pile["weak"], batch.pile["strong"]',
-        'batch.given, batch.pile["strong"], batch.pile["weak"]',
+        "selftrain/lesson.py",
+        "        shown = batch.pile[view]\n",
+        "        view, source = source or view, source and view\n        shown = batch.pile[view]\n",
         VIEWS,
     ),
     Mutant(
         "teacher labels the strong view",
         "selftrain/solo.py",
-        'self.teacher(batch.pile["weak"].x)',
-        'self.teacher(batch.pile["strong"].x)',
+        "self.lesson.guess(self.taught, batch)",
+        'self.lesson.guess(self.taught, batch, view="strong")',
         VIEWS,
     ),
     Mutant(
         "threshold on the wrong view",
-        "strategies/fixmatch.py",
-        "        weight = self.unlabeled_weight",
-        '        sure = self.task.probs(self.student.label(batch.pile["strong"].x))\n'
-        "        guess.target.weight.copy_(self.select(self.task.confidence(sure), self.task.label(sure)))\n"
-        "        weight = self.unlabeled_weight",
+        "selftrain/solo.py",
+        "guess = self.lesson.guess(self.look, batch)",
+        "guess = self.lesson.guess(self.look, batch)\n"
+        "        guess.target.weight.copy_(self.lesson.guess(self.look, batch, view='strong').target.weight)",
         VIEWS,
     ),
     Mutant(
@@ -260,12 +251,14 @@ MUTANTS = [
     ),
     Mutant(
         "threshold itself does not pass",
-        "selftrain/select.py",
-        "(confidence >= self.threshold)",
-        "(confidence > self.threshold)",
+        "selftrain/rules.py",
+        '"""Weight 1.0 at or above the threshold, else 0.0."""\n        return (evidence.confidence >= self.threshold)',
+        '"""Weight 1.0 at or above the threshold, else 0.0."""\n        return (evidence.confidence > self.threshold)',
         WHOLE_BATCH,
     ),
-    Mutant("quorum ignored", "strategies/ensemble.py", " * (share >= self.quorum)", "", QUORUM),
+    Mutant(
+        "quorum ignored", "strategies/ensemble.py", "(share >= self.quorum).to(share)", "torch.ones_like(share)", QUORUM
+    ),
     Mutant(
         "temperature ignored",
         "selftrain/objectives.py",
@@ -282,16 +275,16 @@ MUTANTS = [
     ),
     Mutant(
         "unlabeled weight ignored",
-        "strategies/fixmatch.py",
-        "weight = self.unlabeled_weight * self.rampup(clock.progress)",
-        "weight = self.rampup(clock.progress)",
+        "selftrain/lesson.py",
+        "self.unlabeled_weight * self.rampup(clock.progress)",
+        "self.rampup(clock.progress)",
         SCALED,
     ),
     Mutant(
         "ramp-up ignored",
-        "selftrain/solo.py",
-        "weight = self.unlabeled_weight * self.rampup(clock.progress)",
-        "weight = self.unlabeled_weight",
+        "selftrain/lesson.py",
+        "self.unlabeled_weight * self.rampup(clock.progress)",
+        "self.unlabeled_weight",
         SCALED,
     ),
     # -- label bank and mixup
@@ -353,38 +346,56 @@ MUTANTS = [
         "grads = []",
         HALF_GATHERED,
     ),
-    Mutant("ledger not restored", "selftrain/engine.py", 'run.ledger.load_state_dict(state["ledger"])', "pass", RESUME),
+    Mutant(
+        "ledger not restored",
+        "selftrain/session.py",
+        'run.ledger.load_state_dict(state["ledger"])',
+        "pass",
+        RESUME,
+    ),
     Mutant(
         "resume starts the epoch again",
-        "selftrain/engine.py",
+        "selftrain/session.py",
         "epoch, inside = divmod(step, per_epoch)",
         "epoch, inside = step // per_epoch, 0",
         RESUME,
     ),
     Mutant(
         "step seed not keyed by the step",
-        "selftrain/engine.py",
-        "_key(self.plan.seed, clock.step)",
-        "_key(self.plan.seed, 0)",
+        "selftrain/session.py",
+        "step_key(self.seed, clock.step)",
+        "step_key(self.seed, 0)",
         OWN_DRAWS,
     ),
     Mutant(
-        "steps not seeded", "selftrain/engine.py", "_seed(_key(self.plan.seed, clock.step), self.device)", "pass", SEED
+        "steps not seeded",
+        "selftrain/session.py",
+        "seed_step(step_key(self.seed, clock.step), self.device)",
+        "pass",
+        SEED,
     ),
     Mutant(
         "the caller's random state is lost",
-        "selftrain/engine.py",
+        "selftrain/randomness.py",
         "fork_rng(devices",
         "fork_rng(enabled=False, devices",
         SEED,
     ),
-    Mutant("learning rate not paced", "selftrain/engine.py", "learner.pace(clock.progress)", "pass", PACED),
+    Mutant("learning rate not paced", "selftrain/session.py", "learner.pace(clock.progress)", "pass", PACED),
 ]
+
+
+def collected() -> list[Mutant]:
+    """The faults of this file and those of every file in ``FAULTS``."""
+    found = list(CORE)
+    for path in sorted(FAULTS.glob("*.py")):
+        found += runpy.run_path(str(path))["MUTANTS"]
+    return found
 
 
 def main(words: list[str]) -> int:
     """Run the tests on a copy without a fault and on one copy for each fault."""
-    chosen = [m for m in MUTANTS if not words or any(word in m.name for word in words)]
+    chosen = [m for m in collected() if not words or any(word in m.name for word in words)]
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         copies = [Copy(Path(folder).resolve() / str(i), m) for i, m in enumerate([None, *chosen])]

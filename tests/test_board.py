@@ -1,6 +1,7 @@
 import io
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -61,6 +62,7 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
         board.scalars({"a": 1.0}, 1)
         board.pictures("look", torch.rand(2, 1, 4, 4), 1)
         board.text("note", "hello", 1)
+        board.alarm("collapse", "hello", 1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -70,6 +72,21 @@ def test_text_is_logged(tmp_path):
     (event,) = events(tmp_path).Tensors("note/text_summary")
     assert event.step == 4
     assert event.tensor_proto.string_val == [b"*hello*"]
+
+
+def test_an_alarm_reaches_both_logs(tmp_path):
+    with Board(tmp_path) as board:
+        board.alarm("teacher_worse", "It lags. Do this.", 4)
+    assert rows(tmp_path) == [{"step": 4, "alarm": "teacher_worse", "text": "It lags. Do this."}]
+    (event,) = events(tmp_path).Tensors("alarm/teacher_worse/text_summary")
+    assert (event.step, event.tensor_proto.string_val) == (4, [b"It lags. Do this."])
+
+
+def test_an_alarm_that_is_raised_again_after_resuming_has_one_row(tmp_path):
+    for resume_at in (None, 3):  # the first run died after step 4, its checkpoint is of step 3
+        with Board(tmp_path, resume_at) as board:
+            board.alarm("teacher_worse", "It lags. Do this.", 4)
+    assert [row["step"] for row in rows(tmp_path)] == [4]
 
 
 def test_a_resumed_log_has_one_value_a_step(tmp_path):
@@ -109,6 +126,16 @@ def test_resuming_without_a_log_starts_one(tmp_path):
     with Board(tmp_path, resume_at=5) as board:
         board.scalars({"a": 1.0}, 6)
     assert rows(tmp_path) == [{"step": 6, "a": 1.0}]
+
+
+def test_a_resumed_log_is_read_after_the_one_it_continues(tmp_path):
+    """TensorBoard reads files in the order of their names, and a name made within the same second may come first."""
+    older = tmp_path / f"events.out.tfevents.{int(time.time())}.zzz"
+    older.touch()
+    with Board(tmp_path, 1) as board:
+        board.scalars({"loss": 1.0}, 2)
+    (newer,) = set(tmp_path.glob("events.out.tfevents.*")) - {older}
+    assert newer.name > older.name
 
 
 def test_the_log_of_a_run_that_failed_is_closed(tmp_path):

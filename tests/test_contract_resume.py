@@ -61,8 +61,12 @@ def test_resume_is_exact(name, kind, tmp_path):
     assert not stopped_and_continued(name, kind, tmp_path)
 
 
+HALF = [(n, p) for n in ZOO for p in PRECISIONS if p != "bf16" or n in ("fst_d", "ensemble")]
+QUICK = ("mean_teacher", "fixmatch", "fst_d", "jointmatch")
+
+
 @pytest.mark.parametrize(
-    ("name", "precision"), [(n, p) for n in ZOO for p in PRECISIONS if p != "bf16" or n in ("fst_d", "ensemble")]
+    ("name", "precision"), [pytest.param(n, p, marks=[] if n in QUICK else [pytest.mark.slow]) for n, p in HALF]
 )
 def test_resume_is_exact_with_half_gathered_gradients(name, precision, tmp_path):
     """``PART`` steps of 4 gathered updates each: the stop is in the middle of a gathering."""
@@ -85,7 +89,8 @@ def test_reduced_precision_is_used_and_scales_its_gradients():
     assert torch.allclose(outputs[0], outputs[2], atol=0.02)
 
 
-@pytest.mark.parametrize("name", ["fst_d", pytest.param("soft_labels", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fst_d", "soft_labels"])
 def test_resume_is_exact_in_another_process(name, tmp_path):
     """Stopped here, continued by a new interpreter that shares nothing but the folder."""
     fit(name, "segmentation", tmp_path / "whole")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from selftrain.data import ArraySet, Pile, Subset, TableViews, TensorViews
+from selftrain.data.joined import Joined
 from selftrain.errors import DataError
 from selftrain.types import BatchPlan, Needs, Target
 
@@ -217,3 +218,138 @@ def test_annotations_that_are_no_classes_pass_as_they_are():
 def test_the_summary_counts_everything():
     pile = Pile.from_arrays(X, Y, X[:6], Y[:6], labels=9, validation=3, source="a test")
     assert repr(pile) == ("Pile(6 labeled, 21 unlabeled, 3 validation, 6 test; 3 classes; inputs 1x5x5; from a test)")
+
+
+# --- reviewed by a person
+
+
+def pile_to_review(**settings):
+    return Pile.from_arrays(X, Y, labels=9, validation=3, ids=[f"image {i}" for i in range(30)], **settings)
+
+
+def test_a_review_moves_rows_and_leaves_the_old_pile():
+    pile = pile_to_review()
+    names, truth = list(pile.unlabeled_ids()), pile.unlabeled_truth().tolist()
+    new = pile.reviewed({names[3]: 2, names[0]: -1, names[7]: 0, names[20]: -1})
+    stays = [i for i in range(21) if i not in (0, 3, 7, 20)]
+    assert list(new.unlabeled_ids()) == [names[i] for i in stays]
+    assert new.unlabeled_truth().tolist() == [truth[i] for i in stays]
+    assert torch.equal(images(new.unlabeled), images(pile.unlabeled)[stays])
+    assert new.unlabeled.annotations is None
+    assert list(new.labeled.ids) == [*pile.labeled.ids, names[3], names[7]]
+    assert new.labeled.annotations.tolist() == [*pile.labeled.annotations.tolist(), 2, 0]
+    assert torch.equal(images(new.labeled), torch.cat([images(pile.labeled), images(pile.unlabeled)[[3, 7]]]))
+    assert (new.validation, new.test, list(new.classes)) == (pile.validation, pile.test, list(pile.classes))
+    assert (new.views.mean.item(), new.views.std.item()) == (pile.views.mean.item(), pile.views.std.item())
+    assert "reviewed: 2 labels, 2 rejected" in repr(new)
+    assert [len(part) for part in (pile.labeled, pile.unlabeled)] == [6, 21]
+    assert len(pile.unlabeled_truth()) == 21
+
+
+def test_a_review_of_nothing_changes_nothing():
+    pile = pile_to_review()
+    new = pile.reviewed({})
+    assert new is not pile
+    assert repr(new) == repr(pile)
+    assert list(new.unlabeled_ids()) == list(pile.unlabeled_ids())
+    assert torch.equal(new.unlabeled_truth(), pile.unlabeled_truth())
+
+
+def test_reviews_add_up():
+    pile = pile_to_review()
+    names = list(pile.unlabeled_ids())
+    twice = pile.reviewed({names[1]: 1, names[2]: -1}).reviewed({names[0]: 2, names[5]: -1})
+    once = pile.reviewed({names[0]: 2, names[1]: 1, names[2]: -1, names[5]: -1})
+    assert list(twice.unlabeled_ids()) == list(once.unlabeled_ids())
+    assert dict(zip(twice.labeled.ids, twice.labeled.annotations.tolist(), strict=True)) == dict(
+        zip(once.labeled.ids, once.labeled.annotations.tolist(), strict=True)
+    )
+    with pytest.raises(DataError, match=f"no unlabeled sample has the id '{names[1]}'"):
+        twice.reviewed({names[1]: 0})
+
+
+def test_everything_can_be_decided():
+    pile = pile_to_review()
+    new = pile.reviewed(dict.fromkeys(pile.unlabeled_ids(), 1))
+    assert new.unlabeled is None
+    assert new.unlabeled_truth() is None
+    assert len(new.labeled) == 27
+    assert len(pile.reviewed(dict.fromkeys(pile.unlabeled_ids(), -1)).labeled) == 6
+
+
+def test_a_sample_that_is_labeled_and_unlabeled_is_not_labeled_twice():
+    """With overlap="include" a person may correct a label that was given."""
+    pile = pile_to_review(overlap="include")
+    name, other = pile.labeled.ids[2], pile.labeled.ids[0]
+    given = dict(zip(pile.labeled.ids, pile.labeled.annotations.tolist(), strict=True))
+    new = pile.reviewed({name: (given[name] + 1) % 3, other: given[other]})
+    found = dict(zip(new.labeled.ids, new.labeled.annotations.tolist(), strict=True))
+    assert len(new.labeled) == 6
+    assert found == given | {name: (given[name] + 1) % 3}
+    assert not {name, other} & set(new.unlabeled_ids())
+    assert torch.equal(images(new.labeled)[-1], images(pile.labeled)[list(pile.labeled.ids).index(name)]) or (
+        list(new.labeled.ids)[-1] == other
+    )
+
+
+def test_sets_of_their_own_are_joined():
+    pile = Pile(ArraySet(X[:3], [0, 1, 2]), ArraySet(X[3:]), views=TensorViews(mean=0.5, std=0.25))
+    new = pile.reviewed({"4": 1, "0": 2, "9": -1})
+    assert new.labeled.annotations.tolist() == [0, 1, 2, 2, 1]
+    assert list(new.labeled.ids) == ["0", "1", "2", "0", "4"]  # two samples, each called "0" in its own set
+    assert torch.equal(images(new.labeled), torch.from_numpy(X[[0, 1, 2, 3, 7], None]))
+    mixed = np.array([4, 0, 3, 1, 4])
+    assert torch.equal(new.labeled.images(mixed), torch.from_numpy(X[[7, 0, 3, 1, 7], None]))
+    again = new.reviewed({"1": 0})
+    assert again.labeled.annotations.tolist() == [0, 1, 2, 2, 1, 0]
+    assert torch.equal(again.labeled.images(np.array([5, 0])), torch.from_numpy(X[[4, 0], None]))
+    (batch,) = next(new.stream(LEARN, BatchPlan(5, 1.0), CPU).epoch(0))
+    assert sorted(batch.labeled.index.tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_bytes_and_floats_are_joined_as_floats():
+    floats = ArraySet((X[3:6] / 255).astype(np.float32))
+    both = Joined(ArraySet(X[:3], [0, 1, 2]), floats, torch.zeros(6, dtype=torch.long))
+    expected = torch.from_numpy(X[[1, 4]][:, None] / 255).float()
+    assert torch.allclose(both.images(np.array([1, 4])), expected)
+    assert both.images(np.array([1, 2])).dtype == torch.uint8
+    with pytest.raises(DataError, match=r"shapes \(1, 5, 5\) and \(1, 4, 4\)"):
+        Joined(ArraySet(X), ArraySet(X[:, :4, :4]), torch.zeros(60, dtype=torch.long))
+
+
+def test_a_pile_without_labels_gets_its_first_from_a_review():
+    pile = Pile(None, ArraySet(X), classes=["a", "b", "c"])
+    new = pile.reviewed({"2": 0, "5": 1, "9": 2})
+    assert new.labeled.annotations.tolist() == [0, 1, 2]
+    assert torch.equal(images(new.labeled), torch.from_numpy(X[[2, 5, 9], None]))
+    assert len(new.unlabeled) == 27
+
+
+def test_masks_can_only_be_rejected():
+    masks = np.zeros((6, 5, 5), dtype=np.int64)
+    pile = Pile(ArraySet(X[:6], masks), ArraySet(X[6:]), classes=["sky", "road"])
+    assert len(pile.reviewed({"3": -1}).unlabeled) == 23
+    with pytest.raises(DataError, match=r"sample '3' is reviewed as 'road', but annotations here are no classes"):
+        pile.reviewed({"3": 1})
+
+
+@pytest.mark.parametrize(
+    ("review", "words"),
+    [
+        ({"nobody": 1}, "no unlabeled sample has the id 'nobody'; apply a review to the pile its ledger is about"),
+        ({"image 3": 3}, r"sample 'image 3' is reviewed as class 3, outside the 3 classes \(0 to 2\)"),
+        ({"image 3": -2}, "class -2"),
+        ("labels.csv", r"'labels.csv' is no review; read it first: selftrain.review.read_review"),
+    ],
+)
+def test_reviews_that_do_not_fit_are_refused(review, words):
+    pile = Pile.from_arrays(X, np.where(np.arange(30) < 3, Y, -1), ids=[f"image {i}" for i in range(30)])
+    with pytest.raises(DataError, match=words):
+        pile.reviewed(review)
+
+
+def test_a_name_of_two_samples_cannot_be_reviewed():
+    pile = Pile(ArraySet(X[:3], [0, 1, 2]), ArraySet(X[3:6], ids=["a", "b", "a"]))
+    with pytest.raises(DataError, match="2 unlabeled samples have the id 'a'; give each an id of its own"):
+        pile.reviewed({"a": 0})
+    assert len(pile.reviewed({"b": 0}).unlabeled) == 2

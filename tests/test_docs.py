@@ -13,9 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from selftrain.lesson import Lesson
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"selftrain": "selftrain", "selftrain.strategies": "strategies", "selftrain.data": "data"}
-PACKAGES = ("selftrain", "selftrain.pretrain", "selftrain.strategies", "selftrain.data")
+PACKAGES = (
+    "selftrain", "selftrain.pilelabels", "selftrain.pipeline", "selftrain.pretrain", "selftrain.wrapper",
+    "selftrain.strategies", "selftrain.data",
+)  # fmt: skip
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -131,8 +136,8 @@ def table_rows(first):
 
 
 def default_of(kind, name):
-    """Default of an argument, looked up in the bases that ``**settings`` go to."""
-    for base in kind.__mro__:
+    """Default of an argument, looked up in the bases that ``**settings`` go to, then in the lesson."""
+    for base in (*kind.__mro__, Lesson):
         parameter = inspect.signature(base).parameters.get(name)
         if parameter is not None:
             return parameter.default

@@ -457,6 +457,7 @@ def test_a_finished_run_leaves_its_files(tmp_path):
     assert summary["ledger"] == run.ledger.summary()
     assert summary["versions"] == versions()
     assert summary["seconds"] == run.seconds
+    assert (summary["alarms"], summary["unchecked"], summary["baseline"]) == ([], {}, None)
     assert run.seconds > 0
     assert same(st.build.weights_of(run.out), run.export())
     assert json.loads((run.out / "run.json").read_text())["strategy"] == "FixMatch"
@@ -522,6 +523,7 @@ def assert_equal_runs(first, second):
     assert same(first.strategy.state_dict(), second.strategy.state_dict())
     assert same(first.ledger.state_dict(), second.ledger.state_dict())
     assert (first.last, first.best, first.train) == (second.last, second.best, second.train)
+    assert (first.alarms, first.unchecked) == (second.alarms, second.unchecked)
     assert same(first.best_state, second.best_state)
     one, two = traces(first.out), traces(second.out)
     for name in one:
@@ -648,7 +650,7 @@ def test_a_checkpoint_that_does_not_fit_is_named(what, tmp_path):
 def test_resuming_with_another_hyper_parameter_is_refused(setting, value, tmp_path):
     st.fit(fixmatch(), MemoryPile(), out=tmp_path, stop_after=5, **LENGTH)
     other = FixMatch(st.Classification(3), lambda: sgd_learner(normed()), **{"select": Above(0.5), setting: value})
-    with pytest.raises(RunFolderError, match=f"settings.{setting}"):
+    with pytest.raises(RunFolderError, match=f"settings.lesson.{setting}"):
         st.fit(other, MemoryPile(), out=tmp_path, resume=True, **LENGTH)
 
 

@@ -21,19 +21,35 @@ LAYER_OF = {
     "selftrain.__main__": "front",
     "selftrain.cli": "front",
     "selftrain.estimator": "front",
+    "selftrain.catalog": "front",
+    "selftrain.pipeline": "front",
+    "selftrain.pipeline.folder": "front",
+    "selftrain.pipeline.labeling": "front",
+    "selftrain.pipeline.order": "front",
+    "selftrain.pipeline.recipes": "front",
+    "selftrain.pipeline.report": "front",
+    "selftrain.pipeline.running": "front",
+    "selftrain.pipeline.stages": "front",
+    "selftrain.pipeline.state": "front",
     "selftrain.engine": "engine",
+    "selftrain.gradcheck": "engine",
+    "selftrain.run": "engine",
+    "selftrain.selfcheck": "engine",
+    "selftrain.session": "engine",
     "selftrain.board": "storage",
     "selftrain.checkpoint": "storage",
     "selftrain.runfolder": "storage",
 }
-ALL = {"front", "engine", "storage", "core", "pretrain", "strategies", "data", "examples"}
+ROOMS = ("strategies", "data", "pretrain", "wrapper")  # packages of their own; what else is in selftrain/ is core
+ALL = {"front", "engine", "storage", "core", *ROOMS, "examples"}
 MAY_IMPORT = {
     "core": {"core"},
     "strategies": {"core"},
     "pretrain": {"core", "pretrain"},
     "data": {"data"},  # and DATA_MAY_IMPORT
     "storage": {"core", "storage"},
-    "engine": {"core", "storage"},
+    "engine": {"core", "storage", "engine"},
+    "wrapper": {"core", "wrapper"},
     "front": ALL - {"examples"},
     "examples": ALL,
     "benchmarks": ALL,
@@ -48,10 +64,11 @@ EAGER = {
     "data": {"torch", "numpy"},
     "storage": {"torch", "numpy"},
     "engine": {"torch", "numpy", "tqdm"},
+    "wrapper": {"numpy", "sklearn"},
     "front": {"torch", "numpy", "sklearn"},
 }
 LAZY = {
-    "core": {"safetensors"},
+    "core": {"pandas", "pyarrow", "safetensors"},
     "pretrain": {"timm"},
     "data": {"albumentations", "cv2", "pandas", "PIL", "sklearn", "torchvision"},
     "storage": {"PIL", "safetensors"},
@@ -77,7 +94,7 @@ def layer(module: str) -> str:
     room = rest.partition(".")[0]
     if top != "selftrain":
         return top
-    return room if room in ("strategies", "data", "pretrain") else "core"
+    return room if room in ROOMS else "core"
 
 
 def imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[Import]:

@@ -12,6 +12,7 @@ import torch
 
 import selftrain as st
 from selftrain import Strategy, select, strategies, toy
+from selftrain.pilelabels import label_pile
 from selftrain.types import BatchPlan
 
 SEEDS = range(5)
@@ -32,17 +33,48 @@ LEARNERS: dict[str, Callable[..., Strategy]] = {
     "fst_w": partial(strategies.WideFutureSelfTraining, width=2, **_guided, **_at_once),
     "soft_labels": partial(strategies.SoftLabels, unlabeled=400, label_shape=(2,), min_labeled=8),
     "ensemble": partial(strategies.Ensemble, quorum=1.0, select=select.above(0.9), hard=True),
+    "ensemble_entropy": partial(strategies.Ensemble, quorum=0.0, weighting="entropy", hard=True),
+    "pi_model": partial(strategies.PiModel, view="strong", **_guided, **_at_once),
+    "temporal_ensembling": partial(
+        strategies.TemporalEnsembling,
+        unlabeled=400,
+        label_shape=(2,),
+        **_guided | {"select": select.above(0.8)},
+        **_at_once,
+    ),
+    "vat": partial(strategies.VAT, eps=1.0, entropy_weight=0.3, decay=0.99),
+    "uda": partial(strategies.UDA, decay=0.99),
+    "mixmatch": partial(strategies.MixMatch, unlabeled_weight=5.0, rampup=st.ramp_linear(0.4), decay=0.99),
+    "flexmatch": partial(strategies.FlexMatch, unlabeled=400, decay=0.99),
+    "freematch": partial(strategies.FreeMatch, threshold_decay=0.9, decay=0.99),
+    "softmatch": partial(strategies.SoftMatch, threshold_decay=0.9, decay=0.99),
+    "adamatch": partial(strategies.AdaMatch, align_decay=0.9, decay=0.99),
+    "reviewer": partial(strategies.ReviewedTeacher, review_decay=0.995, **_guided),
+    "two_heads": partial(strategies.TwoHeadedMeanTeacher, **_guided),
+    "jointmatch": partial(strategies.JointMatch),
+    "cps": partial(strategies.CrossPseudoSupervision, select=select.above(0.9), rampup=st.ramp_linear(0.4)),
+    "noisy_student": partial(strategies.NoisyStudent, decay=0.99),
+    "curriculum_labeling": partial(strategies.CurriculumLabeling, decay=0.99),
 }
-STEPS = {"soft_labels": 200}  # its labels change once an epoch of 4 steps
+REFINED = {  # what is learned of the labels that a supervised teacher gave the whole pile
+    "noisy_student": lambda labels: labels.above(0.3).balanced(200),
+    "curriculum_labeling": lambda labels: labels.top_percent(40),
+}
+STEPS = dict.fromkeys(("soft_labels", "temporal_ensembling", "mixmatch"), 200)  # they change once an epoch of 4 steps
 FAST = ("pseudo_label", "mean_teacher", "fixmatch")
 CURVED = ("mean_teacher", "fixmatch", "fst_d", "fst_code", "ensemble")
 
 
 def accuracy(name: str, pile: toy.ToyPile, *, seed: int, lr: float, steps: int) -> float:
     torch.manual_seed(seed)
-    make = st.learner(lambda: toy.mlp(pile.x.shape[1]), optimizer="sgd", lr=lr, weight_decay=0.0)
-    plan = BatchPlan(labeled=8, unlabeled_ratio=12.5, seed=seed)
-    run = st.fit(LEARNERS[name](TASK, make), pile, steps=steps, plan=plan, eval_every=steps)
+    heads = 2 if name == "two_heads" else 1
+    make = st.learner(lambda: toy.mlp(pile.x.shape[1], 2 * heads), optimizer="sgd", lr=lr, weight_decay=0.0)
+    run_settings = {"steps": steps, "plan": BatchPlan(labeled=8, unlabeled_ratio=12.5, seed=seed), "eval_every": steps}
+    settings = {}
+    if name in REFINED:
+        teacher = st.fit(LEARNERS["supervised"](TASK, make), pile, **run_settings).strategy
+        settings = {"labels": REFINED[name](label_pile(teacher, pile))}
+    run = st.fit(LEARNERS[name](TASK, make, **settings), pile, **run_settings)
     return run.evaluate("test")["accuracy"]
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from helpers import all_tasks, values
 
-from selftrain.mix import blend, cat, cutmix, mixup
+from selftrain.mix import ClassMix, CutMix, KeypointMix, Mix, Mixup, blend, cat, classmix, cutmix, keypoint_mix, mixup
 from selftrain.tasks import Classification, Keypoints, Segmentation
 from selftrain.types import Target
 
@@ -102,6 +102,26 @@ def test_the_task_loss_of_mixup_is_that_of_the_paper():
     assert task.loss(logits, made).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+@each_task
+def test_biased_mixup_gives_each_row_the_larger_share(case):
+    """MixMatch, eq. 8 to 11: max(lambda, 1 - lambda) of the row itself, inputs and targets alike."""
+    target, x = target_of(case), torch.tensor([1.0, 10.0, 100.0, 1e3, 1e4, 1e5]).double()
+    drawn = []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        mixed, made = mixup(x, target, case.task, alpha=0.75, biased=True)
+        torch.manual_seed(seed)
+        drawn.append(float(torch.distributions.Beta(0.75, 0.75).sample()))
+        share, partner = max(drawn[-1], 1 - drawn[-1]), torch.randperm(6)
+        assert torch.allclose(mixed, share * x + (1 - share) * x[partner])
+        picked = Target(target.value[partner], target.weight[partner], target.valid[partner])
+        expected = blend(target, picked, share, case.task)
+        assert torch.equal(made.value, expected.value)
+        assert torch.equal(made.weight, expected.weight)
+        assert torch.equal(made.valid, expected.valid)
+    assert min(drawn) < 0.5 < max(drawn)  # both kinds of draw occurred
+
+
 def test_alpha_shapes_the_share():
     """Beta(a, a) has the variance 1 / (4 (2a + 1)): small for a large alpha."""
     task, x = Classification(2), torch.tensor([0.0, 1.0]).double()
@@ -133,10 +153,13 @@ def test_alpha_zero_leaves_everything(mix):
     assert made is target
 
 
+@pytest.mark.parametrize("alpha", [-1, float("nan"), float("inf")])
 @pytest.mark.parametrize("mix", [mixup, cutmix])
-def test_a_negative_alpha_is_named(mix):
-    with pytest.raises(ValueError, match="alpha is -1; it must be 0 or more"):
-        mix(torch.rand(2, 1, 4, 4), Target(torch.rand(2, 3), torch.ones(2)), Classification(3), alpha=-1)
+def test_an_alpha_that_no_distribution_has_is_named(mix, alpha):
+    with pytest.raises(ValueError, match=f"alpha is {alpha}; it must be 0 or more, and finite"):
+        mix(torch.rand(2, 1, 4, 4), Target(torch.rand(2, 3), torch.ones(2)), Classification(3), alpha=alpha)
+    with pytest.raises(ValueError, match=f"alpha is {alpha}"):
+        {mixup: Mixup, cutmix: CutMix}[mix](alpha)
 
 
 # -- CutMix ------------------------------------------------------------------------------------------------------------
@@ -242,3 +265,287 @@ def test_a_linear_loss_of_pasted_labels_is_the_sum_of_both_by_area():
         assert torch.allclose(total(case, logits, made), expected, atol=1e-5)
         mixed += int(not torch.allclose(expected, alone))
     assert mixed > 10
+
+
+# -- ClassMix ----------------------------------------------------------------------------------------------------------
+def numbered(batch, *size):
+    """Images whose pixels hold the number of their sample."""
+    return torch.arange(float(batch)).view(batch, 1, 1, 1).expand(batch, 1, *size).clone()
+
+
+def maps(classes=7, batch=5, size=(6, 8), seed=0):
+    """Label maps that show different numbers of classes: image i only those below i + 2."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = [torch.randint(min(i + 2, classes), size, generator=generator) for i in range(batch)]
+    return torch.stack(rows)
+
+
+def partners(seed, batch):
+    torch.manual_seed(seed)
+    return torch.randperm(batch)
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_classmix_pastes_half_of_the_partners_classes(valid):
+    """What was pasted is read off the image; targets, weights and validity have to tell the same story."""
+    labels, task, pasted_counts = maps(), Segmentation(7), set()
+    number = torch.arange(5.0)[:, None, None].expand(5, 6, 8)
+    exists = torch.rand(5, 6, 8, generator=torch.Generator().manual_seed(9)) > 0.2 if valid else None
+    target = Target(task.encode(labels).value, (number + 1) / 10, exists)
+    for seed in range(10):
+        partner = partners(seed, 5)
+        torch.manual_seed(seed)
+        mixed, made = classmix(numbered(5, 6, 8), target, task)
+        source = mixed[:, 0].long()
+        for i, j in enumerate(partner.tolist()):
+            assert set(source[i].unique().tolist()) <= {i, j}
+            if i == j:
+                continue
+            there = exists[j] if valid else torch.ones(6, 8, dtype=torch.bool)
+            shown, pasted = set(labels[j][there].tolist()), source[i] == j
+            chosen = set(labels[j][pasted].tolist())
+            assert len(chosen) == len(shown) // 2
+            whole = torch.isin(labels[j], torch.tensor(sorted(chosen), dtype=torch.long)) & there
+            assert torch.equal(pasted, whole)  # every pixel of a chosen class and no other
+            pasted_counts.add(len(chosen))
+            if valid:
+                assert torch.equal(made.valid[i], torch.where(pasted, exists[j], exists[i]))
+        expected = torch.where((source == number.long()), labels, labels[partner])
+        assert torch.equal(made.value.argmax(1), expected)
+        assert torch.allclose(made.weight, (source + 1) / 10)
+        assert valid or made.valid is None
+    assert pasted_counts == {1, 2, 3}
+
+
+def test_soft_values_are_pasted_as_they_are():
+    value = torch.rand(4, 3, 5, 5, generator=torch.Generator().manual_seed(1)).softmax(1)
+    torch.manual_seed(2)
+    mixed, made = classmix(numbered(4, 5, 5), Target(value, torch.ones(4, 5, 5)), Segmentation(3))
+    rows = mixed[:, 0].long()
+    expected = torch.stack([torch.stack([value[rows[b, r, c], :, r, c] for r in range(5) for c in range(5)], 1)
+                            for b in range(4)]).view(4, 3, 5, 5)  # fmt: skip
+    assert torch.equal(made.value, expected)
+    assert not torch.equal(made.value, value)
+
+
+def test_all_images_draw_their_own_classes():
+    """Each partner shows all four classes; the halves that are pasted differ from image to image."""
+    labels = torch.arange(4).repeat(12, 4, 1)
+    torch.manual_seed(0)
+    mixed, _ = classmix(numbered(12, 4, 4), Segmentation(4).encode(labels), Segmentation(4))
+    own = torch.arange(12)[:, None]
+    halves = {tuple(row.tolist()) for row in (mixed[:, 0, 0].long() != own)}
+    assert len(halves) > 3
+    assert {sum(half) for half in halves} <= {0, 2}
+
+
+def test_pixels_without_a_label_are_no_class_and_stay_where_they_are():
+    """A void pixel has no class, though its empty value would be class 0: two classes shown, one is pasted."""
+    task, void = Segmentation(3), 255
+    labels = torch.tensor([[[1, 1, 2, void]], [[2, 1, void, 1]]])
+    target, seen = task.encode(labels), set()
+    for seed in range(20):
+        if partners(seed, 2).tolist() == [0, 1]:
+            continue
+        torch.manual_seed(seed)
+        mixed, made = classmix(numbered(2, 1, 4), target, task)
+        for i in range(2):
+            pasted = mixed[i, 0].long() != i
+            classes = labels[1 - i][pasted].tolist()
+            assert len(set(classes)) == 1
+            assert void not in classes
+            seen |= set(classes)
+            assert torch.equal(made.valid[i], torch.where(pasted, target.valid[1 - i], target.valid[i]))
+    assert seen == {1, 2}
+
+
+def test_images_larger_than_their_maps_are_pasted_at_the_same_place():
+    labels = maps(size=(4, 4))
+    for seed in range(5):
+        partner = partners(seed, 5)
+        torch.manual_seed(seed)
+        mixed, made = classmix(numbered(5, 12, 8), Segmentation(7).encode(labels), Segmentation(7))
+        source = mixed[:, 0].long()
+        cells = source[:, ::3, ::2]
+        assert torch.equal(source, cells.repeat_interleave(3, 1).repeat_interleave(2, 2))
+        own = torch.arange(5)[:, None, None]
+        assert torch.equal(made.value.argmax(1), torch.where(cells == own, labels, labels[partner]))
+
+
+# -- Keypoint-Mix ------------------------------------------------------------------------------------------------------
+POSE = Keypoints(3, (8, 8))
+
+
+def pose(*joints, batch=1):
+    """Targets of joints at (column, row) of an 8 x 8 heatmap."""
+    rows = [[float(x), float(y), 1.0] for x, y in joints]
+    return Keypoints(len(joints), (8, 8)).encode(torch.tensor([rows] * batch))
+
+
+def patched(before, after, starts, ends, side):
+    """Which (start, end) explains the image: the patch of ``before`` around start stands around end, all else stays."""
+    found = []
+    for start in starts:
+        for end in ends:
+            expected = before.clone()
+            for row in range(-(side // 2), side - side // 2):
+                for column in range(-(side // 2), side - side // 2):
+                    here = start[0] + row, start[1] + column
+                    there = end[0] + row, end[1] + column
+                    if all(0 <= v < s for v, s in zip(here + there, before.shape[1:] * 2, strict=True)):
+                        expected[:, there[0], there[1]] = before[:, here[0], here[1]]
+            if torch.equal(after, expected):
+                found.append((start, end))
+    return found
+
+
+@pytest.mark.parametrize(("size", "side"), [(0.01, 1), (0.25, 2), (0.4, 3), (1.0, 8)])
+@pytest.mark.parametrize("joints", [((1, 2), (5, 6), (6, 1)), ((0, 0), (7, 7), (7, 0))], ids=["inside", "corners"])
+def test_a_patch_of_one_joint_stands_on_another(joints, size, side):
+    """Image and heatmap have 8 x 8 cells, so a joint (x, y) is at pixel (y, x); patches are cut at the borders."""
+    target, places = pose(*joints, batch=6), [(y, x) for x, y in joints]
+    x = torch.rand(6, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    mixed, made = keypoint_mix(x, target, POSE, size=size)
+    assert made is target
+    explained = [patched(before, after, places, places, side) for before, after in zip(x, mixed, strict=True)]
+    assert all(len(found) == 1 for found in explained)
+    assert all(start != end for ((start, end),) in explained)
+    assert len({found[0] for found in explained}) > 1  # drawn anew for each image
+
+
+def test_places_are_scaled_to_the_image():
+    """Heatmaps of 8 x 8 cells, images of 16 x 32 pixels: a cell is 2 rows and 4 columns."""
+    target = pose((1, 2), (5, 6))
+    x = torch.rand(1, 1, 16, 32, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    mixed, _ = keypoint_mix(x, target, Keypoints(2, (8, 8)), size=0.25)
+    places = [(5, 6), (13, 22)]  # the middle of the cells
+    assert patched(x[0], mixed[0], places, places, 4)
+    assert not torch.equal(mixed, x)
+
+
+def test_more_pairs_change_more():
+    x = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    target, changed = pose((1, 1), (1, 6), (6, 1), (6, 6), batch=20), []
+    for pairs in (1, 4):
+        torch.manual_seed(0)
+        mixed, _ = keypoint_mix(x, target, Keypoints(4, (8, 8)), size=0.25, pairs=pairs)
+        changed.append(int((mixed != x).sum()))
+    assert changed[0] == 20 * 4
+    assert changed[1] > 1.5 * changed[0]
+
+
+def test_patches_come_from_the_image_as_it_was():
+    """Two pairs of two joints can swap them; if the second copied what the first had written, they never would."""
+    target, x, seen = pose((1, 1), (6, 6)), torch.zeros(1, 1, 8, 8), set()
+    x[0, 0, 1, 1], x[0, 0, 6, 6] = 1.0, 2.0
+    for seed in range(20):
+        torch.manual_seed(seed)
+        mixed, _ = keypoint_mix(x, target, Keypoints(2, (8, 8)), size=0.01, pairs=2)
+        seen.add((mixed[0, 0, 1, 1].item(), mixed[0, 0, 6, 6].item()))
+    assert seen == {(2.0, 1.0), (1.0, 1.0), (2.0, 2.0)}
+
+
+@pytest.mark.parametrize("how", ["weight", "valid"])
+def test_joints_that_do_not_count_take_no_part(how):
+    """An unlabeled joint has an empty heatmap; its peak, cell 0, is no place."""
+    whole = pose((2, 2), (5, 5), (0, 0), batch=30)
+    counts = torch.tensor([[True, True, False]]).expand(30, 3)
+    target = Target(whole.value, counts.float()) if how == "weight" else Target(whole.value, torch.ones(30, 3), counts)
+    x = torch.rand(30, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    mixed, _ = keypoint_mix(x, target, POSE, size=0.25)
+    for before, after in zip(x, mixed, strict=True):
+        assert patched(before, after, [(2, 2), (5, 5)], [(2, 2), (5, 5)], 2)
+
+
+@pytest.mark.parametrize("counted", [0, 1])
+def test_an_image_with_fewer_than_two_joints_stays(counted):
+    weight = (torch.arange(3) < counted).float().expand(2, 3)
+    x = torch.rand(2, 1, 8, 8)
+    mixed, made = keypoint_mix(x, Target(pose((1, 1), (2, 2), (3, 3), batch=2).value, weight), POSE)
+    assert torch.equal(mixed, x)
+    assert torch.equal(made.weight, weight)
+
+
+def test_gradients_reach_what_is_shown():
+    """Every pixel that is shown gets its gradient: the copied patch twice, the covered one not at all."""
+    x = torch.rand(1, 1, 8, 8, requires_grad=True)
+    torch.manual_seed(0)
+    keypoint_mix(x, pose((1, 1), (6, 6)), Keypoints(2, (8, 8)), size=0.25)[0].sum().backward()
+    patches = sorted([x.grad[0, 0, :2, :2].unique().item(), x.grad[0, 0, 5:7, 5:7].unique().item()])
+    assert patches == [0, 2]
+    assert x.grad.sum() == 64
+    labels = maps()
+    x = numbered(5, 6, 8).requires_grad_()
+    classmix(x, Segmentation(7).encode(labels), Segmentation(7))[0].sum().backward()
+    assert x.grad.sum() == 5 * 48
+
+
+# -- modules and refusals ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("module", "function", "case"),
+    [
+        (Mixup(0.4), lambda *a: mixup(*a, alpha=0.4), 0),
+        (Mixup(), lambda *a: mixup(*a, alpha=1.0), 2),
+        (Mixup(0.4, biased=True), lambda *a: mixup(*a, alpha=0.4, biased=True), 1),
+        (CutMix(0.4), lambda *a: cutmix(*a, alpha=0.4), 1),
+        (CutMix(), lambda *a: cutmix(*a, alpha=1.0), 0),
+        (ClassMix(), classmix, 1),
+        (KeypointMix(), lambda *a: keypoint_mix(*a, size=0.15, pairs=1), 2),
+        (KeypointMix(0.5, pairs=3), lambda *a: keypoint_mix(*a, size=0.5, pairs=3), 2),
+    ],
+)
+def test_a_module_is_its_function_with_settings(module, function, case):
+    case = CASES[case]
+    x, target = torch.rand(6, 3, 10, 12), target_of(case)
+    changed = 0
+    for seed in range(3):
+        torch.manual_seed(seed)
+        mixed, made = module(x, target, case.task)
+        torch.manual_seed(seed)
+        expected, wanted = function(x, target, case.task)
+        assert torch.equal(mixed, expected)
+        assert torch.equal(made.value, wanted.value)
+        assert torch.equal(made.weight, wanted.weight)
+        assert (made.valid is None) == (wanted.valid is None)
+        assert made.valid is None or torch.equal(made.valid, wanted.valid)
+        changed += int(not torch.equal(mixed, x))
+    assert changed
+    assert not module.state_dict()
+
+
+def test_the_base_mix_is_no_mix():
+    with pytest.raises(NotImplementedError):
+        Mix()(torch.rand(2, 3), Target(torch.rand(2, 3), torch.ones(2)), Classification(3))
+
+
+CLASSES, PIXELS, JOINTS = (target_of(case, 2) for case in CASES)
+IMAGES = torch.rand(2, 1, 10, 12)
+
+
+@pytest.mark.parametrize(
+    ("mix", "x", "target", "message"),
+    [
+        (CutMix(), torch.rand(2, 5), CLASSES, r"cutmix needs images \(B, c, H, W\), got shape \(2, 5\)"),
+        (ClassMix(), IMAGES, CLASSES, r"classmix needs a class for each pixel, got targets \(2, 4\) for inputs"),
+        (ClassMix(), IMAGES, JOINTS, r"classmix needs a class for each pixel, got targets \(2, 4, 5, 6\) for inputs"),
+        (ClassMix(), torch.rand(2, 5), PIXELS, r"got targets \(2, 4, 5, 6\) for inputs \(2, 5\); use cutmix or mixup"),
+        (KeypointMix(), IMAGES, CLASSES, r"keypoint_mix needs heatmaps \(B, K, h, w\) of images, got targets \(2, 4\)"),
+        (KeypointMix(), IMAGES, PIXELS, r"keypoint_mix needs heatmaps .* got targets \(2, 4, 5, 6\)"),
+        (KeypointMix(), torch.rand(2, 5), JOINTS, r"got targets \(2, 4, 5, 6\) for inputs \(2, 5\)"),
+    ],
+)
+def test_inputs_that_a_mix_cannot_mix_are_named(mix, x, target, message):
+    task = next(c.task for c, t in zip(CASES, (CLASSES, PIXELS, JOINTS), strict=True) if t is target)
+    with pytest.raises(ValueError, match=message):
+        mix(x, target, task)
+
+
+@pytest.mark.parametrize(("size", "pairs"), [(0.0, 1), (-0.1, 1), (1.5, 1), (float("nan"), 1), (0.2, 0)])
+def test_patches_out_of_range_are_named(size, pairs):
+    message = rf"size is {size} and pairs {pairs}; size must be in \(0, 1\] and pairs at least 1"
+    with pytest.raises(ValueError, match=message):
+        KeypointMix(size, pairs=pairs)
+    with pytest.raises(ValueError, match=message):
+        keypoint_mix(IMAGES, JOINTS, CASES[2].task, size=size, pairs=pairs)

@@ -3,14 +3,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import all_tasks, convnet, mlp, normed, sgd_learner, values
-from torch import nn
-from torch.nn import functional as F
+from helpers import all_tasks, values
 
 from selftrain import select
-from selftrain.objectives import carry, entropy_loss, guided_loss, prior_loss, pseudo_label
+from selftrain.objectives import Guess, Outcome, carry, entropy_loss, prior_loss, pseudo_label
 from selftrain.tasks import Classification, Segmentation
-from selftrain.types import Batch, Labeled, Target, Unlabeled, View
+from selftrain.types import PseudoLabels, Target, View
 
 CASES = all_tasks()
 each_task = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -42,18 +40,34 @@ def test_confidence_decides_the_weight(case):
 
 
 @each_task
-def test_the_rule_hears_confidence_and_decision(case):
+def test_the_rule_hears_the_evidence_of_the_prediction(case):
     heard = []
 
     class Listening(select.Select):
-        def forward(self, confidence, label):
-            heard.append((confidence, label))
-            return confidence.new_ones(confidence.shape)
+        def forward(self, evidence):
+            heard.append(evidence)
+            return evidence.confidence.new_ones(evidence.confidence.shape)
 
-    value = values(case)
-    pseudo_label(case.task, value, torch.arange(3), Listening(), hard=False)
-    assert torch.equal(heard[0][0], case.task.confidence(value))
-    assert torch.equal(heard[0][1], case.task.label(value))
+    value, given, index = values(case), values(case, 2, seed=1), torch.tensor([4, 7, 9])
+    pseudo_label(case.task, value, index, Listening(), hard=False, given=given)
+    pseudo_label(case.task, value, index, Listening(), hard=False)
+    assert torch.equal(heard[0].confidence, case.task.confidence(value))
+    assert torch.equal(heard[0].group, case.task.group(value))
+    assert torch.equal(heard[0].presence, case.task.presence(value))
+    assert torch.equal(heard[0].index, index)
+    assert torch.equal(heard[0].given, case.task.confidence(given))
+    assert heard[1].given is None
+
+
+@each_task
+def test_agreement_goes_to_the_ledger_and_changes_nothing(case):
+    value, share = values(case), torch.rand(3, *case.units)
+    told = pseudo_label(case.task, value, torch.arange(3), select.top(0.5), hard=True, agreement=share)
+    alone = pseudo_label(case.task, value, torch.arange(3), select.top(0.5), hard=True)
+    assert told.labels.agreement is share
+    assert alone.labels.agreement is None
+    assert torch.equal(told.target.value, alone.target.value)
+    assert torch.equal(told.target.weight, alone.target.weight)
 
 
 @each_task
@@ -88,101 +102,40 @@ def test_a_label_is_carried_from_view_to_view():
     assert carry(task, target, still, still) is target
 
 
-# -- the guided loss ---------------------------------------------------------------------------------------------------
-def batch_of(task, n=4):
-    torch.manual_seed(2)
-    y = torch.arange(n) % 3
-    weak, strong = View(torch.randn(6, 3)), View(torch.randn(6, 3))
-    return Batch(
-        Labeled(torch.randn(n, 3), task.encode(y), torch.arange(n)),
-        Unlabeled({"weak": weak, "strong": strong}, torch.arange(6)),
-    )
+def test_a_scaled_label_tells_target_and_ledger_alike():
+    guess = pseudo_label(CASES[0].task, values(CASES[0]), torch.arange(3), select.above(0.4), hard=True)
+    factor = torch.tensor([0.5, 2.0, 0.0])
+    made = guess.scaled(factor)
+    assert torch.equal(made.target.weight, guess.target.weight * factor)
+    assert torch.equal(made.labels.weight, guess.target.weight * factor)
+    assert made.target.value is guess.target.value
+    assert made.labels.value is guess.labels.value
 
 
-def guess_of(task, weight=None):
-    value = torch.rand(6, 3, generator=torch.Generator().manual_seed(3)).softmax(1)
-    guess = pseudo_label(task, value, torch.arange(6), select.above(0.4), hard=True)
-    assert 0 < guess.target.weight.sum() < 6
-    return guess
-
-
-@pytest.mark.parametrize("together", [True, False])
-@pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
-def test_the_guided_loss_against_torch(together, weight):
-    task = Classification(3)
-    batch, guess, student = batch_of(task), guess_of(task), sgd_learner(mlp())
-    outcome = guided_loss(task, student, batch, guess, weight=weight, distance=task.loss, together=together)
-    supervised = F.cross_entropy(mlp()(batch.given.x), torch.arange(4) % 3)
-    unit = F.cross_entropy(mlp()(batch.pile["strong"].x), guess.labels.value.argmax(1), reduction="none")
-    unsupervised = (unit * guess.target.weight).sum() / 6  # FixMatch: by all units of the batch
-    assert outcome.supervised.item() == pytest.approx(supervised.item(), rel=1e-5)
-    assert outcome.unsupervised.item() == pytest.approx(unsupervised.item(), rel=1e-5)
-    assert outcome.loss.item() == pytest.approx((supervised + weight * unsupervised).item(), rel=1e-5)
-
-
-def test_the_distance_is_the_callers_choice():
-    task = Classification(3)
-    batch, guess = batch_of(task), guess_of(task)
-    outcome = guided_loss(task, sgd_learner(mlp()), batch, guess, weight=1.0, distance=task.consistency)
-    squares = (mlp()(batch.pile["strong"].x).softmax(1) - guess.target.value).square().mean(1)
-    assert outcome.unsupervised.item() == pytest.approx((squares * guess.target.weight).sum().item() / 6, rel=1e-5)
-
-
-def test_together_shares_batchnorm_statistics_and_apart_does_not():
-    task = Classification(3)
-    batch, guess = batch_of(task), guess_of(task)
-    seen = []
-    for together in (True, False):
-        student = sgd_learner(normed(dropout=0.0))
-        outcome = guided_loss(task, student, batch, guess, weight=1.0, distance=task.loss, together=together)
-        seen.append((outcome.loss.item(), int(student.model[1].num_batches_tracked)))
-    assert seen[0][0] != pytest.approx(seen[1][0], rel=1e-4)
-    assert [count for _, count in seen] == [1, 2]
-
-
-def test_gradients_reach_the_student_through_both_parts():
-    task = Classification(3)
-    batch, guess, student = batch_of(task), guess_of(task), sgd_learner(mlp())
-    outcome = guided_loss(task, student, batch, guess, weight=1.0, distance=task.loss)
-    parameters = list(student.parameters())
-    for part in (outcome.supervised, outcome.unsupervised):
-        gradient = torch.autograd.grad(part, parameters, retain_graph=True)
-        assert all(g.abs().sum() > 0 for g in gradient)
-
-
-def test_the_weak_view_is_not_passed_through_the_student():
-    task = Classification(3)
-    batch, guess = batch_of(task), guess_of(task)
-    seen = []
-    student = sgd_learner(mlp())
-    student.model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    guided_loss(task, student, batch, guess, weight=1.0, distance=task.loss)
-    assert torch.equal(torch.cat(seen), torch.cat([batch.given.x, batch.pile["strong"].x]))
-
-
-def test_the_strong_view_learns_the_label_in_its_own_geometry():
-    task = Segmentation(2)
-    x = torch.randn(1, 2, 4, 4)
-    given = Labeled(x, task.encode(torch.zeros(1, 4, 4, dtype=torch.long)), torch.arange(1))
-    batch = Batch(given, Unlabeled({"weak": View(x), "strong": View(x.flip(3), FLIP)}, torch.arange(1)))
-    value = torch.rand(1, 2, 4, 4)
-    guess = pseudo_label(task, value, torch.arange(1), select.everything(), hard=True)
-    network = nn.Conv2d(2, 2, 1)
-    outcome = guided_loss(task, sgd_learner(network), batch, guess, weight=1.0, distance=task.loss)
-    # a 1 x 1 convolution does not know left from right: flipping both sides changes nothing
-    assert outcome.unsupervised.item() == pytest.approx(F.cross_entropy(network(x), value.argmax(1)).item(), rel=1e-5)
+# -- outcomes ----------------------------------------------------------------------------------------------------------
+def outcome_of(weight):
+    value = torch.rand(4, 3).softmax(1)
+    guess = Guess(Target(value, weight), PseudoLabels(torch.arange(4), value, weight))
+    supervised, unsupervised = torch.tensor(2.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)
+    return Outcome(supervised + 5 * unsupervised, supervised, unsupervised, guess)
 
 
 def test_the_report_tells_losses_and_the_share_of_used_units():
-    task = Classification(3)
-    batch, guess = batch_of(task), guess_of(task)
-    outcome = guided_loss(task, sgd_learner(mlp()), batch, guess, weight=3.0, distance=task.loss)
-    report = outcome.report()
-    assert report.scalars["loss/supervised"].item() == outcome.supervised.item()
-    assert report.scalars["loss/unsupervised"].item() == outcome.unsupervised.item()
-    assert report.scalars["used"].item() == pytest.approx(guess.target.weight.gt(0).float().mean().item())
+    outcome = outcome_of(torch.tensor([0.2, 0.0, 1.0, 1.5]))
+    report = outcome.report(tie=torch.tensor(7.0, requires_grad=True))
+    expected = {"loss/supervised": 2.0, "loss/unsupervised": 3.0, "used": 0.75, "loss/tie": 7.0}
+    assert {name: value.item() for name, value in report.scalars.items()} == expected
     assert not any(value.requires_grad for value in report.scalars.values())
-    assert report.pseudo_labels is guess.labels
+    assert report.pseudo_labels is outcome.guess.labels
+
+
+def test_a_term_is_added_to_the_loss_alone():
+    outcome, term = outcome_of(torch.ones(4)), torch.tensor(1.5, requires_grad=True)
+    more = outcome.plus(term)
+    assert more.loss.item() == outcome.loss.item() + 1.5
+    assert (more.supervised, more.unsupervised, more.guess) == (outcome.supervised, outcome.unsupervised, outcome.guess)
+    more.loss.backward()
+    assert term.grad == 1
 
 
 # -- regularizers ------------------------------------------------------------------------------------------------------
@@ -234,15 +187,3 @@ def test_descending_the_entropy_makes_predictions_sure():
     logits = torch.tensor([[0.2, 0.0]], requires_grad=True)
     (gradient,) = torch.autograd.grad(entropy_loss(logits.softmax(1)), logits)
     assert gradient[0, 0] < 0 < gradient[0, 1]
-
-
-def test_images_go_through_the_guided_loss_too():
-    task = Classification(3)
-    x = torch.randn(2, 2, 8, 8)
-    batch = Batch(
-        Labeled(x, task.encode(torch.tensor([0, 1])), torch.arange(2)),
-        Unlabeled({"weak": View(x), "strong": View(x + 1)}, torch.arange(2)),
-    )
-    guess = pseudo_label(task, torch.rand(2, 3).softmax(1), torch.arange(2), select.everything(), hard=False)
-    outcome = guided_loss(task, sgd_learner(convnet()), batch, guess, weight=1.0, distance=task.loss)
-    assert torch.isfinite(outcome.loss)

@@ -1,6 +1,7 @@
 """The numbers of README.md are those of the stored results, and the results are whole."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,25 @@ def test_every_cell_has_three_seeds_and_a_floor(file, keys, count):
 def test_a_cell_is_mean_and_standard_deviation_in_percent():
     assert tables.cell([0.5, 0.6, 0.7]) == "60.0 ± 10.0"
     assert tables.cell([0.5]) == "50.0"
+
+
+@pytest.fixture(scope="module")
+def methods_page():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import methods_page
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+    return methods_page
+
+
+def test_the_page_of_methods_shows_the_stored_results(methods_page):
+    rows = tables.load("methods.json")["rows"]
+    assert methods_page.PAGE.read_text(encoding="utf-8") == methods_page.page(rows)
+
+
+def test_the_stored_methods_are_rows_of_the_benchmark_and_none_comes_twice(methods_page):
+    planned = set(methods_page.jobs())
+    stored = [tuple(row[key] for key in planned.copy().pop()._fields) for row in tables.load("methods.json")["rows"]]
+    assert len(set(stored)) == len(stored)
+    assert set(stored) <= {tuple(job) for job in planned}

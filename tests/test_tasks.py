@@ -171,6 +171,87 @@ def test_tallies_add_up(case):
     assert torch.allclose(whole, parts[0] + parts[1])
 
 
+# -- groups ------------------------------------------------------------------------------------------------------------
+@each_task
+def test_groups_are_numbered_from_zero_a_number_a_unit(case):
+    task, value = case.task, values(case)
+    group = task.group(value)
+    assert task.groups == 4
+    assert group.shape == (3, *case.units)
+    assert not group.is_floating_point()
+    assert 0 <= group.min() <= group.max() < task.groups
+    assert task.presence(value).shape == (task.groups,)
+    assert 0 <= task.presence(value).min() <= task.presence(value).max() <= 1
+    assert task.group(value[:0]).shape == (0, *case.units)
+
+
+@pytest.mark.parametrize("case", CASES[:2], ids=lambda case: case.name)
+def test_a_unit_belongs_to_its_decided_class(case):
+    value = values(case)
+    assert torch.equal(case.task.group(value), case.task.label(value))
+    assert len(case.task.group(value).unique()) > 1
+
+
+def test_a_joint_belongs_to_itself_wherever_it_is():
+    task = Keypoints(3, (4, 5))
+    assert task.groups == 3
+    for seed in range(2):
+        value = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(seed))
+        assert task.group(value).tolist() == [[0, 1, 2], [0, 1, 2]]
+
+
+def test_presence_by_hand():
+    samples = torch.tensor([[0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
+    assert Classification(2).presence(samples).tolist() == pytest.approx([0.5, 0.5])
+    pixels = samples.T.reshape(1, 2, 1, 3)  # three pixels in a row
+    assert Segmentation(2).presence(pixels).tolist() == pytest.approx([0.5, 0.5])
+    heatmaps = torch.zeros(2, 3, 4, 4)
+    heatmaps[0, 0, 1, 2], heatmaps[1, 0, 3, 3], heatmaps[1, 2, 0, 0], heatmaps[1, 2, 0, 1] = 0.9, 0.5, 0.8, 0.4
+    assert Keypoints(3, (4, 4)).presence(heatmaps).tolist() == pytest.approx([0.7, 0.0, 0.4])
+
+
+@pytest.mark.parametrize("case", CASES[:2], ids=lambda case: case.name)
+def test_presence_sums_to_one_over_classes(case):
+    value, expected = values(case), values(case).transpose(0, 1).flatten(1).mean(1)
+    assert case.task.presence(value).sum().item() == pytest.approx(1, abs=1e-6)
+    assert torch.allclose(case.task.presence(value), expected, atol=1e-6)  # all pixels of all images count alike
+
+
+# -- priors ------------------------------------------------------------------------------------------------------------
+def test_reweighing_by_hand():
+    value, factor = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]), torch.tensor([2.0, 1.0, 0.5])
+    expected = np.array([[1.0 / 1.4, 0.3 / 1.4, 0.1 / 1.4], [0.2 / 0.7, 0.1 / 0.7, 0.4 / 0.7]])
+    assert np.allclose(Classification(3).reweigh(value, factor), expected)
+
+
+@pytest.mark.parametrize("case", CASES[:2], ids=lambda case: case.name)
+def test_reweighing_gives_distributions_over_classes(case):
+    value, factor = values(case), torch.tensor([0.5, 2.0, 1.0, 0.0])
+    made = case.task.reweigh(value, factor)
+    scaled = value.movedim(1, -1).numpy() * factor.numpy()
+    expected = scaled / scaled.sum(-1, keepdims=True)
+    assert np.allclose(made.movedim(1, -1), expected, atol=1e-6)
+    assert torch.allclose(case.task.reweigh(value, torch.full((4,), 3.0)), value, atol=1e-6)
+    assert bool((made[:, 3] == 0).all())
+
+
+def test_reweighing_what_nothing_is_left_of_stays_finite():
+    made = Classification(2).reweigh(torch.tensor([[1.0, 0.0]]), torch.tensor([0.0, 1.0]))
+    assert made.tolist() == [[0, 0]]
+
+
+def test_gradients_flow_through_reweighing():
+    value = torch.tensor([[0.6, 0.4]], requires_grad=True)
+    Classification(2).reweigh(value, torch.tensor([1.0, 2.0]))[0, 0].backward()
+    # d/da a / (a + 2 b) = 2 b / (a + 2 b)^2, d/db = -2 a / (a + 2 b)^2, with a + 2 b = 1.4
+    assert value.grad.tolist()[0] == pytest.approx([0.8 / 1.96, -1.2 / 1.96])
+
+
+def test_joints_have_no_prior_to_reweigh_by():
+    with pytest.raises(ValueError, match="keypoints have no class prior to align to; leave out align"):
+        CASES[2].task.reweigh(values(CASES[2]), torch.ones(4))
+
+
 # -- weighted mean -----------------------------------------------------------------------------------------------------
 def test_weighted_mean_by_hand():
     loss, weight = torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor([1.0, 0.5, 0.0, 1.0])

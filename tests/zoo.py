@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from selftrain import Strategy, Teacher, select, strategies, toy
+from selftrain.mix import Mixup
+from selftrain.pilelabels import PileLabels, label_pile
 from selftrain.types import Batch, BatchPlan, Clock, Report, View
 
 PLAN = BatchPlan(labeled=4, unlabeled_ratio=1.5, seed=5)  # 24 unlabeled rows: 4 steps an epoch
+MEMORY_UNITS: dict[str, tuple[int, ...]] = {"classification": (), "segmentation": (12, 12), "keypoints": (2,)}
 HALFWAY = Clock(step=5, epoch=0, total_steps=10)  # every ramp-up has begun
 
 
@@ -21,17 +25,22 @@ HALFWAY = Clock(step=5, epoch=0, total_steps=10)  # every ramp-up has begun
 class Entry:
     """A strategy as the contract tests build it.
 
-    ``labels_from`` is the view its pseudo-labels are made on, ``learns_from`` the view the gradient goes through;
+    ``labels_from`` are the inputs that passes without gradient see (views, or ``"labeled"``), ``learns_from`` the views
+    the gradient goes through, ``invents`` says that it goes through inputs of the method's own making too;
     ``unsupervised`` are the settings that leave only the unsupervised loss once the labels weigh nothing, ``nothing``
-    those under which no unit is kept and only the supervised loss is left.
+    those under which only the supervised loss is left when no unit is kept. ``outputs`` is the number of channels for
+    each class or joint, ``prepare`` gives a fresh strategy a past that its unsupervised loss needs.
     """
 
     make: type[Strategy]
     settings: Callable[[toy.Kind], Mapping[str, Any]] = field(default=lambda kind: {})
-    labels_from: str | None = "weak"
-    learns_from: str | None = "strong"
+    labels_from: tuple[str, ...] = ("weak",)
+    learns_from: tuple[str, ...] = ("strong",)
+    invents: bool = False
     unsupervised: Mapping[str, Any] = field(default_factory=dict)
-    nothing: Mapping[str, Any] = field(default_factory=lambda: {"select": select.above(2.0)})
+    nothing: Mapping[str, Any] = field(default_factory=dict)
+    outputs: int = 1
+    prepare: Callable[[Any, toy.Kind], None] = field(default=lambda strategy, kind: None)
 
 
 def _bank(kind: toy.Kind) -> Mapping[str, Any]:
@@ -40,10 +49,39 @@ def _bank(kind: toy.Kind) -> Mapping[str, Any]:
     return {"unlabeled": 24, "label_shape": shapes[kind], "min_labeled": 4} | prior
 
 
+def _memory(kind: toy.Kind) -> Mapping[str, Any]:
+    return {"unlabeled": 24, "label_shape": _bank(kind)["label_shape"]}
+
+
+def _unless_joints(**settings: Any) -> Callable[[toy.Kind], Mapping[str, Any]]:
+    """Settings about class priors, which joints have none of."""
+    return lambda kind: settings if kind == "keypoints" else {}
+
+
+def _stored(kind: toy.Kind) -> Mapping[str, Any]:
+    """Labels that another fresh network gave the whole pile."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        teacher = strategies.Supervised(toy.task(kind), toy.learner(kind), decay=None)
+    return {"labels": label_pile(teacher, toy.pile(kind))}
+
+
+def _remembering(strategy: Any, kind: toy.Kind) -> None:
+    """Every sample has been seen once, and was something else each time."""
+    shape = (24, *_bank(kind)["label_shape"])
+    said = torch.rand(shape, generator=torch.Generator().manual_seed(8))
+    strategy.bank.write(torch.arange(24), said if kind == "keypoints" else said / said.sum(1, keepdim=True))
+    strategy.bank.turn()
+    strategy.visits += 1
+
+
+_LOOKS = ("weak", "weak2")
+_UNMIXED = {"mix": Mixup(0.0)}
+_NO_ENTROPY = {"entropy_weight": 0.0}
 _ALONE = {"prior_weight": 0.0, "entropy_weight": 0.0, "alpha": 0.0}  # soft labels without regularizers and mixup
 ZOO: dict[str, Entry] = {
-    "supervised": Entry(strategies.Supervised, labels_from=None, learns_from=None),
-    "pseudo_label": Entry(strategies.PseudoLabel, learns_from="weak"),
+    "supervised": Entry(strategies.Supervised, labels_from=(), learns_from=()),
+    "pseudo_label": Entry(strategies.PseudoLabel, learns_from=("weak",)),
     "mean_teacher": Entry(strategies.MeanTeacher),
     "fixmatch": Entry(strategies.FixMatch, lambda kind: {"select": select.top(0.7)}),
     "fst": Entry(strategies.FutureSelfTraining),
@@ -53,16 +91,70 @@ ZOO: dict[str, Entry] = {
     "soft_labels": Entry(
         strategies.SoftLabels,
         _bank,
-        labels_from="plain",
-        learns_from="weak",
+        labels_from=("plain",),
+        learns_from=("weak",),
         unsupervised=_ALONE,
         nothing=_ALONE | {"select": select.above(2.0)},
     ),
     "ensemble": Entry(strategies.Ensemble, lambda kind: {"quorum": 0.6}),
+    "pi_model": Entry(strategies.PiModel, learns_from=("weak2",)),
+    "temporal_ensembling": Entry(
+        strategies.TemporalEnsembling, _memory, labels_from=(), learns_from=("weak",), prepare=_remembering
+    ),
+    "vat": Entry(
+        strategies.VAT,
+        labels_from=(),
+        learns_from=("weak",),
+        invents=True,
+        unsupervised=_NO_ENTROPY,
+        nothing=_NO_ENTROPY,
+    ),
+    "uda": Entry(strategies.UDA, lambda kind: {"select": select.top(0.7)}),
+    "mixmatch": Entry(
+        strategies.MixMatch, labels_from=_LOOKS, learns_from=_LOOKS, unsupervised=_UNMIXED, nothing=_UNMIXED
+    ),
+    "flexmatch": Entry(
+        strategies.FlexMatch,
+        lambda kind: {"unlabeled": 24, "units": MEMORY_UNITS[kind], "threshold": 0.5},
+    ),
+    "freematch": Entry(
+        strategies.FreeMatch, lambda kind: {"limits": (0.0, 0.05)} | _unless_joints(fairness_weight=0.0)(kind)
+    ),
+    "softmatch": Entry(strategies.SoftMatch, _unless_joints(uniform=False)),
+    "adamatch": Entry(strategies.AdaMatch, _unless_joints(aligned=False), labels_from=("weak", "labeled")),
+    "two_heads": Entry(strategies.TwoHeadedMeanTeacher, outputs=2, nothing={"tie_weight": 0.0}),
+    "reviewer": Entry(strategies.ReviewedTeacher),
+    "jointmatch": Entry(strategies.JointMatch, lambda kind: {"threshold": 0.2}),
+    "cps": Entry(
+        strategies.CrossPseudoSupervision,
+        learns_from=("weak",),
+        unsupervised={"on_labeled": False},
+        nothing={"on_labeled": False},
+    ),
+    "noisy_student": Entry(strategies.NoisyStudent, _stored, labels_from=()),
+    "curriculum_labeling": Entry(
+        strategies.CurriculumLabeling,
+        _stored,
+        labels_from=(),
+        unsupervised={"alpha": 0.0},
+        nothing={"alpha": 0.0},
+    ),
 }
-LEARNING = [name for name, entry in ZOO.items() if entry.labels_from]  # those that use unlabeled samples
-GRID = [(name, kind) for name in ZOO for kind in toy.KINDS]
-LEARNING_GRID = [(name, kind) for name in LEARNING for kind in toy.KINDS]
+LEARNING = [name for name, entry in ZOO.items() if entry.learns_from]  # those that use unlabeled samples
+DENSE = (  # tested on pixels and joints in every run; the others, which share their parts, with the slow tests
+    "mean_teacher", "fixmatch", "fst_d", "soft_labels", "ensemble",
+)  # fmt: skip
+
+
+def _grid(names: Iterable[str]) -> list[Any]:
+    return [
+        pytest.param(name, kind, marks=[] if kind == "classification" or name in DENSE else [pytest.mark.slow])
+        for name in names
+        for kind in toy.KINDS
+    ]
+
+
+GRID, LEARNING_GRID = _grid(ZOO), _grid(LEARNING)
 
 
 def build(
@@ -71,8 +163,20 @@ def build(
     """A fresh strategy of the zoo; ``student`` are settings of ``toy.learner``. The random state is left as found."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        make_learner = toy.learner(kind, **(student or {}))
-        return ZOO[name].make(toy.task(kind), make_learner, **{**ZOO[name].settings(kind), **settings})  # type: ignore[call-arg]
+        make_learner = toy.learner(kind, outputs=ZOO[name].outputs, **(student or {}))
+        strategy = ZOO[name].make(toy.task(kind), make_learner, **{**ZOO[name].settings(kind), **settings})  # type: ignore[call-arg]
+        ZOO[name].prepare(strategy, kind)
+        return strategy
+
+
+def reject_all(strategy: Strategy) -> Strategy:
+    """The strategy with a rule that keeps no unit, in place of its own."""
+    for module in list(strategy.modules()):
+        if isinstance(getattr(module, "select", None), select.Select):
+            module.select = select.above(2.0)
+        if isinstance(getattr(module, "labels", None), PileLabels):
+            module.labels = module.labels.above(2.0)
+    return strategy
 
 
 def batches(strategy: Strategy, kind: toy.Kind, *, step: int = 0, plan: BatchPlan = PLAN) -> list[Batch]:

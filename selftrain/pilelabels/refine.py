@@ -1,0 +1,74 @@
+"""The arithmetic of refinements: percentiles, class balance, and functions of many rows in little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+_ROWS = 500  # samples that are hardened, sharpened or decided at a time
+
+
+def by_rows(value: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """A function of predictions in float32, some rows at a time."""
+    return torch.cat([function(part.float()) for part in value.split(_ROWS)])
+
+
+def percentile(values: Tensor, percent: float) -> Tensor:
+    """Percentile with linear interpolation between neighbors, in float64."""
+    ranked = values.flatten().double().sort().values
+    place = percent / 100 * (len(ranked) - 1)
+    low = min(int(place), len(ranked) - 1)
+    return torch.lerp(ranked[low], ranked[min(low + 1, len(ranked) - 1)], place - low)
+
+
+def balanced_weight(
+    weight: Tensor, confidence: Tensor, classes: Sequence[Tensor], per_class: int, max_copies: float
+) -> Tensor:
+    """Weights after each class was cut to its ``per_class`` most confident units, or raised to count as many.
+
+    Args:
+        weight: Of each unit, any shape.
+        confidence: The same shape.
+        classes: For each class the numbers of its kept units in the flattened table, in order.
+        per_class: Units that each class shall count as.
+        max_copies: Largest factor for a rare class.
+    """
+    flat, sure, made = weight.flatten(), confidence.flatten(), weight.new_zeros(weight.numel())
+    for units in classes:
+        best = units[sure[units].argsort(descending=True, stable=True)[:per_class]]
+        made[best] = flat[best] * min(max_copies, max(1.0, per_class / max(1, len(units))))
+    return made.view(weight.shape)
+
+
+def check_value(value: Tensor) -> None:
+    """Refuse what cannot be a table of predictions.
+
+    Raises:
+        ValueError: for an empty table, too few axes or another dtype.
+    """
+    if value.dim() < 2 or not len(value):
+        raise ValueError(f"labels have shape {tuple(value.shape)}; expected (N, C, ...) with at least one sample")
+    if value.dtype not in (torch.float32, torch.float16):
+        raise ValueError(f"labels have dtype {value.dtype}; store them as float32 or float16")
+
+
+def check_units(value: Tensor, confidence: Tensor, weight: Tensor) -> None:
+    """Refuse confidences and weights that do not fit the values or one another.
+
+    Raises:
+        ValueError: for other shapes, or a number that is negative or not finite; names its row.
+    """
+    if confidence.shape != weight.shape or len(confidence) != len(value):
+        shapes = f"{tuple(value.shape)}, {tuple(confidence.shape)} and {tuple(weight.shape)}"
+        raise ValueError(
+            f"values, confidences and weights have shapes {shapes}; give one row a sample, one shape a unit"
+        )
+    for name, unit in (("confidence", confidence), ("weight", weight)):
+        wrong = ~(torch.isfinite(unit) & (unit >= 0))
+        if bool(wrong.any()):
+            row = int(wrong.reshape(len(wrong), -1).any(1).nonzero()[0])
+            raise ValueError(
+                f"the {name} of row {row} is {float(unit[wrong][0])}; the teacher's predictions are unusable"
+            )

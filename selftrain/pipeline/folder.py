@@ -1,0 +1,108 @@
+"""The folder of a pipeline: its files, the folders of its stages, and who may write into it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from selftrain.errors import RunFolderError
+from selftrain.runfolder import SETTINGS, write_json
+
+PIPELINE, LABELS, REPORT, TABLE = "pipeline.json", "labels.safetensors", "report.json", "report.txt"
+Rows = Sequence[Mapping[str, Any]]
+Found = TypeVar("Found")
+
+
+def check_name(name: str) -> None:
+    """Refuse the name of a stage that would be no name of a folder.
+
+    Raises:
+        ValueError: for other characters than letters, digits, ``-``, ``_`` and ``.``.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
+        raise ValueError(f"{name!r} names a folder; use letters, digits, '-', '_' and '.'")
+
+
+def folder_name(number: int, name: str) -> str:
+    """Folder of a stage inside that of the pipeline."""
+    return f"{number:02d}-{name}"
+
+
+def claim(out: str | Path | None, stages: Rows, *, resume: bool, overwrite: bool) -> Path | None:
+    """Take the folder of a pipeline and write which stages it has.
+
+    Args:
+        out: The folder; ``None``: nothing is stored.
+        stages: What a resumed pipeline must share, one row a stage.
+        resume: Continue the pipeline in it.
+        overwrite: Replace the pipeline in it.
+
+    Raises:
+        RunFolderError: if it holds a single run, or a pipeline that is neither continued nor replaced or has other
+            stages; if there is nothing to continue, or it cannot be written.
+    """
+    if resume and overwrite:
+        raise RunFolderError("resume and overwrite exclude each other: continue the pipeline or replace it")
+    if out is None:
+        if resume:
+            raise RunFolderError("resume needs the folder of the pipeline: pass out=...")
+        return None
+    folder = Path(out)
+    if (folder / SETTINGS).exists():
+        raise RunFolderError(f"{folder} holds a single run; choose another folder for the pipeline")
+    rows = _agreed(folder, stages, resume=resume, overwrite=overwrite)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot write into {folder}: {error}") from error
+    write_json(folder / PIPELINE, rows)
+    return folder
+
+
+def _agreed(folder: Path, now: Rows, *, resume: bool, overwrite: bool) -> Rows:
+    """The stages to write down, if those in the folder allow it; what a resumed call leaves out is kept."""
+    path = folder / PIPELINE
+    if not path.exists():
+        if resume:
+            raise RunFolderError(f"{folder} holds no pipeline to resume; start it without resume")
+        return now
+    if not (resume or overwrite):
+        raise RunFolderError(f"{folder} already holds a pipeline; pass resume=True, overwrite=True or another folder")
+    before = read_json(path, lambda rows: [dict(row) for row in rows])
+    if overwrite:
+        _check_replaced(folder, before, now)
+        return now
+    _check_same(folder, before, now)
+    return max(before, now, key=len)
+
+
+def _check_same(folder: Path, before: Rows, now: Rows) -> None:
+    for number, (old, new) in enumerate(zip(before, now, strict=False), 1):
+        names = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        if names:
+            text = "; ".join(f"{key}: was {old.get(key)}, is {new.get(key)}" for key in names)
+            raise RunFolderError(f"stage {number} in {folder} is another one ({text}); use the same, or a new folder")
+
+
+def _check_replaced(folder: Path, before: Rows, now: Rows) -> None:
+    """An overwritten pipeline leaves no stage of the old one behind."""
+    old, new = ({folder_name(i, str(row["name"])) for i, row in enumerate(rows, 1)} for rows in (before, now))
+    stale = sorted(name for name in old - new if (folder / name).exists())
+    if stale:
+        raise RunFolderError(f"{folder} holds stages the new pipeline does not have: {stale}; delete them first")
+
+
+# -- its files ---------------------------------------------------------------------------------------------------------
+def read_json(path: Path, take: Callable[[Any], Found]) -> Found:
+    """What ``take`` finds in the content of a file.
+
+    Raises:
+        RunFolderError: if there is no such thing, naming the file.
+    """
+    try:
+        return take(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise RunFolderError(f"{path} cannot be read: {error!r}") from error

@@ -1,0 +1,89 @@
+"""The stage that labels: a network of an earlier stage, once, the whole unlabeled set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from selftrain.pilelabels import PileLabels, figure_above, label_pile
+from selftrain.pipeline.folder import LABELS, check_name, read_json
+from selftrain.pipeline.state import Job, Row
+from selftrain.runfolder import SETTINGS, prepare_folder, write_json
+from selftrain.strategy import Strategy
+
+Refine = Callable[[PileLabels], PileLabels]
+
+
+@dataclass(frozen=True)
+class Labeling:
+    """Let the network that a stage hands on label the unlabeled set; the table is stored in the folder.
+
+    Args:
+        name: As of a ``Stage``; later stages find the table as ``past.labels[name]``.
+        by: Name of the stage that labels.
+        refine: Keeps, balances or hardens the labels: the unrefined table is stored, this is applied each time it is
+            read; ``None``: as it is.
+        dtype: Of the stored values, ``torch.float32`` or ``torch.float16``.
+        batch_size: Samples predicted at a time.
+    """
+
+    name: str
+    by: str
+    refine: Refine | None = None
+    dtype: torch.dtype = torch.float32
+    batch_size: int = 500
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+
+    def needs(self) -> tuple[str, ...]:
+        """The stage that labels."""
+        return (self.by,)
+
+    def about(self) -> Row:
+        """What a resumed pipeline must share, beside the settings in ``run.json``."""
+        return {"by": self.by}
+
+    def run(self, job: Job, number: int) -> Row:
+        """Label, or read the table of the folder; refine it."""
+        teacher = job.past[self.by].strategy
+        table, seconds = self._table(teacher, job, number)
+        labels = table if self.refine is None else self.refine(table)
+        job.past.labels[self.name] = labels
+        summary = labels.summary(job.pile.unlabeled_truth())
+        return {
+            "method": f"by {self.by}",
+            "recipe": labels.recipe,
+            "steps": 0,
+            "seconds": seconds,
+            "used": summary["used"],
+            "pseudo_label_accuracy": summary.get("pseudo_label_accuracy"),
+            "expected_accuracy": figure_above(teacher, job.pile, labels.floor, batch_size=self.batch_size),
+            "labels": summary,
+            "counts": labels.counts(),
+        }
+
+    def _table(self, teacher: Strategy, job: Job, number: int) -> tuple[PileLabels, float]:
+        """The unrefined table and the seconds it took, now or when it was stored."""
+        folder = job.folder(number, self.name)
+        if folder is None:
+            return self._made(teacher, job)
+        settings = {"by": self.by, "samples": len(job.pile.unlabeled_ids()), "dtype": str(self.dtype)}
+        entry = job.entry((folder / SETTINGS).is_file())
+        prepare_folder(folder, settings, **entry)
+        path, record = folder / LABELS, folder / "summary.json"
+        if entry["resume"] and path.is_file() and record.is_file():
+            seconds = read_json(record, lambda row: float(row["seconds"]))
+            return PileLabels.load(path, teacher.task), seconds  # type: ignore[arg-type]
+        table, seconds = self._made(teacher, job)
+        table.save(path)
+        write_json(record, {"seconds": seconds, "labels": table.summary()})
+        return table, seconds
+
+    def _made(self, teacher: Strategy, job: Job) -> tuple[PileLabels, float]:
+        begun = time.perf_counter()
+        table = label_pile(teacher, job.pile, batch_size=self.batch_size, dtype=self.dtype)
+        return table, time.perf_counter() - begun

@@ -1,0 +1,84 @@
+"""The report of a pipeline: rows as JSON, a table to read, and the logs of all stages on one axis of steps."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from selftrain.board import METRICS, Board
+from selftrain.pipeline.folder import REPORT, TABLE, folder_name
+from selftrain.pipeline.state import Row
+from selftrain.run import Figures, versions
+from selftrain.runfolder import write_json, write_text
+
+
+def publish(folder: Path, rows: Sequence[Row], *, finished: bool) -> None:
+    """Write the report, the table and the logs of all stages."""
+    write_json(folder / REPORT, {"finished": finished, "stages": rows, "versions": versions()})
+    write_text(folder / TABLE, table(rows))
+    begun = (folder / METRICS).exists()
+    with Board(folder, 0 if begun else None) as board:  # all of it is written again
+        at = 0
+        for row in rows:
+            _repeat(folder / folder_name(row["number"], row["name"]) / METRICS, at, board)
+            at += row["steps"]
+            board.scalars(_marks(row), at)
+        board.text("report", f"```\n{table(rows)}```", at)
+
+
+def _repeat(path: Path, at: int, board: Board) -> None:
+    """Log once more, ``at`` steps later, what a stage has logged."""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        row = json.loads(line)
+        step = at + int(row.pop("step"))
+        if "alarm" in row:
+            board.alarm(row["alarm"], row["text"], step)
+        else:
+            board.scalars({name: math.nan if value is None else float(value) for name, value in row.items()}, step)
+
+
+def _marks(row: Row) -> Figures:
+    """What the report says of a stage, as figures at its end."""
+    kind = "shipped" if "chosen" in row else "stage"
+    marks: dict[str, Any] = {part: figure(row, part) for part in ("validation", "test") if row.get(part)}
+    marks |= {name: row.get(name) for name in ("used", "pseudo_label_accuracy", "expected_accuracy")}
+    return {f"{kind}/{name}": float(m) for name, m in marks.items() if m is not None and math.isfinite(m)}
+
+
+def figure(row: Row, part: str) -> float:
+    """The figure that judges a stage, on a part; below all others where there is none."""
+    return float((row.get(part) or {}).get(row["monitor"], -math.inf))
+
+
+_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "stage": lambda row: folder_name(row["number"], row["name"]),
+    "method": lambda row: str(row["method"]),
+    "weights": lambda row: f"{row['weights']:,}" if "weights" in row else "",
+    "steps": lambda row: f"{row['steps']:,}" if row["steps"] else "",
+    "seconds": lambda row: f"{row['seconds']:.1f}",
+    "validation": lambda row: _shown(row, "validation"),
+    "test": lambda row: _shown(row, "test"),
+    "used": lambda row: _share(row.get("used")),
+    "right": lambda row: _share(row.get("pseudo_label_accuracy")),
+    "expected": lambda row: _share(row.get("expected_accuracy")),
+}
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Columns of equal width; ``right`` and ``expected``: pseudo-labels by truth and by validation."""
+    cells = [list(_COLUMNS)] + [[show(row) for show in _COLUMNS.values()] for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
+    return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def _shown(row: Row, part: str) -> str:
+    share = _share(figure(row, part)) if row.get(part) else ""
+    return f"{row['monitor']} {share}" if share else ""
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:.4f}"

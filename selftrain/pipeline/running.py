@@ -1,0 +1,117 @@
+"""Run a pipeline from its first stage to its last, or to where it is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from selftrain.pipeline.folder import claim
+from selftrain.pipeline.order import Part, check_data, check_order
+from selftrain.pipeline.report import publish, table
+from selftrain.pipeline.state import Job, Past, Row
+from selftrain.run import Figures, Run, evaluate
+from selftrain.types import BatchPlan, Pile
+
+
+@dataclass
+class PipelineRun:
+    """What a pipeline left.
+
+    Attributes:
+        past: Runs and tables of the finished stages, by name.
+        rows: The report, one row a finished stage.
+        finished: Whether all stages are.
+        out: Folder of the pipeline, or ``None``.
+    """
+
+    past: Past
+    rows: list[Row]
+    finished: bool
+    out: Path | None = None
+
+    @property
+    def run(self) -> Run:
+        """Run of the last finished stage that has weights, with those it hands on.
+
+        Raises:
+            ValueError: if no stage has finished.
+        """
+        if not len(self.past):
+            raise ValueError("no stage of the pipeline has finished; continue it with resume=True")
+        return self.past[list(self.past)[-1]]
+
+    def evaluate(self, data: object = "test") -> Figures:
+        """Figures of what the pipeline ships, on a part of the pile or another data set."""
+        return evaluate(self.run.strategy, self.run.pile, data)
+
+    def export(self) -> Mapping[str, torch.Tensor]:
+        """Weights of what the pipeline ships, see ``learner(init_from=...)``."""
+        return self.run.export()
+
+    def table(self) -> str:
+        """The report as text, one line a stage."""
+        return table(self.rows)
+
+
+def run_pipeline(
+    stages: Sequence[Part],
+    pile: Pile,
+    out: str | Path | None = None,
+    *,
+    plan: BatchPlan | None = None,
+    device: torch.device | str | None = None,
+    monitor: Mapping[str, object] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    stop_after: int | None = None,
+    test: bool = True,
+) -> PipelineRun:
+    """Run stages one after another; each gets what those before have left.
+
+    In ``out`` every stage has a folder ``NN-name``. Beside them are ``report.json``, ``report.txt`` and, in files of
+    TensorBoard and ``metrics.jsonl``, the figures and alarms of all stages on one axis of steps.
+
+    Args:
+        stages: ``Stage``, ``Labeling`` and ``Best`` in order.
+        pile: Labeled, unlabeled and, if there is one, validation and test data.
+        out: Folder of the pipeline; ``None``: nothing is stored.
+        plan: Batch sizes, seed and workers of stages without a plan of their own.
+        device: Where to train; ``None``: where the strategies are.
+        monitor: Further data to evaluate on during training, see ``fit``.
+        resume: Continue the pipeline in ``out``: finished stages are taken from their folders, an interrupted one goes
+            on at its checkpoint. The stages must be the same; more may follow.
+        overwrite: Replace the pipeline in ``out``.
+        stop_after: End after this many steps over all stages, with a checkpoint: the rest is for ``resume``.
+        test: Whether the report shows figures on the test part. They choose nothing.
+
+    Raises:
+        RunFolderError: if ``out`` holds a pipeline and neither ``resume`` nor ``overwrite`` is set, or was started with
+            other stages or settings.
+        ValueError: for no stages, two of one name, a name that comes too late, or best weights without validation.
+        DataError: if there is nothing to label.
+    """
+    if stop_after is not None and stop_after < 1:
+        raise ValueError(f"stop_after is {stop_after}; it must be at least 1")
+    check_order(stages)
+    check_data(stages, pile)
+    where = None if device is None else torch.device(device)
+    about = [{"kind": type(stage).__name__, "name": stage.name} | stage.about() for stage in stages]
+    folder = claim(out, about, resume=resume, overwrite=overwrite)
+    job = Job(pile, folder, plan or BatchPlan(), where, monitor, resume, overwrite, stop_after, test)
+    finished = _run(stages, job)
+    if folder is not None:
+        publish(folder, job.rows, finished=finished)
+    return PipelineRun(job.past, job.rows, finished, folder)
+
+
+def _run(stages: Sequence[Part], job: Job) -> bool:
+    """Take the stages in order; whether the last one was finished."""
+    for number, stage in enumerate(stages, 1):
+        row = stage.run(job, number)
+        if row is None:
+            return False
+        job.rows.append({"number": number, "name": stage.name} | row)
+    return True

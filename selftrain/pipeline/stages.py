@@ -1,0 +1,181 @@
+"""The stages that hand weights on: one trains a strategy, one chooses among those that have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from selftrain.checkpoint import MANIFEST
+from selftrain.engine import fit
+from selftrain.pipeline.folder import check_name
+from selftrain.pipeline.report import figure
+from selftrain.pipeline.state import Job, Past, Row
+from selftrain.randomness import own_randomness, seed_step, step_key
+from selftrain.run import Run
+from selftrain.runfolder import export_weights
+from selftrain.strategy import Strategy
+from selftrain.types import BatchPlan
+
+Which = Literal["last", "best"]
+OWN_OPTIONS = {"out", "steps", "epochs", "plan", "monitor", "device", "resume", "overwrite", "stop_after"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Train one strategy.
+
+    Args:
+        name: Letters, digits, ``-``, ``_`` and ``.``; its folder is ``NN-name``.
+        make: Builds the strategy from what the stages before have left: ``past["pretrain"]`` is a run (pass it to
+            ``learner(init_from=...)``), ``past.labels["label"]`` a table. Called anew when a pipeline is resumed; its
+            random numbers come from the seed of the plan and the stage's number.
+        steps: Length; or
+        epochs: passes over the unlabeled set. Both ``None``: 10 epochs.
+        plan: Batch sizes, seed, workers; ``None``: those of the pipeline.
+        which: Weights to hand on, the last ones or the best on validation.
+        options: Further arguments of ``fit`` by name, such as ``eval_every`` and ``checkpoint_every``.
+
+    Raises:
+        ValueError: for a name that is no name of a folder, a length below 1 or given twice, an unknown ``which``, or
+            options that the pipeline sets itself.
+    """
+
+    name: str
+    make: Callable[[Past], Strategy]
+    steps: int | None = None
+    epochs: int | None = None
+    plan: BatchPlan | None = None
+    which: Which = "last"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError(f"stage {self.name!r} has steps ({self.steps}) and epochs ({self.epochs}); give one")
+        for name, number in (("steps", self.steps), ("epochs", self.epochs)):
+            if number is not None and number < 1:
+                raise ValueError(f"stage {self.name!r} has {number} {name}; give at least 1")
+        if self.which not in ("last", "best"):
+            raise ValueError(f"which is {self.which!r}; choose 'last' or 'best'")
+        taken = sorted(set(self.options) & OWN_OPTIONS)
+        if taken:
+            raise ValueError(f"options of stage {self.name!r} hold {taken}, which the stage or the pipeline sets")
+
+    def needs(self) -> tuple[str, ...]:
+        """Names of stages that must come before: known to ``make`` alone."""
+        return ()
+
+    def about(self) -> Row:
+        """What a resumed pipeline must share, beside the settings in ``run.json``."""
+        return {"which": self.which}
+
+    def run(self, job: Job, number: int) -> Row | None:
+        """Train, or continue, or take back what is in the folder; ``None`` if it was stopped before its end."""
+        plan = self.plan or job.plan
+        strategy = self._built(plan, job, number)
+        total = self._length(strategy, plan, job)
+        steps = job.take(total)
+        if steps < 1:
+            return None
+        run = self._fit(strategy, plan, job, number, total, steps)
+        if steps < total:
+            return None
+        self._hand_over(run)
+        job.past.add(self.name, run)
+        return self._row(run, total, job)
+
+    def _built(self, plan: BatchPlan, job: Job, number: int) -> Strategy:
+        where = job.device or torch.device("cpu")
+        with own_randomness(where):
+            seed_step(step_key(plan.seed, -number), where)  # steps have keys from 0 on
+            return self.make(job.past)
+
+    def _length(self, strategy: Strategy, plan: BatchPlan, job: Job) -> int:
+        if self.steps is not None:
+            return self.steps
+        where = job.device or next(strategy.parameters()).device
+        return (self.epochs or 10) * job.pile.stream(strategy.needs(), plan, where).steps_per_epoch
+
+    def _fit(self, strategy: Strategy, plan: BatchPlan, job: Job, number: int, total: int, steps: int) -> Run:
+        folder = job.folder(number, self.name)
+        begun = folder is not None and (folder / "checkpoints" / MANIFEST).is_file()  # before that nothing is lost
+        return fit(
+            strategy,
+            job.pile,
+            out=folder,
+            steps=total,
+            plan=plan,
+            monitor=job.monitor,
+            device=job.device,
+            stop_after=steps,
+            **job.entry(begun),
+            **self.options,
+        )
+
+    def _hand_over(self, run: Run) -> None:
+        """Set the strategy to the weights that later stages get, also in ``export.safetensors``."""
+        if self.which == "last":
+            return
+        if run.best_state is None:
+            monitor = run.strategy.monitor
+            raise ValueError(f"stage {self.name!r} has no figure {monitor!r} on validation; use which='last'")
+        run.strategy.load_state_dict(run.best_state)
+        if run.out is not None:
+            export_weights(run.export(), run.out)
+
+    def _row(self, run: Run, total: int, job: Job) -> Row:
+        strategy = run.strategy
+        student = next(iter(strategy.learners())).model
+        return {
+            "method": type(strategy).__name__,
+            "monitor": strategy.monitor,
+            "which": self.which,
+            "weights": sum(p.numel() for p in student.parameters()),
+            "steps": total,
+            "seconds": run.seconds,
+            "validation": job.figures(strategy, "validation"),
+            "test": job.figures(strategy, "test"),
+            "used": run.train.get("train/used"),
+            "pseudo_label_accuracy": run.ledger.summary().get("pseudo_label_accuracy"),
+        }
+
+
+@dataclass(frozen=True)
+class Best:
+    """Hand on the one of several stages that is best on validation, the earliest at equal figures.
+
+    Args:
+        name: As of a ``Stage``.
+        among: Names of the stages to choose from.
+    """
+
+    name: str
+    among: Sequence[str]
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if not self.among:
+            raise ValueError(f"{self.name!r} has no stages to choose among; name at least one")
+
+    def needs(self) -> tuple[str, ...]:
+        """The stages to choose from."""
+        return tuple(self.among)
+
+    def about(self) -> Row:
+        """What a resumed pipeline must share."""
+        return {"among": list(self.among)}
+
+    def run(self, job: Job, number: int) -> Row:
+        """Choose, and write the weights to the folder."""
+        rows = {row["name"]: row for row in job.rows}
+        chosen = max(self.among, key=lambda name: figure(rows[name], "validation"))  # the first of equal ones
+        run, folder = job.past[chosen], job.folder(number, self.name)
+        job.past.add(self.name, run)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            export_weights(run.export(), folder)
+        shown = {key: rows[chosen][key] for key in ("monitor", "weights", "validation", "test")}
+        return shown | {"method": f"best: {chosen}", "chosen": chosen, "steps": 0, "seconds": 0.0}

@@ -1,0 +1,269 @@
+"""One call of the engine on one strategy: the loop, its log, evaluations, alarms and storage."""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from selftrain import checkpoint
+from selftrain.board import Board
+from selftrain.errors import CheckpointError
+from selftrain.quality import Quality
+from selftrain.randomness import seed_step, step_key
+from selftrain.run import Run, measure, versions
+from selftrain.runfolder import export_weights, write_json
+from selftrain.selfcheck import Alarm, Findings, SelfCheck, SelfTrainingWarning
+from selftrain.strategy import SupervisedStrategy
+from selftrain.types import Batch, Clock, Report, Stream
+
+_SHOWN = 32  # samples in a picture of pseudo-labels
+
+
+@dataclass
+class Session:
+    """Train one strategy and carry what that needs from step to step.
+
+    Args:
+        run: What is filled in.
+        stream: Training batches.
+        seed: Key of the steps' random numbers.
+        total: Steps of the stage.
+        monitor: Further data to evaluate on, by name.
+        log_every: Steps between two rows of the log.
+        eval_every: Steps between evaluations.
+        checkpoint_every: Steps between checkpoints; ``None``: at each evaluation.
+        device: Where the strategy is.
+        check: The self-check; ``None``: none.
+    """
+
+    run: Run
+    stream: Stream
+    seed: int
+    total: int
+    monitor: Mapping[str, object]
+    log_every: int
+    eval_every: int
+    checkpoint_every: int | None
+    device: torch.device
+    check: SelfCheck | None = None
+    start: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    window: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    samples: int = 0  # of the last validation
+    known: Quality | None = None  # of the finished run's pseudo-labels
+
+    # -- the loop, from the outside in -----------------------------------------------------------------------------
+    def train(self, board: Board, end: int) -> None:
+        """Take the steps from ``start`` to ``end``."""
+        begun, per_epoch = time.perf_counter() - self.run.seconds, self.stream.steps_per_epoch
+        with tqdm(total=self.total, initial=self.start, disable=None, unit="step") as bar:
+            step = self.start
+            while step < end:
+                epoch, inside = divmod(step, per_epoch)
+                for batches in self.stream.epoch(epoch, inside):
+                    report = self.one_step(batches, Clock(step, epoch, self.total))
+                    step += 1
+                    if step % per_epoch == 0:
+                        self.note(self.run.strategy.end_epoch(Clock(step, epoch, self.total)))
+                    self.run.seconds = time.perf_counter() - begun
+                    self.after(step, end, batches, report, board)
+                    bar.update()
+                    if step >= end:
+                        break
+        if step >= self.total:
+            self.finish(board if step > self.start else None)
+
+    def one_step(self, batches: Sequence[Batch], clock: Clock) -> Report:
+        """The strategy's step, and what is noted of it."""
+        strategy = self.run.strategy
+        seed_step(step_key(self.seed, clock.step), self.device)
+        strategy.train()
+        for learner in strategy.learners():
+            learner.pace(clock.progress)
+        batch, *extra = batches
+        if batch.unlabeled is None and strategy.views:
+            report = strategy.step_labeled(batch, clock)
+        else:
+            report = strategy.step(batch, clock, *extra)
+        self.note(report.scalars)
+        self.note({"grad_norm": torch.stack([x.grad_norm for x in strategy.learners()]).mean()})
+        if report.pseudo_labels is not None:
+            self.note(self.run.ledger.write(report.pseudo_labels, strategy.task, clock.step))  # type: ignore[arg-type]
+        return report
+
+    def after(self, step: int, end: int, batches: Sequence[Batch], report: Report, board: Board) -> None:
+        """What is due once ``step`` steps are done: check, log, evaluation, pictures, checkpoint."""
+        judged = step % self.eval_every == 0 or step == self.total
+        if self.check is not None:
+            self.tell(self.check.watch(step, batches, report, judged=judged), step, board)
+        if step % self.log_every == 0 or step == self.total:
+            self.log(step, board)
+        if judged:
+            self.judge(step, board)
+            self.show(step, batches[0], report, board)
+        if step % (self.checkpoint_every or self.eval_every) == 0 or step == end:
+            self.save(step)
+
+    def finish(self, board: Board | None) -> None:
+        """Write the files of a finished run; the log hears of it once (``None``: it has heard)."""
+        run = self.run
+        if run.out is None:
+            return
+        if bool((run.ledger.seen > 0).any()):
+            run.ledger.to_csv(run.out / "pseudo_labels.csv")
+        quality = self.quality()
+        if quality is not None and board is not None:
+            board.text("quality", quality.text(), self.total)
+        export_weights(run.export(), run.out)
+        self.summarize()
+
+    def quality(self) -> Quality | None:
+        """What can be known of the pseudo-labels without their truth, if there are any; measured once."""
+        labels = isinstance(self.run.strategy, SupervisedStrategy) and bool((self.run.ledger.seen > 0).any())
+        if self.known is None and labels:
+            self.known = self.run.quality()
+        return self.known
+
+    def summarize(self) -> None:
+        """Write the figures of a finished run."""
+        run = self.run
+        if run.out is None:
+            return
+        rows = {"last": run.last, "best": run.best, "train": run.train, "seconds": run.seconds}
+        rows |= {"alarms": [asdict(alarm) for alarm in run.alarms], "unchecked": run.unchecked}
+        rows |= {"baseline": run.baseline, "ledger": run.ledger.summary(), "versions": versions()}
+        quality = self.quality()
+        write_json(run.out / "summary.json", rows | {"quality": None if quality is None else quality.to_dict()})
+
+    def compare(self, control: Run, board: Board) -> None:
+        """Take in the figures of the finished supervised control."""
+        run, self.run.baseline = self.run, control.last
+        for name, figures in control.last.items():
+            board.scalars({f"baseline/{name}/{key}": v for key, v in figures.items()}, self.total)
+        if self.check is not None:
+            here, there = run.last.get("validation", {}), control.last.get("validation", {})
+            self.tell(self.check.compare(self.total, here, there, self.samples), self.total, board)
+        self.save(self.total)
+        self.summarize()
+
+    # -- logging and evaluation ------------------------------------------------------------------------------------
+    def note(self, values: Mapping[str, Tensor]) -> None:
+        """Add scalars to the means that the next row of the log will hold."""
+        for name, value in values.items():
+            value = value.detach().double()
+            self.window[name] = self.window[name] + value if name in self.window else value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def log(self, step: int, board: Board) -> None:
+        """Write the means since the last row."""
+        row = {name: float(total) / self.counts[name] for name, total in self.window.items()}
+        rates = [group["lr"] for x in self.run.strategy.learners() for group in x.optimizer.param_groups[:1]]
+        row = {f"train/{name}": v for name, v in (row | {"lr": rates[0]}).items()}
+        self.run.train = self.run.train | row
+        self.window, self.counts = {}, {}
+        board.scalars(row, step)
+
+    def judge(self, step: int, board: Board) -> None:
+        """Evaluate, keep the best weights, look for alarms."""
+        run = self.run
+        for name, data in {**{part: part for part in run.strategy.judged_on}, **self.monitor}.items():
+            if run.pile.evaluation(data, 1, self.device) is None:
+                continue
+            run.last[name], samples = measure(run.strategy, run.pile, data)
+            self.samples = samples if name == "validation" else self.samples
+            board.scalars({f"{name}/{key}": v for key, v in run.last[name].items()}, step)
+        board.scalars({f"ledger/{key}": v for key, v in run.ledger.summary().items()}, step)
+        figures = run.last.get("validation", {})
+        figure = figures.get(run.strategy.monitor)
+        if figure is not None and figure > run.best.get(run.strategy.monitor, float("-inf")):
+            run.best = figures | {"step": step}
+            run.best_state = {k: _copy(v) for k, v in run.strategy.state_dict().items()}
+        if self.check is not None:
+            self.tell(self.check.judge(step, figures, self.samples), step, board)
+
+    def tell(self, found: Findings, step: int, board: Board) -> None:
+        """Log what the self-check found; an alarm whose kind is new is kept and warned of."""
+        board.scalars(found.scalars, step)
+        for kind, reason in found.unchecked.items():
+            self.run.unchecked[kind] = reason
+            board.text(f"unchecked/{kind}", reason, step)
+        known = {alarm.kind for alarm in self.run.alarms}
+        for alarm in found.alarms:
+            if alarm.kind not in known:
+                self.run.alarms.append(alarm)
+                board.alarm(alarm.kind, alarm.text, step)
+                warnings.warn(f"{alarm.kind} at step {step}: {alarm.text}", SelfTrainingWarning, stacklevel=2)
+
+    def show(self, step: int, batch: Batch, report: Report, board: Board) -> None:
+        """Log pictures of the strategy and of pseudo-labels."""
+        for name, images in self.run.strategy.pictures(batch).items():
+            board.pictures(name, images, step)
+        if report.pseudo_labels is None or batch.unlabeled is None:
+            return
+        view = next(iter(batch.unlabeled.views.values())).x[:_SHOWN]
+        if view.dim() == 4:
+            index = batch.unlabeled.index[:_SHOWN]
+            board.pictures("pseudo_labels", view, step, self.run.ledger.captions(index))
+
+    # -- storage ---------------------------------------------------------------------------------------------------
+    def save(self, step: int) -> None:
+        """Write the checkpoint of this step."""
+        run = self.run
+        if run.out is None:
+            return
+        state = {
+            "step": step,
+            "strategy": run.strategy.state_dict(),
+            "ledger": run.ledger.state_dict(),
+            "window": self.window,
+            "counts": self.counts,
+            "samples": self.samples,
+            "last": run.last,
+            "best": run.best,
+            "best_state": run.best_state,
+            "train": run.train,
+            "seconds": run.seconds,
+            "alarms": [asdict(alarm) for alarm in run.alarms],
+            "unchecked": run.unchecked,
+            "baseline": run.baseline,
+            "check": None if self.check is None else self.check.state_dict(),
+        }
+        checkpoint.save(run.out / "checkpoints", state, step)
+
+    def restore(self) -> None:
+        """Take the newest checkpoint of the run folder; ``start`` becomes its step."""
+        run = self.run
+        assert run.out is not None  # resume without a folder is refused before
+        state = checkpoint.load_newest(run.out / "checkpoints", self.device)
+        try:
+            run.strategy.load_state_dict(state["strategy"])
+            run.ledger.load_state_dict(state["ledger"])
+            self._take(state)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"the checkpoint in {run.out} does not fit this strategy and data: {error}"
+            ) from error
+        self.start = int(state["step"])
+
+    def _take(self, state: dict[str, Any]) -> None:
+        run = self.run
+        self.window, self.counts, self.samples = state["window"], state["counts"], state["samples"]
+        run.last, run.best, run.best_state = state["last"], state["best"], state["best_state"]
+        run.train, run.seconds = state["train"], state["seconds"]
+        run.alarms = [Alarm(**alarm) for alarm in state["alarms"]]
+        run.unchecked, run.baseline = state["unchecked"], state["baseline"]
+        if self.check is not None and state["check"] is not None:
+            self.check.load_state_dict(state["check"])
+
+
+def _copy(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)

@@ -1,0 +1,67 @@
+"""What all wrappers share: input, scoring and scikit-learn's tags."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d, get_tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from selftrain.errors import DataError
+from selftrain.wrapper.labels import Array, Labels, is_unlabeled, read_labels
+
+
+class Wrapper(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
+    """A classifier made of others that learns from labels and unlabeled rows; the base of the three wrappers.
+
+    Attributes:
+        classes_: Names of the classes, sorted, shape (C,).
+    """
+
+    unlabeled: Any
+    random_state: Any
+    classes_: Array
+
+    def _members(self) -> list[Any]:
+        """The classifiers it is made of."""
+        raise NotImplementedError
+
+    def _begin(self, X: Any, y: Any) -> tuple[Any, Labels, np.random.RandomState]:
+        """Rows that can be indexed, the labels, and the source of draws."""
+        if y is None:
+            name = type(self).__name__
+            raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None")
+        X = validate_data(self, X, accept_sparse="csr", ensure_all_finite=False, ensure_min_samples=2)
+        labels = read_labels(y, self.unlabeled)
+        check_consistent_length(X, labels.given)
+        self.classes_ = labels.classes
+        return X, labels, check_random_state(self.random_state)
+
+    def _rows(self, X: Any) -> Any:
+        """Rows to predict, checked against those of ``fit``."""
+        check_is_fitted(self)
+        return validate_data(self, X, accept_sparse="csr", ensure_all_finite=False, reset=False)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy in [0, 1] on the rows of ``y`` that have a label; the others are passed over.
+
+        Raises:
+            DataError: if no row has a label.
+        """
+        given = np.asarray(column_or_1d(y, warn=True))
+        known = ~is_unlabeled(given, self.unlabeled)
+        if not known.any():
+            raise DataError(f"all {len(given)} rows of y are marked {self.unlabeled!r}; there is nothing to score")
+        weight = None if sample_weight is None else np.asarray(sample_weight)[known]
+        truth = np.array(given[known].tolist())
+        return float(accuracy_score(truth, self.predict(X)[known], sample_weight=weight))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        inner = [get_tags(member).input_tags for member in self._members() if hasattr(member, "__sklearn_tags__")]
+        tags.input_tags.sparse = bool(inner) and all(tag.sparse for tag in inner)
+        tags.input_tags.allow_nan = bool(inner) and all(tag.allow_nan for tag in inner)
+        return tags

@@ -1,0 +1,99 @@
+"""Noisy Student.
+
+Xie et al., "Self-training with Noisy Student improves ImageNet classification", CVPR 2020, arXiv:1911.04252.
+
+Algorithm: 1. a frozen teacher labels every unlabeled sample once, without noise (``label_pile``); 2. labels below a
+threshold are dropped, classes balanced; 3. a student as large or larger learns labels and stored labels, both under
+noise: the strong view, dropout and what else its network has; 4. the student becomes the next teacher, three times.
+
+A strategy is one generation, step 3; ``selftrain.pipeline.noisy_student`` is the whole. Left out: training at one
+resolution and fine-tuning at a larger one. Stochastic depth belongs to the network, label smoothing to the task.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from selftrain.objectives import Guess, Outcome
+from selftrain.pilelabels import PileLabels
+from selftrain.schedule import Schedule, ramp_linear
+from selftrain.solo import SoloStrategy
+from selftrain.strategy import MakeLearner
+from selftrain.tasks import Task
+from selftrain.types import Batch, Clock, Report
+
+
+class NoisyStudent(SoloStrategy):
+    """Learn labels and a frozen teacher's labels of the strong view.
+
+    Source: the paper's algorithm 1: the mean loss on labels plus the mean loss on pseudo-labels. Defaults are those of
+    the paper and its scripts: soft labels at temperature 1, equal weights, EMA 0.9999, the labeled samples under the
+    same noise. The paper's table is ``label_pile(teacher, pile).above(0.3).balanced(130_000).normalized()``; in its
+    scripts the unlabeled batch is 1 (EfficientNet-B0) to 3 times (B1 to B7) the labeled one (``BatchPlan``).
+
+    Args:
+        task: Kind of output.
+        make_learner: Builds the student: the network may be another than the teacher's.
+        labels: The teacher's labels of the pile's unlabeled samples.
+        hard: Whether decisions or the stored values are the targets.
+        labeled_weight: Factor of the supervised loss, >= 0; 0: labeled samples are not even looked at, for a stage on
+            pseudo-labels alone.
+        unlabeled_weight: Factor of the unsupervised loss, >= 0.
+        rampup: Growth of that factor; ``None``: at full height from the start.
+        together: One concatenated pass for labeled and unlabeled samples (one set of BatchNorm statistics), or two.
+        labeled_view: View that labeled samples are shown in.
+        decay: EMA decay of the shipped teacher; ``None``: ship the student.
+        buffers: See ``Teacher``.
+    Gradient: to the student, through both passes.
+
+    Raises:
+        ValueError: for a negative weight.
+    """
+
+    views = ("strong",)
+
+    def __init__(
+        self,
+        task: Task,
+        make_learner: MakeLearner,
+        *,
+        labels: PileLabels,
+        hard: bool = False,
+        labeled_weight: float = 1.0,
+        unlabeled_weight: float = 1.0,
+        rampup: Schedule | None = None,
+        together: bool = True,
+        labeled_view: str = "strong",
+        decay: float | None = 0.9999,
+        buffers: Literal["copy", "ema"] = "ema",
+    ) -> None:
+        super().__init__(task, make_learner, decay=decay, buffers=buffers)
+        for name, weight in (("labeled_weight", labeled_weight), ("unlabeled_weight", unlabeled_weight)):
+            if not weight >= 0:
+                raise ValueError(f"{name} is {weight}; it must be 0 or more")
+        self.labels, self.hard, self.together, self.labeled_view = labels, hard, together, labeled_view
+        self.labeled_weight, self.unlabeled_weight = labeled_weight, unlabeled_weight
+        self.rampup = rampup or ramp_linear(0)
+
+    def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
+        """Learn labels and stored labels under noise."""
+        guess = self.labels.guess(batch.pile.index, hard=self.hard)
+        outcome = self._objective(batch, guess, self.unlabeled_weight * self.rampup(clock.progress))
+        self.advance(outcome.loss)
+        return outcome.report()
+
+    def _objective(self, batch: Batch, guess: Guess, weight: float) -> Outcome:
+        """Both losses; the stored labels are of the plain image and follow the strong view."""
+        strong = batch.pile["strong"]
+        target = self.task.warp(guess.target, strong)
+        if self.labeled_weight == 0:
+            unsupervised = self.task.loss(self.student(strong.x), target)
+            return Outcome(weight * unsupervised, torch.zeros_like(unsupervised), unsupervised, guess)
+        if self.together:
+            logits, learned = self.student.together(batch.given.x, strong.x)
+        else:
+            logits, learned = self.student(batch.given.x), self.student(strong.x)
+        supervised, unsupervised = self.task.loss(logits, batch.given.target), self.task.loss(learned, target)
+        return Outcome(self.labeled_weight * supervised + weight * unsupervised, supervised, unsupervised, guess)

@@ -1,0 +1,149 @@
+"""Temporal ensembling: Laine & Aila, ICLR 2017, arXiv:1610.02242, section 2.2.
+
+Algorithm: 1. the student sees each unlabeled sample once an epoch; 2. its prediction is compared with the ensemble of
+those of earlier epochs; 3. supervised loss + w(t) x the squared difference; 4. the ensemble takes the new prediction
+in: Z <- a Z + (1 - a) z, used as Z / (1 - a^t).
+
+Left out: consistency on labeled samples. Differs: t counts the visits of each unit (the paper: epochs), so that a
+sample left out of an epoch, or a pixel that a cropped view left out, keeps a correct mean; a unit without a history
+weighs 0, as the first epoch does there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from selftrain.labelbank import LabelBank
+from selftrain.lesson import Distance, Lesson
+from selftrain.objectives import Guess, unmoved
+from selftrain.schedule import Schedule, ramp_sigmoid
+from selftrain.solo import SoloStrategy
+from selftrain.strategy import MakeLearner
+from selftrain.tasks import Task
+from selftrain.types import Batch, Clock, Report
+
+
+class TemporalEnsembling(SoloStrategy):
+    """Make each prediction agree with the mean of what earlier epochs said of the sample.
+
+    Source: the paper's algorithm 2. Defaults: momentum 0.6, squared difference, weight 10 on the mean over classes
+    (re-implementations), sigmoid ramp-up, the student is shipped.
+
+    Args:
+        task: Kind of output.
+        make_learner: Builds the student.
+        unlabeled: Number of unlabeled samples N (rows of the memory).
+        label_shape: Shape of one prediction: ``(classes,)``, ``(classes, H, W)`` or ``(joints, H, W)``.
+        momentum: Share a of the old ensemble that stays at each visit, in [0, 1).
+        unlabeled_weight: Final weight w, >= 0.
+        rampup: Growth of w; ``None``: ``ramp_sigmoid()``.
+        distance: ``"mse"`` between values, or ``"ce"``.
+        hard: Whether the ensemble's decision or its soft prediction is the target.
+        decay: EMA decay of a shipped teacher; ``None``: ship the student.
+        buffers: See ``Teacher``.
+        lesson: Further settings of ``Lesson``: select, temperature, align, mix, together.
+
+    Raises:
+        ValueError: for a momentum outside [0, 1), no rows, a label shape of too few axes, or (at a step) sizes
+            that do not fit the data.
+    """
+
+    views = ("weak",)
+    visits: Tensor
+
+    def __init__(
+        self,
+        task: Task,
+        make_learner: MakeLearner,
+        *,
+        unlabeled: int,
+        label_shape: tuple[int, ...],
+        momentum: float = 0.6,
+        unlabeled_weight: float = 10.0,
+        rampup: Schedule | None = None,
+        distance: Distance = "mse",
+        hard: bool = False,
+        decay: float | None = None,
+        buffers: Literal["copy", "ema"] = "ema",
+        **lesson: Any,
+    ) -> None:
+        super().__init__(task, make_learner, decay=decay, buffers=buffers)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum is {momentum}; it must be in [0, 1)")
+        own: dict[str, Any] = {"unlabeled_weight": unlabeled_weight, "distance": distance, "hard": hard}
+        self.lesson = Lesson(task, rampup=rampup or ramp_sigmoid(), **own, **lesson)
+        if unlabeled < 1:
+            raise ValueError(f"unlabeled is {unlabeled}; set unlabeled=len(pile.unlabeled)")
+        self.momentum = momentum
+        units = _units(task, label_shape)
+        self.bank = LabelBank(unlabeled, label_shape)
+        self.register_buffer("visits", torch.zeros(unlabeled, *units, dtype=torch.int32))
+
+    def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
+        """Learn what earlier epochs said, remember what is said now."""
+        self._check(batch)
+        guess = self._remembered(batch)
+        apart = self.lesson.mix is not None  # predictions of mixed samples belong to none of them
+        said = self.student.label(batch.pile["weak"].x, "frozen") if apart else None
+        outcome = self.lesson.loss(self.student, batch, guess, clock, source=None, view="weak")
+        assert outcome.learned is not None  # the lesson keeps the logits
+        self._remember(batch, outcome.learned.detach() if said is None else said)
+        self.advance(outcome.loss)
+        return outcome.report()
+
+    def end_epoch(self, clock: Clock) -> Mapping[str, Tensor]:
+        """Take this epoch's ensemble into use."""
+        return {"bank/written": self.bank.turn()}
+
+    def _check(self, batch: Batch) -> None:
+        """Refuse data that the memory was not made for."""
+        last, own = int(batch.pile.index.max()), tuple(self.bank.now.shape[1:])
+        if last >= len(self.visits):
+            raise ValueError(
+                f"row {last} is outside the memory: unlabeled is {len(self.visits)}; set unlabeled=len(pile.unlabeled)"
+            )
+        shape = tuple(batch.given.target.value.shape[1:])
+        if shape != own:
+            raise ValueError(f"label_shape is {own}, a label of the data has {shape}; set label_shape={shape}")
+
+    def _remembered(self, batch: Batch) -> Guess:
+        """The ensemble's pseudo-labels, of the unmoved image; weight 0 for units without a history."""
+        index = batch.pile.index
+        given = self.task.probs(self.student.label(batch.given.x)) if self.lesson.reads_labeled else None
+        guess = self.lesson.judge(self.bank.read(index), index, given)
+        known = _beside(self.bank.known[index], guess.target.weight) & (self.visits[index] > 0)
+        return guess.scaled(known.to(guess.target.weight))
+
+    def _remember(self, batch: Batch, logits: Tensor) -> None:
+        """Move what the view shows by (1 - a) / (1 - a^t), which is Z / (1 - a^t) written as a running mean."""
+        view, index = batch.pile["weak"], batch.pile.index
+        value = self.task.probs(logits)
+        said = unmoved(self.task, value, view)
+        shown = said.mask()
+        self.visits[index] += shown.to(self.visits)
+        times = self.visits[index].clamp(min=1).to(value)
+        share = shown * (1 - self.momentum) / (1 - self.momentum**times)
+        old = self._latest(index)
+        self.bank.write(index, old + self.task.spread(share) * (said.value - old))
+
+    def _latest(self, index: Tensor) -> Tensor:
+        """The ensemble with what this epoch has said so far: the end of a pass repeats some of its first samples."""
+        now, coming = self.bank.now[index], self.bank.next[index]
+        return torch.where(_beside(self.bank.written[index], now), coming, now)
+
+
+def _units(task: Task, label_shape: tuple[int, ...]) -> torch.Size:
+    """Unit axes of a label of this shape."""
+    try:
+        return task.confidence(torch.zeros(1, *label_shape)).shape[1:]
+    except IndexError as error:
+        raise ValueError(f"label_shape is {label_shape}, too few axes; give the shape of one prediction") from error
+
+
+def _beside(rows: Tensor, like: Tensor) -> Tensor:
+    """One number a sample (B,), broadcastable to ``like`` (B, ...)."""
+    return rows.view(-1, *[1] * (like.dim() - 1))

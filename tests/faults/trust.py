@@ -1,0 +1,179 @@
+"""Faults in what is told of pseudo-labels: ledger files, reviews, calibration and estimates."""
+
+from __future__ import annotations
+
+from fault import Mutant
+
+LEDGER = "test_ledger.py"
+REVIEW = "test_review.py"
+PILE = "test_data_pile.py"
+TEMPERATURE = "test_calibration.py::test_the_temperature_has_the_highest_likelihood"
+THRESHOLD = "test_calibration.py::test_the_smallest_threshold_that_passes"
+EXACT = "test_quality.py::test_one_confidence_gives_the_exact_interval"
+
+MUTANTS = [
+    # -- the ledger and its files
+    Mutant(
+        "agreement of a ledger not stored",
+        "selftrain/ledger.py",
+        'self.register_buffer("agreement", torch.full((n,), -1.0))',
+        "self.agreement = torch.full((n,), -1.0)",
+        f"{LEDGER}::test_the_book_is_in_the_checkpoint_and_truth_is_not",
+    ),
+    Mutant(
+        "precision of a class counts unknown truth",
+        "selftrain/ledger.py",
+        "known = self.accepted & (self.truth >= 0)",
+        "known = self.accepted",
+        f"{LEDGER}::test_each_class_has_a_row",
+    ),
+    Mutant(
+        "trust: apostrophe taken from names that had it",
+        "selftrain/tablefile.py",
+        """return f"'{text}" if text.lstrip("'")[:1] in _FORMULA else text""",
+        """return f"'{text}" if text[:1] in _FORMULA else text""",
+        f"{LEDGER}::test_any_content_comes_back_equal",
+    ),
+    Mutant(
+        "ledger file with rounded numbers",
+        "selftrain/tablefile.py",
+        "texts: list[str] = column.astype(str).tolist()",
+        'texts: list[str] = [f"{v:.6f}" if column.dtype.kind == "f" else str(v) for v in column]',
+        f"{LEDGER}::test_a_csv_comes_back_equal",
+    ),
+    Mutant(
+        "semicolons of spreadsheets not understood",
+        "selftrain/tablefile.py",
+        'return max(",;\\t", key=head.count)',
+        'return ","',
+        f"{LEDGER}::test_files_as_other_tools_save_them",
+    ),
+    Mutant(
+        "numbers of a ledger file not checked",
+        "selftrain/tablefile.py",
+        "        wrong = ~((values >= low) & (values <= high))\n",
+        "        wrong = values != values\n",
+        f"{LEDGER}::test_a_bad_cell_is_named",
+    ),
+    # -- reviews
+    Mutant(
+        "number of a class before its name",
+        "selftrain/review.py",
+        "    if text in classes:\n        return classes.index(text)\n",
+        "",
+        f"{REVIEW}::test_names_come_before_numbers",
+    ),
+    Mutant(
+        "rejection with a correction let through",
+        "selftrain/review.py",
+        "        if correction:\n            raise",
+        "        if False:\n            raise",
+        f"{REVIEW}::test_a_bad_cell_is_named",
+    ),
+    Mutant(
+        "id twice let through when the second row is decided",
+        "selftrain/review.py",
+        "(before or decision is not None)",
+        "before",
+        f"{REVIEW}::test_an_id_that_occurs_twice_is_refused",
+    ),
+    Mutant(
+        "rejected samples stay in the unlabeled set",
+        "data/pile.py",
+        "stays = np.setdiff1d(np.arange(len(self.unlabeled)), rows)",
+        "stays = np.setdiff1d(np.arange(len(self.unlabeled)), rows[labels >= 0])",
+        f"{REVIEW}::test_every_strategy_keeps_to_the_review",
+    ),
+    Mutant(
+        "confirmed samples stay in the unlabeled set",
+        "data/pile.py",
+        "stays = np.setdiff1d(np.arange(len(self.unlabeled)), rows)",
+        "stays = np.setdiff1d(np.arange(len(self.unlabeled)), rows[labels < 0])",
+        f"{REVIEW}::test_every_strategy_keeps_to_the_review",
+    ),
+    Mutant(
+        "truth not cut with the reviewed rows",
+        "data/pile.py",
+        "self._truth[torch.from_numpy(stays)]",
+        "self._truth[: len(stays)]",
+        f"{PILE}::test_a_review_moves_rows_and_leaves_the_old_pile",
+    ),
+    Mutant(
+        "reviewed sample labeled twice",
+        "data/joined.py",
+        "stays = ~np.isin(labeled.rows, added.rows)",
+        "stays = np.ones(len(labeled.rows), dtype=bool)",
+        f"{PILE}::test_a_sample_that_is_labeled_and_unlabeled_is_not_labeled_twice",
+    ),
+    Mutant(
+        "joined rows in the order of their sets",
+        "data/joined.py",
+        "return torch.cat(parts)[torch.from_numpy(places)]",
+        "return torch.cat(parts)",
+        f"{PILE}::test_sets_of_their_own_are_joined",
+    ),
+    # -- calibration and estimates
+    Mutant(
+        "temperature upside down",
+        "selftrain/calibration.py",
+        "    return 1 / inverse\n",
+        "    return inverse\n",
+        TEMPERATURE,
+    ),
+    Mutant(
+        "void pixels calibrated",
+        "selftrain/calibration.py",
+        "torch.nonzero(valid.flatten()).squeeze(1)",
+        "torch.arange(valid.numel())",
+        "test_calibration.py::test_pixels_are_units_and_void_is_left_out",
+    ),
+    Mutant(
+        "threshold by the share itself, without its bound",
+        "selftrain/calibration.py",
+        "passes = upper_tail(hits[block], counts[block], precision) <= 1 - level",
+        "passes = hits[block] > 0",
+        THRESHOLD,
+    ),
+    Mutant(
+        "equal confidences torn apart by a threshold",
+        "selftrain/calibration.py",
+        "last = np.append(np.flatnonzero(np.diff(sure[order])), len(sure) - 1)",
+        "last = np.arange(len(sure))",
+        THRESHOLD,
+    ),
+    Mutant(
+        "trust: interval without the wrong row more",
+        "selftrain/estimate.py",
+        "low = [reading.value(weight, more, 0.0)",
+        "low = [reading.value(weight, 0.0, 0.0)",
+        EXACT,
+    ),
+    Mutant(
+        "estimate from one reading",
+        "selftrain/estimate.py",
+        "/ len(readings)\n    return Estimate(",
+        "- readings[0].value(np.ones(len(sure)), 0.5, 0.5)\n    return Estimate(",
+        "test_quality.py::test_the_value_is_the_mean_of_both_readings",
+    ),
+    Mutant(
+        "interval blind to how few decisions are judged",
+        "selftrain/estimate.py",
+        "random.binomial(judged, values) / judged",
+        "np.asarray(values)",
+        "test_quality.py::test_few_decisions_are_judged_less_surely_than_many",
+    ),
+    Mutant(
+        "flip rate counts first looks",
+        "selftrain/quality.py",
+        "again = (ledger.seen - 1).clamp(min=0).sum()",
+        "again = ledger.seen.sum()",
+        "test_quality.py::test_flips_agreement_and_classes_by_hand",
+    ),
+    Mutant(
+        "agreement of what was not accepted",
+        "selftrain/quality.py",
+        "said = ledger.accepted & (ledger.agreement >= 0)",
+        "said = ledger.agreement >= 0",
+        "test_quality.py::test_flips_agreement_and_classes_by_hand",
+    ),
+]

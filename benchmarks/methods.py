@@ -201,7 +201,12 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args()
-    rows = json.loads(options.result.read_text())["rows"] if options.result.exists() else []
+    stored = json.loads(options.result.read_text()) if options.result.exists() else {"rows": []}
+    rows = stored["rows"]
+    if rows and stored["versions"] != versions():
+        parser.error(
+            f"{options.result} is of {stored['versions']}, here are {versions()}; install those or set --result"
+        )
     done = {Job(*(r[key] for key in Job._fields)) for r in rows}
     todo = [job for job in jobs() if job not in done and _wanted(job, options.only)]
     print(f"{len(done)} runs are done, {len(todo)} to do")

@@ -8,9 +8,9 @@ term that keeps the mean prediction near the class prior + an entropy term; 4. a
 the predictions for the next epoch; 5. at the end of the epoch they become the labels.
 
 Warm-up is a stage: train ``Supervised`` first and pass it to ``learner(..., init_from=stage)``. Left out: weight
-averaging at the end (SWA). Differs: a row that was not visited keeps its label, where the released code sets it to
-zero; before its first visit a sample takes the label the network gives it at that moment (their pass over all samples
-after warm-up).
+averaging at the end (SWA). Differs: a row that was not visited, or a pixel that a cropped view left out, keeps its
+label, where the released code sets such rows to zero; before its first visit a sample takes the label the network gives
+it at that moment (their pass over all samples after warm-up).
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class SoftLabels(SoloStrategy):
             )
         if prior is not None and prior.shape != label_shape[:1]:
             raise ValueError(f"prior has shape {tuple(prior.shape)}; there are {label_shape[0]} classes")
-        self.bank = LabelBank(unlabeled, label_shape)
+        self.bank = LabelBank(task, unlabeled, label_shape)
         self.alpha, self.prior_weight, self.entropy_weight = alpha, prior_weight, entropy_weight
         self.prior, self.select, self.min_labeled = prior, select or everything(), min_labeled
         self.label_view, self.label_mode = label_view, label_mode
@@ -116,11 +116,12 @@ class SoftLabels(SoloStrategy):
         """Labels in use for these rows; the network's present view of them goes to the next epoch."""
         view = pile[self.label_view]
         seen = self.task.probs(self.student.label(view.x, self.label_mode))
-        fresh = unmoved(self.task, seen, view).value  # the bank holds labels of the unmoved image
-        self.bank.write(pile.index, fresh)
-        known = self.bank.known[pile.index].view(-1, *[1] * (fresh.dim() - 1))
-        value = torch.where(known, self.bank.read(pile.index), fresh)
-        return PseudoLabels(pile.index, value, self.select(look(self.task, value, pile.index)))
+        fresh = unmoved(self.task, seen, view)  # the bank holds labels of the unmoved image
+        shown, known = fresh.mask(), self.bank.known[pile.index]
+        self.bank.write(pile.index, fresh.value, shown)
+        value = torch.where(self.task.spread(known), self.bank.read(pile.index), fresh.value)
+        weight = self.select(look(self.task, value, pile.index))
+        return PseudoLabels(pile.index, value, weight * shown.clamp(min=known.to(shown)))
 
     def _check(self, batch: Batch) -> None:
         if len(batch.given.x) < self.min_labeled:

@@ -76,12 +76,9 @@ class TemporalEnsembling(SoloStrategy):
             raise ValueError(f"momentum is {momentum}; it must be in [0, 1)")
         own: dict[str, Any] = {"unlabeled_weight": unlabeled_weight, "distance": distance, "hard": hard}
         self.lesson = Lesson(task, rampup=rampup or ramp_sigmoid(), **own, **lesson)
-        if unlabeled < 1:
-            raise ValueError(f"unlabeled is {unlabeled}; set unlabeled=len(pile.unlabeled)")
         self.momentum = momentum
-        units = _units(task, label_shape)
-        self.bank = LabelBank(unlabeled, label_shape)
-        self.register_buffer("visits", torch.zeros(unlabeled, *units, dtype=torch.int32))
+        self.bank = LabelBank(task, unlabeled, label_shape)
+        self.register_buffer("visits", torch.zeros(unlabeled, *self.bank.units, dtype=torch.int32))
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Learn what earlier epochs said, remember what is said now."""
@@ -115,8 +112,7 @@ class TemporalEnsembling(SoloStrategy):
         index = batch.pile.index
         given = self.task.probs(self.student.label(batch.given.x)) if self.lesson.reads_labeled else None
         guess = self.lesson.judge(self.bank.read(index), index, given)
-        known = _beside(self.bank.known[index], guess.target.weight) & (self.visits[index] > 0)
-        return guess.scaled(known.to(guess.target.weight))
+        return guess.scaled(self.bank.known[index].to(guess.target.weight))
 
     def _remember(self, batch: Batch, logits: Tensor) -> None:
         """Move what the view shows by (1 - a) / (1 - a^t), which is Z / (1 - a^t) written as a running mean."""
@@ -127,23 +123,5 @@ class TemporalEnsembling(SoloStrategy):
         self.visits[index] += shown.to(self.visits)
         times = self.visits[index].clamp(min=1).to(value)
         share = shown * (1 - self.momentum) / (1 - self.momentum**times)
-        old = self._latest(index)
-        self.bank.write(index, old + self.task.spread(share) * (said.value - old))
-
-    def _latest(self, index: Tensor) -> Tensor:
-        """The ensemble with what this epoch has said so far: the end of a pass repeats some of its first samples."""
-        now, coming = self.bank.now[index], self.bank.next[index]
-        return torch.where(_beside(self.bank.written[index], now), coming, now)
-
-
-def _units(task: Task, label_shape: tuple[int, ...]) -> torch.Size:
-    """Unit axes of a label of this shape."""
-    try:
-        return task.confidence(torch.zeros(1, *label_shape)).shape[1:]
-    except IndexError as error:
-        raise ValueError(f"label_shape is {label_shape}, too few axes; give the shape of one prediction") from error
-
-
-def _beside(rows: Tensor, like: Tensor) -> Tensor:
-    """One number a sample (B,), broadcastable to ``like`` (B, ...)."""
-    return rows.view(-1, *[1] * (like.dim() - 1))
+        old = self.bank.latest(index)
+        self.bank.write(index, old + self.task.spread(share) * (said.value - old), shown)

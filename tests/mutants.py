@@ -298,8 +298,8 @@ CORE = [
     Mutant(
         "labels of this epoch in use at once",
         "selftrain/labelbank.py",
-        "        self.next[index] = value",
-        "        self.now[index] = value",
+        "        self.next[index] = torch",
+        "        self.now[index] = torch",
         LAST_EPOCH,
     ),
     Mutant("mixup on labels only", "strategies/soft_labels.py", "self.student(mixed)", "self.student(x)", MIXED),

@@ -341,7 +341,7 @@ def test_soft_labels_are_those_of_the_last_epoch():
 
 
 def test_a_label_bank_swaps_only_when_turned():
-    bank = labelbank.LabelBank(3, (2,))
+    bank = labelbank.LabelBank(st.Classification(2), 3, (2,))
     bank.write(torch.tensor([1]), torch.tensor([[0.9, 0.1]]))
     assert torch.equal(bank.read(torch.arange(3)), torch.full((3, 2), 0.5))
     assert bank.turn() == pytest.approx(1 / 3)

@@ -277,6 +277,26 @@ def test_pixels_that_no_view_has_shown_have_no_label():
     assert torch.allclose(z[..., 2:], ((0.4 * late + 0.24 * value) / 0.64)[..., 2:], atol=1e-6)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_soft_labels_of_a_cropped_view_are_of_what_it_shows(known):
+    """Outside, a pixel keeps the label of an earlier epoch, or weighs 0 if it has none."""
+    value, late = pixels(1), pixels(2)
+    settings = {"unlabeled": 2, "label_shape": (3, 4, 4), "label_view": "weak", "min_labeled": 2, "alpha": 0.0}
+    strategy = strategies.SoftLabels(PIXELS, make(Told(sites=2), 0.0), **settings)
+    if known:
+        take_step(strategy, [picture_batch(late, {"weak": None})])
+        strategy.end_epoch(Clock(9, 0, 10))
+    labels = take_step(strategy, [picture_batch(value, {"weak": RIGHT_HALF})]).pseudo_labels
+    assert labels.weight[..., 2:].min() == 1
+    assert labels.weight[..., :2].unique().tolist() == [float(known)]
+    assert torch.allclose(labels.value[..., 2:], (late if known else value)[..., 2:], atol=1e-6)
+    strategy.end_epoch(Clock(9, 0, 10))
+    labels = take_step(strategy, [picture_batch(late, {"weak": None})]).pseudo_labels
+    assert labels.weight.min() == 1
+    assert torch.allclose(labels.value[..., 2:], value[..., 2:], atol=1e-6)
+    assert torch.allclose(labels.value[..., :2], late[..., :2], atol=1e-6)
+
+
 def test_mixed_samples_are_remembered_unmixed():
     strategy = remembering(Told(), 0.0, unlabeled=2, mix=Mixup(1.0))
     take_step(strategy, [told(FIRST)])

@@ -8,6 +8,7 @@ PI = "test_methods_consistency.py::test_pi_model_moves_the_second_look_towards_t
 TEMPORAL = "test_methods_consistency.py::test_temporal_ensembling_follows_the_papers_algorithm"
 TWICE = "test_methods_consistency.py::test_a_second_visit_in_one_epoch_is_taken_in_after_the_first"
 BACK = "test_methods_consistency.py::test_what_is_remembered_is_in_the_geometry_of_the_plain_image"
+CROPPED = "test_methods_consistency.py::test_soft_labels_of_a_cropped_view_are_of_what_it_shows"
 UNSEEN = "test_methods_consistency.py::test_pixels_that_no_view_has_shown_have_no_label"
 VAT = "test_methods_consistency.py::test_vat_follows_the_papers_algorithm"
 WORST = "test_methods_consistency.py::test_the_virtual_adversarial_direction_is_of_length_one"
@@ -67,15 +68,15 @@ MUTANTS = [
     Mutant(
         "temporal ensembling: samples without a history count",
         "strategies/temporal_ensembling.py",
-        "return guess.scaled(known.to(guess.target.weight))",
+        "return guess.scaled(self.bank.known[index].to(guess.target.weight))",
         "return guess",
         TEMPORAL,
     ),
     Mutant(
         "temporal ensembling: the second visit forgets the first",
-        "strategies/temporal_ensembling.py",
-        "return torch.where(_beside(self.bank.written[index], now), coming, now)",
-        "return now",
+        "selftrain/labelbank.py",
+        "return torch.where(self._task.spread(self.written[index]), self.next[index], self.now[index])",
+        "return self.now[index]",
         TWICE,
     ),
     Mutant(
@@ -91,6 +92,20 @@ MUTANTS = [
         "shown = said.mask()",
         "shown = torch.ones_like(said.weight)",
         UNSEEN,
+    ),
+    Mutant(
+        "soft labels: pixels outside a view are written",
+        "strategies/soft_labels.py",
+        "self.bank.write(pile.index, fresh.value, shown)",
+        "self.bank.write(pile.index, fresh.value)",
+        CROPPED,
+    ),
+    Mutant(
+        "soft labels: pixels outside a view count",
+        "strategies/soft_labels.py",
+        "weight * shown.clamp(min=known.to(shown))",
+        "weight",
+        CROPPED,
     ),
     Mutant(
         "VAT: direction not normalized",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -161,6 +162,38 @@ class Pile:
             truth=annotations[torch.from_numpy(parts.unlabeled)],
             source=source,
         )
+
+    def card(self) -> dict[str, Any]:
+        """What a plain input is: ``shape``, and ``mean`` and ``std`` of its normalization (``None``: there is none)."""
+        reference = self.unlabeled or self.labeled
+        assert reference is not None  # __init__ refuses a pile without samples
+        plain = self.views("plain", reference.images(np.arange(1)), torch.zeros(1, dtype=torch.long), 0).x
+        return {"shape": list(plain.shape[1:])} | {key: _numbers(self.views, key) for key in ("mean", "std")}
+
+    def normalized_as(self, card: Mapping[str, Any]) -> Pile:
+        """The same pile with the normalization that an encoder was trained with.
+
+        Features of an encoder on inputs of another size or scale understate it by far (Corley et al. 2023,
+        arXiv:2305.13456).
+
+        Args:
+            card: ``read_card(run_folder)["input"]``, or another mapping with ``shape``, ``mean`` and ``std``.
+
+        Raises:
+            DataError: if inputs have another shape, or the views of this pile take no normalization.
+        """
+        own = self.card()["shape"]
+        if list(card["shape"]) != own:
+            raise DataError(f"inputs are {own}, the encoder was trained on {list(card['shape'])}; resize the data first")
+        if not (hasattr(self.views, "mean") and hasattr(self.views, "std")):
+            raise DataError(f"{type(self.views).__name__} take no mean and std; normalize the data before")
+        changed = copy.copy(self)
+        changed.views = copy.copy(self.views)
+        for key in ("mean", "std"):
+            value, like = card[key], getattr(self.views, key)
+            tensor = None if value is None else torch.as_tensor(value, dtype=torch.float32)
+            setattr(changed.views, key, tensor if tensor is None or like is None else tensor.reshape(like.shape))
+        return changed
 
     def stream(self, needs: Needs, plan: BatchPlan, device: torch.device) -> PairedStream:
         """The training batches of a strategy.
@@ -329,3 +362,9 @@ def _numbered(labels: Iterable[Tensor]) -> Sequence[str]:
 def _default_views(samples: Samples) -> ViewMaker:
     is_table = samples.images(np.zeros(1, np.int64)).ndim == 2
     return TableViews() if is_table else TensorViews()
+
+
+def _numbers(views: ViewMaker, name: str) -> list[float] | None:
+    """A statistic of a view maker as plain numbers."""
+    value = getattr(views, name, None)
+    return None if value is None else torch.as_tensor(value).flatten().tolist()

@@ -15,8 +15,10 @@ from selftrain.learner import Learner
 from selftrain.ledger import Ledger
 from selftrain.networks import Classifier, ConvEncoder
 from selftrain.pilelabels import PileLabels, label_pile
+from selftrain.runfolder import read_card
 from selftrain.schedule import constant, cosine, ramp_linear, ramp_sigmoid
 from selftrain.selfcheck import Alarm, SelfTrainingWarning
+from selftrain.snapshots import select_snapshot
 from selftrain.strategy import Strategy
 from selftrain.tasks import Classification, Keypoints, Segmentation
 from selftrain.teacher import Teacher
@@ -59,5 +61,7 @@ __all__ = [
     "load_weights",
     "ramp_linear",
     "ramp_sigmoid",
+    "read_card",
     "select",
+    "select_snapshot",
 ]

@@ -18,7 +18,8 @@ import torch
 
 from selftrain.baseline import LabelsOnly
 from selftrain.board import Board
-from selftrain.errors import TrainingError
+from selftrain.checkpoint import load_newest
+from selftrain.errors import CheckpointError, TrainingError
 from selftrain.gradcheck import fingerprint, unchanged
 from selftrain.ledger import Ledger
 from selftrain.randomness import own_randomness
@@ -26,6 +27,7 @@ from selftrain.run import Run, evaluate, versions
 from selftrain.runfolder import SETTINGS, prepare_folder
 from selftrain.selfcheck import SelfCheck
 from selftrain.session import Session
+from selftrain.snapshots import log_spaced
 from selftrain.strategy import Strategy
 from selftrain.types import BatchPlan, Pile, Stream
 
@@ -52,6 +54,8 @@ def fit(
     stop_after: int | None = None,
     self_check: bool = True,
     baseline: bool = False,
+    snapshots: int = 0,
+    continue_from: Run | str | Path | None = None,
 ) -> Run:
     """Train a strategy on a pile.
 
@@ -78,6 +82,12 @@ def fit(
             ``Run.alarms``. Costs up to three steps on a copy of the strategy; training is the same bit for bit.
         baseline: When the stage is finished, also train the supervised control (``selftrain.baseline``) from the same
             start, on the same labels, steps and plan, in the folder ``baseline`` inside ``out``, and compare.
+        snapshots: Moments, evenly spaced on a logarithmic scale from a hundredth of the stage to its end, at which the
+            run is evaluated and its export stored in the folder ``snapshots``: see ``select_snapshot``.
+        continue_from: A run of the same method and network, or its folder, whose weights this one starts from: those of
+            the student, of teachers, target encoders and predictors, and all thresholds and memories; optimizer,
+            schedules and ledger start anew. Evaluated before the first step too, as ``Run.before``. For the same data
+            give a small learning rate, a thirtieth to a hundredth of the first, and a short warm-up (DAP).
 
     Returns:
         The run; its strategy is the one passed in.
@@ -87,8 +97,9 @@ def fit(
             was started with other settings.
         DataError: from the data, before training starts.
         TrainingError: if the loss is not finite, or if training the baseline changes the strategy.
-        ValueError: for a number of steps below 1, a monitored set named like the pile's own, or a baseline of a
-            strategy that has no step on labels alone or cannot be copied.
+        CheckpointError: if the weights of ``continue_from`` do not fit the strategy.
+        ValueError: for a number of steps below 1, snapshots without a run folder, a monitored set named like the pile's
+            own, or a baseline of a strategy that has no step on labels alone or cannot be copied.
 
     Warns:
         SelfTrainingWarning: the self-check found something wrong; the message says what to do.
@@ -96,6 +107,8 @@ def fit(
     _check_counts(log_every=log_every, eval_every=eval_every, checkpoint_every=checkpoint_every, stop_after=stop_after)
     if "validation" in (monitor or {}):
         raise ValueError("monitor holds a set named 'validation', which is the pile's own; give it another name")
+    if snapshots and out is None:
+        raise ValueError(f"snapshots is {snapshots} but there is no run folder to store them in; pass out=...")
     plan = plan or BatchPlan()
     where = torch.device(device) if device is not None else next(strategy.parameters()).device
     strategy.to(where)
@@ -103,18 +116,45 @@ def fit(
     for data in (monitor or {}).values():
         pile.evaluation(data, 1, where)  # complains of what cannot be evaluated before the training, not in its midst
     total = _total_steps(epochs, steps, stream.steps_per_epoch)
+    if continue_from is not None and not resume:
+        take_over(strategy, continue_from)
     control = LabelsOnly(strategy) if baseline else None  # copied before it learns
     times = (log_every, eval_every or max(1, total // 10), checkpoint_every)
     stage = _Stage(pile, plan, total, dict(monitor or {}), times, where, resume, overwrite)
-    session = stage.open(strategy, stream, out, {"baseline": True} if baseline else {}, check=self_check)
+    marks = {"baseline": baseline, "snapshots": snapshots, "continued": continue_from is not None}
+    session = stage.open(strategy, stream, out, {k: v for k, v in marks.items() if v}, check=self_check)
+    session.snapshots = log_spaced(total, snapshots)
     beside = stage.open_control(control, session)
     end = total if stop_after is None else min(total, stop_after)
     with own_randomness(where), stage.board(session) as board:
+        if continue_from is not None and session.start == 0:
+            session.control(board)
         session.train(board, end)
         if beside is not None and end == total:
             stage.train_control(beside, strategy)
             session.compare(beside.run, board)
     return session.run
+
+
+def take_over(strategy: Strategy, source: Run | str | Path) -> None:
+    """Give a strategy the weights, thresholds and memories of a run, or of the newest checkpoint in a run folder.
+
+    Raises:
+        CheckpointError: if there are none, or they do not fit.
+    """
+    if isinstance(source, Run):
+        state = source.strategy.state_dict()
+    else:
+        state = load_newest(Path(source) / "checkpoints")["strategy"]
+    own = strategy.state_dict()
+    taken = {k: v for k, v in state.items() if not k.endswith("_extra_state")}  # optimizers start anew
+    try:
+        strategy.load_state_dict({k: v for k, v in own.items() if k.endswith("_extra_state")} | taken)
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"the run to continue does not fit this {type(strategy).__name__}; build it with the same method, encoder "
+            f"and sizes: {error}"
+        ) from error
 
 
 @dataclass(frozen=True)

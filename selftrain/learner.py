@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from selftrain.errors import TrainingError
 from selftrain.schedule import Schedule, constant
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Output = TypeVar("Output", Tensor, tuple[Tensor, ...])
 LabelMode = Literal["eval", "batch", "frozen", "train"]
 LABEL_MODES = ("eval", "batch", "frozen", "train")
 Restore = Literal["all", "parameters"]
@@ -88,6 +89,10 @@ class Learner(nn.Module):
     # -- forward ---------------------------------------------------------------------------------------------------
     def forward(self, x: Tensor) -> Tensor:
         """Logits of ``x`` in fp32, gradients flow into the network."""
+        return run_network(self.model, x, self.precision, self.channels_last)
+
+    def several(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Outputs of a network that gives several of ``x``, each in fp32; gradients flow into the network."""
         return run_network(self.model, x, self.precision, self.channels_last)
 
     def together(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -166,6 +171,20 @@ class Learner(nn.Module):
         if self._pending < share:
             return False
         self._pending = 0
+        return self._step()
+
+    def gather(self, loss: Tensor) -> None:
+        """Backpropagate a further loss; its gradient joins that of the next ``update``, also into other learners.
+
+        Raises:
+            TrainingError: if the loss is not finite.
+        """
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the loss is {loss.item()}; lower the learning rate or set max_grad_norm")
+        self.scaler.scale(loss / self.accumulate).backward()
+
+    def flush(self) -> bool:
+        """Take an optimizer step with gradients that others have left; weights without one stay as they are."""
         return self._step()
 
     def _step(self) -> bool:
@@ -270,15 +289,16 @@ def check_label_mode(mode: str) -> None:
         raise ValueError(f"label mode is {mode!r}; choose one of {', '.join(LABEL_MODES)}")
 
 
-def run_network(network: Callable[[Tensor], Tensor], x: Tensor, precision: Precision, channels_last: bool) -> Tensor:
-    """Run ``network`` on ``x`` in the given precision and memory format; the result is fp32."""
+def run_network(network: Callable[[Tensor], Output], x: Tensor, precision: Precision, channels_last: bool) -> Output:
+    """Run ``network`` on ``x`` in the given precision and memory format; the result, one or several, is fp32."""
     if channels_last and x.dim() == 4:
         x = x.contiguous(memory_format=torch.channels_last)
     dtype = _autocast_dtype(precision, x.device)
     if dtype is None:
         return network(x)
     with torch.autocast(x.device.type, dtype=dtype):
-        return network(x).float()
+        given = network(x)
+    return given.float() if isinstance(given, Tensor) else tuple(t.float() for t in given)
 
 
 def _autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:

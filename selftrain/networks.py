@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -16,26 +17,29 @@ class Encoder(Protocol):
     Attributes:
         embed_dim: Width D of ``forward``'s result.
         token_dim: Width of one token.
-        grid: Rows and columns of the token grid; T is their product.
-        patch: Height and width in pixels that one token stands for.
-        channels: Channels of the images.
+        shape: Of one input: (channels, height, width) of an image, (channels, length) of a series, (columns,) of a
+            table, (points, coordinates) of a point cloud.
+        grid: Positions of the tokens along each axis; T is their product.
+
+    An encoder whose tokens lie at other places in each sample also has ``layout(x)`` and ``positions(width)``, see
+    ``pretrain.Transformer``. One with ``layers()``, its parts from the input on, can be fine-tuned with
+    ``Training(layer_decay=...)``.
     """
 
     embed_dim: int
     token_dim: int
-    grid: tuple[int, int]
-    patch: tuple[int, int]
-    channels: int
+    shape: tuple[int, ...]
+    grid: tuple[int, ...]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, c, H, W) -> features (B, D)."""
+        """Inputs (B, *shape) -> features (B, D)."""
         ...
 
     def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Images (B, c, H, W) -> tokens (B, T, token_dim).
+        """Inputs (B, *shape) -> tokens (B, T, token_dim).
 
         With ``keep`` (B, N), the distinct token positions to look at, only these tokens are returned (B, N, token_dim),
-        in the order of ``keep``, and nothing of the other patches reaches them.
+        in the order of ``keep``, and nothing of the others reaches them.
         """
         ...
 
@@ -91,9 +95,9 @@ class ConvEncoder(nn.Module):
         height, width = (size, size) if isinstance(size, int) else size
         if height < 4 or width < 4 or height % 4 or width % 4:
             raise ValueError(f"size is {size}; both sides must be multiples of 4, so pad or resize the images")
-        self.channels, self.embed_dim, self.token_dim = channels, embed_dim, widths[1]
-        self.grid, self.patch = (height // 4, width // 4), (4, 4)
-        self.body = nn.Sequential(*_block(channels, widths[0]), *_block(widths[0], widths[1]))
+        self.embed_dim, self.token_dim = embed_dim, widths[1]
+        self.shape, self.grid = (channels, height, width), (height // 4, width // 4)
+        self.body = conv_blocks(channels, widths)
         self.drop = nn.Dropout(dropout)
         self.read = nn.Linear(widths[1] * self.grid[0] * self.grid[1], embed_dim)
 
@@ -109,20 +113,38 @@ class ConvEncoder(nn.Module):
         encoding: Kalapos & Gyires-Toth 2024, CNN-JEPA, arXiv:2408.07514, section 3). The blanked cells are computed
         and thrown away.
         """
-        if keep is None:
-            cells: Tensor = self.body(x)
-            return cells.flatten(2).transpose(1, 2)
-        visible = torch.zeros(len(x), self.grid[0] * self.grid[1], dtype=torch.bool, device=x.device)
-        visible = visible.scatter_(1, keep, True).view(-1, *self.grid)
-        x = x * _enlarge(visible, x)[:, None]
-        for layer in self.body:
-            if isinstance(layer, nn.BatchNorm2d):
-                x = _normalize_visible(layer, x, _enlarge(visible, x))
-            else:
-                x = layer(x)
-                x = x * _enlarge(visible, x)[:, None]
-        cells = x.flatten(2).transpose(1, 2)
-        return torch.gather(cells, 1, keep[..., None].expand(-1, -1, cells.shape[-1]))
+        return sparse_cells(self.body, x, self.grid, keep)
+
+    def layers(self) -> Sequence[nn.Module]:
+        """Both blocks and the read-out, from the input on."""
+        half = len(self.body) // 2
+        return [self.body[:half], self.body[half:], self.read]
+
+
+def conv_blocks(channels: int, widths: tuple[int, int]) -> nn.Sequential:
+    """Two conv blocks, each halving the grid: images (B, channels, H, W) -> (B, widths[1], H / 4, W / 4)."""
+    return nn.Sequential(*_block(channels, widths[0]), *_block(widths[0], widths[1]))
+
+
+def sparse_cells(body: nn.Sequential, x: Tensor, grid: tuple[int, int], keep: Tensor | None) -> Tensor:
+    """Cells (B, T, C) of the last feature map of ``body``, or (B, N, C) at ``keep`` (B, N), as if no others existed.
+
+    Hidden cells are zero in the image and behind every layer, and BatchNorm sees kept cells only.
+    """
+    if keep is None:
+        cells: Tensor = body(x)
+        return cells.flatten(2).transpose(1, 2)
+    visible = torch.zeros(len(x), grid[0] * grid[1], dtype=torch.bool, device=x.device)
+    visible = visible.scatter_(1, keep, True).view(-1, *grid)
+    x = x * _enlarge(visible, x)[:, None]
+    for layer in body:
+        if isinstance(layer, nn.BatchNorm2d):
+            x = _normalize_visible(layer, x, _enlarge(visible, x))
+        else:
+            x = layer(x)
+            x = x * _enlarge(visible, x)[:, None]
+    cells = x.flatten(2).transpose(1, 2)
+    return torch.gather(cells, 1, keep[..., None].expand(-1, -1, cells.shape[-1]))
 
 
 def _block(inputs: int, outputs: int) -> list[nn.Module]:

@@ -40,6 +40,19 @@ def feature_std(features: Tensor) -> float:
 
 
 @torch.no_grad()
+def feature_spread(features: Tensor) -> float:
+    """Standard deviation of features (n, D) over the samples as a share of their size, in [0, 1].
+
+    Root mean square of the deviations over root mean square of the features: 0 if all samples have one feature vector,
+    1 if features are centered. 0 for features that are all zero.
+    """
+    _check_matrix(features)
+    z = features.double()
+    size = z.square().mean()
+    return 0.0 if size == 0 else float((z.var(0, correction=0).mean() / size).sqrt())
+
+
+@torch.no_grad()
 def knn_predict(
     reference: Tensor, labels: Tensor, queries: Tensor, *, neighbors: int | None = None, temperature: float = 0.07
 ) -> Tensor:

@@ -30,6 +30,7 @@ class Run:
         last: Figures of the last evaluation, by part: ``last["validation"]["accuracy"]``.
         best: Figures of the evaluation with the highest ``strategy.monitor`` on validation, and its ``step``;
             empty without a validation set.
+        before: Figures before the first step, by part, of a run that continues another (``fit(continue_from=...)``).
         train: Means of the last logged training scalars.
         seconds: Wall time spent in training, evaluation included, over all resumptions; the baseline has its own.
         out: Run folder, or ``None``.
@@ -51,6 +52,7 @@ class Run:
     alarms: list[Alarm] = field(default_factory=list)
     unchecked: dict[str, str] = field(default_factory=dict)
     baseline: dict[str, Figures] | None = None
+    before: dict[str, Figures] | None = None
 
     def evaluate(self, data: object = "test", *, which: Literal["last", "best"] = "last") -> Figures:
         """Figures on a part of the pile (``"test"``) or another data set, with the last or the best weights.

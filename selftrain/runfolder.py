@@ -15,7 +15,9 @@ from selftrain import checkpoint
 from selftrain.errors import RunFolderError
 
 SETTINGS = "run.json"
-OWN = (SETTINGS, "metrics.jsonl", "summary.json", "export.safetensors", "pseudo_labels.csv")
+CARD = "export.json"
+SNAPSHOTS, INDEX = "snapshots", "snapshots.json"  # folder of weights along the way, and the list in it
+OWN = (SETTINGS, "metrics.jsonl", "summary.json", "export.safetensors", CARD, "pseudo_labels.csv")
 
 
 def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Path | None:
@@ -65,14 +67,39 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def export_weights(weights: Mapping[str, Tensor], folder: Path) -> Path:
-    """Write weights as ``export.safetensors``, whole or not at all."""
+def export_weights(weights: Mapping[str, Tensor], folder: Path, name: str = "export.safetensors") -> Path:
+    """Write weights as a ``.safetensors`` file, whole or not at all."""
     from safetensors.torch import save
 
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
-    path = folder / "export.safetensors"
+    path = folder / name
     checkpoint.write_whole(path, lambda file: (file.write(content), None)[1])
     return path
+
+
+def read_card(source: str | Path) -> dict[str, Any]:
+    """What a finished run says of its exported weights.
+
+    Args:
+        source: Run folder, or the ``export.safetensors`` or ``export.json`` in it.
+
+    Returns:
+        ``strategy``, ``steps``, ``versions``, ``input`` (``shape``, ``mean`` and ``std`` of a plain input, ``None``
+        where unknown) and ``encoder`` (its class, ``shape``, ``grid``, ``embed_dim``, ``token_dim``, or ``None``).
+
+    Raises:
+        RunFolderError: if there is none or it cannot be read.
+    """
+    path = Path(source)
+    path = path / CARD if path.is_dir() else path.with_name(CARD)
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in ("strategy", "steps", "versions", "input", "encoder") if key not in card]
+    except (OSError, ValueError, TypeError) as error:
+        raise RunFolderError(f"cannot read the card {path}: {error}; it is written when a run is finished") from error
+    if missing:
+        raise RunFolderError(f"{path} is no card of this library: it lacks {missing}")
+    return dict(card)
 
 
 def _holds_run(folder: Path) -> bool:
@@ -109,3 +136,6 @@ def _clear(folder: Path) -> None:
     for events in folder.glob("events.out.tfevents.*"):
         events.unlink()
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for snapshot in (folder / SNAPSHOTS).glob("step-*.safetensors"):
+        snapshot.unlink()
+    (folder / SNAPSHOTS / INDEX).unlink(missing_ok=True)

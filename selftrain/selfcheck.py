@@ -28,8 +28,10 @@ STREAK, SHARE = 50, 0.2  # a streak counts from so many steps, and so large a sh
 FOLLOWS = 200  # steps after which a teacher should have caught up with its student
 MOSTLY_RIGHT = 0.9  # validation figure from which a rule that rejects nothing does no harm
 ROWS = 50  # accepted pseudo-labels whose classes are compared with those of the labels
-NO_GRADIENT, COLLAPSE, KEEPS_NOTHING, KEEPS_EVERYTHING, TEACHER_WORSE, WORSE_THAN_SUPERVISED = KINDS = (
+FEW_DIRECTIONS, CONSTANT = 2.0, 0.02  # centered rank, and spread against size, below which features have collapsed
+NO_GRADIENT, COLLAPSE, KEEPS_NOTHING, KEEPS_EVERYTHING, TEACHER_WORSE, WORSE_THAN_SUPERVISED, FEATURES = KINDS = (
     "no_gradient", "collapse", "keeps_nothing", "keeps_everything", "teacher_worse", "worse_than_supervised",
+    "features_collapsed",
 )  # fmt: skip
 REMEDIES = {
     NO_GRADIENT: "Check that the unsupervised loss is computed from the student's own output with gradients on "
@@ -44,6 +46,9 @@ REMEDIES = {
     "statistics (buffers='copy' or 'ema'); until then ship the student.",
     WORSE_THAN_SUPERVISED: "Look at the pseudo-labels that were accepted (pseudo_labels.csv), raise the threshold or "
     "lower unlabeled_weight; unlabeled samples of other classes than the labels' also do this.",
+    FEATURES: "Train longer if the rank is rising (JEPA first collapses and then climbs out); else raise the target "
+    "encoder's decay, normalize its tokens (norm='layer'), strengthen the regularizer, or use masked autoencoding, "
+    "which cannot collapse.",
 }
 
 
@@ -182,6 +187,20 @@ class SelfCheck:
         if late_enough and teacher is not None and student is not None and clearly_below(teacher, student, samples):
             message = f"On validation the teacher reaches {monitor} {teacher:.3f}, its student {student:.3f}."
             found.alarm(TEACHER_WORSE, step, message, teacher=teacher, student=student, samples=float(samples))
+        return found
+
+    def judge_features(self, step: int, figures: Mapping[str, float]) -> Findings:
+        """Look at ``figures`` of features, if they are, from the middle of the stage on."""
+        found = Findings()
+        rank, spread = figures.get("rankme_centered"), figures.get("feature_spread")
+        if rank is None or spread is None or 2 * step < self.total:
+            return found
+        if rank < FEW_DIRECTIONS or spread < CONSTANT:
+            message = (
+                f"Features of different samples are almost the same: effectively {rank:.2f} directions, and a spread "
+                f"of {spread:.4f} of their size."
+            )
+            found.alarm(FEATURES, step, message, rankme_centered=rank, feature_spread=spread)
         return found
 
     def _judge_streaks(self, step: int, found: Findings, figure: float | None) -> None:

@@ -10,16 +10,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from selftrain import checkpoint
+from selftrain import checkpoint, snapshots
 from selftrain.board import Board
 from selftrain.errors import CheckpointError
 from selftrain.quality import Quality
 from selftrain.randomness import seed_step, step_key
 from selftrain.run import Run, measure, versions
-from selftrain.runfolder import export_weights, write_json
+from selftrain.runfolder import CARD, export_weights, write_json
 from selftrain.selfcheck import Alarm, Findings, SelfCheck, SelfTrainingWarning
 from selftrain.strategy import SupervisedStrategy
 from selftrain.types import Batch, Clock, Report, Stream
@@ -42,6 +42,7 @@ class Session:
         checkpoint_every: Steps between checkpoints; ``None``: at each evaluation.
         device: Where the strategy is.
         check: The self-check; ``None``: none.
+        snapshots: Steps whose weights are stored.
     """
 
     run: Run
@@ -54,6 +55,7 @@ class Session:
     checkpoint_every: int | None
     device: torch.device
     check: SelfCheck | None = None
+    snapshots: frozenset[int] = frozenset()
     start: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     window: dict[str, Tensor] = field(default_factory=dict)
@@ -102,7 +104,7 @@ class Session:
 
     def after(self, step: int, end: int, batches: Sequence[Batch], report: Report, board: Board) -> None:
         """What is due once ``step`` steps are done: check, log, evaluation, pictures, checkpoint."""
-        judged = step % self.eval_every == 0 or step == self.total
+        judged = step % self.eval_every == 0 or step == self.total or step in self.snapshots
         if self.check is not None:
             self.tell(self.check.watch(step, batches, report, judged=judged), step, board)
         if step % self.log_every == 0 or step == self.total:
@@ -110,6 +112,8 @@ class Session:
         if judged:
             self.judge(step, board)
             self.show(step, batches[0], report, board)
+        if step in self.snapshots and self.run.out is not None:
+            snapshots.add(self.run.out, step, self.run.export(), self.run.last)
         if step % (self.checkpoint_every or self.eval_every) == 0 or step == end:
             self.save(step)
 
@@ -124,7 +128,22 @@ class Session:
         if quality is not None and board is not None:
             board.text("quality", quality.text(), self.total)
         export_weights(run.export(), run.out)
+        write_json(run.out / CARD, self.card())
         self.summarize()
+
+    def card(self) -> dict[str, Any]:
+        """What travels with the exported weights, see ``runfolder.read_card``."""
+        strategy = self.run.strategy
+        given = getattr(self.run.pile, "card", None)
+        shipped = getattr(strategy, "shipped", None)
+        network = shipped() if callable(shipped) and not isinstance(shipped, nn.Module) else shipped
+        return {
+            "strategy": type(strategy).__name__,
+            "steps": self.total,
+            "versions": versions(),
+            "input": {"shape": None, "mean": None, "std": None} if given is None else given(),
+            "encoder": _described(getattr(network, "encoder", network)),
+        }
 
     def quality(self) -> Quality | None:
         """What can be known of the pseudo-labels without their truth, if there are any; measured once."""
@@ -140,7 +159,7 @@ class Session:
             return
         rows = {"last": run.last, "best": run.best, "train": run.train, "seconds": run.seconds}
         rows |= {"alarms": [asdict(alarm) for alarm in run.alarms], "unchecked": run.unchecked}
-        rows |= {"baseline": run.baseline, "ledger": run.ledger.summary(), "versions": versions()}
+        rows |= {"before": run.before, "baseline": run.baseline, "ledger": run.ledger.summary(), "versions": versions()}
         quality = self.quality()
         write_json(run.out / "summary.json", rows | {"quality": None if quality is None else quality.to_dict()})
 
@@ -172,15 +191,15 @@ class Session:
         self.window, self.counts = {}, {}
         board.scalars(row, step)
 
+    def control(self, board: Board) -> None:
+        """Evaluate before the first step: what the weights taken over are worth as they are."""
+        self.evaluate(0, board)
+        self.run.before = {name: dict(figures) for name, figures in self.run.last.items()}
+
     def judge(self, step: int, board: Board) -> None:
         """Evaluate, keep the best weights, look for alarms."""
         run = self.run
-        for name, data in {**{part: part for part in run.strategy.judged_on}, **self.monitor}.items():
-            if run.pile.evaluation(data, 1, self.device) is None:
-                continue
-            run.last[name], samples = measure(run.strategy, run.pile, data)
-            self.samples = samples if name == "validation" else self.samples
-            board.scalars({f"{name}/{key}": v for key, v in run.last[name].items()}, step)
+        self.evaluate(step, board)
         board.scalars({f"ledger/{key}": v for key, v in run.ledger.summary().items()}, step)
         figures = run.last.get("validation", {})
         figure = figures.get(run.strategy.monitor)
@@ -189,6 +208,17 @@ class Session:
             run.best_state = {k: _copy(v) for k, v in run.strategy.state_dict().items()}
         if self.check is not None:
             self.tell(self.check.judge(step, figures, self.samples), step, board)
+            self.tell(self.check.judge_features(step, run.last.get("unlabeled", figures)), step, board)
+
+    def evaluate(self, step: int, board: Board) -> None:
+        """Figures of every part that is watched."""
+        run = self.run
+        for name, data in {**{part: part for part in run.strategy.judged_on}, **self.monitor}.items():
+            if run.pile.evaluation(data, 1, self.device) is None:
+                continue
+            run.last[name], samples = measure(run.strategy, run.pile, data)
+            self.samples = samples if name == "validation" else self.samples
+            board.scalars({f"{name}/{key}": v for key, v in run.last[name].items()}, step)
 
     def tell(self, found: Findings, step: int, board: Board) -> None:
         """Log what the self-check found; an alarm whose kind is new is kept and warned of."""
@@ -235,6 +265,7 @@ class Session:
             "alarms": [asdict(alarm) for alarm in run.alarms],
             "unchecked": run.unchecked,
             "baseline": run.baseline,
+            "before": run.before,
             "check": None if self.check is None else self.check.state_dict(),
         }
         checkpoint.save(run.out / "checkpoints", state, step)
@@ -260,10 +291,16 @@ class Session:
         run.last, run.best, run.best_state = state["last"], state["best"], state["best_state"]
         run.train, run.seconds = state["train"], state["seconds"]
         run.alarms = [Alarm(**alarm) for alarm in state["alarms"]]
-        run.unchecked, run.baseline = state["unchecked"], state["baseline"]
+        run.unchecked, run.baseline, run.before = state["unchecked"], state["baseline"], state["before"]
         if self.check is not None and state["check"] is not None:
             self.check.load_state_dict(state["check"])
 
 
 def _copy(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+
+
+def _described(network: object) -> dict[str, Any] | None:
+    """Class and sizes of an encoder; ``None`` if it says none."""
+    sizes = {key: getattr(network, key, None) for key in ("shape", "grid", "embed_dim", "token_dim")}
+    return None if None in sizes.values() else {"class": type(network).__name__} | sizes

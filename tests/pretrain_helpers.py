@@ -5,10 +5,10 @@ import math
 import torch
 
 from selftrain.networks import ConvEncoder
-from selftrain.pretrain import IJEPA, MAE, ViT
+from selftrain.pretrain import IJEPA, MAE, SimCLR, ViT
 from selftrain.types import Batch, Clock, Unlabeled, View
 
-STAGES = {"mae": MAE, "ijepa": IJEPA}
+STAGES = {"mae": MAE, "ijepa": IJEPA, "simclr": SimCLR}
 
 
 def vit(seed=0, size=8, patch=2, channels=1, **settings):
@@ -31,7 +31,9 @@ def images(count=6, channels=1, size=(8, 8), seed=0):
 
 
 def batch(x, view="weak"):
-    return Batch(None, Unlabeled({view: View(x)}, torch.arange(len(x))))
+    """``x`` as one view, and as two strong ones that differ a little."""
+    views = {view: View(x)} | ({} if view != "weak" else {"strong": View(x + 0.1), "strong2": View(0.9 * x)})
+    return Batch(None, Unlabeled(views, torch.arange(len(x))))
 
 
 def train(strategy, x, start, end, total=20):
@@ -56,8 +58,9 @@ def gratings(count, seed, size=16):
     return math.sqrt(2) * wave[:, None]
 
 
-def perturbed(x, keep, grid, patch):
-    """``x`` with other pixels wherever a patch is not in ``keep`` (B, N)."""
-    visible = torch.zeros(len(x), grid[0] * grid[1]).scatter_(1, keep, 1.0).view(-1, 1, *grid)
-    visible = visible.repeat_interleave(patch[0], 2).repeat_interleave(patch[1], 3)
+def perturbed(x, keep, grid):
+    """``x`` with other values wherever a patch is not in ``keep`` (B, N)."""
+    visible = torch.zeros(len(x), math.prod(grid)).scatter_(1, keep, 1.0).view(-1, 1, *grid)
+    for axis, cells in enumerate(grid, 2):
+        visible = visible.repeat_interleave(x.shape[axis] // cells, axis)
     return torch.where(visible.bool(), x, 7 - 3 * x)

@@ -447,6 +447,7 @@ def test_a_finished_run_leaves_its_files(tmp_path):
         "metrics.jsonl",
         "summary.json",
         "export.safetensors",
+        "export.json",
         "pseudo_labels.csv",
         "checkpoints",
         "events.out",

@@ -39,6 +39,7 @@ LAYER_OF = {
     "selftrain.board": "storage",
     "selftrain.checkpoint": "storage",
     "selftrain.runfolder": "storage",
+    "selftrain.snapshots": "storage",
 }
 ROOMS = ("strategies", "data", "pretrain", "wrapper")  # packages of their own; what else is in selftrain/ is core
 ALL = {"front", "engine", "storage", "core", *ROOMS, "examples"}

@@ -13,8 +13,7 @@ def test_encoders_keep_the_contract(make):
     encoder, x = make().eval(), images(3, size=(16, 16))
     assert isinstance(encoder, Encoder)
     assert encoder.grid == (4, 4)
-    assert encoder.patch == (4, 4)
-    assert encoder.channels == 1
+    assert encoder.shape == (1, 16, 16)
     assert encoder(x).shape == (3, encoder.embed_dim)
     assert encoder.tokens(x).shape == (3, 16, encoder.token_dim)
     keep = torch.tensor([[3, 0], [1, 2], [15, 9]])
@@ -30,7 +29,7 @@ def test_nothing_of_a_hidden_patch_reaches_a_kept_token(make, training):
     tokens = encoder.tokens(x, keep)
     after = {n: b.clone() for n, b in encoder.named_buffers()}
     encoder.load_state_dict(before, strict=False)
-    assert torch.equal(tokens, encoder.tokens(perturbed(x, keep, encoder.grid, encoder.patch), keep))
+    assert torch.equal(tokens, encoder.tokens(perturbed(x, keep, encoder.grid), keep))
     assert all(torch.equal(b, after[n]) for n, b in encoder.named_buffers())
     seen = x.clone()
     seen[0, :, 4 * (keep[0, 0] // 4), 4 * (keep[0, 0] % 4)] += 1

@@ -6,19 +6,27 @@ from pretrain_helpers import images, vit
 from torch import nn
 
 from selftrain.pretrain import ViT
-from selftrain.pretrain.patches import patchify, sincos_positions, unpatchify
+from selftrain.pretrain.patches import patchify, unpatchify
+from selftrain.pretrain.positions import sincos_positions
 
 
 # -- patches and positions ---------------------------------------------------------------------------------------------
 def test_patches_are_the_image_in_raster_order_and_can_be_put_together():
     x = images(2, 3, (6, 8))
-    patches = patchify(x, (3, 2))
+    patches = patchify(x, (2, 4))
     assert patches.shape == (2, 8, 18)
     for row in range(2):
         for column in range(4):
             piece = x[:, :, 3 * row : 3 * row + 3, 2 * column : 2 * column + 2]
             assert torch.equal(patches[:, 4 * row + column], piece.reshape(2, -1))
-    assert torch.equal(unpatchify(patches, (2, 4), (3, 2)), x)
+    assert torch.equal(unpatchify(patches, (2, 4), (3, 6, 8)), x)
+
+
+def test_stretches_of_series_are_cut_the_same_way():
+    x = torch.randn(2, 3, 12)
+    patches = patchify(x, (4,))
+    assert all(torch.equal(patches[:, t], x[:, :, 3 * t : 3 * t + 3].reshape(2, -1)) for t in range(4))
+    assert torch.equal(unpatchify(patches, (4,), (3, 12)), x)
 
 
 def test_positions_are_sines_and_cosines_of_row_and_column():
@@ -59,7 +67,8 @@ def test_dropping_tokens_is_masking_attention_in_a_standard_transformer(dropped)
     encoder, x = vit(size=(8, 12), patch=4, width=24, heads=3), images(2, size=(8, 12))
     keep = torch.tensor([[5, 0, 3], [1, 2, 4]]) if dropped else torch.arange(6).expand(2, -1)
     hidden = torch.ones(2, 6, dtype=torch.bool).scatter_(1, keep, False)
-    tokens = nn.functional.linear(patchify(x, (4, 4)), encoder.embed.weight, encoder.embed.bias)
+    embed = encoder.tokenizer.embed
+    tokens = nn.functional.linear(patchify(x, (2, 3)), embed.weight, embed.bias)
     tokens = tokens + sincos_positions((2, 3), 24)
     for layer in reference(encoder, 3):
         tokens = layer(tokens, src_key_padding_mask=hidden)
@@ -83,14 +92,14 @@ def test_features_are_the_means_of_cells(pool, cells):
 def test_tokens_start_with_the_variance_of_the_pixels():
     for patch in (2, 8):
         encoder = ViT(16, patch, 3, width=256, heads=4)
-        tokens = encoder.embed(patchify(images(20, 3, (16, 16)), (patch, patch)))
+        tokens = encoder.tokenizer(images(20, 3, (16, 16)))
         assert tokens.var().item() == pytest.approx(1, abs=0.15)
 
 
 def test_all_weights_learn():
     encoder = vit(channels=3)
     encoder(images(4, 3)).square().sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters() if p.numel())
 
 
 @pytest.mark.parametrize(
@@ -112,13 +121,15 @@ def test_the_number_of_heads_changes_the_result():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"size": 28, "patch": 5}, r"size 28x28 is not divisible by patch 5x5.*\[1, 2, 4, 7, 14\].*pad or resize"),
-        ({"size": (8, 9), "patch": (2, 2)}, r"size 8x9 is not divisible by patch 2x2.*width of \[1, 3\]"),
+        ({"size": 28, "patch": 5}, r"size 28x28 is not divisible by patch 5x5.*\[1, 2, 4, 7, 14\] x .*pad or resize"),
+        ({"size": (8, 9), "patch": (2, 2)}, r"size 8x9 is not divisible by patch 2x2.*\[1, 2, 4\] x \[1, 3\]"),
         ({"patch": 0}, "patch is 0"),
         ({"width": 18, "heads": 3}, "width is 18; positions need a multiple of 4"),
         ({"width": 16, "heads": 3}, "width is 16 and heads 3"),
         ({"depth": 0}, "depth is 0"),
-        ({"pool": 0}, "pool 0"),
+        ({"pool": 0}, "pool is 0"),
+        ({"pool": "some"}, "pool is 'some'"),
+        ({"registers": -1}, "registers -1"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, message):

@@ -1,8 +1,95 @@
 """Stages without labels: they fill an encoder that any strategy can start from."""
 
-from selftrain.pretrain.jepa import IJEPA
-from selftrain.pretrain.mae import MAE
-from selftrain.pretrain.masking import BlockPlan, multi_block, random_mask
-from selftrain.pretrain.vit import ViT
+from selftrain.pretrain.geometry import Layout, Mask, Masker
+from selftrain.pretrain.joint import Joint
+from selftrain.pretrain.masked import Masked
+from selftrain.pretrain.maskers import (
+    Blocks,
+    Curriculum,
+    FeatureSubset,
+    LocalWindows,
+    Mixture,
+    MultiBlock,
+    RandomMask,
+    Runs,
+    TimeFrequency,
+)
+from selftrain.pretrain.predictor import ConvPredictor, Predictor, Projector
+from selftrain.pretrain.recipes import (
+    AJEPA,
+    CNNJEPA,
+    ECGJEPA,
+    IJEPA,
+    MAE,
+    SARJEPA,
+    TJEPA,
+    LeJEPA,
+    PointJEPA,
+    SimCLR,
+    StoP,
+    UniSiam,
+    VICReg,
+)
+from selftrain.pretrain.regularizers import SIGReg
+from selftrain.pretrain.targets import HOG, EMALatent, FrozenLatent, GradientRatio, OwnLatent, Pixels, PredictionTarget
+from selftrain.pretrain.tokenizers import ConvStem, ImagePatches, PointGroups, SeriesPatches, TableColumns, Tokenizer
+from selftrain.pretrain.twoview import JointEmbedding
+from selftrain.pretrain.view_losses import InfoNCE, LeJEPALoss, UniSiamLoss, VICRegLoss
+from selftrain.pretrain.vit import Transformer, ViT, point_transformer, series_transformer, table_transformer
 
-__all__ = ["IJEPA", "MAE", "BlockPlan", "ViT", "multi_block", "random_mask"]
+__all__ = [
+    "AJEPA",
+    "CNNJEPA",
+    "ECGJEPA",
+    "HOG",
+    "IJEPA",
+    "MAE",
+    "SARJEPA",
+    "TJEPA",
+    "Blocks",
+    "ConvPredictor",
+    "ConvStem",
+    "Curriculum",
+    "EMALatent",
+    "FeatureSubset",
+    "FrozenLatent",
+    "GradientRatio",
+    "ImagePatches",
+    "InfoNCE",
+    "Joint",
+    "JointEmbedding",
+    "Layout",
+    "LeJEPA",
+    "LeJEPALoss",
+    "LocalWindows",
+    "Mask",
+    "Masked",
+    "Masker",
+    "Mixture",
+    "MultiBlock",
+    "OwnLatent",
+    "Pixels",
+    "PointGroups",
+    "PointJEPA",
+    "PredictionTarget",
+    "Predictor",
+    "Projector",
+    "RandomMask",
+    "Runs",
+    "SIGReg",
+    "SeriesPatches",
+    "SimCLR",
+    "StoP",
+    "TableColumns",
+    "TimeFrequency",
+    "Tokenizer",
+    "Transformer",
+    "UniSiam",
+    "UniSiamLoss",
+    "VICReg",
+    "VICRegLoss",
+    "ViT",
+    "point_transformer",
+    "series_transformer",
+    "table_transformer",
+]

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from selftrain.learner import Learner, run_network
 from selftrain.networks import Encoder
-from selftrain.probes import feature_std, knn_accuracy, rankme
+from selftrain.pretrain.geometry import Layout
+from selftrain.probes import feature_spread, feature_std, knn_accuracy, rankme
 from selftrain.strategy import Strategy
-from selftrain.types import Annotated, Batch
+from selftrain.types import Annotated, Batch, Clock, Report
 
-_CONTRACT = ("embed_dim", "token_dim", "grid", "patch", "channels", "tokens")
+_CONTRACT = ("embed_dim", "token_dim", "shape", "grid", "tokens")
 
 
 class Pretraining(Strategy):
@@ -25,16 +26,31 @@ class Pretraining(Strategy):
         student: Learner of a network that has the encoder as ``encoder``.
 
     Args:
-        view: Name of the view of an unlabeled sample that is looked at.
+        views: Names of the views of an unlabeled sample that are looked at.
     """
 
     student: Learner
     monitor = "knn"
     judged_on = ("validation", "unlabeled")
 
-    def __init__(self, view: str) -> None:
+    def __init__(self, *views: str) -> None:
         super().__init__()
-        self.views = (view,)
+        self.views = views
+
+    def objective(self, batch: Batch, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a step, with gradient, and what to log of it."""
+        raise NotImplementedError
+
+    def settle(self, clock: Clock) -> dict[str, Tensor]:
+        """Called when the weights have moved; returns what to log."""
+        return {}
+
+    def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
+        """Learn from the unlabeled samples of the batch."""
+        loss, scalars = self.objective(batch, clock)
+        if self.student.update(loss):
+            scalars |= self.settle(clock)
+        return Report(scalars)
 
     def shipped(self) -> nn.Module:
         """The encoder that ``predict`` uses and ``export`` hands on."""
@@ -42,9 +58,13 @@ class Pretraining(Strategy):
         return encoder
 
     def look(self, batch: Batch) -> Tensor:
-        """The unlabeled images (B, c, H, W) of a step; raises ``ValueError`` if they do not fit the encoder."""
-        x, encoder = batch.pile[self.views[0]].x, self.shipped()
-        check_images(x, encoder)
+        """All views of the unlabeled samples of a step, one behind the other, (V * B, *shape).
+
+        Raises:
+            ValueError: if they do not fit the encoder.
+        """
+        x = torch.cat([batch.pile[view].x for view in self.views])
+        check_inputs(x, self.shipped())
         return x
 
     @torch.no_grad()
@@ -62,14 +82,16 @@ class Pretraining(Strategy):
             reference: Labeled samples that the neighbor probe learns from.
 
         Returns:
-            ``rankme`` and ``rankme_centered`` (effective rank, see ``probes.rankme``), ``feature_std`` and, if both
-            sets have class numbers as annotations (-1: none), ``knn``: accuracy of a nearest-neighbor probe, in [0, 1].
+            ``rankme`` and ``rankme_centered`` (effective rank, see ``probes.rankme``), ``feature_std``,
+            ``feature_spread`` and, if both sets have class numbers as annotations (-1: none), ``knn``: accuracy of a
+            nearest-neighbor probe, in [0, 1].
         """
         features, labels = self._features(data)
         figures = {
             "rankme": rankme(features),
             "rankme_centered": rankme(features, center=True),
             "feature_std": feature_std(features),
+            "feature_spread": feature_spread(features),
         }
         if reference is None or not _any_class(labels):
             return figures
@@ -114,13 +136,18 @@ def check_encoder(encoder: nn.Module) -> Encoder:
     return encoder  # type: ignore[return-value]
 
 
-def check_images(x: Tensor, encoder: nn.Module) -> None:
-    """Raise ``ValueError`` unless images (B, c, H, W) are cut into the encoder's grid by its patch."""
-    contract = check_encoder(encoder)
-    grid, patch = contract.grid, contract.patch
-    expected = (contract.channels, grid[0] * patch[0], grid[1] * patch[1])
-    if tuple(x.shape[1:]) != expected:
+def check_inputs(x: Tensor, encoder: nn.Module) -> None:
+    """Raise ``ValueError`` unless inputs (B, *shape) have the shape the encoder was built for."""
+    shape = check_encoder(encoder).shape
+    if tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(
-            f"images are {tuple(x.shape[1:])} but the encoder has a grid of {grid} patches of {patch} pixels, which is "
-            f"{expected} (channels, height, width); build it with the size of the data, or resize the images"
+            f"inputs are {tuple(x.shape[1:])} but the encoder was built for {tuple(shape)}; build it with the shape of "
+            "the data, or resize the data"
         )
+
+
+def layout_of(encoder: nn.Module, x: Tensor) -> Layout:
+    """Where the tokens of ``x`` are: what the encoder says, or its grid."""
+    special = getattr(encoder, "layout", None)
+    layout: Layout = Layout(check_encoder(encoder).grid) if special is None else special(x)
+    return layout

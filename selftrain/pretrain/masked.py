@@ -1,0 +1,223 @@
+"""Masked prediction: what an encoder sees of a sample has to tell what it does not see.
+
+Every masked method is this one stage with other parts: a masker draws what is seen and what is predicted, the encoder
+turns the seen part into tokens, a predictor guesses at hidden positions from them, a target says what is there, and a
+distance compares. See ``selftrain.pretrain.recipes`` for those that have a name.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from functools import partial
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from selftrain.build import Training
+from selftrain.networks import Encoder
+from selftrain.pretrain.distances import Distance, as_distance
+from selftrain.pretrain.geometry import Layout, Mask, Masker
+from selftrain.pretrain.maskers import check_masker
+from selftrain.pretrain.patches import patchify, pick, unpatchify
+from selftrain.pretrain.predictor import Predictor, Projector
+from selftrain.pretrain.stage import Pretraining, check_encoder, layout_of, resting
+from selftrain.pretrain.targets import EMALatent, LatentTarget, Pixels, PredictionTarget
+from selftrain.schedule import cosine
+from selftrain.types import Batch, Clock
+
+TRAINING = Training(lr=1e-3, weight_decay=0.05, schedule=cosine(warmup=0.05))
+MakePredictor = Callable[[nn.Module, int], nn.Module]
+_SHOWN = 8  # samples in a picture
+
+
+class MaskedNetwork(nn.Module):
+    """Encoder, predictor and the head of a regularizer: inputs (B, *shape) -> what a step needs of them.
+
+    Attributes:
+        mask: What the next pass sees and predicts.
+    """
+
+    mask: Mask
+
+    def __init__(self, encoder: nn.Module, predictor: nn.Module, projector: nn.Module | None, *, whole: bool) -> None:
+        super().__init__()
+        self.encoder, self.predictor, self.projector, self.whole = encoder, predictor, projector, whole
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Predictions (M, B, Nt, K), tokens, and the projected mean of the tokens if there is a projector.
+
+        The tokens are those of the whole samples (B, T, D) if ``whole``, else those seen (G * B, Nc, D).
+        """
+        seen = self.see(x, self.mask)
+        guess = self.guess(seen, self.mask, layout_of(self.encoder, x))
+        tokens: Tensor = self.encoder.tokens(x) if self.whole else seen  # type: ignore[operator]
+        return (guess, tokens) if self.projector is None else (guess, tokens, self.projector(tokens.mean(1)))
+
+    def see(self, x: Tensor, mask: Mask) -> Tensor:
+        """Tokens (G * B, Nc, D) of what the mask shows; nothing else is computed."""
+        looks = len(mask.context)
+        repeated = x.repeat(looks, *[1] * (x.dim() - 1))
+        tokens: Tensor = self.encoder.tokens(repeated, mask.context.flatten(0, 1))  # type: ignore[operator]
+        return tokens
+
+    def guess(self, seen: Tensor, mask: Mask, layout: Layout) -> Tensor:
+        """Predictions (M, B, Nt, K): each target set is a pass of its own, from its look's tokens."""
+        looks, batch = mask.context.shape[:2]
+        sets = len(mask.targets)
+        tokens = seen.unflatten(0, (looks, batch)).repeat_interleave(mask.repeats, 0).flatten(0, 1)
+        given = mask.context.repeat_interleave(mask.repeats, 0).flatten(0, 1)
+        if layout.places is not None:
+            layout = Layout(layout.grid, layout.places.repeat(sets, 1, 1))
+        guess: Tensor = self.predictor(tokens, given, mask.targets.flatten(0, 1), layout)
+        return guess.unflatten(0, (sets, batch))
+
+
+class Masked(Pretraining):
+    """Learn by predicting, from one part of a sample, something about its other parts.
+
+    With latent targets the loss is no measure of success: features first collapse to almost one vector, and while they
+    recover the loss rises. Watch ``rankme`` and ``feature_std``.
+
+    Args:
+        encoder: Module with the ``Encoder`` contract; it is copied.
+        masker: Draws what is seen and what is predicted; see ``maskers``.
+        target: What is predicted; see ``targets``.
+        predictor: Builds the predictor: ``predictor(encoder, outputs)``, such as ``partial(Predictor, depth=1)``.
+        distance: Between prediction and target: ``"mse"``, ``"l1"``, ``"smooth_l1"``, ``"cosine"``,
+            ``"unit_smooth_l1"``, or a function.
+        regularizer: Term on the projected means of tokens (n, K), such as ``SIGReg()``; of the whole samples where the
+            target is ``OwnLatent``, else of the part seen.
+        regularizer_weight: Its share w of the loss ``(1 - w) distance + w regularizer``, in [0, 1].
+        projector: Widths of the regularizer's head.
+        ship: What ``predict`` and ``export`` give: the target's EMA encoder or the student's; ``None``: the EMA encoder
+            where there is one.
+        view: Name of the view to look at.
+        training: How to train; ``None``: AdamW, learning rate 1e-3, weight decay 0.05, 5 % warm-up and a cosine to 0.
+        name: Word for the loss in the log.
+
+    Gradient: to encoder and predictor; to targets only with ``OwnLatent``.
+
+    Raises:
+        ValueError: for an argument out of range, an encoder without the contract, or (at a step) inputs that do not fit
+            it.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        masker: Masker,
+        target: PredictionTarget,
+        predictor: MakePredictor = Predictor,
+        distance: str | Distance = "smooth_l1",
+        regularizer: nn.Module | None = None,
+        regularizer_weight: float = 0.05,
+        projector: tuple[int, ...] = (512, 128),
+        ship: Literal["target", "student"] | None = None,
+        view: str = "weak",
+        training: Training | None = None,
+        name: str = "masked",
+    ) -> None:
+        super().__init__(view)
+        contract = check_encoder(encoder)
+        check_masker(masker, Layout(contract.grid))
+        if ship not in (None, "target", "student") or (ship == "target" and not isinstance(target, EMALatent)):
+            raise ValueError(f"ship is {ship!r}; choose 'student', or 'target' where the target is EMALatent")
+        if not 0 <= regularizer_weight <= 1:
+            raise ValueError(f"regularizer_weight is {regularizer_weight}; it must be in [0, 1]")
+        if target.own and regularizer is None:
+            raise ValueError("the student's own tokens as targets collapse; give a regularizer such as SIGReg()")
+        self.masker, self.distance, self.name = masker, as_distance(distance), name
+        self.parts = f"{describe(masker)}, {describe(distance)}"  # kept with the run's settings
+        self.ship = ship or ("target" if isinstance(target, EMALatent) else "student")
+        self.regularizer, self.regularizer_weight = regularizer, regularizer_weight
+        copied, head = copy.deepcopy(encoder), predictor(encoder, target.width(contract))
+        guard = None if regularizer is None else Projector(contract.token_dim, projector)
+        self.student = (training or TRAINING).learner(MaskedNetwork(copied, head, guard, whole=target.own))
+        self.target = target
+        target.attach(self.student, copied)
+
+    @property
+    def network(self) -> MaskedNetwork:
+        """The network that learns."""
+        return cast(MaskedNetwork, self.student.model)
+
+    def objective(self, batch: Batch, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
+        """Hide, predict, compare."""
+        x, network = self.look(batch), self.network
+        mask = network.mask = self.draw(x, clock.progress)
+        guess, tokens, *projected = self.student.several(x)
+        aim = self.aim(x, mask, tokens)
+        distance = self.distance(guess, aim)
+        scalars = {f"loss/{self.name}": distance.detach()}
+        if isinstance(self.target, LatentTarget):
+            scalars["target_std"] = aim.detach().flatten(0, 2).std(0).mean()
+        if not projected:
+            return distance, scalars
+        term: Tensor = cast(nn.Module, self.regularizer)(projected[0])
+        scalars["loss/regularizer"] = term.detach()
+        return (1 - self.regularizer_weight) * distance + self.regularizer_weight * term, scalars
+
+    def settle(self, clock: Clock) -> dict[str, Tensor]:
+        """Let the target follow."""
+        return self.target.follow(self.network.encoder, clock.progress)
+
+    def draw(self, x: Tensor, progress: float) -> Mask:
+        """Masks for inputs (B, *shape), where they are."""
+        return self.masker(len(x), layout_of(self.network.encoder, x), progress).to(x.device)
+
+    def aim(self, x: Tensor, mask: Mask, tokens: Tensor) -> Tensor:
+        """Targets (M, B, Nt, K) of inputs, or of the student's own ``tokens`` (B, T, K) of the whole samples."""
+        if isinstance(self.target, LatentTarget) and self.target.own:
+            return self.target.at(tokens, mask.targets)
+        with torch.no_grad():
+            aim: Tensor = self.target(x, cast(Encoder, self.network.encoder), mask.targets)
+        return aim
+
+    def shipped(self) -> nn.Module:
+        """The EMA encoder or the student's, as ``ship`` says."""
+        if self.ship == "target":
+            return cast(EMALatent, self.target).teacher.model
+        return super().shipped()
+
+    @torch.no_grad()
+    def pictures(self, batch: Batch) -> Mapping[str, Tensor]:
+        """``reconstruction``, where images are predicted: up to 8 originals, what was seen of them, what was filled in.
+
+        Shape (3 n, c, H, W), in [0, 1] from the darkest to the brightest pixel of the originals. Standardized
+        predictions are turned back with the patch's own mean and scale.
+        """
+        encoder = cast(Encoder, self.network.encoder)
+        if not isinstance(self.target, Pixels) or len(encoder.shape) != 3:
+            return {}
+        x, network = self.look(batch)[:_SHOWN], self.network
+        mask = self.draw(x, 0.0)
+        with resting(network):
+            guess = network.guess(network.see(x, mask), mask, layout_of(network.encoder, x))
+        return {"reconstruction": _filled_in(x, guess, mask, encoder, self.target)}
+
+
+def describe(part: object) -> str:
+    """A part of a method in words that are the same in every process."""
+    if isinstance(part, str) or is_dataclass(part):
+        return str(part)
+    if isinstance(part, partial):
+        return f"{describe(part.func)}{part.args}{part.keywords}"
+    return str(getattr(part, "__qualname__", type(part).__qualname__))
+
+
+def _filled_in(x: Tensor, guess: Tensor, mask: Mask, encoder: Encoder, target: Pixels) -> Tensor:
+    """Originals, the same with hidden patches gray, and with predictions there, stacked."""
+    patches, low, high = patchify(x, encoder.grid), x.amin(), x.amax()
+    seen, filled = patches, patches
+    for where, said in zip(mask.targets, guess, strict=True):
+        if target.normalize:
+            mean, scale = target.statistics(pick(patches, where))
+            said = said * scale + mean
+        index = where[..., None].expand_as(said)
+        seen, filled = seen.scatter(1, index, float(low + high) / 2), filled.scatter(1, index, said.to(filled))
+    images = torch.cat([unpatchify(row, encoder.grid, encoder.shape) for row in (patches, seen, filled)])
+    return ((images - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)

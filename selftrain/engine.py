@@ -247,10 +247,16 @@ def _settings(strategy: Strategy) -> dict[str, Any]:
         f"{name}.{key}".lstrip("."): value
         for name, module in strategy.named_modules()
         for key, value in vars(module).items()
-        if isinstance(value, (bool, int, float, str)) and not key.startswith("_") and key != "training"
+        if _plain(value) and not key.startswith("_") and key != "training"
     }
     rates = [learner.base_rates for learner in strategy.learners()]
     return {"strategy": type(strategy).__name__, "settings": chosen, "learning_rates": rates}
+
+
+def _plain(value: object) -> bool:
+    """Whether a value is a number, a text or a switch, or some of them in order."""
+    values = value if isinstance(value, tuple) else (value,)
+    return bool(values) and all(isinstance(v, (bool, int, float, str)) for v in values)
 
 
 def _total_steps(epochs: int | None, steps: int | None, per_epoch: int) -> int:

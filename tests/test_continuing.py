@@ -121,7 +121,11 @@ def test_without_labels_the_rank_chooses(tmp_path):
     ("settings", "error", "message"),
     [
         ({"use": "test"}, ValueError, "use is 'test'"),
-        ({"use": "frozen", "figure": "accuracy"}, st.RunFolderError, r"no figure accuracy of .* known are \['knn', 'std'\]"),
+        (
+            {"use": "frozen", "figure": "accuracy"},
+            st.RunFolderError,
+            r"no figure accuracy of .* \['knn', 'std'\]",
+        ),
     ],
 )
 def test_a_choice_that_cannot_be_made_is_refused(tmp_path, settings, error, message):

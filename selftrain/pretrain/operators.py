@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_FLAT = 1e-4  # shorter histograms are not brought to length 1
+
 
 @torch.no_grad()
 def hog(images: Tensor, cell: int, bins: int = 9) -> Tensor:
@@ -17,12 +19,13 @@ def hog(images: Tensor, cell: int, bins: int = 9) -> Tensor:
     Each pixel's gradient (3 x 3 Sobel; the border pixels are repeated outwards) votes with its length for the two bins
     next to its direction, in proportion to how near they are. Directions are unsigned, from 0 (along x, columns) over
     pi/2 (along y, rows) to pi; bin b is centered at ``(b + 1/2) pi / bins`` and the last is next to the first. The
-    votes of a cell are summed and brought to length 1; a cell without any gradient stays 0.
+    votes of a cell are averaged and brought to length 1. A cell whose mean votes are shorter than 1e-4 (a change by
+    about 1e-5 a pixel, such as rounding errors) is left shorter than 1, and a flat one 0.
 
     Source: Wei et al. 2022, "Masked Feature Prediction" (MaskFeat), arXiv:2112.09133, with 9 bins and cells of 8 x 8
     (half a patch); the settings are those of the released code as other projects quote it. Differs: a vote is shared
     between two bins (there one gets it all), no Gaussian weights over 16 x 16 pixels, the border is repeated (there
-    mirrored).
+    mirrored), and almost flat cells stay short (there brought to length 1).
 
     Args:
         images: Shape (B, c, H, W), any values; each channel has histograms of its own.
@@ -48,7 +51,7 @@ def hog(images: Tensor, cell: int, bins: int = 9) -> Tensor:
     away = torch.minimum(away, bins - away)
     votes = torch.hypot(across, down)[:, :, None] * (1 - away).relu()
     cells = F.avg_pool2d(votes.flatten(1, 2), cell).unflatten(1, (images.shape[1], bins))
-    return F.normalize(cells, dim=2).flatten(1, 2)
+    return F.normalize(cells, dim=2, eps=_FLAT).flatten(1, 2)
 
 
 @torch.no_grad()

@@ -169,7 +169,7 @@ def precise(z: Tensor) -> Tensor:
 
 def unit(z: Tensor) -> Tensor:
     """Vectors (..., K) at length 1; those shorter than 1e-12 become 0 and get no gradient (not a huge one)."""
-    length = z.norm(dim=-1, keepdim=True)
+    length: Tensor = z.norm(dim=-1, keepdim=True)
     return z / length.masked_fill(length < _SHORT, math.inf)
 
 

@@ -73,8 +73,8 @@ class InfoNCE(nn.Module):
 class VICRegLoss(nn.Module):
     """Pull views together; keep every dimension's spread above 1 and dimensions uncorrelated.
 
-    ``invariance mean (z - z')^2 + variance (v(z) + v(z')) + covariance (c(z) + c(z'))``, averaged over all ordered pairs
-    of views; v and c are ``variance_term`` and ``covariance_term``. The parts have the three names.
+    ``invariance mean (z - z')^2 + variance (v(z) + v(z')) + covariance (c(z) + c(z'))``, averaged over all ordered
+    pairs of views; v and c are ``variance_term`` and ``covariance_term``. The parts have the three names.
 
     Source: Bardes et al. 2022, "VICReg", arXiv:2105.04906, eq. 6. The squared difference is averaged over the K
     dimensions, as in the paper's listing and the released code (eq. 5 sums, K times as much); v is added for both
@@ -210,6 +210,6 @@ def _check_temperature(temperature: float) -> None:
 def _check_views(z: Tensor) -> None:
     if z.dim() != 3 or len(z) < 2 or 0 in z.shape:
         raise ValueError(
-            f"embeddings have shape {tuple(z.shape)}; they must be (views, samples, width) with at least 2 views and no "
-            "empty axis"
+            f"embeddings have shape {tuple(z.shape)}; they must be (views, samples, width) with at least 2 views and "
+            "no empty axis"
         )

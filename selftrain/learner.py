@@ -89,7 +89,8 @@ class Learner(nn.Module):
     # -- forward ---------------------------------------------------------------------------------------------------
     def forward(self, x: Tensor) -> Tensor:
         """Logits of ``x`` in fp32, gradients flow into the network."""
-        return run_network(self.model, x, self.precision, self.channels_last)
+        logits: Tensor = run_network(self.model, x, self.precision, self.channels_last)
+        return logits
 
     def several(self, x: Tensor) -> tuple[Tensor, ...]:
         """Outputs of a network that gives several of ``x``, each in fp32; gradients flow into the network."""

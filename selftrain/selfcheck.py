@@ -28,7 +28,7 @@ STREAK, SHARE = 50, 0.2  # a streak counts from so many steps, and so large a sh
 FOLLOWS = 200  # steps after which a teacher should have caught up with its student
 MOSTLY_RIGHT = 0.9  # validation figure from which a rule that rejects nothing does no harm
 ROWS = 50  # accepted pseudo-labels whose classes are compared with those of the labels
-FEW_DIRECTIONS, CONSTANT = 2.0, 0.02  # centered rank, and spread against size, below which features have collapsed
+FEW_DIRECTIONS, CONSTANT = 2.0, 0.05  # centered rank, and spread against size, below which features have collapsed
 NO_GRADIENT, COLLAPSE, KEEPS_NOTHING, KEEPS_EVERYTHING, TEACHER_WORSE, WORSE_THAN_SUPERVISED, FEATURES = KINDS = (
     "no_gradient", "collapse", "keeps_nothing", "keeps_everything", "teacher_worse", "worse_than_supervised",
     "features_collapsed",

@@ -60,7 +60,8 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Logits of ``x`` in fp32, without gradient."""
-        return run_network(self.model, x, self.precision, self.channels_last)
+        logits: Tensor = run_network(self.model, x, self.precision, self.channels_last)
+        return logits
 
     @torch.no_grad()
     def update(self, *sources: nn.Module, count: bool = True, decay: float | None = None) -> None:

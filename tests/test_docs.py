@@ -137,7 +137,7 @@ def table_rows(first):
 
 def default_of(kind, name):
     """Default of an argument, looked up in the bases that ``**settings`` go to, then in the lesson."""
-    for base in (*kind.__mro__, Lesson):
+    for base in (*getattr(kind, "__mro__", [kind]), Lesson):
         parameter = inspect.signature(base).parameters.get(name)
         if parameter is not None:
             return parameter.default

@@ -192,7 +192,7 @@ MODULES = modules()
 
 def test_the_table_knows_every_room():
     assert {layer(m) for m in MODULES} <= set(MAY_IMPORT)
-    for room in ("selftrain.tasks", "selftrain.engine", "selftrain.pretrain.mae", "selftrain.strategies.fixmatch"):
+    for room in ("selftrain.tasks", "selftrain.engine", "selftrain.pretrain.masked", "selftrain.strategies.fixmatch"):
         assert room in MODULES
     assert len(MODULES) > 40
 

@@ -6,13 +6,16 @@ import json
 import pytest
 import torch
 from helpers import MemoryPile, pictures
-from pretrain_helpers import STAGES, batch, conv, images, stage, train, vit
+from pretrain_helpers import STAGES, batch, conv, gratings, images, stage, train, vit
 
 from selftrain.build import Training, learner
 from selftrain.engine import fit
 from selftrain.errors import CheckpointError
 from selftrain.networks import Classifier
+from selftrain.pretrain import EMALatent, Masked, MultiBlock
 from selftrain.probes import feature_spread, feature_std, knn_accuracy, rankme
+from selftrain.schedule import constant
+from selftrain.selfcheck import SelfCheck, SelfTrainingWarning
 from selftrain.types import Annotated, Clock
 
 FIGURES = {"rankme", "rankme_centered", "feature_std", "feature_spread"}
@@ -166,3 +169,45 @@ def test_the_engine_runs_resumes_logs_and_exports_a_stage(name, tmp_path):
     assert any("validation/rankme" in row for row in logged)
     student = learner(Classifier(vit(channels=2), 3), init_from=tmp_path / "whole")()
     assert all(torch.equal(v, student.model.state_dict()[n]) for n, v in whole.export().items())
+
+
+# -- collapse ----------------------------------------------------------------------------------------------------------
+def gratings_pile():
+    """Waves in four orientations, the classes."""
+    x = gratings(200, 0, size=8)
+    return MemoryPile(lambda n, seed: (x[:n], torch.arange(n) % 3))
+
+
+def test_a_collapse_of_features_is_found_and_told():
+    """Without normalized targets, and with a target that is the student itself, all features become one."""
+    torch.manual_seed(0)
+    strategy = Masked(
+        vit(pool=1),
+        masker=MultiBlock(),
+        target=EMALatent(norm="none", decay=(0.0, 0.0)),
+        distance="mse",
+        training=Training(lr=3e-2, schedule=constant()),
+    )
+    with pytest.warns(SelfTrainingWarning, match="features_collapsed at step .* almost the same"):
+        run = fit(strategy, gratings_pile(), steps=200, eval_every=50)
+    alarm = next(a for a in run.alarms if a.kind == "features_collapsed")
+    assert alarm.step >= 100
+    assert alarm.figures["feature_spread"] == run.last["unlabeled"]["feature_spread"] or alarm.step < 200
+    assert alarm.figures["feature_spread"] < 0.05 or alarm.figures["rankme_centered"] < 2
+
+
+@both
+def test_a_sound_stage_raises_no_alarm(name, recwarn):
+    run = fit(stage(name, vit(pool=1), training=Training(lr=1e-3)), gratings_pile(), steps=60, eval_every=20)
+    assert run.alarms == []
+
+
+def test_collapse_is_judged_from_the_middle_of_the_stage_on():
+    check = SelfCheck(
+        stage("mae"), None, None, total=100, per_epoch=10, seed=0, device=torch.device("cpu")
+    )  # reads no ledger here
+    bad, good = {"rankme_centered": 1.5, "feature_spread": 0.5}, {"rankme_centered": 3.0, "feature_spread": 0.5}
+    assert [len(check.judge_features(step, bad).alarms) for step in (10, 49, 50, 100)] == [0, 0, 1, 1]
+    assert check.judge_features(100, good).alarms == []
+    assert len(check.judge_features(100, good | {"feature_spread": 0.01}).alarms) == 1
+    assert check.judge_features(100, {"accuracy": 0.1}).alarms == []

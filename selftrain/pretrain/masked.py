@@ -65,14 +65,13 @@ class MaskedNetwork(nn.Module):
 
     def guess(self, seen: Tensor, mask: Mask, layout: Layout) -> Tensor:
         """Predictions (M, B, Nt, K): each target set is a pass of its own, from its look's tokens."""
-        looks, batch = mask.context.shape[:2]
-        sets = len(mask.targets)
+        looks, batch, sets = len(mask.context), mask.context.shape[1], len(mask.targets)
         tokens = seen.unflatten(0, (looks, batch)).repeat_interleave(mask.repeats, 0).flatten(0, 1)
         given = mask.context.repeat_interleave(mask.repeats, 0).flatten(0, 1)
         if layout.places is not None:
             layout = Layout(layout.grid, layout.places.repeat(sets, 1, 1))
         guess: Tensor = self.predictor(tokens, given, mask.targets.flatten(0, 1), layout)
-        return guess.unflatten(0, (sets, batch))
+        return guess.view(sets, batch, *guess.shape[1:])
 
 
 class Masked(Pretraining):

@@ -72,7 +72,8 @@ class Pretraining(Strategy):
         """Features (B, embed_dim) of plain inputs ``x``, in evaluation mode and without gradient."""
         encoder = self.shipped()
         with resting(encoder):
-            return run_network(encoder, x, self.student.precision, self.student.channels_last)
+            features: Tensor = run_network(encoder, x, self.student.precision, self.student.channels_last)
+        return features
 
     def evaluate(self, data: Iterable[Annotated], reference: Iterable[Annotated] | None = None) -> dict[str, float]:
         """Figures about the features of held-out samples.

@@ -15,6 +15,7 @@ from torch import Tensor
 from selftrain.data.evaluation import Evaluation, check_annotated
 from selftrain.data.joined import with_labels
 from selftrain.data.samples import ArraySet, Channels, Excerpt, Rows, Samples, Subset
+from selftrain.data.series_views import SeriesViews
 from selftrain.data.splits import Overlap, check_labels, split, warn_missing
 from selftrain.data.stream import PairedStream
 from selftrain.data.table_views import TableViews
@@ -360,8 +361,11 @@ def _numbered(labels: Iterable[Tensor]) -> Sequence[str]:
 
 
 def _default_views(samples: Samples) -> ViewMaker:
-    is_table = samples.images(np.zeros(1, np.int64)).ndim == 2
-    return TableViews() if is_table else TensorViews()
+    """Views for inputs of this many axes; three are taken for series (B, C, L), point clouds must say otherwise."""
+    axes = samples.images(np.zeros(1, np.int64)).ndim
+    if axes == 2:
+        return TableViews()
+    return SeriesViews() if axes == 3 else TensorViews()
 
 
 def _numbers(views: ViewMaker, name: str) -> list[float] | None:

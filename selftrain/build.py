@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,6 +38,11 @@ class Training:
         momentum: Of ``"sgd"``; the first beta of ``"adamw"``.
         beta2: Second beta of ``"adamw"``.
         encoder_lr: Factor on the learning rate of ``network.encoder``, for encoders that are pretrained.
+        layer_decay: Factor on the learning rate from each layer of ``network.encoder`` to the one below, in (0, 1], to
+            fine-tune a pretrained encoder: of n ``layers()`` the uppermost gets it once, the lowest n times; weights in
+            no layer are trained like the lowest, what is outside the encoder without it. It multiplies with
+            ``encoder_lr``. Source: He et al. 2022 (MAE), arXiv:2111.06377, appendix A.1: 0.75 or 0.65 there. Differs:
+            there the last norm is trained like the head. ``None``: none.
         schedule: Factor on the learning rate over the stage; ``None``: a cosine to 0.
         max_grad_norm, accumulate, precision, channels_last, compile: see ``Learner``.
     """
@@ -48,6 +53,7 @@ class Training:
     momentum: float = 0.9
     beta2: float = 0.999
     encoder_lr: float = 1.0
+    layer_decay: float | None = None
     schedule: Schedule | None = None
     max_grad_norm: float | None = None
     accumulate: int = 1
@@ -60,11 +66,17 @@ class Training:
             raise ValueError(f"lr is {self.lr}; it must be above 0")
         if self.encoder_lr < 0:
             raise ValueError(f"encoder_lr is {self.encoder_lr}; it must be 0 or more")
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay is {self.layer_decay}; it must be above 0 and at most 1, or None")
         if isinstance(self.optimizer, str) and self.optimizer not in _OPTIMIZERS:
             raise ValueError(f"optimizer is {self.optimizer!r}; choose one of {sorted(_OPTIMIZERS)} or pass a function")
 
     def learner(self, network: nn.Module) -> Learner:
-        """Build the learner of ``network`` (which is used as it is, not copied)."""
+        """Build the learner of ``network`` (which is used as it is, not copied).
+
+        Raises:
+            ValueError: for ``layer_decay`` with a network whose encoder does not say its layers.
+        """
         groups, make = _groups(network, self), self.optimizer
         return Learner(
             network,
@@ -168,16 +180,36 @@ _OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], Training], torch.optim.Op
 
 
 def _groups(network: nn.Module, plan: Training) -> list[dict[str, Any]]:
-    """Parameter groups: encoder or not, decayed or not."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    """Parameter groups: encoder (and how deep in it) or not, decayed or not."""
+    depths, layers = _depths(network, plan)
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((name.startswith("encoder."), parameter.dim() > 1), []).append(parameter)
+            depth = depths.get(parameter, layers) if name.startswith("encoder.") else 0
+            groups.setdefault((depth, parameter.dim() > 1), []).append(parameter)
     return [
         {
             "params": parameters,
-            "lr": plan.lr * (plan.encoder_lr if encoder else 1.0),
+            "lr": plan.lr * (plan.encoder_lr * (plan.layer_decay or 1.0) ** depth if depth else 1.0),
             "weight_decay": plan.weight_decay if decayed else 0.0,
         }
-        for (encoder, decayed), parameters in groups.items()
+        for (depth, decayed), parameters in groups.items()
     ]
+
+
+def _depths(network: nn.Module, plan: Training) -> tuple[dict[nn.Parameter, int], int]:
+    """How many layers below the head each weight of the encoder is, the uppermost 1, and the number of layers."""
+    if plan.layer_decay is None:
+        return {}, 1
+    encoder = getattr(network, "encoder", None)
+    offered = getattr(encoder, "layers", None)
+    if offered is None or isinstance(offered, nn.Module):  # a sub-module of that name is not the contract
+        raise ValueError(
+            f"layer_decay is {plan.layer_decay} but {type(network if encoder is None else encoder).__name__} has no "
+            "method layers(); add one to the encoder that returns its parts from the input on, or leave layer_decay out"
+        )
+    layers: Sequence[nn.Module] = offered()
+    if not layers:
+        raise ValueError(f"layers() of {type(encoder).__name__} is empty; return the encoder's parts from the input on")
+    above = {p: len(layers) - i for i, layer in reversed([*enumerate(layers)]) for p in layer.parameters()}
+    return above, len(layers)  # what two layers share is trained like the lower one

@@ -153,9 +153,11 @@ def test_registers_join_in_and_are_dropped_at_the_end():
     tokens, keep = encoder.tokens(x), KEEP
     assert tokens.shape == (2, 6, 16)
     seen = []
-    encoder.blocks[0].register_forward_hook(lambda module, given, result: seen.append(given[0]))
-    encoder.tokens(x, keep)
+    for block in encoder.blocks:
+        block.register_forward_hook(lambda module, given, result: seen.extend([given[0], result]))
+    kept = encoder.tokens(x, keep)
     assert seen[0].shape[1] == 5
+    assert torch.equal(kept, encoder.norm(seen[-1][:, 2:]))
     assert torch.equal(seen[0][:, :2], encoder.registers.expand(2, -1, -1))  # never masked, and without a position
     with torch.no_grad():
         encoder.registers.copy_(torch.randn(2, 16))
@@ -165,13 +167,15 @@ def test_registers_join_in_and_are_dropped_at_the_end():
 # -- tables ------------------------------------------------------------------------------------------------------------
 def test_columns_are_a_weight_times_the_value_or_a_vector_for_the_code():
     torch.manual_seed(0)
-    tokenizer = TableColumns(3, 8, {1: 2, 2: 3})
-    x = torch.tensor([[0.5, 1, 2], [-2.0, 0, 0]])
+    tokenizer = TableColumns(4, 8, {1: 2, 2: 3})
+    x = torch.tensor([[0.5, 1, 2, -1.5], [-2.0, 0, 0, 3.0]])
     tokens = tokenizer(x)
     vectors = tokenizer.codes.weight
     assert vectors.shape == (5, 8)
     for row, (first, second) in enumerate(((1, 4), (0, 2))):
-        assert torch.allclose(tokens[row, 0], x[row, 0] * tokenizer.weight[0] + tokenizer.bias[0])
+        for numeric in (0, 3):
+            expected = x[row, numeric] * tokenizer.weight[numeric] + tokenizer.bias[numeric]
+            assert torch.allclose(tokens[row, numeric], expected)
         assert torch.allclose(tokens[row, 1], vectors[first] + tokenizer.bias[1])
         assert torch.allclose(tokens[row, 2], vectors[second] + tokenizer.bias[2])
     keep = torch.tensor([[2, 0], [1, 2]])

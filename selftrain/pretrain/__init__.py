@@ -1,5 +1,6 @@
 """Stages without labels: they fill an encoder that any strategy can start from."""
 
+from selftrain.pretrain.adapters import FeatureEncoder, TimmEncoder
 from selftrain.pretrain.geometry import Layout, Mask, Masker
 from selftrain.pretrain.joint import Joint
 from selftrain.pretrain.masked import Masked
@@ -51,6 +52,7 @@ __all__ = [
     "ConvStem",
     "Curriculum",
     "EMALatent",
+    "FeatureEncoder",
     "FeatureSubset",
     "FrozenLatent",
     "GradientRatio",
@@ -82,6 +84,7 @@ __all__ = [
     "StoP",
     "TableColumns",
     "TimeFrequency",
+    "TimmEncoder",
     "Tokenizer",
     "Transformer",
     "UniSiam",

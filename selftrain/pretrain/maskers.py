@@ -1,7 +1,11 @@
 """Which tokens an encoder sees and which are predicted from them: maskers of every kind of data.
 
 Each is called as ``masker(batch, layout, progress, generator)``, see ``geometry.Masker``. Counts are drawn once for a
-batch, positions for each sample; drawing always ends.
+batch, positions for each sample; drawing always ends, on every grid of two tokens or more. With the default settings
+every token is seen in some draws and predicted in others; contiguous blocks or runs that are set to cover more than
+half of an axis always cover its middle.
+
+Settings out of range raise ``ValueError`` where a masker is made, layouts that it cannot mask where it is called.
 """
 
 from __future__ import annotations
@@ -33,13 +37,12 @@ class RandomMask:
     ratio: float = 0.75
 
     def __post_init__(self) -> None:
-        if not 0 < self.ratio < 1:
-            raise ValueError(f"mask ratio is {self.ratio}; it must be in (0, 1)")
+        _check_ratio(self.ratio)
 
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """One look, one target set: all that is not seen."""
         count = _tokens(layout)
-        seen = min(max(1, math.floor(count * (1 - self.ratio) + 1e-6)), count - 1)
+        seen = _floor(count * (1 - self.ratio), count - 1)
         order = torch.rand(batch, count, generator=generator).argsort(1)
         return Mask(_rising(order[:, :seen])[None], _rising(order[:, seen:])[None])
 
@@ -56,7 +59,7 @@ class MultiBlock:
     released code has 10, made for a grid of 14 x 14). Differs from the released code: scale and aspect are independent
     draws (there one number drives both), positions include the last row and column, contexts are cut to one length at
     random (there in raster order, which drops the bottom rows), and targets never stay in the context (there after 20
-    failures they may).
+    failures they may). ``union`` is of CNN-JEPA, Kalapos & Gyires-Toth 2024, arXiv:2408.07514.
 
     Args:
         blocks: Target blocks M, >= 1.
@@ -65,7 +68,8 @@ class MultiBlock:
         context_scale: Smallest and largest share of the grid that the (square) context block covers, in (0, 1].
         min_keep: Context tokens that must survive, >= 1.
         tries: Draws of a sample's positions before the fallback, >= 1.
-        union: Whether the blocks are one target set, cut to the smallest of the batch at random (CNN-JEPA), or M sets.
+        union: Whether all blocks together are one target set, cut to the smallest of the batch at random; what is cut
+            off is neither seen nor predicted. Otherwise each block is a set.
     """
 
     blocks: int = 4
@@ -92,16 +96,23 @@ class MultiBlock:
 
 @dataclass(frozen=True)
 class TimeFrequency:
-    """Predict blocks of a spectrogram whose times or frequencies the context does not know at all.
+    """Predict blocks of a spectrogram, from a context that does not know their times, or not their frequencies, at all.
 
-    For every block and sample a coin decides whether the context also loses all tokens of its time columns or all of
-    its frequency rows. Where no draw leaves enough context, the blocks are put on one place and only they are hidden.
+    As ``MultiBlock``, but for every block and sample a coin decides whether the context also loses all tokens of the
+    block's columns (times) or all of its rows (frequencies). A sample whose context keeps fewer than ``min_keep``
+    tokens is drawn again, coins too, at most ``tries`` times; then its blocks are put on one place, and the context is
+    all the rest, the block's rows and columns too. On a grid with one row (or column) most samples end so.
 
-    Source: A-JEPA, Fei et al. 2023, arXiv:2311.15830 (from summaries of the paper; no code was published).
+    Source: A-JEPA, Fei et al. 2023, arXiv:2311.15830, known here from summaries; no code was published, and that a coin
+    decides which lines are lost is a guess.
 
     Args:
-        blocks, scale, aspect, context_scale, min_keep, tries: See ``MultiBlock``; the grid's rows are frequencies, its
-            columns times.
+        blocks: Target blocks M, >= 1.
+        scale: Smallest and largest share of the grid that a target block covers, in (0, 1].
+        aspect: Smallest and largest height / width of a target block, in tokens, > 0.
+        context_scale: Smallest and largest share of the grid that the (square) context block covers, in (0, 1].
+        min_keep: Context tokens that must survive, >= 1.
+        tries: Draws of a sample's positions before the fallback, >= 1.
     """
 
     blocks: int = 3
@@ -125,15 +136,18 @@ class TimeFrequency:
 class Blocks:
     """Hide contiguous stretches of a series until only a small share is seen; all that is hidden is predicted.
 
-    The number of stretches is drawn once for the batch; their lengths and the gaps between them are a random
-    composition for each sample (uniform over the cuts), so that counts are exact.
+    The number of stretches is drawn once for the batch, evenly from 1 to as many as fit. Their lengths and the gaps
+    between them are drawn for each sample, evenly from all that are possible; no two stretches touch.
 
     Source: ECG-JEPA, Weimann & Conrad 2024, arXiv:2410.13867: 15 to 25 % are seen, stretches of at least 10 of 200
-    tokens. Differs: exact counts (there stretches are added until the share is reached), 3 tokens for short series.
+    tokens. Differs: counts are exact (there stretches are added until the share is reached), and the default length is
+    for short series.
 
     Args:
-        keep: Smallest and largest share of tokens seen, in (0, 1).
-        length: Tokens of the shortest stretch, >= 1; where less is hidden in all, that is one stretch.
+        keep: Smallest and largest share of tokens seen, in (0, 1); at least one is seen and one hidden.
+        length: Tokens of the shortest stretch, >= 1. Stretches are shorter only where fewer tokens are hidden in all,
+            and in series so short (of 12 tokens or fewer, with the defaults) that else some tokens were never seen: one
+            that is seen alone, next to the first, leaves a stretch of one.
     """
 
     keep: Range = (0.15, 0.25)
@@ -141,25 +155,32 @@ class Blocks:
 
     def __post_init__(self) -> None:
         _check_range("keep", self.keep, 1.0)
-        if self.length < 1:
-            raise ValueError(f"length is {self.length}; it must be at least 1")
+        _check_count("length", self.length)
 
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
-        """One look, one target set."""
+        """One look, one target set: all that is not seen."""
         count = _tokens(layout)
         if len(layout.grid) != 1:
-            raise ValueError(f"the grid {layout.grid} is no series; use RandomMask or MultiBlock")
+            raise ValueError(f"the grid {layout.grid} is no series, it has not one axis; use RandomMask or MultiBlock")
         seen = _share(count, _uniform(self.keep, generator), count - 1)
         hidden = count - seen
-        most = max(1, min(hidden // self.length, seen + 1))
-        runs = int(torch.randint(1, most + 1, (), generator=generator))
-        least = min(self.length, hidden)
+        least = min(self._shortest(count), hidden)
+        runs = int(torch.randint(1, min(hidden // least, seen + 1) + 1, (), generator=generator))
         lengths = least + _composition(batch, hidden - runs * least, runs, generator)
-        gaps = _composition(batch, seen, runs + 1, generator)
+        gaps = _composition(batch, seen - (runs - 1), runs + 1, generator)
+        gaps[:, 1:-1] += 1
         starts = gaps[:, :-1].cumsum(1) + lengths.cumsum(1) - lengths
         place = torch.arange(count)
         inside = (place >= starts[..., None]) & (place < (starts + lengths)[..., None])
-        return _split(inside.any(1))
+        unseen = inside.any(1)[None]
+        return Mask(_members(~unseen), _members(unseen))
+
+    def _shortest(self, count: int) -> int:
+        """``length``, or what still lets every token be seen in batches that see the middle of ``keep``."""
+        seen = _share(count, sum(self.keep) / 2, count - 1)
+        hidden = count - seen
+        # one stretch can be at either end if seen >= hidden; else two must fit, and a gap as long as a stretch
+        return min(self.length, hidden if seen >= hidden else min(seen, hidden // 2))
 
 
 @dataclass(frozen=True)
@@ -167,11 +188,13 @@ class FeatureSubset:
     """See a random subset of the tokens, and predict some others: columns of a table have no neighbors.
 
     Source: T-JEPA, Thimonier et al. 2024, arXiv:2410.05016: shares drawn once for the batch, context and targets
-    disjoint. Differs from the released code: target sets are drawn one by one (there all four are alike).
+    disjoint. Differs from the released code, as the paper has it: each target set is a draw of its own (there all are
+    alike), and tokens are columns only (there position 0 is the extra token and the last column is never hidden).
 
     Args:
-        context: Smallest and largest share of tokens seen, in (0, 1).
-        target: Smallest and largest share of tokens of a target set, in (0, 1); at most what the context leaves.
+        context: Smallest and largest share of tokens seen, in (0, 1); at least one is seen, and one left.
+        target: Smallest and largest share of tokens in a target set, in (0, 1); at least one, and at most what the
+            context leaves, less one if there are several sets (else all would be alike).
         sets: Target sets, >= 1; they may overlap.
     """
 
@@ -182,14 +205,13 @@ class FeatureSubset:
     def __post_init__(self) -> None:
         _check_range("context", self.context, 1.0)
         _check_range("target", self.target, 1.0)
-        if self.sets < 1:
-            raise ValueError(f"sets is {self.sets}; it must be at least 1")
+        _check_count("sets", self.sets)
 
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """One look, ``sets`` target sets."""
         count = _tokens(layout)
         seen = _share(count, _uniform(self.context, generator), count - 1)
-        asked = _share(count, _uniform(self.target, generator), count - seen)
+        asked = _share(count, _uniform(self.target, generator), count - seen - (self.sets > 1))
         order = torch.rand(batch, count, generator=generator).argsort(1)
         rest = order[:, seen:].expand(self.sets, -1, -1)
         chosen = torch.rand(rest.shape, generator=generator).argsort(2)[..., :asked]
@@ -201,13 +223,16 @@ class Runs:
     """Predict runs of tokens that are neighbors, from a run of what remains.
 
     With places the order is ``sequence.greedy_order``, so that runs are blobs in space; without, it is raster order.
+    Where the target runs of a sample would leave nothing to see, all are put on the first one's place.
 
-    Source: Point-JEPA, Saito et al. 2024, arXiv:2404.16432. Differs: drawn for each sample (there for the batch).
+    Source: Point-JEPA, Saito et al. 2024, arXiv:2404.16432. Differs from the released code: positions are
+    drawn for each sample (there one draw serves the whole batch).
 
     Args:
         sets: Target runs, >= 1; they may overlap.
         target: Smallest and largest share of the tokens in a target run, in (0, 1).
-        context: Smallest and largest share of what remains that is seen, in (0, 1].
+        context: Smallest and largest share of what remains that is seen, in (0, 1]; of the sample of the batch where
+            the least remains.
     """
 
     sets: int = 4
@@ -215,42 +240,43 @@ class Runs:
     context: Range = (0.4, 0.75)
 
     def __post_init__(self) -> None:
+        _check_count("sets", self.sets)
         _check_range("target", self.target, 1.0)
         _check_range("context", self.context, 1.0, closed=True)
-        if self.sets < 1:
-            raise ValueError(f"sets is {self.sets}; it must be at least 1")
 
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """One look, ``sets`` target sets."""
         count = _tokens(layout)
-        # the shortest runs that leave one token whatever the overlap
-        length = min(_share(count, _uniform(self.target, generator), count - 1), max(1, (count - 1) // self.sets))
-        starts = torch.randint(count - length + 1, (self.sets, batch, 1), generator=generator)
-        if self.sets >= count:  # even runs of one token might hide all: they share one place
-            starts = starts[:1].expand(self.sets, -1, -1)
-        targets = starts + torch.arange(length)
-        free = torch.ones(batch, count, dtype=torch.bool)
-        free = free.scatter(1, targets.transpose(0, 1).flatten(1), False)
+        order = _order(batch, layout)
+        targets, free = self._targets(batch, count, generator)
         left = free.sum(1)
         seen = _share(int(left.min()), _uniform(self.context, generator), int(left.min()))
-        first = (torch.rand(batch, generator=generator) * (left - seen + 1)).long()
+        first = (torch.rand(batch, generator=generator) * (left - seen + 1)).long()[:, None]
         rank = free.cumsum(1) - 1
-        context = free & (rank >= first[:, None]) & (rank < (first + seen)[:, None])
-        order = torch.arange(count).expand(batch, -1) if layout.places is None else greedy_order(layout.places.cpu())
-        picked = order[context].view(batch, seen)
-        return Mask(_rising(picked)[None], _rising(order.expand(self.sets, -1, -1).gather(2, targets)))
+        context = order[free & (rank >= first) & (rank < first + seen)].view(1, batch, seen)
+        return Mask(_rising(context), _rising(order.expand(self.sets, -1, -1).gather(2, targets)))
+
+    def _targets(self, batch: int, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Places of the runs in the order (M, B, n), and a map (B, T) of what they leave: at least one."""
+        length = _share(count, _uniform(self.target, generator), count - 1)
+        targets = torch.randint(count - length + 1, (self.sets, batch, 1), generator=generator) + torch.arange(length)
+        lost = ~_others(targets, count).any(1)
+        targets[:, lost] = targets[:1, lost]
+        return targets, _others(targets, count)
 
 
 @dataclass(frozen=True)
 class LocalWindows:
     """Look at small windows of a grid, each on its own, and predict most of each from its rest.
 
-    Source: LoMaR, Chen et al. 2022, arXiv:2206.00790, as SAR-JEPA uses it (Li et al. 2023, arXiv:2311.15153).
+    Source: LoMaR, Chen et al. 2022, arXiv:2206.00790, as SAR-JEPA uses it (Li et al. 2024, arXiv:2311.15153):
+    ``floor(n * ratio)`` of the n tokens of a window are hidden. Differs from the released code: places are drawn for
+    each sample (there for the batch, no row or column twice), and windows are cut to small grids (there refused).
 
     Args:
-        windows: Windows of a sample, >= 1; each is a look of its own.
-        size: Tokens a side, >= 1; cut to the grid.
-        ratio: Share of a window's tokens that is hidden, in (0, 1); at least one is seen and one hidden.
+        windows: Windows of a sample W, >= 1; they may overlap.
+        size: Tokens a side, >= 2; at most the grid's.
+        ratio: Share of a window's tokens that is hidden, in (0, 1); at least one is hidden and one seen.
     """
 
     windows: int = 4
@@ -258,23 +284,19 @@ class LocalWindows:
     ratio: float = 0.8
 
     def __post_init__(self) -> None:
-        if self.windows < 1 or self.size < 1:
-            raise ValueError(f"windows is {self.windows} and size {self.size}; both must be at least 1")
-        if not 0 < self.ratio < 1:
-            raise ValueError(f"mask ratio is {self.ratio}; it must be in (0, 1)")
+        _check_count("windows", self.windows)
+        _check_count("size", self.size, least=2)
+        _check_ratio(self.ratio)
 
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
-        """A look and a target set for each window."""
-        grid = _image_grid(layout, 1)
+        """W looks with a target set each, in token numbers of the whole grid."""
+        grid = _image_grid(layout)
         extent = (min(self.size, grid[0]), min(self.size, grid[1]))
-        count = extent[0] * extent[1]
-        if count < 2:
-            raise ValueError(f"a window of {extent[0]} x {extent[1]} has one token; raise size, which is {self.size}")
         tokens = _members(_rectangles((self.windows, batch), grid, extent, generator))
-        hidden = min(max(1, math.floor(count * self.ratio + 1e-6)), count - 1)
+        hidden = _floor(tokens.shape[2] * self.ratio, tokens.shape[2] - 1)
         order = torch.rand(tokens.shape, generator=generator).argsort(2)
-        seen, unseen = order[..., hidden:], order[..., :hidden]
-        return Mask(_rising(tokens.gather(2, seen)), _rising(tokens.gather(2, unseen)))
+        seen, unseen = tokens.gather(2, order[..., hidden:]), tokens.gather(2, order[..., :hidden])
+        return Mask(_rising(seen), _rising(unseen))
 
 
 @dataclass(frozen=True)
@@ -285,8 +307,8 @@ class Curriculum:
 
     Args:
         early: Masker of the beginning.
-        late: Masker of the end.
-        start: Probability of ``late`` at the first step, in [0, 1].
+        late: Masker of the end; at ``progress`` 1 the only one.
+        start: Probability of ``late`` at ``progress`` 0, in [0, 1].
     """
 
     early: Masker
@@ -298,6 +320,8 @@ class Curriculum:
 
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """A mask of one of the two; one draw for the batch."""
+        if not 0 <= progress <= 1:
+            raise ValueError(f"progress is {progress}; it is a share of the stage, in [0, 1]")
         chance = min(1.0, math.sqrt(progress * (1 - self.start**2) + self.start**2))
         chosen = self.late if _coin(chance, generator) else self.early
         return chosen(batch, layout, progress, generator)
@@ -305,7 +329,9 @@ class Curriculum:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Use one of two maskers for each batch.
+    """Use one of two maskers, another draw for each batch.
+
+    Source: CNN-JEPA, Kalapos & Gyires-Toth 2024, arXiv:2408.07514: blocks with probability 0.75, else random tokens.
 
     Args:
         first: A masker.
@@ -315,7 +341,7 @@ class Mixture:
 
     first: Masker
     second: Masker
-    share: float = 0.5
+    share: float
 
     def __post_init__(self) -> None:
         _check_probability("share", self.share)
@@ -327,24 +353,45 @@ class Mixture:
 
 
 def check_masker(masker: Masker, layout: Layout) -> None:
-    """Draw once, so that a masker that does not fit the tokens fails before training; the random state stays."""
+    """Draw once, so that a masker that does not fit the tokens fails before training; the random state stays.
+
+    Of ``Curriculum`` and ``Mixture`` both parts are tried, at any depth.
+
+    Args:
+        masker: Any masker.
+        layout: Where the tokens are; with places of any number of samples, or without.
+
+    Raises:
+        ValueError: if the layout cannot be masked so.
+    """
+    parts: tuple[Masker, ...] = ()
     if isinstance(masker, Curriculum):
-        parts: tuple[Masker, ...] = (masker.early, masker.late)
-    else:
-        parts = (masker.first, masker.second) if isinstance(masker, Mixture) else ()
+        parts = (masker.early, masker.late)
+    elif isinstance(masker, Mixture):
+        parts = (masker.first, masker.second)
     for part in parts:
         check_masker(part, layout)
     if not parts:
-        masker(2, layout, 0.0, torch.Generator().manual_seed(0))
+        masker(2 if layout.places is None else len(layout.places), layout, 0.0, torch.Generator().manual_seed(0))
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
 def _check_blocks(plan: MultiBlock | TimeFrequency) -> None:
     for name in ("blocks", "min_keep", "tries"):
-        if getattr(plan, name) < 1:
-            raise ValueError(f"{name} is {getattr(plan, name)}; it must be at least 1")
-    for name, top in (("scale", 1.0), ("aspect", math.inf), ("context_scale", 1.0)):
-        _check_range(name, getattr(plan, name), top, closed=True)
+        _check_count(name, getattr(plan, name))
+    _check_range("scale", plan.scale, 1.0, closed=True)
+    _check_range("aspect", plan.aspect, math.inf)
+    _check_range("context_scale", plan.context_scale, 1.0, closed=True)
+
+
+def _check_count(name: str, value: int, least: int = 1) -> None:
+    if value < least:
+        raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+
+def _check_ratio(ratio: float) -> None:
+    if not 0 < ratio < 1:
+        raise ValueError(f"mask ratio is {ratio}; it must be in (0, 1)")
 
 
 def _check_range(name: str, limits: Range, top: float, *, closed: bool = False) -> None:
@@ -358,13 +405,14 @@ def _check_probability(name: str, value: float) -> None:
         raise ValueError(f"{name} is {value}; it is a probability, in [0, 1]")
 
 
+# -- layouts -----------------------------------------------------------------------------------------------------------
 def _tokens(layout: Layout) -> int:
     if layout.count < 2:
         raise ValueError(f"the grid {layout.grid} has {layout.count} token; masking needs 2: use a smaller patch")
     return layout.count
 
 
-def _image_grid(layout: Layout, min_keep: int) -> tuple[int, int]:
+def _image_grid(layout: Layout, min_keep: int = 1) -> tuple[int, int]:
     count = _tokens(layout)
     if len(layout.grid) != 2:
         raise ValueError(f"the grid {layout.grid} has not two axes; use RandomMask, or Blocks for series")
@@ -373,6 +421,18 @@ def _image_grid(layout: Layout, min_keep: int) -> tuple[int, int]:
             f"min_keep is {min_keep} but the grid {layout.grid} has {count} tokens; lower min_keep or patch"
         )
     return layout.grid[0], layout.grid[1]
+
+
+def _order(batch: int, layout: Layout) -> Tensor:
+    """Token numbers in the order of runs, (B, T), on the CPU."""
+    if layout.places is None:
+        return torch.arange(layout.count).expand(batch, -1)
+    if layout.places.shape[:2] != (batch, layout.count):
+        raise ValueError(
+            f"places are {tuple(layout.places.shape)}; a batch of {batch} on the grid {layout.grid} needs "
+            f"({batch}, {layout.count}, dims)"
+        )
+    return greedy_order(layout.places.cpu())
 
 
 # -- draws -------------------------------------------------------------------------------------------------------------
@@ -385,15 +445,24 @@ def _coin(chance: float, generator: Generator) -> bool:
 
 
 def _share(count: int, share: float, most: int) -> int:
-    """A share of a count, at least 1 and at most ``most``."""
-    return min(max(1, round(count * share)), max(1, most))
+    """A share of a count, rounded; at least 1 and else at most ``most``."""
+    return max(1, min(round(count * share), most))
+
+
+def _floor(share: float, most: int) -> int:
+    """A share rounded down, but for float errors; in [1, most]."""
+    return min(max(1, math.floor(share + 1e-6)), most)
 
 
 def _composition(batch: int, total: int, parts: int, generator: Generator) -> Tensor:
-    """``parts`` numbers >= 0 that add up to ``total``, for each sample, (batch, parts)."""
-    cuts = torch.randint(total + 1, (batch, parts - 1), generator=generator).sort(1).values
-    ends = torch.cat([torch.zeros(batch, 1, dtype=torch.long), cuts, torch.full((batch, 1), total)], 1)
-    return ends.diff(dim=1)
+    """``parts`` numbers >= 0 that add up to ``total``, (batch, parts); all such rows are equally likely.
+
+    They are the stretches between ``parts - 1`` bars that stand in a row of ``total + parts - 1`` places.
+    """
+    places = total + parts - 1
+    bars = _rising(torch.rand(batch, places, generator=generator).argsort(1)[:, : parts - 1])
+    edge = bars.new_full((batch, 1), places)
+    return torch.cat([torch.full_like(edge, -1), bars, edge], 1).diff(dim=1) - 1
 
 
 def _blocks(
@@ -480,9 +549,10 @@ def _members(maps: Tensor) -> Tensor:
     return maps.nonzero()[:, 2].view(*maps.shape[:2], -1)
 
 
-def _split(hidden: Tensor) -> Mask:
-    """One look and one target set from a map (B, T) of what is hidden, as much in each row."""
-    return Mask(_members(~hidden[None]), _members(hidden[None]))
+def _others(index: Tensor, count: int) -> Tensor:
+    """Map (B, T) of the positions that no set of ``index`` (M, B, n) has."""
+    free = torch.ones(index.shape[1], count, dtype=torch.bool)
+    return free.scatter(1, index.transpose(0, 1).flatten(1), False)
 
 
 def _rising(index: Tensor) -> Tensor:

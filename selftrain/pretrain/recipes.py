@@ -465,6 +465,8 @@ def LeJEPA(
     Raises:
         ValueError: for an argument out of range, or an encoder without the contract.
     """
+    if global_views > len(views):
+        raise ValueError(f"global_views is {global_views}, there are {len(views)} views")
     loss = LeJEPALoss(weight=weight, slices=slices, global_views=global_views)
     return JointEmbedding(encoder, loss, projector=projector, views=views, training=training, name="lejepa")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeGuard
 
 import torch
@@ -129,9 +129,9 @@ def resting(module: nn.Module) -> Iterator[None]:
         module.train(was_training)
 
 
-def check_encoder(encoder: nn.Module) -> Encoder:
-    """Return ``encoder`` if it has all parts of the contract, else raise ``ValueError`` naming what it lacks."""
-    missing = [name for name in _CONTRACT if not hasattr(encoder, name)]
+def check_encoder(encoder: nn.Module, needed: Sequence[str] = _CONTRACT) -> Encoder:
+    """Return ``encoder`` if it has these parts of the contract, else raise ``ValueError`` naming what it lacks."""
+    missing = [name for name in needed if not hasattr(encoder, name)]
     if missing:
         raise ValueError(f"{type(encoder).__name__} lacks {missing}; an encoder offers what networks.Encoder lists")
     return encoder  # type: ignore[return-value]
@@ -139,7 +139,7 @@ def check_encoder(encoder: nn.Module) -> Encoder:
 
 def check_inputs(x: Tensor, encoder: nn.Module) -> None:
     """Raise ``ValueError`` unless inputs (B, *shape) have the shape the encoder was built for."""
-    shape = check_encoder(encoder).shape
+    shape = check_encoder(encoder, ("shape",)).shape
     if tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(
             f"inputs are {tuple(x.shape[1:])} but the encoder was built for {tuple(shape)}; build it with the shape of "

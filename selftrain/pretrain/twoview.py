@@ -36,8 +36,9 @@ class JointEmbedding(Pretraining):
     """Learn features that are alike for views of one sample and spread over samples.
 
     Args:
-        encoder: Module with the ``Encoder`` contract; it is copied. Its pooled features are embedded, so all of it
-            learns (masked methods reach the tokens only).
+        encoder: Module with ``embed_dim``, ``shape`` and ``forward`` of the ``Encoder`` contract, such as a
+            ``FeatureEncoder``; it is copied. Its pooled features are embedded, so all of it learns (masked methods
+            reach the tokens only).
         loss: From embeddings (V, B, K) to a scalar and its parts; see ``view_losses``.
         projector: Widths of the head that the loss acts on; the features are what comes before it.
         norm_last: BatchNorm behind the head's last layer (UniSiam).
@@ -68,7 +69,7 @@ class JointEmbedding(Pretraining):
         super().__init__(*views)
         if len(set(views)) < 2:
             raise ValueError(f"views is {views}; give at least two different ones, such as ('strong', 'strong2')")
-        contract = check_encoder(encoder)
+        contract = check_encoder(encoder, ("embed_dim", "shape"))
         head = Projector(contract.embed_dim, projector, norm_last=norm_last)
         width = projector[-1]
         hidden = max(1, width // 4) if predictor is None else predictor

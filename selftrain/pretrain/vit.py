@@ -103,7 +103,7 @@ class Transformer(nn.Module):
             raise ValueError(f"depth is {depth} and registers {registers}; they must be at least 1 and 0")
         self.tokenizer, self.shape, self.grid = tokenizer, tokenizer.shape, tokenizer.grid
         self.token_dim = width = tokenizer.width
-        readout = _pooling(self.grid, pool)
+        readout = pooling(self.grid, pool)
         self.embed_dim = width * (2 if readout is None else len(readout))
         self.places = tokenizer.positions(width)
         self.blocks = nn.Sequential(*(Block(width, heads, mlp_ratio, number) for number in range(1, depth + 1)))
@@ -226,7 +226,7 @@ def init_linear(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def _pooling(grid: Grid, pool: Pool) -> Tensor | None:
+def pooling(grid: Grid, pool: Pool) -> Tensor | None:
     """Matrix (cells, T) that averages the tokens of each cell; ``None`` for the maximum and mean.
 
     A product has a deterministic gradient on every device, which adaptive pooling has not.

@@ -72,6 +72,7 @@ VARIANTS = {  # rows beside the methods: name -> (method, factor on the steps, s
     "mean_teacher_4x": ("mean_teacher", 4, {}),  # as many passes as fst_d
     "mean_teacher_hard": ("mean_teacher", 1, CONFIDENT),  # the targets of fst, without the look ahead
     "mean_teacher_hard_4x": ("mean_teacher", 4, CONFIDENT),
+    "curriculum_labeling_6x": ("curriculum_labeling", 6, {}),  # each round as long as the other trainings
 }
 GENERATIONS = ("noisy_student", "curriculum_labeling")  # pipelines: their stages share the steps
 FEW = ("supervised", "mean_teacher", "fst_d", "fst_w", "fixmatch", "freematch", "mixmatch", "soft_labels", "jointmatch")
@@ -130,10 +131,10 @@ def train(job: Job, root: Path | None, steps: int = STEPS) -> dict[str, Any]:
     torch.set_num_threads(1)
     if job.strategy == "supervised_all":
         return ceiling(job, root, steps)
-    if job.strategy in GENERATIONS:
-        return generations(job, make_pile(job.dataset, job.labels, job.seed, root), steps)
     name, factor, more = VARIANTS.get(job.strategy, (job.strategy, 1, {}))
     pile = make_pile(job.dataset, job.labels, job.seed, root)
+    if name in GENERATIONS:
+        return generations(job, name, pile, factor * steps)
     torch.manual_seed(job.seed)
     settings: dict[str, Any] = SETTINGS[name] | more
     warmup = min(WARMUP.get(name, 0), steps // 2)
@@ -152,12 +153,12 @@ def warm_up(job: Job, pile: data.Pile, steps: int) -> st.Run:
     return st.fit(strategy, pile, steps=steps, plan=st.BatchPlan(32, 2, job.seed))
 
 
-def generations(job: Job, pile: data.Pile, steps: int) -> dict[str, Any]:
+def generations(job: Job, name: str, pile: data.Pile, steps: int) -> dict[str, Any]:
     """A pipeline of several trainings, which share the steps evenly."""
     learner = partial(st.learner, lambda: make_network(job.dataset), lr=2e-3)
     first = partial(strategies.Supervised, **DECAY)
     torch.manual_seed(job.seed)
-    if job.strategy == "noisy_student":
+    if name == "noisy_student":
         student, lengths = partial(strategies.NoisyStudent, **DECAY), {"teacher": steps // 4, "student": steps // 4}
         stages = pipeline.noisy_student(TASK, learner, steps=lengths, teacher=first, student=student)
     else:

@@ -51,7 +51,8 @@ def log_spectrogram(
     power = (frames.real.square() + frames.imag.square()) / weights.square().sum()
     if bins is not None:
         power = mel_filters(bins, window, rate).to(power) @ power
-    return power.clamp_min(floor).log().unflatten(0, series.shape[:2])
+    logarithms: Tensor = power.clamp_min(floor).log().unflatten(0, series.shape[:2])
+    return logarithms
 
 
 def mel_filters(bins: int, window: int, rate: float) -> Tensor:

@@ -41,7 +41,7 @@ class Training:
         layer_decay: Factor on the learning rate from each layer of ``network.encoder`` to the one below, in (0, 1], to
             fine-tune a pretrained encoder: of n ``layers()`` the uppermost gets it once, the lowest n times; weights in
             no layer are trained like the lowest, what is outside the encoder without it. It multiplies with
-            ``encoder_lr``. Source: He et al. 2022 (MAE), arXiv:2111.06377, appendix A.1: 0.75 or 0.65 there. Differs:
+            ``encoder_lr``. Source: He et al. 2022 (MAE), arXiv:2111.06377, table 9: 0.75 there. Differs:
             there the last norm is trained like the head. ``None``: none.
         schedule: Factor on the learning rate over the stage; ``None``: a cosine to 0.
         max_grad_norm, accumulate, precision, channels_last, compile: see ``Learner``.

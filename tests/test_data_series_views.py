@@ -289,7 +289,7 @@ def test_a_pile_of_series_gets_series_views():
     pile = Pile(Rows(SERIES[:40], labels), Rows(SERIES[40:]), validation=Rows(SERIES[:10], labels[:10]))
     assert isinstance(pile.views, SeriesViews)
     assert torch.allclose(pile.views.mean, SERIES[40:].mean((0, 2)), atol=1e-4)
-    plan = BatchPlan(labeled=4, unlabeled=8, seed=0)
+    plan = BatchPlan(labeled=4, unlabeled_ratio=2.0)
     (batch,) = next(pile.stream(Needs(("weak", "strong"), encode), plan, torch.device("cpu")).epoch(0))
     assert batch.labeled.x.shape == (4, CHANNELS, LENGTH)
     assert batch.unlabeled["strong"].x.shape == (8, CHANNELS, LENGTH)

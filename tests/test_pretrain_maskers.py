@@ -73,9 +73,9 @@ def sound(mask, batch, grid):
 def test_masks_are_sound_and_cover_every_grid(masker, grid):
     count, generator = math.prod(grid), seeded(0)
     seen, hidden = torch.zeros(count, dtype=torch.bool), torch.zeros(count, dtype=torch.bool)
-    for _ in range(60):
-        mask = masker(16, Layout(grid), 0.0, generator)
-        sound(mask, 16, grid)
+    for _ in range(40):
+        mask = masker(24, Layout(grid), 0.0, generator)
+        sound(mask, 24, grid)
         seen |= member(mask.context, count).flatten(0, 1).any(0)
         hidden |= member(mask.targets, count).flatten(0, 1).any(0)
     assert seen.all()
@@ -249,6 +249,7 @@ def test_defaults_are_those_of_the_papers():
     assert Runs() == Runs(4, (0.15, 0.2), (0.4, 0.75))
     assert LocalWindows() == LocalWindows(4, 7, 0.8)
     assert Curriculum(Runs(), Runs()).start == 0.01
+    assert Mixture(Runs(), Runs()).share == 0.5  # no paper: even
 
 
 # -- random ------------------------------------------------------------------------------------------------------------
@@ -342,6 +343,7 @@ def test_the_fallback_puts_all_blocks_on_one_place_and_keeps_all_the_rest(kind):
     assert fallen.any()
     assert mask.context.shape[2] >= 4
     alone = drawn(kind(blocks=3, scale=(0.9, 0.9), min_keep=4, tries=2), 1, (4, 4))
+    assert (alone.targets == alone.targets[:1]).all()
     assert torch.equal(member(alone.context, 16)[0], ~member(alone.targets, 16)[0])
 
 
@@ -352,7 +354,7 @@ def test_poor_samples_are_drawn_again_as_often_as_tries_says():
         return int((targets == targets[:1]).all(-1).all(0).sum())
 
     once, often = fallen(1), fallen(40)
-    assert once > 200  # few places of four blocks overlap as much
+    assert once > 200  # hardly any places of four blocks leave 36 of 64
     assert often < once / 2
 
 
@@ -434,7 +436,7 @@ def test_stretches_are_as_long_as_asked_and_as_many_in_each_sample(count, keep, 
     shown, hidden = mask.context.shape[2], mask.targets.shape[2]
     assert mask.context.shape[0] == mask.targets.shape[0] == 1
     assert shown + hidden == count
-    assert max(1, round(count * keep[0])) - 1 <= shown <= max(1, round(count * keep[1]))
+    assert min(count - 1, max(1, round(count * keep[0]))) <= shown <= max(1, round(count * keep[1]))
     lengths = [stretches(row, count) for row in mask.targets[0]]
     assert len({len(row) for row in lengths}) == 1
     if round(count * sum(keep) / 2) >= length and count * (1 - sum(keep) / 2) >= 2 * length + 1:
@@ -449,7 +451,7 @@ def test_with_the_defaults_no_stretch_is_shorter_than_three_from_13_tokens_on(co
 
 
 def test_a_few_hidden_tokens_are_one_stretch():
-    mask = drawn(Blocks((0.8, 0.8), 10), 40, (20,))  # four are hidden
+    mask = drawn(Blocks((0.8, 0.8), 10), 400, (20,))  # four are hidden
     assert {stretches(row, 20) for row in mask.targets[0]} == {(4,)}
     assert len(mask.targets[0, :, 0].unique()) == 17
 
@@ -498,7 +500,8 @@ def test_target_sets_are_draws_of_their_own_from_all_that_is_not_seen():
     mask = drawn(FeatureSubset(context=(0.25, 0.25), target=(0.25, 0.25), sets=2), 6000, (8,))  # 2 seen, 2 of 6 each
     same = (mask.targets[0] == mask.targets[1]).all(1).float().mean()
     assert same == pytest.approx(1 / 15, abs=0.02)  # 6 standard deviations
-    assert torch.bincount(mask.targets.flatten(), minlength=8) / 24000 == pytest.approx([1 / 8] * 8, abs=0.015)
+    share = torch.bincount(mask.targets.flatten(), minlength=8) / 24000
+    assert share.tolist() == pytest.approx([1 / 8] * 8, abs=0.015)
     overlap = (mask.targets[0][:, :, None] == mask.targets[1][:, None]).flatten(1).any(1).float().mean()
     assert overlap == pytest.approx(1 - 6 / 15, abs=0.04)
 
@@ -671,7 +674,7 @@ def test_windows_are_uniform_and_independent_looks():
 def test_tokens_of_a_window_are_hidden_equally_often():
     mask = drawn(LocalWindows(windows=1, size=3, ratio=0.67), 4000, (3, 3))
     share = torch.bincount(mask.targets.flatten(), minlength=9) / 4000
-    assert share == pytest.approx([2 / 3] * 9, abs=0.045)  # 6 standard deviations
+    assert share.tolist() == pytest.approx([2 / 3] * 9, abs=0.045)  # 6 standard deviations
 
 
 @pytest.mark.parametrize(("ratio", "hidden"), [(0.01, 1), (0.99, 3)])

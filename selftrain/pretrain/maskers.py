@@ -341,7 +341,7 @@ class Mixture:
 
     first: Masker
     second: Masker
-    share: float
+    share: float = 0.5
 
     def __post_init__(self) -> None:
         _check_probability("share", self.share)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from selftrain.data.evaluation import Evaluation, check_annotated
 from selftrain.data.joined import with_labels
-from selftrain.data.samples import ArraySet, Channels, Excerpt, Rows, Samples, Subset
+from selftrain.data.point_views import PointViews
+from selftrain.data.samples import ArraySet, Channels, Excerpt, Kind, Rows, Samples, Subset
 from selftrain.data.series_views import SeriesViews
 from selftrain.data.splits import Overlap, check_labels, split, warn_missing
 from selftrain.data.stream import PairedStream
@@ -39,8 +40,9 @@ class Pile:
         validation: Samples with annotations to choose the best checkpoint on, or ``None``.
         test: Samples with annotations that only the final evaluation sees, or ``None``.
         classes: Names; default: the numbers up to the largest label.
-        views: Maker of views; default: ``TensorViews()`` or, for tables, ``TableViews()``. Where it has no mean and
-            std, those of the unlabeled samples (without any: of the labeled ones) are filled in.
+        views: Maker of views; default: ``TensorViews()``, for tables ``TableViews()``, for series ``SeriesViews()``
+            (three axes; give clouds ``PointViews()``). Where it has no mean and std, those of the unlabeled samples
+            (without any: of the labeled ones) are filled in.
         truth: Class of every unlabeled row where it is known, -1 elsewhere, (N,); read for monitoring only.
         source: Where the data are from, one line.
 
@@ -94,6 +96,7 @@ class Pile:
         seed: int = 0,
         ids: Sequence[str] | None = None,
         channels: Channels | None = None,
+        kind: Kind | None = None,
         views: ViewMaker | None = None,
         source: str = "arrays",
     ) -> Pile:
@@ -111,15 +114,18 @@ class Pile:
             seed: Key of the choice of labels.
             ids: Names of the training rows; default their numbers.
             channels: Where the channel axis is, as in ``ArraySet``.
-            views: Maker of views.
+            kind: ``"series"`` or ``"points"``, as in ``ArraySet``; ``None``: images or a table.
+            views: Maker of views; default: the one for this kind of input.
             source: Where the data are from, one line.
 
         Raises:
             DataError: inputs or labels that cannot be used; the message names row, value and remedy.
         """
         annotations = check_labels(y, classes)
-        training = ArraySet(x, annotations, ids, channels=channels)
-        test = None if x_test is None else ArraySet(x_test, check_labels(y_test, classes), channels=channels)
+        form: dict[str, Any] = {"channels": channels, "kind": kind}
+        training = ArraySet(x, annotations, ids, **form)
+        test = None if x_test is None else ArraySet(x_test, check_labels(y_test, classes), **form)
+        views = PointViews() if views is None and kind == "points" else views
         return cls.from_samples(
             training,
             test,
@@ -184,8 +190,9 @@ class Pile:
             DataError: if inputs have another shape, or the views of this pile take no normalization.
         """
         own = self.card()["shape"]
-        if list(card["shape"]) != own:
-            raise DataError(f"inputs are {own}, the encoder was trained on {list(card['shape'])}; resize the data first")
+        wanted = list(card["shape"])
+        if wanted != own:
+            raise DataError(f"inputs are {own}, the encoder was trained on {wanted}; resize the data first")
         if not (hasattr(self.views, "mean") and hasattr(self.views, "std")):
             raise DataError(f"{type(self.views).__name__} take no mean and std; normalize the data before")
         changed = copy.copy(self)

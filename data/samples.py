@@ -14,6 +14,7 @@ from selftrain.errors import DataError
 
 Rows = NDArray[np.int64]
 Channels = Literal["first", "last"]
+Kind = Literal["series", "points"]
 _CHANNEL_COUNTS = (1, 3, 4)
 
 
@@ -55,6 +56,8 @@ class ArraySet:
         ids: Names of the rows; default their numbers.
         channels: Where the channel axis of a four-axis ``x`` is; default: guessed when only one end has 1, 3 or 4.
         limits: Values of a float image that mean black and white; they are mapped to 0 and 1.
+        kind: ``"series"`` for (N, channels, length), ``"points"`` for clouds (N, points, 2 or 3): any numbers, kept as
+            float32. ``None``: images or a table, by the number of axes.
 
     Raises:
         DataError: NaN or infinite values (the row is named), images outside their range, an unclear channel axis, or
@@ -69,8 +72,9 @@ class ArraySet:
         *,
         channels: Channels | None = None,
         limits: tuple[float, float] | None = None,
+        kind: Kind | None = None,
     ) -> None:
-        self.x = _inputs(_tensor(x), channels, limits)
+        self.x = _inputs(_tensor(x), channels, limits) if kind is None else _numbers(_tensor(x), kind)
         self.annotations: Tensor | None = None if y is None else as_annotations(y)
         self.ids: Sequence[str] = [str(i) for i in range(len(self.x))] if ids is None else list(ids)
         same_length(len(self.x), self.annotations, "annotations")
@@ -158,6 +162,18 @@ def _inputs(x: Tensor, channels: Channels | None, limits: tuple[float, float] | 
         return x.float()
     x = x.unsqueeze(1) if x.ndim == 3 else _channels_first(x, channels)
     return _pixel_range(x, limits)
+
+
+def _numbers(x: Tensor, kind: Kind) -> Tensor:
+    """Check series (N, C, L) or clouds (N, P, 2 or 3)."""
+    if kind not in ("series", "points"):
+        raise ValueError(f"kind is {kind!r}; choose 'series', 'points' or None")
+    if x.ndim != 3 or (kind == "points" and x.shape[2] not in (2, 3)):
+        wanted = "(N, channels, length)" if kind == "series" else "(N, points, 2 or 3)"
+        raise DataError(f"inputs have shape {tuple(x.shape)}; {kind} are {wanted}")
+    x = x.float()
+    _check_finite(x)
+    return x
 
 
 def _check_finite(x: Tensor) -> None:

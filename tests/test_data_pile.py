@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from selftrain.data import ArraySet, Pile, Subset, TableViews, TensorViews
+from selftrain.data import ArraySet, Pile, PointViews, SeriesViews, Subset, TableViews, TensorViews
 from selftrain.data.joined import Joined
 from selftrain.errors import DataError
 from selftrain.types import BatchPlan, Needs, Target
@@ -353,3 +353,36 @@ def test_a_name_of_two_samples_cannot_be_reviewed():
     with pytest.raises(DataError, match="2 unlabeled samples have the id 'a'; give each an id of its own"):
         pile.reviewed({"a": 0})
     assert len(pile.reviewed({"b": 0}).unlabeled) == 2
+
+
+# -- series and clouds -------------------------------------------------------------------------------------------------
+def test_series_and_clouds_are_told_apart_from_gray_images():
+    x, y = np.random.default_rng(0).normal(size=(20, 6, 3)) * 5, np.arange(20) % 2
+    series = Pile.from_arrays(x, y, labels=4, kind="series")
+    assert isinstance(series.views, SeriesViews)
+    assert series.card()["shape"] == [6, 3]
+    assert len(series.views.mean.flatten()) == 6
+    clouds = Pile.from_arrays(x, y, x[:4], y[:4], labels=4, kind="points")
+    assert isinstance(clouds.views, PointViews)
+    (batch,) = clouds.evaluation("test", 10, torch.device("cpu"))
+    assert batch.x.shape == (4, 6, 3)
+    assert batch.x.norm(dim=2).amax(1).tolist() == pytest.approx([1.0] * 4)  # scaled to the unit sphere
+    with pytest.raises(DataError, match="0..1|in \\[0, 1\\]"):
+        Pile.from_arrays(x, y)  # without a kind three axes are gray images
+    own = Pile.from_arrays(x, y, kind="points", views=SeriesViews())
+    assert isinstance(own.views, SeriesViews)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "error", "message"),
+    [
+        ((4, 6), "series", DataError, r"\(4, 6\); series are \(N, channels, length\)"),
+        ((4, 6, 5), "points", DataError, r"\(4, 6, 5\); points are \(N, points, 2 or 3\)"),
+        ((4, 6, 3), "cloud", ValueError, "kind is 'cloud'"),
+    ],
+)
+def test_what_is_no_series_or_cloud_is_refused(shape, kind, error, message):
+    with pytest.raises(error, match=message):
+        ArraySet(np.zeros(shape), kind=kind)
+    with pytest.raises(DataError, match="sample 1 holds nan"):
+        ArraySet(np.array([[[0.0]], [[np.nan]]]), kind="series")

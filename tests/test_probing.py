@@ -5,11 +5,10 @@ import time
 import numpy as np
 import pytest
 import torch
-from helpers import MemoryPile, normed, pictures, same, snapshot
+from helpers import MemoryPile, normed, same, snapshot
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import nn
 
-from selftrain import probing
 from selftrain.probing import calibrate, episodes, features_of, few_label, label_draws, logistic_probe, ridge_probe
 from selftrain.types import Annotated
 
@@ -183,12 +182,12 @@ def test_the_pool_standardizes_whether_it_has_labels_or_not():
 @pytest.mark.parametrize("classifier", ["logistic", "centroid"])
 def test_episodes_of_far_classes_are_easy_and_of_noise_at_chance(classifier):
     generator = torch.Generator().manual_seed(0)
-    y = torch.arange(240) % 8
-    noise = torch.randn(240, 12, generator=generator)
+    y = torch.arange(2400) % 8
+    noise = torch.randn(2400, 12, generator=generator)
     easy = episodes(10 * torch.eye(8, 12)[y] + noise, y, episodes=20, classifier=classifier)
     assert easy.mean > 0.98
     chance = episodes(noise, y, episodes=120, classifier=classifier)
-    assert chance.interval[0] < 0.2 < chance.interval[1]
+    assert chance.mean == pytest.approx(0.2, abs=0.02)
     assert chance.mean == pytest.approx(np.mean(chance.values))
     half = 1.96 * np.std(chance.values, ddof=1) / np.sqrt(120)
     assert chance.interval == pytest.approx((chance.mean - half, chance.mean + half))
@@ -224,18 +223,8 @@ def test_more_shots_help_and_more_episodes_go_on():
     assert episodes(x, y, episodes=60, classifier="centroid").values[:40] == few.values
 
 
-def test_centroids_are_the_nearest_means():
-    """Two classes of two samples: with one query each, an episode can be computed by hand."""
-    x = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 2.0], [0.6, 0.8]]).double()
-    y = torch.tensor([0, 0, 1, 1])
-    # given (1, 0) and (0, 1), or the two between, or one of each: the queries fall right
-    assert episodes(x, y, ways=2, queries=1, episodes=20, classifier="centroid").mean == 1
-    flipped = episodes(x, torch.tensor([0, 1, 1, 0]), ways=2, queries=1, episodes=20, classifier="centroid")
-    assert flipped.mean == 0
-
-
-def test_shots_are_averaged_before_they_are_compared():
-    """Unit vectors at 0 and 100 degrees average to a short vector at 50; a query at 62 is nearer to one at 70."""
+def test_centroids_are_the_nearest_means_of_the_shots():
+    """Means of unit vectors are shorter than 1, some far: the nearest is not always the one in the same direction."""
     angles = torch.tensor([0.0, 100.0, 50.0, 60.0, 60.0, 62.0]).deg2rad()
     x, y = torch.stack([angles.cos(), angles.sin()], 1), torch.tensor([0, 0, 0, 1, 1, 1])
     found = episodes(x, y, ways=2, shots=2, queries=1, episodes=60, classifier="centroid")
@@ -354,8 +343,3 @@ def test_batches_of_one_sample_give_no_statistics():
         calibrate(encoder, x, batch_size=1)
     assert encoder.momentum == 0.1
     calibrate(nn.Linear(3, 2), x, batch_size=1)  # nothing to gather
-
-
-def test_the_example_of_the_package_has_all_that_it_names():
-    assert all(callable(getattr(probing, name)) for name in probing.__all__)
-    assert pictures(2, 0)[0].shape == (2, 2, 8, 8)

@@ -43,13 +43,13 @@ class TimmEncoder(nn.Module):
                 f"{type(model).__name__} lacks {missing}; masked stages need a vision transformer as timm builds them "
                 "(two-view stages take any network: see FeatureEncoder)"
             )
-        self.model: Any = copy.deepcopy(model)
-        embed = self.model.patch_embed
+        self.model = copied = copy.deepcopy(cast(Any, model))
+        embed = copied.patch_embed
         rows, columns = embed.grid_size
         height, width = embed.patch_size
         channels = int(embed.proj.weight.shape[1])
         self.grid, self.shape = (rows, columns), (channels, rows * height, columns * width)
-        self.token_dim = int(self.model.pos_embed.shape[-1])
+        self.token_dim = int(copied.pos_embed.shape[-1])
         readout = pooling(self.grid, pool)
         self.embed_dim = self.token_dim * (2 if readout is None else len(readout))
         self.register_buffer("readout", readout, persistent=False)
@@ -63,7 +63,7 @@ class TimmEncoder(nn.Module):
 
     def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """Tokens (B, T, token_dim); with ``keep`` (B, N) only these patches are looked at: (B, N, token_dim)."""
-        model = self.model
+        model = cast(Any, self.model)
         patches = model.patch_embed(x)
         patches = patches.flatten(1, 2) if patches.dim() == 4 else patches  # (B, T, D)
         prefix, places = self._prefix(len(x)), model.pos_embed
@@ -83,13 +83,14 @@ class TimmEncoder(nn.Module):
 
     def layers(self) -> Sequence[nn.Module]:
         """Patch embedding, blocks and norm, from the input on."""
-        return [self.model.patch_embed, *self.model.blocks, self.model.norm]
+        model = cast(Any, self.model)
+        return [model.patch_embed, *model.blocks, model.norm]
 
     def _prefix(self, batch: int) -> Tensor:
         """Class and register tokens, (B, count, token_dim)."""
         own = [getattr(self.model, name, None) for name in ("cls_token", "reg_token")]
         tokens = [t.expand(batch, -1, -1) for t in own if isinstance(t, Tensor)]
-        like = self.model.pos_embed
+        like = cast(Tensor, self.model.pos_embed)
         return torch.cat(tokens, 1) if tokens else like.new_zeros(batch, 0, like.shape[-1])
 
 

@@ -26,20 +26,18 @@ class Stack(nn.Module):
         return [self.first, self.second, self.norm]
 
 
-class Silent(Stack):
-    layers = None
+class Silent(nn.Linear):
+    embed_dim = 4
 
 
-class Named(Stack):
+class Named(nn.Module):
     """``layers`` is a sub-module, not the method of the contract."""
 
-    layers = None
+    embed_dim = 4
 
     def __init__(self):
         super().__init__()
-        self.__dict__.pop("layers", None)
-        del Named.layers
-        self.layers = nn.ModuleList([nn.Linear(2, 2)])
+        self.layers = nn.Sequential(nn.Linear(3, 4))
 
 
 class Empty(Stack):
@@ -124,7 +122,7 @@ def test_factors_out_of_range_are_refused(value):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (lambda: Classifier(Silent(), 2), r"layer_decay is 0.7 but Silent has no method layers\(\); add one"),
+        (lambda: Classifier(Silent(3, 4), 2), r"layer_decay is 0.7 but Silent has no method layers\(\); add one"),
         (lambda: Classifier(Named(), 2), r"Named has no method layers\(\)"),
         (lambda: nn.Linear(2, 2), r"Linear has no method layers\(\)"),
         (lambda: Classifier(Empty(), 2), r"layers\(\) of Empty is empty"),
@@ -133,5 +131,4 @@ def test_factors_out_of_range_are_refused(value):
 def test_encoders_that_do_not_say_their_layers_are_refused(network, message):
     with pytest.raises(ValueError, match=message):
         learner(network, layer_decay=0.7)()
-    if "empty" not in message:
-        assert learner(network)()
+    learner(network)()  # without it they are as good as any

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import nn
 
 from selftrain.probing import calibrate, episodes, features_of, few_label, label_draws, logistic_probe, ridge_probe
+from selftrain.probing.linear import ridge
 from selftrain.types import Annotated
 
 CPU = torch.device("cpu")
@@ -41,6 +42,13 @@ def test_ridge_is_that_of_scikit_learn(width, penalty):
 
 
 @pytest.mark.parametrize("width", [6, 200])
+def test_ridge_has_the_weights_of_scikit_learn(width):
+    (x, _), y = clouds(60, 0, width=width), np.random.default_rng(0).normal(size=(60, 2))
+    model = Ridge(alpha=0.3 * 60, fit_intercept=False).fit(standardized(x, x), y)
+    assert ridge(standardized(x, x), y, 0.3) == pytest.approx(model.coef_.T, abs=1e-8)
+
+
+@pytest.mark.parametrize("width", [6, 200])
 def test_logistic_regression_is_that_of_scikit_learn_in_all_dimensions(width):
     (x, y), (q, t) = clouds(60, 0, width=width), clouds(300, 1, width=width)
     model = LogisticRegression(C=0.1, max_iter=5000, tol=1e-8).fit(standardized(x, x), y.numpy())
@@ -61,6 +69,20 @@ def test_standardization_is_learned_from_the_reference(probe):
     x, y = torch.tensor([[0.0, 7.0], [1.0, 7.0], [2.0, 7.0], [3.0, 7.0]]), torch.tensor([0, 0, 1, 1])
     queries, truth = torch.tensor([[2.5, 7.0], [9.0, 7.0], [8.0, 7.0]]), torch.tensor([1, 1, 1])
     assert probe(x, y, queries, truth) == 1  # centered by themselves two of them would be low
+
+
+@pytest.mark.parametrize("probe", [ridge_probe, logistic_probe])
+def test_constant_columns_say_nothing(probe):
+    (x, y), (q, t) = clouds(60, 0), clouds(300, 1)
+    constant = 0.1 + 1e-8 * torch.randn(60, 1, generator=torch.Generator().manual_seed(0)).double()
+    wide = torch.cat([x, constant], 1), torch.cat([q, torch.full((300, 1), 0.1 + 1e-5).double()], 1)
+    assert probe(wide[0], y, wide[1], t) == pytest.approx(probe(x, y, q, t), abs=0.004)
+
+
+def test_ridge_knows_how_frequent_classes_are():
+    x, y = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)), torch.ones(50, dtype=torch.long)
+    y[:5] = 0
+    assert ridge_probe(x, y, x, y, penalty=1e3) == 0.9
 
 
 @pytest.mark.parametrize("probe", [ridge_probe, logistic_probe])
@@ -90,6 +112,14 @@ def test_c_is_chosen_on_the_validation_samples():
     worst = max(choices, key=lambda c: logistic_probe(x, y, *turned, C=c))
     assert logistic_probe(x, y, q, t, C=choices, validation=turned) == alone[worst]
     assert worst != best
+
+
+def test_of_equally_good_values_the_smallest_is_taken():
+    (x, y), (q, t) = clouds(40, 0, width=60), clouds(300, 1, width=60)
+    anything = x[:1], y[:1]
+    small, large = (logistic_probe(x, y, q, t, C=c) for c in (0.01, 1.0))
+    assert logistic_probe(x, y, *anything, C=0.01) == logistic_probe(x, y, *anything, C=1.0)
+    assert logistic_probe(x, y, q, t, C=[1.0, 0.01], validation=anything) == small != large
 
 
 @pytest.mark.parametrize(
@@ -224,18 +254,16 @@ def test_more_shots_help_and_more_episodes_go_on():
 
 
 def test_centroids_are_the_nearest_means_of_the_shots():
-    """Means of unit vectors are shorter than 1, some far: the nearest is not always the one in the same direction."""
-    angles = torch.tensor([0.0, 100.0, 50.0, 60.0, 60.0, 62.0]).deg2rad()
+    """One class points at -60, 0 and 60 degrees, the other at 50.
+
+    With 0 as query the mean of the first class is short, (0.5, 0), and the nearest, though not the one with the largest
+    product. With -60 as query it is the nearest, with 60 it is not. So the queries are right 2, 2 and 1 times of 2.
+    """
+    angles = torch.tensor([-60.0, 0.0, 60.0, 50.0, 50.0, 50.0]).deg2rad()
     x, y = torch.stack([angles.cos(), angles.sin()], 1), torch.tensor([0, 0, 0, 1, 1, 1])
-    found = episodes(x, y, ways=2, shots=2, queries=1, episodes=60, classifier="centroid")
-    u = x.double().numpy()
-    possible = set()
-    for a in range(3):  # which sample of each class is the query
-        for b in range(3, 6):
-            means = [u[[i for i in range(3) if i != a]].mean(0), u[[i for i in range(3, 6) if i != b]].mean(0)]
-            right = [np.argmin([np.linalg.norm(u[q] - m) for m in means]) == c for c, q in enumerate((a, b))]
-            possible.add(((a, b), np.mean(right)))
-    assert set(found.values) == {value for _, value in possible}
+    found = episodes(x, y, ways=2, shots=2, queries=1, episodes=400, classifier="centroid")
+    assert set(found.values) == {0.5, 1.0}
+    assert found.mean == pytest.approx(5 / 6, abs=0.05)  # 4 standard deviations of the mean
 
 
 def test_six_hundred_episodes_take_seconds():
@@ -326,6 +354,13 @@ def test_calibrated_statistics_are_those_of_the_batches():
     assert all(part.training for part in encoder.modules())
     assert all(torch.equal(a, b) for a, b in zip(before, encoder.parameters(), strict=True))
     assert all(p.grad is None for p in encoder.parameters())
+
+
+def test_calibration_forgets_what_was_gathered_before():
+    norm, x = nn.BatchNorm1d(3), torch.randn(20, 3)
+    norm(x + 50)
+    calibrate(norm, x)
+    assert torch.allclose(norm.running_mean, x.mean(0), atol=1e-5)
 
 
 def test_dropout_rests_while_statistics_are_gathered():

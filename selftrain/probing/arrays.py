@@ -12,12 +12,13 @@ from torch import Tensor
 Numbers = NDArray[np.float64]
 Classes = NDArray[np.int64]
 Array = Tensor | NDArray[Any]
+ROUNDING = 1e-6  # of fp32 features, as a share of their size
 
 
 class Scale:
     """Standardization learned from a reference: mean 0 and standard deviation 1 of each of its columns.
 
-    Columns that are constant in the reference are only centered.
+    Columns that are constant in the reference, up to rounding (a deviation of 1e-6 of their size), are only centered.
 
     Args:
         reference: Shape (n, D).
@@ -25,7 +26,7 @@ class Scale:
 
     def __init__(self, reference: Numbers) -> None:
         self.mean, std = reference.mean(0), reference.std(0)
-        self.std = np.where(std > 1e-12 * np.abs(reference).max(0, initial=0.0), std, 1.0)
+        self.std = np.where(std > ROUNDING * np.abs(reference).max(0, initial=0.0), std, 1.0)
 
     def __call__(self, features: Numbers) -> Numbers:
         """Standardized ``features`` (m, D)."""

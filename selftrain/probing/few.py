@@ -8,15 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from selftrain.probing.arrays import (
-    Array,
-    Classes,
-    Numbers,
-    Scale,
-    check_many_classes,
-    check_width,
-    with_classes,
-)
+from selftrain.probing.arrays import Array, Classes, Numbers, Scale, check_many_classes, check_width, with_classes
 from selftrain.probing.linear import logistic
 from selftrain.randomness import step_key
 

@@ -36,7 +36,7 @@ def ridge_probe(
     names, place = np.unique(y, return_inverse=True)
     indicators = np.eye(len(names))[place]
     shares = indicators.mean(0)  # the intercept: columns of x have mean 0
-    scores = scale(asked) @ _ridge(scale(x), indicators - shares, penalty) + shares
+    scores = scale(asked) @ ridge(scale(x), indicators - shares, penalty) + shares
     return float((names[scores.argmax(1)] == truth).mean())
 
 
@@ -79,6 +79,16 @@ def logistic_probe(
     return _right(logistic(scale(x), y, scale(asked), best), truth)
 
 
+def ridge(x: Numbers, y: Numbers, penalty: float) -> Numbers:
+    """Weights (D, C) that minimize ``|y - x W|^2 / n + penalty |W|^2``, by the smaller of both systems of equations."""
+    n, width = x.shape
+    if width <= n:
+        weights: Numbers = np.linalg.solve(x.T @ x / n + penalty * np.eye(width), x.T @ y / n)
+        return weights
+    weights = x.T @ np.linalg.solve(x @ x.T / n + penalty * np.eye(n), y / n)
+    return weights
+
+
 def logistic(features: Numbers, labels: Classes, queries: Numbers, strength: float) -> Classes:
     """Classes (m,) that logistic regression on ``features`` (n, D) as they are gives to ``queries`` (m, D).
 
@@ -92,16 +102,6 @@ def logistic(features: Numbers, labels: Classes, queries: Numbers, strength: flo
     model = LogisticRegression(C=strength, max_iter=STEPS).fit(features, labels)
     found: Classes = model.predict(queries)
     return found
-
-
-def _ridge(x: Numbers, y: Numbers, penalty: float) -> Numbers:
-    """Weights (D, C) by the smaller of both systems of equations."""
-    n, width = x.shape
-    if width <= n:
-        weights: Numbers = np.linalg.solve(x.T @ x / n + penalty * np.eye(width), x.T @ y / n)
-        return weights
-    weights = x.T @ np.linalg.solve(x @ x.T / n + penalty * np.eye(n), y / n)
-    return weights
 
 
 def _checked(

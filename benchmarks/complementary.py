@@ -14,9 +14,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import os
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -25,6 +22,7 @@ from typing import Any, NamedTuple
 
 import torch
 from methods import SETTINGS, TASK, WARMUP, make_network, make_pile
+from stored import read, store
 from torch import nn
 from tqdm import tqdm
 
@@ -33,11 +31,11 @@ from selftrain import data, pretrain
 from selftrain.build import weights_of
 from selftrain.catalog import METHODS, build
 from selftrain.data.recipes import Strong, Weak
-from selftrain.engine import versions
 
 RESULT = Path(__file__).parent / "results" / "complementary.json"
 CACHE = Path.home() / ".cache" / "selftrain" / "complementary"
 STEPS, SEEDS = 1000, 3
+COMMAND = "python benchmarks/complementary.py --data DIR"
 STAGES: dict[str, Callable[[nn.Module], Any]] = {
     "mae": lambda encoder: pretrain.MAE(encoder, mask_ratio=0.6, normalize=False),
     "ijepa": pretrain.IJEPA,
@@ -130,10 +128,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder of the pretrained stages")
     parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args()
-    stored = json.loads(options.result.read_text()) if options.result.exists() else {"rows": []}
-    rows = stored["rows"]
-    if rows and stored["versions"] != versions():
-        parser.error(f"{options.result} is of {stored['versions']}, this is {versions()}; install that or set --result")
+    rows = read(options.result)
     done = {Job(*(r[key] for key in Job._fields)) for r in rows}
     todo = [job for job in jobs() if job not in done and _wanted(job, options.only)]
     print(f"{len(done)} runs are done, {len(todo)} to do")
@@ -148,18 +143,13 @@ def main() -> None:
         futures = [pool.submit(train, j, roots.get(j.dataset, options.data), options.cache) for j in todo]
         for future in tqdm(as_completed(futures), total=len(futures), disable=None, unit="run"):
             rows.append(future.result())
-            store(rows, options.result)
+            store(options.result, rows, place, COMMAND)
 
 
-def store(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write all rows in a fixed order, whole or not at all."""
+def place(row: dict[str, Any]) -> int:
+    """Where a row stands in the file."""
     order = {job: i for i, job in enumerate(jobs())}
-    rows = sorted(rows, key=lambda r: order.get(Job(*(r[key] for key in Job._fields)), -1))
-    machine = f"{os.cpu_count()} CPU cores, {platform.machine()}, one thread a run"
-    content = {"command": "python benchmarks/complementary.py --data DIR", "machine": machine, "versions": versions()}
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    return order.get(Job(*(row[key] for key in Job._fields)), -1)
 
 
 def _wanted(job: Job, words: Sequence[str]) -> bool:

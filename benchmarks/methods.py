@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import os
-import platform
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -24,16 +21,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from stored import read, store
 from tqdm import tqdm
 
 import selftrain as st
 from selftrain import data, pipeline, strategies
 from selftrain.catalog import METHODS, build
 from selftrain.data.samples import Subset
-from selftrain.engine import versions
 
 RESULT = Path(__file__).parent / "results" / "methods.json"
 STEPS, SEEDS, PILE, VALIDATION = 1000, 3, 10_000, 50
+COMMAND = "python benchmarks/methods.py --data DIR"
 TASK = st.Classification(10)
 DECAY = {"decay": 0.99}  # papers: 0.999 and more, over a thousand times as many steps
 CONFIDENT = DECAY | {"distance": "ce", "hard": True, "unlabeled_weight": 1.0, "select": st.select.above(0.95)}
@@ -202,12 +200,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args()
-    stored = json.loads(options.result.read_text()) if options.result.exists() else {"rows": []}
-    rows = stored["rows"]
-    if rows and stored["versions"] != versions():
-        parser.error(
-            f"{options.result} is of {stored['versions']}, here are {versions()}; install those or set --result"
-        )
+    rows = read(options.result)
     done = {Job(*(r[key] for key in Job._fields)) for r in rows}
     todo = [job for job in jobs() if job not in done and _wanted(job, options.only)]
     print(f"{len(done)} runs are done, {len(todo)} to do")
@@ -217,18 +210,13 @@ def main() -> None:
         futures = [pool.submit(train, job, roots.get(job.dataset, options.data)) for job in todo]
         for future in tqdm(as_completed(futures), total=len(futures), disable=None, unit="run"):
             rows.append(future.result())
-            store(rows, options.result)
+            store(options.result, rows, place, COMMAND)
 
 
-def store(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write all rows in a fixed order, whole or not at all."""
+def place(row: dict[str, Any]) -> int:
+    """Where a row stands in the file."""
     order = {job: i for i, job in enumerate(jobs())}
-    rows = sorted(rows, key=lambda r: order.get(Job(*(r[key] for key in Job._fields)), -1))
-    machine = f"{os.cpu_count()} CPU cores, {platform.machine()}, one thread a run"
-    content = {"command": "python benchmarks/methods.py --data DIR", "machine": machine, "versions": versions()}
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    return order.get(Job(*(row[key] for key in Job._fields)), -1)
 
 
 def _wanted(job: Job, words: Sequence[str]) -> bool:

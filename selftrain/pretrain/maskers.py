@@ -16,11 +16,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from selftrain.pretrain.geometry import Grid, Layout, Mask, Masker
+from selftrain.pretrain.draws import (
+    BlockPlan,
+    Generator,
+    Range,
+    blocks,
+    coin,
+    composition,
+    floor,
+    members,
+    others,
+    rectangles,
+    rising,
+    share,
+    subsample,
+    uniform,
+)
+from selftrain.pretrain.geometry import Layout, Mask, Masker
 from selftrain.pretrain.sequence import greedy_order
-
-Range = tuple[float, float]
-Generator = torch.Generator | None
 
 
 @dataclass(frozen=True)
@@ -42,13 +55,13 @@ class RandomMask:
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """One look, one target set: all that is not seen."""
         count = _tokens(layout)
-        seen = _floor(count * (1 - self.ratio), count - 1)
+        seen = floor(count * (1 - self.ratio), count - 1)
         order = torch.rand(batch, count, generator=generator).argsort(1)
-        return Mask(_rising(order[:, :seen])[None], _rising(order[:, seen:])[None])
+        return Mask(rising(order[:, :seen])[None], rising(order[:, seen:])[None])
 
 
 @dataclass(frozen=True)
-class MultiBlock:
+class MultiBlock(BlockPlan):
     """Predict some blocks of a grid from a large context block without them.
 
     The sizes of target and context blocks are drawn once for the batch, their positions for each sample. Samples whose
@@ -86,16 +99,16 @@ class MultiBlock:
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """One look; M target sets, or one."""
         grid = _image_grid(layout, self.min_keep)
-        targets, context = _blocks(self, batch, grid, generator, lines=False)
-        seen = _subsample(context, int(context.sum(1).min()), generator)[None]
+        targets, context = blocks(self, batch, grid, generator, lines=False)
+        seen = subsample(context, int(context.sum(1).min()), generator)[None]
         if not self.union:
-            return Mask(seen, _members(targets))
+            return Mask(seen, members(targets))
         hidden = targets.any(0)
-        return Mask(seen, _subsample(hidden, int(hidden.sum(1).min()), generator)[None])
+        return Mask(seen, subsample(hidden, int(hidden.sum(1).min()), generator)[None])
 
 
 @dataclass(frozen=True)
-class TimeFrequency:
+class TimeFrequency(BlockPlan):
     """Predict blocks of a spectrogram, from a context that does not know their times, or not their frequencies, at all.
 
     As ``MultiBlock``, but for every block and sample a coin decides whether the context also loses all tokens of the
@@ -128,8 +141,8 @@ class TimeFrequency:
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """One look, a target set for each block."""
         grid = _image_grid(layout, self.min_keep)
-        targets, context = _blocks(self, batch, grid, generator, lines=True)
-        return Mask(_subsample(context, int(context.sum(1).min()), generator)[None], _members(targets))
+        targets, context = blocks(self, batch, grid, generator, lines=True)
+        return Mask(subsample(context, int(context.sum(1).min()), generator)[None], members(targets))
 
 
 @dataclass(frozen=True)
@@ -162,22 +175,22 @@ class Blocks:
         count = _tokens(layout)
         if len(layout.grid) != 1:
             raise ValueError(f"the grid {layout.grid} is no series, it has not one axis; use RandomMask or MultiBlock")
-        seen = _share(count, _uniform(self.keep, generator), count - 1)
+        seen = share(count, uniform(self.keep, generator), count - 1)
         hidden = count - seen
         least = min(self._shortest(count), hidden)
         runs = int(torch.randint(1, min(hidden // least, seen + 1) + 1, (), generator=generator))
-        lengths = least + _composition(batch, hidden - runs * least, runs, generator)
-        gaps = _composition(batch, seen - (runs - 1), runs + 1, generator)
+        lengths = least + composition(batch, hidden - runs * least, runs, generator)
+        gaps = composition(batch, seen - (runs - 1), runs + 1, generator)
         gaps[:, 1:-1] += 1
         starts = gaps[:, :-1].cumsum(1) + lengths.cumsum(1) - lengths
         place = torch.arange(count)
         inside = (place >= starts[..., None]) & (place < (starts + lengths)[..., None])
         unseen = inside.any(1)[None]
-        return Mask(_members(~unseen), _members(unseen))
+        return Mask(members(~unseen), members(unseen))
 
     def _shortest(self, count: int) -> int:
         """``length``, or what still lets every token be seen in batches that see the middle of ``keep``."""
-        seen = _share(count, sum(self.keep) / 2, count - 1)
+        seen = share(count, sum(self.keep) / 2, count - 1)
         hidden = count - seen
         # one stretch can be at either end if seen >= hidden; else two must fit, and a gap as long as a stretch
         return min(self.length, hidden if seen >= hidden else min(seen, hidden // 2))
@@ -210,12 +223,12 @@ class FeatureSubset:
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """One look, ``sets`` target sets."""
         count = _tokens(layout)
-        seen = _share(count, _uniform(self.context, generator), count - 1)
-        asked = _share(count, _uniform(self.target, generator), count - seen - (self.sets > 1))
+        seen = share(count, uniform(self.context, generator), count - 1)
+        asked = share(count, uniform(self.target, generator), count - seen - (self.sets > 1))
         order = torch.rand(batch, count, generator=generator).argsort(1)
         rest = order[:, seen:].expand(self.sets, -1, -1)
         chosen = torch.rand(rest.shape, generator=generator).argsort(2)[..., :asked]
-        return Mask(_rising(order[:, :seen])[None], _rising(rest.gather(2, chosen)))
+        return Mask(rising(order[:, :seen])[None], rising(rest.gather(2, chosen)))
 
 
 @dataclass(frozen=True)
@@ -250,19 +263,19 @@ class Runs:
         order = _order(batch, layout)
         targets, free = self._targets(batch, count, generator)
         left = free.sum(1)
-        seen = _share(int(left.min()), _uniform(self.context, generator), int(left.min()))
+        seen = share(int(left.min()), uniform(self.context, generator), int(left.min()))
         first = (torch.rand(batch, generator=generator) * (left - seen + 1)).long()[:, None]
         rank = free.cumsum(1) - 1
         context = order[free & (rank >= first) & (rank < first + seen)].view(1, batch, seen)
-        return Mask(_rising(context), _rising(order.expand(self.sets, -1, -1).gather(2, targets)))
+        return Mask(rising(context), rising(order.expand(self.sets, -1, -1).gather(2, targets)))
 
     def _targets(self, batch: int, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Places of the runs in the order (M, B, n), and a map (B, T) of what they leave: at least one."""
-        length = _share(count, _uniform(self.target, generator), count - 1)
+        length = share(count, uniform(self.target, generator), count - 1)
         targets = torch.randint(count - length + 1, (self.sets, batch, 1), generator=generator) + torch.arange(length)
-        lost = ~_others(targets, count).any(1)
+        lost = ~others(targets, count).any(1)
         targets[:, lost] = targets[:1, lost]
-        return targets, _others(targets, count)
+        return targets, others(targets, count)
 
 
 @dataclass(frozen=True)
@@ -292,11 +305,11 @@ class LocalWindows:
         """W looks with a target set each, in token numbers of the whole grid."""
         grid = _image_grid(layout)
         extent = (min(self.size, grid[0]), min(self.size, grid[1]))
-        tokens = _members(_rectangles((self.windows, batch), grid, extent, generator))
-        hidden = _floor(tokens.shape[2] * self.ratio, tokens.shape[2] - 1)
+        tokens = members(rectangles((self.windows, batch), grid, extent, generator))
+        hidden = floor(tokens.shape[2] * self.ratio, tokens.shape[2] - 1)
         order = torch.rand(tokens.shape, generator=generator).argsort(2)
         seen, unseen = tokens.gather(2, order[..., hidden:]), tokens.gather(2, order[..., :hidden])
-        return Mask(_rising(seen), _rising(unseen))
+        return Mask(rising(seen), rising(unseen))
 
 
 @dataclass(frozen=True)
@@ -323,7 +336,7 @@ class Curriculum:
         if not 0 <= progress <= 1:
             raise ValueError(f"progress is {progress}; it is a share of the stage, in [0, 1]")
         chance = min(1.0, math.sqrt(progress * (1 - self.start**2) + self.start**2))
-        chosen = self.late if _coin(chance, generator) else self.early
+        chosen = self.late if coin(chance, generator) else self.early
         return chosen(batch, layout, progress, generator)
 
 
@@ -348,7 +361,7 @@ class Mixture:
 
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """A mask of one of the two; one draw for the batch."""
-        chosen = self.first if _coin(self.share, generator) else self.second
+        chosen = self.first if coin(self.share, generator) else self.second
         return chosen(batch, layout, progress, generator)
 
 
@@ -376,7 +389,7 @@ def check_masker(masker: Masker, layout: Layout) -> None:
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
-def _check_blocks(plan: MultiBlock | TimeFrequency) -> None:
+def _check_blocks(plan: BlockPlan) -> None:
     for name in ("blocks", "min_keep", "tries"):
         _check_count(name, getattr(plan, name))
     _check_range("scale", plan.scale, 1.0, closed=True)
@@ -433,127 +446,3 @@ def _order(batch: int, layout: Layout) -> Tensor:
             f"({batch}, {layout.count}, dims)"
         )
     return greedy_order(layout.places.cpu())
-
-
-# -- draws -------------------------------------------------------------------------------------------------------------
-def _uniform(limits: Range, generator: Generator) -> float:
-    return limits[0] + (limits[1] - limits[0]) * torch.rand((), generator=generator).item()
-
-
-def _coin(chance: float, generator: Generator) -> bool:
-    return torch.rand((), generator=generator).item() < chance
-
-
-def _share(count: int, share: float, most: int) -> int:
-    """A share of a count, rounded; at least 1 and else at most ``most``."""
-    return max(1, min(round(count * share), most))
-
-
-def _floor(share: float, most: int) -> int:
-    """A share rounded down, but for float errors; in [1, most]."""
-    return min(max(1, math.floor(share + 1e-6)), most)
-
-
-def _composition(batch: int, total: int, parts: int, generator: Generator) -> Tensor:
-    """``parts`` numbers >= 0 that add up to ``total``, (batch, parts); all such rows are equally likely.
-
-    They are the stretches between ``parts - 1`` bars that stand in a row of ``total + parts - 1`` places.
-    """
-    places = total + parts - 1
-    bars = _rising(torch.rand(batch, places, generator=generator).argsort(1)[:, : parts - 1])
-    edge = bars.new_full((batch, 1), places)
-    return torch.cat([torch.full_like(edge, -1), bars, edge], 1).diff(dim=1) - 1
-
-
-def _blocks(
-    plan: MultiBlock | TimeFrequency, batch: int, grid: tuple[int, int], generator: Generator, *, lines: bool
-) -> tuple[Tensor, Tensor]:
-    """Maps of target blocks (M, B, T) and of the context (B, T), which holds at least ``min_keep`` tokens."""
-    count = grid[0] * grid[1]
-    size = _shrink(_extent(grid, plan.scale, plan.aspect, generator), count - plan.min_keep)
-    frame = _extent(grid, plan.context_scale, (1.0, 1.0), generator)
-    targets, context = _place(batch, grid, size, frame, plan.blocks, generator, lines=lines)
-    for _ in range(plan.tries - 1):
-        poor = (context.sum(1) < plan.min_keep).nonzero()[:, 0]
-        if not len(poor):
-            break
-        targets[:, poor], context[poor] = _place(len(poor), grid, size, frame, plan.blocks, generator, lines=lines)
-    poor = context.sum(1) < plan.min_keep
-    targets[:, poor] = targets[:1, poor]
-    context[poor] = ~targets[0, poor]
-    return targets, context
-
-
-def _place(
-    batch: int,
-    grid: tuple[int, int],
-    size: tuple[int, int],
-    frame: tuple[int, int],
-    blocks: int,
-    generator: Generator,
-    *,
-    lines: bool,
-) -> tuple[Tensor, Tensor]:
-    """Put blocks somewhere: target maps (M, B, T), and the context map (B, T) without them (and their lines)."""
-    targets = _rectangles((blocks, batch), grid, size, generator)
-    context = _rectangles((batch,), grid, frame, generator)
-    lost = _lines(targets, grid, generator) if lines else targets
-    return targets, context & ~lost.any(0)
-
-
-def _lines(targets: Tensor, grid: tuple[int, int], generator: Generator) -> Tensor:
-    """Whole columns or whole rows of blocks (M, B, T), by a coin for each."""
-    maps = targets.unflatten(2, grid)
-    columns = torch.rand(*targets.shape[:2], 1, 1, generator=generator) < 0.5
-    lost = torch.where(columns, maps.any(2, keepdim=True).expand_as(maps), maps.any(3, keepdim=True).expand_as(maps))
-    return lost.flatten(2)
-
-
-def _extent(grid: Grid, scale: Range, aspect: Range, generator: Generator) -> tuple[int, int]:
-    """Rows and columns of a block; a side that the grid cuts short is made up for by the other one."""
-    area, ratio = grid[0] * grid[1] * _uniform(scale, generator), _uniform(aspect, generator)
-    rows, columns = math.sqrt(area * ratio), math.sqrt(area / ratio)
-    if rows > grid[0]:
-        rows, columns = grid[0], area / grid[0]
-    elif columns > grid[1]:
-        rows, columns = area / grid[1], grid[1]
-    return min(max(1, round(rows)), grid[0]), min(max(1, round(columns)), grid[1])
-
-
-def _shrink(size: tuple[int, int], limit: int) -> tuple[int, int]:
-    """Take rows or columns off a block, from the longer side, until it has at most ``limit`` tokens."""
-    rows, columns = size
-    while rows * columns > limit:
-        rows, columns = (rows - 1, columns) if rows >= columns else (rows, columns - 1)
-    return rows, columns
-
-
-def _rectangles(shape: tuple[int, ...], grid: Grid, size: tuple[int, int], generator: Generator) -> Tensor:
-    """Maps (*shape, T) of rectangles at uniformly drawn places, borders included."""
-    inside = []
-    for side, extent in zip(grid, size, strict=True):
-        start = torch.randint(side - extent + 1, (*shape, 1), generator=generator)
-        line = torch.arange(side)
-        inside.append((line >= start) & (line < start + extent))
-    return (inside[0][..., :, None] & inside[1][..., None, :]).flatten(-2)
-
-
-def _subsample(member: Tensor, count: int, generator: Generator) -> Tensor:
-    """Positions of ``count`` members of each row of a map (B, T), drawn uniformly, in rising order."""
-    noise = torch.rand(member.shape, generator=generator).masked_fill(~member, 2.0)
-    return _rising(noise.argsort(1)[:, :count])
-
-
-def _members(maps: Tensor) -> Tensor:
-    """Positions (M, B, n) of the members of maps (M, B, T) that have n each."""
-    return maps.nonzero()[:, 2].view(*maps.shape[:2], -1)
-
-
-def _others(index: Tensor, count: int) -> Tensor:
-    """Map (B, T) of the positions that no set of ``index`` (M, B, n) has."""
-    free = torch.ones(index.shape[1], count, dtype=torch.bool)
-    return free.scatter(1, index.transpose(0, 1).flatten(1), False)
-
-
-def _rising(index: Tensor) -> Tensor:
-    return index.sort(-1).values

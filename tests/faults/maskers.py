@@ -5,6 +5,7 @@ from __future__ import annotations
 from fault import Mutant
 
 MASKERS, SEQUENCE = "selftrain/pretrain/maskers.py", "selftrain/pretrain/sequence.py"
+DRAWS = "selftrain/pretrain/draws.py"
 FILE = "test_pretrain_maskers.py::"
 SOUND = FILE + "test_masks_are_sound_and_cover_every_grid"
 EVENLY = FILE + "test_lengths_and_gaps_are_drawn_evenly_from_all_that_are_possible"
@@ -18,35 +19,35 @@ NUMBERED = FILE + "test_runs_choose_the_same_points_however_they_are_numbered"
 MUTANTS = [
     Mutant(
         "maskers: rows in any order",
-        MASKERS,
+        DRAWS,
         "    return index.sort(-1).values\n",
         "    return index\n",
         SOUND,
     ),
     Mutant(
         "maskers: blocks never reach the last row and column",
-        MASKERS,
+        DRAWS,
         "torch.randint(side - extent + 1, (*shape, 1)",
         "torch.randint(max(1, side - extent), (*shape, 1)",
         FILE + "test_places_are_uniform_with_both_borders",
     ),
     Mutant(
         "maskers: contexts are cut from the bottom",
-        MASKERS,
+        DRAWS,
         "noise = torch.rand(member.shape, generator=generator).masked_fill(~member, 2.0)",
         "noise = torch.arange(member.shape[1]).expand(member.shape) + 1e6 * ~member",
         FILE + "test_contexts_are_cut_to_one_length_at_random_not_from_the_bottom",
     ),
     Mutant(
         "maskers: targets stay in the context",
-        MASKERS,
+        DRAWS,
         "return targets, context & ~lost.any(0)",
         "return targets, context",
         SOUND,
     ),
     Mutant(
         "maskers: no fallback",
-        MASKERS,
+        DRAWS,
         "    context[poor] = ~targets[0, poor]\n",
         "",
         SOUND,
@@ -60,14 +61,14 @@ MUTANTS = [
     ),
     Mutant(
         "maskers: the context keeps times and frequencies of the blocks",
-        MASKERS,
-        "lost = _lines(targets, grid, generator) if lines else targets",
+        DRAWS,
+        "lost = whole_lines(targets, grid, generator) if lines else targets",
         "lost = targets",
         LINES,
     ),
     Mutant(
         "maskers: one coin for all blocks of a sample",
-        MASKERS,
+        DRAWS,
         "torch.rand(*targets.shape[:2], 1, 1, generator=generator) < 0.5",
         "torch.rand(targets.shape[1], 1, 1, generator=generator) < 0.5",
         LINES,
@@ -81,9 +82,9 @@ MUTANTS = [
     ),
     Mutant(
         "maskers: cuts with repetition, which do not make compositions even",
-        MASKERS,
+        DRAWS,
         "    places = total + parts - 1\n"
-        "    bars = _rising(torch.rand(batch, places, generator=generator).argsort(1)[:, : parts - 1])\n",
+        "    bars = rising(torch.rand(batch, places, generator=generator).argsort(1)[:, : parts - 1])\n",
         "    places = total + parts - 1\n"
         "    bars = torch.randint(total + 1, (batch, parts - 1), generator=generator).sort(1).values\n"
         "    bars = bars + torch.arange(parts - 1)\n",
@@ -155,15 +156,15 @@ MUTANTS = [
     Mutant(
         "maskers: a curriculum backwards",
         MASKERS,
-        "chosen = self.late if _coin(chance, generator) else self.early",
-        "chosen = self.early if _coin(chance, generator) else self.late",
+        "chosen = self.late if coin(chance, generator) else self.early",
+        "chosen = self.early if coin(chance, generator) else self.late",
         CURRICULUM,
     ),
     Mutant(
         "maskers: a mixture draws from the global source",
         MASKERS,
-        "_coin(self.share, generator)",
-        "_coin(self.share, None)",
+        "coin(self.share, generator)",
+        "coin(self.share, None)",
         FILE + "test_one_draw_decides_for_the_batch_and_the_chosen_masker_draws_from_the_same_source",
     ),
     Mutant(

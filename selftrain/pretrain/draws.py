@@ -1,0 +1,152 @@
+"""Random draws that maskers are made of: numbers, subsets, compositions, rectangles on a grid."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from selftrain.pretrain.geometry import Grid
+
+Range = tuple[float, float]
+Generator = torch.Generator | None
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """Settings of maskers that hide blocks of a grid; see ``maskers.MultiBlock``."""
+
+    blocks: int
+    scale: Range
+    aspect: Range
+    context_scale: Range
+    min_keep: int
+    tries: int
+
+
+def uniform(limits: Range, generator: Generator) -> float:
+    """A number between two limits."""
+    return limits[0] + (limits[1] - limits[0]) * torch.rand((), generator=generator).item()
+
+
+def coin(chance: float, generator: Generator) -> bool:
+    """Whether something of this probability happens."""
+    return torch.rand((), generator=generator).item() < chance
+
+
+def share(count: int, share: float, most: int) -> int:
+    """A share of a count, rounded; at least 1 and else at most ``most``."""
+    return max(1, min(round(count * share), most))
+
+
+def floor(share: float, most: int) -> int:
+    """A share rounded down, but for float errors; in [1, most]."""
+    return min(max(1, math.floor(share + 1e-6)), most)
+
+
+def composition(batch: int, total: int, parts: int, generator: Generator) -> Tensor:
+    """``parts`` numbers >= 0 that add up to ``total``, (batch, parts); all such rows are equally likely.
+
+    They are the stretches between ``parts - 1`` bars that stand in a row of ``total + parts - 1`` places.
+    """
+    places = total + parts - 1
+    bars = rising(torch.rand(batch, places, generator=generator).argsort(1)[:, : parts - 1])
+    edge = bars.new_full((batch, 1), places)
+    return torch.cat([torch.full_like(edge, -1), bars, edge], 1).diff(dim=1) - 1
+
+
+def blocks(
+    plan: BlockPlan, batch: int, grid: tuple[int, int], generator: Generator, *, lines: bool
+) -> tuple[Tensor, Tensor]:
+    """Maps of target blocks (M, B, T) and of the context (B, T), which holds at least ``min_keep`` tokens."""
+    count = grid[0] * grid[1]
+    size = shrink(extent(grid, plan.scale, plan.aspect, generator), count - plan.min_keep)
+    frame = extent(grid, plan.context_scale, (1.0, 1.0), generator)
+    targets, context = place(batch, grid, size, frame, plan.blocks, generator, lines=lines)
+    for _ in range(plan.tries - 1):
+        poor = (context.sum(1) < plan.min_keep).nonzero()[:, 0]
+        if not len(poor):
+            break
+        targets[:, poor], context[poor] = place(len(poor), grid, size, frame, plan.blocks, generator, lines=lines)
+    poor = context.sum(1) < plan.min_keep
+    targets[:, poor] = targets[:1, poor]
+    context[poor] = ~targets[0, poor]
+    return targets, context
+
+
+def place(
+    batch: int,
+    grid: tuple[int, int],
+    size: tuple[int, int],
+    frame: tuple[int, int],
+    blocks: int,
+    generator: Generator,
+    *,
+    lines: bool,
+) -> tuple[Tensor, Tensor]:
+    """Put blocks somewhere: target maps (M, B, T), and the context map (B, T) without them (and their lines)."""
+    targets = rectangles((blocks, batch), grid, size, generator)
+    context = rectangles((batch,), grid, frame, generator)
+    lost = whole_lines(targets, grid, generator) if lines else targets
+    return targets, context & ~lost.any(0)
+
+
+def whole_lines(targets: Tensor, grid: tuple[int, int], generator: Generator) -> Tensor:
+    """Whole columns or whole rows of blocks (M, B, T), by a coin for each."""
+    maps = targets.unflatten(2, grid)
+    columns = torch.rand(*targets.shape[:2], 1, 1, generator=generator) < 0.5
+    lost = torch.where(columns, maps.any(2, keepdim=True).expand_as(maps), maps.any(3, keepdim=True).expand_as(maps))
+    return lost.flatten(2)
+
+
+def extent(grid: Grid, scale: Range, aspect: Range, generator: Generator) -> tuple[int, int]:
+    """Rows and columns of a block; a side that the grid cuts short is made up for by the other one."""
+    area, ratio = grid[0] * grid[1] * uniform(scale, generator), uniform(aspect, generator)
+    rows, columns = math.sqrt(area * ratio), math.sqrt(area / ratio)
+    if rows > grid[0]:
+        rows, columns = grid[0], area / grid[0]
+    elif columns > grid[1]:
+        rows, columns = area / grid[1], grid[1]
+    return min(max(1, round(rows)), grid[0]), min(max(1, round(columns)), grid[1])
+
+
+def shrink(size: tuple[int, int], limit: int) -> tuple[int, int]:
+    """Take rows or columns off a block, from the longer side, until it has at most ``limit`` tokens."""
+    rows, columns = size
+    while rows * columns > limit:
+        rows, columns = (rows - 1, columns) if rows >= columns else (rows, columns - 1)
+    return rows, columns
+
+
+def rectangles(shape: tuple[int, ...], grid: Grid, size: tuple[int, int], generator: Generator) -> Tensor:
+    """Maps (*shape, T) of rectangles at uniformly drawn places, borders included."""
+    inside = []
+    for side, extent in zip(grid, size, strict=True):
+        start = torch.randint(side - extent + 1, (*shape, 1), generator=generator)
+        line = torch.arange(side)
+        inside.append((line >= start) & (line < start + extent))
+    return (inside[0][..., :, None] & inside[1][..., None, :]).flatten(-2)
+
+
+def subsample(member: Tensor, count: int, generator: Generator) -> Tensor:
+    """Positions of ``count`` members of each row of a map (B, T), drawn uniformly, in rising order."""
+    noise = torch.rand(member.shape, generator=generator).masked_fill(~member, 2.0)
+    return rising(noise.argsort(1)[:, :count])
+
+
+def members(maps: Tensor) -> Tensor:
+    """Positions (M, B, n) of the members of maps (M, B, T) that have n each."""
+    return maps.nonzero()[:, 2].view(*maps.shape[:2], -1)
+
+
+def others(index: Tensor, count: int) -> Tensor:
+    """Map (B, T) of the positions that no set of ``index`` (M, B, n) has."""
+    free = torch.ones(index.shape[1], count, dtype=torch.bool)
+    return free.scatter(1, index.transpose(0, 1).flatten(1), False)
+
+
+def rising(index: Tensor) -> Tensor:
+    """Each row (..., n) in rising order."""
+    return index.sort(-1).values

@@ -16,26 +16,13 @@ from selftrain.pretrain.maskers import (
     TimeFrequency,
 )
 from selftrain.pretrain.predictor import ConvPredictor, Predictor, Projector
-from selftrain.pretrain.recipes import (
-    AJEPA,
-    CNNJEPA,
-    ECGJEPA,
-    IJEPA,
-    MAE,
-    SARJEPA,
-    TJEPA,
-    LeJEPA,
-    PointJEPA,
-    SimCLR,
-    StoP,
-    UniSiam,
-    VICReg,
-)
+from selftrain.pretrain.recipes import AJEPA, CNNJEPA, ECGJEPA, IJEPA, MAE, SARJEPA, TJEPA, PointJEPA, StoP
 from selftrain.pretrain.regularizers import SIGReg
 from selftrain.pretrain.targets import HOG, EMALatent, FrozenLatent, GradientRatio, OwnLatent, Pixels, PredictionTarget
 from selftrain.pretrain.tokenizers import ConvStem, ImagePatches, PointGroups, SeriesPatches, TableColumns, Tokenizer
 from selftrain.pretrain.twoview import JointEmbedding
 from selftrain.pretrain.view_losses import InfoNCE, LeJEPALoss, UniSiamLoss, VICRegLoss
+from selftrain.pretrain.view_recipes import LeJEPA, SimCLR, UniSiam, VICReg
 from selftrain.pretrain.vit import Transformer, ViT, point_transformer, series_transformer, table_transformer
 
 __all__ = [

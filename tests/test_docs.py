@@ -18,8 +18,8 @@ from selftrain.lesson import Lesson
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"selftrain": "selftrain", "selftrain.strategies": "strategies", "selftrain.data": "data"}
 PACKAGES = (
-    "selftrain", "selftrain.pilelabels", "selftrain.pipeline", "selftrain.pretrain", "selftrain.probing", "selftrain.wrapper",
-    "selftrain.strategies", "selftrain.data",
+    "selftrain", "selftrain.pilelabels", "selftrain.pipeline", "selftrain.pretrain", "selftrain.probing",
+    "selftrain.wrapper", "selftrain.strategies", "selftrain.data",
 )  # fmt: skip
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -66,7 +66,7 @@ class Job:
         """Folder of a stage."""
         return None if self.out is None else self.out / folder_name(number, name)
 
-    def entry(self, begun: bool) -> dict[str, bool]:
+    def entry(self, begun: bool) -> dict[str, Any]:
         """How a stage takes its folder: it goes on where it had ``begun``; else it begins anew and may replace."""
         resume = self.resume and begun
         return {"resume": resume, "overwrite": not resume and (self.resume or self.overwrite)}

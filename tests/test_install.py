@@ -33,7 +33,7 @@ module = importlib.import_module("selftrain.strategies.mean_teacher")
 assert MeanTeacher is module.MeanTeacher is strategies.MeanTeacher is selftrain.strategies.MeanTeacher
 assert MeanTeacher.__module__ == "selftrain.strategies.mean_teacher"
 assert pickle.loads(pickle.dumps(data.Pile)) is data.Pile is importlib.import_module("selftrain.data.pile").Pile
-assert issubclass(MeanTeacher, selftrain.Strategy) and issubclass(pretrain.MAE, selftrain.Strategy)
+assert issubclass(MeanTeacher, selftrain.Strategy) and issubclass(pretrain.Masked, selftrain.Strategy)
 assert not {"strategies", "data"} & set(sys.modules)
 pile = data.load("digits", labels=20)
 assert len(pile.labeled) == 20

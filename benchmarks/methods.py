@@ -66,11 +66,11 @@ WHY = {  # of what is not the constructor's default
     "ensemble": "a stricter rule than the majority: all must agree, at 0.95",
 }
 WARMUP = {"soft_labels": 300}  # supervised steps before, as in the paper; they count
-VARIANTS = {  # rows beside the methods: name -> (method, factor on the steps, settings)
+VARIANTS: dict[str, tuple[str, float, dict[str, Any]]] = {  # rows beside: name -> (method, factor on steps, settings)
     "mean_teacher_4x": ("mean_teacher", 4, {}),  # as many passes as fst_d
     "mean_teacher_hard": ("mean_teacher", 1, CONFIDENT),  # the targets of fst, without the look ahead
     "mean_teacher_hard_4x": ("mean_teacher", 4, CONFIDENT),
-    "curriculum_labeling_6x": ("curriculum_labeling", 6, {}),  # each round as long as the other trainings
+    "supervised_6th": ("supervised", 1 / 6, {}),  # as many steps as a round of curriculum_labeling has
 }
 GENERATIONS = ("noisy_student", "curriculum_labeling")  # pipelines: their stages share the steps
 FEW = ("supervised", "mean_teacher", "fst_d", "fst_w", "fixmatch", "freematch", "mixmatch", "soft_labels", "jointmatch")
@@ -132,7 +132,8 @@ def train(job: Job, root: Path | None, steps: int = STEPS) -> dict[str, Any]:
     name, factor, more = VARIANTS.get(job.strategy, (job.strategy, 1, {}))
     pile = make_pile(job.dataset, job.labels, job.seed, root)
     if name in GENERATIONS:
-        return generations(job, name, pile, factor * steps)
+        return generations(job, name, pile, steps)
+    steps = round(factor * steps)
     torch.manual_seed(job.seed)
     settings: dict[str, Any] = SETTINGS[name] | more
     warmup = min(WARMUP.get(name, 0), steps // 2)
@@ -140,8 +141,8 @@ def train(job: Job, root: Path | None, steps: int = STEPS) -> dict[str, Any]:
     plan = st.BatchPlan(labeled=16, unlabeled_ratio=5, seed=job.seed) if warmup else st.BatchPlan(32, 2, job.seed)
     make = st.learner(lambda: make_network(job.dataset, METHODS[name].outputs), lr=2e-3, init_from=stage)
     strategy = build(name, TASK, make, unlabeled=len(pile.unlabeled_ids()), label_shape=(10,), **settings)
-    run = st.fit(strategy, pile, steps=factor * steps - warmup, plan=plan)
-    return row(job, run, factor * steps, run.seconds + (stage.seconds if stage else 0))
+    run = st.fit(strategy, pile, steps=steps - warmup, plan=plan)
+    return row(job, run, steps, run.seconds + (stage.seconds if stage else 0))
 
 
 def warm_up(job: Job, pile: data.Pile, steps: int) -> st.Run:

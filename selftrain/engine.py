@@ -77,9 +77,10 @@ def fit(
         stop_after: End after this many steps of the whole stage, with a checkpoint: the rest is for ``resume``. Leaves
             no mark in the log: rows and evaluations stay where they are without it.
         self_check: Watch the run and raise an alarm, at most once for each kind, where it does nothing or goes wrong:
-            ``no_gradient``, ``collapse``, ``keeps_nothing``, ``keeps_everything``, ``teacher_worse`` and
-            ``worse_than_supervised``. An alarm is a ``SelfTrainingWarning``, a text in the log and an entry of
-            ``Run.alarms``. Costs up to three steps on a copy of the strategy; training is the same bit for bit.
+            ``no_gradient``, ``collapse``, ``keeps_nothing``, ``keeps_everything``, ``teacher_worse``,
+            ``features_collapsed`` and ``worse_than_supervised``. An alarm is a ``SelfTrainingWarning``, a text in the
+            log and an entry of ``Run.alarms``. Costs up to three steps on a copy of the strategy; training is the same
+            bit for bit.
         baseline: When the stage is finished, also train the supervised control (``selftrain.baseline``) from the same
             start, on the same labels, steps and plan, in the folder ``baseline`` inside ``out``, and compare.
         snapshots: Moments, evenly spaced on a logarithmic scale from a hundredth of the stage to its end, at which the

@@ -178,7 +178,8 @@ class Soft(Select):
     Source: Chen et al., "SoftMatch", ICLR 2023, arXiv:2301.10921, eq. 6 to 8: weight
     ``exp(-min(confidence - mean, 0)^2 / (2 variance / sigmas^2))`` with moving mean and (unbiased) variance of the
     confidence; 1 above the mean. The batch is taken in first (a batch of one unit has no variance and leaves both). The
-    paper aligns predictions to a uniform prior before (``Align``); here that is a setting of its own.
+    paper weighs by predictions aligned to a uniform prior (``Align``) and learns them as they were
+    (``align_targets=False`` of ``Lesson``); here both are settings of their own.
 
     Args:
         groups: Number of classes or joints; the mean starts at 1 / groups, the variance at 1.

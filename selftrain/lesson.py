@@ -35,6 +35,8 @@ class Lesson(nn.Module):
         hard: Whether decisions or soft predictions are the targets.
         temperature: Sharpening of soft targets, > 0; 1 leaves them. Without effect on hard ones.
         align: Distribution alignment of the predictions, before anything else; ``None``: none.
+        align_targets: Whether targets, and what the ledger hears, are aligned too; ``False``: the selection rule alone
+            sees the aligned prediction.
         mix: Mixing of the learned view's samples with one another; ``None``: none.
         together: One concatenated pass for labeled and unlabeled samples (one set of BatchNorm statistics), or two.
 
@@ -53,6 +55,7 @@ class Lesson(nn.Module):
         hard: bool = True,
         temperature: float = 1.0,
         align: Align | None = None,
+        align_targets: bool = True,
         mix: Mix | None = None,
         together: bool = True,
     ) -> None:
@@ -65,7 +68,7 @@ class Lesson(nn.Module):
             raise ValueError(f"distance is {distance!r}; choose 'mse' or 'ce'")
         self._task = task
         self.unlabeled_weight, self.rampup, self.distance = unlabeled_weight, rampup or ramp_linear(0), distance
-        self.select, self.align, self.mix = select or everything(), align, mix
+        self.select, self.align, self.align_targets, self.mix = select or everything(), align, align_targets, mix
         self.hard, self.temperature, self.together = hard, temperature, together
 
     def weight(self, clock: Clock) -> float:
@@ -104,7 +107,7 @@ class Lesson(nn.Module):
     def judge(
         self, value: Tensor, index: Tensor, given: Tensor | None = None, agreement: Tensor | None = None
     ) -> Guess:
-        """Align, select, then harden or sharpen a prediction.
+        """Align, select, then harden or sharpen a prediction (as it was before the alignment, if that is chosen).
 
         Args:
             value: Prediction, shape (B, C, *S), in [0, 1].
@@ -112,17 +115,17 @@ class Lesson(nn.Module):
             given: Prediction of the labeled batch, if ``reads_labeled``.
             agreement: Share of members that agree, shape (B, *U), for the ledger; ``None``: one member.
         """
-        if self.align is not None:
-            value = self.align(value, given)
+        aligned = value if self.align is None else self.align(value, given)
         return pseudo_label(
             self._task,
-            value,
+            aligned if self.align_targets else value,
             index,
             self.select,
             hard=self.hard,
             temperature=self.temperature,
             given=given,
             agreement=agreement,
+            judged=aligned,
         )
 
     def loss(

@@ -36,6 +36,7 @@ def pseudo_label(
     temperature: float = 1.0,
     given: Tensor | None = None,
     agreement: Tensor | None = None,
+    judged: Tensor | None = None,
 ) -> Guess:
     """Turn a prediction into a target: weights by confidence, then hardened, sharpened or as it is.
 
@@ -49,9 +50,11 @@ def pseudo_label(
             hard labels.
         given: Prediction of the labeled batch, for rules that read it.
         agreement: Share of members that agree, shape (B, *U), for the ledger; ``None``: one member.
+        judged: Prediction that the rule sees, of the same shape; ``None``: ``value``.
     Gradient: none.
     """
-    weight = select(look(task, value, index, given))
+    seen = value if judged is None else judged
+    weight = select(look(task, seen, index, given))
     soft = value if temperature == 1.0 else task.sharpen(value, temperature)
     made = task.harden(value) if hard else soft
     return Guess(Target(made, weight), PseudoLabels(index, value, weight, agreement))

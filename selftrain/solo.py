@@ -122,7 +122,8 @@ class TeacherGuided(SoloStrategy):
         rampup: Growth of that factor over the stage; ``None``: ``ramp_sigmoid()``.
         distance: ``"mse"`` between values, or ``"ce"``: the task's own loss.
         hard: Whether the teacher's decision or its soft prediction is the target.
-        lesson: Further settings: ``select``, ``temperature``, ``align``, ``mix``, ``together``, see ``Lesson``.
+        lesson: Further settings: ``select``, ``temperature``, ``align``, ``align_targets``, ``mix``, ``together``, see
+            ``Lesson``.
 
     Raises:
         ValueError: for a decay of ``None``, and as ``Lesson`` does.

@@ -38,7 +38,8 @@ class CrossPseudoSupervision(PeerStrategy):
         label_mode: How the labeling passes treat BatchNorm and dropout, see ``Learner.label``.
         decay: Decay of a moving average of each network, which then predicts in its place; ``None``: none.
         buffers: See ``Teacher``.
-        lesson: Further settings of ``Lesson``: rampup, distance, select, hard, temperature, align, mix, together.
+        lesson: Further settings of ``Lesson``: rampup, distance, select, hard, temperature, align, align_targets, mix,
+            together.
     """
 
     views = ("weak",)

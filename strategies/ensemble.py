@@ -49,8 +49,8 @@ class Ensemble(PeerStrategy):
         label_mode: How the weak passes treat BatchNorm and dropout, see ``Learner.label``.
         decay: Decay of a moving average of each member, which then predicts in its place; ``None``: none.
         buffers: See ``Teacher``.
-        lesson: Further settings of ``Lesson``: unlabeled_weight, rampup, distance, select, temperature, align, mix,
-            together.
+        lesson: Further settings of ``Lesson``: unlabeled_weight, rampup, distance, select, temperature, align,
+            align_targets, mix, together.
 
     Raises:
         ValueError: for fewer than two members, a quorum outside [0, 1], an unknown weighting or outlier class.

@@ -28,7 +28,7 @@ class FixMatch(SelfGuided):
         make_learner: Builds the student.
         select: Rule from confidence to weight; ``None``: ``above(0.95)``.
         settings: See ``SelfGuided`` and ``Lesson``: label_mode, decay, buffers, unlabeled_weight, rampup, distance,
-            hard, temperature, align, mix, together.
+            hard, temperature, align, align_targets, mix, together.
     """
 
     def __init__(self, task: Task, make_learner: MakeLearner, *, select: Select | None = None, **settings: Any) -> None:

@@ -32,7 +32,7 @@ class FlexMatch(SelfGuided):
         warmup: Count the samples that were never confident as a rival of the largest class.
         mapping: Map from count to threshold: ``"convex"``, ``"linear"`` or ``"concave"``.
         settings: See ``SelfGuided`` and ``Lesson``: label_mode, decay, buffers, unlabeled_weight, rampup, distance,
-            hard, temperature, align, mix, together.
+            hard, temperature, align, align_targets, mix, together.
     """
 
     def __init__(

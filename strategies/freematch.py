@@ -41,7 +41,7 @@ class FreeMatch(SelfGuided):
         fairness_weight: Factor of the fairness term, >= 0. It compares class shares; keypoints need 0.
         fairness_sign: 1 as published, -1 turned.
         settings: See ``SelfGuided`` and ``Lesson``: label_mode, decay, buffers, unlabeled_weight, rampup, distance,
-            hard, temperature, align, mix, together.
+            hard, temperature, align, align_targets, mix, together.
 
     Raises:
         ValueError: for a negative weight, a sign other than 1 and -1, or a fairness term of joints.

@@ -46,8 +46,8 @@ class JointMatch(PeerStrategy):
         decay: Decay of a moving average of each network, which then predicts in its place (0.9 in the paper's IMDB
             runs); ``None``: none.
         buffers: See ``Teacher``.
-        lesson: Further settings of ``Lesson``: unlabeled_weight, rampup, distance, hard, temperature, align, mix,
-            together.
+        lesson: Further settings of ``Lesson``: unlabeled_weight, rampup, distance, hard, temperature, align,
+            align_targets, mix, together.
 
     Raises:
         ValueError: for a delta outside [0, 1], an unknown ``disagree_on``, or thresholds beside a ``select``.

@@ -35,7 +35,7 @@ class MeanTeacher(TeacherGuided):
         order: ``"after"``: the teacher follows the updated student (the paper); ``"before"``: it takes in the student
             before the step, the self-training baseline of FST (Du et al. 2022).
         settings: See ``TeacherGuided`` and ``Lesson``: decay, buffers, unlabeled_weight, rampup, distance, select,
-            hard, temperature, align, mix, together.
+            hard, temperature, align, align_targets, mix, together.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ class MixMatch(SelfGuided):
         hard: Whether the decision or the sharpened mean is the label.
         label_mode: How the labeling passes treat BatchNorm and dropout, see ``Learner.label``. With ``"frozen"``, the
             paper's, they have statistics of their own batch: the running ones are those of mixed samples.
-        settings: See ``SelfGuided`` and ``Lesson``: decay, buffers, select, align, together.
+        settings: See ``SelfGuided`` and ``Lesson``: decay, buffers, select, align, align_targets, together.
 
     Raises:
         ValueError: for ``looks`` below 1.

@@ -38,7 +38,8 @@ class PiModel(SelfGuided):
         hard: Whether the decision or the soft prediction of the fixed look is the target.
         label_mode: How the fixed look treats BatchNorm and dropout: ``"frozen"`` has dropout and leaves the running
             statistics.
-        settings: See ``SelfGuided`` and ``Lesson``: decay, buffers, select, temperature, align, mix, together.
+        settings: See ``SelfGuided`` and ``Lesson``: decay, buffers, select, temperature, align, align_targets, mix,
+            together.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ class PseudoLabel(SelfGuided):
         unlabeled_weight: Final alpha, >= 0.
         rampup: Growth of alpha over the stage; ``None``: 0 for a tenth of it, then linear over a half.
         settings: See ``SelfGuided`` and ``Lesson``: select (re-implementations use ``above(0.95)``), hard, label_mode,
-            decay, buffers, distance, temperature, align, mix, together.
+            decay, buffers, distance, temperature, align, align_targets, mix, together.
     """
 
     views = ("weak",)

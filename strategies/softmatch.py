@@ -1,8 +1,8 @@
 """SoftMatch: Chen et al., "SoftMatch: Addressing the Quantity-Quality Trade-off", ICLR 2023, arXiv:2301.10921.
 
-Algorithm: 1. the student predicts the weak view; 2. the predictions are aligned to a uniform prior; 3. a Gaussian
-around the moving mean of the confidence weighs every sample, none is thrown away; 4. the decision is learned on the
-strong view with that weight.
+Algorithm: 1. the student predicts the weak view; 2. for the weights alone, the predictions are aligned to a uniform
+prior; 3. a Gaussian around the moving mean of the aligned confidence weighs every sample, none is thrown away; 4. the
+decision, that of the prediction as it was, is learned on the strong view with that weight.
 
 Left out: the variant with a mean and variance for each class. Differs: the weak view has a pass of its own without
 gradient; the moving mean of the alignment warms up (see ``Align``).
@@ -30,7 +30,8 @@ class SoftMatch(SelfGuided):
         make_learner: Builds the student.
         sigmas: How many times narrower than the confidences the Gaussian is, > 0.
         threshold_decay: Share of the old mean, variance and prior that stays at each step, in [0, 1).
-        uniform: Align the predictions to a uniform prior; joints have none, so keypoints need ``False``.
+        uniform: Weigh by predictions aligned to a uniform prior; joints have none, so keypoints need ``False``. The
+            labels are never aligned.
         settings: See ``SelfGuided`` and ``Lesson``: label_mode, decay, buffers, unlabeled_weight, rampup, distance,
             hard, temperature, mix, together.
     """
@@ -47,4 +48,4 @@ class SoftMatch(SelfGuided):
     ) -> None:
         align = Align(task, decay=threshold_decay) if uniform else None
         weigh = Soft(task.groups, decay=threshold_decay, sigmas=sigmas)
-        super().__init__(task, make_learner, select=weigh, align=align, **settings)
+        super().__init__(task, make_learner, select=weigh, align=align, align_targets=False, **settings)

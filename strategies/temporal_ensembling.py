@@ -45,7 +45,7 @@ class TemporalEnsembling(SoloStrategy):
         hard: Whether the ensemble's decision or its soft prediction is the target.
         decay: EMA decay of a shipped teacher; ``None``: ship the student.
         buffers: See ``Teacher``.
-        lesson: Further settings of ``Lesson``: select, temperature, align, mix, together.
+        lesson: Further settings of ``Lesson``: select, temperature, align, align_targets, mix, together.
 
     Raises:
         ValueError: for a momentum outside [0, 1), no rows, a label shape of too few axes, or (at a step) sizes

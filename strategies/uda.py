@@ -45,7 +45,7 @@ class UDA(SelfGuided):
         annealing: Rise of the TSA limit from 1 / choices to 1: ``"linear"``, ``"log"`` (fast) or ``"exp"`` (late);
             ``None``: all labels count always. It compares probabilities, so keypoints need ``None``.
         settings: See ``SelfGuided`` and ``Lesson``: label_mode, decay, buffers, unlabeled_weight, rampup, distance,
-            hard, align, mix, together.
+            hard, align, align_targets, mix, together.
 
     Raises:
         ValueError: for an unknown annealing, or for one of joints.

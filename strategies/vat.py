@@ -43,8 +43,8 @@ class VAT(SoloStrategy):
         decay: EMA decay of the shipped teacher; ``None``: ship the student.
         buffers: See ``Teacher``.
         hard: Whether the clean decision or the clean prediction is the target.
-        lesson: Further settings of ``Lesson``: select, temperature, align, distance, mix (of the attacked samples),
-            together (labeled and clean samples).
+        lesson: Further settings of ``Lesson``: select, temperature, align, align_targets, distance, mix (of the
+            attacked samples), together (labeled and clean samples).
 
     Raises:
         ValueError: for a length that is not positive, fewer than one iteration or a negative weight.

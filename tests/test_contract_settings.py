@@ -28,7 +28,7 @@ POSITIONAL = ("self", "task", "make_learner")  # what a strategy is about; all e
 OWN = {  # what a method fixes itself, and so does not hand on
     "FlexMatch": ("select",),
     "FreeMatch": ("select",),
-    "SoftMatch": ("select", "align"),
+    "SoftMatch": ("select", "align", "align_targets"),
     "AdaMatch": ("select", "align"),
 }
 
@@ -64,6 +64,7 @@ CASES: dict[str, Case] = {
     "labeled_view": Case(["plain", "weak", "strong"]),
     "view": Case(["plain", "weak", "strong"]),
     "align": Case([None, Align(TASK), Align(TASK, target=torch.tensor([0.6, 0.3, 0.1]))], {"hard": False}),
+    "align_targets": Case([True, False], {"hard": False, "align": Align(TASK)}),
     "mix": Case([None, Mixup(1.0), CutMix(1.0)]),
     "weighting": Case(["equal", "share", "entropy"], {"quorum": 0.3}),
     "outlier_class": Case([None, 0, 2]),
@@ -131,7 +132,9 @@ SPECIAL: dict[tuple[str, str], Case] = {(name, "decay"): Case([0.3, 0.9]) for na
 SPECIAL |= {(name, "buffers"): Case(["copy", "ema"], {"decay": 0.9}) for name in PEERS}
 SPECIAL["TemporalEnsembling", "buffers"] = Case(["copy", "ema"], {"decay": 0.9})
 SPECIAL["TemporalEnsembling", "select"] = Case([select.above(0.45), select.top(0.5), select.everything()])
+SPECIAL["AdaMatch", "align_targets"] = Case([True, False])  # it has an alignment of its own
 SPECIAL["AdaMatch", "threshold"] = Case([0.9, 1.0])
+SPECIAL["SoftMatch", "uniform"] = Case([True, False], {"threshold_decay": 0.2})  # it shows in weights below 1 alone
 SPECIAL["JointMatch", "select"] = Case(RULES, {"threshold": 0.98})  # the default: a rule replaces the thresholds
 SPECIAL["JointMatch", "shared_status"] = Case([True, False], {"threshold": 0.36})
 SPECIAL["JointMatch", "status_decay"] = Case([0.1, 0.9], {"threshold": 0.36})

@@ -215,6 +215,35 @@ def test_alignment_comes_first_then_selection_then_hardening():
     assert guess.labels.index.tolist() == [3, 8]
 
 
+@pytest.mark.parametrize("hard", [True, False])
+def test_an_alignment_may_be_for_the_weights_alone(hard):
+    """The rule hears the aligned prediction; target, ledger and confidence are those of the prediction as it is."""
+    task, rule, prior = Classification(2), Listening(), torch.tensor([0.2, 0.8])
+    align = Align(task, target=prior, decay=0.0)
+    lesson = Lesson(task, select=rule, align=align, align_targets=False, hard=hard, temperature=0.5)
+    value = torch.tensor([[0.7, 0.3], [0.6, 0.4]])
+    guess = lesson.judge(value, torch.tensor([3, 8]))
+    scaled = value * prior / value.mean(0)
+    aligned = scaled / scaled.sum(1, keepdim=True)
+    assert rule.heard[0].group.tolist() == [1, 1]
+    assert torch.allclose(rule.heard[0].confidence, aligned.amax(1))
+    assert torch.allclose(rule.heard[0].presence, aligned.mean(0))
+    assert torch.allclose(guess.target.weight, aligned.amax(1))
+    squared = value.square() / value.square().sum(1, keepdim=True)
+    assert torch.allclose(guess.target.value, torch.tensor([[1.0, 0.0]] * 2) if hard else squared)
+    assert torch.equal(guess.labels.value, value)
+    assert torch.equal(guess.labels.weight, guess.target.weight)
+    assert torch.allclose(align.predicted, value.mean(0))
+
+
+def test_without_an_alignment_targets_are_as_predicted_either_way():
+    case = segmentation()
+    rows = [Lesson(case.task, select=select.top(0.6), align_targets=b) for b in (True, False)]
+    one, other = (lesson.judge(case.said, torch.arange(3)) for lesson in rows)
+    assert torch.equal(one.target.value, other.target.value)
+    assert torch.equal(one.target.weight, other.target.weight)
+
+
 def test_selection_comes_before_sharpening():
     task, rule = Classification(2), Listening()
     lesson = Lesson(task, select=rule, hard=False, temperature=0.5)

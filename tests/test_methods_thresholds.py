@@ -115,15 +115,16 @@ class AlignByHand:
 
 
 class SoftByHand:
-    """SoftMatch eq. 6 to 8 after uniform alignment: moving mean and unbiased variance, the batch taken in first."""
+    """SoftMatch eq. 6 to 8: weights from uniformly aligned predictions (moving mean and unbiased variance, the batch
+    taken in first), decisions from the predictions as they are."""
 
     def __init__(self, decay: float = 0.9, sigmas: float = 2.0, uniform: bool = True) -> None:
         self.decay, self.sigmas, self.mean, self.variance = decay, sigmas, 1 / 3, 1.0
         self.aligned = AlignByHand(decay) if uniform else None
 
     def judge(self, value: Array, index: list[int], given: Array) -> Judged:
-        value = value if self.aligned is None else self.aligned.align(value, None)
-        sure, m = value.max(1), self.decay
+        even = value if self.aligned is None else self.aligned.align(value, None)
+        sure, m = even.max(1), self.decay
         self.mean = m * self.mean + (1 - m) * sure.mean()
         self.variance = m * self.variance + (1 - m) * sure.var(ddof=1)
         short = np.minimum(sure - self.mean, 0)
@@ -352,14 +353,24 @@ def test_softmatch_weights_over_three_batches_by_hand():
         assert said.tolist() == pytest.approx(weight, abs=1e-4)
 
 
-def test_softmatch_decides_after_alignment():
-    """Class 0 is predicted everywhere; brought to a uniform prior, the last sample belongs to class 2."""
-    strategy = strategies.SoftMatch(TASK, make(Told(), 0.0))
+def test_softmatch_weighs_aligned_predictions_and_learns_decisions_as_they_are():
+    """Class 0 is predicted everywhere. Brought to a uniform prior, the first sample belongs to class 1 and the last to
+    class 2: that moves the weights (the last is the surest, not the least sure), but class 0 is what is learned."""
+    strategy = strategies.SoftMatch(TASK, make(Told(), 0.0), threshold_decay=0.0)
     value = torch.tensor([[0.8, 0.15, 0.05], [0.8, 0.1, 0.1], [0.5, 0.1, 0.4]])
-    said = take_step(strategy, [told(value)]).pseudo_labels.value
+    report = take_step(strategy, [told(value)])
     scaled = value / value.mean(0)
-    assert torch.allclose(said, scaled / scaled.sum(1, keepdim=True), atol=1e-5)
-    assert said.argmax(1).tolist() == [1, 0, 2]
+    aligned = scaled / scaled.sum(1, keepdim=True)
+    assert aligned.argmax(1).tolist() == [1, 0, 2]
+    sure = aligned.amax(1)
+    assert sure.tolist() == pytest.approx([0.475962, 0.448980, 0.581315], abs=1e-5)
+    short = (sure - sure.mean()).clamp(max=0)
+    weight = torch.exp(-short.square() / (2 * sure.var() / 4))
+    assert report.pseudo_labels.weight.tolist() == pytest.approx(weight.tolist(), abs=1e-5)
+    assert report.pseudo_labels.weight.argmin() == 1
+    assert torch.allclose(report.pseudo_labels.value, value)
+    learned = -(weight * value[:, 0].log()).mean()  # the cross-entropy of class 0 in each row
+    assert report.scalars["loss/unsupervised"].item() == pytest.approx(learned.item(), abs=1e-5)
 
 
 # -- AdaMatch ----------------------------------------------------------------------------------------------------------

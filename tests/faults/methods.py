@@ -25,7 +25,9 @@ FAIR = "test_methods_thresholds.py::test_freematch_adds_the_fairness_term_with_i
 FAIR_VALUE = "test_methods_thresholds.py::test_the_fairness_term_has_the_published_value_and_sign"
 FAIR_PLACE = "test_methods_thresholds.py::test_fairness_is_measured_where_the_strong_view_shows_kept_pixels"
 SOFT = "test_methods_thresholds.py::test_softmatch_weights_over_three_batches_by_hand"
-SOFT_ALIGNED = "test_methods_thresholds.py::test_softmatch_decides_after_alignment"
+SOFT_ALIGNED = "test_methods_thresholds.py::test_softmatch_weighs_aligned_predictions"
+SOFT_ALIGNED += "_and_learns_decisions_as_they_are"
+WEIGHTS_ALONE = "test_lesson.py::test_an_alignment_may_be_for_the_weights_alone"
 ADA_BY_HAND = "test_methods_thresholds.py::test_the_adamatch_threshold_over_three_batches_by_hand"
 ADA_ALIGNED = "test_methods_thresholds.py::test_adamatch_aligns_to_the_predictions_on_labeled_samples"
 ADA_LOGITS = "test_methods_thresholds.py::test_adamatch_mixes_the_logits_of_a_joint_and_a_labeled_pass"
@@ -206,7 +208,21 @@ MUTANTS = [
         FAIR_PLACE,
     ),
     Mutant("SoftMatch: biased variance", "selftrain/adaptive.py", "flat.var()", "flat.var(correction=0)", SOFT),
-    Mutant("SoftMatch: no alignment", "strategies/softmatch.py", "align=align", "align=None", SOFT_ALIGNED),
+    Mutant("SoftMatch: no alignment", "strategies/softmatch.py", "align=align,", "align=None,", SOFT_ALIGNED),
+    Mutant(
+        "SoftMatch: aligned decisions are learned",
+        "strategies/softmatch.py",
+        "align_targets=False",
+        "align_targets=True",
+        SOFT_ALIGNED,
+    ),
+    Mutant(
+        "an alignment for the weights alone never reaches the rule",
+        "selftrain/lesson.py",
+        "judged=aligned",
+        "judged=value",
+        WEIGHTS_ALONE,
+    ),
     Mutant(
         "AdaMatch: absolute threshold",
         "selftrain/adaptive.py",

@@ -175,12 +175,18 @@ MUTANTS = [
     ),
     Mutant("a joint is pasted on itself", MIX, "torch.randint(1, joints", "torch.randint(0, joints", PATCH),
     # -- lesson
-    Mutant("lesson aligns nothing", LESSON, "value = self.align(value, given)", "pass", ORDER),
+    Mutant(
+        "lesson aligns nothing",
+        LESSON,
+        "value if self.align is None else self.align(value, given)",
+        "value",
+        ORDER,
+    ),
     Mutant(
         "lesson selects by sharpened predictions",
         "selftrain/objectives.py",
-        "select(look(task, value, index, given))",
-        "select(look(task, task.sharpen(value, temperature), index, given))",
+        "select(look(task, seen, index, given))",
+        "select(look(task, task.sharpen(seen, temperature), index, given))",
         "test_lesson.py::test_selection_comes_before_sharpening",
     ),
     Mutant(

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from fault import Mutant
 
+PSEUDO = "test_methods_labels.py::test_pseudo_label_follows_its_equations"
+FIXMATCH = "test_methods_labels.py::test_fixmatch_follows_its_equations"
+SOFT_LABELS = "test_methods_labels.py::test_soft_labels_follow_the_papers_equations"
+BANK = "test_methods_labels.py::test_the_bank_of_soft_labels_over_three_epochs_by_hand"
 PI = "test_methods_consistency.py::test_pi_model_moves_the_second_look_towards_the_first"
 TEMPORAL = "test_methods_consistency.py::test_temporal_ensembling_follows_the_papers_algorithm"
 TWICE = "test_methods_consistency.py::test_a_second_visit_in_one_epoch_is_taken_in_after_the_first"
@@ -48,6 +52,50 @@ NOBODY = "test_methods_peers.py::test_where_no_member_sides_with_the_consensus_a
 OUTLIERS = "test_methods_peers.py::test_outliers_are_learned_but_never_shipped"
 
 MUTANTS = [
+    # -- labels of their own
+    Mutant("pseudo-label: the weight rises from the start", "strategies/pseudo_label.py", ", start=0.1", "", PSEUDO),
+    Mutant(
+        "pseudo-label: another length of the rise",
+        "strategies/pseudo_label.py",
+        "ramp_linear(0.5, start=0.1)",
+        "ramp_linear(0.6, start=0.1)",
+        PSEUDO,
+    ),
+    Mutant(
+        "FixMatch: another threshold",
+        "strategies/fixmatch.py",
+        "select or above(0.95)",
+        "select or above(0.8)",
+        FIXMATCH,
+    ),
+    Mutant(
+        "soft labels: entropy turned round",
+        "strategies/soft_labels.py",
+        "+ self.entropy_weight * entropy",
+        "- self.entropy_weight * entropy",
+        SOFT_LABELS,
+    ),
+    Mutant(
+        "soft labels: prior turned round",
+        "strategies/soft_labels.py",
+        "+ self.prior_weight * prior",
+        "- self.prior_weight * prior",
+        SOFT_LABELS,
+    ),
+    Mutant(
+        "soft labels: weights of prior and entropy swapped",
+        "strategies/soft_labels.py",
+        "self.prior_weight * prior + self.entropy_weight * entropy",
+        "self.entropy_weight * prior + self.prior_weight * entropy",
+        SOFT_LABELS,
+    ),
+    Mutant(
+        "soft labels: a new sample has a uniform label",
+        "strategies/soft_labels.py",
+        "value = torch.where(self.task.spread(known), self.bank.read(pile.index), fresh.value)",
+        "value = self.bank.read(pile.index)",
+        BANK,
+    ),
     # -- consistency
     Mutant(
         "pi-model: gradient through the fixed look",

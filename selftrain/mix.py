@@ -28,11 +28,13 @@ def pick(target: Target, rows: Tensor | slice) -> Target:
     return Target(target.value[rows], target.weight[rows], None if target.valid is None else target.valid[rows])
 
 
-def mixup(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0, biased: bool = False) -> tuple[Tensor, Target]:
+def mixup(
+    x: Tensor, target: Target, task: Task, *, alpha: float = 1.0, biased: bool = False, per_sample: bool = False
+) -> tuple[Tensor, Target]:
     """Blend each sample with a random partner of the batch, inputs and targets by the same share.
 
-    Source: Zhang et al., "mixup", 2018, arXiv:1710.09412, eq. 1: one share ``lambda ~ Beta(alpha, alpha)`` a batch.
-    The blended target is such that a loss linear in its target equals ``lambda w_i L_i + (1 - lambda) w_j L_j``.
+    Source: Zhang et al., "mixup", 2018, arXiv:1710.09412, eq. 1, with a share ``lambda ~ Beta(alpha, alpha)``. The
+    blended target is such that a loss linear in its target equals ``lambda w_i L_i + (1 - lambda) w_j L_j``.
 
     Args:
         x: Inputs, shape (B, ...).
@@ -41,6 +43,7 @@ def mixup(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0, biased: 
         alpha: Concentration of the Beta distribution; 0 leaves everything as it is.
         biased: Take the larger of lambda and 1 - lambda, so that each row stays nearer to itself than to its partner
             (Berthelot et al. 2019, MixMatch, arXiv:1905.02249, eq. 9).
+        per_sample: Draw a share for each row, as MixMatch does; else one for the batch, as the paper's code does.
     Gradient: flows to ``x``.
 
     Raises:
@@ -49,10 +52,10 @@ def mixup(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0, biased: 
     _check_alpha(alpha)
     if alpha == 0:
         return x, target
-    share = _beta(alpha)
-    share = max(share, 1 - share) if biased else share
+    share = _shares(alpha, len(x), biased).to(x.device) if per_sample else _share(alpha, biased)
     partner = torch.randperm(len(x), device=x.device)
-    return share * x + (1 - share) * x[partner], blend(target, pick(target, partner), share, task)
+    own = _along(share, x)
+    return own * x + (1 - own) * x[partner], blend(target, pick(target, partner), share, task)
 
 
 def cutmix(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0) -> tuple[Tensor, Target]:
@@ -155,14 +158,14 @@ class Mix(nn.Module):
 class Mixup(Mix):
     """``mixup`` with settings: see there."""
 
-    def __init__(self, alpha: float = 1.0, *, biased: bool = False) -> None:
+    def __init__(self, alpha: float = 1.0, *, biased: bool = False, per_sample: bool = False) -> None:
         super().__init__()
         _check_alpha(alpha)
-        self.alpha, self.biased = alpha, biased
+        self.alpha, self.biased, self.per_sample = alpha, biased, per_sample
 
     def forward(self, x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
         """Blend with a random partner."""
-        return mixup(x, target, task, alpha=self.alpha, biased=self.biased)
+        return mixup(x, target, task, alpha=self.alpha, biased=self.biased, per_sample=self.per_sample)
 
 
 class CutMix(Mix):
@@ -199,11 +202,12 @@ class KeypointMix(Mix):
         return keypoint_mix(x, target, task, size=self.size, pairs=self.pairs)
 
 
-def blend(first: Target, second: Target, share: float, task: Task) -> Target:
-    """Target whose linear loss is ``share * w1 * L1 + (1 - share) * w2 * L2``."""
+def blend(first: Target, second: Target, share: float | Tensor, task: Task) -> Target:
+    """Target whose linear loss is ``share * w1 * L1 + (1 - share) * w2 * L2``; ``share``: one, or one a row (B,)."""
+    share = _along(share, first.weight)
     w1, w2 = share * first.weight * first.mask(), (1 - share) * second.weight * second.mask()
     weight = w1 + w2
-    part = task.spread(torch.where(weight > 0, w1 / weight.clamp(min=1e-12), torch.full_like(weight, share)))
+    part = task.spread(torch.where(weight > 0, w1 / weight.clamp(min=1e-12), share * torch.ones_like(weight)))
     valid = None if first.valid is None and second.valid is None else (first.mask() + second.mask()) > 0
     return Target(part * first.value + (1 - part) * second.value, weight, valid)
 
@@ -279,6 +283,26 @@ def _shapes(x: Tensor, target: Target) -> str:
 
 def _beta(alpha: float) -> float:
     return float(torch.distributions.Beta(alpha, alpha).sample())
+
+
+def _share(alpha: float, biased: bool) -> float:
+    """One share for a batch."""
+    share = _beta(alpha)
+    return max(share, 1 - share) if biased else share
+
+
+def _shares(alpha: float, rows: int, biased: bool) -> Tensor:
+    """A share for each row, (rows,), drawn on the CPU like all others."""
+    shares: Tensor = torch.distributions.Beta(alpha, alpha).sample((rows,))
+    return torch.maximum(shares, 1 - shares) if biased else shares
+
+
+def _along(share: float | Tensor, values: Tensor) -> float | Tensor:
+    """Shares of rows (B,) beside values (B, ...), in their number format; one share for all stays as it is."""
+    if not isinstance(share, Tensor):
+        return share
+    dtype = values.dtype if values.is_floating_point() else share.dtype
+    return share.to(dtype).view(-1, *[1] * (values.dim() - 1))
 
 
 def _rectangle(height: int, width: int, area: float, device: torch.device) -> Tensor:

@@ -3,8 +3,9 @@
 Berthelot et al., "MixMatch: A Holistic Approach to Semi-Supervised Learning", NeurIPS 2019, arXiv:1905.02249.
 
 Algorithm: 1. the student predicts K weak views of each unlabeled sample; their mean, sharpened, is the label of all K;
-2. labeled and unlabeled samples are shuffled together and mixed, each with the larger share for itself; 3.
-cross-entropy on the mixed labeled rows + a growing weight x the squared difference on the mixed unlabeled rows.
+2. labeled and unlabeled samples are shuffled together and mixed, each pair by a share of its own, the larger one for
+the sample itself; 3. cross-entropy on the mixed labeled rows + a growing weight x the squared difference on the mixed
+unlabeled rows.
 
 Left out: weight decay on the averaged weights. Differs: all rows go through one pass (the paper interleaves batches so
 that BatchNorm sees the same mixture).
@@ -40,7 +41,7 @@ class MixMatch(SelfGuided):
         unlabeled_weight: Final weight of the unsupervised loss, >= 0.
         rampup: Growth of that weight; ``None``: ``ramp_linear(1 / 64)``.
         temperature: Sharpening of the mean prediction, > 0.
-        mix: How all rows are mixed with one another; ``None``: ``Mixup(0.75, biased=True)``.
+        mix: How all rows are mixed with one another; ``None``: ``Mixup(0.75, biased=True, per_sample=True)``.
         distance: ``"mse"`` between values, or ``"ce"``.
         hard: Whether the decision or the sharpened mean is the label.
         label_mode: How the labeling passes treat BatchNorm and dropout, see ``Learner.label``. With ``"frozen"``, the
@@ -70,9 +71,8 @@ class MixMatch(SelfGuided):
             raise ValueError(f"looks is {looks}; it must be at least 1")
         own: dict[str, Any] = {"distance": distance, "hard": hard, "temperature": temperature}
         own |= {"unlabeled_weight": unlabeled_weight, "rampup": rampup or ramp_linear(1 / 64)}
-        super().__init__(
-            task, make_learner, label_mode=label_mode, mix=mix or Mixup(0.75, biased=True), **own, **settings
-        )
+        mixing = mix or Mixup(0.75, biased=True, per_sample=True)
+        super().__init__(task, make_learner, label_mode=label_mode, mix=mixing, **own, **settings)
         self.views = ("weak", *(f"weak{i}" for i in range(2, looks + 1)))
 
     def objective(self, batch: Batch, clock: Clock) -> Outcome:

@@ -484,7 +484,7 @@ def test_annealing_compares_probabilities_which_joints_do_not_have():
 @pytest.mark.parametrize(("distance", "mode"), [("mse", "frozen"), ("ce", "frozen"), ("mse", "eval")])
 @pytest.mark.parametrize("looks", [1, 2, 3])
 def test_mixmatch_learns_mixtures_of_labels_and_sharpened_means(looks, distance, mode, rule):
-    """Algorithm 1: q = sharpen(mean of K looks); one biased mixup of all rows; first rows CE, the others as asked.
+    """Algorithm 1: q = sharpen(mean of K looks); biased mixup, a share a row; first rows CE, the others as asked.
 
     The looks have BatchNorm statistics of their own batch (``"frozen"``, the default), or the running ones.
     """
@@ -505,11 +505,12 @@ def test_mixmatch_learns_mixtures_of_labels_and_sharpened_means(looks, distance,
         weight = torch.cat([torch.ones(4), *[kept] * looks])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(4 + step)
-            drawn = float(torch.distributions.Beta(0.75, 0.75).sample())
-            share, partner = max(drawn, 1 - drawn), torch.randperm(len(x))
-        shares.append(drawn)
+            drawn = torch.distributions.Beta(0.75, 0.75).sample((len(x),))
+            partner = torch.randperm(len(x))
+        share = torch.maximum(drawn, 1 - drawn)
+        shares += drawn.tolist()
         own, other = share * weight, (1 - share) * weight[partner]
-        logits = hand.train()(share * x + (1 - share) * x[partner])
+        logits = hand.train()(share[:, None] * x + (1 - share[:, None]) * x[partner])
         loss = mixed_loss(logits, target, partner, own, other, distance=distance, ramp=7.0 * min(1.0, step / 2))
         descend(hand, loss)
         take_step(strategy, [batch], Clock(step, 0, 128), seed=4 + step)
@@ -597,7 +598,8 @@ OPTIONS: list[tuple[type, dict[str, Any], list[dict[str, Any]]]] = [
         {},
         [
             {"looks": 1}, {"looks": 3}, {"unlabeled_weight": 3.0}, {"rampup": lambda t: 0.1}, {"temperature": 1.0},
-            {"mix": Mixup(0.75)}, {"distance": "ce"}, {"hard": True}, {"label_mode": "train"},
+            {"mix": Mixup(0.75)}, {"mix": Mixup(0.75, biased=True)}, {"distance": "ce"}, {"hard": True},
+            {"label_mode": "train"},
         ],
     ),
 ]  # fmt: skip

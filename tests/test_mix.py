@@ -122,6 +122,66 @@ def test_biased_mixup_gives_each_row_the_larger_share(case):
     assert min(drawn) < 0.5 < max(drawn)  # both kinds of draw occurred
 
 
+def row_of(target, row):
+    return Target(target.value[row : row + 1], target.weight[row : row + 1], target.valid[row : row + 1])
+
+
+@each_task
+@pytest.mark.parametrize("biased", [False, True])
+def test_each_pair_may_have_a_share_of_its_own(case, biased):
+    """MixMatch, eq. 8 to 11: lambda is drawn for a pair; every row of a batch is then a mixup of its own share."""
+    target, x = target_of(case), torch.tensor([1.0, 10.0, 100.0, 1e3, 1e4, 1e5]).double()
+    torch.manual_seed(1)
+    mixed, made = mixup(x, target, case.task, alpha=0.75, biased=biased, per_sample=True)
+    torch.manual_seed(1)
+    drawn = torch.distributions.Beta(0.75, 0.75).sample((6,)).tolist()
+    shares = [max(share, 1 - share) if biased else share for share in drawn]
+    partner = torch.randperm(6).tolist()
+    assert len(set(shares)) == 6
+    assert min(drawn) < 0.5 < max(drawn)
+    for row, (share, other) in enumerate(zip(shares, partner, strict=True)):
+        assert mixed[row].item() == pytest.approx(share * x[row].item() + (1 - share) * x[other].item(), rel=1e-6)
+        expected, found = blend(row_of(target, row), row_of(target, other), share, case.task), row_of(made, row)
+        assert torch.allclose(found.value, expected.value, atol=1e-6)
+        assert torch.allclose(found.weight, expected.weight, atol=1e-6)
+        assert torch.equal(found.valid, expected.valid)
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (8, 3, 4, 4), (8, 3, 2, 4, 4)])
+def test_shares_of_pairs_fit_inputs_of_any_shape(shape):
+    x, task = torch.rand(shape), Classification(2)
+    target = task.encode(torch.tensor([0, 1] * 4))
+    torch.manual_seed(2)
+    mixed, made = mixup(x, target, task, per_sample=True)
+    torch.manual_seed(2)
+    share, partner = torch.distributions.Beta(1.0, 1.0).sample((8,)), torch.randperm(8)
+    for row in range(8):
+        assert torch.allclose(mixed[row], share[row] * x[row] + (1 - share[row]) * x[partner[row]], atol=1e-6)
+        value = share[row] * target.value[row] + (1 - share[row]) * target.value[partner[row]]
+        assert torch.allclose(made.value[row], value, atol=1e-6)
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_mixed_inputs_keep_their_number_format(dtype, per_sample):
+    task = Classification(2)
+    x, target = torch.rand(4, 3).to(dtype), task.encode(torch.tensor([0, 1, 0, 1]))
+    mixed, made = mixup(x, target, task, per_sample=per_sample)
+    assert mixed.dtype == dtype
+    assert made.value.dtype == made.weight.dtype == torch.float32
+
+
+@each_task
+@pytest.mark.parametrize("valid", [True, False])
+def test_a_linear_loss_of_a_blend_by_rows_is_the_blend_of_the_losses(case, valid):
+    first, second = target_of(case, valid=valid), target_of(case, seed=1, valid=valid)
+    logits, share = torch.randn(6, 4, *case.sites), torch.tensor([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    mixed = total(case, logits, blend(first, second, share, case.task))
+    rows = share.view(-1, *[1] * len(case.units))
+    expected = rows * total(case, logits, first) + (1 - rows) * total(case, logits, second)
+    assert torch.allclose(mixed, expected, atol=1e-5)
+
+
 def test_alpha_shapes_the_share():
     """Beta(a, a) has the variance 1 / (4 (2a + 1)): small for a large alpha."""
     task, x = Classification(2), torch.tensor([0.0, 1.0]).double()
@@ -489,6 +549,7 @@ def test_gradients_reach_what_is_shown():
         (Mixup(0.4), lambda *a: mixup(*a, alpha=0.4), 0),
         (Mixup(), lambda *a: mixup(*a, alpha=1.0), 2),
         (Mixup(0.4, biased=True), lambda *a: mixup(*a, alpha=0.4, biased=True), 1),
+        (Mixup(0.4, biased=True, per_sample=True), lambda *a: mixup(*a, alpha=0.4, biased=True, per_sample=True), 2),
         (CutMix(0.4), lambda *a: cutmix(*a, alpha=0.4), 1),
         (CutMix(), lambda *a: cutmix(*a, alpha=1.0), 0),
         (ClassMix(), classmix, 1),

@@ -192,8 +192,15 @@ MUTANTS = [
     Mutant(
         "MixMatch: unbiased mixup",
         "strategies/mixmatch.py",
-        "mix=mix or Mixup(0.75, biased=True)",
-        "mix=mix or Mixup(0.75)",
+        "mix or Mixup(0.75, biased=True, per_sample=True)",
+        "mix or Mixup(0.75, per_sample=True)",
+        MIXMATCH,
+    ),
+    Mutant(
+        "MixMatch: one share a batch",
+        "strategies/mixmatch.py",
+        "mix or Mixup(0.75, biased=True, per_sample=True)",
+        "mix or Mixup(0.75, biased=True)",
         MIXMATCH,
     ),
     Mutant(

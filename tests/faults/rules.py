@@ -7,6 +7,7 @@ from fault import Mutant
 RULES, ADAPTIVE, ALIGN = "selftrain/rules.py", "selftrain/adaptive.py", "selftrain/align.py"
 MIX, LESSON, TASKS = "selftrain/mix.py", "selftrain/lesson.py", "selftrain/tasks.py"
 
+PAIRS = "test_mix.py::test_each_pair_may_have_a_share_of_its_own"
 STILL = "test_select.py::test_evaluation_judges_and_moves_nothing"
 FLEX = "test_adaptive.py::test_flex_follows_the_trace_by_hand"
 MAPS = "test_adaptive.py::test_warmup_and_mapping_set_the_thresholds"
@@ -143,6 +144,20 @@ MUTANTS = [
         "max(share, 1 - share) if biased",
         "min(share, 1 - share) if biased",
         "test_mix.py::test_biased_mixup_gives_each_row_the_larger_share",
+    ),
+    Mutant(
+        "biased mixup of pairs keeps the smaller share",
+        MIX,
+        "torch.maximum(shares, 1 - shares) if biased",
+        "torch.minimum(shares, 1 - shares) if biased",
+        PAIRS,
+    ),
+    Mutant(
+        "mixup of pairs blends targets by one share",
+        MIX,
+        "blend(target, pick(target, partner), share, task)",
+        "blend(target, pick(target, partner), share if isinstance(share, float) else float(share[0]), task)",
+        PAIRS,
     ),
     Mutant("classmix rounds half up", MIX, "order[: len(found) // 2]", "order[: (len(found) + 1) // 2]", CLASSMIX),
     Mutant(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from methods import DECAY, METHODS, SETTINGS, STEPS, TASK, WARMUP, Job, make_network, make_pile, warm_up
+from methods import DECAY, METHODS, SETTINGS, STEPS, TASK, VALIDATION, WARMUP, Job, make_network, make_pile, warm_up
 
 import selftrain as st
 from selftrain import data
@@ -41,6 +41,17 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> method, setting
     "mixmatch, labels in evaluation mode, 75": ("mixmatch", _RAMP | {"unlabeled_weight": 75.0, "label_mode": "eval"}),
     "mixmatch, 20": ("mixmatch", _RAMP | {"unlabeled_weight": 20.0}),
     "mixmatch, 75": ("mixmatch", _RAMP | {"unlabeled_weight": 75.0}),
+    "pseudo_label, everything": ("pseudo_label", {"select": st.select.everything()}),
+    "pseudo_label, above 0.95": ("pseudo_label", {}),
+    "mean_teacher, decay 0.999": ("mean_teacher", {"decay": 0.999}),
+    "reviewer": ("reviewer", {}),
+    "freematch, thresholds at 0.999": ("freematch", {"threshold_decay": 0.999}),
+    "softmatch, thresholds at 0.999": ("softmatch", {"threshold_decay": 0.999}),
+    "adamatch, alignment at 0.999": ("adamatch", {"align_decay": 0.999}),
+    "fst_d, soft targets": ("fst_d", {"distance": "mse", "hard": False, "unlabeled_weight": 10.0, "select": None}),
+    "fst_d, confident decisions": ("fst_d", {}),
+    "ensemble, majority, soft": ("ensemble", {"quorum": 0.6, "hard": False, "select": None}),
+    "ensemble, all agree, above 0.95": ("ensemble", {}),
     "vat, eps 1": ("vat", {"eps": 1.0}),
     "vat, eps 2": ("vat", {"eps": 2.0}),
     "vat, eps 2, weight 1": ("vat", {"eps": 2.0, "unlabeled_weight": 1.0}),
@@ -62,9 +73,10 @@ def train(name: str) -> dict[str, Any]:
     return {"candidate": name, "accuracy": run.evaluate(outside(pile))["accuracy"], "seconds": round(run.seconds, 1)}
 
 
-def outside(pile: data.Pile) -> Subset:
+def outside(pile: data.Pile, labels: int = LABELS) -> Subset:
     """5,000 training samples that are neither labeled nor in the pile, with their classes."""
-    whole = data.load(DATASET, labels=LABELS + 50, validation=50, seed=SEED)
+    validation = min(VALIDATION, labels // 2)
+    whole = data.load(DATASET, labels=labels + validation, validation=validation, seed=SEED)
     truth = whole.unlabeled_truth()
     assert isinstance(pile.unlabeled, Subset)
     assert whole.unlabeled is not None

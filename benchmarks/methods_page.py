@@ -103,7 +103,8 @@ def by_labels(rows: Sequence[Row]) -> str:
 
 def future(rows: Sequence[Row]) -> str:
     """FST and its variants beside mean teacher at equal steps and at equal passes, with the same targets."""
-    order = ["mean_teacher", "mean_teacher_4x", "mean_teacher_hard", "mean_teacher_hard_4x", "fst", "fst_d", "fst_w"]
+    order = [*(f"mean_teacher{kind}{times}" for kind in ("", "_hard") for times in ("", "_2x", "_4x"))]
+    order += ["fst", "fst_d", "fst_w"]
     passes = {"fst": 2, "fst_d": 4, "fst_w": 4} | {name: factor for name, (_, factor, _) in VARIANTS.items()}
     lines = []
     for name in order:

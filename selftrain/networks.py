@@ -108,10 +108,9 @@ class ConvEncoder(nn.Module):
     def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """Cells of the last feature map, (B, T, widths[1]); see ``Encoder.tokens``.
 
-        With ``keep`` the hidden patches are blanked in the image *and* in every feature map, and BatchNorm sees kept
-        cells only, so that nothing of the hidden patches reaches a kept cell or a running statistic ("sparse"
-        encoding: Kalapos & Gyires-Toth 2024, CNN-JEPA, arXiv:2408.07514, section 3). The blanked cells are computed
-        and thrown away.
+        With ``keep`` the hidden patches are blanked before every convolution, and BatchNorm sees kept cells only, so
+        that nothing of the hidden patches reaches a kept cell or a running statistic ("sparse" encoding: Kalapos &
+        Gyires-Toth 2024, CNN-JEPA, arXiv:2408.07514, section 3). The blanked cells are computed and thrown away.
         """
         return sparse_cells(self.body, x, self.grid, keep)
 
@@ -129,20 +128,21 @@ def conv_blocks(channels: int, widths: tuple[int, int]) -> nn.Sequential:
 def sparse_cells(body: nn.Sequential, x: Tensor, grid: tuple[int, int], keep: Tensor | None) -> Tensor:
     """Cells (B, T, C) of the last feature map of ``body``, or (B, N, C) at ``keep`` (B, N), as if no others existed.
 
-    Hidden cells are zero in the image and behind every layer, and BatchNorm sees kept cells only.
+    What a convolution reads of hidden cells is zero, and BatchNorm sees kept cells only; no other layer of ``body`` may
+    look across cells.
     """
     if keep is None:
         cells: Tensor = body(x)
         return cells.flatten(2).transpose(1, 2)
     visible = torch.zeros(len(x), grid[0] * grid[1], dtype=torch.bool, device=x.device)
     visible = visible.scatter_(1, keep, True).view(-1, *grid)
-    x = x * _enlarge(visible, x)[:, None]
     for layer in body:
         if isinstance(layer, nn.BatchNorm2d):
             x = _normalize_visible(layer, x, _enlarge(visible, x))
+        elif isinstance(layer, nn.Conv2d):
+            x = layer(x * _enlarge(visible, x)[:, None])
         else:
             x = layer(x)
-            x = x * _enlarge(visible, x)[:, None]
     cells = x.flatten(2).transpose(1, 2)
     return torch.gather(cells, 1, keep[..., None].expand(-1, -1, cells.shape[-1]))
 

@@ -6,7 +6,7 @@ Everything here is learned from held-out labels, which no network was trained on
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -21,6 +21,7 @@ from selftrain.tasks import Classification
 from selftrain.types import Pile, Target
 
 _COLDEST, _HOTTEST = 0.05, 20.0  # temperatures that are tried
+_FOLDS = 5  # of the samples that a temperature is fitted to and judged on
 _UNITS = 10_000  # of one sample, evenly spaced; a mask has more than it takes to fit one number
 _BATCH = 500
 _SCAN = 4096  # thresholds that are tested at once
@@ -28,18 +29,19 @@ _SCAN = 4096  # thresholds that are tested at once
 
 @dataclass(frozen=True)
 class Calibration:
-    """What temperature scaling did on held-out labels.
+    """What temperature scaling does to labeled samples.
 
     Attributes:
         temperature: The fitted T; above 1: the strategy was too sure.
         error_before: Expected calibration error of the probabilities as they are, in [0, 1].
-        error_after: The same after scaling, on the labels T was fitted to.
+        error_after: The same after scaling with temperatures that were fitted to other samples; ``None``: there are
+            none.
         samples: Number of units (samples or pixels) these figures are from.
     """
 
     temperature: float
     error_before: float
-    error_after: float
+    error_after: float | None
     samples: int
 
 
@@ -121,9 +123,15 @@ def fit_temperature(value: Tensor, target_class: Tensor) -> float:
 
 
 def calibrate(strategy: SupervisedStrategy, pile: Pile, part: object = "validation") -> Calibration:
-    """Fit a temperature to what a strategy ships, on held-out labels.
+    """Fit a temperature to what a strategy ships, on held-out labels, and judge it.
 
-    For masks the units are pixels, at most 10,000 evenly spaced ones of each image, void ones left out.
+    ``temperature`` is fitted to all of them. ``error_after`` is cross-fitted, as a temperature that is judged on the
+    labels it was fitted to looks better than it is: the samples are dealt out to five folds (fewer samples: one each),
+    which have the same share of each class as far as the numbers allow, and each fold is scaled with the temperature
+    of the others. No draw is involved. Of few samples both errors are too high: a bin's gap has the noise of its size.
+
+    For masks the units are pixels, at most 10,000 evenly spaced ones of each image, void ones left out; an image is in
+    one fold as a whole, with its most frequent class.
 
     Args:
         strategy: A trained strategy whose outputs are classes.
@@ -137,17 +145,35 @@ def calibrate(strategy: SupervisedStrategy, pile: Pile, part: object = "validati
     if not isinstance(task, Classification):
         kind = type(strategy if task is None else task).__name__
         raise ValueError(f"{kind} has no class probabilities to calibrate; use Classification or Segmentation")
-    values, classes = [], []
+    values, classes = [], []  # of the units of each sample
     for value, target in predictions(strategy, pile, part):
         for one, right, valid in zip(value, target.value, target.mask() > 0, strict=True):
             units = torch.nonzero(valid.flatten()).squeeze(1)
             units = units[:: max(1, -(-len(units) // _UNITS))]
-            values.append(one.flatten(1).T[units] if one.dim() > 1 else one[None][units])
-            classes.append(right.argmax(0).flatten()[units])
-    value, target_class = torch.cat(values).cpu(), torch.cat(classes).cpu()
-    temperature = fit_temperature(value, target_class)
-    errors = [_error(v, target_class) for v in (value, apply_temperature(value.double(), temperature))]
-    return Calibration(temperature, errors[0], errors[1], len(value))
+            values.append((one.flatten(1).T[units] if one.dim() > 1 else one[None][units]).cpu())
+            classes.append(right.argmax(0).flatten()[units].cpu())
+    value, target_class = torch.cat(values), torch.cat(classes)
+    temperature, fold = fit_temperature(value, target_class), _folds(classes)
+    after = None if len(fold.unique()) < 2 else _error(_cross_scaled(value, target_class, fold), target_class)
+    return Calibration(temperature, _error(value, target_class), after, len(value))
+
+
+def calibration_at(value: Tensor, target_class: Tensor, temperature: float) -> Calibration:
+    """Judge a temperature on labels that it was not fitted to.
+
+    Args:
+        value: Probabilities, shape (N, C), N >= 1, C >= 2.
+        target_class: Right classes, shape (N,); where one is outside [0, C), no decision is right.
+        temperature: T > 0, from ``calibrate`` or ``fit_temperature``.
+
+    Raises:
+        ValueError: for other shapes, values that are no probabilities, or T not above 0.
+    """
+    value, target_class = value.cpu().double(), target_class.cpu()
+    _check_shapes(value, target_class)
+    _check_probabilities(value)
+    scaled = apply_temperature(value, temperature)
+    return Calibration(temperature, _error(value, target_class), _error(scaled, target_class), len(value))
 
 
 def predictions(strategy: SupervisedStrategy, pile: Pile, part: object) -> Iterator[tuple[Tensor, Target]]:
@@ -244,19 +270,47 @@ def _logs(value: Tensor) -> Tensor:
     return value.clamp(min=1e-12).log()
 
 
+def _folds(classes: Sequence[Tensor]) -> Tensor:
+    """Fold of each unit, shape (N,), from the classes of the units of each sample: by sample, even over the classes."""
+    sizes = torch.tensor([len(units) for units in classes])
+    kinds = torch.tensor([int(units.mode().values) if len(units) else -1 for units in classes])
+    there = torch.nonzero(sizes).squeeze(1)
+    order = there[torch.argsort(kinds[there], stable=True)]
+    folds = torch.zeros_like(sizes)
+    folds[order] = torch.arange(len(order)) % _FOLDS
+    return folds.repeat_interleave(sizes)
+
+
+def _cross_scaled(value: Tensor, target_class: Tensor, fold: Tensor) -> Tensor:
+    """Probabilities (N, C), those of each fold scaled with the temperature that suits the other folds."""
+    scaled = torch.empty_like(value, dtype=torch.double)
+    for here in (fold == number for number in fold.unique()):
+        temperature = fit_temperature(value[~here], target_class[~here])
+        scaled[here] = apply_temperature(value[here].double(), temperature)
+    return scaled
+
+
 def _error(value: Tensor, target_class: Tensor) -> float:
     confidence, label = value.max(1)
     return expected_calibration_error(confidence, label == target_class)
 
 
 def _check_labeled(value: Tensor, target_class: Tensor) -> None:
-    if value.dim() != 2 or not len(value) or value.shape[1] < 2 or target_class.shape != value.shape[:1]:
-        shapes = tuple(value.shape), tuple(target_class.shape)
-        raise ValueError(f"values have shape {shapes[0]} and classes {shapes[1]}; they must be (N, C) and (N,), N >= 1")
+    _check_shapes(value, target_class)
     low, high = int(target_class.min()), int(target_class.max())
     if low < 0 or high >= value.shape[1]:
         wrong = low if low < 0 else high
         raise ValueError(f"class {wrong} is outside 0..{value.shape[1] - 1}; leave out what has no label")
+    _check_probabilities(value)
+
+
+def _check_shapes(value: Tensor, target_class: Tensor) -> None:
+    if value.dim() != 2 or not len(value) or value.shape[1] < 2 or target_class.shape != value.shape[:1]:
+        shapes = tuple(value.shape), tuple(target_class.shape)
+        raise ValueError(f"values have shape {shapes[0]} and classes {shapes[1]}; they must be (N, C) and (N,), N >= 1")
+
+
+def _check_probabilities(value: Tensor) -> None:
     gap = float((value.sum(1) - 1).abs().max())
     if not (gap < 1e-2 and float(value.min()) >= 0):
         raise ValueError(f"values run from {float(value.min()):g} and sum to 1 up to {gap:g}; pass probabilities")

@@ -10,7 +10,14 @@ from scipy import optimize, stats
 
 from selftrain import strategies, toy
 from selftrain.build import learner
-from selftrain.calibration import apply_temperature, calibrate, fit_temperature, predictions, threshold_for_precision
+from selftrain.calibration import (
+    apply_temperature,
+    calibrate,
+    calibration_at,
+    fit_temperature,
+    predictions,
+    threshold_for_precision,
+)
 from selftrain.intervals import clopper_pearson, upper_tail
 from selftrain.strategy import SupervisedStrategy
 from selftrain.tasks import Classification, Keypoints, Segmentation
@@ -119,6 +126,23 @@ def test_a_temperature_is_above_zero(temperature):
 
 
 # -- calibrating a strategy --------------------------------------------------------------------------------------------
+def error_by_hand(value, right):
+    """Expected calibration error over 15 equal bins."""
+    sure, hit = value.amax(1).double().numpy(), (value.argmax(1) == right).numpy()
+    bins = np.minimum((sure * 15).astype(int), 14)
+    return sum(abs((hit[bins == b] - sure[bins == b]).sum()) for b in range(15)) / len(sure)
+
+
+def crossed(value, right, fold):
+    """Every row scaled with the temperature of the rows outside its fold, by powers."""
+    value, scaled = value.double(), torch.zeros_like(value, dtype=torch.double)
+    for one in set(fold.tolist()):
+        here = fold == one
+        power = value[here] ** (1 / fit_temperature(value[~here], right[~here]))
+        scaled[here] = power / power.sum(1, keepdim=True)
+    return scaled
+
+
 def test_a_strategy_is_calibrated_on_held_out_labels():
     value, right = labeled(1300, classes=3, heat=3.0)
     pile = MemoryPile()
@@ -127,13 +151,82 @@ def test_a_strategy_is_calibrated_on_held_out_labels():
     found = calibrate(strategy, pile)
     assert found.temperature == pytest.approx(fit_temperature(value, right), rel=1e-6)
     assert found.samples == 1300
-    bins = np.minimum((value.amax(1).double().numpy() * 15).astype(int), 14)
-    hit = (value.argmax(1) == right).numpy()
-    gap = sum(abs((hit[bins == b] - value.amax(1).double().numpy()[bins == b]).sum()) for b in range(15)) / 1300
-    assert found.error_before == pytest.approx(gap, abs=1e-6)
+    assert found.error_before == pytest.approx(error_by_hand(value, right), abs=1e-6)
     assert found.error_after < 0.05 < found.error_before
     assert strategy.modes == [False] * 3
     assert strategy.training
+
+
+@pytest.mark.parametrize("count", [400, 33, 3])
+def test_no_label_is_scaled_by_a_temperature_that_it_helped_to_fit(count):
+    """Five folds, the classes dealt out to them one after the other."""
+    value, right = labeled(count, classes=3, heat=3.0)
+    pile = MemoryPile()
+    pile.parts["validation"] = value, right
+    fold = torch.zeros(count, dtype=torch.long)
+    for place, row in enumerate(sorted(range(count), key=lambda i: (int(right[i]), i))):
+        fold[row] = place % 5
+    found = calibrate(Shipped(Classification(3)), pile)
+    assert found.error_after == pytest.approx(error_by_hand(crossed(value, right, fold), right), abs=1e-6)
+    assert found.temperature == pytest.approx(fit_temperature(value, right), rel=1e-6)  # fitted to all of them
+    for kind in range(3):
+        share = torch.bincount(fold[right == kind], minlength=5)
+        assert share.max() - share.min() <= 1  # each fold has each class as often as it can be
+    assert found == calibrate(Shipped(Classification(3)), pile)
+
+
+def test_the_error_after_scaling_is_that_of_other_labels():
+    """Over many draws of 12 labels: as large as on 12 new ones, where that on the fitted ones themselves is smaller."""
+    task, rows = Classification(2), []
+    for seed in range(100):
+        drawn, others = (labeled(12, classes=2, heat=1.0, seed=start + seed) for start in (0, 1000))
+        found = calibrate(Shipped(task), MemoryPile(), drawn)
+        fitted, new = (calibration_at(*pair, found.temperature).error_after for pair in (drawn, others))
+        rows.append((found.error_after, new, fitted))
+    told, new, fitted = np.mean(rows, axis=0)
+    spread = np.std([row[0] - row[1] for row in rows]) / math.sqrt(len(rows))
+    assert told == pytest.approx(new, abs=2 * spread)
+    assert fitted < new - 2 * spread
+
+
+def test_masks_are_left_out_whole():
+    """Pixels of one image are alike: the temperature of an image is that of the others'."""
+    value, right = labeled(7 * 60, classes=3, heat=3.0)
+    pile = MemoryPile()
+    masks = right.reshape(7, 6, 10).clone()
+    masks[1, :3], masks[4] = 255, 255
+    pile.parts["validation"] = value.reshape(7, 60, 3).movedim(2, 1).reshape(7, 3, 6, 10), masks
+    found = calibrate(Shipped(Segmentation(3)), pile)
+    keep, image = (masks != 255).flatten(), torch.arange(7).repeat_interleave(60)
+    typical = {i: int(right[keep & (image == i)].mode().values) for i in range(7) if i != 4}
+    fold = torch.zeros(420, dtype=torch.long)
+    for place, one in enumerate(sorted(typical, key=lambda i: (typical[i], i))):
+        fold[image == one] = place % 5
+    assert found.samples == int(keep.sum())
+    expected = error_by_hand(crossed(value[keep], right[keep], fold[keep]), right[keep])
+    assert found.error_after == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_sample_cannot_judge_its_own_temperature():
+    value, right = labeled(1, classes=3)
+    found = calibrate(Shipped(Classification(3)), MemoryPile(), (value, right))
+    assert (found.error_after, found.samples) == (None, 1)
+    assert found.error_before > 0
+
+
+def test_a_temperature_is_judged_on_other_labels():
+    value, right = labeled(300, classes=3, heat=3.0)
+    found = calibration_at(value, right, 3.0)
+    cooled = value.double() ** (1 / 3)
+    assert found.error_before == pytest.approx(error_by_hand(value, right), abs=1e-6)
+    assert found.error_after == pytest.approx(error_by_hand(cooled / cooled.sum(1, keepdim=True), right), abs=1e-6)
+    assert (found.temperature, found.samples) == (3.0, 300)
+    with pytest.raises(ValueError, match=r"shape \(300, 3\) and classes \(2,\)"):
+        calibration_at(value, right[:2], 3.0)
+    with pytest.raises(ValueError, match="pass probabilities"):
+        calibration_at(3 * value, right, 3.0)
+    strange = torch.where(torch.arange(300) < 30, 3, right)  # a class that is none of the three
+    assert calibration_at(value, strange, 3.0).error_before == pytest.approx(error_by_hand(value, strange), abs=1e-6)
 
 
 def test_pixels_are_units_and_void_is_left_out():

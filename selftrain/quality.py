@@ -1,4 +1,4 @@
-"""How good pseudo-labels are where nobody knows the truth: judged from a few held-out labels and from the ledger."""
+"""How good pseudo-labels are where nobody knows the truth: judged from held-out labels, the ledger and more views."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selftrain.calibration import Calibration, calibrate, predictions
+from selftrain.agreement import LOOKS, pile_looks, view_agreement
+from selftrain.calibration import Calibration, calibrate, calibration_at, predictions
 from selftrain.estimate import Estimate, estimate_accuracy
 from selftrain.ledger import Ledger
 from selftrain.metrics import pseudo_label_accuracy
@@ -26,7 +27,7 @@ class Quality:
         coverage: Share of the samples ever labeled.
         accepted: Share of those that is accepted.
         flip_rate: Share of re-labelings that changed the decision.
-        agreement: Mean share of members that side with an accepted decision.
+        agreement: Mean share of the members, or of the looks of one, that side with an accepted decision.
         classes: Names of the classes, in the order of the next three.
         class_shares: Share of each class among the accepted.
         prior: Share of each class that was expected.
@@ -34,9 +35,13 @@ class Quality:
         total_variation: Half the summed difference of the two: the share of labels that would have to change class.
         effective_classes: Exponential of the entropy of the class shares: how many classes there are in effect.
         held_out: Samples with held-out labels.
-        calibration: Of the shipped predictions on them; ``None`` for keypoints.
+        calibration: Of the shipped predictions on them, which stands for that of the pseudo-labels where their truth is
+            not known; ``None`` for keypoints.
         estimate: Estimated accuracy of the accepted pseudo-labels.
         true_accuracy: Their accuracy where the truth is known.
+        view_agreement: Share of units of the pile on which the shipped prediction is the same on three weak views.
+        pile_calibration: Of the shipped predictions on the pile where the truth is known, before and after the
+            temperature of ``calibration``; classification only.
     """
 
     coverage: float
@@ -53,6 +58,8 @@ class Quality:
     calibration: Calibration | None = None
     estimate: Estimate | None = None
     true_accuracy: float | None = None
+    view_agreement: float | None = None
+    pile_calibration: Calibration | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as numbers, texts, lists and dictionaries, for JSON."""
@@ -77,15 +84,17 @@ class Quality:
 
     def _details(self) -> list[str]:
         lines = []
+        if self.pile_calibration is not None:
+            c = self.pile_calibration
+            lines.append(f"{_calibrated(c)} (pseudo-labels, by the truth of {c.samples})")
         if self.calibration is not None:
-            c = self.calibration
-            lines.append(
-                f"calibration error {c.error_before:.3f}, at temperature {c.temperature:.2f} {c.error_after:.3f}"
-            )
+            lines.append(f"{_calibrated(self.calibration)} ({self.held_out} held-out samples)")
         if self.flip_rate is not None:
             lines.append(f"flip rate {self.flip_rate:.1%}")
         if self.agreement is not None:
             lines.append(f"agreement of the members {self.agreement:.1%}")
+        if self.view_agreement is not None:
+            lines.append(f"decided alike on {len(LOOKS)} weak views {self.view_agreement:.1%}")
         if self.effective_classes is not None:
             lines.append(f"classes in effect {self.effective_classes:.1f} of {len(self.classes)}")
         if self.total_variation is not None and self.class_ratio is not None:
@@ -117,6 +126,9 @@ def report(
 
     For masks and joints a row is a sample, as in the ledger: mean confidence, and the share of its units that is right.
 
+    Agreement of views and calibration of the pseudo-labels are those of the strategy as it is now, on a random sample
+    of the pile (up to 2,000 rows); the pseudo-labels of the ledger may be older.
+
     Args:
         strategy: The trained strategy.
         pile: Its data.
@@ -124,12 +136,13 @@ def report(
         part: Labels that no network was trained on: a part of the pile, or another data set. Without any the estimate
             is left out.
         prior: Expected share of each class among the pile, shape (classes,); ``None``: that of the held-out labels.
-        seed: Of the draws for the interval.
+        seed: Of the draws for the interval, of the sample and of its views.
 
     Raises:
         ValueError: for a prior of another shape, negative or all 0.
     """
-    quality = from_ledger(ledger, prior)
+    agreement = view_agreement(strategy, pile, seed=seed)
+    quality = replace(from_ledger(ledger, prior), view_agreement=agreement)
     if pile.evaluation(part, 1, next(strategy.parameters()).device) is None:
         return quality
     has_classes = isinstance(strategy.task, Classification) and len(ledger.classes) > 0
@@ -138,11 +151,16 @@ def report(
         return quality
     confidence, correct, classes = (torch.tensor(column) for column in zip(*rows, strict=True))
     if prior is None and has_classes:
-        quality = from_ledger(ledger, torch.bincount(classes, minlength=len(ledger.classes)).double())
+        shares = torch.bincount(classes, minlength=len(ledger.classes)).double()
+        quality = replace(from_ledger(ledger, shares), view_agreement=agreement)
     accepted = ledger.confidence[ledger.accepted].clamp(0, 1)
     estimate = estimate_accuracy(confidence.clamp(0, 1), correct, accepted, seed=seed) if len(accepted) else None
-    calibration = calibrate(strategy, pile, part) if has_classes else None
-    return replace(quality, held_out=len(rows), calibration=calibration, estimate=estimate)
+    quality = replace(quality, held_out=len(rows), estimate=estimate)
+    if not has_classes:
+        return quality
+    calibration = calibrate(strategy, pile, part)
+    known = _pile_calibration(strategy, pile, calibration.temperature, seed)
+    return replace(quality, calibration=calibration, pile_calibration=known)
 
 
 def from_ledger(ledger: Ledger, prior: Tensor | None = None) -> Quality:
@@ -197,6 +215,28 @@ def _held_out(
             right = _share_right(task, value[i : i + 1], given)
             rows.append((float(confidence[i]), right, _typical(task, given) if has_classes else 0))
     return rows
+
+
+def _pile_calibration(strategy: SupervisedStrategy, pile: Pile, temperature: float, seed: int) -> Calibration | None:
+    """What the temperature does to predictions for the pile whose truth is known; ``None``: it is of none."""
+    truth = pile.unlabeled_truth()
+    if truth is None:
+        return None
+    values, classes = [], []
+    for index, (look,) in pile_looks(strategy, pile, ("plain",), seed=seed):
+        if look.value.dim() != 2:  # the truth of a sample says nothing of its pixels
+            return None
+        right = truth.to(index.device)[index]
+        values.append(look.value[right >= 0])
+        classes.append(right[right >= 0])
+    value, target_class = torch.cat(values), torch.cat(classes)
+    return calibration_at(value, target_class, temperature) if len(value) else None
+
+
+def _calibrated(c: Calibration) -> str:
+    """Both errors in words."""
+    after = "unknown" if c.error_after is None else f"{c.error_after:.3f}"
+    return f"calibration error {c.error_before:.3f}, at temperature {c.temperature:.2f} {after}"
 
 
 def _typical(task: Task, target: Target) -> int:

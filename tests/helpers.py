@@ -151,5 +151,6 @@ class MemoryStream:
         rows = order[(torch.arange(self.plan.unlabeled) + step * self.plan.unlabeled) % len(x)]
         views = {}
         for name, noise in zip(self.needs.views, (0.05, 0.3, 0.5), strict=False):
+            noise = 0.0 if name == "plain" else noise
             views[name] = View(x[rows] + noise * torch.randn(x[rows].shape, generator=generator))
         return Unlabeled(views, rows)

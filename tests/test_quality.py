@@ -12,8 +12,9 @@ from sklearn.isotonic import IsotonicRegression
 from test_calibration import Shipped
 
 from selftrain import fit, select, strategies, toy
+from selftrain.agreement import view_agreement
 from selftrain.build import learner
-from selftrain.calibration import calibrate
+from selftrain.calibration import calibrate, calibration_at
 from selftrain.estimate import Estimate, estimate_accuracy
 from selftrain.ledger import Ledger
 from selftrain.noise import effective_classes
@@ -222,6 +223,7 @@ def shipped_and_pile(n=120, seed=0):
     right = torch.multinomial(value, 1, generator=generator).squeeze(1)
     pile = MemoryPile()
     pile.parts["validation"] = value[:n], right[:n]
+    pile.parts["unlabeled"] = value[n:], right[n:]
     ledger = Ledger([str(i) for i in range(300)], NAMES, right[n:])
     weight = (value[n:].amax(1) > 0.8).float()
     ledger.write(PseudoLabels(torch.arange(300), value[n:], weight), TASK, 0)
@@ -236,6 +238,7 @@ def test_the_report_puts_everything_together():
     asked = ledger.confidence[ledger.accepted]
     assert found.estimate == estimate_accuracy(sure, label == right, asked, seed=4)
     assert found.calibration == calibrate(strategy, pile)
+    assert found.view_agreement == view_agreement(strategy, pile, seed=4)
     assert found.held_out == 120
     assert found.prior == pytest.approx(tuple((torch.bincount(right, minlength=3) / 120).tolist()))
     assert found.true_accuracy == ledger.summary()["pseudo_label_accuracy"]
@@ -256,8 +259,52 @@ def test_the_report_can_be_stored_and_read():
     value, low, high = (f"{100 * v:.1f}%" for v in (found.estimate.value, found.estimate.low, found.estimate.high))
     assert f"accuracy of the accepted: {value}, between {low} and {high} (from 120 held-out samples)" in text
     assert f"true accuracy of the accepted: {found.true_accuracy:.1%}" in text
+    assert f"decided alike on 3 weak views {found.view_agreement:.1%}" in text
+    assert stored["view_agreement"] == found.view_agreement
+    assert stored["pile_calibration"]["error_after"] == found.pile_calibration.error_after
     for word in ("calibration error", "classes in effect", "of 3", "times as often"):
         assert word in text
+
+
+def test_the_calibration_of_pseudo_labels_is_that_of_the_pile():
+    """Of all 300, with the temperature of the held-out labels; of those alone whose truth is known."""
+    strategy, pile, ledger = shipped_and_pile()
+    value, right = pile.parts["unlabeled"]
+    found = report(strategy, pile, ledger)
+    expected = calibration_at(value, right, found.calibration.temperature)
+    got = found.pile_calibration
+    assert got.samples == 300
+    assert got.temperature == found.calibration.temperature
+    assert (got.error_before, got.error_after) == pytest.approx((expected.error_before, expected.error_after), abs=1e-6)
+    text = found.text()
+    for c, of in ((got, "(pseudo-labels, by the truth of 300)"), (found.calibration, "(120 held-out samples)")):
+        line = f"calibration error {c.error_before:.3f}, at temperature {c.temperature:.2f} {c.error_after:.3f} {of}"
+        assert line in text
+    pile.parts["unlabeled"] = value, torch.where(torch.arange(300) % 3 == 0, right, -1)
+    expected = calibration_at(value[::3], right[::3], found.calibration.temperature)
+    got = report(strategy, pile, ledger).pile_calibration
+    assert got.samples == 100
+    assert (got.error_before, got.error_after) == pytest.approx((expected.error_before, expected.error_after), abs=1e-6)
+
+
+@pytest.mark.parametrize("truth", [None, torch.full((300,), -1)])
+def test_without_the_truth_held_out_labels_stand_for_the_pile(truth):
+    strategy, pile, ledger = shipped_and_pile()
+    pile.unlabeled_truth = lambda: truth
+    found = report(strategy, pile, ledger)
+    assert found.pile_calibration is None
+    assert found.calibration == calibrate(strategy, pile)
+    assert "by the truth" not in found.text()
+    assert "(120 held-out samples)" in found.text()
+
+
+def test_one_held_out_label_cannot_say_what_the_temperature_does():
+    strategy, pile, ledger = shipped_and_pile(n=1)
+    found = report(strategy, pile, ledger)
+    assert found.calibration.error_after is None
+    assert f"at temperature {found.calibration.temperature:.2f} unknown (1 held-out samples)" in found.text()
+    assert found.pile_calibration.error_after is not None
+    assert json.dumps(found.to_dict())
 
 
 def test_without_held_out_labels_the_rest_is_reported():
@@ -266,6 +313,7 @@ def test_without_held_out_labels_the_rest_is_reported():
     found = report(strategy, pile, ledger)
     assert (found.estimate, found.calibration, found.prior) == (None, None, None)
     assert found.accepted > 0
+    assert found.view_agreement == view_agreement(strategy, pile)
     assert "unknown (no held-out labels; hold some back (validation=...))" in found.text()
     assert json.dumps(found.to_dict())
 
@@ -284,8 +332,8 @@ def test_masks_count_by_the_sample():
     masks = torch.where(torch.rand(30, 4, 5, generator=generator) < 0.7, value.argmax(1), 0)
     masks[3] = 255
     masks[4, :2] = 255
-    pile, task, ledger = MemoryPile(), Segmentation(3), ledger_of(30)
-    pile.parts["validation"] = value, masks
+    pile, task, ledger = MemoryPile(truth=False), Segmentation(3), ledger_of(30)
+    pile.parts["validation"] = pile.parts["unlabeled"] = value, masks
     ledger.write(PseudoLabels(torch.arange(30), value, torch.ones(30, 4, 5)), task, 0)
     found = report(Shipped(task), pile, ledger, seed=2)
     keep = [i for i in range(30) if i != 3]
@@ -298,6 +346,8 @@ def test_masks_count_by_the_sample():
     assert (got.value, got.low, got.high) == pytest.approx((expected.value, expected.low, expected.high), abs=1e-3)
     typical = torch.stack([torch.bincount(masks[i][valid[i]], minlength=3).argmax() for i in keep])
     assert found.prior == pytest.approx(tuple((torch.bincount(typical, minlength=3) / 29).tolist()))
+    assert found.pile_calibration is None
+    assert found.view_agreement == view_agreement(Shipped(task), pile, seed=2)
 
 
 def test_joints_have_no_classes():
@@ -306,8 +356,8 @@ def test_joints_have_no_classes():
     points = torch.cat([torch.randint(1, 7, (10, 2, 2), generator=generator), torch.ones(10, 2, 1)], 2)
     value = task.encode(points).value
     value[0, 0] = value[0, 0].flip(-1).roll(3, 0)  # one wrong joint
-    pile, ledger = MemoryPile(), ledger_of(10, classes=())
-    pile.parts["validation"] = value, points
+    pile, ledger = MemoryPile(truth=False), ledger_of(10, classes=())
+    pile.parts["validation"] = pile.parts["unlabeled"] = value, points
     ledger.write(PseudoLabels(torch.arange(10), value, torch.ones(10, 2)), task, 0)
     found = report(Shipped(task), pile, ledger)
     shares = torch.ones(10, dtype=torch.double)
@@ -316,6 +366,7 @@ def test_joints_have_no_classes():
     assert found.estimate == expected
     assert (found.calibration, found.classes, found.class_ratio, found.effective_classes) == (None, (), None, None)
     assert "classes" not in found.text()
+    assert found.view_agreement == view_agreement(Shipped(task), pile)
 
 
 def test_the_report_of_a_run():

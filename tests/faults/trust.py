@@ -9,6 +9,7 @@ REVIEW = "test_review.py"
 PILE = "test_data_pile.py"
 TEMPERATURE = "test_calibration.py::test_the_temperature_has_the_highest_likelihood"
 THRESHOLD = "test_calibration.py::test_the_smallest_threshold_that_passes"
+CROSSED = "test_calibration.py::test_no_label_is_scaled_by_a_temperature_that_it_helped_to_fit"
 EXACT = "test_quality.py::test_one_confidence_gives_the_exact_interval"
 
 MUTANTS = [
@@ -175,5 +176,69 @@ MUTANTS = [
         "said = ledger.accepted & (ledger.agreement >= 0)",
         "said = ledger.agreement >= 0",
         "test_quality.py::test_flips_agreement_and_classes_by_hand",
+    ),
+    Mutant(
+        "temperature judged on the labels it was fitted to",
+        "selftrain/calibration.py",
+        "fit_temperature(value[~here], target_class[~here])",
+        "fit_temperature(value, target_class)",
+        CROSSED,
+    ),
+    Mutant(
+        "folds blind to the classes",
+        "selftrain/calibration.py",
+        "there[torch.argsort(kinds[there], stable=True)]",
+        "there",
+        CROSSED,
+    ),
+    Mutant(
+        "pixels of one image in several folds",
+        "selftrain/calibration.py",
+        "folds.repeat_interleave(sizes)",
+        "torch.arange(int(sizes.sum())) % _FOLDS",
+        "test_calibration.py::test_masks_are_left_out_whole",
+    ),
+    Mutant(
+        "pseudo-labels judged without the temperature",
+        "selftrain/quality.py",
+        "_pile_calibration(strategy, pile, calibration.temperature, seed)",
+        "_pile_calibration(strategy, pile, 1.0, seed)",
+        "test_quality.py::test_the_calibration_of_pseudo_labels_is_that_of_the_pile",
+    ),
+    # -- agreement of looks
+    Mutant(
+        "weak views with the same draws",
+        "selftrain/agreement.py",
+        'LOOKS = ("weak", "weak2", "weak3")',
+        'LOOKS = ("weak", "weak", "weak")',
+        "test_agreement.py::test_views_and_choice_depend_on_the_seed_alone",
+    ),
+    Mutant(
+        "looks compared where they lie",
+        "selftrain/agreement.py",
+        "unmoved(strategy.task, strategy.predict(view.x), view)",
+        "unmoved(strategy.task, strategy.predict(view.x), type(view)(view.x))",
+        "test_agreement.py::test_pixels_are_compared_where_they_are_in_the_image",
+    ),
+    Mutant(
+        "what one look shows compared with what others do not",
+        "selftrain/agreement.py",
+        "for look in looks]).amin(0) > 0",
+        "for look in looks]).amax(0) > 0",
+        "test_agreement.py::test_pixels_are_compared_where_they_are_in_the_image",
+    ),
+    Mutant(
+        "rows that fill up the last batch looked at twice",
+        "selftrain/agreement.py",
+        "batch.pile.index[:left]",
+        "batch.pile.index",
+        "test_agreement.py::test_each_row_is_looked_at_once",
+    ),
+    Mutant(
+        "looks that show nothing move the consensus",
+        "selftrain/agreement.py",
+        "torch.where(spread > 0, values, mean)",
+        "values",
+        "test_agreement.py::test_joints_that_a_look_does_not_show_have_no_place",
     ),
 ]

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from selftrain.agreement import siding
 from selftrain.learner import LabelMode
 from selftrain.lesson import Distance
 from selftrain.mix import Mix, Mixup, cat, pick
@@ -91,12 +92,15 @@ class MixMatch(SelfGuided):
     def mean_guess(self, batch: Batch, looks: list[View]) -> Guess:
         """The sharpened mean of the predictions of all looks, brought back to the unmoved image.
 
-        A unit is the mean of the looks that show it, and weighs 0 if none does.
+        A unit is the mean of the looks that show it, and weighs 0 if none does. The ledger hears how many of them side
+        with that mean.
         """
         plain = [unmoved(self.task, self.look(view.x), view) for view in looks]
         given = self.look(batch.given.x) if self.lesson.reads_labeled else None
         shown = torch.stack([said.mask() for said in plain])
         spread = torch.stack([self.task.spread(mask) for mask in shown])
-        total = (torch.stack([said.value for said in plain]) * spread).sum(0)
-        guess = self.lesson.judge(total / spread.sum(0).clamp(min=1), batch.pile.index, given)
+        values = torch.stack([said.value for said in plain])
+        mean = (values * spread).sum(0) / spread.sum(0).clamp(min=1)
+        sides = siding(self.task, values, shown) if len(looks) > 1 else None
+        guess = self.lesson.judge(mean, batch.pile.index, given, sides)
         return guess.scaled(shown.amax(0))

@@ -20,6 +20,7 @@ from zoo import take_step
 
 import selftrain as st
 from selftrain import select, strategies, toy
+from selftrain.ledger import Ledger
 from selftrain.mix import Mixup
 from selftrain.types import Batch, Clock, Labeled, Target, Unlabeled, View
 
@@ -559,6 +560,39 @@ def test_a_pixel_is_judged_by_the_looks_that_show_it():
     unseen = strategy.mean_guess(half, [half.pile["weak"], half.pile["weak"]])
     assert unseen.target.weight[..., :2].max() == 0
     assert unseen.labels.weight[..., 2:].min() == 1
+
+
+def test_the_ledger_hears_how_many_looks_side_with_the_mean():
+    """Of three looks, by hand; one look alone has nobody to side with."""
+    rows = torch.tensor([[0.9, 0.05, 0.05], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]])
+    others = [rows[[0, 1, 1, 3]], rows[[0, 2, 2, 0]]]
+    views = {f"weak{i}": View(x.log()) for i, x in zip(("", 2, 3), (rows, *others), strict=True)}
+    batch = Batch(told(rows).labeled, Unlabeled(views, torch.arange(4)))
+    guess = strategies.MixMatch(TASK, make(Told(), 0.0), looks=3).mean_guess(batch, list(views.values()))
+    # means: 0 | (1.3, 1.4, 0.3) -> 1 | (0.8, 1.9, 0.3) -> 1 | (1.3, 0.45, 1.25) -> 0
+    assert guess.labels.agreement == pytest.approx(torch.tensor([1, 1 / 3, 2 / 3, 1 / 3]))
+    strategy = strategies.MixMatch(TASK, make(Told(), 0.0), looks=3)
+    ledger = Ledger([str(i) for i in range(4)], "abc")
+    ledger.write(take_step(strategy, [batch]).pseudo_labels, TASK, 0)
+    assert ledger.agreement == pytest.approx(torch.tensor([1, 1 / 3, 2 / 3, 1 / 3]))
+    alone = strategies.MixMatch(TASK, make(Told(), 0.0), looks=1).mean_guess(batch, [views["weak"]])
+    assert alone.labels.agreement is None
+
+
+def test_looks_are_compared_on_the_plain_image_and_where_they_show_it():
+    """A mirrored look sides with the other; what one alone shows it decides alone."""
+    first = pixels(1)
+    views = picture_batch(first, {"weak": MIRROR, "weak2": None, "weak3": RIGHT_HALF}).pile.views
+    strategy = strategies.MixMatch(PIXELS, make(Told(sites=2), 0.0))
+    batch = Batch(picture_batch(first, {}).labeled, Unlabeled(views, torch.arange(2)))
+    assert strategy.mean_guess(batch, [views["weak"], views["weak2"]]).labels.agreement.min() == 1
+    seen = strategy.mean_guess(batch, [views["weak3"], View(first.flip(1).log())]).labels.agreement
+    assert seen[..., :2].min() == 1
+    swapped = first.argmax(1) == first.flip(1).argmax(1)
+    assert torch.equal(seen[..., 2:], torch.where(swapped, 1.0, 0.5)[..., 2:])
+    unseen = strategy.mean_guess(batch, [views["weak3"], views["weak3"]]).labels.agreement
+    assert unseen[..., :2].max() == 0
+    assert unseen[..., 2:].min() == 1
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------

@@ -241,4 +241,11 @@ MUTANTS = [
         "values",
         "test_agreement.py::test_joints_that_a_look_does_not_show_have_no_place",
     ),
+    Mutant(
+        "MixMatch: looks that show nothing are asked",
+        "strategies/mixmatch.py",
+        "siding(self.task, values, shown)",
+        "siding(self.task, values, torch.ones_like(shown))",
+        "test_methods_consistency.py::test_looks_are_compared_on_the_plain_image_and_where_they_show_it",
+    ),
 ]

@@ -174,6 +174,11 @@ class Learner(nn.Module):
         self._pending = 0
         return self._step()
 
+    @property
+    def gathering(self) -> bool:
+        """Whether an optimizer step is under way: some of its ``accumulate`` updates are done and others to come."""
+        return self._pending > 0
+
     def gather(self, loss: Tensor) -> None:
         """Backpropagate a further loss; its gradient joins that of the next ``update``, also into other learners.
 

@@ -4,7 +4,9 @@ Algorithm: 1. the teacher takes in today's student; 2. the student steps ahead v
 (FST-D) or once on each of ``width`` future batches (FST-W), and the teacher takes in what it finds there; 3. the
 student goes back to today; 4. one real step on today's batch under the labels of the teacher from the future.
 
-Left out: the segmentation recipe around it (feature distance, rare-class sampling).
+Left out: the segmentation recipe around it (feature distance, rare-class sampling). Differs: all steps on today's batch
+see the same strong view, where the released code draws it anew for each. With gathered gradients (``accumulate``) the
+look ahead is taken once an optimizer step, on the first of its batches, and labels all of them.
 """
 
 from __future__ import annotations
@@ -61,15 +63,19 @@ class FutureSelfTraining(TeacherGuided):
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Look ahead on this batch, come back, learn from what the teacher saw."""
+        if not self.student.gathering:
+            self._look_ahead(batch, clock)
+        outcome = self.objective(batch, clock)
+        if self.student.update(outcome.loss) and self.teacher_after:
+            self.teacher.update(self.student.model, count=self.count_all)
+        return outcome.report()
+
+    def _look_ahead(self, batch: Batch, clock: Clock) -> None:
         self.teacher.update(self.student.model)
         with self.student.virtual(self.restore), self.lesson.still():
             for _ in range(self.depth):
                 self.student.update(self.objective(batch, clock).loss)
                 self.teacher.update(self.student.model, count=self.count_all)
-        outcome = self.objective(batch, clock)
-        if self.student.update(outcome.loss) and self.teacher_after:
-            self.teacher.update(self.student.model, count=self.count_all)
-        return outcome.report()
 
 
 class WideFutureSelfTraining(TeacherGuided):
@@ -100,8 +106,9 @@ class WideFutureSelfTraining(TeacherGuided):
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Visit every future, average, come back, learn."""
-        futures = [self._visit(ahead, clock) for ahead in extra]
-        self.teacher.update(*futures, count=self.count_all)
+        if not self.student.gathering:
+            futures = [self._visit(ahead, clock) for ahead in extra]
+            self.teacher.update(*futures, count=self.count_all)
         outcome = self.objective(batch, clock)
         if self.student.update(outcome.loss):
             self.teacher.update(self.student.model)

@@ -33,7 +33,7 @@ class MeanTeacher(TeacherGuided):
         task: Kind of output.
         make_learner: Builds the student.
         order: ``"after"``: the teacher follows the updated student (the paper); ``"before"``: it takes in the student
-            before the step, the self-training baseline of FST (Du et al. 2022).
+            before the step, the self-training baseline of FST (Du et al. 2022). Once an optimizer step, either way.
         settings: See ``TeacherGuided`` and ``Lesson``: decay, buffers, unlabeled_weight, rampup, distance, select,
             hard, temperature, align, align_targets, mix, together.
     """
@@ -48,7 +48,7 @@ class MeanTeacher(TeacherGuided):
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """One student step under the teacher's labels, one teacher step."""
-        if self.order == "before":
+        if self.order == "before" and not self.student.gathering:
             self.teacher.update(self.student.model)
         outcome = self.objective(batch, clock)
         if self.student.update(outcome.loss) and self.order == "after":

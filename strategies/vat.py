@@ -5,7 +5,8 @@ prediction most; 2. the prediction at distance eps along d is made to agree with
 3. optionally the entropy of the predictions is lowered.
 
 Left out: nothing. Differs: the divergence is the task's loss between the two predictions, which for classes has the
-gradient of KL; the step of the power iteration is 0.01, since the published 1e-6 is lost in float32.
+gradient of KL; the step of the power iteration is 0.01, since the published 1e-6 is lost in float32 (and 0.01 in
+bfloat16).
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class VAT(SoloStrategy):
         make_learner: Builds the student.
         eps: Euclidean length of the adversarial step in normalized input units, > 0. It has to fit the input: the
             paper's 6 to 8 are for 32 x 32 x 3 numbers.
-        xi: Length of the step of the power iteration, > 0.
+        xi: Length of the step of the power iteration, > 0. The default needs fp32: in bf16 the difference that so
+            small a step makes is rounded away, and the direction with it; take a larger step there.
         iterations: Power iterations, >= 1; each costs a forward and a backward pass.
         unlabeled_weight: Factor of the adversarial loss, >= 0.
         entropy_weight: Factor of the entropy term, >= 0.

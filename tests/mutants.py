@@ -46,6 +46,7 @@ OWN_DRAWS = "test_contract.py::test_every_step_draws_its_own_random_numbers"
 NO_TRACE = "test_contract_future.py::test_virtual_steps_leave_no_trace"
 FST = "test_contract_future.py::test_fst_follows_the_trace_by_hand"
 FST_W = "test_contract_future.py::test_fst_w_follows_the_trace_by_hand"
+GATHERED_STEP = "test_contract_future.py::test_gathered_updates_are_one_step_of_the_method"
 MEAN_TEACHER = "test_contract_future.py::test_mean_teacher_follows_the_trace_by_hand"
 RESUME = "test_contract_resume.py::test_resume_is_exact"
 HALF_GATHERED = "test_contract_resume.py::test_resume_is_exact_with_half_gathered_gradients"
@@ -173,9 +174,16 @@ CORE = [
     Mutant(
         "order of the mean teacher ignored",
         "strategies/mean_teacher.py",
-        'if self.order == "before":',
-        "if False:",
+        'if self.order == "before" and',
+        "if False and",
         MEAN_TEACHER,
+    ),
+    Mutant(
+        "mean teacher goes before every gathered batch",
+        "strategies/mean_teacher.py",
+        " and not self.student.gathering",
+        "",
+        WAITS,
     ),
     # -- looking ahead
     Mutant(
@@ -223,8 +231,9 @@ CORE = [
     Mutant(
         "FST virtual updates do not enter the teacher",
         "strategies/future.py",
-        "                self.teacher.update(self.student.model, count=self.count_all)\n        outcome",
-        "        outcome",
+        "                self.student.update(self.objective(batch, clock).loss)\n"
+        "                self.teacher.update(self.student.model, count=self.count_all)\n",
+        "                self.student.update(self.objective(batch, clock).loss)\n",
         FST,
     ),
     Mutant(
@@ -240,6 +249,27 @@ CORE = [
         "self.teacher.update(*futures,",
         "self.teacher.update(futures[-1],",
         FST_W,
+    ),
+    Mutant(
+        "FST looks ahead from every gathered batch",
+        "strategies/future.py",
+        "if not self.student.gathering:\n            self._look_ahead",
+        "if True:\n            self._look_ahead",
+        WAITS,
+    ),
+    Mutant(
+        "FST-W looks ahead from every gathered batch",
+        "strategies/future.py",
+        "if not self.student.gathering:\n            futures",
+        "if True:\n            futures",
+        WAITS,
+    ),
+    Mutant(
+        "FST looks ahead from the last gathered batch",
+        "strategies/future.py",
+        "if not self.student.gathering:\n            self._look_ahead",
+        "if self.student._pending == self.student.accumulate - 1:\n            self._look_ahead",
+        GATHERED_STEP,
     ),
     # -- what counts
     Mutant(

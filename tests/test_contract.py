@@ -206,14 +206,30 @@ def test_the_teacher_follows_the_updated_student(name, decay, buffers):
         assert follower[1].num_batches_tracked == student[1].num_batches_tracked
 
 
-@pytest.mark.parametrize("name", ["mean_teacher", "fixmatch", "pseudo_label", "supervised"])
-def test_the_teacher_waits_until_the_student_has_moved(name):
-    strategy = build(name, "classification", student={"accumulate": 2})
-    given = zoo.batches(strategy, "classification")
-    take_step(strategy, given)
-    assert teachers(strategy)[0].updates == 0
-    take_step(strategy, given)
-    assert teachers(strategy)[0].updates == 1
+AFTER, BEFORE, BOTH = [4, 8], [1, 5], [1, 4, 5, 8]
+MOMENTS = {name: AFTER for name in ZOO} | dict.fromkeys(("fst", "fst_d", "fst_code"), BEFORE) | {"fst_w": BOTH}
+WAITING = [
+    *[(name, {}, moments) for name, moments in MOMENTS.items()],
+    ("mean_teacher", {"order": "before"}, BEFORE),
+    ("fst_d", {"teacher_after": True}, BOTH),
+    ("reviewer", {"follows": "teacher"}, AFTER),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "moments"), WAITING)
+def test_the_teacher_waits_until_the_student_has_moved(name, settings, moments):
+    """Eight updates that gather make two steps; a teacher moves after each step, or before it, and at no other time."""
+    strategy = build(name, "classification", student={"accumulate": 4}, **{"decay": 0.9} | settings)
+    assert teachers(strategy)
+    stepped, moved = [], [[] for _ in teachers(strategy)]
+    for update in range(1, 9):
+        student, before = weights(strategy), [zoo.state_of(t) for t in teachers(strategy)]
+        take_step(strategy, zoo.batches(strategy, "classification", step=update % 4))
+        stepped += [] if torch.equal(student, weights(strategy)) else [update]
+        for record, teacher, old in zip(moved, teachers(strategy), before, strict=True):
+            record += [update] if differences(old, zoo.state_of(teacher)) else []
+    assert stepped == AFTER
+    assert all(record == moments for record in moved), moved
 
 
 def test_gathered_gradients_make_the_step_of_their_mean():

@@ -131,9 +131,9 @@ class Scale(nn.Module):
 RATE, MOMENTUM, DECAY, WEIGHT = 0.5, 0.6, 0.8, 3.0
 
 
-def make_scale() -> Learner:
+def make_scale(accumulate: int = 1) -> Learner:
     model = Scale()
-    return Learner(model, torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM))
+    return Learner(model, torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM), accumulate=accumulate)
 
 
 def scalar_batch(seed: int) -> Batch:
@@ -158,36 +158,48 @@ class ByHand:
         self.phi = keep * self.phi + (1 - keep) * source
         self.count += counts
 
-    def descend(self, batch: Batch, factor: float) -> None:
-        """One step of SGD with momentum on labels + factor x squared difference to the teacher."""
+    def slope(self, batch: Batch, factor: float) -> float:
+        """Gradient of labels + factor x squared difference to the teacher."""
         w = torch.tensor(self.w, dtype=torch.double, requires_grad=True)
         labels = batch.given.target.value.argmax(1)
         supervised = F.cross_entropy(w * batch.given.x, labels)
         told = (self.phi * batch.pile["weak"].x).softmax(1)
         unsupervised = F.mse_loss((w * batch.pile["strong"].x).softmax(1), told)
         (gradient,) = torch.autograd.grad(supervised + factor * unsupervised, w)
-        self.m = MOMENTUM * self.m + float(gradient)
+        return float(gradient)
+
+    def descend(self, batch: Batch, factor: float, *more: Batch) -> None:
+        """One step of SGD with momentum, with the mean gradient if there are several batches."""
+        slopes = [self.slope(b, factor) for b in (batch, *more)]
+        self.m = MOMENTUM * self.m + sum(slopes) / len(slopes)
         self.w -= RATE * self.m
 
-    def fst(self, batch: Batch, factor: float, *, depth: int, code: bool, after: bool) -> None:
+    def mean_teacher(self, batch: Batch, factor: float, *more: Batch, order: str) -> None:
+        if order == "before":
+            self.follow(self.w, counts=True)
+        self.descend(batch, factor, *more)
+        if order == "after":
+            self.follow(self.w, counts=True)
+
+    def fst(self, batch: Batch, factor: float, *more: Batch, depth: int, code: bool, after: bool) -> None:
         self.follow(self.w, counts=True)
         today = self.w, self.m
         for _ in range(depth):
             self.descend(batch, factor)
             self.follow(self.w, counts=code)
         self.w, self.m = today[0], self.m if code else today[1]
-        self.descend(batch, factor)
+        self.descend(batch, factor, *more)
         if after:
             self.follow(self.w, counts=code)
 
-    def fst_w(self, batch: Batch, ahead: Sequence[Batch], factor: float, *, code: bool) -> None:
+    def fst_w(self, batch: Batch, ahead: Sequence[Batch], factor: float, *more: Batch, code: bool) -> None:
         futures, today = [], (self.w, self.m)
         for future in ahead:
             self.descend(future, factor)
             futures.append(self.w)
             self.w, self.m = today[0], self.m if code else today[1]
         self.follow(sum(futures) / len(futures), counts=code)
-        self.descend(batch, factor)
+        self.descend(batch, factor, *more)
         self.follow(self.w, counts=True)
 
 
@@ -237,11 +249,35 @@ def test_mean_teacher_follows_the_trace_by_hand(order):
     for step in range(1, 5):
         batch = scalar_batch(step)
         zoo.take_step(strategy, [batch], Clock(step, 0, 4))
-        if order == "before":
-            hand.follow(hand.w, counts=True)
-        hand.descend(batch, WEIGHT)
-        if order == "after":
-            hand.follow(hand.w, counts=True)
+        hand.mean_teacher(batch, WEIGHT, order=order)
+        check(strategy, hand)
+
+
+@pytest.mark.parametrize("faithful", ["paper", "code"])
+@pytest.mark.parametrize("how", ["before", "after", "fst", "fst_w"])
+def test_gathered_updates_are_one_step_of_the_method(how, faithful):
+    """Three batches a step: the look ahead is from the first, and the teacher it leaves labels all three."""
+    settings: dict[str, Any] = {"decay": DECAY, "unlabeled_weight": WEIGHT, "rampup": lambda progress: 1.0}
+    code = faithful == "code"
+    cls, own = {
+        "before": (strategies.MeanTeacher, {"order": "before"}),
+        "after": (strategies.MeanTeacher, {"order": "after"}),
+        "fst": (strategies.FutureSelfTraining, {"depth": 2, "teacher_after": True, "faithful": faithful}),
+        "fst_w": (strategies.WideFutureSelfTraining, {"width": 2, "faithful": faithful}),
+    }[how]
+    strategy, hand = cls(st.Classification(2), lambda: make_scale(3), **settings, **own), ByHand()
+    for step in range(3):
+        given = [[scalar_batch(20 * step + 5 * i + j) for j in range(1 + strategy.extra_batches)] for i in range(3)]
+        for batches in given:
+            zoo.take_step(strategy, batches, Clock(step, 0, 4))
+        (first, *ahead), *others = given
+        more = [batch for batch, *_ in others]
+        if how == "fst":
+            hand.fst(first, WEIGHT, *more, depth=2, code=code, after=True)
+        elif how == "fst_w":
+            hand.fst_w(first, ahead, WEIGHT, *more, code=code)
+        else:
+            hand.mean_teacher(first, WEIGHT, *more, order=how)
         check(strategy, hand)
 
 

@@ -243,10 +243,13 @@ def test_accumulation_equals_a_big_batch(parts):
 
 def test_weights_stay_while_gradients_gather():
     learner = sgd_learner(mlp(), accumulate=3)
-    before = weights(learner)
-    learner.update(loss_of(learner))
-    learner.update(loss_of(learner))
+    before, gathering = weights(learner), [learner.gathering]
+    for _ in range(2):
+        learner.update(loss_of(learner))
+        gathering.append(learner.gathering)
     assert same(before, weights(learner))
+    learner.update(loss_of(learner))
+    assert [*gathering, learner.gathering] == [False, True, True, False]
 
 
 def test_pace_sets_each_groups_rate_from_its_own_peak():

@@ -1,17 +1,31 @@
 """Methods with a name: each is the parts its paper says, trains on its kind of data, and no setting is ignored."""
 
 from functools import partial
+from typing import NamedTuple
 
 import pytest
 import torch
 from pretrain_helpers import conv, images, vit
+from torch import nn
 
 from selftrain import pretrain
 from selftrain.build import Training
 from selftrain.engine import _settings
-from selftrain.pretrain.distances import mse
-from selftrain.pretrain.maskers import Curriculum, MultiBlock, RandomMask, TimeFrequency
+from selftrain.pretrain.distances import DISTANCES
+from selftrain.pretrain.maskers import (
+    Blocks,
+    Curriculum,
+    FeatureSubset,
+    LocalWindows,
+    Mixture,
+    MultiBlock,
+    RandomMask,
+    Runs,
+    TimeFrequency,
+)
+from selftrain.pretrain.predictor import ConvPredictor, Predictor
 from selftrain.pretrain.targets import EMALatent, GradientRatio, Pixels
+from selftrain.pretrain.view_losses import InfoNCE, LeJEPALoss, UniSiamLoss, VICRegLoss
 from selftrain.types import Batch, Clock, Unlabeled, View
 
 SMALL = {"width": 16, "depth": 1, "heads": 2}
@@ -152,18 +166,110 @@ def test_how_to_train_can_be_chosen(name):
 
 
 # -- the parts the papers say ------------------------------------------------------------------------------------------
-def test_parts_are_those_of_the_papers():
-    mae, sar, cnn, audio = (build(name) for name in ("MAE", "SARJEPA", "CNNJEPA", "AJEPA"))
-    assert (type(mae.target), mae.masker, mae.distance) == (Pixels, RandomMask(0.75), mse)
-    assert (type(sar.target), len(sar.draw(images(2, size=(16, 16)), 0.0).context)) == (GradientRatio, 4)
-    assert (cnn.target.norm, cnn.target.path, cnn.masker.share) == ("l2", "cosine", 0.75)
-    assert (type(audio.masker), type(audio.masker.late)) == (Curriculum, TimeFrequency)
-    for name, norm, decay in (
-        ("IJEPA", "layer", (0.99, 1.0)), ("ECGJEPA", "none", (0.99, 0.9995)), ("TJEPA", "none", (0.99, 1.0)),
-        ("PointJEPA", "layer", (0.995, 1.0)),
-    ):  # fmt: skip
-        target = build(name).target
-        assert (type(target), target.norm, target.decay) == (EMALatent, norm, decay)
+class Rates(NamedTuple):
+    """How a recipe trains: AdamW's second beta, peak learning rate, weight decay, and the norm gradients are cut to."""
+
+    beta2: float = 0.999
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    clip: float | None = None
+
+
+WINDOWS = LocalWindows(windows=4, size=7, ratio=0.8)
+UNION = Mixture(MultiBlock(context_scale=(1.0, 1.0), union=True), RandomMask(0.6), share=0.75)
+GROWING = Curriculum(MultiBlock(), TimeFrequency(), start=0.01)
+COLUMNS = FeatureSubset(context=(0.3, 0.5), target=(0.2, 0.4), sets=4)
+STRETCHES = Blocks(keep=(0.15, 0.25), length=3)
+RUNS = Runs(sets=4, target=(0.15, 0.2), context=(0.4, 0.75))
+PIXELS = (Pixels, {"normalize": True, "flat": 1e-2})
+RATIOS = (GradientRatio, {"radii": (1, 2, 3)})
+FILLING = Rates(beta2=0.95, lr=1.5e-3)
+
+
+def follows(norm, path, *decay):
+    return EMALatent, {"norm": norm, "path": path, "decay": decay}
+
+
+# masker; target and its settings; distance and its settings; predictor and its noise; training
+PARTS = {
+    "MAE": (RandomMask(0.75), PIXELS, ("mse", {}), Predictor, FILLING),
+    "SARJEPA": (WINDOWS, RATIOS, ("mse", {}), Predictor, FILLING),
+    "IJEPA": (MultiBlock(), follows("layer", "linear", 0.99, 1.0), ("smooth_l1", {}), Predictor, Rates()),
+    "StoP": (MultiBlock(), follows("layer", "linear", 0.99, 1.0), ("smooth_l1", {}), Predictor, Rates()),
+    "CNNJEPA": (UNION, follows("l2", "cosine", 0.99, 1.0), ("unit_smooth_l1", {}), ConvPredictor,
+                Rates(lr=2e-3, weight_decay=0.01)),
+    "AJEPA": (GROWING, follows("layer", "linear", 0.99, 1.0), ("mse", {}), Predictor, Rates()),
+    "ECGJEPA": (STRETCHES, follows("none", "linear", 0.99, 0.9995), ("l1", {}), Predictor, Rates(beta2=0.99)),
+    "TJEPA": (COLUMNS, follows("none", "linear", 0.99, 1.0), ("mse", {}), Predictor, Rates(weight_decay=0.0, clip=1.0)),
+    "PointJEPA": (RUNS, follows("layer", "linear", 0.995, 1.0), ("smooth_l1", {"beta": 2.0}), Predictor, Rates()),
+}  # fmt: skip
+LOSSES = {
+    "LeJEPA": (LeJEPALoss, {"weight": 0.05, "global_views": 2}, [512, 128]),
+    "SimCLR": (InfoNCE, {"temperature": 0.2}, [512, 128]),
+    "VICReg": (VICRegLoss, {"invariance": 25.0, "variance": 25.0, "covariance": 1.0}, [512, 512]),
+    "UniSiam": (UniSiamLoss, {"weight": 0.1, "temperature": 2.0}, [512, 512, 128]),
+}
+
+
+def trained(student):
+    """How a student is trained, read from its optimizer."""
+    groups = student.optimizer.param_groups
+    (decay,) = {g["weight_decay"] for g in groups if g["params"][0].dim() > 1}
+    assert {g["weight_decay"] for g in groups if g["params"][0].dim() < 2} == {0.0}  # biases and norms
+    ((beta1, beta2),), (rate,) = {g["betas"] for g in groups}, set(student.base_rates)
+    assert (type(student.optimizer), beta1) == (torch.optim.AdamW, 0.9)
+    return Rates(beta2, rate, decay, student.max_grad_norm)
+
+
+def held(part, settings):
+    return {name: getattr(part, name) for name in settings}
+
+
+def test_every_recipe_has_a_row_of_parts():
+    assert [*PARTS, *LOSSES] == list(RECIPES)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_are_those_of_the_papers(name):
+    masker, (target, settings), (distance, details), predictor, training = PARTS[name]
+    strategy = build(name)
+    assert strategy.masker == masker
+    assert (type(strategy.target), held(strategy.target, settings)) == (target, settings)
+    compare = strategy.distance
+    assert (getattr(compare, "func", compare), getattr(compare, "keywords", {})) == (DISTANCES[distance], details)
+    assert type(strategy.network.predictor) is predictor
+    assert strategy.network.predictor.noise == (0.25 if name == "StoP" else None)
+    assert strategy.regularizer is None
+    assert trained(strategy.student) == training
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_and_heads_are_those_of_the_papers(name):
+    loss, settings, widths = LOSSES[name]
+    strategy = build(name)
+    network = strategy.student.model
+    assert (type(strategy.loss), held(strategy.loss, settings)) == (loss, settings)
+    assert [layer.out_features for layer in network.projector if isinstance(layer, nn.Linear)] == widths
+    last = network.projector[-1]
+    if name == "UniSiam":
+        assert isinstance(last, nn.BatchNorm1d)
+        assert not last.affine
+        assert network.predictor[0].out_features == 32
+        assert isinstance(network.predictor[-1], nn.Linear)
+    else:
+        assert isinstance(last, nn.Linear)
+        assert network.predictor is None
+    if name == "LeJEPA":
+        assert strategy.loss.sigreg.slices == 256
+    assert trained(strategy.student) == Rates(lr=2e-3)
+
+
+@each
+def test_the_rate_rises_for_a_twentieth_of_the_stage_and_falls_to_zero(name):
+    schedule = build(name).student.schedule
+    assert [schedule(p) for p in (0.025, 0.05, 0.525, 1.0)] == pytest.approx(
+        [0.505, 1.0, 0.5, 0.0], abs=1e-6
+    )  # starts at 0.01
 
 
 def test_the_curriculum_follows_the_stage():

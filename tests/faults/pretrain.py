@@ -13,6 +13,7 @@ STAGE = "test_pretrain_stage.py"
 HIDDEN = f"{MASKED}::test_predictions_see_nothing_of_what_is_hidden_and_something_of_what_is_seen"
 LOSS = f"{MASKED}::test_the_loss_is_the_distance_between_predictions_and_targets"
 FOLLOWS = f"{MASKED}::test_the_target_encoder_follows_after_the_step_by_the_decay_of_the_moment"
+PARTS = f"{RECIPES}::test_parts_are_those_of_the_papers"
 SUM = f"{JOINT}::test_the_encoder_steps_along_the_sum_of_the_gradients"
 
 MUTANTS = [
@@ -213,6 +214,63 @@ MUTANTS = [
         "picture = cells.transpose(1, 2).unflatten(2, self.grid)",
         "picture = cells.transpose(1, 2).flip(2).unflatten(2, self.grid)",
         f"{PREDICTOR}::test_convolutions_start_from_filled_in_cells",
+    ),
+    # -- recipes
+    Mutant(
+        "recipes: MAE with PyTorch's second beta",
+        "selftrain/pretrain/recipes.py",
+        "_MAE = Training(lr=1.5e-3, weight_decay=0.05, beta2=0.95,",
+        "_MAE = Training(lr=1.5e-3, weight_decay=0.05,",
+        f"{PARTS}[MAE]",
+    ),
+    Mutant(
+        "recipes: CNN-JEPA predicts blocks one by one",
+        "selftrain/pretrain/recipes.py",
+        "MultiBlock(context_scale=(1.0, 1.0), union=True)",
+        "MultiBlock()",
+        f"{PARTS}[CNNJEPA]",
+    ),
+    Mutant(
+        "recipes: CNN-JEPA with targets that are not normalized",
+        "selftrain/pretrain/recipes.py",
+        'EMALatent(norm="l2", decay=decay, path=path)',
+        'EMALatent(norm="none", decay=decay, path=path)',
+        f"{PARTS}[CNNJEPA]",
+    ),
+    Mutant(
+        "recipes: ECG-JEPA with the distance of I-JEPA",
+        "selftrain/pretrain/recipes.py",
+        'distance="l1"',
+        'distance="smooth_l1"',
+        f"{PARTS}[ECGJEPA]",
+    ),
+    Mutant(
+        "recipes: T-JEPA sees the share of columns of the released code",
+        "selftrain/pretrain/recipes.py",
+        "masks or FeatureSubset(context=(0.3, 0.5))",
+        "masks or FeatureSubset()",
+        f"{PARTS}[TJEPA]",
+    ),
+    Mutant(
+        "recipes: T-JEPA without clipping",
+        "selftrain/pretrain/recipes.py",
+        "weight_decay=0.0, max_grad_norm=1.0,",
+        "weight_decay=0.0,",
+        f"{PARTS}[TJEPA]",
+    ),
+    Mutant(
+        "recipes: Point-JEPA hides scattered groups",
+        "selftrain/pretrain/recipes.py",
+        "masker=masks or Runs()",
+        "masker=masks or RandomMask()",
+        f"{PARTS}[PointJEPA]",
+    ),
+    Mutant(
+        "recipes: UniSiam's head without BatchNorm at its end",
+        "selftrain/pretrain/view_recipes.py",
+        "projector=projector, norm_last=True,",
+        "projector=projector,",
+        f"{RECIPES}::test_losses_and_heads_are_those_of_the_papers[UniSiam]",
     ),
     # -- views, joint mode, hand-over
     Mutant(

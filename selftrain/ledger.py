@@ -66,8 +66,8 @@ class Ledger(nn.Module):
         first_accepted: Step at which the sample was first used; -1: never.
         flips: How often the decision changed.
         seen: How often the sample was labeled.
-        agreement: Share of the members that sided with the last decision they were asked for, in [0, 1]; -1: never
-            given.
+        agreement: Share of the members (or looks of one) that sided with the last decision they were asked for, in
+            [0, 1]; -1: never given.
     """
 
     truth: Tensor | None

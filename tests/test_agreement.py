@@ -1,9 +1,12 @@
 """Agreement of looks against counts by hand: moved pixels and joints, rows and draws of the sample, all inputs."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from helpers import MemoryPile
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_calibration import Shipped
 from torch.nn import functional as F
 
@@ -196,3 +199,7 @@ def test_every_task_has_an_agreement(kind, tmp_path):
     found = run.quality().view_agreement
     assert 0 < found <= 1
     assert found == view_agreement(strategy, toy.pile(kind))
+    stored = json.loads((tmp_path / "summary.json").read_text())["quality"]
+    assert stored["view_agreement"] == found
+    (event,) = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0}).Reload().Tensors("quality/text_summary")
+    assert f"decided alike on 3 weak views {found:.1%}" in event.tensor_proto.string_val[0].decode()

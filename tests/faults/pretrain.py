@@ -10,6 +10,7 @@ PREDICTOR = "test_pretrain_predictor.py"
 JOINT = "test_pretrain_joint.py"
 GOING_ON = "test_continuing.py"
 STAGE = "test_pretrain_stage.py"
+TWOVIEW = "test_pretrain_twoview.py"
 HIDDEN = f"{MASKED}::test_predictions_see_nothing_of_what_is_hidden_and_something_of_what_is_seen"
 LOSS = f"{MASKED}::test_the_loss_is_the_distance_between_predictions_and_targets"
 FOLLOWS = f"{MASKED}::test_the_target_encoder_follows_after_the_step_by_the_decay_of_the_moment"
@@ -45,6 +46,20 @@ MUTANTS = [
         "tokens = seen.unflatten(0, (looks, batch)).repeat_interleave(mask.repeats, 0).flatten(0, 1)",
         "tokens = seen.unflatten(0, (looks, batch))[:1].repeat_interleave(sets, 0).flatten(0, 1)",
         f"{MASKED}::test_each_target_set_is_a_pass_of_its_own_from_its_own_look",
+    ),
+    Mutant(
+        "pretraining: places of samples in the order of another",
+        "selftrain/pretrain/masked.py",
+        "layout.places.repeat(sets, 1, 1)",
+        "layout.places.repeat_interleave(sets, 0)",
+        f"{MASKED}::test_each_target_set_is_a_pass_of_its_own_from_its_own_look",
+    ),
+    Mutant(
+        "pretraining: masks drawn without the places of the tokens",
+        "selftrain/pretrain/masked.py",
+        "return self.masker(len(x), layout_of(self.network.encoder, x), progress).to(x.device)",
+        "return self.masker(len(x), Layout(cast(Encoder, self.network.encoder).grid), progress).to(x.device)",
+        f"{MASKED}::test_masks_are_drawn_where_the_tokens_of_each_sample_are",
     ),
     Mutant(
         "pretraining: mask left on at inference",
@@ -279,6 +294,27 @@ MUTANTS = [
         "x = torch.cat([batch.pile[view].x for view in self.views])",
         "x = torch.cat([batch.pile[self.views[0]].x for view in self.views])",
         f"{RECIPES}::test_every_setting_changes_what_is_learned",
+    ),
+    Mutant(
+        "pretraining: embeddings of views and samples mixed up",
+        "selftrain/pretrain/twoview.py",
+        "z.unflatten(0, (len(self.views), -1))",
+        "z.unflatten(0, (-1, len(self.views))).transpose(0, 1)",
+        f"{TWOVIEW}::test_the_loss_gets_the_embeddings_of_each_view_in_the_order_of_the_views",
+    ),
+    Mutant(
+        "pretraining: views in another order",
+        "selftrain/pretrain/stage.py",
+        "x = torch.cat([batch.pile[view].x for view in self.views])",
+        "x = torch.cat([batch.pile[view].x for view in sorted(self.views)])",
+        f"{TWOVIEW}::test_the_loss_gets_the_embeddings_of_each_view_in_the_order_of_the_views",
+    ),
+    Mutant(
+        "pretraining: the target moves with the schedule backwards",
+        "selftrain/pretrain/targets.py",
+        "return self.decay[0] + (self.decay[1] - self.decay[0]) * moved",
+        "return self.decay[1] + (self.decay[0] - self.decay[1]) * moved",
+        FOLLOWS,
     ),
     Mutant(
         "joint mode: the encoder is not shared",

@@ -9,10 +9,12 @@ import torch
 from hypothesis import strategies as some
 
 import selftrain as st
-from selftrain import strategies, toy
+from selftrain import catalog, strategies, toy
 from selftrain.data import Pile
 from selftrain.errors import DataError
 from selftrain.ledger import Ledger
+from selftrain.mix import Mixup
+from selftrain.pilelabels import label_pile
 from selftrain.review import Review, read_review
 from selftrain.tasks import Classification
 from selftrain.types import PseudoLabels
@@ -238,16 +240,42 @@ def task_pile():
     return Pile.from_arrays(X, Y, labels=12, ids=[f"row {i}" for i in range(60)], classes=NAMES)
 
 
-def make_strategy(name, unlabeled):
-    task, make = Classification(3), st.learner(lambda: toy.mlp(3, 3, width=8), lr=0.01)
-    return {
-        "fixmatch": lambda: strategies.FixMatch(task, make, select=st.select.above(0.34)),
-        "soft_labels": lambda: strategies.SoftLabels(
-            task, make, unlabeled=unlabeled, label_shape=(3,), min_labeled=2, alpha=0.0
-        ),
-        "mean_teacher": lambda: strategies.MeanTeacher(task, make),
-        "ensemble": lambda: strategies.Ensemble(task, make, members=2),
-    }[name]()
+def of_the_pile(cls):
+    """Builder of a strategy that learns labels of the whole pile, here those of an untrained network."""
+
+    def make(task, learner, pile, **settings):
+        return cls(task, learner, labels=label_pile(strategies.Supervised(task, learner, decay=None), pile), **settings)
+
+    return make
+
+
+def by_name(name):
+    """Builder of one of the catalog's methods for a pile."""
+    return lambda task, learner, pile, **settings: catalog.build(
+        name, task, learner, unlabeled=len(pile.unlabeled), label_shape=(3,), **settings
+    )
+
+
+METHODS = {name: by_name(name) for name in catalog.METHODS if name != "supervised"}  # that one sees no unlabeled sample
+METHODS |= {"noisy_student": of_the_pile(strategies.NoisyStudent)}
+METHODS |= {"curriculum_labeling": of_the_pile(strategies.CurriculumLabeling)}
+SETTINGS = {  # small batches, and labels unmixed, as the batch has them
+    "soft_labels": {"min_labeled": 2, "alpha": 0.0},
+    "curriculum_labeling": {"alpha": 0.0},
+    "mixmatch": {"mix": Mixup(0.0)},
+}
+
+
+def make_strategy(name, pile):
+    outputs = catalog.METHODS[name].outputs if name in catalog.METHODS else 1
+    make = st.learner(lambda: toy.mlp(3, 3 * outputs, width=8), lr=0.01)
+    return METHODS[name](Classification(3), make, pile, **SETTINGS.get(name, {}))
+
+
+def test_the_methods_below_are_all_there_are():
+    torch.manual_seed(0)
+    made = {type(make_strategy(name, task_pile())).__name__ for name in METHODS}
+    assert made == set(strategies.__all__) - {"Supervised"}
 
 
 def spied(strategy, seen):
@@ -264,11 +292,11 @@ def spied(strategy, seen):
     return strategy
 
 
-@pytest.mark.parametrize("name", ["fixmatch", "soft_labels", "mean_teacher", "ensemble"])
+@pytest.mark.parametrize("name", METHODS)
 def test_every_strategy_keeps_to_the_review(tmp_path, name):
     pile = task_pile()
     torch.manual_seed(0)
-    first = st.fit(make_strategy(name, 48), pile, steps=8, plan=PLAN)
+    first = st.fit(make_strategy(name, pile), pile, steps=8, plan=PLAN)
     ids, said = pile.unlabeled_ids(), first.ledger.label.tolist()
     wrong = (said[1] + 1) % 3  # a person may say anything
     path = first.ledger.to_csv(tmp_path / "pseudo_labels.csv")
@@ -279,7 +307,7 @@ def test_every_strategy_keeps_to_the_review(tmp_path, name):
 
     torch.manual_seed(0)
     seen = {"labeled": {}, "unlabeled": set()}
-    strategy = spied(make_strategy(name, len(reviewed.unlabeled)), seen)
+    strategy = spied(make_strategy(name, reviewed), seen)
     learned = spy_on_loss(strategy)
     second = st.fit(strategy, reviewed, steps=12, plan=PLAN)
     assert not set(gone) & set(second.ledger.ids)

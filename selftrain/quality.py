@@ -92,7 +92,7 @@ class Quality:
         if self.flip_rate is not None:
             lines.append(f"flip rate {self.flip_rate:.1%}")
         if self.agreement is not None:
-            lines.append(f"agreement of the members {self.agreement:.1%}")
+            lines.append(f"agreement of the members or looks {self.agreement:.1%}")
         if self.view_agreement is not None:
             lines.append(f"decided alike on {len(LOOKS)} weak views {self.view_agreement:.1%}")
         if self.effective_classes is not None:

@@ -194,6 +194,7 @@ def test_flips_agreement_and_classes_by_hand():
     assert found.effective_classes == pytest.approx(2.0)
     assert found.true_accuracy == pytest.approx(2 / 3)
     assert (found.estimate, found.calibration, found.held_out) == (None, None, 0)
+    assert "agreement of the members or looks 75.0%" in found.text()
 
 
 def test_nothing_said_tells_nothing():

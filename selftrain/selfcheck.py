@@ -28,7 +28,9 @@ STREAK, SHARE = 50, 0.2  # a streak counts from so many steps, and so large a sh
 FOLLOWS = 200  # steps after which a teacher should have caught up with its student
 MOSTLY_RIGHT = 0.9  # validation figure from which a rule that rejects nothing does no harm
 ROWS = 50  # accepted pseudo-labels whose classes are compared with those of the labels
-FEW_DIRECTIONS, CONSTANT = 2.0, 0.05  # centered rank, and spread against size, below which features have collapsed
+FEW_DIRECTIONS, CONSTANT = 2.0, 0.05  # centered rank, and spread against size, of features that look collapsed
+FALLEN = {"rankme_centered": 0.25, "feature_spread": 0.1}  # and what then is left of them since the first step
+LITTLE, REST = 0.1, 0.2  # spread of embeddings, and its share of that of the first step, that are a collapse
 NO_GRADIENT, COLLAPSE, KEEPS_NOTHING, KEEPS_EVERYTHING, TEACHER_WORSE, WORSE_THAN_SUPERVISED, FEATURES = KINDS = (
     "no_gradient", "collapse", "keeps_nothing", "keeps_everything", "teacher_worse", "worse_than_supervised",
     "features_collapsed",
@@ -47,8 +49,8 @@ REMEDIES = {
     WORSE_THAN_SUPERVISED: "Look at the pseudo-labels that were accepted (pseudo_labels.csv), raise the threshold or "
     "lower unlabeled_weight; unlabeled samples of other classes than the labels' also do this.",
     FEATURES: "Train longer if the rank is rising (JEPA first collapses and then climbs out); else raise the target "
-    "encoder's decay, normalize its tokens (norm='layer'), strengthen the regularizer, or use masked autoencoding, "
-    "which cannot collapse.",
+    "encoder's decay, normalize its tokens (norm='layer'), strengthen the regularizer (of views: the variance term or "
+    "SIGReg), or use masked autoencoding, which cannot collapse.",
 }
 
 
@@ -122,6 +124,8 @@ class SelfCheck:
         self.probes = {"tries": 0, "silent": 0, "first": 0, "done": 0}
         self.streaks = {kind: torch.zeros((), dtype=torch.long, device=device) for kind in ("nothing", "everything")}
         self.one_sided = 0  # evaluations in a row
+        self.start: dict[str, float] = {}  # figures of features before the first step
+        self.embedded: dict[str, Tensor] = {}  # spread of embeddings at the first and the last step
         self._prior: Tensor | None = None
         self._prior_known = False
 
@@ -163,7 +167,10 @@ class SelfCheck:
         return found
 
     def _count(self, step: int, report: Report) -> None:
-        """Lengthen or break the streaks; no number leaves the device."""
+        """Lengthen or break the streaks, keep the spread of embeddings; no number leaves the device."""
+        spread = report.scalars.get("embedding_std")
+        if spread is not None:
+            self.embedded = {"first": self.embedded.get("first", spread), "last": spread}
         used = _used(report)
         if used is None or step <= self._streaks_begin():
             return
@@ -189,19 +196,48 @@ class SelfCheck:
             found.alarm(TEACHER_WORSE, step, message, teacher=teacher, student=student, samples=float(samples))
         return found
 
+    def begin(self, figures: Mapping[str, float]) -> None:
+        """Keep the ``figures`` of features before the first step, for ``judge_features`` to compare with."""
+        self.start = {name: figures[name] for name in FALLEN if name in figures}
+
     def judge_features(self, step: int, figures: Mapping[str, float]) -> Findings:
-        """Look at ``figures`` of features, if they are, from the middle of the stage on."""
+        """Look at ``figures`` of features, if they are, and at embeddings, from the middle of the stage on.
+
+        Features have collapsed if they differ by almost nothing and in few directions, or if one of the two has also
+        fallen far since the first step. One alone says little: the features of an untrained network may be one large
+        constant and sound differences, and two classes need no more than a direction.
+        """
         found = Findings()
-        rank, spread = figures.get("rankme_centered"), figures.get("feature_spread")
-        if rank is None or spread is None or 2 * step < self.total:
+        if 2 * step < self.total:
             return found
-        if rank < FEW_DIRECTIONS or spread < CONSTANT:
+        rank, spread = figures.get("rankme_centered"), figures.get("feature_spread")
+        if rank is not None and spread is not None:
+            self._judge_collapse(step, found, rank, spread)
+        first, last = (float(self.embedded[key]) if self.embedded else 1.0 for key in ("first", "last"))
+        if not found.alarms and last < LITTLE and last < REST * first:
             message = (
-                f"Features of different samples are almost the same: effectively {rank:.2f} directions, and a spread "
-                f"of {spread:.4f} of their size."
+                f"The projector gives different samples almost the same embedding: their standard deviation is "
+                f"{last:.4f}, at the first step it was {first:.4f}."
             )
-            found.alarm(FEATURES, step, message, rankme_centered=rank, feature_spread=spread)
+            found.alarm(FEATURES, step, message, embedding_std=last, embedding_std_first=first)
         return found
+
+    def _judge_collapse(self, step: int, found: Findings, rank: float, spread: float) -> None:
+        figures = {"rankme_centered": rank, "feature_spread": spread}
+        low = {"rankme_centered": rank < FEW_DIRECTIONS, "feature_spread": spread < CONSTANT}
+        fell = {name: value < FALLEN[name] * self.start.get(name, 0.0) for name, value in figures.items()}
+        blamed = [name for name in figures if low[name] and (all(low.values()) or fell[name])]
+        words = {
+            "rankme_centered": f"they differ in effectively {rank:.2f} directions",
+            "feature_spread": f"they spread by {spread:.4f} of their size",
+        }
+        if blamed:
+            said = " and ".join(
+                words[n] + (f" (at the start {self.start[n]:.4g})" if n in self.start else "") for n in blamed
+            )
+            shown = {name: figures[name] for name in blamed}
+            shown |= {f"{name}_start": self.start[name] for name in blamed if name in self.start}
+            found.alarm(FEATURES, step, f"Features of different samples are almost the same: {said}.", **shown)
 
     def _judge_streaks(self, step: int, found: Findings, figure: float | None) -> None:
         needed = max(STREAK, math.ceil(SHARE * self.total))
@@ -261,12 +297,14 @@ class SelfCheck:
     # -- storage ---------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to raise the same alarms at the same steps."""
-        return {"probes": self.probes, "streaks": self.streaks, "one_sided": self.one_sided}
+        state = {"probes": self.probes, "streaks": self.streaks, "one_sided": self.one_sided}
+        return state | {"start": self.start, "embedded": self.embedded}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state_dict`` gave."""
         self.probes, self.streaks = dict(state["probes"]), dict(state["streaks"])
         self.one_sided = state["one_sided"]
+        self.start, self.embedded = dict(state.get("start", {})), dict(state.get("embedded", {}))
 
 
 def _keeps(report: Report) -> bool:

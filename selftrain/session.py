@@ -66,6 +66,8 @@ class Session:
     # -- the loop, from the outside in -----------------------------------------------------------------------------
     def train(self, board: Board, end: int) -> None:
         """Take the steps from ``start`` to ``end``."""
+        if self.start == 0 and self.check is not None:
+            self.check.begin(self.untrained())
         begun, per_epoch = time.perf_counter() - self.run.seconds, self.stream.steps_per_epoch
         with tqdm(total=self.total, initial=self.start, disable=None, unit="step") as bar:
             step = self.start
@@ -195,6 +197,16 @@ class Session:
         """Evaluate before the first step: what the weights taken over are worth as they are."""
         self.evaluate(0, board)
         self.run.before = {name: dict(figures) for name, figures in self.run.last.items()}
+
+    def untrained(self) -> Mapping[str, float]:
+        """Figures of the unlabeled samples before the first step, where the strategy is judged on them."""
+        run, part = self.run, "unlabeled"
+        known = (run.before or {}).get(part)
+        if known is not None:
+            return known
+        if part not in run.strategy.judged_on or run.pile.evaluation(part, 1, self.device) is None:
+            return {}
+        return measure(run.strategy, run.pile, part)[0]
 
     def judge(self, step: int, board: Board) -> None:
         """Evaluate, keep the best weights, look for alarms."""

@@ -9,14 +9,24 @@ from helpers import MemoryPile, pictures
 from pretrain_helpers import STAGES, batch, conv, gratings, images, stage, train, vit
 
 from selftrain.build import Training, learner
-from selftrain.engine import fit
+from selftrain.engine import evaluate, fit
 from selftrain.errors import CheckpointError
 from selftrain.networks import Classifier
-from selftrain.pretrain import EMALatent, Masked, MultiBlock
+from selftrain.pretrain import (
+    EMALatent,
+    LeJEPA,
+    Masked,
+    MultiBlock,
+    PointJEPA,
+    SimCLR,
+    UniSiam,
+    VICReg,
+    point_transformer,
+)
 from selftrain.probes import feature_spread, feature_std, knn_accuracy, rankme
 from selftrain.schedule import constant
 from selftrain.selfcheck import SelfCheck, SelfTrainingWarning
-from selftrain.types import Annotated, Clock
+from selftrain.types import Annotated, Clock, Report
 
 FIGURES = {"rankme", "rankme_centered", "feature_std", "feature_spread"}
 both = pytest.mark.parametrize("name", STAGES)
@@ -178,22 +188,49 @@ def gratings_pile():
     return MemoryPile(lambda n, seed: (x[:n], torch.arange(n) % 3))
 
 
-def test_a_collapse_of_features_is_found_and_told():
+def collapsing():
     """Without normalized targets, and with a target that is the student itself, all features become one."""
     torch.manual_seed(0)
-    strategy = Masked(
+    return Masked(
         vit(pool=1),
         masker=MultiBlock(),
         target=EMALatent(norm="none", decay=(0.0, 0.0)),
         distance="mse",
         training=Training(lr=3e-2, schedule=constant()),
     )
-    with pytest.warns(SelfTrainingWarning, match="features_collapsed at step .* almost the same"):
-        run = fit(strategy, gratings_pile(), steps=200, eval_every=50)
-    alarm = next(a for a in run.alarms if a.kind == "features_collapsed")
-    assert alarm.step >= 100
-    assert alarm.figures["feature_spread"] == run.last["unlabeled"]["feature_spread"] or alarm.step < 200
-    assert alarm.figures["feature_spread"] < 0.05 or alarm.figures["rankme_centered"] < 2
+
+
+def only(run):
+    (alarm,) = run.alarms
+    assert alarm.kind == "features_collapsed"
+    return alarm
+
+
+def test_a_collapse_of_features_is_found_and_told():
+    strategy, pile = collapsing(), gratings_pile()
+    start = evaluate(strategy, pile, "unlabeled")
+    with pytest.warns(SelfTrainingWarning, match="features_collapsed at step 60: .* almost the same: they spread by"):
+        run = fit(strategy, pile, steps=120, eval_every=30)
+    alarm = only(run)
+    assert alarm.step == 60
+    assert set(alarm.figures) == {
+        "feature_spread",
+        "feature_spread_start",
+    }  # the differences left are no few directions
+    assert alarm.figures["feature_spread_start"] == start["feature_spread"]
+    assert alarm.figures["feature_spread"] < 0.1 * start["feature_spread"]
+    assert run.last["unlabeled"]["rankme_centered"] > 5
+    assert "directions" not in alarm.message
+
+
+def test_a_resumed_run_remembers_the_start(tmp_path):
+    settings = {"steps": 60, "eval_every": 20, "out": tmp_path}
+    fit(collapsing(), gratings_pile(), stop_after=30, **settings)
+    with pytest.warns(SelfTrainingWarning, match="features_collapsed"):
+        resumed = fit(collapsing(), gratings_pile(), resume=True, **settings)
+    with pytest.warns(SelfTrainingWarning, match="features_collapsed"):
+        whole = fit(collapsing(), gratings_pile(), **{**settings, "out": None})
+    assert only(resumed) == only(whole)
 
 
 @both
@@ -202,12 +239,168 @@ def test_a_sound_stage_raises_no_alarm(name, recwarn):
     assert run.alarms == []
 
 
+def cloud_pile():
+    """Clouds on a sphere, on a ring and in a plane, the classes."""
+
+    def make(n, seed):
+        generator = torch.Generator().manual_seed(seed)
+        x, y = torch.randn(n, 32, 3, generator=generator), torch.arange(n) % 3
+        x = x * torch.tensor([[1.0, 1, 1], [1, 1, 0.1], [1, 0.1, 0.1]])[y][:, None]
+        return x / x.norm(dim=2).amax(1)[:, None, None], y
+
+    return MemoryPile(make, unlabeled=120, validation=60)
+
+
+def test_features_that_are_one_large_constant_from_the_start_have_not_collapsed():
+    """So are those of clouds: what differs is a few hundredths of their size, in many directions."""
+    torch.manual_seed(0)
+    encoder = point_transformer(32, groups=8, neighbors=8, width=16, depth=2, heads=2)
+    strategy, pile = PointJEPA(encoder), cloud_pile()
+    before = evaluate(strategy, pile, "unlabeled")
+    run = fit(strategy, pile, steps=40, eval_every=20)
+    after = run.last["unlabeled"]
+    assert before["feature_spread"] < 0.2
+    assert after["feature_spread"] < 0.05
+    assert after["rankme_centered"] > 5
+    assert run.last["validation"]["knn"] > 0.5  # of three classes
+    assert run.alarms == []
+
+
+def a_check(name="mae"):
+    return SelfCheck(stage(name), None, None, total=100, per_epoch=10, seed=0, device=torch.device("cpu"))  # no ledger
+
+
+SOUND = {"rankme_centered": 44.0, "feature_spread": 0.3}
+BOTH_LOW = {"rankme_centered": 1.5, "feature_spread": 0.01}
+
+
 def test_collapse_is_judged_from_the_middle_of_the_stage_on():
-    check = SelfCheck(
-        stage("mae"), None, None, total=100, per_epoch=10, seed=0, device=torch.device("cpu")
-    )  # reads no ledger here
-    bad, good = {"rankme_centered": 1.5, "feature_spread": 0.5}, {"rankme_centered": 3.0, "feature_spread": 0.5}
-    assert [len(check.judge_features(step, bad).alarms) for step in (10, 49, 50, 100)] == [0, 0, 1, 1]
-    assert check.judge_features(100, good).alarms == []
-    assert len(check.judge_features(100, good | {"feature_spread": 0.01}).alarms) == 1
+    check = a_check()
+    assert [len(check.judge_features(step, BOTH_LOW).alarms) for step in (10, 49, 50, 100)] == [0, 0, 1, 1]
+    assert check.judge_features(100, SOUND).alarms == []
     assert check.judge_features(100, {"accuracy": 0.1}).alarms == []
+
+
+@pytest.mark.parametrize(
+    ("start", "now", "blamed"),
+    [
+        ({}, BOTH_LOW, {"rankme_centered", "feature_spread"}),
+        ({}, SOUND | {"rankme_centered": 1.5}, set()),  # two classes need no more than a direction
+        ({}, SOUND | {"feature_spread": 0.01}, set()),  # one large constant
+        ({"feature_spread": 0.065}, SOUND | {"feature_spread": 0.02}, set()),  # so it was at the start
+        ({"feature_spread": 0.3}, SOUND | {"feature_spread": 0.02}, {"feature_spread"}),
+        ({"feature_spread": 0.9}, SOUND | {"feature_spread": 0.06}, set()),  # a fall to what may be sound
+        ({"rankme_centered": 6.0}, SOUND | {"rankme_centered": 1.6}, set()),
+        ({"rankme_centered": 8.0}, SOUND | {"rankme_centered": 1.6}, {"rankme_centered"}),
+        ({"rankme_centered": 40.0}, SOUND | {"rankme_centered": 2.1}, set()),
+    ],
+    ids=str,
+)
+def test_only_what_is_low_and_fell_is_blamed(start, now, blamed):
+    check, words = a_check(), {"rankme_centered": "directions", "feature_spread": "of their size"}
+    check.begin(SOUND | start if start else {})
+    found = check.judge_features(100, now).alarms
+    assert len(found) == bool(blamed)
+    if blamed:
+        assert {name for name in words if words[name] in found[0].message} == blamed
+        starts = {f"{name}_start": start[name] for name in blamed if name in start}
+        assert found[0].figures == {name: now[name] for name in blamed} | starts
+
+
+class Told(SelfCheck):
+    """Keeps what it is told of features."""
+
+    def __init__(self, *given, **settings):
+        super().__init__(*given, **settings)
+        self.begun, self.told = [], []
+
+    def begin(self, figures):
+        self.begun.append(dict(figures))
+        super().begin(figures)
+
+    def judge_features(self, step, figures):
+        self.told.append((step, dict(figures)))
+        return super().judge_features(step, figures)
+
+
+@pytest.mark.parametrize("unlabeled", [True, False])
+def test_features_are_judged_on_the_unlabeled_samples_where_there_is_a_choice(unlabeled, monkeypatch):
+    """Validation samples are few, and may be none."""
+    checks = []
+    monkeypatch.setattr("selftrain.engine.SelfCheck", lambda *g, **s: checks.append(Told(*g, **s)) or checks[0])
+    strategy, pile = stage("mae", vit(channels=2)), MemoryPile(pictures, validation=9)
+    if not unlabeled:
+        strategy.judged_on = ("validation",)
+        expected = []
+    else:
+        expected = [evaluate(strategy, pile, "unlabeled")]
+    run = fit(strategy, pile, steps=4, eval_every=2)
+    check = checks[0]
+    assert [figures for figures in check.begun if figures] == expected
+    assert [step for step, _ in check.told] == [2, 4]
+    assert check.told[-1][1] == run.last["unlabeled" if unlabeled else "validation"]
+    assert not unlabeled or run.last["unlabeled"] != run.last["validation"]
+
+
+@both
+def test_looking_at_the_start_changes_nothing(name):
+    runs = [fit(stage(name, vit(channels=2)), MemoryPile(pictures), steps=3, self_check=on) for on in (True, False)]
+    one, two = (run.strategy.state_dict() for run in runs)
+    assert all(torch.equal(v, two[k]) for k, v in one.items() if torch.is_tensor(v))
+    assert runs[0].last == runs[1].last
+
+
+# -- collapse behind the projector -------------------------------------------------------------------------------------
+UNHELD = {
+    "vicreg": lambda encoder: VICReg(encoder, variance=0.0, covariance=0.0, projector=(32, 16)),
+    "lejepa": lambda encoder: LeJEPA(encoder, weight=0.0, slices=8, projector=(32, 16)),
+}
+HELD = {
+    "vicreg": lambda encoder: VICReg(encoder, projector=(32, 16)),
+    "lejepa": lambda encoder: LeJEPA(encoder, slices=8, projector=(32, 16)),
+    "simclr": lambda encoder: SimCLR(encoder, projector=(32, 16)),
+    "unisiam": lambda encoder: UniSiam(encoder, projector=(32, 16)),
+}
+
+
+@pytest.mark.parametrize("name", UNHELD)
+def test_a_collapse_of_embeddings_is_found_although_the_features_are_sound(name, tmp_path):
+    torch.manual_seed(0)
+    with pytest.warns(SelfTrainingWarning, match="features_collapsed at step .* projector .* the same embedding"):
+        run = fit(UNHELD[name](vit()), gratings_pile(), steps=160, eval_every=40, out=tmp_path)
+    alarm = only(run)
+    assert alarm.figures["embedding_std"] < 0.2 * alarm.figures["embedding_std_first"]
+    assert run.last["unlabeled"]["feature_spread"] > 0.05
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    logged = [row["train/embedding_std"] for row in rows if "train/embedding_std" in row]
+    assert logged[-1] < logged[0] / 3  # means of twenty steps
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_embeddings_that_are_held_apart_raise_no_alarm(name):
+    torch.manual_seed(0)
+    run = fit(HELD[name](vit()), gratings_pile(), steps=100, eval_every=50)
+    assert run.alarms == []
+    assert run.train["train/embedding_std"] > 0.2
+
+
+def test_the_spread_of_embeddings_is_over_the_samples_of_a_view():
+    strategy, x = stage("simclr", projector=(8, 4)), images(6)
+    with torch.no_grad():
+        z = strategy.student.train()(torch.cat([x + 0.1, 0.9 * x]))[0].view(2, 6, 4)
+    expected = (z - z.mean(1, keepdim=True)).square().mean(1).sqrt().mean()
+    assert torch.allclose(train(strategy, x, 0, 1)[0]["embedding_std"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spreads", "alarms"), [([1.0, 0.05], 1), ([0.3, 0.05], 1), ([0.2, 0.05], 0), ([2.0, 0.11], 0), ([0.01, 0.01], 0)]
+)
+def test_embeddings_have_collapsed_if_little_is_left_and_they_fell(spreads, alarms):
+    check = a_check()
+    for step, spread in zip((1, 60), spreads, strict=True):
+        check.watch(step, (), Report({"embedding_std": torch.tensor(spread)}), judged=False)
+    assert len(check.judge_features(60, SOUND).alarms) == alarms
+    assert check.judge_features(49, SOUND).alarms == []
+    again = a_check()
+    again.load_state_dict(check.state_dict())
+    assert len(again.judge_features(60, SOUND).alarms) == alarms

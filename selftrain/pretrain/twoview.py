@@ -48,6 +48,8 @@ class JointEmbedding(Pretraining):
         training: How to train; ``None``: AdamW, learning rate 2e-3, weight decay 0.05, 5 % warm-up and a cosine to 0.
         name: Word for the loss in the log.
 
+    The loss acts on the embeddings, so they may collapse while the features do not show it: watch ``embedding_std``.
+
     Gradient: to encoder, projector and predictor.
 
     Raises:
@@ -78,8 +80,9 @@ class JointEmbedding(Pretraining):
         self.student = (training or TRAINING).learner(EmbeddingNetwork(copy.deepcopy(encoder), head, guess))
 
     def objective(self, batch: Batch, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
-        """Embed all views, compare."""
+        """Embed all views, compare; ``embedding_std`` is their standard deviation over samples, averaged over K."""
         x = self.look(batch)
         embedded = [z.unflatten(0, (len(self.views), -1)) for z in self.student.several(x)]
         loss, parts = cast("tuple[Tensor, dict[str, Tensor]]", self.loss(*embedded))
-        return loss, {f"loss/{self.name}": loss.detach()} | {f"loss/{key}": value for key, value in parts.items()}
+        scalars = {f"loss/{self.name}": loss.detach()} | {f"loss/{key}": value for key, value in parts.items()}
+        return loss, scalars | {"embedding_std": embedded[0].detach().std(1, correction=0).mean()}

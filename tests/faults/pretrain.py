@@ -11,6 +11,8 @@ JOINT = "test_pretrain_joint.py"
 GOING_ON = "test_continuing.py"
 STAGE = "test_pretrain_stage.py"
 TWOVIEW = "test_pretrain_twoview.py"
+BLAMED = f"{STAGE}::test_only_what_is_low_and_fell_is_blamed"
+EMBEDDINGS = f"{STAGE}::test_embeddings_have_collapsed_if_little_is_left_and_they_fell"
 HIDDEN = f"{MASKED}::test_predictions_see_nothing_of_what_is_hidden_and_something_of_what_is_seen"
 LOSS = f"{MASKED}::test_the_loss_is_the_distance_between_predictions_and_targets"
 FOLLOWS = f"{MASKED}::test_the_target_encoder_follows_after_the_step_by_the_decay_of_the_moment"
@@ -369,9 +371,65 @@ MUTANTS = [
     Mutant(
         "collapse of features told from the first step on",
         "selftrain/selfcheck.py",
-        "if rank is None or spread is None or 2 * step < self.total:",
-        "if rank is None or spread is None:",
+        "        if 2 * step < self.total:\n            return found\n",
+        "",
         f"{STAGE}::test_collapse_is_judged_from_the_middle_of_the_stage_on",
+    ),
+    Mutant(
+        "collapse of features told of a large constant",
+        "selftrain/selfcheck.py",
+        "if low[name] and (all(low.values()) or fell[name])]",
+        "if low[name]]",
+        BLAMED,
+    ),
+    Mutant(
+        "collapse of features told by both alone",
+        "selftrain/selfcheck.py",
+        "if low[name] and (all(low.values()) or fell[name])]",
+        "if all(low.values())]",
+        BLAMED,
+    ),
+    Mutant(
+        "collapse of features judged on few validation samples",
+        "selftrain/session.py",
+        'self.check.judge_features(step, run.last.get("unlabeled", figures))',
+        "self.check.judge_features(step, figures)",
+        f"{STAGE}::test_features_are_judged_on_the_unlabeled_samples_where_there_is_a_choice",
+    ),
+    Mutant(
+        "collapse of features: the start is not looked at",
+        "selftrain/session.py",
+        "            self.check.begin(self.untrained())\n",
+        "            pass\n",
+        f"{STAGE}::test_features_are_judged_on_the_unlabeled_samples_where_there_is_a_choice",
+    ),
+    Mutant(
+        "collapse of embeddings unheard",
+        "selftrain/selfcheck.py",
+        "if not found.alarms and last < LITTLE and last < REST * first:",
+        "if False:",
+        EMBEDDINGS,
+    ),
+    Mutant(
+        "collapse of embeddings told of small ones",
+        "selftrain/selfcheck.py",
+        "if not found.alarms and last < LITTLE and last < REST * first:",
+        "if not found.alarms and last < LITTLE:",
+        EMBEDDINGS,
+    ),
+    Mutant(
+        "collapse of embeddings forgotten by resuming",
+        "selftrain/selfcheck.py",
+        'dict(state.get("start", {})), dict(state.get("embedded", {}))',
+        'dict(state.get("start", {})), {}',
+        EMBEDDINGS,
+    ),
+    Mutant(
+        "spread of embeddings over all their numbers",
+        "selftrain/pretrain/twoview.py",
+        "embedded[0].detach().std(1, correction=0).mean()",
+        "embedded[0].detach().std(correction=0)",
+        f"{STAGE}::test_the_spread_of_embeddings_is_over_the_samples_of_a_view",
     ),
     Mutant(
         "adapters: hidden patches pass the blocks of timm's network",

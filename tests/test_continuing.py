@@ -248,6 +248,19 @@ def test_a_pile_without_a_normalization_of_its_own_says_so():
         plain.normalized_as(pile.card())
 
 
+def test_clouds_are_normalized_each_on_its_own():
+    """Neither the encoder nor the pile has a mean and a deviation: there is nothing to take over."""
+    x = torch.randn(12, 16, 3, generator=torch.Generator().manual_seed(0))
+    pile = data.Pile.from_arrays(x.numpy(), (torch.arange(12) % 3).numpy(), labels=6, kind="points")
+    card = pile.card()
+    assert card == {"shape": [16, 3], "mean": None, "std": None}
+    assert pile.normalized_as(card).card() == card
+    with pytest.raises(st.DataError, match="PointViews take no mean and std"):
+        pile.normalized_as(card | {"mean": [0.5]})
+    with pytest.raises(st.DataError, match=r"inputs are \[16, 3\], the encoder was trained on \[8, 3\]"):
+        pile.normalized_as(card | {"shape": [8, 3]})
+
+
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"strategy": 1}'])
 def test_a_card_that_is_none_is_refused(tmp_path, content):
     if content is not None:

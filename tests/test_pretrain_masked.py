@@ -258,6 +258,19 @@ def test_the_target_encoder_takes_the_running_statistics_of_the_student():
     assert all(torch.equal(v, theirs[n]) for n, v in mine.items())
 
 
+def test_a_target_may_be_given_to_several_stages():
+    """Each has a target encoder of its own, which follows its own student."""
+    target = EMALatent(decay=(0.5, 0.5))
+    first, second = (masked(vit(seed), training=FAST, **ema() | {"target": target}) for seed in (0, 1))
+    assert first.target.teacher is not second.target.teacher
+    for strategy, seed in ((first, 0), (second, 1)):
+        assert all(torch.equal(v, vit(seed).state_dict()[k]) for k, v in strategy.shipped().state_dict().items())
+    before = [p.clone() for p in first.target.teacher.parameters()]
+    train(second, images(), 0, 2)
+    assert all(torch.equal(p, b) for p, b in zip(first.target.teacher.parameters(), before, strict=True))
+    assert not hasattr(target, "teacher")
+
+
 @pytest.mark.parametrize("ship", ["target", "student", None])
 def test_what_is_shipped_can_be_chosen(ship):
     strategy, x = masked(ship=ship, training=FAST, **ema(decay=(0.99, 0.99))), images()

@@ -83,7 +83,7 @@ class Masked(Pretraining):
     Args:
         encoder: Module with the ``Encoder`` contract; it is copied.
         masker: Draws what is seen and what is predicted; see ``maskers``.
-        target: What is predicted; see ``targets``.
+        target: What is predicted; see ``targets``. It is copied.
         predictor: Builds the predictor: ``predictor(encoder, outputs)``, such as ``partial(Predictor, depth=1)``.
         distance: Between prediction and target: ``"mse"``, ``"l1"``, ``"smooth_l1"``, ``"cosine"``,
             ``"unit_smooth_l1"``, or a function.
@@ -136,8 +136,8 @@ class Masked(Pretraining):
         copied, head = copy.deepcopy(encoder), predictor(encoder, target.width(contract))
         guard = None if regularizer is None else Projector(contract.token_dim, projector)
         self.student = (training or TRAINING).learner(MaskedNetwork(copied, head, guard, whole=target.own))
-        self.target = target
-        target.attach(self.student, copied)
+        self.target = copy.deepcopy(target)  # the copies of an encoder that it holds are this stage's own
+        self.target.attach(self.student, copied)
 
     @property
     def network(self) -> MaskedNetwork:

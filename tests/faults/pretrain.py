@@ -210,6 +210,13 @@ MUTANTS = [
         "(patches.var(-1, keepdim=True) + 1e-12).sqrt()",
         f"{TARGETS}::test_pixels_of_any_patch_have_mean_zero_and_variance_at_most_one",
     ),
+    Mutant(
+        "pretraining: stages share a target",
+        "selftrain/pretrain/masked.py",
+        "self.target = copy.deepcopy(target)",
+        "self.target = target",
+        f"{MASKED}::test_a_target_may_be_given_to_several_stages",
+    ),
     # -- predictors
     Mutant(
         "pretraining: noise of positions passes a layer of its own",

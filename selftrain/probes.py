@@ -280,6 +280,24 @@ def knn_accuracy(reference: Tensor, labels: Tensor, queries: Tensor, truth: Tens
     return float((knn_predict(reference, labels, queries) == truth).double().mean())
 
 
+@torch.no_grad()
+def standardized(features: Tensor, reference: Tensor) -> Tensor:
+    """Features (m, D) in units of a reference (n, D): its columns have mean 0 and standard deviation 1.
+
+    Columns that are constant in the reference, up to rounding (a deviation of 1e-6 of their size), are only centered.
+    Neighbors by cosine need it where features are one large constant and little else.
+
+    Raises:
+        ValueError: for features that are not matrices, or that are not finite.
+    """
+    _check_matrix(features)
+    _check_matrix(reference)
+    known = reference.double()
+    spread = known.std(0, correction=0)
+    varies = spread > 1e-6 * known.abs().amax(0)
+    return (features.double() - known.mean(0)) / torch.where(varies, spread, 1.0)
+
+
 def _check_matrix(features: Tensor) -> None:
     if features.dim() != 2 or not len(features):
         raise ValueError(f"features have shape {tuple(features.shape)}; they must be (n, D) with n >= 1")

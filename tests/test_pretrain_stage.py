@@ -118,9 +118,28 @@ def test_figures_are_those_of_the_features(name):
         "rankme_centered": pytest.approx(rankme(features, center=True), rel=1e-4),
         "feature_std": pytest.approx(feature_std(features), rel=1e-4),
         "feature_spread": pytest.approx(feature_spread(features), rel=1e-4),
-        "knn": knn_accuracy(known, labels, features, truth),
+        "knn": knn_accuracy(in_units_of(known, known), labels, in_units_of(features, known), truth),
     }
     assert strategy.monitor in figures
+
+
+def in_units_of(features, known):
+    return (features.double() - known.double().mean(0)) / known.double().std(0, correction=0)
+
+
+def test_neighbors_are_sought_in_standardized_features():
+    """What differs is behind a large constant, and behind a column that is large and says nothing."""
+    strategy = stage("mae", vit(pool=1))
+    labels = torch.arange(24) % 2
+    noise = torch.randn(24, 16, generator=torch.Generator().manual_seed(0))
+    features = 0.01 * noise + 50
+    features[:, 2:] += labels[:, None] * 0.02
+    features[:, 1] = 300 * noise[:, 1]
+    strategy.predict = lambda x: features[x[:, 0, 0, 0].long()]
+    rows = torch.arange(24.0).view(24, 1, 1, 1).expand(24, 1, 8, 8)
+    data, reference = annotated(rows[12:], labels[12:]), annotated(rows[:12], labels[:12])
+    assert strategy.evaluate(data, reference)["knn"] > 0.9
+    assert knn_accuracy(features[:12], labels[:12], features[12:], labels[12:]) < 0.7
 
 
 @both

@@ -8,11 +8,13 @@ from torch.nn import functional as F
 from selftrain.probes import (
     alignment,
     alpha_req,
+    feature_spread,
     feature_std,
     knn_accuracy,
     knn_predict,
     lidar,
     rankme,
+    standardized,
     step_smoothness,
     uniformity,
 )
@@ -77,6 +79,28 @@ def test_rankme_and_std_of_collapsed_features_are_finite_and_low():
 def test_feature_std_is_the_mean_over_features():
     z = torch.tensor([[0.0, 1.0], [2.0, 1.0]])
     assert feature_std(z) == pytest.approx(0.5)
+
+
+def test_feature_spread_is_the_share_of_the_size_that_differs():
+    """Of features m + s n with n of deviation 1: s / sqrt(m^2 + s^2), over all columns together."""
+    signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    z = torch.tensor([4.0, 0.0]) + signs * torch.tensor([3.0, 1.0])
+    assert feature_spread(z) == pytest.approx(math.sqrt((9 + 1) / (16 + 9 + 1)))
+    assert feature_spread(-7 * z) == pytest.approx(feature_spread(z))
+    assert feature_spread(signs) == pytest.approx(1)
+    assert feature_spread(torch.full((4, 2), 5.0)) == feature_spread(torch.zeros(4, 2)) == 0
+    assert feature_spread(signs + 100) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_standardized_features_are_in_units_of_the_reference():
+    reference, z = 3 * normal(30, 4) + 100, normal(7, 4, seed=1)
+    reference[:, 2] = 5.0
+    reference[:, 3] = 1e4 * (1 + 1e-8 * normal(30))  # rounding
+    found = standardized(z, reference)
+    expected = (z - reference.mean(0)) / reference.std(0, correction=0)
+    assert torch.allclose(found[:, :2], expected[:, :2])
+    assert torch.allclose(found[:, 2:], z[:, 2:] - reference[:, 2:].mean(0))  # constant ones are centered
+    assert torch.equal(standardized(z.float(), reference), standardized(z.float().double(), reference))
 
 
 # -- LiDAR: mean over seeds, so that the tolerance is that of the mean -------------------------------------------------
@@ -280,6 +304,8 @@ def test_probes_refuse_what_they_cannot_judge():
         rankme(x[:, 0])
     with pytest.raises(ValueError, match="not finite"):
         rankme(x * float("nan"))
+    with pytest.raises(ValueError, match="not finite"):
+        standardized(x, x * float("nan"))
     with pytest.raises(ValueError, match="neighbors is 0"):
         knn_predict(x, y, x, neighbors=0)
     with pytest.raises(ValueError, match="class numbers from 0"):

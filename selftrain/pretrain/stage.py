@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from selftrain.learner import Learner, run_network
 from selftrain.networks import Encoder
 from selftrain.pretrain.geometry import Layout
-from selftrain.probes import feature_spread, feature_std, knn_accuracy, rankme
+from selftrain.probes import feature_spread, feature_std, knn_accuracy, rankme, standardized
 from selftrain.strategy import Strategy
 from selftrain.types import Annotated, Batch, Clock, Report
 
@@ -85,7 +85,7 @@ class Pretraining(Strategy):
         Returns:
             ``rankme`` and ``rankme_centered`` (effective rank, see ``probes.rankme``), ``feature_std``,
             ``feature_spread`` and, if both sets have class numbers as annotations (-1: none), ``knn``: accuracy of a
-            nearest-neighbor probe, in [0, 1].
+            nearest-neighbor probe on features standardized by the reference, in [0, 1].
         """
         features, labels = self._features(data)
         figures = {
@@ -100,7 +100,9 @@ class Pretraining(Strategy):
         if not _any_class(classes):
             return figures
         has, asked = classes >= 0, labels >= 0
-        return figures | {"knn": knn_accuracy(known[has], classes[has], features[asked], labels[asked])}
+        known = known[has]
+        queries, reference_rows = standardized(features[asked], known), standardized(known, known)
+        return figures | {"knn": knn_accuracy(reference_rows, classes[has], queries, labels[asked])}
 
     def _features(self, data: Iterable[Annotated]) -> tuple[Tensor, Tensor | None]:
         """Features of all samples (n, D), and their class numbers (n,) if that is what the annotations are."""

@@ -68,7 +68,8 @@ def report(
         C: See ``logistic_probe``.
         components: Principal components, >= 1.
         standardize: Standardize the features of networks before ``knn``, because those of some are one large constant
-            and little else; without it, ``knn`` is the figure of pretraining. ``logistic`` is standardized in any case.
+            and little else (as the ``knn`` of pretraining is, by the labeled samples alone). ``logistic`` is
+            standardized in any case.
         seed: Key of the draws of labels and of the untrained encoder.
         batch_size: Samples a batch.
         precision: Of the encoders, see ``Learner``.

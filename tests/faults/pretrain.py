@@ -305,6 +305,13 @@ MUTANTS = [
         f"{RECIPES}::test_every_setting_changes_what_is_learned",
     ),
     Mutant(
+        "pretraining: neighbors sought in features as they are",
+        "selftrain/pretrain/stage.py",
+        "queries, reference_rows = standardized(features[asked], known), standardized(known, known)",
+        "queries, reference_rows = features[asked], known",
+        f"{STAGE}::test_neighbors_are_sought_in_standardized_features",
+    ),
+    Mutant(
         "pretraining: embeddings of views and samples mixed up",
         "selftrain/pretrain/twoview.py",
         "z.unflatten(0, (len(self.views), -1))",

@@ -1,4 +1,4 @@
-"""The folder of a run: who may write into it, and the files a finished run leaves there."""
+"""The folder of a run: who may write into it, and the files a run leaves there."""
 
 from __future__ import annotations
 
@@ -77,26 +77,34 @@ def export_weights(weights: Mapping[str, Tensor], folder: Path, name: str = "exp
     return path
 
 
+def card_of(weights: Path) -> Path:
+    """Where the card of a file of weights is: beside it, under the same name."""
+    return weights.with_suffix(Path(CARD).suffix)
+
+
 def read_card(source: str | Path) -> dict[str, Any]:
-    """What a finished run says of its exported weights.
+    """What a run says of its weights: of those it exports (known from its first checkpoint on), or of a snapshot.
 
     Args:
-        source: Run folder, or the ``export.safetensors`` or ``export.json`` in it.
+        source: Run folder, ``export.safetensors`` or ``export.json`` in it, or a snapshot (``select_snapshot``).
 
     Returns:
-        ``strategy``, ``steps``, ``versions``, ``input`` (``shape``, ``mean`` and ``std`` of a plain input, ``None``
-        where unknown) and ``encoder`` (its class, ``shape``, ``grid``, ``embed_dim``, ``token_dim``, or ``None``).
+        ``strategy``, ``steps`` (that these weights have learned), ``versions``, ``input`` (``shape``, ``mean`` and
+        ``std`` of a plain input, ``None`` where unknown) and ``encoder`` (its class, ``shape``, ``grid``,
+        ``embed_dim``, ``token_dim``, or ``None``).
 
     Raises:
         RunFolderError: if there is none or it cannot be read.
     """
     path = Path(source)
-    path = path / CARD if path.is_dir() else path.with_name(CARD)
+    path = path / CARD if path.is_dir() else card_of(path)
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
         missing = [key for key in ("strategy", "steps", "versions", "input", "encoder") if key not in card]
     except (OSError, ValueError, TypeError) as error:
-        raise RunFolderError(f"cannot read the card {path}: {error}; it is written when a run is finished") from error
+        raise RunFolderError(
+            f"cannot read the card {path}: {error}; it is written with the checkpoints of a run, and with each snapshot"
+        ) from error
     if missing:
         raise RunFolderError(f"{path} is no card of this library: it lacks {missing}")
     return dict(card)
@@ -138,4 +146,5 @@ def _clear(folder: Path) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     for snapshot in (folder / SNAPSHOTS).glob("step-*.safetensors"):
         snapshot.unlink()
+        card_of(snapshot).unlink(missing_ok=True)
     (folder / SNAPSHOTS / INDEX).unlink(missing_ok=True)

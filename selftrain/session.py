@@ -115,7 +115,7 @@ class Session:
             self.judge(step, board)
             self.show(step, batches[0], report, board)
         if step in self.snapshots and self.run.out is not None:
-            snapshots.add(self.run.out, step, self.run.export(), self.run.last)
+            snapshots.add(self.run.out, step, self.run.export(), self.run.last, self.card(step))
         if step % (self.checkpoint_every or self.eval_every) == 0 or step == end:
             self.save(step)
 
@@ -130,18 +130,18 @@ class Session:
         if quality is not None and board is not None:
             board.text("quality", quality.text(), self.total)
         export_weights(run.export(), run.out)
-        write_json(run.out / CARD, self.card())
+        write_json(run.out / CARD, self.card(self.total))
         self.summarize()
 
-    def card(self) -> dict[str, Any]:
-        """What travels with the exported weights, see ``runfolder.read_card``."""
+    def card(self, step: int) -> dict[str, Any]:
+        """What travels with the weights of a step, see ``runfolder.read_card``."""
         strategy = self.run.strategy
         given = getattr(self.run.pile, "card", None)
         shipped = getattr(strategy, "shipped", None)
         network = shipped() if callable(shipped) and not isinstance(shipped, nn.Module) else shipped
         return {
             "strategy": type(strategy).__name__,
-            "steps": self.total,
+            "steps": step,
             "versions": versions(),
             "input": {"shape": None, "mean": None, "std": None} if given is None else given(),
             "encoder": _described(getattr(network, "encoder", network)),
@@ -281,6 +281,7 @@ class Session:
             "check": None if self.check is None else self.check.state_dict(),
         }
         checkpoint.save(run.out / "checkpoints", state, step)
+        write_json(run.out / CARD, self.card(step))  # now, for whoever goes on from a run that is not finished
 
     def restore(self) -> None:
         """Take the newest checkpoint of the run folder; ``start`` becomes its step."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from selftrain.errors import RunFolderError
-from selftrain.runfolder import INDEX, SNAPSHOTS, export_weights, write_json
+from selftrain.runfolder import INDEX, SNAPSHOTS, card_of, export_weights, write_json
 
 EARLIEST = 100  # the first snapshot is at this part of the run
 Use = Literal["frozen", "fine-tune"]
@@ -36,11 +36,18 @@ def log_spaced(total: int, count: int) -> frozenset[int]:
     return frozenset(round(first * ratio ** (i / (count - 1))) for i in range(count))
 
 
-def add(folder: Path, step: int, weights: Mapping[str, Tensor], figures: Mapping[str, Mapping[str, float]]) -> Path:
-    """Store the weights of a step in a run folder, with the figures of its evaluation by part."""
+def add(
+    folder: Path,
+    step: int,
+    weights: Mapping[str, Tensor],
+    figures: Mapping[str, Mapping[str, float]],
+    card: Mapping[str, Any],
+) -> Path:
+    """Store the weights of a step in a run folder, with their card and the figures of its evaluation by part."""
     place = folder / SNAPSHOTS
     place.mkdir(exist_ok=True)
     path = export_weights(weights, place, f"step-{step:09d}.safetensors")
+    write_json(card_of(path), card)
     rows = [row for row in read(folder) if row["step"] < step]  # later ones: from before a fall-back
     write_json(place / INDEX, [*rows, {"step": step, "file": path.name, "figures": figures}])
     return path

@@ -211,6 +211,27 @@ def test_size_and_normalization_travel_with_the_weights(tmp_path):
         assert card["versions"]["torch"] == torch.__version__
 
 
+def test_the_card_travels_with_every_snapshot_and_with_a_run_that_was_cut(tmp_path):
+    pile, settings = image_pile(), {"plan": PLAN, "steps": 12, "snapshots": 3, "checkpoint_every": 2}
+    st.fit(stage(), pile, out=tmp_path / "run", stop_after=4, **settings)  # the first two of three snapshots
+    assert not (tmp_path / "run" / "export.safetensors").exists()
+    cut = st.read_card(tmp_path / "run")
+    early = st.read_card(st.select_snapshot(tmp_path / "run"))
+    assert (cut["steps"], early["steps"]) == (4, 3)
+    for card in (cut, early):
+        assert card["input"]["shape"] == [2, 8, 8]
+        assert card["input"]["mean"] == pytest.approx(pile.views.mean.flatten().tolist())
+        assert card["encoder"]["class"] == "ViT"
+    assert image_pile(0.5).normalized_as(early["input"]).card()["mean"] == card["input"]["mean"]
+    st.fit(stage(), pile, out=tmp_path / "run", resume=True, **settings)
+    files = [row["file"] for row in read(tmp_path / "run")]
+    cards = [st.read_card(tmp_path / "run" / "snapshots" / file) for file in files]
+    assert [card["steps"] for card in cards] == [1, 3, 12]
+    assert cards[-1] == st.read_card(tmp_path / "run")
+    st.fit(stage(), pile, out=tmp_path / "run", overwrite=True, plan=PLAN, steps=1)
+    assert list((tmp_path / "run" / "snapshots").iterdir()) == []
+
+
 def test_the_card_of_a_classifier_is_of_its_encoder(tmp_path):
     network = st.Classifier(conv(channels=1, size=8), 3)
     x = torch.rand(20, 8, 8).numpy()

@@ -11,6 +11,7 @@ JOINT = "test_pretrain_joint.py"
 GOING_ON = "test_continuing.py"
 STAGE = "test_pretrain_stage.py"
 TWOVIEW = "test_pretrain_twoview.py"
+TRAVELS = f"{GOING_ON}::test_the_card_travels_with_every_snapshot_and_with_a_run_that_was_cut"
 BLAMED = f"{STAGE}::test_only_what_is_low_and_fell_is_blamed"
 EMBEDDINGS = f"{STAGE}::test_embeddings_have_collapsed_if_little_is_left_and_they_fell"
 HIDDEN = f"{MASKED}::test_predictions_see_nothing_of_what_is_hidden_and_something_of_what_is_seen"
@@ -374,6 +375,20 @@ MUTANTS = [
         "return max(range(len(rows)), key=lambda i: parts[i][shared[0]])",
         "return 0",
         f"{GOING_ON}::test_the_choice_follows_the_use",
+    ),
+    Mutant(
+        "card: none for a run that is not finished",
+        "selftrain/session.py",
+        "        write_json(run.out / CARD, self.card(step))  # now, for whoever goes on from a run that is not finished\n",
+        "",
+        TRAVELS,
+    ),
+    Mutant(
+        "card: none for snapshots",
+        "selftrain/snapshots.py",
+        "    write_json(card_of(path), card)\n",
+        "",
+        TRAVELS,
     ),
     Mutant(
         "card: the pile keeps its own normalization",

@@ -10,13 +10,15 @@ from helpers import MemoryPile, pictures, same
 from sklearn.decomposition import PCA
 from torch import nn
 
+import selftrain as st
 from selftrain import toy
 from selftrain.probes import feature_std, knn_accuracy, rankme
-from selftrain.probing import calibrate, features_of, few_label, report
+from selftrain.probing import calibrate, features_of, few_label, from_scratch, report
+from selftrain.strategies import Supervised
 
 CPU = torch.device("cpu")
 FIGURES = {"knn", "logistic", "logistic_sd", "rankme", "rankme_centered", "feature_std"}
-SETTINGS = {"per_class": 2, "draws": 3, "components": 5}
+SETTINGS = {"per_class": 2, "draws": 3, "components": 5, "supervised": {}}
 
 
 def small(channels=2, width=6):
@@ -47,7 +49,8 @@ def standard(x, reference):
 
 
 def test_the_rows_are_the_encoder_its_rivals_and_what_was_handed_in():
-    found = report(encoder(), pile(), fresh=small, supervised={"supervised": 0.5, "all labels": 0.75}, **SETTINGS)
+    handed_in = {"supervised": {"supervised": 0.5, "all labels": 0.75}}
+    found = report(encoder(), pile(), fresh=small, **SETTINGS | handed_in)
     names = [
         "encoder",
         "raw input",
@@ -127,7 +130,7 @@ def test_principal_components_are_those_of_scikit_learn(unlabeled):
 
 
 def test_there_are_no_more_components_than_columns():
-    names = [row.name for row in report(nn.Identity(), MemoryPile(), fresh=nn.Identity, per_class=2).rows]
+    names = [row.name for row in report(nn.Identity(), MemoryPile(), fresh=nn.Identity, supervised={}).rows]
     assert names == ["encoder", "raw input", "PCA-3 of raw input", "random init"]  # a table has no channels
 
 
@@ -203,7 +206,7 @@ def test_the_batch_size_is_that_of_the_pile():
 
 @pytest.mark.parametrize(("labeled", "count"), [(12, 2), (3, 1), (300, 10)])
 def test_by_default_draws_differ(labeled, count):
-    assert report(encoder(), pile(labeled=labeled), fresh=small).per_class == count
+    assert report(encoder(), pile(labeled=labeled), fresh=small, supervised={}).per_class == count
 
 
 def test_without_unlabeled_samples_the_judged_ones_show_the_rank():
@@ -214,7 +217,7 @@ def test_without_unlabeled_samples_the_judged_ones_show_the_rank():
 
 
 def test_the_table_can_be_read():
-    found = report(encoder(), pile(), fresh=small, supervised={"supervised": 0.5}, **SETTINGS)
+    found = report(encoder(), pile(), fresh=small, **SETTINGS | {"supervised": {"supervised": 0.5}})
     lines = found.table().splitlines()
     assert lines[0] == (
         "30 samples of validation; kNN: 12 labels; logistic: 2 labels a class, 3 draws; ranks and std: 40 samples"
@@ -229,7 +232,68 @@ def test_the_table_can_be_read():
     assert lines[-1].split() == ["supervised", "0.5000"]
     assert lines[-1].index("0.5000") == lines[1].index("accuracy")
     assert lines[2].index(f"{figures['feature_std']:.4f}", lines[1].index("std")) == lines[1].index("std")
-    assert "accuracy" not in report(encoder(), pile(), fresh=small, **SETTINGS).table()
+
+
+# -- the control -------------------------------------------------------------------------------------------------------
+def test_the_control_is_trained_and_has_a_row_of_its_own():
+    """The network as ``fresh`` builds it, on the labels alone: with enough steps it knows these pictures."""
+    given, settings = pile(validation=60), SETTINGS | {"supervised": None}
+    few, many = (report(encoder(), given, fresh=small, scratch_steps=n, **settings) for n in (1, 150))
+    assert [row.name for row in many.rows][-2:] == ["random init", "supervised from scratch"]
+    assert set(many["supervised from scratch"]) == {"accuracy"}
+    assert many["supervised from scratch"]["accuracy"] > 0.9 > few["supervised from scratch"]["accuracy"]
+    assert [row.figures for row in few.rows[:-1]] == [row.figures for row in many.rows[:-1]]
+    assert (few.scratch_steps, many.scratch_steps) == (1, 150)
+    head, *lines = many.table().splitlines()
+    assert "kNN: 12 labels; from scratch: the same, 150 steps; logistic" in head
+    assert lines[-1].split()[-1] == f"{many['supervised from scratch']['accuracy']:.4f}"
+
+
+def test_a_report_without_a_control_says_so():
+    found = report(encoder(), pile(), fresh=small, **SETTINGS)
+    lines = found.table().splitlines()
+    assert re.split(r"  +", lines[-1]) == ["supervised from scratch", "not given"]
+    assert lines[-1].index("not given") == lines[1].index("accuracy")
+    assert "steps" not in lines[0]
+    assert [row.name for row in found.rows][-1] == "random init"
+
+
+def test_the_control_follows_the_plain_formula():
+    """Supervised training by the engine, with the same settings, ends at the same accuracy."""
+    given, make = pile(validation=200), lambda: nn.Sequential(nn.Flatten(), nn.Linear(128, 5), nn.Tanh())
+    settings = {"steps": 7, "lr": 0.02, "labeled": 6, "seed": 3}
+    found = from_scratch(make, given, **settings)
+    torch.manual_seed(3)
+    network = nn.Sequential(make(), nn.Linear(5, 3))
+    strategy = Supervised(st.Classification(3), st.learner(network, lr=0.02), decay=0.99)
+    run = st.fit(strategy, given, steps=7, plan=st.BatchPlan(6, 1.0, 3), self_check=False)
+    assert found == run.evaluate("validation")["accuracy"]
+    assert found != from_scratch(make, given, **settings | {"steps": 1})
+
+
+def test_the_control_reads_labels_only_and_leaves_the_random_state():
+    needs = []
+
+    class Watch(MemoryPile):
+        def stream(self, wanted, plan, device):
+            needs.append(wanted)
+            return super().stream(wanted, plan, device)
+
+    torch.manual_seed(4)
+    before = torch.get_rng_state()
+    first, second = (from_scratch(small, Watch(pictures), steps=3, part="test", seed=s) for s in (0, 0))
+    assert first == second
+    assert torch.equal(before, torch.get_rng_state())
+    assert [tuple(wanted.views) for wanted in needs] == [(), ()]
+    assert from_scratch(small, pile(unlabeled=0), steps=2) >= 0  # nor does it need them
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"steps": 0}, "steps is 0; the control must learn"), ({"part": "test"}, "no test")]
+)
+def test_a_control_that_cannot_be_trained_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        from_scratch(small, pile(test=0), **settings)
 
 
 def test_a_row_that_is_not_there_is_named():
@@ -251,4 +315,4 @@ def test_a_row_that_is_not_there_is_named():
 def test_what_cannot_be_judged_is_refused(given, settings, message):
     network = encoder() if isinstance(given, MemoryPile) else nn.Flatten()
     with pytest.raises(ValueError, match=message):
-        report(network, given, fresh=small, **settings)
+        report(network, given, fresh=small, supervised={}, **settings)

@@ -17,6 +17,7 @@ from selftrain.probing.encoding import Features, at_rest, calibrate, features_of
 from selftrain.probing.few import Episodes, FewLabel, episodes, few_label, label_draws
 from selftrain.probing.linear import logistic_probe, ridge_probe
 from selftrain.probing.results import ProbeReport, ProbeRow
+from selftrain.probing.scratch import from_scratch
 
 __all__ = [
     "Episodes",
@@ -29,6 +30,7 @@ __all__ = [
     "episodes",
     "features_of",
     "few_label",
+    "from_scratch",
     "label_draws",
     "logistic_probe",
     "report",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from selftrain.probes import feature_std, knn_accuracy, rankme
 from selftrain.probing.arrays import Numbers, Scale, matrix
 from selftrain.probing.encoding import Features, calibrate, device_of, features_of
 from selftrain.probing.few import few_label
-from selftrain.probing.results import ProbeReport, ProbeRow
+from selftrain.probing.results import SCRATCH, ProbeReport, ProbeRow
 from selftrain.probing.rivals import ImageStatistics, Principal
+from selftrain.probing.scratch import from_scratch
 from selftrain.randomness import own_randomness, seed_step
 from selftrain.types import Pile
 
@@ -27,6 +28,7 @@ def report(
     fresh: Callable[[], nn.Module],
     part: str = "validation",
     supervised: Mapping[str, float] | None = None,
+    scratch_steps: int = 1000,
     per_class: int | None = None,
     draws: int = 5,
     C: float = 1.0,
@@ -46,7 +48,9 @@ def report(
     - ``PCA-64 of raw input``: of the standardized one; the number is that of the components;
     - ``image statistics``, of images (c, H, W) only: mean and standard deviation of each channel;
     - ``random init``: features of ``fresh()``, with BatchNorm statistics of the pile (``calibrate``);
-    - the rows of ``supervised``.
+    - ``supervised from scratch``: no probe, but the network ``fresh()`` trained here on all labels (``from_scratch``),
+      or the rows of ``supervised``. Such rows have an ``accuracy`` alone, to be held against ``knn``, which has the
+      same labels.
 
     Inputs have the size and normalization of the pile's plain view, which must be those the encoder was trained with:
     pass ``pile.normalized_as(card)`` for an encoder from another pile. Standardization and principal components are
@@ -58,10 +62,11 @@ def report(
         fresh: Builds the encoder untrained, with the same settings, such as ``lambda: ViT(28, 7)``. It draws from
             ``seed``, and the caller's random state stays.
         part: Part of the pile to classify; ``"test"`` for the final table, not to choose by.
-        supervised: Name -> accuracy of networks trained on labels, which no probe does. For the same network from
-            scratch: ``run = fit(Supervised(task, learner(lambda: Classifier(fresh(), classes))), pile)``, trained to
-            its plateau, then ``run.evaluate(part)["accuracy"]``. That compares with ``knn``, which has the same labels;
-            for ``logistic`` train on the rows that ``label_draws`` gives.
+        supervised: Name -> accuracy of networks trained on labels elsewhere; ``None``: the control is trained here;
+            empty: there is none, and the table says so. To hold against ``logistic``, train on the rows that
+            ``label_draws`` gives.
+        scratch_steps: Steps of the control that is trained here, on 32 labeled samples each; so many that more do not
+            help.
         per_class: Labels of each class in a draw; ``None``: 10, or half of the rarest class if that is less, so that
             draws differ.
         draws: Draws of labels, >= 2.
@@ -95,9 +100,14 @@ def report(
         judged(f"PCA-{principal.directions.shape[1]} of raw input", raw.mapped(principal), False),
         *([judged("image statistics", samples.looks(ImageStatistics()))] if samples.are_images else []),
         judged("random init", samples.looks(samples.untrained(fresh, seed))),
-        *(ProbeRow(name, {"accuracy": float(value)}) for name, value in (supervised or {}).items()),
     ]
-    return ProbeReport(tuple(rows), part, len(samples.truth), len(samples.known), count, draws, len(raw.free))
+    steps = scratch_steps if supervised is None else None
+    if steps is not None:
+        given: dict[str, Any] = {"batch_size": batch_size, "device": samples.device, "precision": precision}
+        supervised = {SCRATCH: from_scratch(fresh, pile, part=part, steps=steps, seed=seed, **given)}
+    rows += [ProbeRow(name, {"accuracy": float(value)}) for name, value in (supervised or {}).items()]
+    found = len(samples.truth), len(samples.known), count, draws, len(raw.free)
+    return ProbeReport(tuple(rows), part, *found, scratch_steps=steps)
 
 
 class _Looks(NamedTuple):

@@ -19,6 +19,8 @@ ENCODER = "test_probing_report.py::test_figures_of_the_encoder_are_those_of_its_
 UNTRAINED = "test_probing_report.py::test_the_untrained_encoder_is_drawn_from_the_seed_and_calibrated"
 LAYERS = "test_layer_decay.py::test_each_layer_learns_more_slowly_than_the_one_above"
 
+CONTROL = "test_probing_report.py::test_the_control_follows_the_plain_formula"
+
 MUTANTS = [
     # -- without labels
     Mutant(
@@ -211,6 +213,28 @@ MUTANTS = [
         "self.scale(features) @ self.directions",
         "self.scale(features) @ self.directions / (self.scale(features) @ self.directions).std(0)",
         "test_probing_report.py::test_principal_components_are_those_of_scikit_learn",
+    ),
+    # -- the control
+    Mutant(
+        "control: judged on what it has learned",
+        "selftrain/probing/scratch.py",
+        "return strategy.evaluate(asked)[strategy.monitor]",
+        "return strategy.evaluate(known)[strategy.monitor]",
+        CONTROL,
+    ),
+    Mutant(
+        "control: its rate is not paced",
+        "selftrain/probing/scratch.py",
+        "            strategy.student.pace(clock.progress)\n",
+        "",
+        CONTROL,
+    ),
+    Mutant(
+        "control: every report is without one",
+        "selftrain/probing/compare.py",
+        "steps = scratch_steps if supervised is None else None",
+        "steps = None",
+        "test_probing_report.py::test_the_control_is_trained_and_has_a_row_of_its_own",
     ),
     # -- layer decay
     Mutant("layer decay: counted from the input", BUILD, "{p: len(layers) - i for", "{p: i + 1 for", LAYERS),

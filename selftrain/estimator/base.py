@@ -1,0 +1,105 @@
+"""What both estimators share: checking rows as scikit-learn does, and calling the engine quietly and repeatably."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from selftrain.estimator.inputs import Array, Inputs, learn_inputs
+from selftrain.estimator.networks import BLOCK
+from selftrain.randomness import own_randomness
+
+
+class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """An estimator around networks that reads tables, images, series and point clouds.
+
+    Attributes:
+        n_features_in_: Numbers in a row: its columns, or all its pixels or samples.
+    """
+
+    network: Any
+    kind: Any
+    channels: Any
+    steps: Any
+    epochs: Any
+    device: Any
+    random_state: Any
+    verbose: Any
+    inputs_: Inputs
+
+    def _learn_rows(self, X: Any) -> Array:
+        """Check the rows of ``fit`` and find out how to read them."""
+        form: dict[str, Any] = {"ensure_min_samples": 2, "ensure_min_features": 1}
+        rows = self._checked(X, reset=True, **form)
+        block = BLOCK if isinstance(self.network, str) else 1
+        self.inputs_ = learn_inputs(rows, self.kind, self.channels, lambda kind: block if kind != "table" else 1)
+        return rows
+
+    def _rows(self, X: Any) -> Array:
+        """Rows to predict, checked against those of ``fit``."""
+        check_is_fitted(self)
+        return self._checked(X, reset=False)
+
+    def _checked(self, X: Any, *, reset: bool, **form: Any) -> Array:
+        """Finite numbers; tables also have the columns, and their names, of ``fit``."""
+        axes = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
+        if axes <= 2:
+            rows: Array = validate_data(self, X, reset=reset, dtype="numeric", **form)
+            return rows
+        rows = check_array(X, allow_nd=True, dtype="numeric", estimator=type(self).__name__, **form)
+        if reset:
+            self.n_features_in_ = int(np.prod(rows.shape[1:]))
+        return rows
+
+    def _seed(self) -> int:
+        """A number that all draws of a fit follow from."""
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+
+    def _device(self) -> torch.device:
+        return torch.device("cpu" if self.device is None else self.device)
+
+    def _length(self, default: int) -> dict[str, Any]:
+        """Steps or epochs of a stage."""
+        if self.steps is None and self.epochs is None:
+            return {"steps": default}
+        return {"steps": self.steps, "epochs": self.epochs}
+
+    @contextmanager
+    def _alone(self, seed: int) -> Iterator[None]:
+        """Draws from ``seed`` that leave the caller's random state as it was; no progress bar unless verbose."""
+        shown = sys.stderr
+        with own_randomness(self._device()):
+            torch.manual_seed(seed)
+            try:
+                sys.stderr = shown if self.verbose else _NoTerminal(shown)
+                yield
+            finally:
+                sys.stderr = shown
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = tags.input_tags.allow_nan = False
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+class _NoTerminal(io.TextIOBase):
+    """Passes text on, but is no terminal, so that progress bars stay away from it."""
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def write(self, text: str) -> int:
+        return int(self.target.write(text) or 0)
+
+    def flush(self) -> None:
+        self.target.flush()

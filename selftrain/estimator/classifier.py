@@ -1,0 +1,266 @@
+"""Self-training as a classifier of scikit-learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin, clone
+from sklearn.metrics import accuracy_score
+from sklearn.utils import check_consistent_length, column_or_1d
+
+from selftrain.build import Training
+from selftrain.data import Pile
+from selftrain.errors import DataError
+from selftrain.estimator.base import NetworkEstimator
+from selftrain.estimator.encoder import PretrainedEncoder
+from selftrain.estimator.fitting import Plan, Start, checked_counts, fitted_encoder, make_pile, provenance
+from selftrain.estimator.inputs import Array
+from selftrain.estimator.marks import read_classes, unlabeled_rows
+from selftrain.estimator.shipped import at_rest, joined, run, ship
+from selftrain.run import Run
+from selftrain.wrapper.labels import Labels, hold_out
+
+_APART = 7919  # keys of members lie this far apart
+STEPS = 500
+
+
+class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
+    """Train a network on a few labels and many unlabeled rows: any strategy, threshold, network and pretraining.
+
+    Rows without a label are marked in ``y``, see ``unlabeled``. Without any such row it learns from the labels alone
+    (with a warning). ``score`` passes over unlabeled rows; for cross-validation see ``LabeledKFold``.
+
+    Args:
+        strategy: A name in ``selftrain.catalog.METHODS``, a class of ``selftrain.strategies``, or a function of
+            (task, make_learner).
+        strategy_params: Settings of the strategy; ``None``: its defaults, but moving averages of a named strategy look
+            back on at most a tenth of the steps.
+        select: Which pseudo-labels count: ``None``: as the strategy has it; a rule, or text such as ``"above(0.9)"`` or
+            ``"free"``, see ``selftrain.select``.
+        pretrain: Learns an encoder from all rows first: a recipe as in ``PretrainedEncoder``, or one of these, which is
+            used as it is if it is fitted. ``None``: nothing is pretrained.
+        network: ``"auto"``, a name in ``selftrain.estimator.ENCODERS``, a module (it is copied), or a function of
+            (shape, outputs), of the shape, or of nothing, that builds one. An encoder (it has ``embed_dim``) gets a
+            linear head, any other module must give the logits.
+        members: Networks that are trained on their own, with other draws, and vote with their mean probabilities.
+        kind: ``"table"`` (N, features), ``"image"`` (N, H, W), (N, H, W, C) or (N, C, H, W), ``"series"``
+            (N, channels, length) or ``"points"`` (N, points, 2 or 3); ``None``: a table of two axes, else images.
+        channels: Where the channel axis of four-axis images is, ``"first"`` or ``"last"``; ``None``: guessed.
+        views: Maker of views, see ``selftrain.data``; ``None``: the one for this kind.
+        steps: Steps of training; or
+        epochs: passes over the unlabeled rows. Both ``None``: 500 steps.
+        batch_size: Labeled rows a step.
+        unlabeled_ratio: Unlabeled rows for each labeled one in a step.
+        lr: Peak learning rate.
+        weight_decay: Of AdamW.
+        training: All settings of training at once (``selftrain.Training``), in place of these two.
+        validation: Share of the labels of each class that is held out; the weights that are best on them are kept.
+            0: none, and the last weights are kept.
+        unlabeled: What marks an unlabeled row in ``y``; ``None`` or NaN: both. In arrays of objects (text) ``None`` and
+            NaN always do.
+        out: Run folder for logs, checkpoints and pseudo-labels, a sub-folder for each of several members; ``None``:
+            nothing is stored.
+        overwrite: Replace a run in ``out``.
+        device: Where to train and to predict; ``None``: the CPU.
+        random_state: Seed or ``RandomState`` of everything drawn.
+        verbose: 0: no progress bar.
+
+    Attributes:
+        classes_: Shape (C,).
+        network_: The networks at rest; maps plain inputs to probabilities.
+        transduction_: The labels that were given and, where a row has none, its pseudo-label if it was learned from at
+            its last visit, else what stood there, shape (N,).
+        labeled_iter_: 0 where the label was given, else the step at which the row was first learned from, counted from
+            1, or -1: never, shape (N,).
+        termination_condition_: ``"all_labeled"`` where no row was unlabeled, else ``"max_steps"``.
+        ledger_: History of every pseudo-label (of the first member), see ``selftrain.Ledger``; ids are row numbers.
+        n_iter_: Steps taken.
+        validation_: Rows that were held out, shape (H,).
+        alarms_: What the self-check found wrong.
+        encoder_: The fitted ``PretrainedEncoder``; ``None`` without pretraining.
+        n_features_in_: Numbers in a row.
+
+    Raises:
+        ValueError: for settings that do not fit each other or the rows; the message names the remedy.
+        DataError: for labels or rows that cannot be learned from.
+
+    >>> from sklearn.datasets import load_wine
+    >>> x, y = load_wine(return_X_y=True)
+    >>> hidden = y.copy()
+    >>> hidden[::2] = -1
+    >>> model = SelfTrainClassifier(steps=60, lr=0.01, random_state=0).fit(x, hidden)
+    >>> model.score(x, y) > 0.9, model.labeled_iter_[:2].tolist() != [0, 0]
+    (True, True)
+    """
+
+    def __init__(
+        self,
+        *,
+        strategy: Any = "fixmatch",
+        strategy_params: dict[str, Any] | None = None,
+        select: Any = None,
+        pretrain: Any = None,
+        network: Any = "auto",
+        members: int = 1,
+        kind: str | None = None,
+        channels: Any = None,
+        views: Any = None,
+        steps: int | None = None,
+        epochs: int | None = None,
+        batch_size: int = 32,
+        unlabeled_ratio: float = 2.0,
+        lr: float = 3e-3,
+        weight_decay: float = 0.01,
+        training: Training | None = None,
+        validation: float = 0.0,
+        unlabeled: Any = -1,
+        out: Any = None,
+        overwrite: bool = False,
+        device: Any = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.strategy, self.strategy_params, self.select = strategy, strategy_params, select
+        self.pretrain, self.network, self.members = pretrain, network, members
+        self.kind, self.channels, self.views = kind, channels, views
+        self.steps, self.epochs = steps, epochs
+        self.batch_size, self.unlabeled_ratio = batch_size, unlabeled_ratio
+        self.lr, self.weight_decay, self.training = lr, weight_decay, training
+        self.validation, self.unlabeled = validation, unlabeled
+        self.out, self.overwrite, self.device = out, overwrite, device
+        self.random_state, self.verbose = random_state, verbose
+
+    def fit(self, X: Any, y: Any) -> SelfTrainClassifier:
+        """Learn from labeled and unlabeled rows.
+
+        Args:
+            X: All rows, see ``kind``.
+            y: Their labels, integers or text, ``unlabeled`` where there is none, shape (N,).
+        """
+        if y is None:
+            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None")
+        rows = self._learn_rows(X)
+        labels = read_classes(np.asarray(column_or_1d(y, warn=True)), self.unlabeled)
+        check_consistent_length(rows, labels.given)
+        plan, seed = self._plan(), self._seed()
+        self.validation_ = self._held_out(labels, seed)
+        self.encoder_ = self._pretrained(X, seed)
+        pile = make_pile(self.inputs_, rows, labels, self.validation_, self._views())
+        start = Start.of(self.encoder_, self.network)
+        runs = []
+        for member in range(self.members):
+            key = (seed + _APART * member) % 2**31
+            with self._alone(key):
+                runs.append(plan.train(pile, self.inputs_, start, key, self._folder(member), self._device()))
+        self.n_iter_ = plan.steps(pile)
+        return self._keep(runs, pile, labels)
+
+    def predict(self, X: Any) -> Array:
+        """The class of each row, shape (N,)."""
+        value = self.predict_proba(X)
+        return np.asarray(self.classes_[value.argmax(1)])
+
+    def predict_proba(self, X: Any) -> Array:
+        """Class probabilities of each row, shape (N, C), float64."""
+        rows = self._rows(X)
+        return self._ask(self.network_, rows)
+
+    def transform(self, X: Any) -> Array:
+        """Features of the encoder, those of several networks side by side, shape (N, D), float64.
+
+        Raises:
+            ValueError: for a network without ``encoder``.
+        """
+        rows = self._rows(X)
+        return self._ask(self.network_.features, rows)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy in [0, 1] on the rows of ``y`` that have a label; the others are passed over.
+
+        Raises:
+            DataError: if no row has a label.
+        """
+        given = np.asarray(column_or_1d(y, warn=True))
+        known = ~unlabeled_rows(given, self.unlabeled)
+        if not known.any():
+            raise DataError(f"all {len(given)} rows of y are unlabeled; there is nothing to score")
+        weight = None if sample_weight is None else np.asarray(sample_weight)[known]
+        truth = np.array(given[known].tolist())
+        return float(accuracy_score(truth, self.predict(X)[known], sample_weight=weight))
+
+    @property
+    def _n_features_out(self) -> int:
+        widths = [getattr(getattr(network, "encoder", None), "embed_dim", 0) for network in self.network_.networks]
+        return int(sum(widths))
+
+    def _plan(self) -> Plan:
+        """All settings, checked."""
+        checked_counts(self.members, self.batch_size)
+        training = Training(lr=self.lr, weight_decay=self.weight_decay) if self.training is None else self.training
+        return Plan(
+            strategy=self.strategy,
+            settings=self.strategy_params or {},
+            select=self.select,
+            training=training,
+            length=self._length(STEPS),
+            batch=int(self.batch_size),
+            ratio=self.unlabeled_ratio,
+            options={"overwrite": self.overwrite},
+        )
+
+    def _held_out(self, labels: Labels, seed: int) -> Array:
+        """Rows that validate."""
+        if not self.validation:
+            return np.zeros(0, dtype=np.int64)
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation is {self.validation}; it is a share of the labels, in [0, 1)")
+        return hold_out(labels.codes, self.validation, np.random.RandomState(seed))
+
+    def _pretrained(self, X: Any, seed: int) -> PretrainedEncoder | None:
+        """The pretrained encoder that students start from."""
+        if self.pretrain is None:
+            return None
+        given = getattr(self.pretrain, "estimator", self.pretrain)  # what a FrozenEstimator holds
+        if isinstance(given, PretrainedEncoder) and hasattr(given, "encoder_"):
+            encoder = fitted_encoder(given, self.inputs_)
+            self.inputs_ = encoder.inputs_
+            return encoder
+        fresh = clone(given) if isinstance(given, PretrainedEncoder) else PretrainedEncoder(recipe=given)
+        own = {"network": self.network} if fresh.network == "auto" else {}
+        for name in ("kind", "channels", "views", "device"):
+            own |= {name: getattr(self, name)} if getattr(fresh, name) is None else {}
+        if fresh.random_state is None:
+            own["random_state"] = seed
+        folder = None if self.out is None else Path(self.out) / "pretrain"
+        fresh.set_params(**own, out=fresh.out or folder, overwrite=self.overwrite, verbose=self.verbose)
+        fitted: PretrainedEncoder = fresh.fit(X)
+        return fitted
+
+    def _views(self) -> Any:
+        return self.views if self.encoder_ is None or self.views is not None else self.encoder_.views_
+
+    def _folder(self, member: int) -> Path | None:
+        """Run folder of a member."""
+        if self.out is None:
+            return None
+        alone = self.members == 1 and self.encoder_ is None
+        return Path(self.out) if alone else Path(self.out) / f"member-{member}"
+
+    def _keep(self, runs: list[Run], pile: Pile, labels: Labels) -> SelfTrainClassifier:
+        """Take over what is left of the finished runs."""
+        self.classes_, self.views_ = labels.classes, pile.views
+        network = joined([ship(run.strategy, len(self.classes_)) for run in runs])
+        example = next(iter(pile.evaluation("labeled", 1, self._device()) or ())).x
+        self.network_ = at_rest(network, example)
+        self.transduction_, self.labeled_iter_ = provenance(runs[0], pile, labels)
+        self.ledger_ = runs[0].ledger
+        self.alarms_ = [alarm for run in runs for alarm in run.alarms]
+        self.termination_condition_ = "max_steps" if pile.unlabeled else "all_labeled"
+        return self
+
+    def _ask(self, question: Any, rows: Array) -> Array:
+        samples = self.inputs_.samples(self.inputs_.read(rows))
+        answer: Array = run(question, self.network_, self.views_, samples).numpy()
+        return answer

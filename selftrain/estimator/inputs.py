@@ -1,0 +1,111 @@
+"""Arrays as scikit-learn passes them, brought into the form that piles and networks take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selftrain.data.samples import ArraySet, Channels
+from selftrain.errors import DataError
+
+Array = NDArray[Any]
+InputKind = Literal["table", "image", "series", "points"]
+KINDS: tuple[InputKind, ...] = get_args(InputKind)
+_AXES = {"table": (2,), "image": (3, 4), "series": (3,), "points": (3,)}
+_FORMS = {
+    "table": "(N, features)",
+    "image": "(N, H, W), (N, H, W, C) or (N, C, H, W)",
+    "series": "(N, channels, length)",
+    "points": "(N, points, 2 or 3)",
+}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How the rows of ``fit`` were read, so that later rows are read alike.
+
+    Attributes:
+        kind: What the rows are.
+        given: Shape of one row as it is passed.
+        shape: Shape of one input of the network.
+        channels: Where the channel axis of an image is.
+        limits: Black and white of float images that are not within [0, 1]: the smallest and largest value of ``fit``.
+        blocks: The sides of images, or the length of series, are extended to multiples of this by repeating the border.
+    """
+
+    kind: InputKind
+    given: tuple[int, ...]
+    shape: tuple[int, ...]
+    channels: Channels | None
+    limits: tuple[float, float] | None
+    blocks: int
+
+    def read(self, x: Array) -> Tensor:
+        """Rows (N, *given) as inputs (N, *shape): numbers of tables, series and points, images as uint8 or in [0, 1].
+
+        Raises:
+            DataError: for rows of another shape, or images outside of the range of those before.
+        """
+        if tuple(x.shape[1:]) != self.given:
+            raise DataError(
+                f"X has rows of shape {tuple(x.shape[1:])}, fit was called with {self.given}; pass the same"
+            )
+        if self.limits is not None:
+            x = np.clip(np.asarray(x, np.float32), *self.limits)
+        form: dict[str, Any] = {"kind": self.kind} if self.kind in ("series", "points") else {}
+        if self.kind == "image":
+            form = {"channels": self.channels, "limits": self.limits}
+        return _extended(ArraySet(x, **form).x, len(self.shape) - 1 if self.kind != "points" else 0, self.blocks)
+
+    def samples(self, inputs: Tensor, y: Array | None = None) -> ArraySet:
+        """What ``read`` returned as a set, with class numbers."""
+        if self.kind in ("series", "points"):
+            return ArraySet(inputs, y, kind="series" if self.kind == "series" else "points")
+        return ArraySet(inputs, y, channels="first")
+
+
+def learn_inputs(x: Array, kind: str | None, channels: Channels | None, blocks: Callable[[InputKind], int]) -> Inputs:
+    """Find out how to read rows.
+
+    Args:
+        x: All rows, with at least two axes.
+        kind: One of ``KINDS``; ``None``: tables have two axes, all others are images.
+        channels: Where the channel axis of four-axis images is; ``None``: guessed when only one end has 1, 3 or 4.
+        blocks: What sides must be multiples of, for each kind.
+
+    Raises:
+        ValueError: for an unknown kind.
+        DataError: for an array of the wrong number of axes, or rows that cannot be used.
+    """
+    found = _kind(x, kind)
+    limits = None
+    if found == "image" and x.dtype.kind == "f" and x.size and (x.min() < 0 or x.max() > 1):
+        limits = (float(x.min()), float(x.max()))
+    plain = Inputs(found, tuple(x.shape[1:]), tuple(x.shape[1:]), channels, limits, blocks(found))
+    one = plain.read(x[:1])
+    return Inputs(found, plain.given, tuple(one.shape[1:]), channels, limits, plain.blocks)
+
+
+def _kind(x: Array, kind: str | None) -> InputKind:
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}; choose one of {KINDS}, or None to go by the number of axes")
+    found: InputKind = ("table" if x.ndim == 2 else "image") if kind is None else kind
+    if x.ndim not in _AXES[found]:
+        raise DataError(f"X has shape {x.shape}; {found} data are {_FORMS[found]}: reshape it, or set kind")
+    return found
+
+
+def _extended(x: Tensor, axes: int, block: int) -> Tensor:
+    """Repeat the border of the last ``axes`` axes until they are multiples of ``block``."""
+    for axis in range(x.dim() - axes, x.dim()) if x.dim() > 2 else ():
+        side = x.shape[axis]
+        wanted = -(-side // block) * block
+        if wanted != side:
+            x = x.index_select(axis, torch.arange(wanted).clamp(max=side - 1))
+    return x

@@ -1,0 +1,112 @@
+"""What is left of a run in an estimator: networks at rest that can be pickled, without optimizers and schedules."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from selftrain.data.samples import Samples
+from selftrain.data.views import ViewMaker
+from selftrain.peers import PeerStrategy
+from selftrain.solo import SoloStrategy
+from selftrain.strategy import Strategy
+from selftrain.teacher import Teacher
+
+Module = TypeVar("Module", bound=nn.Module)
+BATCH = 500  # samples of a pass
+
+
+class Shipped(nn.Module):
+    """Class probabilities (B, C) of plain inputs: the mean over one or several networks.
+
+    Args:
+        networks: From inputs to logits (B, C or more); logits beyond the classes belong to other heads.
+        counted: Factor of each class, (C,), before normalization: 0 for a class of outliers.
+    """
+
+    counted: Tensor
+
+    def __init__(self, networks: list[nn.Module], counted: Tensor) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.register_buffer("counted", counted)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Probabilities of the classes."""
+        classes = len(self.counted)
+        mean = torch.stack([network(x)[:, :classes].softmax(1) for network in self.networks]).mean(0)
+        kept = mean * self.counted
+        return kept / kept.sum(1, keepdim=True)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features of the encoder, those of several networks side by side, (B, D)."""
+        return torch.cat([encoder_of(network)(x) for network in self.networks], 1)
+
+
+def ship(strategy: Strategy, classes: int) -> Shipped:
+    """Copies of the networks that ``strategy.predict`` asks.
+
+    Raises:
+        ValueError: for a strategy of which this is not known.
+    """
+    if isinstance(strategy, PeerStrategy):
+        asked = [a.model for a in strategy.averages if isinstance(a, Teacher)] or [m.model for m in strategy.learners()]
+    elif isinstance(strategy, SoloStrategy):
+        asked = [strategy.shipped]
+    else:
+        name = type(strategy).__name__
+        raise ValueError(f"{name} does not say which networks it ships; derive it from SoloStrategy or PeerStrategy")
+    counted = getattr(strategy, "counted", None)
+    factor = counted if isinstance(counted, Tensor) and counted.shape == (classes,) else torch.ones(classes)
+    return Shipped([copy.deepcopy(network) for network in asked], factor.detach().clone())
+
+
+def joined(shipped: list[Shipped]) -> Shipped:
+    """One vote of all networks of several strategies."""
+    return Shipped([network for each in shipped for network in each.networks], shipped[0].counted)
+
+
+def at_rest(network: Module, example: Tensor) -> Module:
+    """The network in evaluation mode, in double precision where it runs in it, without gradients.
+
+    In double precision a row gets the same answer whatever rows are asked with it, up to 1e-12 or so.
+    """
+    network = network.eval().requires_grad_(False)
+    if example.device.type not in ("cpu", "cuda"):
+        return network
+    try:
+        with torch.no_grad():
+            network.double()(example.double())
+    except RuntimeError:  # a network that insists on single precision
+        network.float()
+    return network
+
+
+@torch.no_grad()
+def run(ask: Callable[[Tensor], Tensor], network: nn.Module, views: ViewMaker, samples: Samples) -> Tensor:
+    """What ``ask`` makes of the plain views of samples, on the CPU, in float64, (N, ...)."""
+    weight = next(network.parameters(), torch.zeros(()))
+    found = []
+    for start in range(0, len(samples), BATCH):
+        index = torch.arange(start, min(start + BATCH, len(samples)))
+        x = views("plain", samples.images(index.numpy()), index, 0).x
+        found.append(ask(x.to(weight)).double().cpu())
+    return torch.cat(found)
+
+
+def encoder_of(network: nn.Module) -> nn.Module:
+    """The encoder inside a network.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    encoder = getattr(network, "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        raise ValueError(
+            f"{type(network).__name__} has no encoder to take features of; give Classifier(encoder, classes)"
+        )
+    return encoder

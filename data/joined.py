@@ -19,13 +19,13 @@ class Joined:
     Args:
         first, second: The sets; inputs of one shape. Where one has bytes and the other floats, bytes become floats in
             [0, 1].
-        annotations: What is known of each row, those of ``first`` first.
+        annotations: What is known of each row, those of ``first`` first, or ``None``.
 
     Raises:
         DataError: inputs of different shapes.
     """
 
-    def __init__(self, first: Samples, second: Samples, annotations: Tensor) -> None:
+    def __init__(self, first: Samples, second: Samples, annotations: Tensor | None) -> None:
         self.first, self.second = first, second
         self.annotations: Tensor | None = annotations
         self.ids: Sequence[str] = [*first.ids, *second.ids]

@@ -48,6 +48,8 @@ class Pile:
 
     Attributes:
         labeled, unlabeled, validation, test: The sets; an empty one is ``None``.
+        encoding: How rows of a table became numbers, as a mapping (``TableEncoding.as_dict``); else ``None``.
+        skipped: Files that were left out because they cannot be read, each with the reason.
 
     Raises:
         DataError: no samples at all, or a label outside the classes (row and value are named).
@@ -79,6 +81,8 @@ class Pile:
         self.classes: Sequence[str] = self._checked_classes(classes)
         self.views = (views or _default_views(reference)).fitted(reference)
         self.source = source
+        self.encoding: Mapping[str, Any] | None = None
+        self.skipped: Sequence[tuple[str, str]] = ()
         self._truth = self._checked_truth(truth)
 
     @classmethod
@@ -157,7 +161,9 @@ class Pile:
             raise DataError("the training samples have no annotations; give class numbers, -1 where unlabeled")
         annotations = training.annotations
         if classes is None:
-            classes = _numbered(y for y in (annotations, None if test is None else test.annotations) if y is not None)
+            classes = numbered_names(
+                y for y in (annotations, None if test is None else test.annotations) if y is not None
+            )
         parts = split(annotations, labels, classes=classes, validation=validation, seed=seed, overlap=overlap)
         return cls(
             Subset(training, parts.labeled),
@@ -171,11 +177,15 @@ class Pile:
         )
 
     def card(self) -> dict[str, Any]:
-        """What a plain input is: ``shape``, and ``mean`` and ``std`` of its normalization (``None``: there is none)."""
+        """What a plain input is: ``shape``, and ``mean`` and ``std`` of its normalization (``None``: there is none).
+
+        Rows of a table that was encoded also have ``table``: how, for ``TableEncoding.from_dict``.
+        """
         reference = self.unlabeled or self.labeled
         assert reference is not None  # __init__ refuses a pile without samples
         plain = self.views("plain", reference.images(np.arange(1)), torch.zeros(1, dtype=torch.long), 0).x
-        return {"shape": list(plain.shape[1:])} | {key: _numbers(self.views, key) for key in ("mean", "std")}
+        card = {"shape": list(plain.shape[1:])} | {key: _numbers(self.views, key) for key in ("mean", "std")}
+        return card if self.encoding is None else card | {"table": dict(self.encoding)}
 
     def normalized_as(self, card: Mapping[str, Any]) -> Pile:
         """The same pile with the normalization that an encoder was trained with; itself where neither has one (clouds).
@@ -298,7 +308,9 @@ class Pile:
     def _with(self, labeled: Samples | None, unlabeled: Samples | None, truth: Tensor | None, source: str) -> Pile:
         """The same problem with other training samples."""
         held_out = self.validation, self.test
-        return Pile(labeled, unlabeled, *held_out, classes=self.classes, views=self.views, truth=truth, source=source)
+        other = Pile(labeled, unlabeled, *held_out, classes=self.classes, views=self.views, truth=truth, source=source)
+        other.encoding, other.skipped = self.encoding, self.skipped
+        return other
 
     def _decided(self, review: Mapping[str, int]) -> tuple[Rows, Rows]:
         """Unlabeled rows that were decided on, ascending, and the class of each."""
@@ -328,7 +340,7 @@ class Pile:
     def _checked_classes(self, classes: Sequence[str] | None) -> Sequence[str]:
         found = {part: _class_numbers(part, getattr(self, part), classes) for part in _PARTS}
         labels = {part: numbers for part, numbers in found.items() if numbers is not None}
-        classes = _numbered(labels.values()) if classes is None else classes
+        classes = numbered_names(labels.values()) if classes is None else classes
         if "labeled" in labels:
             warn_missing(labels["labeled"], classes)
         return list(classes)
@@ -364,7 +376,7 @@ def _check_found(review: Mapping[str, int], found: Sequence[str]) -> None:
         raise DataError(f"{counts[double]} unlabeled samples have the id {double!r}; give each an id of its own")
 
 
-def _numbered(labels: Iterable[Tensor]) -> Sequence[str]:
+def numbered_names(labels: Iterable[Tensor]) -> Sequence[str]:
     """Class names 0, 1, ... up to the largest label."""
     return [str(i) for i in range(1 + max((int(y.max()) for y in labels if len(y)), default=-1))]
 

@@ -16,6 +16,12 @@ Rows = NDArray[np.int64]
 Channels = Literal["first", "last"]
 Kind = Literal["series", "points"]
 _CHANNEL_COUNTS = (1, 3, 4)
+_READABLE: dict[np.dtype[Any], np.dtype[Any]] = {  # types that torch cannot calculate with, and what they become
+    np.dtype(np.uint16): np.dtype(np.int32),
+    np.dtype(np.uint32): np.dtype(np.int64),
+    np.dtype(np.uint64): np.dtype(np.int64),
+    np.dtype(np.longdouble): np.dtype(np.float64),
+}
 
 
 @runtime_checkable
@@ -74,7 +80,7 @@ class ArraySet:
         limits: tuple[float, float] | None = None,
         kind: Kind | None = None,
     ) -> None:
-        self.x = _inputs(_tensor(x), channels, limits) if kind is None else _numbers(_tensor(x), kind)
+        self.x = prepared(x, channels, limits, kind)
         self.annotations: Tensor | None = None if y is None else as_annotations(y)
         self.ids: Sequence[str] = [str(i) for i in range(len(self.x))] if ids is None else list(ids)
         same_length(len(self.x), self.annotations, "annotations")
@@ -86,6 +92,39 @@ class ArraySet:
     def images(self, index: Rows) -> Tensor:
         """Inputs of some rows, a copy."""
         return self.x[torch.from_numpy(np.asarray(index, dtype=np.int64))]
+
+
+class RowNumbers(Sequence[str]):
+    """Row numbers as ids, made when asked for: millions of them take no memory for text.
+
+    Args:
+        rows: The numbers, or how many there are from 0 on.
+        prefix: What stands before each number.
+    """
+
+    def __init__(self, rows: int | Rows, prefix: str = "") -> None:
+        self.rows: range | Rows = range(rows) if isinstance(rows, int) else rows
+        self.prefix = prefix
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        chosen = self.rows[index]
+        return [f"{self.prefix}{row}" for row in chosen] if isinstance(index, slice) else f"{self.prefix}{chosen}"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Sequence)
+            and len(self) == len(other)
+            and all(a == b for a, b in zip(self, other, strict=True))
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def of(self, rows: Rows) -> RowNumbers:
+        """The ids of some rows."""
+        return RowNumbers(np.asarray(self.rows, dtype=np.int64)[rows], self.prefix)
 
 
 class Subset:
@@ -108,7 +147,10 @@ class Subset:
             raise DataError(f"row {self.rows[outside[0]]} is outside the set, which has {len(base)} rows")
         known = base.annotations if annotated else None
         self.annotations: Tensor | None = None if known is None else known[torch.from_numpy(self.rows)]
-        self.ids: Sequence[str] = [base.ids[i] for i in self.rows.tolist()]
+        ids = base.ids
+        self.ids: Sequence[str] = (
+            ids.of(self.rows) if isinstance(ids, RowNumbers) else [ids[i] for i in self.rows.tolist()]
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -133,15 +175,24 @@ def same_length(samples: int, others: Tensor | Sequence[str] | None, what: str) 
         raise DataError(f"{samples} samples but {len(others)} {what}; give one for each sample")
 
 
+def prepared(
+    x: Any, channels: Channels | None = None, limits: tuple[float, float] | None = None, kind: Kind | None = None
+) -> Tensor:
+    """Inputs as sets hand them out: axes in order, values checked; arguments and errors as of ``ArraySet``."""
+    return _inputs(_tensor(x), channels, limits) if kind is None else _numbers(_tensor(x), kind)
+
+
 def _tensor(values: Any) -> Tensor:
     """A tensor on the CPU from numpy, torch or lists, sharing memory where it can."""
     if isinstance(values, Tensor):
         return values.detach().cpu()
     array = np.asarray(values)
-    if array.dtype == object or array.dtype.kind in "USO":
+    if array.dtype.kind not in "biuf":
         raise DataError(f"values of type {array.dtype} such as {array.reshape(-1)[:1].tolist()} are not numbers")
-    if array.dtype == np.uint16:
-        array = array.astype(np.int32)
+    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+        raise DataError(f"value {array.max()} is larger than any number that can be used; correct it")
+    native: np.dtype[Any] = array.dtype.newbyteorder("=")
+    array = array.astype(_READABLE.get(native, native), copy=False)
     return torch.from_numpy(np.ascontiguousarray(array))
 
 

@@ -61,19 +61,41 @@ def decode(file: Any, mode: Mode, name: str, size: tuple[int, int] | None = None
         (H, W, 3) or (H, W).
 
     Raises:
-        DataError: the file is unreadable, damaged or cut short.
+        DataError: the file is unreadable, damaged, cut short, or has more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
         with Image.open(file) as opened:
-            opened.load()
-            image = _eight_bits(ImageOps.exif_transpose(opened), name)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"cannot read image {name}: {error}; repair or remove it") from error
-    image = _opaque(image).convert(mode)
+            return _converted(opened, mode, name, size, fit)
+    except DataError:
+        raise
+    except Exception as error:  # a decoder that is fed with garbage may raise anything
+        reason = str(error) or type(error).__name__
+        raise DataError(f"cannot read image {name}: {reason}; repair or remove it") from error
+
+
+def to_bytes(image: Any, mode: Mode, name: str, size: tuple[int, int] | None = None, fit: Fit = "crop") -> Bytes:
+    """Bring a picture of Pillow to 8 bits a channel; arguments, result and errors as of ``decode``."""
+    try:
+        return _converted(image, mode, name, size, fit)
+    except DataError:
+        raise
+    except Exception as error:  # the pixels are read here, so damage shows here
+        raise DataError(f"cannot read image {name}: {error or type(error).__name__}; repair or remove it") from error
+
+
+def _converted(opened: Any, mode: Mode, name: str, size: tuple[int, int] | None, fit: Fit) -> Bytes:
+    from PIL import Image, ImageOps
+
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and opened.width * opened.height > most:
+        raise DataError(
+            f"image {name} has {opened.width} x {opened.height} pixels, more than the {most:,} that Pillow takes for "
+            "safe; shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        )
+    opened.load()
+    image = _opaque(_eight_bits(ImageOps.exif_transpose(opened), name)).convert(mode)
     if size is not None:
         target = (size[1], size[0])
         image = ImageOps.fit(image, target) if fit == "crop" else image.resize(target, Image.Resampling.BICUBIC)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -62,7 +63,9 @@ def scan(paths: Sequence[Path], ids: Sequence[str], mode: Mode = "RGB", workers:
     from PIL import Image
 
     Image.init()  # loads the decoders once, before there are threads
-    return in_parallel(lambda job: scan_file(job[0], job[1], mode), list(zip(paths, ids, strict=True)), workers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of decoders, about notes in files that are no part of the picture
+        return in_parallel(lambda job: scan_file(job[0], job[1], mode), list(zip(paths, ids, strict=True)), workers)
 
 
 def in_parallel(function: Callable[[T], R], jobs: Iterable[T], workers: int | None = None) -> list[R]:

@@ -56,6 +56,7 @@ def fit(
     baseline: bool = False,
     snapshots: int = 0,
     continue_from: Run | str | Path | None = None,
+    progress: bool | None = None,
 ) -> Run:
     """Train a strategy on a pile.
 
@@ -89,6 +90,7 @@ def fit(
             the student, of teachers, target encoders and predictors, and all thresholds and memories; optimizer,
             schedules and ledger start anew. Evaluated before the first step too, as ``Run.before``. For the same data
             give a small learning rate, a thirtieth to a hundredth of the first, and a short warm-up (DAP).
+        progress: Whether to show a progress bar; ``None``: if standard error is a terminal.
 
     Returns:
         The run; its strategy is the one passed in.
@@ -126,6 +128,8 @@ def fit(
     session = stage.open(strategy, stream, out, {k: v for k, v in marks.items() if v}, check=self_check)
     session.snapshots = log_spaced(total, snapshots)
     beside = stage.open_control(control, session)
+    for one in filter(None, (session, beside)):
+        one.progress = progress
     end = total if stop_after is None else min(total, stop_after)
     with own_randomness(where), stage.board(session) as board:
         if continue_from is not None and session.start == 0:

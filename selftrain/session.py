@@ -43,6 +43,7 @@ class Session:
         device: Where the strategy is.
         check: The self-check; ``None``: none.
         snapshots: Steps whose weights are stored.
+        progress: Whether to show a progress bar; ``None``: on a terminal.
     """
 
     run: Run
@@ -56,6 +57,7 @@ class Session:
     device: torch.device
     check: SelfCheck | None = None
     snapshots: frozenset[int] = frozenset()
+    progress: bool | None = None
     start: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     window: dict[str, Tensor] = field(default_factory=dict)
@@ -69,7 +71,8 @@ class Session:
         if self.start == 0 and self.check is not None:
             self.check.begin(self.untrained())
         begun, per_epoch = time.perf_counter() - self.run.seconds, self.stream.steps_per_epoch
-        with tqdm(total=self.total, initial=self.start, disable=None, unit="step") as bar:
+        hidden = None if self.progress is None else not self.progress
+        with tqdm(total=self.total, initial=self.start, disable=hidden, unit="step") as bar:
             step = self.start
             while step < end:
                 epoch, inside = divmod(step, per_epoch)

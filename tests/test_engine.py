@@ -681,3 +681,9 @@ def test_a_stage_hands_its_weights_to_the_next():
 def test_versions_are_told():
     assert versions()["torch"] == torch.__version__
     assert versions().keys() == {"python", "torch", "numpy"}
+
+
+@pytest.mark.parametrize(("progress", "shown"), [(True, True), (False, False), (None, False)])
+def test_a_progress_bar_is_shown_if_asked_for_or_on_a_terminal(progress, shown, capsys):
+    st.fit(Scripted(), MemoryPile(), steps=3, plan=PLAN, progress=progress)
+    assert ("3/3" in capsys.readouterr().err) is shown

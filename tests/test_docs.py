@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"selftrain": "selftrain", "selftrain.strategies": "strategies", "selftrain.data": "data"}
 PACKAGES = (
     "selftrain", "selftrain.pilelabels", "selftrain.pipeline", "selftrain.pretrain", "selftrain.probing",
-    "selftrain.wrapper", "selftrain.strategies", "selftrain.data",
+    "selftrain.reviewpage", "selftrain.wrapper", "selftrain.strategies", "selftrain.data",
 )  # fmt: skip
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

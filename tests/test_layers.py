@@ -41,6 +41,12 @@ LAYER_OF = {
     "selftrain.pipeline.running": "front",
     "selftrain.pipeline.stages": "front",
     "selftrain.pipeline.state": "front",
+    "selftrain.reviewpage": "front",
+    "selftrain.reviewpage.judge": "front",
+    "selftrain.reviewpage.page": "front",
+    "selftrain.reviewpage.pictures": "front",
+    "selftrain.reviewpage.source": "front",
+    "selftrain.reviewpage.write": "front",
     "selftrain.engine": "engine",
     "selftrain.gradcheck": "engine",
     "selftrain.run": "engine",
@@ -83,7 +89,7 @@ LAZY = {
     "pretrain": {"timm"},
     "data": {"albumentations", "cv2", "pandas", "PIL", "sklearn", "torchvision"},
     "storage": {"PIL", "safetensors"},
-    "front": {"jsonargparse", "pandas", "safetensors"},
+    "front": {"PIL", "jsonargparse", "pandas", "safetensors"},
 }
 SWITCH = re.compile(r"if .*(strategy|method|dataset)(_name)? *==")
 

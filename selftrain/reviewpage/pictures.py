@@ -1,0 +1,213 @@
+"""How samples are shown: pictures in sprite sheets, table rows, curves and clouds, packed as text."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from selftrain.reviewpage.source import Inputs
+
+ACROSS = 16  # pictures in a row of a sheet, and rows
+_SMALLEST, _PROBED = 16, 256
+_PLACES, _CHANNELS, _COLUMNS = 128, 12, 64
+_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What shows the samples.
+
+    Attributes:
+        form: How to read ``blobs``: ``kind`` (``"image"``, ``"table"``, ``"series"``, ``"points"``, ``"none"``) and its
+            sizes.
+        blobs: Base64: a sheet of pictures each, or one with the numbers of all samples.
+    """
+
+    form: dict[str, Any]
+    blobs: list[str]
+
+
+def make_pictures(inputs: Inputs, side: int, limit: int, columns: Sequence[str] | None = None) -> Pictures:
+    """Pack what shows the samples.
+
+    Args:
+        inputs: The samples.
+        side: Longer side of a picture in pixels, at most.
+        limit: Bytes of text, at most.
+        columns: Names of the columns of a table.
+
+    Raises:
+        ValueError: the samples do not fit into ``limit``, or names that are not one for each column.
+    """
+    axes = next(inputs.some(1).batches()).dim() if len(inputs) else 0
+    if axes == 4:
+        return _images(inputs, side, limit)
+    if axes == 2:
+        return _within(_table(inputs, columns), limit)
+    if axes == 3:
+        return _within(_points(inputs) if inputs.points else _series(inputs), limit)
+    return Pictures({"kind": "none"}, [])
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+def _images(inputs: Inputs, side: int, limit: int) -> Pictures:
+    """Sheets of 16 x 16 pictures; they get smaller until all fit."""
+    while True:
+        probe = inputs.some(_PROBED)
+        expected = sum(len(blob) for blob, _ in _sheets(probe, side)) * len(inputs) / len(probe)
+        if expected <= limit:
+            sheets = list(_sheets(inputs, side))
+            expected = sum(len(blob) for blob, _ in sheets)
+            if expected <= limit:
+                height, width = _size(next(inputs.some(1).batches()), side)
+                form = {"kind": "image", "width": width, "height": height, "across": ACROSS}
+                return Pictures(form | {"types": [kind for _, kind in sheets]}, [blob for blob, _ in sheets])
+        if side <= _SMALLEST:
+            _refuse(expected, limit)
+        side = max(_SMALLEST, min(side - 1, int(0.95 * side * math.sqrt(limit / expected))))
+
+
+def _sheets(inputs: Inputs, side: int) -> Iterator[tuple[str, str]]:
+    """Each sheet as base64, and its type."""
+    waiting: list[NDArray[np.uint8]] = []
+    for batch in inputs.batches():
+        waiting.extend(_small(batch, side))
+        while len(waiting) >= ACROSS**2:
+            yield _encoded(_sheet(waiting[: ACROSS**2]))
+            waiting = waiting[ACROSS**2 :]
+    if waiting:
+        yield _encoded(_sheet(waiting))
+
+
+def _size(images: Tensor, side: int) -> tuple[int, int]:
+    """Height and width of the pictures made from these images; never larger than they are."""
+    height, width = images.shape[-2:]
+    scale = min(1.0, side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _small(images: Tensor, side: int) -> NDArray[np.uint8]:
+    """(B, C, H, W) -> (B, h, w, 1 or 3); images outside [0, 1] are scaled to their own range."""
+    x = images.detach().cpu()
+    x = x[:, :3] if x.shape[1] >= 3 else x[:, :1]
+    if x.dtype == torch.uint8:
+        x = x.float() / 255
+    else:
+        x = x.float()
+        low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+        outside = (low < 0) | (high > 1)
+        x = torch.where(outside, (x - low) / (high - low).clamp(min=1e-6), x)
+    size = _size(images, side)
+    if size != tuple(images.shape[-2:]):
+        x = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
+    return x.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _sheet(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    height, width, channels = tiles[0].shape
+    sheet = np.zeros((-(-len(tiles) // ACROSS) * height, ACROSS * width, channels), np.uint8)
+    for i, tile in enumerate(tiles):
+        y, x = i // ACROSS * height, i % ACROSS * width
+        sheet[y : y + height, x : x + width] = tile
+    return sheet
+
+
+def _encoded(sheet: NDArray[np.uint8]) -> tuple[str, str]:
+    """PNG where it is hardly larger than JPEG (drawings, small gray images), else JPEG."""
+    from PIL import Image
+
+    image = Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet)
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    image.save(png, "PNG")
+    image.save(jpeg, "JPEG", quality=_QUALITY)
+    small = len(png.getvalue()) <= 1.2 * len(jpeg.getvalue())
+    return _base64((png if small else jpeg).getvalue()), "png" if small else "jpeg"
+
+
+# -- numbers -----------------------------------------------------------------------------------------------------------
+def _table(inputs: Inputs, columns: Sequence[str] | None) -> Pictures:
+    """The first 64 columns of each row as float32, and the range that most values lie in."""
+    rows = torch.cat([batch.detach().cpu().float() for batch in inputs.batches()])
+    if columns is not None and len(columns) != rows.shape[1]:
+        raise ValueError(f"columns has {len(columns)} names, rows have {rows.shape[1]} values; give one for each")
+    names = [str(c) for c in (range(rows.shape[1]) if columns is None else columns)]
+    shown = rows[:, :_COLUMNS].contiguous().numpy()
+    spread = np.quantile(shown, [0.01, 0.99], axis=0)
+    form = {"kind": "table", "columns": names[:_COLUMNS], "all": len(names)}
+    return Pictures(form | {"low": spread[0].tolist(), "high": spread[1].tolist()}, [_base64(_little(shown, "<f4"))])
+
+
+def _series(inputs: Inputs) -> Pictures:
+    """Up to 12 channels with up to 128 places each, as bytes between the lowest and the highest value of the sample."""
+    parts = [_thinned(batch.detach().cpu().float()[:, :_CHANNELS]) for batch in inputs.batches()]
+    x = torch.cat(parts)
+    low, high = x.amin(2), x.amax(2)
+    scaled = (x - low[..., None]) / (high - low).clamp(min=1e-12)[..., None]
+    content = (
+        _little(low.numpy(), "<f4") + _little(high.numpy(), "<f4") + scaled.mul(255).round().byte().numpy().tobytes()
+    )
+    first = next(inputs.some(1).batches())
+    form = {"kind": "series", "channels": x.shape[1], "places": x.shape[2], "all": first.shape[1]}
+    return Pictures(form | {"length": first.shape[2]}, [_base64(content)])
+
+
+def _thinned(x: Tensor) -> Tensor:
+    """(B, C, L) -> (B, C, <= 128): of each stretch the lowest and the highest value, so that no peak is lost."""
+    length = x.shape[2]
+    if length <= _PLACES:
+        return x
+    stretches = _PLACES // 2
+    ends = (torch.arange(stretches + 1) * length) // stretches
+    pairs = [
+        torch.stack([part.amin(2), part.amax(2)], 2)
+        for part in (x[:, :, ends[i] : ends[i + 1]] for i in range(stretches))
+    ]
+    return torch.cat(pairs, 2)
+
+
+def _points(inputs: Inputs) -> Pictures:
+    """Up to 128 evenly spaced points of each cloud, as bytes in the cube around it."""
+    parts = []
+    for batch in inputs.batches():
+        step = -(-batch.shape[1] // _PLACES)
+        parts.append(batch.detach().cpu().float()[:, ::step])
+    x = torch.cat(parts)
+    low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
+    half = ((high - low).amax(2, keepdim=True) / 2).clamp(min=1e-12)
+    scaled = ((x - (low + high) / 2) / half + 1) / 2
+    content = scaled.clamp(0, 1).mul(255).round().byte().numpy().tobytes()
+    form = {"kind": "points", "points": x.shape[1], "axes": x.shape[2]}
+    return Pictures(form, [_base64(content)])
+
+
+def _within(pictures: Pictures, limit: int) -> Pictures:
+    size = sum(map(len, pictures.blobs))
+    if size > limit:
+        _refuse(size, limit)
+    return pictures
+
+
+def _refuse(size: float, limit: int) -> None:
+    raise ValueError(
+        f"what shows the samples takes {size / 1e6:.1f} megabytes, more than {limit / 1e6:g}; show fewer (samples=...) "
+        "or allow more (megabytes=...)"
+    )
+
+
+def _little(values: NDArray[Any], kind: str) -> bytes:
+    """Numbers as bytes, the lowest first on any machine."""
+    return values.astype(kind).tobytes()
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")

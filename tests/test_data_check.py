@@ -45,7 +45,7 @@ def png_bomb(path, width=50_000, height=50_000):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
 
 
-def cut(path, share=0.5):
+def cut(path, share=0.8):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
 

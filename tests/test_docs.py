@@ -18,7 +18,8 @@ from selftrain.lesson import Lesson
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"selftrain": "selftrain", "selftrain.strategies": "strategies", "selftrain.data": "data"}
 PACKAGES = (
-    "selftrain", "selftrain.pilelabels", "selftrain.pipeline", "selftrain.pretrain", "selftrain.probing",
+    "selftrain", "selftrain.estimator", "selftrain.pilelabels", "selftrain.pipeline", "selftrain.pretrain",
+    "selftrain.probing",
     "selftrain.reviewpage", "selftrain.wrapper", "selftrain.strategies", "selftrain.data",
 )  # fmt: skip
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

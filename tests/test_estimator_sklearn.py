@@ -21,7 +21,10 @@ def test_the_classifier(estimator, check):
 
 @pytest.mark.slow
 @parametrize_with_checks(
-    [SelfTrainClassifier(**TINY), SelfTrainClassifier(strategy="ensemble", network="linear", validation=0.2, **TINY)],
+    [
+        SelfTrainClassifier(**TINY),
+        SelfTrainClassifier(strategy="ensemble", network="linear", validation=0.2, **{**TINY, "lr": 0.1}),
+    ],
     expected_failed_checks=expected_failures,
     xfail_strict=True,
 )

@@ -99,6 +99,8 @@ def test_memory_stays_flat_while_all_of_a_large_file_is_read(tmp_path):
     with path.open("wb") as file:  # 300 MB, sparse: takes no room on disk
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         file.truncate(file.tell() + int(np.prod(shape)))
+    small = from_arrays_file(saved(tmp_path / "small.npy", images(3000)))  # so that all code is in memory
+    assert small.unlabeled.images(np.arange(512)).any()
     before, most = resident(), 0.0
     pile = from_arrays_file(path)
     for start in range(0, len(pile.unlabeled), 512):

@@ -71,6 +71,18 @@ def test_pretrained_weights_come_from_a_local_file(tmp_path):
         load_weights(model(embed_dim=24), weights_of(tmp_path / "vit.safetensors"))
 
 
+def test_a_file_with_a_head_needs_a_model_with_one(tmp_path):
+    source = model(seed=1, num_classes=5)
+    save_file({k: v.contiguous() for k, v in source.state_dict().items()}, tmp_path / "vit.safetensors")
+    with pytest.raises(CheckpointError, match=r"weights such as \['head\.\w+', 'head\.\w+'\] have no place"):
+        load_weights(model(seed=2), weights_of(tmp_path / "vit.safetensors"))
+    network, x = model(seed=2, num_classes=5), images(2, 2, (12, 16))
+    load_weights(network, weights_of(tmp_path / "vit.safetensors"))
+    encoder = pretrain.TimmEncoder(network)
+    assert torch.equal(encoder(x), pretrain.TimmEncoder(source)(x))
+    assert torch.allclose(encoder.tokens(x), source.forward_features(x)[:, 1:], atol=1e-6)
+
+
 def test_the_network_is_copied():
     network = model()
     pretrain.TimmEncoder(network).model.pos_embed.data.zero_()

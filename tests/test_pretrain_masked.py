@@ -9,13 +9,13 @@ from torch import nn
 
 from selftrain.build import Training
 from selftrain.pretrain import IJEPA, MAE
-from selftrain.pretrain.distances import DISTANCES
+from selftrain.pretrain.distances import DISTANCES, smooth_l1
 from selftrain.pretrain.geometry import Layout, Mask
 from selftrain.pretrain.masked import Masked
 from selftrain.pretrain.maskers import LocalWindows, MultiBlock, RandomMask, Runs
 from selftrain.pretrain.predictor import Predictor
 from selftrain.pretrain.regularizers import SIGReg
-from selftrain.pretrain.targets import HOG, EMALatent, FrozenLatent, OwnLatent, Pixels
+from selftrain.pretrain.targets import HOG, EMALatent, FrozenLatent, OwnLatent, Pixels, normalized
 from selftrain.pretrain.vit import point_transformer
 from selftrain.probes import feature_std
 from selftrain.types import Clock
@@ -76,6 +76,26 @@ def test_the_encoder_computes_seen_tokens_only(masker):
     guesses(strategy, x, mask)
     assert set(counts) == {mask.context.numel()}
     assert mask.context.numel() < 4 * 16 * len(mask.context)
+
+
+@pytest.mark.parametrize("make", [vit, lambda: cloud_transformer()], ids=["vit", "cloud"])
+def test_the_student_computes_seen_tokens_and_the_target_all_of_them_once(make):
+    encoder = make()
+    x = clouds() if len(encoder.grid) == 1 else images(4)
+    strategy = masked(encoder, **ema() | {"masker": Runs() if len(encoder.grid) == 1 else MultiBlock()})
+    counts = {"student": [], "target": []}
+    for name, network in (("student", strategy.network.encoder), ("target", strategy.target.teacher.model)):
+        for block in network.blocks:
+            block.register_forward_hook(
+                lambda module, given, result, name=name: counts[name].append(given[0].shape[:2].numel())
+            )
+    torch.manual_seed(1000)
+    mask = strategy.draw(x, 0.0)
+    torch.manual_seed(1000)
+    strategy.step(batch(x), Clock(0, 0, 10))
+    blocks, tokens = len(encoder.blocks), len(x) * Layout(encoder.grid).count
+    assert counts == {"student": [mask.context.numel()] * blocks, "target": [tokens] * blocks}
+    assert mask.context.numel() < tokens
 
 
 def cloud_transformer():
@@ -159,6 +179,24 @@ def test_the_loss_is_the_distance_between_predictions_and_targets(name):
     aim = torch.stack([torch.stack([t[i] for t, i in zip(tokens, s, strict=True)]) for s in mask.targets])
     expected = FORMULAS[name](guess, aim)
     assert train(twin, x, 0, 1)[0]["loss/masked"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("beta", [1.0, 2.0, 0.5])
+def test_smooth_l1_is_squared_below_beta_and_absolute_beyond(beta):
+    r = torch.tensor([0.0, 0.3, -0.7, 1.5, -1.9, 2.5, -6.0])
+    expected = [abs(v) - beta / 2 if abs(v) >= beta else v * v / (2 * beta) for v in r.tolist()]
+    guess = torch.tensor([3.0, -1.0, 0.5, 0.0, 2.0, -4.0, 1.0])
+    for one, value in zip(r, expected, strict=True):
+        assert smooth_l1(one, torch.tensor(0.0), beta=beta).item() == pytest.approx(value, abs=1e-6)
+    assert smooth_l1(guess + r, guess, beta=beta).item() == pytest.approx(sum(expected) / 7, abs=1e-6)
+
+
+def test_targets_are_normalized_before_or_after_they_are_chosen():
+    """The norm is over the channels of a token, so it does not matter; over tokens it would."""
+    tokens, where = torch.randn(3, 16, 6) * 4 + 1, torch.tensor([[0, 5, 9], [1, 2, 3], [15, 4, 7]])
+    chosen = torch.stack([rows[i] for rows, i in zip(tokens, where, strict=True)])
+    for norm in ("layer", "l2"):
+        assert torch.allclose(OwnLatent(norm=norm).at(tokens, where[None])[0], normalized(chosen, norm), atol=1e-6)
 
 
 def test_any_function_can_be_the_distance():

@@ -27,7 +27,8 @@ class TimmEncoder(nn.Module):
         model: Such as ``timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=4)``; it is copied.
         pool: How features are read out, see ``Transformer``.
 
-    Pretrained weights in a local file: ``load_weights(model, weights_of("vit.safetensors"))`` before.
+    Pretrained weights in a local file: ``load_weights(model, weights_of("vit.safetensors"))`` before. A file with a
+    classifier's head needs a model with one, so build it with the ``num_classes`` of the file; the head is not used.
 
     Raises:
         ValueError: if a part is missing.

@@ -253,6 +253,7 @@ def AJEPA(
     predictor_width: int = 64,
     predictor_depth: int = 2,
     predictor_heads: int = 4,
+    noise: float | None = None,
     start: float = 0.01,
     masks: Masker | None = None,
     decay: tuple[float, float] = (0.99, 1.0),
@@ -262,14 +263,16 @@ def AJEPA(
 ) -> Masked:
     """``IJEPA`` for spectrograms: masks grow from random blocks to whole stretches of time and frequency.
 
-    Source: Fei et al. 2024, "A-JEPA: Joint-Embedding Predictive Architecture Can Listen", arXiv:2311.15830. No code was
-    published: the curriculum and sizes are from summaries of the paper, and LayerNorm on the targets is assumed.
+    Source: Fei et al. 2023, "A-JEPA: Joint-Embedding Predictive Architecture Can Listen", arXiv:2311.15830. No code was
+    published: the curriculum and sizes are from summaries of the paper, and LayerNorm on the targets is assumed. Left
+    out: the paper's regularized masking while fine-tuning, where a tenth of the tokens cannot be read by the others.
 
     Args:
         encoder: For spectrograms (B, 1, frequencies, frames), such as ``ViT``; it is copied.
         predictor_width: See ``Predictor`` (the paper: width 512, depth 16).
         predictor_depth: See ``Predictor`` (the paper: width 512, depth 16).
         predictor_heads: See ``Predictor`` (the paper: width 512, depth 16).
+        noise: See ``IJEPA``.
         start: Share of time-frequency masks at the first step; see ``Curriculum``.
         masks: Draws context and targets; ``None``: the paper's curriculum.
         decay: See ``EMALatent``.
@@ -285,7 +288,7 @@ def AJEPA(
         encoder,
         masker=masks or curriculum,
         target=EMALatent(decay=decay),
-        predictor=partial(Predictor, width=predictor_width, depth=predictor_depth, heads=predictor_heads),
+        predictor=partial(Predictor, width=predictor_width, depth=predictor_depth, heads=predictor_heads, noise=noise),
         distance="mse",
         ship=ship,
         view=view,
@@ -300,6 +303,7 @@ def ECGJEPA(
     predictor_width: int = 32,
     predictor_depth: int = 2,
     predictor_heads: int = 4,
+    noise: float | None = None,
     masks: Masker | None = None,
     decay: tuple[float, float] = (0.99, 0.9995),
     ship: Ship = "target",
@@ -318,6 +322,7 @@ def ECGJEPA(
         predictor_width: See ``Predictor``.
         predictor_depth: See ``Predictor``.
         predictor_heads: See ``Predictor``.
+        noise: See ``IJEPA``.
         masks: Draws context and targets; ``None``: ``Blocks()``.
         decay: See ``EMALatent``.
         ship: See ``IJEPA``.
@@ -332,7 +337,7 @@ def ECGJEPA(
         encoder,
         masker=masks or Blocks(),
         target=EMALatent(norm="none", decay=decay),
-        predictor=partial(Predictor, width=predictor_width, depth=predictor_depth, heads=predictor_heads),
+        predictor=partial(Predictor, width=predictor_width, depth=predictor_depth, heads=predictor_heads, noise=noise),
         distance="l1",
         ship=ship,
         view=view,
@@ -347,6 +352,7 @@ def TJEPA(
     predictor_width: int = 16,
     predictor_depth: int = 2,
     predictor_heads: int = 4,
+    noise: float | None = None,
     masks: Masker | None = None,
     decay: tuple[float, float] = (0.99, 1.0),
     ship: Ship = "target",
@@ -365,6 +371,7 @@ def TJEPA(
         predictor_width: See ``Predictor``.
         predictor_depth: See ``Predictor``.
         predictor_heads: See ``Predictor``.
+        noise: See ``IJEPA``.
         masks: Draws context and targets; ``None``: ``FeatureSubset(context=(0.3, 0.5))``.
         decay: See ``EMALatent``.
         ship: See ``IJEPA``.
@@ -378,7 +385,7 @@ def TJEPA(
         encoder,
         masker=masks or FeatureSubset(context=(0.3, 0.5)),
         target=EMALatent(norm="none", decay=decay),
-        predictor=partial(Predictor, width=predictor_width, depth=predictor_depth, heads=predictor_heads),
+        predictor=partial(Predictor, width=predictor_width, depth=predictor_depth, heads=predictor_heads, noise=noise),
         distance="mse",
         ship=ship,
         view=view,
@@ -393,6 +400,7 @@ def PointJEPA(
     predictor_width: int = 48,
     predictor_depth: int = 2,
     predictor_heads: int = 4,
+    noise: float | None = None,
     masks: Masker | None = None,
     decay: tuple[float, float] = (0.995, 1.0),
     beta: float = 2.0,
@@ -411,6 +419,7 @@ def PointJEPA(
         predictor_width: See ``Predictor``.
         predictor_depth: See ``Predictor``.
         predictor_heads: See ``Predictor``.
+        noise: See ``IJEPA``.
         masks: Draws context and targets; ``None``: ``Runs()``.
         decay: See ``EMALatent``.
         beta: Where the smooth L1 distance turns from squared to absolute, > 0.
@@ -427,7 +436,7 @@ def PointJEPA(
         encoder,
         masker=masks or Runs(),
         target=EMALatent(decay=decay),
-        predictor=partial(Predictor, width=predictor_width, depth=predictor_depth, heads=predictor_heads),
+        predictor=partial(Predictor, width=predictor_width, depth=predictor_depth, heads=predictor_heads, noise=noise),
         distance=partial(smooth_l1, beta=beta),
         ship=ship,
         view=view,

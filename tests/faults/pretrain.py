@@ -14,6 +14,7 @@ TWOVIEW = "test_pretrain_twoview.py"
 TRAVELS = f"{GOING_ON}::test_the_card_travels_with_every_snapshot_and_with_a_run_that_was_cut"
 BLAMED = f"{STAGE}::test_only_what_is_low_and_fell_is_blamed"
 EMBEDDINGS = f"{STAGE}::test_embeddings_have_collapsed_if_little_is_left_and_they_fell"
+COUNTED = f"{MASKED}::test_the_student_computes_seen_tokens_and_the_target_all_of_them_once"
 HIDDEN = f"{MASKED}::test_predictions_see_nothing_of_what_is_hidden_and_something_of_what_is_seen"
 LOSS = f"{MASKED}::test_the_loss_is_the_distance_between_predictions_and_targets"
 FOLLOWS = f"{MASKED}::test_the_target_encoder_follows_after_the_step_by_the_decay_of_the_moment"
@@ -37,11 +38,29 @@ MUTANTS = [
         HIDDEN,
     ),
     Mutant(
-        "pretraining: the predictor sees the tokens of the targets",
+        "pretraining: the predictor takes seen tokens for those of the targets",
         "selftrain/pretrain/masked.py",
         "guess: Tensor = self.predictor(tokens, given,",
         "guess: Tensor = self.predictor(tokens, mask.targets.flatten(0, 1)[:, : given.shape[1]],",
         f"{MASKED}::test_each_target_set_is_a_pass_of_its_own_from_its_own_look",
+    ),
+    Mutant(
+        "pretraining: the predictor sees the tokens of the targets",
+        "selftrain/pretrain/masked.py",
+        "        seen = self.see(x, self.mask)\n"
+        "        guess = self.guess(seen, self.mask, layout_of(self.encoder, x))\n",
+        "        seen, hidden = self.see(x, self.mask), self.mask.targets[: len(self.mask.context)]\n"
+        "        told = Mask(torch.cat([self.mask.context, hidden], 2), self.mask.targets)\n"
+        "        known = torch.cat([seen, self.see(x, Mask(hidden, self.mask.targets))], 1)\n"
+        "        guess = self.guess(known, told, layout_of(self.encoder, x))\n",
+        HIDDEN,
+    ),
+    Mutant(
+        "pretraining: the target sees what the student sees",
+        "selftrain/pretrain/targets.py",
+        "return self.at(run_network(read, x, self.teacher.precision, self.teacher.channels_last), positions)",
+        "return torch.stack([read(x, where) for where in positions])",
+        COUNTED,
     ),
     Mutant(
         "pretraining: every set is predicted from the first look",

@@ -96,9 +96,9 @@ def uniform(seed: int, epoch: int, index: Tensor, view: str | int, n: int) -> Te
 
 
 def normal(seed: int, epoch: int, index: Tensor, view: str | int, n: int) -> Tensor:
-    """Draw ``n`` standard normal numbers for each sample; arguments and independence as in ``uniform``."""
-    centered = uniform(seed, epoch, index, view, n) + 2.0**-25
-    return torch.erfinv(2 * centered - 1).mul(math.sqrt(2))
+    """Draw ``n`` finite standard normal numbers for each sample; arguments and independence as in ``uniform``."""
+    centered = uniform(seed, epoch, index, view, n) + 2.0**-25  # the largest of 2**24 values is rounded to 1
+    return torch.erfinv((2 * centered - 1).clamp(max=1 - 2.0**-24)).mul(math.sqrt(2))
 
 
 def permutation(seed: int, epoch: int, n: int, purpose: str = "order") -> Tensor:

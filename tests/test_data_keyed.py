@@ -90,6 +90,14 @@ def test_normal_draws_have_the_normal_distribution():
         assert abs(float(torch.quantile(draws[:, 0], quantile)) - value) < 0.03
 
 
+def test_the_outermost_normal_draws_are_finite_and_opposite(monkeypatch):
+    ends = torch.tensor([[0.0, 1 - 2.0**-24]])  # the smallest and the largest uniform draw
+    monkeypatch.setattr("selftrain.data.keyed.uniform", lambda *a: ends)
+    low, high = normal(0, 0, torch.arange(1), "weak", 2)[0]
+    assert low == -high
+    assert 5 < high < 6
+
+
 def test_permutation_holds_every_row_once_and_depends_on_the_whole_key():
     for n in (0, 1, 2, 1000):
         assert sorted(permutation(0, 0, n).tolist()) == list(range(n))

@@ -6,7 +6,7 @@ import csv
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,13 @@ class Table:
         columns: The cells of each column.
         source: What messages call the table.
         lines: Line of the file that each row ends on, or ``None``.
+        parsed: Columns of text that were converted to numbers, kept so that it is done once.
     """
 
     columns: Mapping[str, Cells]
     source: str
     lines: Sequence[int] | None = None
+    parsed: dict[str, Numbers | None] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
@@ -54,21 +56,31 @@ class Table:
         Raises:
             DataError: a cell that is no finite number; names place, column and value.
         """
-        cells = self[name]
-        values = cells if isinstance(cells, np.ndarray) else np.array([_number(cell) for cell in cells], np.float64)
-        wrong = np.isinf(values)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise DataError(
-                f"{self.where(row)}: {name} is {cells[row]!r}, which is no finite number; correct it, leave it empty, "
-                f"or say categorical=[{name!r}] if the column holds names"
-            )
-        return values
+        values = self._values(name)
+        if values is None:
+            cells = self[name]
+            row = next(row for row, cell in enumerate(cells) if cell is not None and not _is_number(str(cell)))
+        elif np.isinf(values).any():
+            row = int(np.flatnonzero(np.isinf(values))[0])
+        else:
+            return values
+        raise DataError(
+            f"{self.where(row)}: {name} is {self[name][row]!r}, which is no finite number; correct it, leave it empty, "
+            f"or say categorical=[{name!r}] if the column holds names"
+        )
 
     def is_numeric(self, name: str) -> bool:
         """Whether every cell that is not missing is a number."""
+        return self._values(name) is not None
+
+    def _values(self, name: str) -> Numbers | None:
+        """A column as numbers, missing ones NaN; ``None`` if a cell is none. Text is converted once."""
         cells = self[name]
-        return isinstance(cells, np.ndarray) or all(cell is None or _is_number(cell) for cell in cells)
+        if isinstance(cells, np.ndarray):
+            return cells
+        if name not in self.parsed:
+            self.parsed[name] = _parsed(cells)
+        return self.parsed[name]
 
     def is_empty(self, name: str) -> bool:
         """Whether every cell is missing."""
@@ -224,17 +236,18 @@ def _is_missing(cell: Any, missing: frozenset[str]) -> bool:
     return isinstance(cell, float | np.floating) and bool(np.isnan(cell))
 
 
-def _number(cell: str | None) -> float:
-    """NaN for a missing cell, infinity for what is no finite number."""
-    if cell is None:
-        return np.nan
-    return float(cell) if _is_number(cell) and np.isfinite(float(cell)) else np.inf
+def _parsed(cells: Sequence[str | None]) -> Numbers | None:
+    """Numbers from text, missing ones NaN; ``None`` if a cell is no number."""
+    joined = "".join(cell for cell in cells if cell is not None)
+    if "_" in joined or not joined.isascii():
+        return None
+    try:
+        values = np.fromiter((np.nan if cell is None else float(cell) for cell in cells), np.float64, len(cells))
+    except ValueError:
+        return None
+    return values if int(np.isnan(values).sum()) == sum(cell is None for cell in cells) else None
 
 
 def _is_number(cell: str) -> bool:
     """Whether a text is a number as programs write them: not ``1_000``, not digits of other scripts, not ``nan``."""
-    try:
-        value = float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell and cell.isascii() and value == value
+    return _parsed([cell]) is not None

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+import selftrain as st
+from selftrain import strategies
 from selftrain.data import Pile, TableEncoding, TableViews, from_path, from_table
 from selftrain.errors import DataError
 
@@ -206,6 +208,17 @@ def test_the_encoding_travels(table, tmp_path):
         assert pile.labeled.annotations.tolist() == [1]
         x = np.concatenate([pile.labeled.images(np.arange(1)), pile.unlabeled.images(np.arange(1))])
         assert np.array_equal(x, expected)
+
+
+@pytest.mark.slow
+def test_the_encoding_is_in_the_export_of_a_run(table, tmp_path):
+    pile = from_table(table, "kind", id="id", categorical=["zip"])
+    make = st.learner(lambda: torch.nn.Linear(4, 2), lr=0.01)
+    strategy = strategies.PseudoLabel(st.Classification(2), make)
+    st.fit(strategy, pile, out=tmp_path / "run", steps=2, plan=st.BatchPlan(2), self_check=False)
+    again = from_table(table, encoding=tmp_path / "run" / "export.json", id="id")
+    assert again.encoding == pile.encoding
+    assert rows(again) == rows(pile)
 
 
 def test_the_encoding_stays_with_changed_piles(table):

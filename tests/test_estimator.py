@@ -113,29 +113,34 @@ def test_without_unlabeled_rows_it_warns_once_and_learns_the_labels():
     assert full.score(X, Y) > 0.95
 
 
-def test_rows_held_out_are_not_learned_from():
-    one = model(validation=0.3, steps=20).fit(X, HIDDEN)
-    held = one.validation_
-    assert np.bincount(HIDDEN[held]).tolist() == [round(0.3 * n) for n in np.bincount(HIDDEN[HIDDEN >= 0])]
-    wrong = HIDDEN.copy()
-    wrong[held] = (wrong[held] + 1) % 3  # training is the same whatever they are called; only the choice may differ
-    other = model(validation=0.3, steps=20, strategy_params={"decay": None}).fit(X, wrong)
-    assert not np.isin(held, np.array(list(map(int, other.ledger_.ids)))).any()
-    assert (one.labeled_iter_[held] == 0).all()
-
-
-def test_the_weights_that_are_best_on_held_out_rows_are_kept(monkeypatch):
+@pytest.fixture
+def runs(monkeypatch):
+    """All calls of the engine, as they end."""
     from selftrain.estimator import fitting
 
-    seen = []
-    real = fitting.fit
+    seen, real = [], fitting.fit
     monkeypatch.setattr(fitting, "fit", lambda *a, **k: seen.append(real(*a, **k)) or seen[-1])
+    return seen
+
+
+def test_rows_held_out_are_not_learned_from(runs):
+    found = model(validation=0.3, steps=2).fit(X, HIDDEN)
+    held, pile = found.validation_, runs[0].pile
+    assert np.bincount(HIDDEN[held]).tolist() == [round(0.3 * n) for n in np.bincount(HIDDEN[HIDDEN >= 0])]
+    assert [int(name) for name in pile.validation.ids] == held.tolist()
+    for learned in (pile.labeled, pile.unlabeled):
+        assert not np.isin(held, [int(name) for name in learned.ids]).any()
+    assert len(pile.labeled) == (HIDDEN >= 0).sum() - len(held)
+    assert (found.labeled_iter_[held] == 0).all()
+
+
+def test_the_weights_that_are_best_on_held_out_rows_are_kept(runs):
     guess = np.random.RandomState(0).randint(0, 3, len(Y))  # nothing to learn, so accuracy on others goes up and down
     labels = np.where(HIDDEN >= 0, guess, -1)
     chosen = model(validation=0.3, steps=30, strategy_params={"decay": None}).fit(X, labels)
     held = chosen.validation_
-    assert chosen.score(X[held], guess[held]) == pytest.approx(seen[0].best["accuracy"])
-    assert seen[0].best["accuracy"] > seen[0].last["validation"]["accuracy"]  # else this shows nothing
+    assert chosen.score(X[held], guess[held]) == pytest.approx(runs[0].best["accuracy"])
+    assert runs[0].best["accuracy"] > runs[0].last["validation"]["accuracy"]  # else this shows nothing
 
 
 # -- what is shipped ---------------------------------------------------------------------------------------------------
@@ -195,6 +200,7 @@ def test_features_are_those_of_the_encoder(fitted):
 
 
 def test_a_row_is_answered_alike_in_any_company(fitted):
+    assert next(fitted.network_.parameters()).dtype == torch.float64  # single precision may pass by luck
     whole = fitted.predict_proba(X)
     np.testing.assert_allclose(whole[::-1], fitted.predict_proba(X[::-1]), rtol=0, atol=1e-12)
     np.testing.assert_allclose(whole[5:6], fitted.predict_proba(X[5:6]), rtol=0, atol=1e-12)

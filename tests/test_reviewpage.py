@@ -229,7 +229,7 @@ def test_every_picture_is_in_its_place(channels):
     x = np.kron(x[:, :, :2, :2] // 128 * 255, np.ones((4, 4), np.uint8))  # PNG, which loses nothing, is the smaller one
     rows = np.random.default_rng(1).permutation(300)
     pictures = make_pictures(inputs_of(pile_of(x), rows), 128, 10**6)
-    assert pictures.form["types"] == ["png", "png"]
+    assert (pictures.form["type"], len(pictures.blobs)) == ("png", 2)
     assert (pictures.form["width"], pictures.form["height"]) == (8, 8)
     found = sheets(pictures)
     for place, row in enumerate(rows):
@@ -245,18 +245,31 @@ def test_photos_are_scaled_and_keep_to_the_limit():
         pictures = make_pictures(inputs_of(pile_of(x), np.arange(280)), 64, limit)
         assert sum(map(len, pictures.blobs)) <= limit
         assert pictures.form["width"] == pictures.form["height"] < 64
-        assert sheets(pictures)[0].shape[1] == ACROSS * pictures.form["width"]
+        assert sheets(pictures)[0].shape[1] == ACROSS * -(-pictures.form["width"] // 8) * 8
     wide = make_pictures(inputs_of(pile_of(np.zeros((2, 3, 40, 160), np.uint8)), np.arange(2)), 80, 10**6)
     assert (wide.form["height"], wide.form["width"]) == (20, 80)
+
+
+def test_a_picture_takes_no_color_from_its_neighbor():
+    x = np.zeros((256, 3, 21, 21), np.uint8)
+    x[::2, 0], x[1::2, 2] = 255, 255
+    x[:, :, 10, 10] = images(256, side=1, channels=3)[:, :, 0, 0]  # so that JPEG is the smaller one
+    x = np.maximum(x, images(256, side=21, channels=3) // 16)
+    pictures = make_pictures(inputs_of(pile_of(x), np.arange(256)), 64, 10**6)
+    assert pictures.form["type"] == "jpeg"
+    sheet = sheets(pictures)[0].astype(int)
+    for place in range(ACROSS):
+        edge = sheet[:21, place * 24 : place * 24 + 21][:, [0, -1]]
+        assert (edge[..., 0] > 180).all() == (edge[..., 2] < 80).all() == (place % 2 == 0)
 
 
 def test_images_of_any_range_are_brought_to_bytes():
     x = torch.linspace(0, 1, 64).view(1, 1, 8, 8)
     float_pile, plain = pile_of(x), toy.pile("classification")
     sheet = sheets(make_pictures(inputs_of(float_pile, np.arange(1)), 8, 10**6))[0]
-    assert (sheet[:, :8].ravel() == np.round(255 * np.linspace(0, 1, 64, dtype=np.float32))).all()
+    assert (sheet[:8, :8].ravel() == np.round(255 * np.linspace(0, 1, 64, dtype=np.float32))).all()
     shown = sheets(make_pictures(inputs_of(plain, np.array([3])), 12, 10**6))[0]
-    assert (shown[:, :12].min(), shown[:, :12].max()) == (0, 255)  # of a view with negative values
+    assert (shown[:12, :12].min(), shown[:12, :12].max()) == (0, 255)  # of a view with negative values
 
 
 def test_rows_of_a_table_are_kept_exactly():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from selftrain.reviewpage.source import Inputs
 
 ACROSS = 16  # pictures in a row of a sheet, and rows
+BLOCK = 8  # pixels that a JPEG codes together, where colors are as fine as brightness
+Bytes = NDArray[np.uint8]
 _SMALLEST, _PROBED = 16, 256
 _PLACES, _CHANNELS, _COLUMNS = 128, 12, 64
 _QUALITY = 85
@@ -64,29 +66,34 @@ def _images(inputs: Inputs, side: int, limit: int) -> Pictures:
     """Sheets of 16 x 16 pictures; they get smaller until all fit."""
     while True:
         probe = inputs.some(_PROBED)
-        expected = sum(len(blob) for blob, _ in _sheets(probe, side)) * len(inputs) / len(probe)
+        expected = _length(_sheets(probe, side)) * len(inputs) / len(probe)
         if expected <= limit:
             sheets = list(_sheets(inputs, side))
-            expected = sum(len(blob) for blob, _ in sheets)
+            expected = _length(sheets)
             if expected <= limit:
                 height, width = _size(next(inputs.some(1).batches()), side)
-                form = {"kind": "image", "width": width, "height": height, "across": ACROSS}
-                return Pictures(form | {"types": [kind for _, kind in sheets]}, [blob for blob, _ in sheets])
+                form = {"kind": "image", "width": width, "height": height, "across": ACROSS, "block": BLOCK}
+                return Pictures(form | {"type": sheets[0][1]}, [blob for blob, _ in sheets])
         if side <= _SMALLEST:
             _refuse(expected, limit)
         side = max(_SMALLEST, min(side - 1, int(0.95 * side * math.sqrt(limit / expected))))
 
 
 def _sheets(inputs: Inputs, side: int) -> Iterator[tuple[str, str]]:
-    """Each sheet as base64, and its type."""
-    waiting: list[NDArray[np.uint8]] = []
-    for batch in inputs.batches():
-        waiting.extend(_small(batch, side))
-        while len(waiting) >= ACROSS**2:
-            yield _encoded(_sheet(waiting[: ACROSS**2]))
+    """Each sheet as base64, and its type: that which is better for the first one."""
+    waiting: list[Bytes] = []
+    kind: str | None = None
+    for batch in (*inputs.batches(), None):
+        waiting.extend([] if batch is None else _small(batch, side))
+        while len(waiting) >= ACROSS**2 or (batch is None and waiting):
+            sheet = _sheet(waiting[: ACROSS**2])
+            kind = _better(sheet) if kind is None else kind
+            yield _base64(_encoded(sheet, kind)), kind
             waiting = waiting[ACROSS**2 :]
-    if waiting:
-        yield _encoded(_sheet(waiting))
+
+
+def _length(sheets: Iterable[tuple[str, str]]) -> int:
+    return sum(len(blob) for blob, _ in sheets)
 
 
 def _size(images: Tensor, side: int) -> tuple[int, int]:
@@ -96,42 +103,49 @@ def _size(images: Tensor, side: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _small(images: Tensor, side: int) -> NDArray[np.uint8]:
+def _small(images: Tensor, side: int) -> Bytes:
     """(B, C, H, W) -> (B, h, w, 1 or 3); images outside [0, 1] are scaled to their own range."""
     x = images.detach().cpu()
     x = x[:, :3] if x.shape[1] >= 3 else x[:, :1]
-    if x.dtype == torch.uint8:
-        x = x.float() / 255
-    else:
+    if x.dtype != torch.uint8:
         x = x.float()
         low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
         outside = (low < 0) | (high > 1)
-        x = torch.where(outside, (x - low) / (high - low).clamp(min=1e-6), x)
+        x = torch.where(outside, (x - low) / (high - low).clamp(min=1e-6), x).mul(255).round().byte()
     size = _size(images, side)
     if size != tuple(images.shape[-2:]):
         x = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
-    return x.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+    return x.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _sheet(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _sheet(tiles: Sequence[Bytes]) -> Bytes:
+    """Pictures side by side, each continued to whole blocks of a JPEG, so that none takes color from its neighbor."""
     height, width, channels = tiles[0].shape
-    sheet = np.zeros((-(-len(tiles) // ACROSS) * height, ACROSS * width, channels), np.uint8)
+    down, right = _blocks(height), _blocks(width)
+    sheet = np.zeros((-(-len(tiles) // ACROSS) * down, ACROSS * right, channels), np.uint8)
     for i, tile in enumerate(tiles):
-        y, x = i // ACROSS * height, i % ACROSS * width
-        sheet[y : y + height, x : x + width] = tile
+        y, x = i // ACROSS * down, i % ACROSS * right
+        whole = np.pad(tile, ((0, down - height), (0, right - width), (0, 0)), "edge")
+        sheet[y : y + down, x : x + right] = whole
     return sheet
 
 
-def _encoded(sheet: NDArray[np.uint8]) -> tuple[str, str]:
+def _blocks(length: int) -> int:
+    return -(-length // BLOCK) * BLOCK
+
+
+def _better(sheet: Bytes) -> str:
     """PNG where it is hardly larger than JPEG (drawings, small gray images), else JPEG."""
+    return "png" if len(_encoded(sheet, "png")) <= 1.2 * len(_encoded(sheet, "jpeg")) else "jpeg"
+
+
+def _encoded(sheet: Bytes, kind: str) -> bytes:
     from PIL import Image
 
+    file = io.BytesIO()
     image = Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet)
-    png, jpeg = io.BytesIO(), io.BytesIO()
-    image.save(png, "PNG")
-    image.save(jpeg, "JPEG", quality=_QUALITY)
-    small = len(png.getvalue()) <= 1.2 * len(jpeg.getvalue())
-    return _base64((png if small else jpeg).getvalue()), "png" if small else "jpeg"
+    image.save(file, kind.upper(), **({"quality": _QUALITY, "subsampling": 0} if kind == "jpeg" else {}))
+    return file.getvalue()
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ function sheetOf(i) {
     if (!block) return null;
     const image = new Image();
     image.onload = () => redrawAll();
-    image.src = `data:image/${form.types[which]};base64,${block.textContent}`;
+    image.src = `data:image/${form.type};base64,${block.textContent}`;
     sheets.set(which, image);
   }
   return sheets.get(which);
@@ -67,7 +67,8 @@ function drawImage(pen, i, width, height) {
   const scale = Math.min(width / w, height / h), dw = w * scale, dh = h * scale;
   pen.imageSmoothingEnabled = scale < 1 || Math.max(w, h) > 48;
   pen.imageSmoothingQuality = 'high';
-  const x = place % form.across * w, y = Math.floor(place / form.across) * h;
+  const whole = length => Math.ceil(length / form.block) * form.block;
+  const x = place % form.across * whole(w), y = Math.floor(place / form.across) * whole(h);
   pen.drawImage(sheet, x, y, w, h, (width - dw) / 2, (height - dh) / 2, dw, dh);
 }
 

@@ -56,7 +56,7 @@ function strip() {
       svg('line', { x1: x(bin.confidence), x2: x(bin.confidence), y1: y(bin.low), y2: y(bin.high) }),
       svg('circle', { cx: x(bin.confidence), cy: y(bin.value), r: 3.5 })));
   }
-  if (!judged.bins.length) marks.push(svg('text', { x: x(0.5), y: y(0.5) - 6, class: 'middle' }, 'no held-out labels'));
+  if (!judged.bins.length) marks.push(svg('text', { x: x(0.5), y: y(0.5) - 6, class: 'middle' }, 'no held-out decisions'));
   accepted.forEach((used, b) => {
     const tall = n => low * n / most, wide = plot / accepted.length - 1, at = x(b / accepted.length) + 0.5;
     const word = `confidence ${fixed(b / accepted.length, 2)} to ${fixed((b + 1) / accepted.length, 2)}: ` +

@@ -10,10 +10,10 @@ const COLUMNS_SHOWN = [
   { key: 'confidence', title: 'Confidence', width: '104px' },
   { key: 'margin', title: 'Margin', width: '72px', number: true },
   { key: 'flips', title: 'Flips', width: '58px', number: true },
-  { key: 'first', title: 'First used', width: '86px', number: true, aside: true },
+  { key: 'first', title: 'First used', width: '78px', number: true, aside: true },
   { key: 'seen', title: 'Seen', width: '58px', number: true, aside: true },
   ...asked ? [{ key: 'agreement', title: 'Agree', width: '70px', number: true, aside: true }] : [],
-  { key: 'decision', title: 'Decision', width: 'minmax(96px, 1.2fr)' },
+  { key: 'decision', title: 'Decision', width: 'minmax(116px, 1.2fr)' },
 ];
 const nodes = new Map();  // place -> element
 let at = 0, tiles = false, across = 1;

@@ -11,7 +11,7 @@ const picker = byId('picker'), picked = byId('picked'), choices = byId('choices'
 let down = false, kept = true;
 
 function announce(text) {
-  byId('said').textContent = text;
+  byId('said').textContent = byId('said').title = text;
 }
 
 function showCounts() {

@@ -9,7 +9,18 @@ from helpers import MemoryPile, normed, same, snapshot
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import nn
 
-from selftrain.probing import calibrate, episodes, features_of, few_label, label_draws, logistic_probe, ridge_probe
+from selftrain import data
+from selftrain.probes import lidar
+from selftrain.probing import (
+    calibrate,
+    episodes,
+    features_of,
+    features_of_views,
+    few_label,
+    label_draws,
+    logistic_probe,
+    ridge_probe,
+)
 from selftrain.probing.linear import ridge
 from selftrain.types import Annotated
 
@@ -338,6 +349,44 @@ def test_features_that_are_no_matrix_are_refused(encoder, batches, message):
         features_of(encoder, batches)
     with pytest.raises(ValueError, match="batch_size is 0"):
         features_of(encoder, batches, batch_size=0)
+
+
+def image_pile(count=11, **weak):
+    x = torch.randint(0, 256, (count, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8).numpy()
+    views = data.TensorViews(data.Weak(**weak))
+    return data.Pile(None, data.ArraySet(x), views=views)
+
+
+def test_views_of_a_sample_stand_side_by_side():
+    """Weak views that move nothing are the plain sample, each time."""
+    pile = image_pile(shift=0.0)
+    every = features_of(nn.Flatten(), pile.evaluation("pile", 4, CPU)).x
+    found = features_of_views(nn.Flatten(), pile, view="weak", count=3, batch_size=4)
+    assert found.shape == (11, 3, 64)
+    assert all(torch.equal(found[:, 0], found[:, view]) for view in (1, 2))
+    order = torch.cdist(found[:, 0], every).argmin(1)
+    assert sorted(order.tolist()) == list(range(11))  # each sample once
+    assert torch.allclose(found[:, 0], every[order], atol=1e-5)
+    few = features_of_views(nn.Flatten(), pile, view="weak", count=2, samples=5, batch_size=4)
+    assert few.shape == (5, 2, 64)
+    assert lidar(found).ratio > 100
+
+
+def test_views_differ_and_are_keyed():
+    pile = image_pile(shift=0.3)
+    first, second, other = (features_of_views(nn.Flatten(), pile, count=4, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+    assert len(first.flatten(0, 1).unique(dim=0)) == 44
+    encoder = normed(inputs=64).train()
+    features_of_views(nn.Sequential(nn.Flatten(), encoder), pile, count=2)
+    assert encoder.training
+
+
+@pytest.mark.parametrize("settings", [{"count": 1}, {"samples": 1}])
+def test_views_need_two_samples_and_two_views(settings):
+    with pytest.raises(ValueError, match="at least 2 of each"):
+        features_of_views(nn.Flatten(), image_pile(), **settings)
 
 
 def test_calibrated_statistics_are_those_of_the_batches():

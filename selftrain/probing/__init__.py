@@ -13,7 +13,7 @@ True
 """
 
 from selftrain.probing.compare import report
-from selftrain.probing.encoding import Features, at_rest, calibrate, features_of
+from selftrain.probing.encoding import Features, at_rest, calibrate, features_of, features_of_views
 from selftrain.probing.few import Episodes, FewLabel, episodes, few_label, label_draws
 from selftrain.probing.linear import logistic_probe, ridge_probe
 from selftrain.probing.results import ProbeReport, ProbeRow
@@ -29,6 +29,7 @@ __all__ = [
     "calibrate",
     "episodes",
     "features_of",
+    "features_of_views",
     "few_label",
     "from_scratch",
     "label_draws",

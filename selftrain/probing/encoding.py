@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from selftrain.learner import Precision, run_network
-from selftrain.types import Annotated
+from selftrain.types import Annotated, BatchPlan, Needs, Pile
 
 Batches = Tensor | NDArray[Any] | Iterable[Annotated] | Iterable[Tensor]
 
@@ -62,6 +62,49 @@ def features_of(
         raise ValueError("there is no sample to encode; check the part of the pile")
     named = len(classes) == len(rows) and all(a.dim() == 1 and not a.is_floating_point() for a in classes)
     return Features(torch.cat(rows), torch.cat(classes).long() if named else None)
+
+
+def features_of_views(
+    encoder: nn.Module,
+    pile: Pile,
+    *,
+    view: str = "strong",
+    count: int = 10,
+    samples: int = 1000,
+    seed: int = 0,
+    batch_size: int = 256,
+    precision: Precision = "fp32",
+) -> Tensor:
+    """Features (n, count, D) of several views of each of some unlabeled samples, as ``probes.lidar`` takes them.
+
+    Args:
+        encoder: (B, ...) -> (B, D), taken to evaluation mode for a while.
+        pile: With unlabeled samples.
+        view: Kind of view, ``"weak"`` or ``"strong"``; each sample is shown in ``count`` of them.
+        count: Views q of a sample, >= 2.
+        samples: At most so many samples, n, >= 2.
+        seed: Key of the choice of samples and of the views.
+        batch_size: Samples a batch, >= 1.
+        precision: See ``Learner``.
+
+    Raises:
+        ValueError: for an argument out of range, or a pile without unlabeled samples.
+    """
+    total = len(pile.unlabeled_ids())
+    if count < 2 or samples < 2 or total < 2:
+        raise ValueError(
+            f"count is {count}, samples {samples} of {total} unlabeled ones; at least 2 of each are needed"
+        )
+    device = device_of(encoder) or torch.device("cpu")
+    names = [view, *(f"{view}{number}" for number in range(2, count + 1))]
+    stream = pile.stream(Needs(names), BatchPlan(min(batch_size, samples, total), 1.0, seed), device)
+    found: dict[int, Tensor] = {}  # the last batch may hold samples a second time
+    for batch, *_ in stream.epoch(0):
+        shown = [features_of(encoder, [batch.pile[name].x], precision=precision).x for name in names]
+        found |= dict(zip(batch.pile.index.tolist(), torch.stack(shown, 1), strict=True))
+        if len(found) >= samples:
+            break
+    return torch.stack([*found.values()][:samples])
 
 
 @torch.no_grad()

@@ -22,10 +22,18 @@ from selftrain import data
 from selftrain.catalog import build
 from selftrain.data.samples import Subset
 from selftrain.engine import versions
+from selftrain.mix import Mixup
 
 RESULT = Path(__file__).parent / "results" / "choose.json"
 SEED, LABELS, DATASET = 100, 100, "fashion_mnist"
 _RAMP = {"rampup": st.ramp_linear(0.4)}
+
+
+def _mixmatch(weight: float, *, per_sample: bool = False, **settings: Any) -> dict[str, Any]:
+    mix = Mixup(0.75, biased=True, per_sample=per_sample)
+    return _RAMP | {"unlabeled_weight": weight, "mix": mix} | settings
+
+
 CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> method, settings beside those of the benchmark
     "supervised": ("supervised", {}),
     "mean_teacher": ("mean_teacher", {}),
@@ -37,10 +45,13 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {  # name -> method, setting
     "soft_labels": ("soft_labels", {}),
     "temporal_ensembling": ("temporal_ensembling", {}),
     "cps, ramp-up": ("cps", _RAMP),
-    "mixmatch, labels in evaluation mode, 20": ("mixmatch", _RAMP | {"unlabeled_weight": 20.0, "label_mode": "eval"}),
-    "mixmatch, labels in evaluation mode, 75": ("mixmatch", _RAMP | {"unlabeled_weight": 75.0, "label_mode": "eval"}),
-    "mixmatch, 20": ("mixmatch", _RAMP | {"unlabeled_weight": 20.0}),
-    "mixmatch, 75": ("mixmatch", _RAMP | {"unlabeled_weight": 75.0}),
+    "mixmatch, labels in evaluation mode, 20, one share a batch": ("mixmatch", _mixmatch(20.0, label_mode="eval")),
+    "mixmatch, labels in evaluation mode, 75, one share a batch": ("mixmatch", _mixmatch(75.0, label_mode="eval")),
+    "mixmatch, 20, one share a batch": ("mixmatch", _mixmatch(20.0)),
+    "mixmatch, 75, one share a batch": ("mixmatch", _mixmatch(75.0)),
+    "mixmatch, 5, a share for each pair": ("mixmatch", _mixmatch(5.0, per_sample=True)),
+    "mixmatch, 20, a share for each pair": ("mixmatch", _mixmatch(20.0, per_sample=True)),
+    "mixmatch, 75, a share for each pair": ("mixmatch", _mixmatch(75.0, per_sample=True)),
     "pseudo_label, everything": ("pseudo_label", {"select": st.select.everything()}),
     "pseudo_label, above 0.95": ("pseudo_label", {}),
     "mean_teacher, decay 0.999": ("mean_teacher", {"decay": 0.999}),
@@ -100,6 +111,7 @@ def main() -> None:
             continue
         rows.append(train(name))
         print(rows[-1], flush=True)
+        rows.sort(key=lambda row: list(CANDIDATES).index(row["candidate"]))
         content = {"command": "python benchmarks/choose.py", "seed": SEED, "versions": versions(), "rows": rows}
         RESULT.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

@@ -120,3 +120,11 @@ def test_an_encoder_of_other_rows_is_refused():
         ValueError, match=r"fitted to table rows of shape \(7,\), these are table rows of shape \(13,\)"
     ):
         SelfTrainClassifier(pretrain=other, steps=1).fit(X, HIDDEN)
+
+
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_a_progress_bar_is_shown_if_verbose(verbose, capsys):
+    encoder(verbose=verbose).fit(X)
+    assert ("5/5" in capsys.readouterr().err) is bool(verbose)
+    SelfTrainClassifier(steps=3, random_state=0, verbose=verbose).fit(X, HIDDEN)
+    assert ("3/3" in capsys.readouterr().err) is bool(verbose)

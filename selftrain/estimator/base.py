@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -75,31 +73,13 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     @contextmanager
     def _alone(self, seed: int) -> Iterator[None]:
-        """Draws from ``seed`` that leave the caller's random state as it was; no progress bar unless verbose."""
-        shown = sys.stderr
+        """Draws from ``seed`` that leave the caller's random state as it was."""
         with own_randomness(self._device()):
             torch.manual_seed(seed)
-            try:
-                sys.stderr = shown if self.verbose else _NoTerminal(shown)
-                yield
-            finally:
-                sys.stderr = shown
+            yield
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = tags.input_tags.allow_nan = False
         tags.input_tags.three_d_array = True
         return tags
-
-
-class _NoTerminal(io.TextIOBase):
-    """Passes text on, but is no terminal, so that progress bars stay away from it."""
-
-    def __init__(self, target: Any) -> None:
-        self.target = target
-
-    def write(self, text: str) -> int:
-        return int(self.target.write(text) or 0)
-
-    def flush(self) -> None:
-        self.target.flush()

@@ -65,7 +65,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         overwrite: Replace a run in ``out``.
         device: Where to train and to predict; ``None``: the CPU.
         random_state: Seed or ``RandomState`` of everything drawn.
-        verbose: 0: no progress bar.
+        verbose: 0: no progress bar, else one.
 
     Attributes:
         classes_: Shape (C,).
@@ -207,7 +207,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             length=self._length(STEPS),
             batch=int(self.batch_size),
             ratio=self.unlabeled_ratio,
-            options={"overwrite": self.overwrite},
+            options={"overwrite": self.overwrite, "progress": bool(self.verbose)},
         )
 
     def _held_out(self, labels: Labels, seed: int) -> Array:

@@ -41,7 +41,7 @@ class PretrainedEncoder(NetworkEstimator):
         overwrite: Replace a run in ``out``.
         device: Where to train and to predict; ``None``: the CPU.
         random_state: Seed or ``RandomState`` of everything drawn.
-        verbose: 0: no progress bar.
+        verbose: 0: no progress bar, else one.
 
     Attributes:
         encoder_: The encoder at rest.
@@ -105,6 +105,7 @@ class PretrainedEncoder(NetworkEstimator):
                 overwrite=self.overwrite,
                 plan=BatchPlan(labeled=min(self.batch_size, len(samples)), unlabeled_ratio=1, seed=seed),
                 device=self._device(),
+                progress=bool(self.verbose),
                 **self._length(STEPS),
             )
         weights = {name.removeprefix("encoder."): tensor.cpu() for name, tensor in done.export().items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -173,6 +173,18 @@ def same_length(samples: int, others: Tensor | Sequence[str] | None, what: str) 
     """Refuse annotations or ids that are not one for each sample."""
     if others is not None and len(others) != samples:
         raise DataError(f"{samples} samples but {len(others)} {what}; give one for each sample")
+
+
+def first_unusable(
+    rows: Iterable[tuple[int, Any]], channels: Channels | None, kind: Kind | None
+) -> tuple[int, str] | None:
+    """The first of numbered rows that cannot be prepared on its own, and why; ``None``: all of them can."""
+    for row, values in rows:
+        try:
+            prepared(values[None], channels, kind=kind)
+        except DataError as error:
+            return row, str(error).removeprefix("sample 0 ")
+    return None
 
 
 def prepared(

@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selftrain.data.samples import Channels, Kind, RowNumbers, Rows, as_annotations, prepared, same_length
+from selftrain.data.samples import (
+    Channels,
+    Kind,
+    RowNumbers,
+    Rows,
+    as_annotations,
+    first_unusable,
+    prepared,
+    same_length,
+)
 from selftrain.errors import DataError
 
 
@@ -98,11 +107,9 @@ class StoredSet:
 
     def _named(self, error: DataError, rows: NDArray[Any], index: Rows) -> DataError:
         """The error of the first row that has it on its own, with the row's number in the file."""
-        for row, values in zip(index, rows, strict=True):
-            try:
-                prepared(values[None], self.channels, kind=self.kind)
-            except DataError as own:
-                return DataError(f"{self.path}, row {row}: {str(own).removeprefix('sample 0 ')}")
+        found = first_unusable(zip(index.tolist(), rows, strict=True), self.channels, self.kind)
+        if found is not None:
+            return DataError(f"{self.path}, row {found[0]}: {found[1]}")
         return DataError(f"{self.path}: {error}")
 
 

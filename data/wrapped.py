@@ -16,7 +16,17 @@ from selftrain.data.labels import as_text, numbered
 from selftrain.data.pile import Pile, numbered_names
 from selftrain.data.point_views import PointViews
 from selftrain.data.readers import Fit, Mode, to_bytes
-from selftrain.data.samples import Channels, Kind, RowNumbers, Rows, Samples, as_annotations, prepared, same_length
+from selftrain.data.samples import (
+    Channels,
+    Kind,
+    RowNumbers,
+    Rows,
+    Samples,
+    as_annotations,
+    first_unusable,
+    prepared,
+    same_length,
+)
 from selftrain.data.splits import Overlap, check_labels
 from selftrain.data.views import ViewMaker
 from selftrain.errors import DataError
@@ -139,11 +149,9 @@ class DatasetSet:
         return item[0] if _is_pair(item) else item
 
     def _named(self, error: DataError, rows: Sequence[int], inputs: Sequence[Any]) -> DataError:
-        for row, array in zip(rows, inputs, strict=True):
-            try:
-                prepared(array[None], self.channels, kind=self.kind)
-            except DataError as own:
-                return DataError(f"row {row} of {self.name}: {str(own).removeprefix('sample 0 ')}")
+        found = first_unusable(zip(rows, inputs, strict=True), self.channels, self.kind)
+        if found is not None:
+            return DataError(f"row {found[0]} of {self.name}: {found[1]}")
         return DataError(f"{self.name}: {error}")
 
 

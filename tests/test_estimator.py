@@ -16,8 +16,8 @@ from torch import nn
 
 import selftrain as st
 from selftrain import catalog, strategies, toy
+from selftrain.catalog import make_rule, make_strategy, short_averages
 from selftrain.estimator import DenseEncoder, SelfTrainClassifier
-from selftrain.estimator.names import make_rule, make_strategy, short_averages
 from selftrain.estimator.shipped import ship
 
 X, Y = load_wine(return_X_y=True)

@@ -8,10 +8,10 @@ import torch
 from sklearn.datasets import load_digits
 
 from selftrain import data
+from selftrain.catalog import EMBEDDING
 from selftrain.errors import DataError
 from selftrain.estimator import ENCODERS, RECIPES, PretrainedEncoder, SelfTrainClassifier
 from selftrain.estimator.inputs import learn_inputs
-from selftrain.estimator.names import EMBEDDING
 
 RNG = np.random.RandomState(0)
 HALF = np.where(np.arange(24) % 2 == 0, np.arange(24) % 3, -1)

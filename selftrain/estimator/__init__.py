@@ -10,10 +10,10 @@
 [0, 1]
 """
 
+from selftrain.catalog import RECIPES
 from selftrain.estimator.classifier import SelfTrainClassifier
 from selftrain.estimator.encoder import PretrainedEncoder
 from selftrain.estimator.folds import LabeledKFold
-from selftrain.estimator.names import RECIPES
 from selftrain.estimator.networks import ENCODERS, DenseEncoder
 
 __all__ = ["ENCODERS", "RECIPES", "DenseEncoder", "LabeledKFold", "PretrainedEncoder", "SelfTrainClassifier"]

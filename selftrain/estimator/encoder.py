@@ -6,17 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from selftrain.build import load_weights
+from selftrain.catalog import EMBEDDING, default_recipe, make_recipe
 from selftrain.data import Pile, PointViews
 from selftrain.engine import fit
 from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.inputs import Array, Inputs
-from selftrain.estimator.names import EMBEDDING, make_recipe
 from selftrain.estimator.networks import make_encoder
 from selftrain.estimator.shipped import at_rest, run
 from selftrain.types import BatchPlan
 
-_DEFAULT = {"table": "tjepa", "image": "mae", "series": "ecgjepa", "points": "pointjepa"}
-_FEWEST = 4  # tokens below which there is nothing to hide
 STEPS = 1000
 
 
@@ -24,7 +22,7 @@ class PretrainedEncoder(NetworkEstimator):
     """Learn features of rows without labels; any classifier can stand on them.
 
     Args:
-        recipe: A name in ``selftrain.estimator.RECIPES``, or a function of an encoder that builds a stage, such as
+        recipe: A name in ``selftrain.catalog.RECIPES``, or a function of an encoder that builds a stage, such as
             ``selftrain.pretrain.MAE``; ``"auto"``: T-JEPA for tables (VICReg below four columns), MAE for images,
             ECG-JEPA for series, Point-JEPA for points.
         recipe_params: Settings of the recipe; ``None``: its defaults.
@@ -129,10 +127,7 @@ class PretrainedEncoder(NetworkEstimator):
         return {f"encoder.{k}": v.float() if v.is_floating_point() else v.clone() for k, v in state.items()}
 
     def _recipe(self) -> Any:
-        if self.recipe != "auto":
-            return self.recipe
-        few = self.inputs_.kind == "table" and self.inputs_.shape[0] < _FEWEST
-        return "vicreg" if few else _DEFAULT[self.inputs_.kind]
+        return default_recipe(self.inputs_.kind, self.inputs_.shape) if self.recipe == "auto" else self.recipe
 
 
 def _points(inputs: Inputs) -> Any:

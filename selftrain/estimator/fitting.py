@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.build import Training, Weights, learner
+from selftrain.catalog import EMBEDDING, make_rule, make_strategy, method_of
 from selftrain.data import Pile, PointViews, Subset
 from selftrain.engine import fit
 from selftrain.errors import DataError
 from selftrain.estimator.encoder import PretrainedEncoder
 from selftrain.estimator.inputs import Array, Inputs
-from selftrain.estimator.names import EMBEDDING, make_rule, make_strategy, outputs_of
 from selftrain.estimator.networks import make_network
 from selftrain.run import Run
 from selftrain.types import BatchPlan
@@ -106,7 +106,7 @@ class Plan:
         """Train one strategy; draws are the caller's to seed."""
         classes, unlabeled = len(pile.classes), len(pile.unlabeled or ())
         plan = BatchPlan(labeled=self.batch, unlabeled_ratio=self.ratio, seed=seed)
-        outputs = classes * outputs_of(self.strategy)
+        outputs = classes * method_of(self.strategy).outputs
 
         def network() -> nn.Module:
             made = make_network(start.network, inputs.kind, inputs.shape, outputs, masked=start.masked)

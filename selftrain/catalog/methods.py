@@ -1,0 +1,146 @@
+"""Strategies by name, with the settings that the problem fills in."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from selftrain import strategies
+from selftrain.catalog.parts import make_parts
+from selftrain.strategy import MakeLearner, Strategy, SupervisedStrategy
+from selftrain.tasks import Classification, Task
+
+
+@dataclass(frozen=True)
+class Method:
+    """A named method: its class, the settings that make it that variant, and the outputs its network needs.
+
+    Args:
+        make: The strategy's class.
+        settings: Settings that belong to the name.
+        outputs: Channels of the network for each class or joint.
+    """
+
+    make: type[Strategy]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    outputs: int = 1
+
+
+METHODS: Mapping[str, Method] = {
+    "supervised": Method(strategies.Supervised),
+    "pseudo_label": Method(strategies.PseudoLabel),
+    "pi_model": Method(strategies.PiModel),
+    "temporal_ensembling": Method(strategies.TemporalEnsembling),
+    "vat": Method(strategies.VAT),
+    "mean_teacher": Method(strategies.MeanTeacher),
+    "mean_teacher_two_heads": Method(strategies.TwoHeadedMeanTeacher, outputs=2),
+    "reviewer": Method(strategies.ReviewedTeacher),
+    "uda": Method(strategies.UDA),
+    "mixmatch": Method(strategies.MixMatch),
+    "fixmatch": Method(strategies.FixMatch),
+    "flexmatch": Method(strategies.FlexMatch),
+    "freematch": Method(strategies.FreeMatch),
+    "softmatch": Method(strategies.SoftMatch),
+    "adamatch": Method(strategies.AdaMatch),
+    "fst": Method(strategies.FutureSelfTraining, {"depth": 1}),
+    "fst_d": Method(strategies.FutureSelfTraining, {"depth": 3}),
+    "fst_w": Method(strategies.WideFutureSelfTraining, {"width": 3}),
+    "soft_labels": Method(strategies.SoftLabels),
+    "jointmatch": Method(strategies.JointMatch),
+    "cps": Method(strategies.CrossPseudoSupervision),
+    "ensemble": Method(strategies.Ensemble),
+}
+
+
+def build(
+    name: str,
+    task: Task,
+    make_learner: MakeLearner,
+    *,
+    unlabeled: int,
+    label_shape: tuple[int, ...],
+    **settings: Any,
+) -> Strategy:
+    """Make a strategy by name.
+
+    Args:
+        name: One of ``METHODS``.
+        task: Kind of output.
+        make_learner: Builds the student or students.
+        unlabeled: Number of unlabeled samples, for methods that remember each.
+        label_shape: Shape of one label, (C, *S), for the same.
+        settings: Any others of the class; they win over those of the name. Parts may be text, see ``make_part``.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in METHODS:
+        raise ValueError(f"no method {name!r}; known are {', '.join(sorted(METHODS))}")
+    method = METHODS[name]
+    takes = inspect.signature(method.make.__init__).parameters
+    units = tuple(task.confidence(torch.zeros(1, *label_shape)).shape[1:])
+    sizes = {"unlabeled": unlabeled, "label_shape": label_shape, "units": units}
+    needed = {key: value for key, value in sizes.items() if key in takes}
+    parts = make_parts(settings, task=task, groups=task.groups, unlabeled=unlabeled)
+    return method.make(task, make_learner, **{**needed, **method.settings, **parts})
+
+
+def method_of(strategy: Any) -> Method:
+    """The method that a name, a class of strategies or a function of (task, make_learner) stands for."""
+    return METHODS[strategy] if isinstance(strategy, str) and strategy in METHODS else Method(strategy)
+
+
+def make_strategy(
+    strategy: Any, make_learner: MakeLearner, settings: Mapping[str, Any], *, classes: int, unlabeled: int, steps: int
+) -> SupervisedStrategy:
+    """A strategy from its name, its class, or a function of (task, make_learner).
+
+    Args:
+        strategy: A name in ``selftrain.catalog.METHODS`` or something to call.
+        make_learner: Builds the students.
+        settings: Of the strategy; parts may be text, see ``make_part``.
+        classes: Number of classes.
+        unlabeled: Number of unlabeled samples.
+        steps: Of the stage; moving averages that are not set are shortened to fit it, see ``short_averages``.
+
+    Raises:
+        ValueError: for an unknown name, settings that it does not take, or something that is no strategy.
+    """
+    task, rows = Classification(classes), max(1, unlabeled)
+    try:
+        if isinstance(strategy, str):
+            chosen = short_averages(METHODS[strategy].make, steps) if strategy in METHODS else {}
+            sizes: dict[str, Any] = {"unlabeled": rows, "label_shape": (classes,)}
+            made: Any = build(strategy, task, make_learner, **sizes, **{**chosen, **settings})
+        elif callable(strategy):
+            made = strategy(task, make_learner, **make_parts(settings, task=task, groups=classes, unlabeled=rows))
+        else:
+            raise ValueError(f"strategy is {strategy!r}; give a name, a class of selftrain.strategies or a function")
+    except TypeError as error:
+        raise ValueError(f"strategy {strategy!r} cannot be built with {dict(settings)}: {error}") from error
+    if not isinstance(made, SupervisedStrategy):
+        raise ValueError(f"strategy {strategy!r} built a {type(made).__name__}, which learns no classes")
+    return made
+
+
+def short_averages(make: type, steps: int) -> dict[str, float]:
+    """Decays of moving averages that fit a stage of this length.
+
+    The papers' decays are made for a hundred thousand steps and more. A decay of d looks back on 1 / (1 - d) steps;
+    that is limited to a tenth of the stage, for decays above 0.999 (a teacher's teacher) to a fifth.
+
+    Args:
+        make: A strategy's class; every setting of it or its bases named ``*decay`` with a number as default is meant.
+        steps: Length of the stage.
+    """
+    found: dict[str, float] = {}
+    for base in make.__mro__:
+        for name, parameter in inspect.signature(base.__init__).parameters.items():  # type: ignore[misc]
+            default = parameter.default
+            if name.endswith("decay") and isinstance(default, float) and 0 < default < 1:
+                found.setdefault(name, min(default, max(0.0, 1 - (5 if default > 0.999 else 10) / steps)))
+    return found

@@ -1,0 +1,69 @@
+"""Stages of pretraining by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from selftrain import pretrain
+from selftrain.catalog.parts import make_parts
+from selftrain.strategy import Strategy
+
+RECIPES: Mapping[str, Callable[..., Strategy]] = {
+    "mae": pretrain.MAE,
+    "sarjepa": pretrain.SARJEPA,
+    "ijepa": pretrain.IJEPA,
+    "stop": pretrain.StoP,
+    "cnnjepa": pretrain.CNNJEPA,
+    "ajepa": pretrain.AJEPA,
+    "ecgjepa": pretrain.ECGJEPA,
+    "tjepa": pretrain.TJEPA,
+    "pointjepa": pretrain.PointJEPA,
+    "lejepa": pretrain.LeJEPA,
+    "simclr": pretrain.SimCLR,
+    "vicreg": pretrain.VICReg,
+    "unisiam": pretrain.UniSiam,
+}
+EMBEDDING = ("lejepa", "simclr", "vicreg", "unisiam")  # they embed whole views; all others predict tokens
+_DEFAULT = {"table": "tjepa", "image": "mae", "series": "ecgjepa", "points": "pointjepa"}
+_FEWEST = 4  # columns below which there is nothing to hide
+
+
+def default_recipe(kind: str, shape: tuple[int, ...]) -> str:
+    """The recipe for a kind of input.
+
+    T-JEPA for tables (VICReg below four columns), MAE for images, ECG-JEPA for series, Point-JEPA for points.
+    """
+    return "vicreg" if kind == "table" and shape[0] < _FEWEST else _DEFAULT[kind]
+
+
+def make_recipe(recipe: Any, encoder: nn.Module, settings: Mapping[str, Any]) -> Strategy:
+    """A label-free stage from its name or a function of an encoder.
+
+    Args:
+        recipe: A name in ``RECIPES``, or a function.
+        encoder: That the stage fills; most recipes copy it.
+        settings: Of the recipe; parts may be text, see ``make_part``.
+
+    Raises:
+        ValueError: for an unknown name, settings that it does not take, or something that is no stage.
+    """
+    if isinstance(recipe, str) and recipe not in RECIPES:
+        raise ValueError(f"no recipe {recipe!r}; known are {', '.join(RECIPES)}")
+    make = RECIPES[recipe] if isinstance(recipe, str) else recipe
+    if not callable(make) or isinstance(make, torch.nn.Module):
+        raise ValueError(
+            f"recipe is {recipe!r}; give a name, or a function of an encoder such as selftrain.pretrain.MAE"
+        )
+    try:
+        made = make(encoder, **make_parts(settings))
+    except TypeError as error:
+        raise ValueError(f"recipe {recipe!r} cannot be built with {dict(settings)}: {error}") from error
+    if not isinstance(made, Strategy):
+        raise ValueError(
+            f"recipe {recipe!r} built a {type(made).__name__}; it must build a stage of selftrain.pretrain"
+        )
+    return made

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from selftrain.reviewpage.source import Inputs
+from selftrain.thumbnails import in_cube, shrunk, size_within, thinned
 
 ACROSS = 16  # pictures in a row of a sheet, and rows
 BLOCK = 8  # pixels that a JPEG codes together, where colors are as fine as brightness
@@ -71,7 +71,7 @@ def _images(inputs: Inputs, side: int, limit: int) -> Pictures:
             sheets = list(_sheets(inputs, side))
             expected = _length(sheets)
             if expected <= limit:
-                height, width = _size(next(inputs.some(1).batches()), side)
+                height, width = size_within(next(inputs.some(1).batches()), side)
                 form = {"kind": "image", "width": width, "height": height, "across": ACROSS, "block": BLOCK}
                 return Pictures(form | {"type": sheets[0][1]}, [blob for blob, _ in sheets])
         if side <= _SMALLEST:
@@ -96,26 +96,9 @@ def _length(sheets: Iterable[tuple[str, str]]) -> int:
     return sum(len(blob) for blob, _ in sheets)
 
 
-def _size(images: Tensor, side: int) -> tuple[int, int]:
-    """Height and width of the pictures made from these images; never larger than they are."""
-    height, width = images.shape[-2:]
-    scale = min(1.0, side / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
 def _small(images: Tensor, side: int) -> Bytes:
-    """(B, C, H, W) -> (B, h, w, 1 or 3); images outside [0, 1] are scaled to their own range."""
-    x = images.detach().cpu()
-    x = x[:, :3] if x.shape[1] >= 3 else x[:, :1]
-    if x.dtype != torch.uint8:
-        x = x.float()
-        low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
-        outside = (low < 0) | (high > 1)
-        x = torch.where(outside, (x - low) / (high - low).clamp(min=1e-6), x).mul(255).round().byte()
-    size = _size(images, side)
-    if size != tuple(images.shape[-2:]):
-        x = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
-    return x.permute(0, 2, 3, 1).contiguous().numpy()
+    """(B, C, H, W) -> (B, h, w, 1 or 3)."""
+    return shrunk(images, side).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def _sheet(tiles: Sequence[Bytes]) -> Bytes:
@@ -163,7 +146,7 @@ def _table(inputs: Inputs, columns: Sequence[str] | None) -> Pictures:
 
 def _series(inputs: Inputs) -> Pictures:
     """Up to 12 channels with up to 128 places each, as bytes between the lowest and the highest value of the sample."""
-    parts = [_thinned(batch.detach().cpu().float()[:, :_CHANNELS]) for batch in inputs.batches()]
+    parts = [thinned(batch.detach().cpu().float()[:, :_CHANNELS], _PLACES) for batch in inputs.batches()]
     x = torch.cat(parts)
     low, high = x.amin(2), x.amax(2)
     scaled = (x - low[..., None]) / (high - low).clamp(min=1e-12)[..., None]
@@ -175,20 +158,6 @@ def _series(inputs: Inputs) -> Pictures:
     return Pictures(form | {"length": first.shape[2]}, [_base64(content)])
 
 
-def _thinned(x: Tensor) -> Tensor:
-    """(B, C, L) -> (B, C, <= 128): of each stretch the lowest and the highest value, so that no peak is lost."""
-    length = x.shape[2]
-    if length <= _PLACES:
-        return x
-    stretches = _PLACES // 2
-    ends = (torch.arange(stretches + 1) * length) // stretches
-    pairs = [
-        torch.stack([part.amin(2), part.amax(2)], 2)
-        for part in (x[:, :, ends[i] : ends[i + 1]] for i in range(stretches))
-    ]
-    return torch.cat(pairs, 2)
-
-
 def _points(inputs: Inputs) -> Pictures:
     """Up to 128 evenly spaced points of each cloud, as bytes in the cube around it."""
     parts = []
@@ -196,10 +165,7 @@ def _points(inputs: Inputs) -> Pictures:
         step = -(-batch.shape[1] // _PLACES)
         parts.append(batch.detach().cpu().float()[:, ::step])
     x = torch.cat(parts)
-    low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
-    half = ((high - low).amax(2, keepdim=True) / 2).clamp(min=1e-12)
-    scaled = ((x - (low + high) / 2) / half + 1) / 2
-    content = scaled.clamp(0, 1).mul(255).round().byte().numpy().tobytes()
+    content = in_cube(x).mul(255).round().byte().numpy().tobytes()
     form = {"kind": "points", "points": x.shape[1], "axes": x.shape[2]}
     return Pictures(form, [_base64(content)])
 

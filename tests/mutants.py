@@ -426,6 +426,9 @@ def collected() -> list[Mutant]:
 def main(words: list[str]) -> int:
     """Run the tests on a copy without a fault and on one copy for each fault."""
     chosen = [m for m in collected() if not words or any(word in m.name for word in words)]
+    if not chosen:
+        print(f"no fault has one of {words} in its name; the names are in {FAULTS} and in this file", file=sys.stderr)
+        return 2
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         copies = [Copy(Path(folder).resolve() / str(i), m) for i, m in enumerate([None, *chosen])]

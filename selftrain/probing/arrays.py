@@ -9,29 +9,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selftrain.probes import standardized
+
 Numbers = NDArray[np.float64]
 Classes = NDArray[np.int64]
 Array = Tensor | NDArray[Any]
-ROUNDING = 1e-6  # of fp32 features, as a share of their size
 
 
 class Scale:
-    """Standardization learned from a reference: mean 0 and standard deviation 1 of each of its columns.
-
-    Columns that are constant in the reference, up to rounding (a deviation of 1e-6 of their size), are only centered.
+    """Standardization learned from a reference, as ``selftrain.probes.standardized``: mean 0, standard deviation 1.
 
     Args:
         reference: Shape (n, D).
     """
 
     def __init__(self, reference: Numbers) -> None:
-        self.mean, std = reference.mean(0), reference.std(0)
-        self.std = np.where(std > ROUNDING * np.abs(reference).max(0, initial=0.0), std, 1.0)
+        self.reference = torch.from_numpy(reference)
 
     def __call__(self, features: Numbers) -> Numbers:
         """Standardized ``features`` (m, D)."""
-        scaled: Numbers = (features - self.mean) / self.std
-        return scaled
+        return standardized(torch.from_numpy(features), self.reference).numpy()
 
 
 def matrix(name: str, features: Array) -> Numbers:

@@ -5,7 +5,7 @@ from fault import Mutant
 PROBES, BUILD = "selftrain/probes.py", "selftrain/build.py"
 LINEAR, FEW = "selftrain/probing/linear.py", "selftrain/probing/few.py"
 ENCODING, COMPARE = "selftrain/probing/encoding.py", "selftrain/probing/compare.py"
-ARRAYS, RIVALS = "selftrain/probing/arrays.py", "selftrain/probing/rivals.py"
+RIVALS = "selftrain/probing/rivals.py"
 LIDAR = "test_probes.py::test_lidar_follows_the_formula"
 ALPHA = "test_probes.py::test_alpha_req_is_a_weighted_fit_that_tells_how_well_it_fits"
 POWER = "test_probes.py::test_alpha_req_finds_the_exponent_of_a_power_law"
@@ -89,9 +89,9 @@ MUTANTS = [
     ),
     Mutant(
         "probes: constant columns divided by nothing",
-        ARRAYS,
-        "np.where(std > ROUNDING * np.abs(reference).max(0, initial=0.0), std, 1.0)",
-        "std + 1e-30",
+        "selftrain/probes.py",
+        "torch.where(varies, spread, 1.0)",
+        "(spread + 1e-30)",
         "test_probing.py::test_constant_columns_say_nothing",
     ),
     Mutant(

@@ -1,0 +1,144 @@
+"""How much memory a large pile and a large ledger take: a million images in a file, ten million rows of a ledger.
+
+python benchmarks/memory.py [--images N] [--rows N] [--steps N] [--result FILE]
+
+The pile: images of 28 x 28 in a .npy file that is written here, read row by row by ``StoredSet``, 40 of them labeled;
+FixMatch with a small ConvNet, 2 x 16 loaded samples a step. Resident memory is read every 100 steps, from the
+100th on; "growth_mib" is the largest of these readings less the first. The ledger: every row gets a label once, in
+batches of 100,000, then it is exported and read back. "peak_mib" of a part is the highest resident memory of its own
+process less what it had when its libraries were loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import selftrain as st
+from selftrain import data, strategies
+from selftrain.data.samples import RowNumbers
+from selftrain.engine import versions
+from selftrain.types import PseudoLabels
+
+RESULT = Path(__file__).parent / "results" / "memory.json"
+SIDE, LABELS, CLASSES, BLOCK = 28, 40, 10, 100_000
+MIB = 2**20
+
+
+def resident() -> float:
+    """Resident memory of this process now, MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / MIB
+
+
+def highest() -> float:
+    """The highest resident memory of this process so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def write_images(path: Path, count: int) -> None:
+    """Noise as images (N, 28, 28), uint8, written block by block."""
+    rng = np.random.default_rng(0)
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, SIDE, SIDE))
+    for start in range(0, count, BLOCK):
+        part = images[start : start + BLOCK]
+        part[:] = rng.integers(0, 256, part.shape, dtype=np.uint8)
+    images.flush()
+
+
+class Watched(strategies.FixMatch):
+    """FixMatch that notes the resident memory every 100 steps."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.readings: list[float] = []
+
+    def step(self, batch: Any, clock: Any, *extra: Any) -> Any:
+        """One step of FixMatch."""
+        if clock.step and clock.step % 100 == 0:
+            self.readings.append(resident())
+        return super().step(batch, clock, *extra)
+
+
+def pile_part(folder: str, count: int, steps: int) -> dict[str, Any]:
+    """Train on a pile in a file."""
+    torch.set_num_threads(1)
+    path = Path(folder) / "pile.npy"
+    write_images(path, count)
+    loaded = resident()
+    labeled = data.ArraySet(np.load(path, mmap_mode="r")[:LABELS].copy(), np.arange(LABELS) % CLASSES)
+    pile = data.Pile(labeled, data.StoredSet(path), classes=[str(c) for c in range(CLASSES)])
+    make = st.learner(lambda: st.Classifier(st.ConvEncoder(SIDE, widths=(8, 16)), CLASSES), lr=1e-3)
+    strategy, begun = Watched(st.Classification(CLASSES), make), time.perf_counter()
+    st.fit(strategy, pile, steps=steps, plan=st.BatchPlan(16, 1), self_check=False)
+    readings = strategy.readings
+    return {
+        "part": "pile",
+        "images": count,
+        "file_mib": round(path.stat().st_size / MIB, 1),
+        "steps": steps,
+        "resident_mib": round(readings[0], 1),
+        "growth_mib": round(max(readings) - readings[0], 1),
+        "peak_mib": round(max(readings) - loaded, 1),
+        "seconds": round(time.perf_counter() - begun, 1),
+    }
+
+
+def ledger_part(folder: str, rows: int) -> dict[str, Any]:
+    """Fill, export and read a ledger."""
+    torch.set_num_threads(1)
+    loaded, begun = resident(), time.perf_counter()
+    ledger = st.Ledger(RowNumbers(rows), [str(c) for c in range(CLASSES)])
+    task, generator = st.Classification(CLASSES), torch.Generator().manual_seed(0)
+    for start in range(0, rows, BLOCK):
+        index = torch.arange(start, min(rows, start + BLOCK))
+        value = torch.rand(len(index), CLASSES, generator=generator).softmax(1)
+        ledger.write(PseudoLabels(index, value, torch.ones(len(index))), task, step=start)
+    filled, row = highest() - loaded, {"part": "ledger", "rows": rows}
+    row |= {"filled_mib": round(filled, 1), "fill_seconds": round(time.perf_counter() - begun, 1)}
+    for name, write in (("csv", ledger.to_csv), ("parquet", ledger.to_parquet)):
+        begun = time.perf_counter()
+        path = write(Path(folder) / f"pseudo_labels.{name}")
+        row |= {f"{name}_seconds": round(time.perf_counter() - begun, 1)}
+        row |= {f"{name}_mib": round(path.stat().st_size / MIB, 1)}
+    row["written_peak_mib"] = round(highest() - loaded, 1)
+    begun = time.perf_counter()
+    again = st.Ledger.read(Path(folder) / "pseudo_labels.parquet")
+    row["read_seconds"] = round(time.perf_counter() - begun, 1)
+    if len(again) != rows or not torch.equal(again.confidence, ledger.confidence):
+        raise SystemExit("the ledger that was read is not the one that was written")
+    return row
+
+
+def main() -> None:
+    """Measure both, each in a process of its own, and store the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--steps", type=int, default=2_000)
+    parser.add_argument("--result", type=Path, default=RESULT)
+    options = parser.parse_args()
+    rows = []
+    for part, sizes in ((pile_part, (options.images, options.steps)), (ledger_part, (options.rows,))):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
+        ):
+            rows.append(pool.submit(part, folder, *sizes).result())
+        print(json.dumps(rows[-1]), flush=True)
+    content = {"command": "python benchmarks/memory.py", "versions": versions(), "rows": rows}
+    options.result.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

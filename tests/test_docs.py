@@ -1,4 +1,4 @@
-"""The documents are true: examples in docstrings and Markdown run, links lead somewhere, public names are explained."""
+"""The documents are true: examples and commands run, links lead somewhere, names and messages are those of the code."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ import ast
 import dataclasses
 import doctest
 import importlib
+import importlib.util
 import inspect
 import re
+import shlex
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 import torch
 
+from selftrain import errors, selfcheck
 from selftrain.lesson import Lesson
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"selftrain": "selftrain", "selftrain.strategies": "strategies", "selftrain.data": "data"}
-PACKAGES = (
-    "selftrain", "selftrain.estimator", "selftrain.pilelabels", "selftrain.pipeline", "selftrain.pretrain",
-    "selftrain.probing",
-    "selftrain.reviewpage", "selftrain.wrapper", "selftrain.strategies", "selftrain.data",
-)  # fmt: skip
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+SETUP = ConfigParser()
+SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
+PACKAGES = SETUP["options"]["packages"].split()
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")])
+DOCS = ROOT / "docs"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+ARXIV = re.compile(r"arXiv:(\d{4}\.\d{5})")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+TABLES = {"strategy": "strategies", "stage": "pretraining-guide", "setting": "networks"}  # heading: page
 MAIN_JOB = "python3 -m venv .venv && .venv/bin/python -m pip install -q -e . && .venv/bin/python examples/quickstart.py"
 TESTS = "python3 -m venv .venv && .venv/bin/python -m pip install -q -e '.[test]' && .venv/bin/python -m pytest tests"
 
@@ -84,6 +89,37 @@ def test_blocks_run(page, line, code, tmp_path, monkeypatch):
     exec(compile(padded, str(page), "exec"), {"__name__": "block"})
 
 
+def commands():
+    """Lines of the shell blocks; ``docs/command-line.md`` and the two of the readme have tests of their own."""
+    for param in blocks("bash"):
+        page, _, code = param.values
+        if page.name != "command-line.md" and code.strip() not in (MAIN_JOB, TESTS):
+            yield from (pytest.param(line, id=f"{page.name}: {line}") for line in code.splitlines() if line.strip())
+
+
+@pytest.mark.parametrize("line", list(commands()))
+def test_commands_exist(line):
+    """Each line calls something that is there, with options that it has; what it does is tested elsewhere."""
+    words = shlex.split(line, comments=True)
+    name, arguments = words[0], words[1:]
+    if name == "make":
+        assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    elif name in ("python3", ".venv/bin/python") and arguments[0] == "-m":
+        assert importlib.util.find_spec(arguments[1].partition(".")[0]) or arguments[1] == "mkdocs"  # an extra
+        assert all((ROOT / word).exists() for word in arguments[2:] if word.startswith("tests/"))
+    elif name == ".venv/bin/python":
+        text = (ROOT / arguments[0]).read_text(encoding="utf-8") + (ROOT / "examples/common.py").read_text(
+            encoding="utf-8"
+        )
+        assert [word for word in arguments[1:] if word.startswith("--") and f'"{word}"' not in text] == []
+    elif name == ".venv/bin/pre-commit":
+        assert (ROOT / ".pre-commit-config.yaml").exists()
+    elif name == "selftrain":
+        assert importlib.util.find_spec("selftrain.cli")
+    else:
+        raise AssertionError(f"nothing here tests {line!r}")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for link in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
@@ -122,7 +158,8 @@ def test_decisions_are_numbered_short_and_whole():
 
 
 def test_every_strategy_and_stage_is_in_the_guide():
-    guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    guide = "".join((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in TABLES.values())
+    guide += (DOCS / "your-data.md").read_text(encoding="utf-8")
     strategies, pretrain = (importlib.import_module(f"selftrain.{name}") for name in ("strategies", "pretrain"))
     data = importlib.import_module("selftrain.data")
     missing = [name for name in (*strategies.__all__, *pretrain.__all__, *data.names()) if f"`{name}" not in guide]
@@ -130,8 +167,8 @@ def test_every_strategy_and_stage_is_in_the_guide():
 
 
 def table_rows(first):
-    """Cells of the guide's table whose heading starts with ``first``."""
-    guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    """Cells of the table whose heading starts with ``first``."""
+    guide = (DOCS / f"{TABLES[first]}.md").read_text(encoding="utf-8")
     (table,) = re.findall(rf"^\| {first} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", guide, re.MULTILINE)
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table.splitlines()]
 
@@ -166,3 +203,58 @@ def test_settings_of_a_learner_in_the_guide():
     assert set(fields) - set(rows) == {"momentum", "beta2"}
     for name in ("optimizer", "lr", "weight_decay", "encoder_lr", "accumulate", "precision"):
         assert ast.literal_eval(rows[name]) == fields[name], name
+
+
+def templates(*modules):
+    """Texts in the source of some modules, with an ellipsis for each value that is filled in."""
+    found = []
+    for module in modules:
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(str(v.value) if isinstance(v, ast.Constant) else "…" for v in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_troubleshooting_has_the_texts_of_every_alarm():
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", page, re.DOTALL | re.MULTILINE))
+    assert set(sections) == set(selfcheck.KINDS)
+    texts = templates(selfcheck)
+    for kind, section in sections.items():
+        quoted = [" ".join(part.split()) for part in re.sub(r"^> ?", "", section, flags=re.MULTILINE).split("\n\n")]
+        assert selfcheck.REMEDIES[kind] in quoted, kind
+        message = quoted[quoted.index(selfcheck.REMEDIES[kind]) - 1]
+        assert any(text.strip() and text.strip() in message for text in texts if len(text) > 30), f"{kind}: {message}"
+
+
+def test_troubleshooting_has_the_messages_of_the_code():
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    kinds = [name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, Exception)]
+    assert [name for name in kinds if f"`{name}`" not in page] == []
+    said = templates(*(importlib.import_module(name) for name in module_names()))
+    tables = re.findall(r"^\| message \|.*\n\|[-|]+\|\n((?:\|.*\n?)+)", page, re.MULTILINE)
+    shown = [row.strip("|").split(" | ")[0].strip() for table in tables for row in table.splitlines()]
+    assert len(shown) > 20
+    assert [message for message in shown if not any(message in text for text in said)] == []
+
+
+def test_papers_are_those_of_the_docstrings():
+    sources = [path for folder in FOLDERS.values() for path in (ROOT / folder).rglob("*.py")]
+    cited = {number for path in sources for number in ARXIV.findall(path.read_text(encoding="utf-8"))}
+    assert set(ARXIV.findall((DOCS / "papers.md").read_text(encoding="utf-8"))) == cited
+
+
+def test_the_worked_strategy_is_that_of_the_example():
+    example = (ROOT / "examples" / "custom_strategy.py").read_text(encoding="utf-8")
+    (own,) = re.findall(r"^class TwoLooks.*?(?=\n\n\n)", example, re.DOTALL | re.MULTILINE)
+    assert own in (DOCS / "writing-a-strategy.md").read_text(encoding="utf-8")
+
+
+def test_every_page_is_in_the_index_and_in_the_site():
+    index, site = (DOCS / "README.md").read_text(encoding="utf-8"), (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [
+        page.name for page in DOCS.glob("*.md") if not page.name.endswith("-notes.md") and page.name != "README.md"
+    ]
+    assert [name for name in pages if f"]({name}" not in index or f": {name}" not in site] == []

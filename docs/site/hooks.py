@@ -1,0 +1,153 @@
+"""How docs/ becomes a site; ``mkdocs.yml`` names this file.
+
+The pages are plain Markdown whose relative links are those of the repository, so they read well there. In the site
+
+- a link to a file outside of docs/ leads to a page that shows it, to a folder to the list of its files,
+- a link to the folder of a package leads to its reference, made from its docstrings.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shutil
+from configparser import ConfigParser
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
+CODE = re.compile(r"^(`{3,}).*?^\1$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
+LANGUAGES = {".py": "python", ".cfg": "ini", ".toml": "toml", ".yml": "yaml", ".json": "json"}
+
+_origin: dict[str, str] = {}  # page that is made here: what it shows, by its path from the root
+
+
+def packages() -> dict[str, str]:
+    """Folder of each package: its name, as ``setup.cfg`` has them."""
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    options = config["options"]
+    mapped = dict(line.split(" = ") for line in options["package_dir"].split("\n") if line)
+    return {mapped.get(name, name.replace(".", "/")): name for name in options["packages"].split("\n") if name}
+
+
+def on_startup(command: str, dirty: bool) -> None:
+    """Put the package together as it is installed, for the reference: its folders are apart in the repository."""
+    built = ROOT / "build" / "docs"
+    shutil.rmtree(built, ignore_errors=True)
+    for folder, name in sorted(packages().items(), key=lambda item: item[1]):
+        shutil.copytree(ROOT / folder, built / name.replace(".", "/"), dirs_exist_ok=True, ignore=_no_code)
+
+
+def _no_code(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if not (name.endswith(".py") or (Path(folder) / name).is_dir())]
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List the reference of each package below the page about it."""
+    pages = [{name: f"api/{name}.md"} for name in sorted(packages().values())]
+    for entry in next(section["Reference"] for section in config.nav or [] if "Reference" in section):
+        if "API" in entry:
+            entry["API"] = ["api.md", *pages]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the reference, and a page for all that the pages lead to outside of docs/."""
+    _origin.clear()
+    for folder, name in packages().items():
+        _add(files, config, f"api/{name}.md", folder, f"# {name}\n\n::: {name}\n")
+    todo = [(f"docs/{page.src_uri}", page.content_string) for page in files.documentation_pages()]
+    while todo:
+        origin, text = todo.pop()
+        for link in [found[2] for found in LINK.finditer(CODE.sub("", text))]:
+            path = resolve(origin, link)
+            if path and not files.get_file_from_path(place(path)):
+                todo.append((path, show(path)))
+                _add(files, config, place(path), path, todo[-1][1])
+    return files
+
+
+def _add(files: Files, config: MkDocsConfig, uri: str, origin: str, text: str) -> None:
+    _origin[uri] = origin
+    files.append(File.generated(config, uri, content=text))
+
+
+def resolve(origin: str, link: str) -> str | None:
+    """Path from the root of what a page links to; ``None`` of what is elsewhere, or not there."""
+    if ":" in link or link.startswith("/"):
+        return None
+    base = origin if (ROOT / origin).is_dir() else posixpath.dirname(origin)
+    path = posixpath.normpath(posixpath.join(base, link))
+    if path.startswith("..") or not (ROOT / path).exists():
+        return None
+    readme = f"{path}/README.md"
+    return readme if path not in packages() and (ROOT / readme).exists() else path
+
+
+def place(path: str) -> str:
+    """Page of the site for a path from the root."""
+    where = ROOT / path
+    if path in packages():
+        return f"api/{packages()[path]}.md"
+    if where.is_dir():
+        path += "/index.md"
+    inside = PurePosixPath(path).is_relative_to("docs")
+    uri = path.removeprefix("docs/") if inside else f"source/{path}"
+    return uri if inside or uri.endswith(".md") else f"{uri}.md"
+
+
+def show(path: str) -> str:
+    """Markdown of the page for a file or folder."""
+    where = ROOT / path
+    if where.is_dir():
+        title = where.name.capitalize() if path.startswith("docs/") else f"{path}/"
+        return f"# {title}\n\n" + "".join(_entry(entry) for entry in sorted(where.iterdir()) if _listed(entry))
+    text = where.read_text(encoding="utf-8")
+    if where.suffix == ".md":
+        return text
+    return (
+        f"---\nsearch: {{exclude: true}}\n---\n\n# {path}\n\n`````{LANGUAGES.get(where.suffix, 'text')}\n{text}`````\n"
+    )
+
+
+def _listed(entry: Path) -> bool:
+    return not entry.name.startswith((".", "__"))
+
+
+def _entry(entry: Path) -> str:
+    if entry.suffix != ".md":
+        return f"- `{entry.name}`\n"
+    title = entry.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+    return f"- [{title}]({entry.name})\n"
+
+
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn links of the repository into links of the site."""
+    uri = page.file.src_uri
+    origin = _origin.get(uri, f"docs/{uri}")
+
+    def turn(found: re.Match[str]) -> str:
+        path = resolve(origin, found[2])
+        if path is None:
+            return found[0]
+        target = place(path)
+        if not files.get_file_from_path(target):
+            target = path.removeprefix("docs/")
+        return found[1] + posixpath.relpath(target, posixpath.dirname(uri) or ".") + (found[3] or "")
+
+    return _outside_code(markdown, turn)
+
+
+def _outside_code(markdown: str, turn: Any) -> str:
+    """Replace links in ``markdown``, but for those in code."""
+    parts, last = [], 0
+    for code in CODE.finditer(markdown):
+        parts += [LINK.sub(turn, markdown[last : code.start()]), code[0]]
+        last = code.end()
+    return "".join([*parts, LINK.sub(turn, markdown[last:])])

@@ -10,16 +10,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 METRICS, EVENTS = "metrics.jsonl", "events.out.tfevents.*"
-_TILE = 56  # pixels of a thumbnail's shorter side, enough for its caption
+_BINS = 20  # of a histogram
 
 
 class Board:
-    """Write scalars, pictures and alarms of one run; does nothing without a folder.
+    """Write what one run logs: scalars, texts, pictures and the rest; does nothing without a folder.
 
     Args:
         folder: Run folder, or ``None``.
@@ -48,12 +46,54 @@ class Board:
         for name, value in values.items():
             self._tensorboard().add_scalar(name, value, step)
 
-    def pictures(self, name: str, images: Tensor, step: int, captions: Sequence[str] | None = None) -> None:
-        """Log a grid of images (N, channels, H, W), each scaled to its own range, with an optional caption each."""
-        if self.folder is None or not len(images):
+    def timings(self, values: Mapping[str, float], step: int) -> None:
+        """Log numbers that no two runs share: in TensorBoard alone, as the lines are the same for every repetition."""
+        for name, value in values.items() if self.folder is not None else ():
+            self._tensorboard().add_scalar(name, value, step)
+
+    def image(self, name: str, picture: Tensor, step: int) -> None:
+        """Log a picture (3, H, W) in [0, 1]."""
+        if self.folder is not None:
+            self._tensorboard().add_image(name, picture, step)
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        """Log how values (N,) in [0, 1] are spread, in 20 equal bins."""
+        if self.folder is not None and len(values):
+            self._tensorboard().add_histogram(name, values, step, bins=[i / _BINS for i in range(_BINS + 1)])
+
+    def curve(self, name: str, right: Tensor, confidence: Tensor, step: int) -> None:
+        """Log a precision-recall curve: ``right`` (N,), bool, by thresholds of ``confidence`` (N,), in [0, 1]."""
+        if self.folder is not None and len(right):
+            self._tensorboard().add_pr_curve(name, right, confidence, step)
+
+    def layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+        """Log which charts the page of custom scalars has: by category and title, patterns of the tags in them."""
+        if self.folder is not None:
+            pages = {
+                page: {title: ["Multiline", [*tags]] for title, tags in rows.items()} for page, rows in charts.items()
+            }
+            self._tensorboard().add_custom_scalars(pages)
+
+    def hparams(self, values: Mapping[str, float | str], figures: Sequence[str]) -> None:
+        """Log the settings that runs are compared by, and the tags whose last values are their figures.
+
+        In the run itself: the writer's own ``add_hparams`` makes a second run of them.
+        """
+        if self.folder is None:
             return
-        tiles = [_tile(image, captions[i] if captions else None) for i, image in enumerate(images)]
-        self._tensorboard().add_image(name, _grid(torch.stack(tiles)), step)
+        from torch.utils.tensorboard.summary import hparams
+
+        experiment, start, _ = hparams(dict(values), dict.fromkeys(figures, 0))
+        for summary in (experiment, start):
+            self._tensorboard().file_writer.add_summary(summary, 0)
+
+    def finished(self) -> None:
+        """Log that the run whose settings were logged is done."""
+        if self.folder is None:
+            return
+        from torch.utils.tensorboard.summary import hparams
+
+        self._tensorboard().file_writer.add_summary(hparams({}, {})[2], 0)
 
     def text(self, name: str, content: str, step: int) -> None:
         """Log Markdown."""
@@ -110,32 +150,3 @@ def _step(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf  # a crash cut the line short
-
-
-def _tile(image: Tensor, caption: str | None) -> Tensor:
-    """One thumbnail (3, h, w) in [0, 1], enlarged by whole factors, the caption on a strip below."""
-    image = image.detach().float().cpu()
-    image = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
-    low, high = image.amin(), image.amax()
-    image = (image - low) / (high - low).clamp(min=1e-6)
-    factor = max(1, _TILE // min(image.shape[-2:]))
-    image = F.interpolate(image[None], scale_factor=factor)[0]
-    return image if caption is None else torch.cat([image, _strip(caption, image.shape[-1])], 1)
-
-
-def _strip(caption: str, width: int) -> Tensor:
-    import numpy as np
-    from PIL import Image, ImageDraw
-
-    strip = Image.new("L", (width, 14), 255)
-    ImageDraw.Draw(strip).text((2, 1), caption, fill=0)
-    return torch.from_numpy(np.asarray(strip).copy()).float().div(255).expand(3, -1, -1)
-
-
-def _grid(tiles: Tensor, columns: int = 8) -> Tensor:
-    """(N, 3, h, w) -> one picture with a gap of two pixels."""
-    tiles = F.pad(tiles, (1, 1, 1, 1), value=0.5)
-    rows = math.ceil(len(tiles) / columns)
-    blank = tiles.new_full((rows * columns - len(tiles), *tiles.shape[1:]), 1.0)
-    cells: Tensor = torch.cat([tiles, blank]).unflatten(0, (rows, columns))  # (rows, columns, 3, h, w)
-    return cells.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)

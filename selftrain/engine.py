@@ -19,6 +19,7 @@ import torch
 from selftrain.baseline import LabelsOnly
 from selftrain.board import Board
 from selftrain.checkpoint import load_newest
+from selftrain.dashboard import Dashboard
 from selftrain.errors import CheckpointError, TrainingError
 from selftrain.gradcheck import fingerprint, unchanged
 from selftrain.ledger import Ledger
@@ -57,6 +58,7 @@ def fit(
     snapshots: int = 0,
     continue_from: Run | str | Path | None = None,
     progress: bool | None = None,
+    dashboard: Dashboard | bool = True,
 ) -> Run:
     """Train a strategy on a pile.
 
@@ -91,6 +93,9 @@ def fit(
             schedules and ledger start anew. Evaluated before the first step too, as ``Run.before``. For the same data
             give a small learning rate, a thirtieth to a hundredth of the first, and a short warm-up (DAP).
         progress: Whether to show a progress bar; ``None``: if standard error is a terminal.
+        dashboard: What TensorBoard shows of a run with a folder beside its scalars: pictures, figures, curves,
+            histograms, the projector; ``False``: nothing, ``Dashboard(...)``: how much of it. Training is the same bit
+            for bit.
 
     Returns:
         The run; its strategy is the one passed in.
@@ -127,6 +132,7 @@ def fit(
     marks = {"baseline": baseline, "snapshots": snapshots, "continued": continue_from is not None}
     session = stage.open(strategy, stream, out, {k: v for k, v in marks.items() if v}, check=self_check)
     session.snapshots = log_spaced(total, snapshots)
+    session.dashboard = (Dashboard() if dashboard else None) if isinstance(dashboard, bool) else dashboard
     beside = stage.open_control(control, session)
     for one in filter(None, (session, beside)):
         one.progress = progress

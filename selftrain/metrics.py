@@ -29,11 +29,16 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, *, bins: int
         raise ValueError(f"confidence and correct have shapes {shapes[0]} and {shapes[1]}; they must be the same")
     if not len(confidence):
         return 0.0
-    bucket = (confidence * bins).long().clamp(max=bins - 1)
+    bucket = confidence_bins(confidence, bins)
     count = torch.bincount(bucket, minlength=bins)
     gap = torch.zeros(bins, dtype=torch.double, device=confidence.device)
     gap.index_add_(0, bucket, confidence.double() - correct.double())
     return float((gap.abs() / len(confidence))[count > 0].sum())
+
+
+def confidence_bins(confidence: Tensor, bins: int) -> Tensor:
+    """Number of the equal-width bin that each confidence (N,), in [0, 1], falls into."""
+    return (confidence * bins).long().clamp(max=bins - 1)
 
 
 def pseudo_label_accuracy(label: Tensor, weight: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

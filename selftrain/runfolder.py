@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from selftrain.errors import RunFolderError
 SETTINGS = "run.json"
 CARD = "export.json"
 SNAPSHOTS, INDEX = "snapshots", "snapshots.json"  # folder of weights along the way, and the list in it
-OWN = (SETTINGS, "metrics.jsonl", "summary.json", "export.safetensors", CARD, "pseudo_labels.csv")
+PROJECTOR, PROJECTOR_CONFIG = "projector", "projector_config.pbtxt"  # features that TensorBoard shows
+PROJECTED = ("tensors.tsv", "metadata.tsv", "sprite.png")
+OWN = (SETTINGS, "metrics.jsonl", "summary.json", "export.safetensors", CARD, "pseudo_labels.csv", PROJECTOR_CONFIG)
 
 
 def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Path | None:
@@ -148,3 +151,7 @@ def _clear(folder: Path) -> None:
         snapshot.unlink()
         card_of(snapshot).unlink(missing_ok=True)
     (folder / SNAPSHOTS / INDEX).unlink(missing_ok=True)
+    for name in PROJECTED:
+        (folder / PROJECTOR / name).unlink(missing_ok=True)
+    with suppress(OSError):  # there is none, or something of the user's is in it
+        (folder / PROJECTOR).rmdir()

@@ -6,6 +6,7 @@ import copy
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ from tqdm import tqdm
 
 from selftrain import checkpoint, snapshots
 from selftrain.board import Board
+from selftrain.dashboard import Dashboard, Show, Stopwatch
+from selftrain.dashboard.speed import EVALUATING, WAITING
 from selftrain.errors import CheckpointError
 from selftrain.quality import Quality
 from selftrain.randomness import seed_step, step_key
@@ -23,8 +26,6 @@ from selftrain.runfolder import CARD, export_weights, write_json
 from selftrain.selfcheck import Alarm, Findings, SelfCheck, SelfTrainingWarning
 from selftrain.strategy import SupervisedStrategy
 from selftrain.types import Batch, Clock, Report, Stream
-
-_SHOWN = 32  # samples in a picture of pseudo-labels
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Session:
         check: The self-check; ``None``: none.
         snapshots: Steps whose weights are stored.
         progress: Whether to show a progress bar; ``None``: on a terminal.
+        dashboard: What TensorBoard shows beside scalars; ``None``: nothing.
     """
 
     run: Run
@@ -58,6 +60,7 @@ class Session:
     check: SelfCheck | None = None
     snapshots: frozenset[int] = frozenset()
     progress: bool | None = None
+    dashboard: Dashboard | None = None
     start: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     window: dict[str, Tensor] = field(default_factory=dict)
@@ -70,6 +73,7 @@ class Session:
         """Take the steps from ``start`` to ``end``."""
         if self.start == 0 and self.check is not None:
             self.check.begin(self.untrained())
+        show, watch = self.open_dashboard(board), Stopwatch(self.device)
         begun, per_epoch = time.perf_counter() - self.run.seconds, self.stream.steps_per_epoch
         hidden = None if self.progress is None else not self.progress
         with tqdm(total=self.total, initial=self.start, disable=hidden, unit="step") as bar:
@@ -77,12 +81,19 @@ class Session:
             while step < end:
                 epoch, inside = divmod(step, per_epoch)
                 for batches in self.stream.epoch(epoch, inside):
-                    report = self.one_step(batches, Clock(step, epoch, self.total))
+                    watch.lap(WAITING)
+                    due = self.judged(step + 1)
+                    with nullcontext() if show is None else show.watching(due):
+                        report = self.one_step(batches, Clock(step, epoch, self.total))
                     step += 1
+                    watch.step(_samples(batches[0]), settle=due)
                     if step % per_epoch == 0:
                         self.note(self.run.strategy.end_epoch(Clock(step, epoch, self.total)))
                     self.run.seconds = time.perf_counter() - begun
-                    self.after(step, end, batches, report, board)
+                    self.after(step, end, batches, report, board, show)
+                    watch.lap(EVALUATING)
+                    if self.logged(step):
+                        board.timings(watch.row(), step)
                     bar.update()
                     if step >= end:
                         break
@@ -107,16 +118,27 @@ class Session:
             self.note(self.run.ledger.write(report.pseudo_labels, strategy.task, clock.step))  # type: ignore[arg-type]
         return report
 
-    def after(self, step: int, end: int, batches: Sequence[Batch], report: Report, board: Board) -> None:
-        """What is due once ``step`` steps are done: check, log, evaluation, pictures, checkpoint."""
-        judged = step % self.eval_every == 0 or step == self.total or step in self.snapshots
+    def judged(self, step: int) -> bool:
+        """Whether the run is evaluated once so many steps are done."""
+        return step % self.eval_every == 0 or step == self.total or step in self.snapshots
+
+    def logged(self, step: int) -> bool:
+        """Whether the log gets a row once so many steps are done."""
+        return step % self.log_every == 0 or step == self.total
+
+    def after(
+        self, step: int, end: int, batches: Sequence[Batch], report: Report, board: Board, show: Show | None
+    ) -> None:
+        """What is due once ``step`` steps are done: check, log, evaluation, dashboard, checkpoint."""
+        judged = self.judged(step)
         if self.check is not None:
             self.tell(self.check.watch(step, batches, report, judged=judged), step, board)
-        if step % self.log_every == 0 or step == self.total:
+        if self.logged(step):
             self.log(step, board)
         if judged:
             self.judge(step, board)
-            self.show(step, batches[0], report, board)
+        if judged and show is not None:
+            show.evaluated(step, self.run.last, batches[0], report)
         if step in self.snapshots and self.run.out is not None:
             snapshots.add(self.run.out, step, self.run.export(), self.run.last, self.card(step))
         if step % (self.checkpoint_every or self.eval_every) == 0 or step == end:
@@ -132,6 +154,8 @@ class Session:
         quality = self.quality()
         if quality is not None and board is not None:
             board.text("quality", quality.text(), self.total)
+        if self.dashboard is not None and board is not None:
+            board.finished()
         export_weights(run.export(), run.out)
         write_json(run.out / CARD, self.card(self.total))
         self.summarize()
@@ -248,16 +272,16 @@ class Session:
                 board.alarm(alarm.kind, alarm.text, step)
                 warnings.warn(f"{alarm.kind} at step {step}: {alarm.text}", SelfTrainingWarning, stacklevel=2)
 
-    def show(self, step: int, batch: Batch, report: Report, board: Board) -> None:
-        """Log pictures of the strategy and of pseudo-labels."""
-        for name, images in self.run.strategy.pictures(batch).items():
-            board.pictures(name, images, step)
-        if report.pseudo_labels is None or batch.unlabeled is None:
-            return
-        view = next(iter(batch.unlabeled.views.values())).x[:_SHOWN]
-        if view.dim() == 4:
-            index = batch.unlabeled.index[:_SHOWN]
-            board.pictures("pseudo_labels", view, step, self.run.ledger.captions(index))
+    def open_dashboard(self, board: Board) -> Show | None:
+        """The dashboard of the run, if there is one and a folder for it; laid out where the run begins."""
+        run = self.run
+        if self.dashboard is None or run.out is None:
+            return None
+        times = {"total": self.total, "eval_every": self.eval_every}
+        show = Show(self.dashboard, board, run.strategy, run.pile, run.ledger, device=self.device, **times)
+        if self.start == 0:
+            show.begin(self.settings, [*run.strategy.judged_on, *self.monitor])
+        return show
 
     # -- storage ---------------------------------------------------------------------------------------------------
     def save(self, step: int) -> None:
@@ -310,6 +334,11 @@ class Session:
         run.unchecked, run.baseline, run.before = state["unchecked"], state["baseline"], state["before"]
         if self.check is not None and state["check"] is not None:
             self.check.load_state_dict(state["check"])
+
+
+def _samples(batch: Batch) -> int:
+    """Labeled and unlabeled samples of a step."""
+    return sum(len(part.index) for part in (batch.labeled, batch.unlabeled) if part is not None)
 
 
 def _copy(value: Any) -> Any:

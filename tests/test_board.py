@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams.api_pb2 import Status
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.util.tensor_util import make_ndarray
 
 from selftrain.board import Board
+
+PARTS = ("experiment", "session_start_info", "session_end_info")
 
 
 def rows(folder):
@@ -17,19 +24,8 @@ def rows(folder):
 
 
 def events(folder):
-    reader = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0, "tensors": 0})
+    reader = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0, "tensors": 0, "histograms": 0})
     return reader.Reload()
-
-
-def shown(folder, name, which=0):
-    """A logged picture as an array (H, W, 3)."""
-    return np.asarray(Image.open(io.BytesIO(events(folder).Images(name)[which].encoded_image_string)))
-
-
-def show(folder, images, captions=None):
-    with Board(folder) as board:
-        board.pictures("look", images, 3, captions)
-    return shown(folder, "look")
 
 
 def test_scalars_reach_both_logs(tmp_path):
@@ -52,7 +48,7 @@ def test_numbers_that_are_none_are_null_in_the_lines(tmp_path, value):
 def test_no_values_no_row(tmp_path):
     with Board(tmp_path) as board:
         board.scalars({}, 1)
-        board.pictures("look", torch.zeros(0, 1, 4, 4), 1)
+        board.histogram("spread", torch.zeros(0), 1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -60,7 +56,13 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Board(None) as board:
         board.scalars({"a": 1.0}, 1)
-        board.pictures("look", torch.rand(2, 1, 4, 4), 1)
+        board.timings({"a": 1.0}, 1)
+        board.image("look", torch.rand(3, 4, 4), 1)
+        board.histogram("spread", torch.rand(9), 1)
+        board.curve("right", torch.ones(9, dtype=torch.bool), torch.rand(9), 1)
+        board.layout({"page": {"chart": ["a"]}})
+        board.hparams({"rate": 0.1}, ["a"])
+        board.finished()
         board.text("note", "hello", 1)
         board.alarm("collapse", "hello", 1)
     assert list(tmp_path.iterdir()) == []
@@ -149,68 +151,77 @@ def test_the_log_of_a_run_that_failed_is_closed(tmp_path):
     assert len(events(tmp_path).Scalars("a")) == 1
 
 
-# -- pictures ----------------------------------------------------------------------------------------------------------
-def test_small_pictures_are_enlarged_by_whole_factors(tmp_path):
-    """8 pixels become 56; every tile has a border of one pixel; the row is filled with white."""
-    image = torch.zeros(1, 1, 8, 8)
-    image[0, 0, 0, 0] = 1
-    picture = show(tmp_path, image)
-    assert picture.shape == (58, 8 * 58, 3)
-    tile = picture[1:57, 1:57]
-    assert (tile[:7, :7] == 255).all()
-    assert tile[7:].max() == 0
-    assert tile[:, 7:].max() == 0
-    assert (picture[0, :58] == 127).all()
-    assert (picture[:, 58:] == 255).all()
+def test_what_no_two_runs_share_is_in_tensorboard_alone(tmp_path):
+    with Board(tmp_path) as board:
+        board.timings({"speed/steps_per_second": 3.0}, 5)
+    assert not (tmp_path / "metrics.jsonl").exists()
+    assert [(e.step, e.value) for e in events(tmp_path).Scalars("speed/steps_per_second")] == [(5, 3.0)]
 
 
-def test_each_picture_is_scaled_to_its_own_range(tmp_path):
-    images = torch.stack([torch.linspace(-5, 5, 64), torch.linspace(0.4, 0.6, 64)]).view(2, 1, 8, 8)
-    picture = show(tmp_path, images)
-    first, second = picture[1:57, 1:57].astype(int), picture[1:57, 59:115].astype(int)
-    assert abs(first - second).max() <= 1
-    assert (first.min(), first.max()) == (0, 255)
+def test_a_picture_is_written_as_it_is(tmp_path):
+    picture = torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(0))
+    with Board(tmp_path) as board:
+        board.image("look", picture, 3)
+    (event,) = events(tmp_path).Images("look")
+    found = torch.from_numpy(np.array(Image.open(io.BytesIO(event.encoded_image_string)))).permute(2, 0, 1)
+    assert event.step == 3
+    assert (found / 255 - picture).abs().max() < 1 / 255
 
 
-def test_a_flat_picture_is_no_division_by_zero(tmp_path):
-    assert show(tmp_path, torch.full((1, 3, 8, 8), 7.0))[1:57, 1:57].max() == 0
+def test_a_histogram_counts_confidence_in_twenty_bins(tmp_path):
+    values = torch.tensor([0.01, 0.02, 0.52, 0.97, 1.0])
+    with Board(tmp_path) as board:
+        board.histogram("confidence", values, 2)
+    (event,) = events(tmp_path).Histograms("confidence")
+    found = event.histogram_value
+    counts = {round(edge, 2): n for edge, n in zip(found.bucket_limit, found.bucket, strict=True) if n}
+    assert (event.step, found.num, counts) == (2, 5, {0.05: 2, 0.55: 1, 1.0: 2})
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 5])
-def test_any_number_of_channels_can_be_looked_at(tmp_path, channels):
-    """Three or more: the first three as red, green, blue; fewer: the first one in gray."""
-    image = torch.zeros(1, channels, 8, 8)
-    image[0, 0, :4] = 1
-    if channels > 1:
-        image[0, 1, 4:] = 1
-    tile = show(tmp_path, image)[1:57, 1:57]
-    assert tile[0, 0].tolist() == ([255, 0, 0] if channels >= 3 else [255, 255, 255])
-    assert tile[-1, 0].tolist() == ([0, 255, 0] if channels >= 3 else [0, 0, 0])
+def test_a_curve_has_precision_and_recall_of_each_threshold(tmp_path):
+    right, confidence = torch.tensor([True, True, False, True]), torch.tensor([0.9, 0.8, 0.7, 0.2])
+    with Board(tmp_path) as board:
+        board.curve("pr/right", right, confidence, 4)
+    (event,) = events(tmp_path).Tensors("pr/right")
+    rows = make_ndarray(event.tensor_proto)  # true and false positives, true and false negatives, precision, recall
+    at = int(0.75 * (rows.shape[1] - 1))  # thresholds are evenly spaced
+    assert event.step == 4
+    assert rows[:, at].tolist() == pytest.approx([2, 0, 1, 1, 1, 2 / 3])
+    assert rows[[0, 1], 0].tolist() == [3, 1]
 
 
-def test_captions_stand_below(tmp_path):
-    images = torch.zeros(2, 1, 8, 8)
-    plain, captioned = show(tmp_path / "a", images), show(tmp_path / "b", images, ["cat 99*", ""])
-    assert captioned.shape[0] == plain.shape[0] + 14
-    strips = captioned[57:71]
-    assert strips[:, 1:57].min() < 128  # ink
-    assert strips[:, 59:115].min() == 255  # none
-    assert (captioned[1:57] == plain[1:57]).all()
+def test_settings_and_final_figures_are_of_the_run_itself(tmp_path):
+    with Board(tmp_path) as board:
+        board.hparams({"strategy": "FixMatch", "rate": 0.1}, ["validation/accuracy"])
+        board.scalars({"validation/accuracy": 0.5}, 3)
+        board.finished()
+    assert [p for p in tmp_path.iterdir() if p.is_dir()] == []
+    content = events(tmp_path).PluginTagToContent("hparams")
+    experiment, start, end = (HParamsPluginData.FromString(content[f"_hparams_/{part}"]) for part in PARTS)
+    assert [m.name.tag for m in experiment.experiment.metric_infos] == ["validation/accuracy"]
+    assert {h.name for h in experiment.experiment.hparam_infos} == {"strategy", "rate"}
+    chosen = start.session_start_info.hparams
+    assert (chosen["strategy"].string_value, chosen["rate"].number_value) == ("FixMatch", 0.1)
+    assert end.session_end_info.status == Status.Value("STATUS_SUCCESS")
 
 
-def test_nine_pictures_make_two_rows_in_reading_order(tmp_path):
-    images = torch.zeros(9, 1, 2, 8, 8)[:, :, 0]
-    images[:, 0, 0, 0] = 1
-    images[8, 0] = torch.eye(8)
-    picture = show(tmp_path, images)
-    assert picture.shape == (2 * 58, 8 * 58, 3)
-    assert (picture[59 + 7 * 5, 1 + 7 * 5] == 255).all()  # the diagonal of the ninth
-    assert (picture[58:, 58:] == 255).all()  # the rest of the second row is empty
+def test_the_page_of_custom_scalars_has_the_charts(tmp_path):
+    with Board(tmp_path) as board:
+        board.layout({"Is it learning?": {"loss": ["train/loss/.+$"], "rate": ["train/lr$"]}})
+    (event,) = events(tmp_path).Tensors("custom_scalars__config__")
+    (page,) = Layout.FromString(event.tensor_proto.string_val[0]).category
+    charts = [(chart.title, list(chart.multiline.tag)) for chart in page.chart]
+    assert (page.title, charts) == ("Is it learning?", [("loss", ["train/loss/.+$"]), ("rate", ["train/lr$"])])
 
 
-def test_large_and_oblong_pictures_keep_their_shape(tmp_path):
-    assert show(tmp_path, torch.rand(1, 3, 60, 100)).shape == (62, 8 * 102, 3)
-
-
-def test_pictures_that_carry_a_gradient_or_low_precision_are_shown(tmp_path):
-    assert show(tmp_path, torch.rand(1, 1, 8, 8, requires_grad=True).bfloat16()).shape == (58, 464, 3)
+def test_what_was_drawn_after_the_checkpoint_is_drawn_again_once(tmp_path):
+    for resume_at in (None, 2):  # the first run got to step 4, its checkpoint is of step 2
+        with Board(tmp_path, resume_at) as board:
+            for step in (2, 4) if resume_at is None else (4,):
+                board.image("look", torch.rand(3, 4, 4), step)
+                board.histogram("spread", torch.rand(9), step)
+                board.curve("right", torch.ones(9, dtype=torch.bool), torch.rand(9), step)
+    reader = plugin_event_accumulator.EventAccumulator(str(tmp_path)).Reload()  # as the server reads it
+    assert {tag: [e.step for e in reader.Tensors(tag)] for tag in ("look", "spread", "right")} == dict.fromkeys(
+        ("look", "spread", "right"), [2, 4]
+    )

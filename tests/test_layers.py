@@ -57,6 +57,18 @@ LAYER_OF = {
     "selftrain.session": "engine",
     "selftrain.board": "storage",
     "selftrain.checkpoint": "storage",
+    "selftrain.dashboard": "storage",
+    "selftrain.dashboard.figures": "storage",
+    "selftrain.dashboard.held_out": "storage",
+    "selftrain.dashboard.hparams": "storage",
+    "selftrain.dashboard.mixes": "storage",
+    "selftrain.dashboard.names": "storage",
+    "selftrain.dashboard.projector": "storage",
+    "selftrain.dashboard.settings": "storage",
+    "selftrain.dashboard.show": "storage",
+    "selftrain.dashboard.speed": "storage",
+    "selftrain.dashboard.tags": "storage",
+    "selftrain.dashboard.tiles": "storage",
     "selftrain.runfolder": "storage",
     "selftrain.snapshots": "storage",
 }
@@ -91,7 +103,7 @@ LAZY = {
     "core": {"pandas", "pyarrow", "safetensors"},
     "pretrain": {"timm"},
     "data": {"albumentations", "cv2", "pandas", "PIL", "sklearn", "torchvision"},
-    "storage": {"PIL", "safetensors"},
+    "storage": {"PIL", "matplotlib", "safetensors", "tensorboard"},
     "front": {"PIL", "jsonargparse", "pandas", "safetensors"},
 }
 SWITCH = re.compile(r"if .*(strategy|method|dataset)(_name)? *==")

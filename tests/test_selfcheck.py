@@ -191,10 +191,11 @@ def rows(folder, name):
 
 
 def board(folder):
-    """Everything in TensorBoard: names of scalars and texts -> [(step, value)]."""
-    reader = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0}).Reload()
-    found = {name: [(e.step, e.value) for e in reader.Scalars(name)] for name in reader.Tags()["scalars"]}
-    texts = {name.removesuffix("/text_summary"): reader.Tensors(name) for name in reader.Tags()["tensors"]}
+    """Scalars (but of speed, which no two runs share) and texts in TensorBoard: name -> [(step, value)]."""
+    reader, end = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0}).Reload(), "/text_summary"
+    names = [name for name in reader.Tags()["scalars"] if not name.startswith("speed/")]
+    found = {name: [(e.step, e.value) for e in reader.Scalars(name)] for name in names}
+    texts = {n.removesuffix(end): reader.Tensors(n) for n in reader.Tags()["tensors"] if n.endswith(end)}
     return found | {n: [(e.step, e.tensor_proto.string_val[0].decode()) for e in v] for n, v in texts.items()}
 
 

@@ -1,0 +1,36 @@
+"""Settings and final figures of a run, as TensorBoard compares them between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Value = float | str
+_NETWORK = "model"  # what is below it are sizes of layers
+_LEFT_OUT = ("monitor", "views", "channels_last", "workers")
+
+
+def settings_of_run(settings: Mapping[str, Any]) -> dict[str, Value]:
+    """The settings that runs are compared by, flat: method, steps, plan, learning rate, and what the method was given.
+
+    Args:
+        settings: As in ``run.json``.
+    """
+    chosen = {"strategy": settings["strategy"], "steps": settings["total_steps"]} | dict(settings["plan"])
+    rates = settings["learning_rates"]
+    if rates and rates[0]:
+        chosen["learning_rate"] = rates[0][-1]
+    chosen |= {name: value for name, value in settings["settings"].items() if _NETWORK not in name.split(".")}
+    return {
+        name: value if isinstance(value, (int, float, str)) and not isinstance(value, bool) else str(value)
+        for name, value in chosen.items()
+        if value is not None and name.rpartition(".")[2] not in _LEFT_OUT
+    }
+
+
+def final_figures(parts: Iterable[str], monitor: str) -> list[str]:
+    """Tags whose last values are compared."""
+    judged = [f"{part}/{monitor}" for part in parts]
+    ledger = ["pseudo_label_accuracy", "accepted", "calibration_error"]
+    return [*judged, "classes/lowest_accuracy", "teacher/lead", *(f"ledger/{name}" for name in ledger),
+            f"baseline/validation/{monitor}"]  # fmt: skip

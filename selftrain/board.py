@@ -114,15 +114,16 @@ class Board:
     def _tensorboard(self) -> Any:
         if self._writer is None:
             assert self.folder is not None
-            self._writer = _writer_after(self.folder, None if self._resume_at is None else self._resume_at + 1)
+            self._writer = _writer_after(self.folder, 0 if self._resume_at is None else self._resume_at + 1)
         return self._writer
 
 
-def _writer_after(folder: Path, purge: int | None) -> Any:
+def _writer_after(folder: Path, purge: int) -> Any:
     """A writer whose file comes after those of earlier writers: TensorBoard reads files in the order of their names.
 
     A name holds the second it was made in, then numbers that do not sort; so a file that would come too early is made
-    again a moment later.
+    again a moment later. The file begins with a mark that what earlier ones have from step ``purge`` on does not count;
+    the first file too, or TensorBoard takes the mark of the second one for that of a beginning.
     """
     from torch.utils.tensorboard import SummaryWriter
 

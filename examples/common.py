@@ -1,4 +1,8 @@
-"""What the examples share: the methods, many small trainings in two processes with finished rows kept, one table."""
+"""What the examples share.
+
+The short ones: options, one training, results beside the floor. quickstart.py and images.py: the methods, many small
+trainings in two processes with finished rows kept, one table.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,60 @@ import math
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
 import selftrain as st
 from selftrain.catalog import build
 from selftrain.engine import versions
 from selftrain.strategy import MakeLearner
+from selftrain.types import Pile
 
 Row = dict[str, Any]
 STRATEGIES = ("supervised", "mean_teacher", "fixmatch", "fst_d", "soft_labels")
 TASK = st.Classification(10)
+
+
+class Options(NamedTuple):
+    """What the short examples can be told."""
+
+    steps: int
+    seed: int
+    out: Path
+
+
+def options(doc: str | None, name: str, *, steps: int, fast: int) -> Options:
+    """Read ``--fast`` (``fast`` steps in place of ``steps``), ``--steps``, ``--seed`` and ``--out`` (``runs/name``)."""
+    parser = ArgumentParser(description=doc)
+    parser.add_argument("--fast", action="store_true", help=f"{fast} steps: shows that everything runs, no more")
+    parser.add_argument("--steps", type=int, default=None, help=f"steps of a training; default: {steps}")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of labels, the networks and the training")
+    parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder for runs and results")
+    given = parser.parse_args()
+    return Options(given.steps or (fast if given.fast else steps), given.seed, given.out)
+
+
+def train(name: str, make: Callable[[], st.Strategy], pile: Pile, chosen: Options, plan: st.BatchPlan) -> st.Run:
+    """Build a strategy on networks that start from the seed, and train it in a folder of its own."""
+    torch.manual_seed(chosen.seed)
+    return st.fit(make(), pile, out=chosen.out / name, steps=chosen.steps, plan=plan, overwrite=True)
+
+
+def beside(accuracies: Mapping[str, float], *, floor: str = "supervised") -> str:
+    """One line a method: accuracy in %, and how far it is above or below the floor."""
+    width = max(map(len, accuracies))
+    lines = []
+    for name, accuracy in accuracies.items():
+        gain = "" if name == floor else f"  ({100 * (accuracy - accuracies[floor]):+.1f})"
+        lines.append(f"{name:{width}}  {100 * accuracy:5.1f} %{gain}")
+    return "\n".join(lines)
 
 
 def make_strategy(name: str, make: MakeLearner, unlabeled: int, *, decay: float) -> st.Strategy:

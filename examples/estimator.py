@@ -4,7 +4,8 @@ python examples/estimator.py [--fast] [--out DIR]
 
 Four labels of each digit are known; labels alone choose between Mean Teacher and FixMatch, the better one is
 trained on all of them, and its pseudo-labels are written to DIR/pseudo_labels.csv. Prints both cross-validated
-accuracies and the accuracy on test images. About a minute on a core (--fast: some 10 seconds).
+accuracies, and the accuracy on test images beside that of the labels alone. About a minute on a core (--fast: some 10
+seconds).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from jsonargparse import ArgumentParser
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, train_test_split
 
@@ -43,8 +45,10 @@ def main() -> None:
     for row, score in zip(search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True):
         print(f"{row['strategy']:13} {100 * score:.1f} % on held-out labels")
     best = search.best_estimator_
+    floor = clone(best).set_params(strategy="supervised").fit(images, labels)
     options.out.mkdir(parents=True, exist_ok=True)
     path = best.ledger_.to_csv(options.out / "pseudo_labels.csv")
+    print(f"supervised: {100 * floor.score(rest, truth):.1f} %, the labels alone")
     print(
         f"{best.strategy}: {100 * best.score(rest, truth):.1f} % on {len(truth)} test images; pseudo-labels in {path}"
     )

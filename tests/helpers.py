@@ -1,6 +1,7 @@
 """What several of the core's tests need: tiny networks, comparisons of states, and a pile in memory."""
 
 import copy
+import re
 from types import SimpleNamespace
 
 import torch
@@ -10,6 +11,11 @@ from torch.nn import functional as F
 from selftrain.learner import Learner
 from selftrain.tasks import Classification, Keypoints, Segmentation
 from selftrain.types import Annotated, Batch, Labeled, Unlabeled, View
+
+
+def shown(value):
+    """A parameter in the name of its test, the same in every process: without the addresses of functions."""
+    return value.__name__ if isinstance(value, type) else re.sub(r" at 0x[0-9a-f]+", "", str(value))
 
 
 def mlp(seed=0, inputs=3, classes=3):

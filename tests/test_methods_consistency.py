@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import mlp, normed, sgd_learner
+from helpers import mlp, normed, sgd_learner, shown
 from torch import Tensor, nn
 from torch.nn import functional as F
 from zoo import take_step
@@ -641,7 +641,7 @@ EACH = [(cls, base, change) for cls, base, changes in OPTIONS for change in chan
 ALL_VIEWS = ("weak", "weak2", "weak3", "strong")
 
 
-@pytest.mark.parametrize(("cls", "base", "change"), EACH, ids=lambda v: v.__name__ if isinstance(v, type) else str(v))
+@pytest.mark.parametrize(("cls", "base", "change"), EACH, ids=shown)
 def test_every_setting_changes_what_is_learned(cls, base, change):
     plain = shipped_after(cls, dict(base), views=ALL_VIEWS)
     assert not torch.allclose(plain, shipped_after(cls, base | change, views=ALL_VIEWS), atol=1e-5)

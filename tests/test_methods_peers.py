@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import zoo
-from helpers import sgd_learner
+from helpers import sgd_learner, shown
 from test_methods_consistency import (
     GIVEN,
     RATE,
@@ -413,7 +413,7 @@ OPTIONS: list[tuple[type, dict[str, Any], list[dict[str, Any]]]] = [
 EACH = [(cls, base, change) for cls, base, changes in OPTIONS for change in changes]
 
 
-@pytest.mark.parametrize(("cls", "base", "change"), EACH, ids=lambda v: v.__name__ if isinstance(v, type) else str(v))
+@pytest.mark.parametrize(("cls", "base", "change"), EACH, ids=shown)
 def test_every_setting_changes_what_is_learned(cls, base, change):
     plain, other = (shipped_after(cls, base | c | {"make": makers(several(3))}) for c in ({}, change))
     assert not torch.allclose(plain, other, atol=1e-6)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import zoo
-from helpers import normed
+from helpers import normed, shown
 from test_methods_consistency import (
     TASK,
     alike,
@@ -431,7 +431,7 @@ OPTIONS: list[tuple[type, dict[str, Any], list[dict[str, Any]]]] = [
 EACH = [(cls, base, change) for cls, base, changes in OPTIONS for change in changes]
 
 
-@pytest.mark.parametrize(("cls", "base", "change"), EACH, ids=lambda v: v.__name__ if isinstance(v, type) else str(v))
+@pytest.mark.parametrize(("cls", "base", "change"), EACH, ids=shown)
 def test_every_setting_changes_what_is_learned(cls, base, change):
     assert not torch.allclose(shipped_after(cls, dict(base)), shipped_after(cls, base | change), atol=1e-6)
 

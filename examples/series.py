@@ -4,7 +4,7 @@ python examples/series.py [--fast] [--out DIR]
 
 The three shapes are those of Saito (1994), made here, since no real series ship with a dependency: a plateau, a rise or
 a fall in noise, of random place, length and height. Trains the labels alone, Mean Teacher and FixMatch on a small
-transformer, and prints the test accuracies. About 40 seconds on a core (--fast: some 3).
+transformer, and prints the test accuracies. About half a minute on a core (--fast: some 5).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ python examples/table.py [--fast] [--out DIR]
 
 Writes DIR/train.csv and DIR/test.csv: the ten mean measurements of scikit-learn's breast cancer set, one of them turned
 into names, and one cell in twenty emptied. Trains the labels alone and FixMatch on a small transformer that embeds the
-names, and prints both test accuracies. About 40 seconds on a core (--fast: some 3).
+names, and prints both test accuracies. About 20 seconds on a core (--fast: some 5).
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ class _Fetcher:
     names: Sequence[str]
     plan: BatchPlan
     steps: int
+    share: tuple[int, int] = (0, 1)
 
     def __getitem__(self, job: Job) -> _Fetched:
         epoch, step = job
@@ -60,6 +61,7 @@ class _Fetcher:
         return _Fetched(labeled, unlabeled)
 
     def _part(self, samples: Samples, taken: Taken, names: Sequence[str]) -> _Part:
+        taken = _shared(taken, self.share)
         images: Tensor | None = samples.images(taken.rows.numpy())
         annotation = None if samples.annotations is None else samples.annotations[taken.rows]
         views: dict[str, tuple[Tensor, Tensor | None]] = {}
@@ -110,9 +112,10 @@ class PairedStream:
 
     Attributes:
         steps_per_epoch: Batches an epoch.
+        share: The share of each batch's rows that is delivered, as ``needs`` says.
 
     Raises:
-        ValueError: when both sets are missing or empty.
+        ValueError: when both sets are missing or empty, or a batch has fewer rows than there are shares.
     """
 
     def __init__(
@@ -135,7 +138,11 @@ class PairedStream:
         self.views = views.seeded(plan.seed)
         # loader processes get names only: encode and warp may belong to a strategy with all its networks
         names = [] if needs.encode is None else [needs.labeled_view]
-        self._fetch = _Fetcher(labeled, unlabeled, self.views, names, list(needs.views), plan, self.steps_per_epoch)
+        self.share = needs.share
+        _check_share(self.share, plan.labeled if labeled and names else None)
+        _check_share(self.share, plan.unlabeled if unlabeled and needs.views else None)
+        parts = (labeled, unlabeled, self.views, names, list(needs.views))
+        self._fetch = _Fetcher(*parts, plan, self.steps_per_epoch, self.share)
         self._idle: DataLoader[_Fetched | DataError] | None = None
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Sequence[Batch]]:
@@ -233,6 +240,20 @@ class PairedStream:
 
     def _here(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, non_blocking=True)
+
+
+def _shared(taken: Taken, share: tuple[int, int]) -> Taken:
+    """The rows of one share, in their order."""
+    number, shares = share
+    if shares == 1:
+        return taken
+    rows, key = taken.rows.tensor_split(shares)[number], taken.key.tensor_split(shares)[number]
+    return taken._replace(rows=rows, key=key)
+
+
+def _check_share(share: tuple[int, int], rows: int | None) -> None:
+    if rows is not None and rows < share[1]:
+        raise ValueError(f"a batch of {rows} rows cannot be shared among {share[1]} processes; make it larger")
 
 
 def _unchanged(item: Any) -> Any:

@@ -7,6 +7,7 @@ and continues bit for bit. The caller's random state is put back at the end. ``f
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -24,6 +25,17 @@ from selftrain.errors import CheckpointError, TrainingError
 from selftrain.gradcheck import fingerprint, unchanged
 from selftrain.ledger import Ledger
 from selftrain.randomness import own_randomness
+from selftrain.ranks import (
+    Ranks,
+    check_alike,
+    from_first,
+    here,
+    is_first,
+    joined,
+    joined_stream,
+    own_device,
+    same_start,
+)
 from selftrain.run import Run, evaluate, versions
 from selftrain.runfolder import SETTINGS, prepare_folder
 from selftrain.selfcheck import SelfCheck
@@ -59,6 +71,7 @@ def fit(
     continue_from: Run | str | Path | None = None,
     progress: bool | None = None,
     dashboard: Dashboard | bool = True,
+    ranks: Ranks | None = None,
 ) -> Run:
     """Train a strategy on a pile.
 
@@ -96,6 +109,8 @@ def fit(
         dashboard: What TensorBoard shows of a run with a folder beside its scalars: pictures, figures, curves,
             histograms, the projector; ``False``: nothing, ``Dashboard(...)``: how much of it. Training is the same bit
             for bit.
+        ranks: How several processes work together, if ``torchrun`` has started some: sizes of ``plan`` are those of all
+            together, and each process has its share of the rows (``selftrain.ranks``); ``None``: ``Ranks()``.
 
     Returns:
         The run; its strategy is the one passed in.
@@ -104,6 +119,7 @@ def fit(
         RunFolderError: if ``out`` holds a run and neither ``resume`` nor ``overwrite`` is set, or if the run to resume
             was started with other settings.
         DataError: from the data, before training starts.
+        RankError: if another process has stopped, does not answer, or was given other data or arguments.
         TrainingError: if the loss is not finite, or if training the baseline changes the strategy.
         CheckpointError: if the weights of ``continue_from`` do not fit the strategy.
         ValueError: for a number of steps below 1, snapshots without a run folder, a monitored set named like the pile's
@@ -118,33 +134,34 @@ def fit(
     if snapshots and out is None:
         raise ValueError(f"snapshots is {snapshots} but there is no run folder to store them in; pass out=...")
     plan = plan or BatchPlan()
-    where = torch.device(device) if device is not None else next(strategy.parameters()).device
+    where = own_device(torch.device(device) if device is not None else next(strategy.parameters()).device)
     strategy.to(where)
-    stream = pile.stream(strategy.needs(), plan, where)
-    for data in (monitor or {}).values():
-        pile.evaluation(data, 1, where)  # complains of what cannot be evaluated before the training, not in its midst
-    total = _total_steps(epochs, steps, stream.steps_per_epoch)
-    if continue_from is not None and not resume:
-        take_over(strategy, continue_from)
-    control = LabelsOnly(strategy) if baseline else None  # copied before it learns
-    times = (log_every, eval_every or max(1, total // 10), checkpoint_every)
-    stage = _Stage(pile, plan, total, dict(monitor or {}), times, where, resume, overwrite)
-    marks = {"baseline": baseline, "snapshots": snapshots, "continued": continue_from is not None}
-    session = stage.open(strategy, stream, out, {k: v for k, v in marks.items() if v}, check=self_check)
-    session.snapshots = log_spaced(total, snapshots)
-    session.dashboard = (Dashboard() if dashboard else None) if isinstance(dashboard, bool) else dashboard
-    beside = stage.open_control(control, session)
-    for one in filter(None, (session, beside)):
-        one.progress = progress
-    end = total if stop_after is None else min(total, stop_after)
-    with own_randomness(where), stage.board(session) as board:
-        if continue_from is not None and session.start == 0:
-            session.control(board)
-        session.train(board, end)
-        if beside is not None and end == total:
-            stage.train_control(beside, strategy)
-            session.compare(beside.run, board)
-    return session.run
+    with joined(ranks, where):
+        stream = joined_stream(pile, strategy.needs(), plan, where)
+        for data in (monitor or {}).values():
+            pile.evaluation(data, 1, where)  # complains of what cannot be evaluated before the training
+        total = _total_steps(epochs, steps, stream.steps_per_epoch)
+        if continue_from is not None and not resume:
+            take_over(strategy, continue_from)
+        control = LabelsOnly(strategy) if baseline else None  # copied before it learns
+        times = (log_every, eval_every or max(1, total // 10), checkpoint_every)
+        stage = _Stage(pile, plan, total, dict(monitor or {}), times, where, resume, overwrite)
+        marks = {"baseline": baseline, "snapshots": snapshots, "continued": continue_from is not None}
+        session = stage.open(strategy, stream, out, {k: v for k, v in marks.items() if v}, check=self_check)
+        session.snapshots = log_spaced(total, snapshots)
+        session.dashboard = (Dashboard() if dashboard else None) if isinstance(dashboard, bool) else dashboard
+        beside = stage.open_control(control, session)
+        for one in filter(None, (session, beside)):
+            one.progress = progress
+        end = total if stop_after is None else min(total, stop_after)
+        with own_randomness(where), stage.board(session) as board:
+            if continue_from is not None and session.start == 0:
+                session.control(board)
+            session.train(board, end)
+            if beside is not None and end == total:
+                stage.train_control(beside, strategy)
+                session.compare(beside.run, board)
+        return session.run
 
 
 def take_over(strategy: Strategy, source: Run | str | Path) -> None:
@@ -156,7 +173,7 @@ def take_over(strategy: Strategy, source: Run | str | Path) -> None:
     if isinstance(source, Run):
         state = source.strategy.state_dict()
     else:
-        state = load_newest(Path(source) / "checkpoints")["strategy"]
+        state = from_first(lambda: load_newest(Path(source) / "checkpoints")["strategy"])
     own = strategy.state_dict()
     taken = {k: v for k, v in state.items() if not k.endswith("_extra_state")}  # optimizers start anew
     try:
@@ -187,7 +204,10 @@ class _Stage:
         """Claim the folder and make ready to train, from the newest checkpoint if the run is resumed."""
         settings = {"total_steps": self.total, "plan": asdict(self.plan) | {"workers": None}}
         settings |= _settings(strategy) | marks
-        folder = prepare_folder(out, settings, resume=self.resume, overwrite=self.overwrite)
+        _check_ranks(self.pile, settings)
+        claim = {"resume": self.resume, "overwrite": self.overwrite}
+        from_first(lambda: (prepare_folder(out, settings, **claim), None)[1])
+        folder = None if out is None else Path(out)
         pile, where, seed = self.pile, self.device, self.plan.seed
         ledger = Ledger(pile.unlabeled_ids(), pile.classes, pile.unlabeled_truth()).to(where)
         session = Session(
@@ -200,6 +220,7 @@ class _Stage:
             )
         if self.resume:
             session.restore()
+        same_start(strategy, (learner.optimizer for learner in strategy.learners()))
         return session
 
     def open_control(self, control: LabelsOnly | None, session: Session) -> Session | None:
@@ -207,11 +228,11 @@ class _Stage:
         folder = None if session.run.out is None else session.run.out / BASELINE
         if control is None:
             if self.overwrite and folder is not None:
-                _clear(folder)
+                from_first(lambda: _clear(folder))
             return None
         if session.run.baseline is not None:  # done before
             return None
-        stream = self.pile.stream(control.needs(), self.plan, self.device)
+        stream = joined_stream(self.pile, control.needs(), self.plan, self.device)
         beside = self.open(control, stream, folder, {}, check=False)
         if not self.resume:
             beside.save(0)
@@ -231,10 +252,18 @@ class _Stage:
 
     def board(self, session: Session) -> Board:
         """The log of a session, with its settings if it begins."""
-        board = Board(session.run.out, session.start if self.resume else None)
+        board = Board(session.run.out if is_first() else None, session.start if self.resume else None)
         if session.start == 0:
             board.text("settings", f"```\n{json.dumps(session.settings, indent=1)}\n```", 0)
         return board
+
+
+def _check_ranks(pile: Pile, settings: dict[str, Any]) -> None:
+    """Refuse processes that were given different samples or settings."""
+    if here() is None:
+        return
+    names = hashlib.sha256("\0".join(str(name) for name in pile.unlabeled_ids()).encode()).hexdigest()
+    check_alike({"unlabeled samples": len(pile.unlabeled_ids()), "unlabeled ids (SHA-256)": names} | settings)
 
 
 def _clear(folder: Path) -> None:

@@ -21,3 +21,7 @@ class RunFolderError(SelftrainError):
 
 class TrainingError(SelftrainError):
     """Training cannot go on: the loss or the gradients are not finite."""
+
+
+class RankError(SelftrainError):
+    """Several processes cannot go on together: one has stopped, does not answer, or was given other things."""

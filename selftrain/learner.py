@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.errors import TrainingError
+from selftrain.ranks import mean_gradients, spread
 from selftrain.schedule import Schedule, constant
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -92,9 +93,12 @@ class Learner(nn.Module):
         logits: Tensor = run_network(self.model, x, self.precision, self.channels_last)
         return logits
 
-    def several(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Outputs of a network that gives several of ``x``, each in fp32; gradients flow into the network."""
-        return run_network(self.model, x, self.precision, self.channels_last)
+    def several(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+        """Outputs of a network that gives several of ``x`` and more, each in fp32; gradients flow into the network.
+
+        All inputs and outputs have the samples along their first axis.
+        """
+        return run_network(self.model, x, self.precision, self.channels_last, *more)
 
     def together(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Logits of several inputs through one concatenated pass: one set of BatchNorm statistics, less time."""
@@ -194,6 +198,7 @@ class Learner(nn.Module):
         return self._step()
 
     def _step(self) -> bool:
+        mean_gradients(self.model.parameters())
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -270,6 +275,8 @@ class Learner(nn.Module):
     # -- storage ---------------------------------------------------------------------------------------------------
     def get_extra_state(self) -> dict[str, Any]:
         """What the parameters and buffers do not hold: optimizer, scaler, gradients of an unfinished accumulation."""
+        if self._pending:  # those of all ranks, so that whichever stores them stores enough
+            mean_gradients(self.model.parameters())
         grads = [p.grad for p in self.model.parameters()] if self._pending else []
         return {
             "optimizer": self.optimizer.state_dict(),
@@ -295,15 +302,24 @@ def check_label_mode(mode: str) -> None:
         raise ValueError(f"label mode is {mode!r}; choose one of {', '.join(LABEL_MODES)}")
 
 
-def run_network(network: Callable[[Tensor], Output], x: Tensor, precision: Precision, channels_last: bool) -> Output:
-    """Run ``network`` on ``x`` in the given precision and memory format; the result, one or several, is fp32."""
+def run_network(
+    network: Callable[..., Output], x: Tensor, precision: Precision, channels_last: bool, *more: Tensor
+) -> Output:
+    """Run ``network`` on ``x`` (and more) in the given precision and memory format; the result, or results, are fp32.
+
+    Several processes share the rows out among them, see ``selftrain.ranks``.
+    """
+    return spread(lambda x, *more: _run(network, x, precision, channels_last, *more), x, *more)
+
+
+def _run(network: Callable[..., Output], x: Tensor, precision: Precision, channels_last: bool, *more: Tensor) -> Output:
     if channels_last and x.dim() == 4:
         x = x.contiguous(memory_format=torch.channels_last)
     dtype = _autocast_dtype(precision, x.device)
     if dtype is None:
-        return network(x)
+        return network(x, *more)
     with torch.autocast(x.device.type, dtype=dtype):
-        given = network(x)
+        given = network(x, *more)
     return given.float() if isinstance(given, Tensor) else tuple(t.float() for t in given)
 
 

@@ -21,6 +21,7 @@ from selftrain.dashboard.speed import EVALUATING, WAITING
 from selftrain.errors import CheckpointError
 from selftrain.quality import Quality
 from selftrain.randomness import seed_step, step_key
+from selftrain.ranks import alone, from_first, is_first, same_start
 from selftrain.run import Run, measure, versions
 from selftrain.runfolder import CARD, export_weights, write_json
 from selftrain.selfcheck import Alarm, Findings, SelfCheck, SelfTrainingWarning
@@ -75,7 +76,7 @@ class Session:
             self.check.begin(self.untrained())
         show, watch = self.open_dashboard(board), Stopwatch(self.device)
         begun, per_epoch = time.perf_counter() - self.run.seconds, self.stream.steps_per_epoch
-        hidden = None if self.progress is None else not self.progress
+        hidden = not is_first() or (None if self.progress is None else not self.progress)
         with tqdm(total=self.total, initial=self.start, disable=hidden, unit="step") as bar:
             step = self.start
             while step < end:
@@ -138,8 +139,9 @@ class Session:
         if judged:
             self.judge(step, board)
         if judged and show is not None:
-            show.evaluated(step, self.run.last, batches[0], report)
-        if step in self.snapshots and self.run.out is not None:
+            with alone():  # the first rank's own affair: the others have no folder to draw into
+                show.evaluated(step, self.run.last, batches[0], report)
+        if step in self.snapshots and self.run.out is not None and is_first():
             snapshots.add(self.run.out, step, self.run.export(), self.run.last, self.card(step))
         if step % (self.checkpoint_every or self.eval_every) == 0 or step == end:
             self.save(step)
@@ -149,9 +151,11 @@ class Session:
         run = self.run
         if run.out is None:
             return
+        quality = self.quality()
+        if not is_first():
+            return
         if bool((run.ledger.seen > 0).any()):
             run.ledger.to_csv(run.out / "pseudo_labels.csv")
-        quality = self.quality()
         if quality is not None and board is not None:
             board.text("quality", quality.text(), self.total)
         if self.dashboard is not None and board is not None:
@@ -184,7 +188,7 @@ class Session:
     def summarize(self) -> None:
         """Write the figures of a finished run."""
         run = self.run
-        if run.out is None:
+        if run.out is None or not is_first():
             return
         rows = {"last": run.last, "best": run.best, "train": run.train, "seconds": run.seconds}
         rows |= {"alarms": [asdict(alarm) for alarm in run.alarms], "unchecked": run.unchecked}
@@ -238,6 +242,7 @@ class Session:
     def judge(self, step: int, board: Board) -> None:
         """Evaluate, keep the best weights, look for alarms."""
         run = self.run
+        same_start(run.strategy)  # on accelerators, sums of the same numbers may differ in the last bit
         self.evaluate(step, board)
         board.scalars({f"ledger/{key}": v for key, v in run.ledger.summary().items()}, step)
         figures = run.last.get("validation", {})
@@ -270,7 +275,8 @@ class Session:
             if alarm.kind not in known:
                 self.run.alarms.append(alarm)
                 board.alarm(alarm.kind, alarm.text, step)
-                warnings.warn(f"{alarm.kind} at step {step}: {alarm.text}", SelfTrainingWarning, stacklevel=2)
+                if is_first():
+                    warnings.warn(f"{alarm.kind} at step {step}: {alarm.text}", SelfTrainingWarning, stacklevel=2)
 
     def open_dashboard(self, board: Board) -> Show | None:
         """The dashboard of the run, if there is one and a folder for it; laid out where the run begins."""
@@ -307,6 +313,8 @@ class Session:
             "before": run.before,
             "check": None if self.check is None else self.check.state_dict(),
         }
+        if not is_first():
+            return
         checkpoint.save(run.out / "checkpoints", state, step)
         write_json(run.out / CARD, self.card(step))  # now, for whoever goes on from a run that is not finished
 
@@ -314,7 +322,8 @@ class Session:
         """Take the newest checkpoint of the run folder; ``start`` becomes its step."""
         run = self.run
         assert run.out is not None  # resume without a folder is refused before
-        state = checkpoint.load_newest(run.out / "checkpoints", self.device)
+        folder = run.out / "checkpoints"
+        state = from_first(lambda: checkpoint.load_newest(folder, self.device))
         try:
             run.strategy.load_state_dict(state["strategy"])
             run.ledger.load_state_dict(state["ledger"])

@@ -189,6 +189,8 @@ class Needs:
         warp: Carries a ``Target`` into the geometry of a view; needed together with ``encode``.
         labeled_view: Name of the view that labeled samples are shown in.
         extra_batches: Batches drawn ahead of each step: the next batches of the same epoch.
+        share: Number of a process from 0, and of how many: it gets its share of each batch's rows, in the order of the
+            processes. A stream that does so has an attribute ``share`` with the same; others give all rows to all.
     """
 
     views: Sequence[str]
@@ -196,6 +198,7 @@ class Needs:
     warp: Callable[[Target, View], Target] | None = None
     labeled_view: str = "weak"
     extra_batches: int = 0
+    share: tuple[int, int] = (0, 1)
 
 
 class Stream(Protocol):

@@ -43,9 +43,7 @@ def masks(strategy, x, seed=3):
 
 
 def guesses(strategy, x, mask):
-    network = strategy.network
-    network.mask = mask
-    return network(x)[0]
+    return strategy.network(x, *mask.by_row())[0].transpose(0, 1)
 
 
 # -- what is seen ------------------------------------------------------------------------------------------------------

@@ -289,8 +289,8 @@ def test_the_register_of_a_table_is_never_masked_nor_handed_to_the_predictor():
     assert encoder.registers.shape[0] == 1
     encoder.blocks[0].register_forward_hook(lambda m, given, result: widths.append(given[0].shape[1]))
     strategy.network.predictor.enter.register_forward_hook(lambda m, given, result: widths.append(given[0].shape[1]))
-    mask = strategy.network.mask = strategy.draw(x, 0.0)
-    strategy.network(x)
+    mask = strategy.draw(x, 0.0)
+    strategy.network(x, *mask.by_row())
     assert widths == [mask.context.shape[2] + 1, mask.context.shape[2]]
 
 

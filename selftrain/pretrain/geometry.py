@@ -54,6 +54,15 @@ class Mask:
         """The same on another device."""
         return Mask(self.context.to(device), self.targets.to(device))
 
+    def by_row(self) -> tuple[Tensor, Tensor]:
+        """Context (B, G, Nc) and targets (B, M, Nt), samples first."""
+        return self.context.transpose(0, 1), self.targets.transpose(0, 1)
+
+    @classmethod
+    def of_rows(cls, context: Tensor, targets: Tensor) -> Mask:
+        """The mask that ``by_row`` took apart."""
+        return cls(context.transpose(0, 1), targets.transpose(0, 1))
+
     @property
     def repeats(self) -> int:
         """Target sets of each look."""

@@ -34,27 +34,30 @@ _SHOWN = 8  # samples in a picture
 
 
 class MaskedNetwork(nn.Module):
-    """Encoder, predictor and the head of a regularizer: inputs (B, *shape) -> what a step needs of them.
-
-    Attributes:
-        mask: What the next pass sees and predicts.
-    """
-
-    mask: Mask
+    """Encoder, predictor and the head of a regularizer: inputs (B, *shape) and a mask -> what a step needs of them."""
 
     def __init__(self, encoder: nn.Module, predictor: nn.Module, projector: nn.Module | None, *, whole: bool) -> None:
         super().__init__()
         self.encoder, self.predictor, self.projector, self.whole = encoder, predictor, projector, whole
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Predictions (M, B, Nt, K), tokens, and the projected mean of the tokens if there is a projector.
+    def forward(self, x: Tensor, context: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        """Predictions (B, M, Nt, K), tokens (B, G, N, D), and their projected means (B, G, K') with a projector.
 
-        The tokens are those of the whole samples (B, T, D) if ``whole``, else those seen (G * B, Nc, D).
+        The tokens are those seen, or, if ``whole``, those of the whole samples (G = 1).
+
+        Args:
+            x: Inputs, shape (B, *shape).
+            context: Positions seen, shape (B, G, Nc).
+            targets: Positions to predict, shape (B, M, Nt): a ``Mask`` by its rows.
         """
-        seen = self.see(x, self.mask)
-        guess = self.guess(seen, self.mask, layout_of(self.encoder, x))
+        mask = Mask.of_rows(context, targets)
+        seen = self.see(x, mask)
+        guess = self.guess(seen, mask, layout_of(self.encoder, x)).transpose(0, 1)
         tokens: Tensor = self.encoder.tokens(x) if self.whole else seen  # type: ignore[operator]
-        return (guess, tokens) if self.projector is None else (guess, tokens, self.projector(tokens.mean(1)))
+        by_row = tokens.unflatten(0, (-1, len(x))).transpose(0, 1)
+        if self.projector is None:
+            return guess, by_row
+        return guess, by_row, self.projector(tokens.mean(1)).unflatten(0, (-1, len(x))).transpose(0, 1)
 
     def see(self, x: Tensor, mask: Mask) -> Tensor:
         """Tokens (G * B, Nc, D) of what the mask shows; nothing else is computed."""
@@ -146,17 +149,17 @@ class Masked(Pretraining):
 
     def objective(self, batch: Batch, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         """Hide, predict, compare."""
-        x, network = self.look(batch), self.network
-        mask = network.mask = self.draw(x, clock.progress)
-        guess, tokens, *projected = self.student.several(x)
-        aim = self.aim(x, mask, tokens)
+        x = self.look(batch)
+        mask = self.draw(x, clock.progress)
+        guess, tokens, *projected = (part.transpose(0, 1) for part in self.student.several(x, *mask.by_row()))
+        aim = self.aim(x, mask, tokens[0])
         distance = self.distance(guess, aim)
         scalars = {f"loss/{self.name}": distance.detach()}
         if isinstance(self.target, LatentTarget):
             scalars["target_std"] = aim.detach().flatten(0, 2).std(0).mean()
         if not projected:
             return distance, scalars
-        term: Tensor = cast(nn.Module, self.regularizer)(projected[0])
+        term: Tensor = cast(nn.Module, self.regularizer)(projected[0].flatten(0, 1))
         scalars["loss/regularizer"] = term.detach()
         return (1 - self.regularizer_weight) * distance + self.regularizer_weight * term, scalars
 

@@ -250,7 +250,7 @@ class FrozenLatent(LatentTarget):
     @torch.no_grad()
     def forward(self, x: Tensor, encoder: Encoder, positions: Tensor) -> Tensor:
         """Tokens of the other encoder at these positions, without gradient."""
-        return self.at(cast(Encoder, self.source).tokens(x), positions)
+        return self.at(run_network(cast(Encoder, self.source).tokens, x, "fp32", False), positions)
 
 
 class OwnLatent(LatentTarget):

@@ -47,12 +47,12 @@ MUTANTS = [
     Mutant(
         "pretraining: the predictor sees the tokens of the targets",
         "selftrain/pretrain/masked.py",
-        "        seen = self.see(x, self.mask)\n"
-        "        guess = self.guess(seen, self.mask, layout_of(self.encoder, x))\n",
-        "        seen, hidden = self.see(x, self.mask), self.mask.targets[: len(self.mask.context)]\n"
-        "        told = Mask(torch.cat([self.mask.context, hidden], 2), self.mask.targets)\n"
-        "        known = torch.cat([seen, self.see(x, Mask(hidden, self.mask.targets))], 1)\n"
-        "        guess = self.guess(known, told, layout_of(self.encoder, x))\n",
+        "        seen = self.see(x, mask)\n"
+        "        guess = self.guess(seen, mask, layout_of(self.encoder, x)).transpose(0, 1)\n",
+        "        seen, hidden = self.see(x, mask), mask.targets[: len(mask.context)]\n"
+        "        told = Mask(torch.cat([mask.context, hidden], 2), mask.targets)\n"
+        "        known = torch.cat([seen, self.see(x, Mask(hidden, mask.targets))], 1)\n"
+        "        guess = self.guess(known, told, layout_of(self.encoder, x)).transpose(0, 1)\n",
         HIDDEN,
     ),
     Mutant(

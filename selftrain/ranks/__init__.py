@@ -1,0 +1,18 @@
+"""Several processes as one: all run the same program, and networks share out the rows of what they are given.
+
+Every rank (process) sees the whole batch of a step, and a strategy cannot tell how many ranks there are. Only where a
+network is run does a rank take its own rows; the answers of all ranks are put together again. So thresholds, label
+banks, mixes, losses and the ledger are those of one process, and the gradient, averaged over ranks, is too.
+
+Started by ``torchrun``, ``selftrain.fit`` does all of it by itself. In one process every function here does nothing.
+"""
+
+from selftrain.ranks.group import Group, Ranks, here, is_first, joined, launched, own_device, rank, size
+from selftrain.ranks.programs import any_rank, check_alike, from_first, mean_gradients, same_start
+from selftrain.ranks.rows import spread
+from selftrain.ranks.stream import joined_stream
+
+__all__ = [
+    "Group", "Ranks", "any_rank", "check_alike", "from_first", "here", "is_first", "joined", "joined_stream",
+    "launched", "mean_gradients", "own_device", "rank", "same_start", "size", "spread",
+]  # fmt: skip

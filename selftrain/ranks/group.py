@@ -1,0 +1,231 @@
+"""Who the ranks are, and what they can say to one another."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from selftrain.errors import RankError
+
+BatchNorm = Literal["joint", "own"]
+FAILED = "selftrain/failed"  # key of the first error of a stage, in the store that all ranks share
+PATIENCE = timedelta(seconds=2)  # for another rank to say why it stopped
+_stages = itertools.count()  # the same on all ranks, which take the same stages
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """How several processes work as one; without effect in one process.
+
+    Args:
+        batchnorm: ``"joint"``: BatchNorm normalizes with the statistics of all ranks' rows, as one process with the
+            whole batch does; ``"own"``: each rank with those of its own rows, which saves a message for each layer on
+            the way back. The running statistics are the same on all ranks in both cases.
+        timeout: Seconds that a rank waits for the others before it gives up with ``RankError``; above 0. It must be
+            longer than the first rank takes to write its files. A rank that dies is noticed at once.
+
+    Raises:
+        ValueError: for another ``batchnorm``, or a ``timeout`` that is not positive.
+    """
+
+    batchnorm: BatchNorm = "joint"
+    timeout: float = 1800.0
+
+    def __post_init__(self) -> None:
+        if self.batchnorm not in ("joint", "own"):
+            raise ValueError(f"batchnorm is {self.batchnorm!r}; choose 'joint' or 'own'")
+        if not self.timeout > 0:
+            raise ValueError(f"timeout is {self.timeout} seconds; it must be above 0")
+
+
+class Group:
+    """The ranks of one stage. Everything that is said goes through here; all ranks must say the same things in order.
+
+    Args:
+        options: How they work together.
+        device: Where this rank computes.
+
+    Attributes:
+        rank, size: Number of this process from 0, and of how many.
+        sharing: Whether a network is running on this rank's share of the rows.
+        sent: Bytes of what was said, by kind: ``"gradients"``, ``"inputs"``, ``"outputs"``, ``"statistics"``,
+            ``"control"``; the whole payload, whatever the way it takes. Messages are counted as ``"kind/calls"``.
+    """
+
+    def __init__(self, options: Ranks, device: torch.device) -> None:
+        self.options, self.device = options, device
+        self.word = f"{FAILED}/{next(_stages)}"
+        wait = timedelta(seconds=options.timeout)
+        backend = dist.get_default_backend_for_device(device)
+        self._pg: Any = self._said(lambda: dist.new_group(timeout=wait, backend=backend))
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.sharing = False
+        self.sent: Counter[str] = Counter()
+
+    def total(self, values: Tensor, kind: str) -> Tensor:
+        """Sum over ranks, written into ``values``; the same bits on every rank."""
+        self._count(kind, values)
+        self._said(lambda: dist.all_reduce(values, group=self._pg))
+        return values
+
+    def all_rows(self, mine: Tensor, rows: list[int], kind: str) -> Tensor:
+        """All ranks' rows behind one another; ``rows`` says how many each has (they differ by at most one)."""
+        most, shape = max(rows), mine.shape[1:]
+        padded = mine.new_zeros(most, *shape)
+        padded[: len(mine)] = mine
+        parts = [torch.empty_like(padded) for _ in rows]
+        self.sent[kind] += sum(rows) * (mine[:1].nbytes if len(mine) else 0)
+        self.sent[f"{kind}/calls"] += 1
+        self._said(lambda: dist.all_gather(parts, padded, group=self._pg))
+        return torch.cat([part[:count] for part, count in zip(parts, rows, strict=True)])
+
+    def broadcast(self, values: Tensor, kind: str = "control") -> Tensor:
+        """The first rank's ``values``, written into those of the others."""
+        self._count(kind, values)
+        self._said(lambda: dist.broadcast(values, dist.get_global_rank(self._pg, 0), group=self._pg))
+        return values
+
+    def texts(self, mine: str) -> list[str]:
+        """What each rank says, in the order of the ranks."""
+        said = torch.frombuffer(bytearray(mine.encode() + b"\0"), dtype=torch.uint8).to(self.device)
+        sizes = self.all_rows(torch.tensor([len(said)], device=self.device), [1] * self.size, "control").tolist()
+        padded = torch.cat([said, said.new_zeros(max(sizes) - len(said))])[None]
+        rows = self.all_rows(padded, [1] * self.size, "control").cpu()
+        return [bytes(row[:n].tolist())[:-1].decode() for row, n in zip(rows, sizes, strict=True)]
+
+    def share(self, rows: int) -> list[int]:
+        """How many of so many rows each rank takes: as equal as can be, in order."""
+        whole, rest = divmod(rows, self.size)
+        return [whole + (number < rest) for number in range(self.size)]
+
+    def close(self) -> None:
+        """Leave; ranks that are still waiting hear of it."""
+        with suppress(RuntimeError, ValueError):
+            dist.destroy_process_group(self._pg)
+
+    def _count(self, kind: str, values: Tensor) -> None:
+        self.sent[kind] += values.nbytes
+        self.sent[f"{kind}/calls"] += 1
+
+    def _said(self, say: Callable[[], Any]) -> Any:
+        """Say it; if that fails, raise an error that tells why another rank is not there."""
+        try:
+            return say()
+        except RuntimeError as error:
+            raise RankError(_reason(self.word, error)) from error
+
+
+_here: Group | None = None
+
+
+def here() -> Group | None:
+    """The ranks that work together now; ``None`` in one process, and outside of ``fit``."""
+    return _here
+
+
+def launched() -> bool:
+    """Whether this process is one of several that were started together."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_world_size() > 1
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and {"RANK", "MASTER_ADDR"} <= os.environ.keys()
+
+
+def rank() -> int:
+    """Number of this process, from 0; 0 in one process."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank()
+    return int(os.environ.get("RANK", "0")) if launched() else 0
+
+
+def size() -> int:
+    """Number of processes that work together; 1 in one process."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_world_size()
+    return int(os.environ["WORLD_SIZE"]) if launched() else 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and shows progress."""
+    return rank() == 0
+
+
+def own_device(device: torch.device) -> torch.device:
+    """The accelerator of this process, where ``device`` does not say which: that of its number on this machine."""
+    if not launched() or device.type == "cpu" or device.index is not None:
+        return device
+    mine = torch.device(device.type, int(os.environ.get("LOCAL_RANK", "0")))
+    torch.get_device_module(device).set_device(mine)
+    return mine
+
+
+@contextmanager
+def joined(options: Ranks | None, device: torch.device) -> Iterator[Group | None]:
+    """Work together with the other ranks inside; alone, if there are none or they already do.
+
+    Raises:
+        RankError: (inside) if another rank has stopped; the message is that of its error, if it could say it.
+    """
+    global _here
+    if _here is not None or not launched():
+        yield None
+        return
+    group = _met(options or Ranks(), device)
+    _here = group
+    try:
+        yield group
+        group.total(torch.zeros(1, device=device), "control")  # what the first rank has written is there for all
+    except BaseException as error:
+        _tell(group, error)
+        raise
+    finally:
+        _here = None
+        group.close()
+
+
+def _met(options: Ranks, device: torch.device) -> Group:
+    """The ranks, met in the way their launcher has prepared, if the caller has not met them before."""
+    if not dist.is_initialized():
+        backend = dist.get_default_backend_for_device(device)
+        try:
+            dist.init_process_group(backend, timeout=timedelta(seconds=options.timeout))
+        except RuntimeError as error:
+            raise RankError(f"the ranks did not meet: {error}") from error
+        atexit.register(_part)
+    return Group(options, device)
+
+
+def _part() -> None:
+    with suppress(RuntimeError, ValueError, AssertionError):
+        dist.destroy_process_group()
+
+
+def _store() -> Any:
+    return dist.distributed_c10d._get_default_store()
+
+
+def _tell(group: Group, error: BaseException) -> None:
+    """Leave word of an error for the ranks that will wait in vain; the first word stays."""
+    if isinstance(error, RankError):
+        return
+    with suppress(RuntimeError):
+        _store().compare_set(group.word, "", f"rank {group.rank} stopped: {type(error).__name__}: {error}")
+
+
+def _reason(word: str, error: RuntimeError) -> str:
+    """Why a rank did not answer: its own word, or what is known without it."""
+    with suppress(RuntimeError):
+        store = _store()
+        store.wait([word], PATIENCE)
+        return str(store.get(word).decode())
+    return f"another rank has died, or did not answer in time (see its own output): {error}"

@@ -21,7 +21,7 @@ from selftrain.dashboard.speed import EVALUATING, WAITING
 from selftrain.errors import CheckpointError
 from selftrain.quality import Quality
 from selftrain.randomness import seed_step, step_key
-from selftrain.ranks import alone, from_first, is_first, same_start
+from selftrain.ranks import alone, from_first, is_first, keep_together
 from selftrain.run import Run, measure, versions
 from selftrain.runfolder import CARD, export_weights, write_json
 from selftrain.selfcheck import Alarm, Findings, SelfCheck, SelfTrainingWarning
@@ -242,7 +242,7 @@ class Session:
     def judge(self, step: int, board: Board) -> None:
         """Evaluate, keep the best weights, look for alarms."""
         run = self.run
-        same_start(run.strategy)  # on accelerators, sums of the same numbers may differ in the last bit
+        keep_together(run.strategy)
         self.evaluate(step, board)
         board.scalars({f"ledger/{key}": v for key, v in run.ledger.summary().items()}, step)
         figures = run.last.get("validation", {})

@@ -7,25 +7,31 @@ plays scenes as one rank and stores what they return in ``FOLDER/RANK.pt``. With
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 import selftrain as st
-from selftrain import catalog, pretrain, ranks, session, toy
+from selftrain import catalog, pretrain, ranks, toy
 from selftrain.data import Pile
+from selftrain.errors import RankError
+from selftrain.ranks.group import Group
+from selftrain.strategies import FixMatch
 from selftrain.strategy import Strategy
-from selftrain.types import BatchPlan
+from selftrain.types import BatchPlan, Clock
 
+CPU = torch.device("cpu")
 PLAN = BatchPlan(labeled=5, unlabeled_ratio=1.4, seed=5)  # 5 and 7 rows: no share is like the other
 STEPS = 7  # 24 unlabeled rows: 4 steps an epoch, the last batch of each is filled up
 SHAPES: Mapping[str, tuple[int, ...]] = {
@@ -44,10 +50,13 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {  # so that every part of a method 
 Result = dict[str, Any]
 
 
-def build(name: str, kind: toy.Kind = "classification", *, student: Mapping[str, Any] | None = None) -> Strategy:
+# -- whole runs --------------------------------------------------------------------------------------------------------
+def build(
+    name: str, kind: toy.Kind = "classification", *, seed: int = 0, student: Mapping[str, Any] | None = None
+) -> Strategy:
     """A fresh strategy of the catalog; the random state is left as found."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         method = catalog.METHODS[name]
         make = toy.learner(kind, outputs=method.outputs, **({"dropout": 0.0} | dict(student or {})))
         sizes: dict[str, Any] = {"unlabeled": 24, "label_shape": SHAPES[kind]}
@@ -56,26 +65,28 @@ def build(name: str, kind: toy.Kind = "classification", *, student: Mapping[str,
 
 def told(run: st.Run) -> Result:
     """All that a run leaves: every tensor of the strategy and the ledger, and its figures."""
-    tensors = {f"strategy/{n}": t for n, t in run.strategy.state_dict().items() if isinstance(t, torch.Tensor)}
+    tensors = {f"strategy/{n}": t for n, t in run.strategy.state_dict().items() if isinstance(t, Tensor)}
     tensors |= {f"ledger/{name}": t for name, t in run.ledger.state_dict().items()}
     figures = {f"last/{part}/{name}": v for part, row in run.last.items() for name, v in row.items()}
-    return tensors | figures | {f"train/{name}": v for name, v in run.train.items() if not name.endswith("lr")}
+    return tensors | figures | {f"train/{name}": v for name, v in run.train.items()}
+
+
+def trained(strategy: Strategy, pile: Any, **fit: Any) -> Result:
+    settings = {"steps": STEPS, "plan": PLAN, "eval_every": 5, "log_every": 3, "progress": False} | fit
+    return told(st.fit(strategy, pile, **settings))
 
 
 def method(
     name: str, kind: toy.Kind = "classification", *, student: Mapping[str, Any] | None = None, **fit: Any
 ) -> Result:
-    strategy = build(name, kind, student=student)
-    settings = {"steps": STEPS, "plan": PLAN, "eval_every": 5, "log_every": 3, "progress": False} | fit
-    return told(st.fit(strategy, toy.pile(kind), **settings))
+    return trained(build(name, kind, student=student), toy.pile(kind), **fit)
 
 
 def recipe(name: str) -> Result:
     torch.manual_seed(0)
-    x = torch.randn(26, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    pile = Pile.from_arrays(((x - x.min()) / (x.max() - x.min())).numpy(), torch.arange(26) % 3 - 1)
+    x = torch.rand(26, 1, 8, 8, generator=torch.Generator().manual_seed(1)).numpy()
     stage = getattr(pretrain, name)(pretrain.ViT(8, 2, 1, width=16, depth=1, heads=2))
-    return told(st.fit(stage, pile, steps=4, plan=PLAN, eval_every=2, log_every=2, progress=False))
+    return trained(stage, Pile.from_arrays(x, torch.arange(26) % 3 - 1), steps=4, eval_every=2)
 
 
 def own_pile() -> Pile:
@@ -87,8 +98,225 @@ def own_pile() -> Pile:
 
 def shared(name: str, workers: int = 0) -> Result:
     plan = BatchPlan(PLAN.labeled, PLAN.unlabeled_ratio, seed=5, workers=workers)
-    settings: dict[str, Any] = {"steps": 6, "plan": plan, "eval_every": 3, "log_every": 2, "progress": False}
-    return told(st.fit(build(name), own_pile(), **settings))
+    return trained(build(name), own_pile(), steps=6, plan=plan)
+
+
+def other_start() -> Result:
+    """Networks that start differently on each rank: the first one's start counts."""
+    return trained(build("mean_teacher", seed=ranks.rank()), toy.pile("classification"))
+
+
+def resumed(folder: str, between: Mapping[str, int]) -> Result:
+    """Stopped and resumed, with gradients half gathered."""
+    out = Path(folder) / str(ranks.size())
+    fit: dict[str, Any] = {"out": out, "steps": 8, "checkpoint_every": 4}
+    student = {"accumulate": 3}
+    trained(build("fst", student=student), toy.pile("classification"), **fit, stop_after=between["stop"])
+    return trained(build("fst", student=student, seed=9), toy.pile("classification"), **fit, resume=True)
+
+
+# -- faults: with one of them, several processes must not equal one ----------------------------------------------------
+def _alone(self: Group, mine: Tensor, rows: list[int], kind: str) -> Tensor:
+    """Each rank knows the answers for its own rows only."""
+    if kind != "outputs":
+        return ALL_ROWS(self, mine, rows, kind)
+    other = [mine[:1].expand(count, *mine.shape[1:]) for count in rows]
+    return torch.cat([mine if number == self.rank else part for number, part in enumerate(other)])
+
+
+ALL_ROWS = Group.all_rows
+FAULTS: Mapping[str, tuple[Callable[[], Any], Callable[[], Result]]] = {
+    "gradients are not averaged": (
+        lambda: mock.patch("selftrain.learner.mean_gradients", return_value=None),
+        partial(method, "fixmatch"),
+    ),
+    "gradients of virtual steps are not averaged": (
+        lambda: mock.patch("selftrain.learner.mean_gradients", _unless_virtual),
+        partial(method, "fst"),
+    ),
+    "answers are not scaled on the way back": (
+        lambda: mock.patch("selftrain.ranks.rows._Join.backward", staticmethod(_unscaled)),
+        partial(method, "fixmatch"),
+    ),
+    "thresholds see the rows of one rank": (
+        lambda: mock.patch.object(Group, "all_rows", _alone),
+        partial(method, "freematch"),
+    ),
+    "directions of other ranks' rows are lost": (
+        lambda: mock.patch("selftrain.ranks.rows._Take.backward", staticmethod(_own_rows_only)),
+        partial(method, "vat"),
+    ),
+    "statistics are those of a rank's own rows": (
+        lambda: mock.patch("selftrain.ranks.rows.sharing_norms", return_value=nullcontext()),
+        partial(method, "mean_teacher"),
+    ),
+    "every rank starts by itself": (lambda: mock.patch("selftrain.engine.same_start", return_value=None), other_start),
+    "all ranks fetch the same share": (
+        lambda: mock.patch("selftrain.data.stream._shared", _first_share),
+        partial(shared, "mixmatch"),
+    ),
+}
+
+
+def _unless_virtual(parameters: Any) -> None:
+    parameters = list(parameters)
+    group = ranks.here()
+    if group is not None and group.sent["gradients/calls"] % 2 == 0:  # FST: virtual and real steps take turns
+        group.sent["gradients/calls"] += 1
+        return
+    ranks.mean_gradients(parameters)
+
+
+def _unscaled(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    return grads[0].split(ctx.rows)[ctx.group.rank], None, None
+
+
+def _own_rows_only(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    every = ctx.group.all_rows(grads[0], ctx.rows, "outputs")
+    start = sum(ctx.rows[: ctx.group.rank])
+    mask = torch.zeros(len(every), *[1] * (every.dim() - 1))
+    mask[start : start + len(grads[0])] = 1
+    return every * mask / ctx.group.size, None, None
+
+
+def _first_share(taken: Any, share: tuple[int, int]) -> Any:
+    rows, key = taken.rows.tensor_split(share[1])[0], taken.key.tensor_split(share[1])[0]
+    return taken._replace(rows=rows, key=key)
+
+
+def faulty(name: str) -> Result:
+    patch, scene = FAULTS[name]
+    with patch() if ranks.launched() else nullcontext():
+        return scene()
+
+
+# -- the seams ---------------------------------------------------------------------------------------------------------
+@contextmanager
+def caught(result: Result, name: str) -> Iterator[None]:
+    try:
+        yield
+        result[name] = None
+    except Exception as error:
+        result[name] = f"{type(error).__name__}: {error}"
+
+
+def seams() -> Result:
+    """Everything the ranks can say to one another."""
+    found: Result = {}
+    with ranks.joined(None, CPU) as group:
+        assert group is not None
+        found["texts"] = group.texts(f"rank {group.rank} " + "ä" * group.rank)
+        found["any"] = [ranks.any_rank(group.rank == 1), ranks.any_rank(False)]
+        for dtype in (torch.int16, torch.bool, torch.float64):
+            mine = torch.full((2 - group.rank, 2), group.rank + 1).to(dtype)
+            found[f"rows {dtype}"] = group.all_rows(mine, [2, 1], "control")
+        found["no rows"] = group.all_rows(torch.full((1 - group.rank, 3), 4.0), [1, 0], "control")
+        found["first"] = ranks.from_first(lambda: {"rank": ranks.rank(), "x": torch.arange(3)})
+        with caught(found, "first fails"):
+            ranks.from_first(lambda: int("three"))
+        with caught(found, "unlike"):
+            ranks.check_alike({"steps": 7, "unlabeled samples": 24 + group.rank})
+        module, values = nn.Linear(2, 2), torch.arange(4).to(torch.int16) * (group.rank + 1)
+        module.register_buffer("bank", values)
+        ranks.same_start(module)
+        found["start"] = [module.weight.detach().clone(), module.bank.clone()]
+        for p, there in zip(module.parameters(), (group.rank == 0, False), strict=True):
+            p.grad = torch.full_like(p, 3.0) if there else None
+        ranks.mean_gradients(module.parameters())
+        found["gradients"] = [None if p.grad is None else p.grad.clone() for p in module.parameters()]
+    return found
+
+
+def networks() -> Result:
+    """A network on rows, and the gradients of inputs and weights, with rows enough and too few."""
+    found: Result = {}
+    x = torch.randn(7, 4, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    with ranks.joined(None, CPU):
+        for rows in (7, 2, 1):
+            norm = nn.BatchNorm2d(4, dtype=torch.float64)
+            norm.weight.data.copy_(torch.tensor([1.0, 2.0, -1.0, 0.5]))
+            given = x[:rows].clone().requires_grad_()
+            outside = torch.ones(4, 1, 1, dtype=torch.float64, requires_grad=True)
+            first, second = ranks.spread(lambda t, m=norm: (m(t).tanh(), t.square()), given)
+            loss = (outside * first).square().sum().log() + (first * second).mean()
+            loss.backward()
+            parameters = [norm.weight, norm.bias, outside]
+            ranks.mean_gradients(parameters)
+            found[f"{rows} rows"] = [first.detach(), given.grad, *(p.grad for p in parameters)]
+            found[f"{rows} rows: statistics"] = [norm.running_mean, norm.running_var, norm.num_batches_tracked]
+    return found
+
+
+def norms() -> Result:
+    """BatchNorm with the statistics of own rows, in half precision, and without running statistics."""
+    found: Result = {}
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(1)) + 1
+    with ranks.joined(ranks.Ranks(batchnorm="own"), CPU):
+        mean, var = torch.zeros(3), torch.ones(3)
+        found["own"] = ranks.spread(lambda t: F.batch_norm(t, mean, var, training=True), x)
+        found["running"] = [mean, var]
+    with ranks.joined(None, CPU):
+        found["half"] = ranks.spread(lambda t: F.batch_norm(t, None, None, training=True), x.bfloat16())
+        found["evaluating"] = ranks.spread(lambda t: F.batch_norm(t, mean, var), x)
+    return found
+
+
+def dropping() -> Result:
+    """Random numbers inside networks and outside of them."""
+    torch.manual_seed(3)
+    ones, found = torch.ones(8, 5), {}
+    with ranks.joined(None, CPU):
+        found["masks"] = [ranks.spread(lambda t: F.dropout(t, 0.5), ones) for _ in range(2)]
+        found["outside"] = torch.rand(3)
+        torch.manual_seed(3)
+        ranks.spread(lambda t: t + 1, ones)
+        found["nothing drawn"] = torch.rand(3)
+    return found
+
+
+class Failing(FixMatch):
+    """Fails on one rank alone, in its third step."""
+
+    def step(self, batch: Any, clock: Any, *extra: Any) -> Any:
+        if ranks.rank() == 1 and clock.step == 2:
+            raise ValueError("the third step is too much")
+        return super().step(batch, clock, *extra)
+
+
+def failing() -> Result:
+    found: Result = {}
+    strategy = Failing(toy.task("classification"), toy.learner("classification"))
+    begun = time.perf_counter()
+    with caught(found, "error"):
+        st.fit(strategy, toy.pile("classification"), steps=5, progress=False)
+    found["waited"] = time.perf_counter() - begun
+    return found | method("pseudo_label")  # and the ranks go on together
+
+
+def refused() -> Result:
+    """Ranks that were given other settings or samples, and batches too small to share."""
+    found: Result = {}
+    with caught(found, "settings"):
+        task, make = toy.task("classification"), toy.learner("classification")
+        trained(FixMatch(task, make, unlabeled_weight=1.0 + ranks.rank()), toy.pile("classification"))
+    with caught(found, "samples"):
+        trained(build("pseudo_label"), toy.pile("classification", unlabeled=24 + ranks.rank()))
+    with caught(found, "share"):
+        trained(build("pseudo_label"), own_pile(), plan=BatchPlan(1, 4.0))
+    return found
+
+
+def sent() -> Result:
+    """Bytes and messages of two steps of one method."""
+    pile, strategy = own_pile(), build("fst")
+    with ranks.joined(None, CPU) as group:
+        assert group is not None
+        stream = ranks.joined_stream(pile, strategy.needs(), PLAN, CPU)
+        for step, batches in enumerate(stream.epoch(0)):
+            strategy.train().step(batches[0], Clock(step, 0, 2))
+            if step == 1:
+                return dict(group.sent)
+    raise AssertionError("an epoch has more than one step")
 
 
 SCENES: dict[str, Callable[[], Result]] = {name: partial(method, name) for name in catalog.METHODS}
@@ -103,19 +331,29 @@ SCENES |= {
     "IJEPA": partial(recipe, "IJEPA"),
     "LeJEPA": partial(recipe, "LeJEPA"),
     "SimCLR": partial(recipe, "SimCLR"),
+    "other_start": other_start,
+}
+RUNS = tuple(SCENES)  # each equals one process
+SCENES |= {f"fault: {name}": partial(faulty, name) for name in FAULTS}
+SCENES |= {
+    "seams": seams,
+    "networks": networks,
+    "norms": norms,
+    "dropping": dropping,
+    "failing": failing,
+    "refused": refused,
+    "sent": sent,
 }
 
 
 def play(folder: Path, names: list[str]) -> None:
     results: dict[str, Any] = {}
     for name in names or list(SCENES):
-        begun = time.perf_counter()
         try:
             results[name] = SCENES[name]()
-        except Exception:
-            results[name] = {"error": traceback.format_exc()}
+        except RankError:
+            results[name] = {"failed": traceback.format_exc()}
             break
-        results[name] |= {"seconds": time.perf_counter() - begun}
     torch.save(results, folder / f"{os.environ['RANK']}.pt")
 
 

@@ -7,12 +7,12 @@ banks, mixes, losses and the ledger are those of one process, and the gradient, 
 Started by ``torchrun``, ``selftrain.fit`` does all of it by itself. In one process every function here does nothing.
 """
 
-from selftrain.ranks.group import Group, Ranks, here, is_first, joined, launched, own_device, rank, size
-from selftrain.ranks.programs import any_rank, check_alike, from_first, mean_gradients, same_start
+from selftrain.ranks.group import Group, Ranks, alone, here, is_first, joined, launched, own_device, rank, size
+from selftrain.ranks.programs import any_rank, check_alike, from_first, keep_together, mean_gradients, same_start
 from selftrain.ranks.rows import spread
 from selftrain.ranks.stream import joined_stream
 
 __all__ = [
-    "Group", "Ranks", "any_rank", "check_alike", "from_first", "here", "is_first", "joined", "joined_stream",
-    "launched", "mean_gradients", "own_device", "rank", "same_start", "size", "spread",
+    "Group", "Ranks", "alone", "any_rank", "check_alike", "from_first", "here", "is_first", "joined", "joined_stream",
+    "keep_together", "launched", "mean_gradients", "own_device", "rank", "same_start", "size", "spread",
 ]  # fmt: skip

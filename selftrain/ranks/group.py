@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -64,13 +65,16 @@ class Group:
     """
 
     def __init__(self, options: Ranks, device: torch.device) -> None:
-        self.options, self.device = options, device
+        self._alone(options, device)
         self.word = f"{FAILED}/{next(_stages)}"
         wait = timedelta(seconds=options.timeout)
         backend = dist.get_default_backend_for_device(device)
         self._pg: Any = self._said(lambda: dist.new_group(timeout=wait, backend=backend))
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self.sharing = False
+
+    def _alone(self, options: Ranks, device: torch.device) -> None:
+        self.options, self.device = options, device
+        self.rank, self.size, self.sharing = 0, 1, False
         self.sent: Counter[str] = Counter()
 
     def total(self, values: Tensor, kind: str) -> Tensor:
@@ -81,20 +85,24 @@ class Group:
 
     def all_rows(self, mine: Tensor, rows: list[int], kind: str) -> Tensor:
         """All ranks' rows behind one another; ``rows`` says how many each has (they differ by at most one)."""
-        most, shape = max(rows), mine.shape[1:]
-        padded = mine.new_zeros(most, *shape)
-        padded[: len(mine)] = mine
+        shape, width = mine.shape[1:], math.prod(mine.shape[1:]) * mine.element_size()
+        padded = torch.zeros(max(rows), width, dtype=torch.uint8, device=mine.device)  # bytes: any type can be sent
+        padded[: len(mine)] = _bytes(mine).view(len(mine), width)
         parts = [torch.empty_like(padded) for _ in rows]
-        self.sent[kind] += sum(rows) * (mine[:1].nbytes if len(mine) else 0)
+        self.sent[kind] += sum(rows) * width
         self.sent[f"{kind}/calls"] += 1
         self._said(lambda: dist.all_gather(parts, padded, group=self._pg))
-        return torch.cat([part[:count] for part, count in zip(parts, rows, strict=True)])
+        every = torch.cat([part[:count] for part, count in zip(parts, rows, strict=True)])
+        return every.view(-1).view(mine.dtype).view(sum(rows), *shape)
 
-    def broadcast(self, values: Tensor, kind: str = "control") -> Tensor:
-        """The first rank's ``values``, written into those of the others."""
-        self._count(kind, values)
-        self._said(lambda: dist.broadcast(values, dist.get_global_rank(self._pg, 0), group=self._pg))
-        return values
+    def broadcast(self, *values: Tensor) -> None:
+        """Write the first rank's ``values`` into those of the others."""
+        sent = torch.cat([_bytes(v.to(self.device)) for v in values])
+        self._count("control", sent)
+        self._said(lambda: dist.broadcast(sent, dist.get_global_rank(self._pg, 0), group=self._pg))
+        if self.rank:
+            for value, part in zip(values, sent.split([v.nbytes for v in values]), strict=True):
+                value.copy_(part.clone().view(value.dtype).view(value.shape))  # a clone starts where its type may
 
     def texts(self, mine: str) -> list[str]:
         """What each rank says, in the order of the ranks."""
@@ -124,6 +132,10 @@ class Group:
             return say()
         except RuntimeError as error:
             raise RankError(_reason(self.word, error)) from error
+
+
+def _bytes(values: Tensor) -> Tensor:
+    return values.detach().contiguous().view(-1).view(torch.uint8)
 
 
 _here: Group | None = None
@@ -170,26 +182,48 @@ def own_device(device: torch.device) -> torch.device:
 
 
 @contextmanager
+def working(group: Group) -> Iterator[None]:
+    """These ranks work together inside."""
+    global _here
+    before, _here = _here, group
+    try:
+        yield
+    finally:
+        _here = before
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, a rank does all by itself and nothing is said: for what the first one does while the others wait."""
+    if _here is None or _here.sharing:
+        yield
+        return
+    _here.sharing = True
+    try:
+        yield
+    finally:
+        _here.sharing = False
+
+
+@contextmanager
 def joined(options: Ranks | None, device: torch.device) -> Iterator[Group | None]:
     """Work together with the other ranks inside; alone, if there are none or they already do.
 
     Raises:
         RankError: (inside) if another rank has stopped; the message is that of its error, if it could say it.
     """
-    global _here
     if _here is not None or not launched():
         yield None
         return
     group = _met(options or Ranks(), device)
-    _here = group
     try:
-        yield group
+        with working(group):
+            yield group
         group.total(torch.zeros(1, device=device), "control")  # what the first rank has written is there for all
     except BaseException as error:
         _tell(group, error)
         raise
     finally:
-        _here = None
         group.close()
 
 

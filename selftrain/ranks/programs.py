@@ -50,9 +50,17 @@ def same_start(module: nn.Module, optimizers: Iterable[torch.optim.Optimizer] = 
     moments = [v for o in optimizers for state in o.state.values() for v in state.values() if isinstance(v, Tensor)]
     tensors = [t.detach() for t in (*module.parameters(), *module.buffers(), *moments)]
     check_alike({"tensors": [f"{tuple(t.shape)} {t.dtype}" for t in tensors]})
-    for tensor in tensors:
-        sent = tensor.to(group.device, copy=True, memory_format=torch.contiguous_format)
-        tensor.copy_(group.broadcast(sent))
+    group.broadcast(*tensors)
+
+
+def keep_together(module: nn.Module) -> None:
+    """Give every rank the first one's weights and buffers again, where equal sums may differ in the last bit.
+
+    On CPUs they do not: what starts alike stays alike.
+    """
+    group = here()
+    if group is not None and group.device.type != "cpu":
+        group.broadcast(*(t.detach() for t in (*module.parameters(), *module.buffers())))
 
 
 def check_alike(facts: dict[str, Any]) -> None:
@@ -86,7 +94,7 @@ def _brief(value: object) -> str:
 def any_rank(flag: bool) -> bool:
     """Whether this holds on any rank: all get the same answer."""
     group = here()
-    if group is None:
+    if group is None or group.sharing:
         return flag
     return bool(group.total(torch.tensor([float(flag)], device=group.device), "control").item())
 
@@ -117,14 +125,16 @@ def from_first(make: Callable[[], Result]) -> Result:
 def _send(group: Group, message: dict[str, Any]) -> None:
     file = io.BytesIO()
     torch.save(message, file)
-    content = torch.frombuffer(bytearray(file.getbuffer()), dtype=torch.uint8).to(group.device)
-    group.broadcast(torch.tensor([len(content)], device=group.device))
+    content = torch.frombuffer(bytearray(file.getbuffer()), dtype=torch.uint8)
+    group.broadcast(torch.tensor([len(content)]))
     group.broadcast(content)
 
 
 def _received(group: Group) -> Any:
-    size = int(group.broadcast(torch.zeros(1, dtype=torch.long, device=group.device)))
-    content = group.broadcast(torch.empty(size, dtype=torch.uint8, device=group.device)).cpu()
+    size = torch.zeros(1, dtype=torch.long)
+    group.broadcast(size)
+    content = torch.empty(int(size), dtype=torch.uint8)
+    group.broadcast(content)
     message = torch.load(io.BytesIO(content.numpy().tobytes()), map_location=group.device, weights_only=True)
     if "error" in message:
         raise RankError(message["error"])

@@ -204,8 +204,8 @@ class _Stage:
         """Claim the folder and make ready to train, from the newest checkpoint if the run is resumed."""
         settings = {"total_steps": self.total, "plan": asdict(self.plan) | {"workers": None}}
         settings |= _settings(strategy) | marks
-        _check_ranks(self.pile, settings)
         claim = {"resume": self.resume, "overwrite": self.overwrite}
+        _check_ranks(self.pile, settings | claim)
         from_first(lambda: (prepare_folder(out, settings, **claim), None)[1])
         folder = None if out is None else Path(out)
         pile, where, seed = self.pile, self.device, self.plan.seed
@@ -263,7 +263,8 @@ def _check_ranks(pile: Pile, settings: dict[str, Any]) -> None:
     if here() is None:
         return
     names = hashlib.sha256("\0".join(str(name) for name in pile.unlabeled_ids()).encode()).hexdigest()
-    check_alike({"unlabeled samples": len(pile.unlabeled_ids()), "unlabeled ids (SHA-256)": names} | settings)
+    samples = {"unlabeled samples": len(pile.unlabeled_ids()), "unlabeled ids (SHA-256)": names}
+    check_alike(samples | settings)
 
 
 def _clear(folder: Path) -> None:

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 import selftrain as st
 from selftrain import catalog, pretrain, ranks, toy
+from selftrain.build import Training
 from selftrain.data import Pile
 from selftrain.errors import RankError
 from selftrain.ranks.group import Group
@@ -85,7 +86,8 @@ def method(
 def recipe(name: str) -> Result:
     torch.manual_seed(0)
     x = torch.rand(26, 1, 8, 8, generator=torch.Generator().manual_seed(1)).numpy()
-    stage = getattr(pretrain, name)(pretrain.ViT(8, 2, 1, width=16, depth=1, heads=2))
+    plain = Training(optimizer="sgd", lr=0.05, weight_decay=0.0)  # Adam makes steps of rounding where a gradient is 0
+    stage = getattr(pretrain, name)(pretrain.ViT(8, 2, 1, width=16, depth=1, heads=2), training=plain)
     return trained(stage, Pile.from_arrays(x, torch.arange(26) % 3 - 1), steps=4, eval_every=2)
 
 
@@ -142,10 +144,6 @@ FAULTS: Mapping[str, tuple[Callable[[], Any], Callable[[], Result]]] = {
         lambda: mock.patch.object(Group, "all_rows", _alone),
         partial(method, "freematch"),
     ),
-    "directions of other ranks' rows are lost": (
-        lambda: mock.patch("selftrain.ranks.rows._Take.backward", staticmethod(_own_rows_only)),
-        partial(method, "vat"),
-    ),
     "statistics are those of a rank's own rows": (
         lambda: mock.patch("selftrain.ranks.rows.sharing_norms", return_value=nullcontext()),
         partial(method, "mean_teacher"),
@@ -169,14 +167,6 @@ def _unless_virtual(parameters: Any) -> None:
 
 def _unscaled(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
     return grads[0].split(ctx.rows)[ctx.group.rank], None, None
-
-
-def _own_rows_only(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-    every = ctx.group.all_rows(grads[0], ctx.rows, "outputs")
-    start = sum(ctx.rows[: ctx.group.rank])
-    mask = torch.zeros(len(every), *[1] * (every.dim() - 1))
-    mask[start : start + len(grads[0])] = 1
-    return every * mask / ctx.group.size, None, None
 
 
 def _first_share(taken: Any, share: tuple[int, int]) -> Any:

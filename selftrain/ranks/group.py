@@ -230,13 +230,20 @@ def joined(options: Ranks | None, device: torch.device) -> Iterator[Group | None
 def _met(options: Ranks, device: torch.device) -> Group:
     """The ranks, met in the way their launcher has prepared, if the caller has not met them before."""
     if not dist.is_initialized():
-        backend = dist.get_default_backend_for_device(device)
         try:
-            dist.init_process_group(backend, timeout=timedelta(seconds=options.timeout))
+            _meet(dist.get_default_backend_for_device(device), timedelta(seconds=options.timeout))
         except RuntimeError as error:
             raise RankError(f"the ranks did not meet: {error}") from error
         atexit.register(_part)
     return Group(options, device)
+
+
+def _meet(backend: str, wait: timedelta) -> None:
+    """Meet as ``env://`` does, but apart from earlier attempts of a launcher that keeps its store."""
+    store, number, count = next(iter(dist.rendezvous("env://", timeout=wait)))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    apart = dist.PrefixStore(f"selftrain/attempt-{attempt}", store)
+    dist.init_process_group(backend, timeout=wait, store=apart, rank=number, world_size=count)
 
 
 def _part() -> None:

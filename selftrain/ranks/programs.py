@@ -67,7 +67,7 @@ def check_alike(facts: dict[str, Any]) -> None:
     """Refuse ranks that were given different things.
 
     Args:
-        facts: What must be the same on all ranks, by name; numbers, texts and lists of them.
+        facts: What must be the same on all ranks, by name; numbers, texts, lists and dicts of them.
 
     Raises:
         RankError: naming the first that is not, with the values of two ranks.
@@ -75,15 +75,23 @@ def check_alike(facts: dict[str, Any]) -> None:
     group = here()
     if group is None:
         return
-    rows = [json.loads(text) for text in group.texts(json.dumps(facts, default=str))]
-    for number, row in enumerate(rows):
-        for name in facts:
-            if row.get(name) != rows[0].get(name):
-                there, first = _brief(row.get(name)), _brief(rows[0].get(name))
-                raise RankError(
-                    f"{name} is {there} on rank {number} and {first} on rank 0; all ranks must run the same program "
-                    "on the same data: draw splits from a seed, and give them the same arguments"
-                )
+    first, *others = [json.loads(text) for text in group.texts(json.dumps(_flat(facts), default=str))]
+    for number, row in enumerate(others, 1):
+        name = next((name for name in first | row if row.get(name) != first.get(name)), None)
+        if name is not None:
+            there, here_first = _brief(row.get(name)), _brief(first.get(name))
+            raise RankError(
+                f"{name} is {there} on rank {number} and {here_first} on rank 0; all must run the same program on "
+                "the same data: draw splits from a seed, and give them the same arguments"
+            )
+
+
+def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """One level of names, so that a message names just what differs."""
+    rows: dict[str, Any] = {}
+    for name, value in facts.items():
+        rows |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return rows
 
 
 def _brief(value: object) -> str:

@@ -92,7 +92,8 @@ def volume(strategy: Strategy, pile: Pile, plan: BatchPlan, *, steps: int = 1) -
     sent = {name: count / steps for name, count in counting.sent.items()}
     kinds = ("gradients", "inputs", "outputs", "statistics")
     messages = sum(sent.get(f"{kind}/calls", 0) for kind in (*kinds, "control"))
-    return Volume(*(sent.get(kind, 0) for kind in kinds), messages)
+    gradients, inputs, outputs, statistics = (sent.get(kind, 0.0) for kind in kinds)
+    return Volume(gradients, inputs, outputs, statistics, messages)
 
 
 def _step(twin: Strategy, batches: Sequence[Batch], step: int) -> None:

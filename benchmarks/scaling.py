@@ -1,0 +1,208 @@
+"""One process against two, step by step, and what more would take: measured seconds, counted bytes, and a model.
+
+python benchmarks/scaling.py [--steps 10] [--result FILE] [--write]
+
+Both train the same batches (32 labeled, 64 unlabeled images of 28 x 28) with one thread a process. What counts is the
+processor time that one of the processes needs for a step: on a machine with free cores it is the time that passes.
+``--write`` puts the tables into docs/distributed.md, from stored results if there are any.
+
+The model: a step takes ``shared / N + common + messages``. ``shared`` (the networks) and ``common`` (what every process
+does) are solved from the two measurements, the messages are those of ``selftrain.ranks.volume``, at stated bandwidths.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import selftrain as st
+from selftrain import catalog, pretrain, ranks
+from selftrain.data import Pile
+from selftrain.engine import versions
+from selftrain.ranks.volume import Volume, volume
+from selftrain.strategy import Strategy
+from selftrain.types import BatchPlan
+
+HERE = Path(__file__).resolve()
+RESULT = HERE.parent / "results" / "scaling.json"
+PAGE = HERE.parent.parent / "docs" / "distributed.md"
+TIMED = ("supervised", "fixmatch", "fst_d", "mae")
+RECIPES = {"mae": pretrain.MAE, "ijepa": pretrain.IJEPA, "lejepa": pretrain.LeJEPA, "simclr": pretrain.SimCLR}
+PLAN, SIZE, CLASSES, WARM = BatchPlan(labeled=32, unlabeled_ratio=2.0), 28, 10, 2
+LINKS = {"10 Gbit/s": (1.25e9, 5e-5), "100 Gbit/s": (12.5e9, 2e-5), "900 GB/s": (9e11, 1e-5)}  # bytes/s, s a message
+MANY = (2, 4, 8, 16)
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Measure, or read what was measured; print the tables and put them into the page."""
+    options = _options()
+    if options.worker is not None:
+        Path(options.worker, f"{ranks.rank()}.json").write_text(json.dumps(timed(options.steps)), encoding="utf-8")
+        return
+    if not (options.write and options.result.exists()):
+        content = {"command": f"python benchmarks/scaling.py --steps {options.steps}", "versions": versions()}
+        content |= {"rows": measured(options.steps), "volumes": volumes()}
+        options.result.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    made = tables(json.loads(options.result.read_text(encoding="utf-8")))
+    for name, table in made.items():
+        print(f"{name}\n\n{table}\n")
+    if options.write:
+        PAGE.write_text(placed(PAGE.read_text(encoding="utf-8"), made), encoding="utf-8")
+
+
+def measured(steps: int) -> list[Row]:
+    """Seconds of a step of each timed method, with one and with two processes."""
+    found = {count: launched(count, steps) for count in (1, 2)}
+    return [
+        {"method": name, "processes": count, "steps": steps} | {key: row[name][key] for key in ("cpu", "wall")}
+        for name in TIMED
+        for count, row in found.items()
+    ]
+
+
+def launched(count: int, steps: int) -> Row:
+    """What the slowest of so many processes needs for each method."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+        probe.close()
+        command = [sys.executable, str(HERE), "--worker", folder, "--steps", str(steps)]
+        place = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+        started = [subprocess.Popen(command, env=os.environ | place | {"RANK": str(i)}) for i in range(count)]
+        if any(process.wait() for process in started):
+            raise SystemExit("a process has failed, see above")
+        rows = [json.loads(Path(folder, f"{i}.json").read_text(encoding="utf-8")) for i in range(count)]
+    return {name: {key: max(row[name][key] for row in rows) for key in ("cpu", "wall")} for name in rows[0]}
+
+
+def timed(steps: int) -> Row:
+    """Seconds of processor time and of the clock for one step of each method, in this process."""
+    torch.set_num_threads(1)
+    return {name: dict(zip(("cpu", "wall"), _seconds(name, steps), strict=True)) for name in TIMED}
+
+
+def _seconds(name: str, steps: int) -> tuple[float, float]:
+    strategy, pile = built(name), images()
+    fixed: dict[str, Any] = {"plan": PLAN, "eval_every": 10**6, "self_check": False, "progress": False}
+    st.fit(strategy, pile, steps=WARM, **fixed)
+    cpu, wall = time.process_time(), time.perf_counter()
+    st.fit(strategy, pile, steps=steps, **fixed)
+    return (time.process_time() - cpu) / steps, (time.perf_counter() - wall) / steps
+
+
+def built(name: str) -> Strategy:
+    """A method of the catalog, or a recipe, with a network of its usual size."""
+    torch.manual_seed(0)
+    if name in RECIPES:
+        recipe: Any = RECIPES[name]
+        made: Strategy = recipe(pretrain.ViT(SIZE, 7, 1))
+        return made
+    method = catalog.METHODS[name]
+    make = st.learner(lambda: st.Classifier(st.ConvEncoder(SIZE), CLASSES * method.outputs), lr=1e-3)
+    return catalog.build(name, st.Classification(CLASSES), make, unlabeled=512, label_shape=(CLASSES,))
+
+
+def images() -> Pile:
+    """576 random images, 64 of them labeled."""
+    x = torch.rand(576, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)).numpy()
+    return Pile.from_arrays(x, torch.where(torch.arange(576) < 64, torch.arange(576) % CLASSES, -1))
+
+
+def volumes() -> list[Row]:
+    """Bytes and messages of one step of every method and of some recipes, and the weights of their networks."""
+    rows = []
+    for name in (*catalog.METHODS, *RECIPES):
+        strategy = built(name)
+        counted = volume(strategy, images(), PLAN)
+        weights = sum(p.numel() for x in strategy.learners() for p in x.parameters())
+        rows.append({"method": name, "weights": weights} | vars(counted))
+    return rows
+
+
+def tables(content: Row) -> dict[str, str]:
+    """Markdown by the name of its marks."""
+    return {
+        "measured table": _measured_table(content["rows"]),
+        "model table": _model_table(content),
+        "volume table": _volume_table(content["volumes"]),
+    }
+
+
+def pairs(rows: list[Row]) -> dict[str, tuple[float, float]]:
+    """Processor seconds of a step with one and with two processes, by method."""
+    cpu = {(row["method"], row["processes"]): row["cpu"] for row in rows}
+    return {name: (cpu[name, 1], cpu[name, 2]) for name, count in cpu if count == 1}
+
+
+def modelled(one: float, two: float, said: Volume, count: int, link: tuple[float, float]) -> float:
+    """Seconds of a step with ``count`` processes, see the head of this file."""
+    shared = min(one, max(0.0, 2 * (one - two)))
+    return shared / count + (one - shared) + said.seconds(count, bandwidth=link[0], latency=link[1])
+
+
+def _measured_table(rows: list[Row]) -> str:
+    lines = [["method", "seconds, 1 process", "seconds, 2 processes", "ratio"]]
+    for name, (one, two) in pairs(rows).items():
+        lines.append([name, f"{one:.3f}", f"{two:.3f}", f"{one / two:.2f}"])
+    return _markdown(lines)
+
+
+def _model_table(content: Row) -> str:
+    said = {row["method"]: _said(row) for row in content["volumes"]}
+    lines = [["method", "link", *(f"{count} processes" for count in MANY)]]
+    for name, (one, two) in pairs(content["rows"]).items():
+        for word, link in LINKS.items():
+            ratios = [one / modelled(one, two, said[name], count, link) for count in MANY]
+            lines.append([name, word, *(f"{ratio:.2f}" for ratio in ratios)])
+    return _markdown(lines)
+
+
+def _volume_table(rows: list[Row]) -> str:
+    lines = [["method", "weights", "gradients", "inputs", "outputs", "statistics", "messages", "received by one of 8"]]
+    for row in rows:
+        kinds = [f"{row[kind] / 1e6:.2f}" for kind in ("gradients", "inputs", "outputs", "statistics")]
+        received = f"{_said(row).received(8) / 1e6:.2f}"
+        lines.append([row["method"], f"{row['weights']:,}", *kinds, f"{row['messages']:.0f}", received])
+    return _markdown(lines)
+
+
+def _said(row: Row) -> Volume:
+    return Volume(*(row[name] for name in ("gradients", "inputs", "outputs", "statistics", "messages")))
+
+
+def _markdown(lines: list[list[str]]) -> str:
+    head, *rest = lines
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rest])
+
+
+def placed(text: str, made: dict[str, str]) -> str:
+    """The page with each table between its marks ``<!-- NAME -->`` and ``<!-- /NAME -->``."""
+    for name, table in made.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        text = re.sub(pattern, lambda m, table=table: f"{m[1]}\n{table}\n\n{m[2]}", text, flags=re.S)
+    return text
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=10, help="steps that are timed (default: %(default)s)")
+    parser.add_argument("--result", type=Path, default=RESULT, help="where results are stored")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/distributed.md")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Under ``torchrun``: a process that dies stops the others, all are started again, and the result is as if none had."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from ranks_program import EVERY, STEPS, run
+from test_ranks import free_port, unlike
+
+PROGRAM = "ranks_program.py"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo"),
+]
+
+
+def launch(folder, *signals):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port()]
+    command += ["--max-restarts", str(len(signals)), "--monitor-interval", "0.2"]
+    command += [os.path.join(os.path.dirname(__file__), PROGRAM), str(folder), *signals]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+
+
+def steps(folder, rank):
+    """Steps of each attempt on a rank."""
+    rows = [line.split() for line in (folder / f"steps-{rank}.txt").read_text().splitlines()]
+    attempts = sorted({attempt for attempt, _ in rows})
+    return [[int(step) for attempt, step in rows if attempt == one] for one in attempts]
+
+
+def test_a_killed_rank_stops_the_others_and_a_restart_resumes(tmp_path):
+    died = STEPS - 4
+    done = launch(tmp_path, f"SIGKILL:{died}")
+    assert done.returncode == 0, done.stderr
+    assert "RankError: another rank has died" in done.stderr
+    for rank in range(2):
+        first, second = steps(tmp_path, rank)
+        assert first == list(range(died + 1))
+        assert second == list(range(died // EVERY * EVERY, STEPS))
+    results = [torch.load(tmp_path / f"done-{rank}.pt") for rank in range(2)]
+    assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(results[1][k])) for k, v in results[0].items())
+    assert unlike(results[0], run(tmp_path / "alone")) == []
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert len(rows) == len((tmp_path / "alone" / "metrics.jsonl").read_text().splitlines())  # one writer, once

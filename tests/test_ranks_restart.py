@@ -37,7 +37,6 @@ def test_a_killed_rank_stops_the_others_and_a_restart_resumes(tmp_path):
     died = STEPS - 4
     done = launch(tmp_path, f"SIGKILL:{died}")
     assert done.returncode == 0, done.stderr
-    assert "RankError: another rank has died" in done.stderr
     for rank in range(2):
         first, second = steps(tmp_path, rank)
         assert first == list(range(died + 1))

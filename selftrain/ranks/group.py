@@ -21,7 +21,6 @@ from selftrain.errors import RankError
 
 BatchNorm = Literal["joint", "own"]
 FAILED = "selftrain/failed"  # key of the first error of a stage, in the store that all ranks share
-PATIENCE = timedelta(seconds=2)  # for another rank to say why it stopped
 _stages = itertools.count()  # the same on all ranks, which take the same stages
 
 
@@ -267,6 +266,6 @@ def _reason(word: str, error: RuntimeError) -> str:
     """Why a rank did not answer: its own word, or what is known without it."""
     with suppress(RuntimeError):
         store = _store()
-        store.wait([word], PATIENCE)
-        return str(store.get(word).decode())
+        if store.check([word]):  # a rank that can speak does so before it leaves
+            return str(store.get(word).decode())
     return f"another rank has died, or did not answer in time (see its own output): {error}"

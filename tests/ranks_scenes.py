@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -27,8 +28,9 @@ from selftrain import catalog, pretrain, ranks, toy
 from selftrain.build import Training
 from selftrain.data import Pile
 from selftrain.errors import RankError
+from selftrain.pipeline import Best, Labeling, Stage, run_pipeline
 from selftrain.ranks.group import Group
-from selftrain.strategies import FixMatch
+from selftrain.strategies import FixMatch, NoisyStudent, Supervised
 from selftrain.strategy import Strategy
 from selftrain.types import BatchPlan, Clock
 
@@ -108,13 +110,20 @@ def other_start() -> Result:
     return trained(build("mean_teacher", seed=ranks.rank()), toy.pile("classification"))
 
 
-def resumed(folder: str, between: Mapping[str, int]) -> Result:
-    """Stopped and resumed, with gradients half gathered."""
-    out = Path(folder) / str(ranks.size())
-    fit: dict[str, Any] = {"out": out, "steps": 8, "checkpoint_every": 4}
-    student = {"accumulate": 3}
-    trained(build("fst", student=student), toy.pile("classification"), **fit, stop_after=between["stop"])
-    return trained(build("fst", student=student, seed=9), toy.pile("classification"), **fit, resume=True)
+def pipeline() -> Result:
+    """A teacher, its labels of the whole pile, and a student, in a folder."""
+    task, make = toy.task("classification"), toy.learner("classification", dropout=0.0)
+    steps: dict[str, Any] = {"steps": 3, "options": {"progress": False}}
+    stages = [
+        Stage("teacher", lambda past: Supervised(task, make, decay=None), **steps),
+        Labeling("labels", by="teacher"),
+        Stage("student", lambda past: NoisyStudent(task, make, labels=past.labels["labels"]), **steps),
+        Best("best", ("teacher", "student")),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        found = told(run_pipeline(stages, toy.pile("classification"), out, plan=PLAN).past["student"])
+        return found | {"files": float(len(list(out.rglob("*.safetensors"))))} if ranks.is_first() else found
 
 
 # -- faults: with one of them, several processes must not equal one ----------------------------------------------------
@@ -322,6 +331,7 @@ SCENES |= {
     "LeJEPA": partial(recipe, "LeJEPA"),
     "SimCLR": partial(recipe, "SimCLR"),
     "other_start": other_start,
+    "pipeline": pipeline,
 }
 RUNS = tuple(SCENES)  # each equals one process
 SCENES |= {f"fault: {name}": partial(faulty, name) for name in FAULTS}

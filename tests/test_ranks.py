@@ -74,7 +74,7 @@ def close(name, first, second):
 @pytest.mark.parametrize("name", RUNS)
 def test_two_ranks_are_one_process_with_the_joined_batch(pair, name):
     first, second = (result[name] for result in pair)
-    assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(second[k])) for k, v in first.items())  # bit for bit
+    assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(first[k])) for k, v in second.items())  # bit for bit
     assert unlike(first, alone(name)) == []
 
 

@@ -11,6 +11,7 @@ import torch
 from selftrain.pilelabels import PileLabels, figure_above, label_pile
 from selftrain.pipeline.folder import LABELS, check_name, read_json
 from selftrain.pipeline.state import Job, Row
+from selftrain.ranks import is_first
 from selftrain.runfolder import SETTINGS, prepare_folder, write_json
 from selftrain.strategy import Strategy
 
@@ -69,7 +70,7 @@ class Labeling:
     def _table(self, teacher: Strategy, job: Job, number: int) -> tuple[PileLabels, float]:
         """The unrefined table and the seconds it took, now or when it was stored."""
         folder = job.folder(number, self.name)
-        if folder is None:
+        if folder is None or not is_first():  # of several processes each makes the same table
             return self._made(teacher, job)
         settings = {"by": self.by, "samples": len(job.pile.unlabeled_ids()), "dtype": str(self.dtype)}
         entry = job.entry((folder / SETTINGS).is_file())

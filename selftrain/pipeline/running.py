@@ -12,6 +12,7 @@ from selftrain.pipeline.folder import claim
 from selftrain.pipeline.order import Part, check_data, check_order
 from selftrain.pipeline.report import publish, table
 from selftrain.pipeline.state import Job, Past, Row
+from selftrain.ranks import is_first
 from selftrain.run import Figures, Run, evaluate
 from selftrain.types import BatchPlan, Pile
 
@@ -99,10 +100,12 @@ def run_pipeline(
     check_data(stages, pile)
     where = None if device is None else torch.device(device)
     about = [{"kind": type(stage).__name__, "name": stage.name} | stage.about() for stage in stages]
-    folder = claim(out, about, resume=resume, overwrite=overwrite)
+    if is_first():  # of several processes
+        claim(out, about, resume=resume, overwrite=overwrite)
+    folder = None if out is None else Path(out)
     job = Job(pile, folder, plan or BatchPlan(), where, monitor, resume, overwrite, stop_after, test)
     finished = _run(stages, job)
-    if folder is not None:
+    if folder is not None and is_first():
         publish(folder, job.rows, finished=finished)
     return PipelineRun(job.past, job.rows, finished, folder)
 

@@ -14,6 +14,7 @@ from selftrain.pipeline.folder import check_name
 from selftrain.pipeline.report import figure
 from selftrain.pipeline.state import Job, Past, Row
 from selftrain.randomness import own_randomness, seed_step, step_key
+from selftrain.ranks import is_first
 from selftrain.run import Run
 from selftrain.runfolder import export_weights
 from selftrain.strategy import Strategy
@@ -123,7 +124,7 @@ class Stage:
             monitor = run.strategy.monitor
             raise ValueError(f"stage {self.name!r} has no figure {monitor!r} on validation; use which='last'")
         run.strategy.load_state_dict(run.best_state)
-        if run.out is not None:
+        if run.out is not None and is_first():
             export_weights(run.export(), run.out)
 
     def _row(self, run: Run, total: int, job: Job) -> Row:
@@ -174,7 +175,7 @@ class Best:
         chosen = max(self.among, key=lambda name: figure(rows[name], "validation"))  # the first of equal ones
         run, folder = job.past[chosen], job.folder(number, self.name)
         job.past.add(self.name, run)
-        if folder is not None:
+        if folder is not None and is_first():
             folder.mkdir(parents=True, exist_ok=True)
             export_weights(run.export(), folder)
         shown = {key: rows[chosen][key] for key in ("monitor", "weights", "validation", "test")}

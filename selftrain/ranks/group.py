@@ -239,9 +239,10 @@ def _met(options: Ranks, device: torch.device) -> Group:
 
 def _meet(backend: str, wait: timedelta) -> None:
     """Meet as ``env://`` does, but apart from earlier attempts of a launcher that keeps its store."""
-    store, number, count = next(iter(dist.rendezvous("env://", timeout=wait)))
+    library: Any = dist  # its types do not list all of it
+    store, number, count = next(iter(library.rendezvous("env://", timeout=wait)))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    apart = dist.PrefixStore(f"selftrain/attempt-{attempt}", store)
+    apart = library.PrefixStore(f"selftrain/attempt-{attempt}", store)
     dist.init_process_group(backend, timeout=wait, store=apart, rank=number, world_size=count)
 
 

@@ -3,8 +3,8 @@
 python examples/custom_strategy.py [--fast] [--out DIR]
 
 docs/writing-a-strategy.md takes it apart. Trains the labels alone, FixMatch and TwoLooks on scikit-learn's digits with
-20 labels, and prints the test accuracies, and how many of the pseudo-labels that were used are right. About 40 seconds
-on a core (--fast: some 4).
+20 labels, and prints the test accuracies, and how many of the pseudo-labels that were used are right. About 20 seconds
+on a core (--fast: some 5).
 """
 
 from __future__ import annotations

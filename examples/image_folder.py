@@ -4,7 +4,7 @@ python examples/image_folder.py [--fast] [--out DIR]
 
 Writes the digits of scikit-learn as PNG files, as a user would have them: DIR/photos/zero/..., a few of each class,
 DIR/photos/unlabeled/..., and DIR/test/zero/... Checks the folder, trains the labels alone and FixMatch, and writes
-DIR/fixmatch/pseudo_labels.csv and DIR/review.html. About a minute on a core (--fast: some 5).
+DIR/fixmatch/pseudo_labels.csv and DIR/review.html. About half a minute on a core (--fast: some 8).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from selftrain.engine import Run, evaluate, fit
     from selftrain.errors import CheckpointError, DataError, RunFolderError, SelftrainError, TrainingError
     from selftrain.estimator import LabeledKFold, PretrainedEncoder, SelfTrainClassifier
+    from selftrain.exporting import export
     from selftrain.learner import Learner
     from selftrain.ledger import Ledger
     from selftrain.networks import Classifier, ConvEncoder
@@ -44,6 +45,7 @@ _HOMES = {
     "engine": ("Run", "evaluate", "fit"),
     "errors": ("CheckpointError", "DataError", "RunFolderError", "SelftrainError", "TrainingError"),
     "estimator": ("LabeledKFold", "PretrainedEncoder", "SelfTrainClassifier"),
+    "exporting": ("export",),
     "learner": ("Learner",),
     "ledger": ("Ledger",),
     "networks": ("Classifier", "ConvEncoder"),
@@ -111,6 +113,7 @@ __all__ = [
     "constant",
     "cosine",
     "evaluate",
+    "export",
     "fit",
     "label_pile",
     "learner",

@@ -19,7 +19,6 @@ FOLDERS = {"selftrain": "selftrain", "selftrain.strategies": "strategies", "self
 LAYER_OF = {
     "selftrain": "front",
     "selftrain.__main__": "front",
-    "selftrain.cli": "front",
     "selftrain.estimator": "front",
     "selftrain.estimator.base": "front",
     "selftrain.estimator.classifier": "front",
@@ -35,6 +34,10 @@ LAYER_OF = {
     "selftrain.catalog.parts": "front",
     "selftrain.catalog.recipes": "front",
     "selftrain.catalog.views": "front",
+    "selftrain.exporting": "front",
+    "selftrain.exporting.formats": "front",
+    "selftrain.exporting.network": "front",
+    "selftrain.exporting.write": "front",
     "selftrain.pipeline": "front",
     "selftrain.pipeline.folder": "front",
     "selftrain.pipeline.labeling": "front",
@@ -72,7 +75,7 @@ LAYER_OF = {
     "selftrain.runfolder": "storage",
     "selftrain.snapshots": "storage",
 }
-ROOMS = ("strategies", "data", "pretrain", "wrapper")  # packages of their own; what else is in selftrain/ is core
+ROOMS = ("strategies", "data", "pretrain", "wrapper", "cli")  # of their own; what else is in selftrain/ is core
 ALL = {"front", "engine", "storage", "core", *ROOMS, "examples"}
 MAY_IMPORT = {
     "core": {"core"},
@@ -83,6 +86,7 @@ MAY_IMPORT = {
     "engine": {"core", "storage", "engine"},
     "wrapper": {"core", "wrapper"},
     "front": ALL - {"examples"},
+    "cli": ALL - {"examples"},
     "examples": ALL,
     "benchmarks": ALL,
 }
@@ -98,13 +102,15 @@ EAGER = {
     "engine": {"torch", "numpy", "tqdm"},
     "wrapper": {"numpy", "sklearn"},
     "front": {"torch", "numpy", "sklearn"},
+    "cli": {"torch", "numpy", "jsonargparse"},
 }
 LAZY = {
     "core": {"pandas", "pyarrow", "safetensors"},
     "pretrain": {"timm"},
     "data": {"albumentations", "cv2", "pandas", "PIL", "sklearn", "torchvision"},
     "storage": {"PIL", "matplotlib", "safetensors", "tensorboard"},
-    "front": {"PIL", "jsonargparse", "pandas", "safetensors"},
+    "front": {"PIL", "onnx", "onnxruntime", "pandas", "safetensors"},
+    "cli": {"scipy", "sklearn", "tomllib", "yaml"},
 }
 SWITCH = re.compile(r"if .*(strategy|method|dataset)(_name)? *==")
 

@@ -8,7 +8,15 @@ called with plain values, as in ``"above(0.9)"``.
 0.9
 """
 
-from selftrain.catalog.methods import METHODS, Method, build, make_strategy, method_of, short_averages
+from selftrain.catalog.methods import (
+    METHODS,
+    Method,
+    build,
+    default_method,
+    make_strategy,
+    method_of,
+    short_averages,
+)
 from selftrain.catalog.parts import PARTS, make_part, make_parts, make_rule
 from selftrain.catalog.recipes import EMBEDDING, RECIPES, default_recipe, make_recipe
 from selftrain.catalog.views import VIEWS
@@ -21,6 +29,7 @@ __all__ = [
     "VIEWS",
     "Method",
     "build",
+    "default_method",
     "default_recipe",
     "make_part",
     "make_parts",

@@ -54,6 +54,12 @@ METHODS: Mapping[str, Method] = {
     "cps": Method(strategies.CrossPseudoSupervision),
     "ensemble": Method(strategies.Ensemble),
 }
+_DEFAULT = {"table": "mean_teacher"}
+
+
+def default_method(kind: str) -> str:
+    """The method for a kind of input: mean teacher for tables (``benchmarks/choose_tables.py``), else FixMatch."""
+    return _DEFAULT.get(kind, "fixmatch")
 
 
 def build(

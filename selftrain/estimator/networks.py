@@ -121,7 +121,7 @@ def make_encoder(network: Network, kind: InputKind, shape: Shape, *, masked: boo
         ValueError: for an unknown name, or something else than an encoder.
     """
     if isinstance(network, str):
-        return _named(network, kind, shape, masked)(shape)
+        return ENCODERS[kind][network_name(network, kind, shape, masked=masked)](shape)
     built = copy.deepcopy(network) if isinstance(network, nn.Module) else _called(network, shape)
     inner = getattr(built, "encoder", None)
     built = inner if isinstance(inner, nn.Module) and not hasattr(built, "embed_dim") else built
@@ -141,14 +141,19 @@ def make_network(network: Network, kind: InputKind, shape: Shape, outputs: int, 
     return Classifier(built, outputs) if hasattr(built, "embed_dim") else built
 
 
-def _named(name: str, kind: InputKind, shape: Shape, masked: bool) -> Callable[[Shape], nn.Module]:
+def network_name(name: str, kind: InputKind, shape: Shape, *, masked: bool = False) -> str:
+    """The name in ``ENCODERS`` that ``"auto"`` stands for, or the given one; arguments as in ``make_encoder``.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
     known = ENCODERS[kind]
     if name == "auto":
-        large = kind == "image" and max(shape[1:]) > _LARGEST
-        name = "transformer" if kind == "table" and masked else "vit" if large else next(iter(known))
+        unfit = kind == "image" and (max(shape[1:]) > _LARGEST or any(side % BLOCK for side in shape[1:]))
+        name = "transformer" if kind == "table" and masked else "vit" if unfit else next(iter(known))
     if name not in known:
         raise ValueError(f"no network {name!r} for {kind} data; known are auto, {', '.join(known)}")
-    return known[name]
+    return name
 
 
 def _called(make: Any, *sizes: Any) -> nn.Module:

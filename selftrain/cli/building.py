@@ -1,0 +1,215 @@
+"""From settings to networks, strategies and stages: what ``train``, ``pretrain`` and ``compare`` build."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from selftrain.build import Training, learner
+from selftrain.catalog import (
+    EMBEDDING,
+    METHODS,
+    RECIPES,
+    default_recipe,
+    make_part,
+    make_recipe,
+    make_strategy,
+    method_of,
+)
+from selftrain.catalog import short_averages as short_averages_of
+from selftrain.cli.folder import config_near
+from selftrain.cli.piles import kind_of
+from selftrain.cli.settings import load_object, pick
+from selftrain.cli.stops import UsageError
+from selftrain.data import Pile
+from selftrain.errors import SelftrainError
+from selftrain.estimator.inputs import InputKind
+from selftrain.estimator.networks import ENCODERS, make_encoder, make_network, network_name
+from selftrain.runfolder import read_card
+from selftrain.strategy import Strategy, SupervisedStrategy
+from selftrain.types import BatchPlan
+
+STEPS = 1000  # of a stage that says neither steps nor epochs
+NETWORKS = sorted({name for names in ENCODERS.values() for name in names})
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What networks and strategies must know of the data; stored with a run, so that it can be built again without.
+
+    Args:
+        kind: ``"table"``, ``"image"``, ``"series"`` or ``"points"``.
+        shape: Of one input.
+        classes: Names.
+        unlabeled: Number of unlabeled samples.
+        steps: Of the stage.
+    """
+
+    kind: InputKind
+    shape: tuple[int, ...]
+    classes: list[str]
+    unlabeled: int
+    steps: int
+
+    @classmethod
+    def of(cls, pile: Pile, steps: int) -> Problem:
+        """The problem that a pile poses."""
+        kind = cast("InputKind", kind_of(pile))
+        unlabeled = len(pile.unlabeled or ())
+        return cls(kind, tuple(pile.card()["shape"]), [str(name) for name in pile.classes], unlabeled, steps)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        return dataclasses.asdict(self) | {"shape": list(self.shape)}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Problem:
+        """What ``as_dict`` described."""
+        return cls(**{**plain, "shape": tuple(plain["shape"])})
+
+
+@contextmanager
+def settings_checked() -> Any:
+    """A setting out of its range is a fault of the command line, unlike data that cannot be used."""
+    try:
+        yield
+    except SelftrainError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+
+
+def steps_of(settings: Mapping[str, Any], pile: Pile) -> int:
+    """Steps of a stage: as given, or so many passes over the unlabeled (without any: the labeled) samples."""
+    epochs, steps = settings["epochs"], settings["steps"]
+    if epochs is not None and steps is not None:
+        raise UsageError(f"steps is {steps} and epochs {epochs}; give one of them")
+    if epochs is not None:
+        plan = plan_of(settings)
+        rows, size = (pile.unlabeled, plan.unlabeled) if pile.unlabeled else (pile.labeled, plan.labeled)
+        steps = epochs * -(-len(rows or ()) // size)
+    steps = STEPS if steps is None else steps
+    if steps < 1:
+        raise UsageError(f"the run has {steps} steps; steps or epochs must be at least 1")
+    return int(steps)
+
+
+def plan_of(settings: Mapping[str, Any]) -> BatchPlan:
+    """The batches of a stage."""
+    with settings_checked():
+        return BatchPlan(**settings["plan"], seed=settings["seed"])
+
+
+def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of ``Training``, with the schedule as a function."""
+    return {key: make_part(key, value) for key, value in settings.items()}
+
+
+def resolved_strategy(
+    strategy: str, settings: Mapping[str, Any], given: Mapping[str, Any], steps: int
+) -> dict[str, Any]:
+    """All settings of a strategy, with the averages that are not given shortened to fit the stage."""
+    short = short_averages_of(METHODS[strategy].make, steps) if strategy in METHODS else {}
+    return {key: short[key] if key in short and key not in given else value for key, value in settings.items()}
+
+
+def build_strategy(
+    problem: Problem, strategy: str, settings: Mapping[str, Any], common: Mapping[str, Any], *, start: bool = True
+) -> SupervisedStrategy:
+    """A strategy with its students; their start is drawn from torch's generator.
+
+    Args:
+        problem: What it is for.
+        strategy: Name, or ``module:name``.
+        settings: Of the strategy.
+        common: With ``network``, ``init_from`` and ``training``.
+        start: Whether students take the weights of ``init_from``: not if others are loaded afterwards.
+    """
+    make = pick("strategy", strategy, METHODS)
+    named = strategy if strategy in METHODS else make
+    outputs = len(problem.classes) * method_of(named).outputs
+    init_from = common["init_from"] if start else None
+    network = _maker(common["network"])
+
+    def fresh() -> nn.Module:
+        return make_network(network, problem.kind, problem.shape, outputs)
+
+    with settings_checked():
+        training = Training(**training_of(common["training"]))
+        return make_strategy(
+            named,
+            learner(fresh, init_from=init_from, training=training),
+            {key: torch.tensor(v) if key == "prior" and v is not None else v for key, v in settings.items()},
+            classes=len(problem.classes),
+            unlabeled=problem.unlabeled,
+            steps=problem.steps,
+        )
+
+
+def build_stage(problem: Problem, recipe: str, settings: Mapping[str, Any], common: Mapping[str, Any]) -> Strategy:
+    """A stage of pretraining; arguments as of ``build_strategy``."""
+    make = pick("recipe", recipe, RECIPES)
+    with settings_checked():
+        encoder = make_encoder(_maker(common["network"]), problem.kind, problem.shape)
+        training = {key: value for key, value in training_of(common["training"]).items() if value is not None}
+        return make_recipe(recipe if recipe in RECIPES else make, encoder, settings, training)
+
+
+def network_for(problem: Problem, network: str, *, init_from: str | None = None, recipe: str | None = None) -> str:
+    """The network that ``--network`` means: a name in ``selftrain.estimator.ENCODERS`` or ``module:name``.
+
+    Args:
+        problem: What it is for.
+        network: ``"auto"`` is the network of the stage it starts from, else one that fits.
+        init_from: The stage.
+        recipe: That the network is pretrained with; most need tokens.
+    """
+    before = None if init_from is None else config_near(Path(init_from))
+    if network == "auto" and before is not None:
+        network = before["network"]
+    if ":" in network:
+        return network
+    with settings_checked():
+        masked = recipe is not None and recipe not in EMBEDDING
+        return network_name(network, problem.kind, problem.shape, masked=masked)
+
+
+def recipe_for(pile: Pile) -> str:
+    """The recipe that ``--recipe auto`` means."""
+    return default_recipe(kind_of(pile), tuple(pile.card()["shape"]))
+
+
+def normalized_for(pile: Pile, init_from: str | None) -> Pile:
+    """The pile with the normalization of the encoder that is handed on, where its card is there."""
+    if init_from is None or not _has_card(Path(init_from)):
+        return pile
+    return pile.normalized_as(read_card(init_from)["input"])
+
+
+def check_device(device: str | None) -> torch.device:
+    """The device that is named; ``None``: the CPU.
+
+    Raises:
+        UsageError: an unknown one, or one that is not there.
+    """
+    try:
+        found = torch.device(device or "cpu")
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return found
+
+
+def _maker(network: str) -> Any:
+    return load_object(network) if ":" in network else network
+
+
+def _has_card(path: Path) -> bool:
+    return (path / "export.json").is_file() if path.is_dir() else path.with_suffix(".json").is_file()

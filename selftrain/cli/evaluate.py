@@ -1,0 +1,103 @@
+"""``selftrain evaluate``: figures of a run on a part of its data, or on other data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from selftrain.cli import report
+from selftrain.cli.line import Line, Parser
+from selftrain.cli.opened import Opened, data_line, open_run, run_word
+from selftrain.cli.piles import add_data
+from selftrain.cli.settings import add_option
+from selftrain.data import Pile
+from selftrain.errors import DataError
+from selftrain.run import measure
+from selftrain.runfolder import write_json
+from selftrain.strategy import SupervisedStrategy
+
+ABOUT = """Figures of a run on a part of its data, or with --data on other data.
+
+RUN is the folder of `selftrain train` or `pretrain`. Inputs are normalized, and classes numbered, as the run did."""
+PARTS = ("test", "validation", "labeled", "unlabeled")
+
+
+def make_parser(line: Line) -> Parser:
+    """All options; those of the data are as for ``train``."""
+    parser = line.parser(ABOUT, "RUN [options]")
+    hint = Literal["test", "validation", "labeled", "unlabeled"] | None
+    add_option(parser, "part", hint, None, "part of the data; null: test, else validation, of other data also labeled")
+    help = "weights: the best on validation, or the last; null: the best, where there are any"
+    add_option(parser, "which", Literal["best", "last"] | None, None, help)
+    add_option(parser, "json", str | None, None, "file to write the figures to, as JSON")
+    add_option(parser, "batch_size", int, 500, "samples a pass")
+    add_option(parser, "device", str | None, None, "where to predict; null: the CPU")
+    add_data(parser, line)
+    return parser
+
+
+def run(words: Sequence[str]) -> int:
+    """Evaluate, print, and write JSON if asked to."""
+    folder, rest = run_word(words, "evaluate")
+    line = Line("evaluate", rest) if folder is None else data_line("evaluate", rest, folder)
+    settings, _ = line.parse(make_parser(line))
+    assert folder is not None  # --help has ended before
+    opened = open_run(folder, settings["which"], settings["device"])
+    pile = opened.pile(settings)
+    part = settings["part"] or _part(opened, pile, settings)
+    found = evaluated(opened, pile, part, settings["batch_size"])
+    print(f"data       {pile}")
+    print(f"{part:<11}{report.in_words(found['figures'], found['samples'])}: weights of step {opened.step}")
+    print(report.of_classes(found), end="")
+    if settings["json"] is not None:
+        write_json(Path(settings["json"]), found)
+        print(f"written    {settings['json']}")
+    return 0
+
+
+def evaluated(opened: Opened, pile: Pile, part: str, batch_size: int = 500) -> dict[str, Any]:
+    """Figures, and for classes precision and recall of each and the confusion matrix, as plain values."""
+    figures, samples = measure(opened.strategy, pile, part, batch_size=batch_size)
+    found = {"run": str(opened.folder), "step": opened.step, "data": pile.source, "part": part, "samples": samples}
+    found["figures"] = figures
+    if isinstance(opened.strategy, SupervisedStrategy) and part != "unlabeled":
+        found |= _by_class(opened.strategy, pile, part, batch_size)
+    return found
+
+
+def _by_class(strategy: SupervisedStrategy, pile: Pile, part: str, batch_size: int) -> dict[str, Any]:
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    truth, label = predictions(strategy, pile, part, batch_size)
+    numbers = list(range(len(pile.classes)))
+    scores = precision_recall_fscore_support(truth, label, labels=numbers, zero_division=0)
+    rows = zip(pile.classes, *(column.tolist() for column in scores), strict=True)
+    names = ("precision", "recall", "f1", "samples")
+    table = {str(name): dict(zip(names, values, strict=True)) for name, *values in rows}
+    return {"classes": table, "confusion": confusion_matrix(truth, label, labels=numbers).tolist()}
+
+
+@torch.no_grad()
+def predictions(strategy: SupervisedStrategy, pile: Pile, part: str, batch_size: int = 500) -> tuple[Any, Any]:
+    """True and predicted class number of each sample of a part, (N,) each, on the CPU."""
+    device = next(strategy.parameters()).device
+    truth, label = [], []
+    with strategy.evaluating():
+        for batch in pile.evaluation(part, batch_size, device) or ():
+            truth.append(batch.annotation.cpu())
+            label.append(strategy.task.label(strategy.predict(batch.x)).cpu())
+    return torch.cat(truth).numpy(), torch.cat(label).numpy()
+
+
+def _part(opened: Opened, pile: Pile, settings: Any) -> str:
+    """The part that tells most: never one that was learned from, unless the data are other ones."""
+    other = settings["data"]["path"] != opened.settings["data"]["path"]
+    supervised = isinstance(opened.strategy, SupervisedStrategy)
+    parts = ("test", "validation", *(("labeled",) if other else ()), *(() if supervised else ("unlabeled",)))
+    for part in parts:
+        if getattr(pile, part) is not None:
+            return part
+    raise DataError(f"{pile.source} has no labels that were held out; say --data with labeled data, or --part labeled")

@@ -1,0 +1,63 @@
+"""``selftrain export``: a run's network for use elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from selftrain.cli.line import Line, Parser
+from selftrain.cli.opened import open_run, run_word
+from selftrain.cli.settings import add_option
+from selftrain.errors import SelftrainError
+from selftrain.exporting import FORMATS, deployed, export_network
+from selftrain.strategy import SupervisedStrategy
+
+ABOUT = """Write the network of a run for use elsewhere, with a card (JSON) that says what it takes and gives.
+
+RUN is the folder of `selftrain train` or `pretrain`. Inputs are those of the data: images as floats in [0, 1], rows of
+a table as the card encodes them; normalization is inside (but for safetensors, which holds the weights alone). Every
+file is read back and must give the same answers before it is there."""
+
+
+def make_parser(line: Line) -> Parser:
+    """All options."""
+    parser = line.parser(ABOUT, "RUN [options]")
+    help = "classifier: inputs to probabilities; encoder: inputs to features; null: what the run has"
+    add_option(parser, "what", Literal["classifier", "encoder"] | None, None, help)
+    help = f"some of {', '.join(FORMATS)}; onnx needs selftrain[onnx]"
+    add_option(parser, "formats", str, ["safetensors"], help, nargs="+")
+    add_option(parser, "out", str | None, None, "folder for the files; null: export in RUN")
+    help = "weights: the best on validation, or the last; null: the best, where there are any"
+    add_option(parser, "which", Literal["best", "last"] | None, None, help)
+    add_option(parser, "overwrite", bool, False, "replace files of the same names")
+    return parser
+
+
+def run(words: Sequence[str]) -> int:
+    """Write, and say what."""
+    folder, rest = run_word(words, "export")
+    line = Line("export", rest)
+    settings, _ = line.parse(make_parser(line))
+    assert folder is not None  # --help has ended before
+    opened = open_run(folder, settings["which"])
+    what = settings["what"] or ("classifier" if isinstance(opened.strategy, SupervisedStrategy) else "encoder")
+    inputs = opened.card["input"]
+    if (opened.settings["views"] or {}).get("clip") is not None:
+        raise SelftrainError("views.clip cuts off inputs, which an exported network cannot repeat; train without it")
+    clouds = opened.problem.kind == "points"
+    network = deployed(opened.strategy, inputs, len(opened.problem.classes), what, centered=clouds)
+    about = {"strategy": type(opened.strategy).__name__, "step": opened.step, "network": opened.settings["network"]}
+    about |= {"classes": opened.problem.classes} if what == "classifier" else {}
+    files = export_network(
+        network,
+        settings["out"] or Path(folder, "export"),
+        inputs,
+        about | {"kind": opened.problem.kind},
+        what=what,
+        formats=settings["formats"],
+        overwrite=settings["overwrite"],
+    )
+    for name, path in files.items():
+        print(f"{name:<12}{path}" + ("" if name == "card" else ": read back, the same answers"))
+    return 0

@@ -1,0 +1,101 @@
+"""``selftrain label``: pseudo-labels and confidences of a folder, arrays or a table, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from selftrain.cli.line import Line, Parser
+from selftrain.cli.opened import Opened, data_line, open_run, run_word
+from selftrain.cli.piles import add_data, everything, read_pile
+from selftrain.cli.settings import add_option
+from selftrain.cli.stops import UsageError
+from selftrain.data import Pile, Samples
+from selftrain.errors import RunFolderError
+from selftrain.ledger import Ledger
+from selftrain.pilelabels import label_pile
+from selftrain.types import PseudoLabels
+
+ABOUT = """Label samples with what a run ships, and write them as a table that a person can sort and correct.
+
+RUN is the folder of `selftrain train`. DATA is a folder of images, an array file or a table; all its training samples
+are labeled, whatever labels they have. Without DATA these are the unlabeled samples of the run. Columns are those of
+the ledger: id, label, class, confidence, margin, accepted, ..., verdict, correction."""
+_ROWS = 10_000  # entered at once
+
+
+def make_parser(line: Line) -> Parser:
+    """All options; those of the data are as for ``train``."""
+    parser = line.parser(ABOUT, "RUN [DATA] [options]")
+    add_option(parser, "out", str | None, None, "file to write, .csv or .parquet; null: labels-RUN.csv")
+    add_option(parser, "threshold", float, 0.0, "confidence from which a label is marked as accepted, in [0, 1]")
+    help = "weights: the best on validation, or the last; null: the best, where there are any"
+    add_option(parser, "which", Literal["best", "last"] | None, None, help)
+    add_option(parser, "overwrite", bool, False, "replace the file --out")
+    add_option(parser, "batch_size", int, 500, "samples a pass")
+    add_option(parser, "device", str | None, None, "where to predict; null: the CPU")
+    add_data(parser, line)
+    return parser
+
+
+def run(words: Sequence[str]) -> int:
+    """Label, write, and say how sure the labels are."""
+    folder, rest = run_word(words, "label")
+    other = rest.pop(0) if rest and not rest[0].startswith("-") else None
+    line = Line("label", rest) if folder is None else data_line("label", rest, folder, other)
+    settings, _ = line.parse(make_parser(line))
+    assert folder is not None  # --help has ended before
+    if not 0 <= settings["threshold"] <= 1:
+        raise UsageError(f"threshold is {settings['threshold']}; a confidence is in [0, 1]")
+    out = Path(settings["out"] or f"labels-{Path(folder).resolve().name}.csv")
+    if out.exists() and not settings["overwrite"]:
+        raise RunFolderError(f"{out} is there already; say --overwrite, or --out with another file")
+    opened = open_run(folder, settings["which"], settings["device"])
+    samples, pile = _samples(opened, settings, whole=other is not None)
+    ledger = labeled(opened, samples, pile, settings["threshold"], settings["batch_size"])
+    (ledger.to_parquet if out.suffix.lower() == ".parquet" else ledger.to_csv)(out)
+    _tell(ledger, out)
+    return 0
+
+
+def labeled(opened: Opened, samples: Samples, pile: Pile, threshold: float, batch_size: int) -> Ledger:
+    """What the run says of samples, as a ledger.
+
+    Args:
+        opened: The run.
+        samples: To label.
+        pile: With the views that the samples are shown in.
+        threshold: Confidence from which a label is accepted.
+        batch_size: Samples a pass.
+    """
+    strategy = opened.labeler()
+    shown = Pile(None, samples, classes=opened.problem.classes, views=pile.views, source=pile.source)
+    table = label_pile(strategy, shown.normalized_as(opened.card["input"]), batch_size=batch_size)
+    ledger = Ledger(samples.ids, opened.problem.classes)
+    for start in range(0, len(table), _ROWS):
+        index = torch.arange(start, min(start + _ROWS, len(table)))
+        weight = (table.confidence[index] >= threshold).float()
+        ledger.write(PseudoLabels(index, table.value[index].float(), weight), strategy.task, opened.step)
+    return ledger
+
+
+def _samples(opened: Opened, settings: Any, *, whole: bool) -> tuple[Samples, Pile]:
+    """The samples to label: all training samples of other data, the unlabeled ones of the run's own."""
+    if whole:
+        pile = read_pile(settings)
+        return everything(pile), pile
+    pile = opened.pile(settings)
+    if pile.unlabeled is None:
+        raise UsageError("the run's data have no unlabeled samples; say which to label: selftrain label RUN DATA")
+    return pile.unlabeled, pile
+
+
+def _tell(ledger: Ledger, out: Path) -> None:
+    print(f"{'class':<20} {'samples':>9} {'accepted':>9} {'confidence':>11}")
+    for row in ledger.per_class():
+        sure = "" if row.confidence is None else f"{row.confidence:.3f}"
+        print(f"{row.name[:20]:<20} {row.count:>9,} {row.accepted:>9,} {sure:>11}")
+    print(f"written    {out}: {len(ledger):,} samples, {int(ledger.accepted.sum()):,} accepted")

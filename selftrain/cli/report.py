@@ -1,0 +1,106 @@
+"""What the commands print: how a run begins and ends, figures, and how to go on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from selftrain.cli.stops import Terminated
+from selftrain.data import Pile
+from selftrain.engine import Run
+from selftrain.intervals import clopper_pearson
+from selftrain.strategy import SupervisedStrategy
+
+
+def begun(config: str, pile: Pile, out: Path) -> None:
+    """The resolved settings, and what they are about."""
+    print(config)
+    print(f"data       {pile}")
+    print(f"run        {out}", flush=True)
+
+
+def finished(run: Run, pile: Pile, total: int) -> None:
+    """Figures of a run, where it is, and what to do next."""
+    print()
+    if isinstance(run.strategy, SupervisedStrategy):
+        _of_labels(run, pile)
+    else:
+        for part, figures in run.last.items():
+            print(f"{part:<11}{in_words(figures)}")
+    for alarm in run.alarms:
+        print(f"alarm      {alarm.kind}: {' '.join(alarm.text.split())}")
+    print(f"run        {run.out}")
+    if not (run.out is not None and (run.out / "summary.json").is_file()):
+        print(f"stopped before step {total}; go on with --resume --out {run.out}")
+
+
+def in_words(figures: Mapping[str, float], samples: int | None = None) -> str:
+    """What is shipped in a line: its figures, shares in percent; of an accuracy its 95 % interval over the samples."""
+    texts = []
+    for name, value in figures.items():
+        if "/" in name:  # of one of several networks
+            continue
+        text = f"{name} {100 * value:.1f} %" if name.endswith(("accuracy", "knn")) else f"{name} {value:.4g}"
+        if name == "accuracy" and samples:
+            low, high = clopper_pearson(round(value * samples), samples, 0.975)
+            text += f" of {samples:,} (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+        texts.append(text)
+    return ", ".join(texts)
+
+
+def of_classes(found: Mapping[str, Any]) -> str:
+    """Precision and recall of each class as lines; empty where there are no classes."""
+    rows = found.get("classes", {})
+    if not rows:
+        return ""
+    lines = [f"{'class':<20} {'precision':>9} {'recall':>9} {'samples':>9}"]
+    for name, row in rows.items():
+        lines.append(f"{name[:20]:<20} {row['precision']:>9.3f} {row['recall']:>9.3f} {row['samples']:>9,}")
+    return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Without what a run prints: one of many is told of in a line."""
+    with redirect_stdout(StringIO()):
+        yield
+
+
+@contextmanager
+def told_how_to_resume(command: str, out: Path) -> Iterator[None]:
+    """When a run is stopped, say how it goes on."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        print(f"\nselftrain: go on with: selftrain {command} --resume --out {out}", file=sys.stderr)
+        raise
+
+
+def _of_labels(run: Run, pile: Pile) -> None:
+    parts = [part for part in ("validation", "test") if getattr(pile, part) is not None]
+    for part in parts:
+        samples = len(getattr(pile, part))
+        if run.best_state is not None:
+            words = in_words(run.evaluate(part, which="best"), samples)
+            print(f"{part:<11}{words}: weights of step {int(run.best['step'])}, the best on validation")
+        print(f"{part:<11}{in_words(run.evaluate(part), samples)}: last weights")
+    if not parts:
+        print(
+            "no labels were held out, so nothing tells how good it is; --data.validation 0.2 holds back a fifth of them"
+        )
+    for part, figures in (run.baseline or {}).items():
+        print(f"baseline   {part}: {in_words(figures, len(getattr(pile, part) or ()))}: labels alone")
+    found = run.ledger.summary()
+    if found:
+        print(f"pile       {_accepted(found)}")
+
+
+def _accepted(summary: Mapping[str, float]) -> str:
+    words = [f"{100 * summary['accepted']:.1f} % of the pseudo-labels accepted"]
+    if "pseudo_label_accuracy" in summary:
+        words.append(f"{100 * summary['pseudo_label_accuracy']:.1f} % of these right")
+    return ", ".join(words)

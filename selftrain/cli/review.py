@@ -1,0 +1,53 @@
+"""``selftrain review``: the page on which a person accepts, corrects and rejects pseudo-labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from selftrain.cli.line import Line, Parser
+from selftrain.cli.opened import data_line, open_run, run_word
+from selftrain.cli.piles import add_data
+from selftrain.cli.settings import add_option, add_settings
+from selftrain.data import TableEncoding
+from selftrain.reviewpage import write_review
+
+ABOUT = """Write one HTML page that shows the pseudo-labels of a run and takes a person's verdicts, in any browser.
+
+RUN is the folder of a finished `selftrain train`. What the page saves goes back with --labels:
+selftrain train --config RUN/config.yaml --labels reviewed.csv --out NEW"""
+
+
+def make_parser(line: Line) -> Parser:
+    """All options; those of the data are as for ``train``."""
+    parser = line.parser(ABOUT, "RUN [options]")
+    add_option(parser, "out", str | None, None, "file to write; null: review.html in RUN")
+    skip = ("run", "pile", "path", "part", "strategy", "columns")
+    add_settings(parser, "", write_review, skip=skip, title="the page")
+    add_data(parser, line)
+    return parser
+
+
+def run(words: Sequence[str]) -> int:
+    """Write the page, and say where it is."""
+    folder, rest = run_word(words, "review")
+    line = Line("review", rest) if folder is None else data_line("review", rest, folder)
+    settings, _ = line.parse(make_parser(line))
+    assert folder is not None  # --help has ended before
+    opened = open_run(folder, "last")
+    pile = opened.pile(settings)
+    names = ("samples", "choose", "name", "thumbnail", "megabytes", "seed")
+    columns = None if pile.encoding is None else list(TableEncoding.from_dict(pile.encoding).features)
+    path = write_review(
+        folder,
+        pile,
+        settings["out"] or Path(folder, "review.html"),
+        strategy=opened.labeler(),
+        columns=columns,
+        **{name: settings[name] for name in names},
+    )
+    print(f"written    {path}")
+    print(
+        f"next       open it in a browser, save, and: selftrain train --config {folder}/config.yaml --labels SAVED.csv"
+    )
+    return 0

@@ -1,0 +1,187 @@
+"""The answer of a comparison: means, paired differences to the floor with intervals, and what may be said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One strategy on one draw of labels with one seed.
+
+    Args:
+        strategy: Its name.
+        draw: Key of the labels.
+        seed: Key of everything else.
+        part: What it was judged on.
+        right: 1 for each judged sample that was right, else 0, (N,).
+        step: That the judged weights have learned.
+    """
+
+    strategy: str
+    draw: int
+    seed: int
+    part: str
+    right: NDArray[np.float64]
+    step: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of one strategy; shares in [0, 1].
+
+    Args:
+        strategy: Its name.
+        accuracy: Mean over draws and seeds.
+        spread: Standard deviation over them; ``None``: there is one.
+        gain: Mean accuracy beyond the floor's on the same draws and seeds; ``None``: it is the floor.
+        low, high: Interval of the gain.
+        answer: ``"pays"``, ``"hurts"`` or ``"cannot be told"``; of the floor ``"floor"``.
+    """
+
+    strategy: str
+    accuracy: float
+    spread: float | None
+    gain: float | None
+    low: float | None
+    high: float | None
+    answer: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All rows, and how they were judged.
+
+    Args:
+        rows: The floor first.
+        floor: Its name.
+        part: What was judged on.
+        samples: Number of them, the mean over draws.
+        cells: Pairs of draw and seed.
+        level: Of each interval: so that all of them hold together with 95 %.
+        runs: Accuracy of each run.
+    """
+
+    rows: Sequence[Row]
+    floor: str
+    part: str
+    samples: int
+    cells: int
+    level: float
+    runs: Sequence[Mapping[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        return {**asdict(self), "answer": self.answer()}
+
+    def text(self) -> str:
+        """The table and the answer for a person."""
+        head = f"{'strategy':<22} {'accuracy':>16} {'gain over ' + self.floor:>22} {'interval':>18}"
+        lines = [head, *map(_line, self.rows), ""]
+        lines.append(
+            f"judged on {self.samples:,} {self.part} samples, {self.cells} run(s) of each strategy; in percent"
+        )
+        return "\n".join([*lines, *self.cautions(), "", self.answer()])
+
+    def cautions(self) -> list[str]:
+        """What weakens the answer."""
+        found = []
+        if self.cells < 3:
+            found.append(
+                "few draws and seeds: another draw of labels may change the answer; add --draws 0 1 2 with --resume"
+            )
+        if self.part == "validation":
+            found.append(
+                "judged on labels that were taken from the training: with a test set all labels could be learned from"
+            )
+        if self.samples < 100:
+            found.append(
+                f"{self.samples} judged samples tell differences of {100 / self.samples**0.5:.0f} points at best"
+            )
+        return found
+
+    def answer(self) -> str:
+        """One sentence: does self-training pay on these data?"""
+        others = [row for row in self.rows if row.gain is not None]
+        paying = sorted((row for row in others if row.answer == "pays"), key=lambda row: -(row.gain or 0))
+        if paying:
+            best = paying[0]
+            gain = f"{_points(best.gain)} over {self.floor} ({_interval(best)})"
+            return f"Self-training pays here: {best.strategy} gains {gain}."
+        if others and all(row.answer == "hurts" for row in others):
+            return f"Self-training does not pay here: all that was tried is worse than {self.floor}."
+        return (
+            f"It cannot be told whether self-training pays here: no gain over {self.floor} is beyond chance. "
+            "More draws, seeds, steps or judged samples would tell."
+        )
+
+
+def judged(cells: Mapping[str, Sequence[Cell]], floor: str) -> Verdict:
+    """Compare every strategy with the floor, pair by pair of draw and seed.
+
+    The interval of a gain has two parts, added as variances: that of the judged samples (paired: sample by sample), and
+    that between draws and seeds (Student's t; with one pair it is unknown and left out). Levels are divided by the
+    number of strategies (Bonferroni), so that trying many does not make one of them pay by chance.
+    """
+    base = cells[floor]
+    level = 1 - 0.05 / max(1, len(cells) - 1)
+    rows = [_row(name, runs, None if name == floor else base, level) for name, runs in cells.items()]
+    runs = [
+        {"strategy": c.strategy, "draw": c.draw, "seed": c.seed, "accuracy": float(c.right.mean()), "step": c.step}
+        for found in cells.values()
+        for c in found
+    ]
+    samples = round(float(np.mean([len(cell.right) for cell in base])))
+    return Verdict(rows, floor, base[0].part, samples, len(base), level, runs)
+
+
+def _row(name: str, runs: Sequence[Cell], base: Sequence[Cell] | None, level: float) -> Row:
+    accuracies = np.array([cell.right.mean() for cell in runs])
+    spread = float(accuracies.std(ddof=1)) if len(runs) > 1 else None
+    if base is None:
+        return Row(name, float(accuracies.mean()), spread, None, None, None, "floor")
+    pairs = [cell.right - other.right for cell, other in zip(runs, base, strict=True)]
+    gain, half = float(np.mean([pair.mean() for pair in pairs])), _half_width(pairs, runs, level)
+    low, high = gain - half, gain + half
+    answer = "pays" if low > 0 else "hurts" if high < 0 else "cannot be told"
+    return Row(name, float(accuracies.mean()), spread, gain, low, high, answer)
+
+
+def _half_width(pairs: Sequence[NDArray[np.float64]], runs: Sequence[Cell], level: float) -> float:
+    """Half of the interval of the mean of paired differences."""
+    from scipy import stats
+
+    normal = float(stats.norm.ppf(0.5 + level / 2))
+    if runs[0].part == "test":  # one set for all draws: the same samples
+        mean = np.mean(pairs, axis=0)
+        of_samples = mean.std(ddof=1) / np.sqrt(len(mean)) if len(mean) > 1 else np.inf
+    else:
+        parts = [pair.var(ddof=1) / len(pair) if len(pair) > 1 else np.inf for pair in pairs]
+        of_samples = np.sqrt(np.sum(parts)) / len(pairs)
+    if len(pairs) < 2:
+        return float(normal * of_samples)
+    means = np.array([pair.mean() for pair in pairs])
+    between = means.std(ddof=1) / np.sqrt(len(means)) * float(stats.t.ppf(0.5 + level / 2, len(means) - 1))
+    return float(np.hypot(normal * of_samples, between))
+
+
+def _line(row: Row) -> str:
+    accuracy = f"{100 * row.accuracy:.1f}" + ("" if row.spread is None else f" ± {100 * row.spread:.1f}")
+    gain = "" if row.gain is None else f"{100 * row.gain:+.1f}"
+    between = "" if row.low is None or row.high is None else f"{100 * row.low:+.1f} to {100 * row.high:+.1f}"
+    return (
+        f"{row.strategy:<22} {accuracy:>16} {gain:>22} {between:>18}  {'' if row.gain is None else row.answer}".rstrip()
+    )
+
+
+def _points(gain: float | None) -> str:
+    return f"{100 * (gain or 0):.1f} points"
+
+
+def _interval(row: Row) -> str:
+    return f"interval {100 * (row.low or 0):+.1f} to {100 * (row.high or 0):+.1f}"

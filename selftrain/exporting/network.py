@@ -1,0 +1,116 @@
+"""What is exported: one module from inputs as a set has them to probabilities or features."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from selftrain.data.point_views import in_unit_sphere
+from selftrain.estimator.shipped import encoder_of, ship
+from selftrain.strategy import Strategy, SupervisedStrategy
+
+What = Literal["classifier", "encoder"]
+
+
+class Deployed(nn.Module):
+    """A network with the normalization of its inputs inside.
+
+    Classifiers: inputs (B, *shape) -> probabilities (B, C). Encoders: -> features (B, D).
+
+    Args:
+        network: From normalized inputs to probabilities or features; it is copied.
+        mean: Subtracted, one number or one a channel (or column); ``None``: nothing is.
+        std: Divided by; ``None``: nothing is.
+        axes: Axes of an input, so that channels come first.
+        centered: Whether inputs are clouds of points, each brought into the unit sphere.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+        axes: int,
+        centered: bool = False,
+    ) -> None:
+        super().__init__()
+        self.centered = centered
+        self.network = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+        for name, value, neutral in (("mean", mean, 0.0), ("std", std, 1.0)):
+            tensor = torch.tensor([neutral] if value is None else list(value), dtype=torch.float32)
+            self.register_buffer(name, tensor.reshape(-1, *[1] * (axes - 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Probabilities or features of inputs as a set has them, images in [0, 1]."""
+        found: Tensor = self.network(self.plain(x))
+        return found
+
+    def plain(self, x: Tensor) -> Tensor:
+        """What the network sees of inputs."""
+        return (in_unit_sphere(x) if self.centered else x - self.mean) / self.std
+
+
+class _Features(nn.Module):
+    """The encoder of a network, and nothing of what stands on it."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, D)."""
+        features: Tensor = self.encoder(x)
+        return features
+
+
+def deployed(
+    strategy: Strategy,
+    inputs: Mapping[str, Any],
+    classes: int,
+    what: What = "classifier",
+    *,
+    centered: bool = False,
+) -> Deployed:
+    """The network that a strategy ships, ready for inputs as a set has them.
+
+    Args:
+        strategy: With the weights to ship.
+        inputs: ``shape``, ``mean`` and ``std``, as in a card (``read_card(run)["input"]``).
+        classes: Number of classes.
+        what: ``"classifier"``, or the ``"encoder"`` alone.
+        centered: Whether inputs are clouds of points.
+
+    Raises:
+        ValueError: a strategy without labels has no classifier, some networks have no encoder.
+    """
+    if what not in ("classifier", "encoder"):
+        raise ValueError(f"what is {what!r}; choose 'classifier' or 'encoder'")
+    shape = [int(side) for side in inputs["shape"]]
+    return Deployed(_network(strategy, classes, what), inputs["mean"], inputs["std"], len(shape), centered)
+
+
+def weights_of(network: Deployed) -> dict[str, Tensor]:
+    """Weights by the names that ``selftrain.learner(init_from=...)`` takes; of several networks with their number."""
+    inner: Any = network.network
+    networks = getattr(inner, "networks", None)
+    if networks is not None and len(networks) == 1:
+        inner = networks[0]
+    return {name: tensor.detach().clone() for name, tensor in inner.state_dict().items()}
+
+
+def _network(strategy: Strategy, classes: int, what: What) -> nn.Module:
+    if not isinstance(strategy, SupervisedStrategy):
+        if what == "classifier":
+            raise ValueError(f"{type(strategy).__name__} learns no classes; export its encoder: what='encoder'")
+        return _Features(strategy.shipped())  # type: ignore[attr-defined]
+    shipped = ship(strategy, classes)
+    if what == "classifier":
+        return shipped
+    return _Features(encoder_of(shipped.networks[0]))

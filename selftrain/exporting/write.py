@@ -1,0 +1,168 @@
+"""Write the network of a run for use elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selftrain.data import PointViews
+from selftrain.errors import SelftrainError
+from selftrain.exporting.formats import FORMATS
+from selftrain.exporting.network import Deployed, What, deployed
+from selftrain.run import Run, versions
+from selftrain.runfolder import write_json
+from selftrain.tablefile import whole_file
+
+FORMAT = 1
+_BATCHES = (3, 1)  # samples that are asked: the first also as the example that is traced
+
+
+def export(
+    run: Run,
+    folder: str | Path,
+    *,
+    what: What = "classifier",
+    formats: Sequence[str] = ("safetensors",),
+    overwrite: bool = False,
+) -> dict[str, Path]:
+    """Write the classifier or the encoder of a run, with a card that says what it takes and gives.
+
+    Inputs are those of the data set: images as floats in [0, 1] (bytes / 255), rows of a table as encoded, series and
+    clouds in their own units; the normalization is part of what is written (but for the plain weights of
+    ``"safetensors"``, where the card has it). Each file is read back and must give the same answers before it is there.
+
+    Args:
+        run: A finished run.
+        folder: For ``classifier.json`` (the card) and ``classifier.safetensors``, ``.onnx`` or ``.pt2``; likewise
+            ``encoder``.
+        what: ``"classifier"``: inputs to probabilities; ``"encoder"``: inputs to features.
+        formats: Some of ``"safetensors"`` (weights alone, which ``learner(init_from=...)`` takes), ``"onnx"`` (needs
+            ``selftrain[onnx]``) and ``"torch"`` (a program of ``torch.export``).
+        overwrite: Replace files of these names.
+
+    Returns:
+        The files by format, and the card as ``"card"``.
+
+    Raises:
+        ValueError: an unknown format, files that are there already, a run that has no classifier or no encoder.
+        SelftrainError: the network cannot be written in a format, or what was read back gives other answers.
+        ImportError: ``"onnx"`` without the packages it needs.
+    """
+    inputs = run.pile.card()  # type: ignore[attr-defined]
+    clouds = isinstance(run.pile.views, PointViews)  # type: ignore[attr-defined]
+    network = deployed(run.strategy, inputs, len(run.pile.classes), what, centered=clouds)
+    _check_plain(network, run)
+    about = {"strategy": type(run.strategy).__name__, "classes": [str(name) for name in run.pile.classes]}
+    return export_network(network, folder, inputs, about, what=what, formats=formats, overwrite=overwrite)
+
+
+def export_network(
+    network: Deployed,
+    folder: str | Path,
+    inputs: Mapping[str, Any],
+    about: Mapping[str, Any],
+    *,
+    what: What = "classifier",
+    formats: Sequence[str] = ("safetensors",),
+    overwrite: bool = False,
+) -> dict[str, Path]:
+    """As ``export``, of a network that was made ready by ``deployed``.
+
+    Args:
+        network: What is written.
+        folder: Where.
+        inputs: ``shape``, ``mean``, ``std`` of an input, and whatever else the card shall say of it.
+        about: Further lines of the card, such as ``classes``.
+        what: Name of the files.
+        formats: As in ``export``.
+        overwrite: As in ``export``.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise ValueError(f"formats is {list(formats)}; choose some of {', '.join(FORMATS)}")
+    place = Path(folder)
+    files = {name: place / f"{what}{FORMATS[name].ending}" for name in dict.fromkeys(formats)}
+    files["card"] = place / f"{what}.json"
+    there = [path for path in files.values() if path.exists()]
+    if there and not overwrite:
+        raise ValueError(f"{there[0]} is there already; overwrite it, or choose another folder")
+    asked = _examples(inputs["shape"])
+    with torch.no_grad():
+        answers = [network(x) for x in asked]
+    card = {"format": FORMAT, "what": what, **about, "input": dict(inputs), "output": _output(what, answers[0])}
+    for name in files:
+        if name != "card":
+            _written(name, network, files[name], asked, answers)
+    sums = {name: {"file": path.name, "sha256": _sum(path)} for name, path in files.items() if name != "card"}
+    write_json(files["card"], card | {"versions": versions(), "files": sums})
+    return files
+
+
+def _written(name: str, network: Deployed, path: Path, asked: Sequence[Tensor], answers: Sequence[Tensor]) -> None:
+    """Write one file beside its place, read it back, compare, and put it there."""
+    form = FORMATS[name]
+    with whole_file(path) as part:
+        beside = part.with_name(f"{part.name}{form.ending}")  # some writers go by the ending
+        try:
+            _call(name, form.write, network, asked[0], beside)
+            ask = _call(name, form.read, network, beside)
+            for x, wanted in zip(asked, answers, strict=True):
+                with torch.no_grad():
+                    _compare(name, _call(name, ask, x), wanted, form.tolerance)
+            beside.replace(part)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def _call(name: str, function: Any, *given: Any) -> Any:
+    try:
+        return function(*given)
+    except (ImportError, SelftrainError, OSError):
+        raise
+    except Exception as error:  # exporters raise whatever their passes do
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SelftrainError(f"this network cannot be written as {name}: {first}; choose another format") from error
+
+
+def _compare(name: str, found: Tensor, wanted: Tensor, tolerance: float) -> None:
+    same = found.shape == wanted.shape and torch.allclose(found, wanted, rtol=tolerance, atol=tolerance)
+    if not same:
+        gap = float((found - wanted).abs().max()) if found.shape == wanted.shape else math.inf
+        raise SelftrainError(
+            f"the {name} file gives other answers than the network (largest difference {gap:.3g}); nothing was written"
+        )
+
+
+def _examples(shape: Sequence[int]) -> list[Tensor]:
+    """Inputs to compare answers on; the first is also the one that is traced."""
+    draw = torch.Generator().manual_seed(0)
+    return [torch.rand(size, *shape, generator=draw) for size in _BATCHES]
+
+
+def _output(what: str, answer: Tensor) -> dict[str, Any]:
+    return {"shape": list(answer.shape[1:]), "meaning": "probabilities" if what == "classifier" else "features"}
+
+
+def _check_plain(network: Deployed, run: Run) -> None:
+    """Refuse views that do more to a plain input than to normalize it."""
+    samples: Any = run.pile.unlabeled or run.pile.labeled  # type: ignore[attr-defined]
+    raw = samples.images(np.arange(min(4, len(samples))))
+    views: Any = run.pile.views  # type: ignore[attr-defined]
+    plain = views("plain", raw, torch.arange(len(raw)), 0).x
+    unit = raw.float() / 255 if raw.dtype == torch.uint8 else raw.float()
+    if not torch.allclose(network.plain(unit), plain.float().cpu(), rtol=1e-4, atol=1e-4):
+        raise SelftrainError(
+            f"{type(views).__name__} do more to an input than subtract a mean and divide by a deviation, which "
+            "an exported network cannot repeat; export plain weights with run.export() instead"
+        )
+
+
+def _sum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -141,7 +141,7 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
             target = path.removeprefix("docs/")
         return found[1] + posixpath.relpath(target, posixpath.dirname(uri) or ".") + (found[3] or "")
 
-    return _outside_code(markdown, turn)
+    return _outside_code(markdown, turn).replace(" ± ", "\u00a0±\u00a0")  # a figure stays on one line
 
 
 def _outside_code(markdown: str, turn: Any) -> str:

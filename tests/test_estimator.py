@@ -31,7 +31,7 @@ def model(**settings):
 
 @pytest.fixture(scope="module")
 def fitted():
-    return model(steps=60, select="above(0.7)").fit(X, HIDDEN)
+    return model(strategy="fixmatch", steps=60, select="above(0.7)").fit(X, HIDDEN)
 
 
 # -- labels and provenance ---------------------------------------------------------------------------------------------
@@ -137,7 +137,8 @@ def test_rows_held_out_are_not_learned_from(runs):
 def test_the_weights_that_are_best_on_held_out_rows_are_kept(runs):
     guess = np.random.RandomState(0).randint(0, 3, len(Y))  # nothing to learn, so accuracy on others goes up and down
     labels = np.where(HIDDEN >= 0, guess, -1)
-    chosen = model(validation=0.3, steps=30, strategy_params={"decay": None}).fit(X, labels)
+    settings = {"strategy": "fixmatch", "strategy_params": {"decay": None}}
+    chosen = model(validation=0.3, steps=30, **settings).fit(X, labels)
     held = chosen.validation_
     assert chosen.score(X[held], guess[held]) == pytest.approx(runs[0].best["accuracy"])
     assert runs[0].best["accuracy"] > runs[0].last["validation"]["accuracy"]  # else this shows nothing
@@ -300,11 +301,18 @@ def test_averages_are_shortened_to_the_stage():
 
 
 def test_a_class_and_a_function_are_strategies():
-    by_name = model(strategy_params={"decay": 0.9}).fit(X, HIDDEN)
+    by_name = model(strategy="fixmatch", strategy_params={"decay": 0.9}).fit(X, HIDDEN)
     by_class = model(strategy=strategies.FixMatch, strategy_params={"decay": 0.9}).fit(X, HIDDEN)
     by_call = model(strategy=lambda task, make: strategies.FixMatch(task, make, decay=0.9)).fit(X, HIDDEN)
     assert np.array_equal(by_name.predict_proba(X), by_class.predict_proba(X))
     assert np.array_equal(by_name.predict_proba(X), by_call.predict_proba(X))
+
+
+def test_the_automatic_strategy_goes_by_whether_a_rule_is_given(runs):
+    own, given = model(steps=2).fit(X, HIDDEN), model(steps=2, select="above(0.4)").fit(X, HIDDEN)
+    assert [type(run.strategy) for run in runs] == [strategies.FreeMatch, strategies.FixMatch]
+    assert [own.strategy_, given.strategy_] == ["freematch", "fixmatch"]
+    assert model(strategy="vat", steps=2).fit(X, HIDDEN).strategy_ == "vat"
 
 
 def test_epochs_are_passes_over_the_unlabeled_rows():

@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, column_or_1d
 
 from selftrain.build import Training
+from selftrain.catalog import default_method
 from selftrain.data import Pile
 from selftrain.errors import DataError
 from selftrain.estimator.base import NetworkEstimator
@@ -34,7 +35,8 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
 
     Args:
         strategy: A name in ``selftrain.catalog.METHODS``, a class of ``selftrain.strategies``, or a function of
-            (task, make_learner).
+            (task, make_learner); ``"auto"``: FreeMatch, or FixMatch with ``select`` if that is given, since FreeMatch has
+            a rule of its own.
         strategy_params: Settings of the strategy; ``None``: its defaults, but moving averages of a named strategy look
             back on at most a tenth of the steps.
         select: Which pseudo-labels count: ``None``: as the strategy has it; a rule, or text such as ``"above(0.9)"`` or
@@ -69,6 +71,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
 
     Attributes:
         classes_: Shape (C,).
+        strategy_: The strategy that was trained: ``strategy``, or what ``"auto"`` chose.
         network_: The networks at rest; maps plain inputs to probabilities.
         transduction_: The labels that were given and, where a row has none, its pseudo-label if it was learned from at
             its last visit, else what stood there, shape (N,).
@@ -98,7 +101,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
     def __init__(
         self,
         *,
-        strategy: Any = "fixmatch",
+        strategy: Any = "auto",
         strategy_params: dict[str, Any] | None = None,
         select: Any = None,
         pretrain: Any = None,
@@ -199,8 +202,10 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         """All settings, checked."""
         checked_counts(self.members, self.batch_size)
         training = Training(lr=self.lr, weight_decay=self.weight_decay) if self.training is None else self.training
+        automatic = isinstance(self.strategy, str) and self.strategy == "auto"
+        self.strategy_ = default_method(self.select) if automatic else self.strategy
         return Plan(
-            strategy=self.strategy,
+            strategy=self.strategy_,
             settings=self.strategy_params or {},
             select=self.select,
             training=training,

@@ -11,7 +11,7 @@ on other draws and on rows of the pile (benchmarks/choose_tables.py). Graphs hav
 default kernel finds no neighbor among so many columns.
 
 Each (set, method, draw) runs in one thread; finished rows are kept in benchmarks/results/tables_compare.json and not
-run again. ``--report`` prints the means and mean ranks as Markdown instead.
+run again. ``--report`` prints the means and mean ranks as Markdown instead, ``--write`` puts them into docs/tables.md.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from sources import Array, Source, table
 from stored import Row, read, store
-from tables import cell
+from tables import cell, replace
 
 RESULT = Path(__file__).parent / "results" / "tables_compare.json"
+PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
+MARK = "comparison on tables"
 COMMAND = "python benchmarks/tables_compare.py --keel DIR --draws 5 --processes 2"
 SETS = {  # labels of each class
     "wine": 10,
@@ -222,8 +224,12 @@ def main() -> None:
     )
     parser.add_argument("--result", type=Path, default=RESULT)
     parser.add_argument("--report", action="store_true", help="print the table of what is stored")
+    parser.add_argument("--write", action="store_true", help="put the table of what is stored into docs/tables.md")
     options = parser.parse_args()
     rows = read(options.result)
+    if options.write:
+        PAGE.write_text(replace(PAGE.read_text(encoding="utf-8"), MARK, report(rows)), encoding="utf-8")
+        return
     if options.report:
         print(report(rows))
         return

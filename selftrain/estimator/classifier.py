@@ -35,8 +35,8 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
 
     Args:
         strategy: A name in ``selftrain.catalog.METHODS``, a class of ``selftrain.strategies``, or a function of
-            (task, make_learner); ``"auto"``: FreeMatch, or FixMatch with ``select`` if that is given, since FreeMatch has
-            a rule of its own.
+            (task, make_learner); ``"auto"``: FreeMatch, or FixMatch if ``select`` is given, since FreeMatch has a rule
+            of its own.
         strategy_params: Settings of the strategy; ``None``: its defaults, but moving averages of a named strategy look
             back on at most a tenth of the steps.
         select: Which pseudo-labels count: ``None``: as the strategy has it; a rule, or text such as ``"above(0.9)"`` or

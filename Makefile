@@ -11,7 +11,7 @@ test:  ## all tests, as README.md runs them
 	.ci/run tests
 
 test-fast:  ## tests that take no more than a few seconds each
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests -m "not slow"
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile tests -m "not slow"
 
 lint:  ## ruff: rules and format, nothing is changed
 	.ci/run lint

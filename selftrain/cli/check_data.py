@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from selftrain import data
+from selftrain.cli.hints import as_options
 from selftrain.cli.labelfiles import sorted_labels
 from selftrain.cli.line import Line, Parser
 from selftrain.cli.piles import NOT_OPTIONS, READERS, reader_of
@@ -29,7 +31,9 @@ def make_parser(line: Line, path: str | None) -> Parser:
     add_option(parser, "limit", int, 5, "samples of each finding to list")
     help = "CSV file of labels with the columns path and label, for a folder of images"
     add_option(parser, "labels", str, [], help, nargs="+")
-    known = [*NOT_OPTIONS, *add_settings(parser, "data", data.check, only=_CHECKED, title="how data are read")]
+    takes = None if path is None else inspect.signature(READERS[reader_of(path)]).parameters
+    only = [name for name in _CHECKED if takes is None or name in takes or name == "workers"]
+    known = [*NOT_OPTIONS, *add_settings(parser, "data", data.check, only=only, title="how data are read")]
     for kind in (kind for kind in READERS if path is None or kind == reader_of(path)):
         skip = ("cache", "overlap", "labels", "seed") if kind == _FOLDER else ()  # no matter of the check
         known += add_settings(parser, "data", READERS[kind], skip=(*known, *skip), title=f"settings of {kind}")
@@ -46,7 +50,7 @@ def run(words: Sequence[str]) -> int:
     settings, given = line.parse(make_parser(line, path))
     assert path is not None  # --help has ended before
     report = checked(path, settings["labels"], given.get("data", {}))
-    print(json.dumps(report.as_dict(), indent=1) if settings["json"] else report.text(settings["limit"]))
+    print(json.dumps(report.as_dict(), indent=1) if settings["json"] else as_options(report.text(settings["limit"])))
     return OK if report.ok else FAILED
 
 

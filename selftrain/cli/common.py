@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from selftrain.cli.folder import settings_in
@@ -57,13 +57,13 @@ def resumed(line: Line, command: str) -> Line:
     return line.over(settings_in(out))
 
 
-def check_same(settings: Mapping[str, Any], out: str) -> None:
-    """Refuse to resume a run with other settings.
+def check_same(settings: Mapping[str, Any], out: str, free: Collection[str] = ()) -> None:
+    """Refuse to resume a run with other settings, but for those that are ``free``.
 
     Raises:
         UsageError: names what differs.
     """
-    before, now = _flat(settings_in(out)), _flat(settings)
+    before, now = (_flat({k: v for k, v in s.items() if k not in free}) for s in (settings_in(out), settings))
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"
         for key in sorted(before.keys() | now.keys())

@@ -85,14 +85,12 @@ class Comparison:
 
     Args:
         settings: As parsed.
-        given: Those of them that were given.
         out: Folder.
         device: Where to train.
         names: Strategies, supervised first.
     """
 
     settings: Mapping[str, Any]
-    given: Mapping[str, Any]
     out: Path
     device: torch.device
     names: Sequence[str]
@@ -137,9 +135,11 @@ class Comparison:
 
     def train(self, pile: Pile, problem: building.Problem, name: str, seed: int, folder: Path) -> engine.Run:
         """One run of the comparison; the floor and all others differ in the strategy alone."""
-        own = building.resolved_strategy(name, self.settings[name], self.given.get(name, {}), problem.steps)
         keys = ("data", "labels", "views", "training", "steps", "epochs", "plan", "device", "init_from")
-        settings = {key: self.settings[key] for key in keys} | {"seed": seed, "strategy": {"name": name, **own}}
+        settings = {key: self.settings[key] for key in keys} | {
+            "seed": seed,
+            "strategy": {"name": name, **self.settings[name]},
+        }
         settings["network"] = building.network_for(
             problem, self.settings["network"], init_from=self.settings["init_from"]
         )
@@ -158,10 +158,13 @@ def run(words: Sequence[str]) -> int:
     settings = absolute(settings)
     if settings["init_from"] is not None:
         settings["init_from"] = str(Path(settings["init_from"]).resolve())
+    comparison = Comparison(settings, out, device, [FLOOR, *names_in(line)])
+    first = comparison.pile(settings["draws"][0])  # complains of the data before anything is written
+    steps = building.steps_of(settings, first)
+    for name in comparison.names:
+        settings[name] = building.resolved_strategy(name, settings[name], given.get(name, {}), steps)
     if settings["resume"]:
         _check_same(common.stored(settings), out)
-    comparison = Comparison(settings, given, out, device, [FLOOR, *names_in(line)])
-    comparison.pile(settings["draws"][0])  # complains of the data before anything is written
     out.mkdir(parents=True, exist_ok=True)
     print(write_config(out / CONFIG, "compare", common.stored(settings)))
     with report.told_how_to_resume("compare", out):
@@ -173,14 +176,9 @@ def run(words: Sequence[str]) -> int:
 
 
 def _check_same(settings: Mapping[str, Any], out: Path) -> None:
-    """A comparison may be resumed with more strategies, draws or seeds, and with nothing else."""
-    more = ("strategies", "draws", "seeds")
-    before = read_config(out / CONFIG)
-    shared = {
-        key: before.get(key, value) if key in (*more, *settings["strategies"]) else value
-        for key, value in settings.items()
-    }
-    common.check_same(shared, str(out))
+    """A comparison may be resumed with other strategies, draws and seeds, and with nothing else changed."""
+    new = {name for name in METHODS if name not in settings or name not in read_config(out / CONFIG)}
+    common.check_same(settings, str(out), {"strategies", "draws", "seeds", *new})
 
 
 def _tell(verdict: Verdict, out: Path) -> None:

@@ -244,7 +244,7 @@ def _known(key: str, options: Options, source: str) -> str:
     if key in options:
         return key
     names = [name for name in options if name.startswith("--")]
-    near = difflib.get_close_matches(key, names, 1, 0.6) or _same_end(key, names)
+    near = _same_end(key, names) or difflib.get_close_matches(key, names, 1, 0.6)
     hint = f"did you mean {near[0]}?" if near else "--help lists all"
     where = f"{source}: " if source else ""
     raise UsageError(f"{where}unknown {'key' if source else 'option'} {key[2:] if source else key}; {hint}")
@@ -253,8 +253,7 @@ def _known(key: str, options: Options, source: str) -> str:
 def _same_end(key: str, names: Sequence[str]) -> list[str]:
     """Options whose last part is this name, as ``--strategy.depth`` is for ``--depth``."""
     end = key.removeprefix("--").rpartition(".")[2]
-    ends = {name.rpartition(".")[2].removeprefix("--"): name for name in reversed(names)}
-    return [ends[name] for name in difflib.get_close_matches(end, ends, 1, 0.75)]
+    return [name for name in names if name.removeprefix("--").rpartition(".")[2] == end]
 
 
 def _is_switch(action: argparse.Action) -> bool:

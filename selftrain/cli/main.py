@@ -13,6 +13,7 @@ from importlib import import_module
 from types import FrameType
 from typing import Any
 
+from selftrain.cli.hints import as_options
 from selftrain.cli.stops import EXIT_CODES, FAILED, INTERRUPTED, OK, TERMINATED, USAGE, Terminated, UsageError
 from selftrain.errors import SelftrainError
 
@@ -106,7 +107,7 @@ def _end(message: str, code: int) -> int:
 
 def _told(error: BaseException) -> str:
     """An error in one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = as_options(" ".join(str(error).split())) or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     return text
@@ -135,7 +136,7 @@ def _plain_warnings(debug: bool) -> Iterator[None]:
     """Warnings as one line each, without the place in the source."""
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        print(f"selftrain: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        print(f"selftrain: warning: {as_options(' '.join(str(message).split()))}", file=sys.stderr)
 
     with warnings.catch_warnings():
         if not debug:

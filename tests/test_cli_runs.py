@@ -1,0 +1,273 @@
+"""The commands at work on tiny data: what they leave, what they refuse, and that runs can be opened again."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import selftrain as st
+from selftrain.catalog import short_averages
+from selftrain.cli import main as cli
+from selftrain.cli.line import read_config
+from selftrain.cli.opened import open_run
+from selftrain.data import from_arrays_file
+from selftrain.strategies import FixMatch
+
+QUICK = ["--steps", "6", "--progress", "false", "--plan.labeled", "8"]
+RNG = np.random.default_rng(0)
+
+
+def blobs(n, kinds):
+    """Rows of 5 numbers around a center for each kind."""
+    return (RNG.normal(size=(n, 5)) + 4 * np.eye(3, 5)[kinds]).astype(np.float32)
+
+
+def read_json(path):
+    return json.loads(Path(path).read_text())
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with arrays, a table and images, and one finished run on the arrays."""
+    place = tmp_path_factory.mktemp("home")
+    kinds, tests = np.arange(90) % 3, np.arange(30) % 3
+    y = np.where(np.arange(90) < 30, kinds, -1)
+    names = np.array(["ant", "bee", "cat"])
+    np.savez(place / "a.npz", x=blobs(90, kinds), y=y, x_test=blobs(30, tests), y_test=tests, classes=names)
+    with open(place / "t.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "a", "b", "color", "kind"])
+        for i, row in enumerate(blobs(60, np.arange(60) % 3)):
+            kind = ["ant", "bee", "cat"][i % 3] if i < 24 else ""
+            writer.writerow([f"r{i}", row[0], row[1], ["red", "blue", ""][i % 3], kind])
+    for i in range(24):
+        folder = place / "photos" / ["dark", "light", "unlabeled"][i % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        gray = RNG.integers(0, 100, (12, 12)) + (120 if i % 2 else 0)
+        Image.fromarray(gray.astype(np.uint8)).save(folder / f"{i}.png")
+    return place
+
+
+@pytest.fixture(scope="module")
+def trained(home):
+    out = home / "run"
+    words = [
+        "--data",
+        str(home / "a.npz"),
+        "--data.validation",
+        "6",
+        "--out",
+        str(out),
+        "--strategy.select",
+        "top(0.5)",
+    ]
+    assert cli.main(["train", *words, *QUICK]) == 0
+    return out
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_run_says_what_it_was_and_what_came_of_it(home, capsys):
+    words = ["--data", str(home / "a.npz"), "--data.validation", "6", "--out", "run", *QUICK]
+    assert cli.main(["train", *words]) == 0
+    text = capsys.readouterr().out
+    assert "name: fixmatch" in text  # the resolved settings
+    assert "Pile(24 labeled, 60 unlabeled, 6 validation, 30 test; 3 classes" in text
+    assert "test       accuracy" in text
+    assert "of 30 (95 % interval" in text
+    config = read_config("run/config.yaml")
+    assert config["strategy"]["decay"] == pytest.approx(short_averages(FixMatch, 6)["decay"])
+    assert config["network"] == "mlp"
+    assert "out" not in config
+    assert cli.main(["train", "--config", "run/config.yaml", "--out", "again"]) == 0  # it is a config file
+    one, other = (load_file(f"{name}/export.safetensors") for name in ("run", "again"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_folder_is_only_written_to_if_that_is_said(trained, capsys, tmp_path):
+    data = ["--data", str(trained.parent / "a.npz"), *QUICK]
+    assert cli.main(["train", *data, "--out", str(trained)]) == 1
+    assert "say --resume, --overwrite" in capsys.readouterr().err
+    mine = tmp_path / "thesis"
+    (mine / "checkpoints").mkdir(parents=True)
+    (mine / "checkpoints" / "mine.txt").write_text("mine")
+    assert cli.main(["train", *data, "--out", str(mine), "--overwrite"]) == 1
+    assert "holds files and no run" in capsys.readouterr().err
+    assert (mine / "checkpoints" / "mine.txt").read_text() == "mine"
+    assert cli.main(["train", *data, "--out", "new", "--resume"]) == 1
+    assert cli.main(["train", *data, "--out", "new", "--data.validation", "500"]) == 1  # the data refuse
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_is_resumed_with_its_own_settings(home, capsys):
+    data = ["--data", str(home / "a.npz"), *QUICK]
+    assert cli.main(["train", *data, "--out", "whole"]) == 0
+    assert cli.main(["train", *data, "--out", "parts", "--stop_after", "3"]) == 0
+    assert "go on with --resume --out parts" in capsys.readouterr().out
+    assert cli.main(["train", "--resume", "--out", "parts", "--training.lr", "0.5"]) == 2
+    assert "training.lr was 0.001, is 0.5" in capsys.readouterr().err
+    assert cli.main(["train", "--resume", "--out", "parts"]) == 0
+    one, other = (load_file(f"{name}/export.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert cli.main(["train", *data, "--out", "parts", "--overwrite", "--strategy", "supervised"]) == 0
+    assert read_config("parts/config.yaml")["strategy"]["name"] == "supervised"
+
+
+def test_evaluation_is_that_of_the_run(trained, capsys):
+    assert cli.main(["evaluate", str(trained), "--json", "e.json", "--which", "last"]) == 0
+    found = read_json("e.json")
+    assert found["part"] == "test"
+    assert found["samples"] == 30
+    confusion = np.array(found["confusion"])
+    assert found["figures"]["accuracy"] == pytest.approx(np.trace(confusion) / 30)
+    assert found["classes"]["bee"]["recall"] == pytest.approx(confusion[1, 1] / confusion[1].sum())
+    summary = json.loads((trained / "summary.json").read_text())
+    assert cli.main(["evaluate", str(trained), "--part", "validation", "--json", "v.json", "--which", "last"]) == 0
+    figures = read_json("v.json")["figures"]
+    assert figures["accuracy"] == pytest.approx(summary["last"]["validation"]["accuracy"])
+    capsys.readouterr()
+
+
+def test_other_data_are_seen_with_the_classes_of_the_run(trained, capsys):
+    x = blobs(12, np.arange(12) % 2)
+    np.savez("o.npz", x=x, y=np.array(["cat", "bee"] * 6))
+    assert cli.main(["evaluate", str(trained), "--data", "o.npz", "--json", "o.json"]) == 0
+    found = read_json("o.json")
+    assert found["part"] == "labeled"
+    assert [row["samples"] for row in found["classes"].values()] == [0, 6, 6]
+    np.savez("p.npz", x=x, y=np.array(["cat", "dog"] * 6))
+    assert cli.main(["evaluate", str(trained), "--data", "p.npz"]) == 1
+    assert "has a class 'dog'; the run knows ant, bee, cat" in capsys.readouterr().err
+
+
+def test_labels_are_those_that_the_network_gives(trained, capsys):
+    x = blobs(20, np.arange(20) % 3)
+    np.save("n.npy", x)
+    assert cli.main(["label", str(trained), "n.npy", "--out", "n.csv", "--threshold", "0.6"]) == 0
+    assert cli.main(["label", str(trained), "n.npy", "--out", "n.csv"]) == 1  # there already
+    ledger = st.Ledger.read("n.csv")
+    opened = open_run(trained)
+    card = opened.card["input"]
+    plain = (torch.from_numpy(x) - torch.tensor(card["mean"])) / torch.tensor(card["std"])
+    value = opened.labeler().predict(plain)
+    assert ledger.label.tolist() == value.argmax(1).tolist()
+    torch.testing.assert_close(ledger.confidence, value.amax(1))
+    assert ledger.accepted.tolist() == (value.amax(1) >= 0.6).tolist()
+    assert cli.main(["label", str(trained)]) == 0
+    assert len(st.Ledger.read("labels-run.csv")) == 60
+    capsys.readouterr()
+
+
+def test_a_review_goes_back_into_training(trained, capsys):
+    assert cli.main(["review", str(trained), "--out", "r.html", "--samples", "10"]) == 0
+    assert "selftrain-review" in Path("r.html").read_text()
+    with open(trained / "pseudo_labels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[0]["correction"], rows[1]["verdict"] = "cat", "reject"
+    with open("saved.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    capsys.readouterr()
+    config = str(trained / "config.yaml")
+    assert cli.main(["train", "--config", config, "--labels", "saved.csv", "--out", "next"]) == 0
+    text = capsys.readouterr().out
+    assert "Pile(25 labeled, 58 unlabeled" in text
+    assert "0 accepted, 1 corrected, 1 rejected" in text
+    assert cli.main(["evaluate", "next"]) == 0  # its data are read with the review again
+    assert cli.main(["train", "--config", config, "--labels", "9", "--out", "x"]) == 2
+    assert "say --data.labels 9" in capsys.readouterr().err
+
+
+def test_pretraining_hands_its_network_on(home, capsys):
+    words = ["--data", str(home / "photos"), "--data.size", "12", "--data.mode", "L"]
+    stage = ["--recipe.mask_ratio", "0.5", "--training.lr", "0.01", "--network", "vit", "--out", "mae"]
+    assert cli.main(["pretrain", *words, "--recipe", "mae", *stage, *QUICK]) == 0
+    assert cli.main(["train", *words, "--init-from", "mae", "--out", "tuned", "--training.lr", "1e-9", *QUICK]) == 0
+    assert read_config("tuned/config.yaml")["network"] == "vit"
+    before, after = load_file("mae/export.safetensors"), load_file("tuned/export.safetensors")
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor)
+    assert cli.main(["evaluate", "mae"]) == 0
+    assert "rankme" in capsys.readouterr().out
+    assert cli.main(["label", "mae"]) == 1
+    assert "knows no classes" in capsys.readouterr().err
+
+
+def test_tables_are_encoded_as_the_run_did(home, capsys):
+    table = str(home / "t.csv")
+    words = ["--data", table, "--data.label", "kind", "--data.id", "name", "--data.validation", "6"]
+    assert cli.main(["train", *words, "--out", "table", *QUICK]) == 0
+    with open("new.csv", "w") as file:
+        file.write("name,a,b,color\nx,4.0,0.1,red\ny,,4.0,green\n")
+    assert cli.main(["label", "table", "new.csv", "--out", "l.csv"]) == 0
+    ledger = st.Ledger.read("l.csv")
+    assert list(ledger.ids) == ["x", "y"]
+    assert cli.main(["review", "table", "--out", "r.html"]) == 0
+    capsys.readouterr()
+
+
+def test_the_check_has_a_code_of_its_own(home, capsys):
+    assert cli.main(["check-data", str(home / "a.npz")]) == 0
+    (home / "photos" / "dark" / "broken.png").write_bytes(b"no picture")
+    try:
+        assert cli.main(["check-data", str(home / "photos"), "--json"]) == 1
+    finally:
+        (home / "photos" / "dark" / "broken.png").unlink()
+    text = capsys.readouterr().out
+    report = json.loads(text[text.index("{") :])
+    assert report["ok"] is False
+    assert [found["kind"] for found in report["findings"]][0] == "unreadable"
+    assert cli.main(["check-data", str(home / "a.npz"), "--data.size", "3"]) == 2
+
+
+def test_exported_networks_are_those_of_the_run(trained, capsys):
+    formats = ["--formats", "safetensors", "torch"]
+    assert cli.main(["export", str(trained), "--out", "e", *formats]) == 0
+    card = read_json("e/classifier.json")
+    assert card["classes"] == ["ant", "bee", "cat"]
+    pile = from_arrays_file(trained.parent / "a.npz")
+    x = pile.test.images(np.arange(30))
+    program = torch.export.load("e/classifier.pt2").module()
+    opened = open_run(trained)
+    plain = (x - torch.tensor(card["input"]["mean"])) / torch.tensor(card["input"]["std"])
+    torch.testing.assert_close(program(x), opened.labeler().predict(plain))
+    assert cli.main(["export", str(trained), "--out", "e", *formats]) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert cli.main(["export", str(trained), "--out", "e", "--what", "encoder"]) == 0
+    assert all(name.startswith("encoder.") for name in load_file("e/encoder.safetensors"))
+
+
+@pytest.mark.slow
+def test_a_comparison_is_paired_resumable_and_can_grow(home, capsys):
+    words = ["--data", str(home / "a.npz"), "--out", "c", *QUICK, "--supervised.decay", "0.5"]
+    assert cli.main(["compare", *words, "--strategies", "fixmatch", "--fixmatch.select", "top(0.5)"]) == 0
+    text = capsys.readouterr().out
+    assert "gain over supervised" in text
+    assert "judged on 30 test samples" in text
+    first = read_json("c/compare.json")
+    assert (
+        cli.main(["compare", "--resume", "--out", "c", "--strategies", "fixmatch", "mean_teacher", "--draws", "0", "1"])
+        == 0
+    )
+    text = capsys.readouterr().out
+    assert "kept       fixmatch, draw 0, seed 0" in text
+    assert "training   mean_teacher, draw 1, seed 0" in text
+    second = read_json("c/compare.json")
+    assert [run for run in second["runs"] if run["draw"] == 0 and run["strategy"] != "mean_teacher"] == first["runs"]
+    settings = [read_config(f"c/draw-0/seed-0/{name}/config.yaml") for name in ("supervised", "fixmatch")]
+    shared = [{key: value for key, value in one.items() if key != "strategy"} for one in settings]
+    assert shared[0] == shared[1]
+    assert settings[0]["strategy"]["decay"] == 0.5
+    assert cli.main(["compare", "--resume", "--out", "c", "--steps", "7"]) == 2
+    assert "steps was 6, is 7" in capsys.readouterr().err

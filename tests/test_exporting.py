@@ -1,0 +1,156 @@
+"""Exported networks give the answers of the run, whoever reads them; what cannot be exported says so."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import selftrain as st
+from selftrain import data, exporting, pretrain, strategies
+from selftrain.errors import SelftrainError
+from selftrain.exporting import formats
+
+RNG = np.random.default_rng(0)
+X = {
+    "table": RNG.normal(3, 2, (40, 5)).astype(np.float32),
+    "image": RNG.integers(0, 256, (40, 8, 8), dtype=np.uint8),
+    "series": RNG.normal(3, 2, (40, 2, 20)).astype(np.float32),
+    "points": RNG.normal(3, 2, (40, 16, 3)).astype(np.float32),
+}
+Y = np.where(np.arange(40) < 20, np.arange(40) % 2, -1)
+ENCODERS = {
+    "table": lambda: pretrain.table_transformer(5, width=16, depth=1, heads=2),
+    "image": lambda: st.ConvEncoder(8, widths=(4, 8), embed_dim=8),
+    "series": lambda: pretrain.series_transformer(20, 4, 2, width=16, depth=1, heads=2),
+    "points": lambda: pretrain.point_transformer(16, groups=4, neighbors=4, width=16, depth=1, heads=2),
+}
+
+
+def trained(kind, strategy=strategies.Supervised, **settings):
+    form = {"kind": kind} if kind in ("series", "points") else {}
+    pile = data.Pile.from_arrays(X[kind], Y, **form)
+    torch.manual_seed(0)
+    make = st.learner(lambda: st.Classifier(ENCODERS[kind](), 2))
+    return st.fit(strategy(st.Classification(2), make, **settings), pile, steps=2, progress=False)
+
+
+def raw(run):
+    """All unlabeled inputs as a set has them, and what the run says of them."""
+    inputs = run.pile.unlabeled.images(np.arange(20))
+    plain = run.pile.views("plain", inputs, torch.arange(20), 0).x
+    return inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs, run.strategy.predict(plain)
+
+
+@pytest.mark.parametrize("kind", X)
+def test_a_program_answers_as_the_run(kind, tmp_path):
+    run = trained(kind)
+    files = st.export(run, tmp_path, formats=["safetensors", "torch"])
+    inputs, wanted = raw(run)
+    for size in (20, 1):
+        answers = torch.export.load(files["torch"]).module()(inputs[:size])
+        torch.testing.assert_close(answers, wanted[:size], rtol=1e-4, atol=1e-5)
+    again = st.learner(lambda: st.Classifier(ENCODERS[kind](), 2), init_from=files["safetensors"])().model
+    for name, tensor in run.export().items():
+        assert torch.equal(again.state_dict()[name], tensor)
+    card = json.loads(files["card"].read_text())
+    assert card["input"]["shape"] == list(inputs.shape[1:])
+    assert card["output"] == {"shape": [2], "meaning": "probabilities"}
+    assert card["classes"] == ["0", "1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["image", "table"])
+def test_onnx_answers_as_the_run(kind, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    run = trained(kind, strategies.Ensemble)
+    path = st.export(run, tmp_path, formats=["onnx"])["onnx"]
+    inputs, wanted = raw(run)
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for size in (20, 1):
+        answers = session.run(None, {"input": inputs[:size].numpy()})[0]
+        np.testing.assert_allclose(answers, wanted[:size], rtol=1e-3, atol=1e-4)
+
+
+def test_several_networks_keep_their_own_weights(tmp_path):
+    run = trained("table", strategies.Ensemble, members=2)
+    weights = load_file(st.export(run, tmp_path)["safetensors"])
+    assert {name.split(".")[1] for name in weights if name.startswith("networks.")} == {"0", "1"}
+
+
+def test_an_encoder_alone(tmp_path):
+    pile = data.Pile.from_arrays(X["image"], Y)
+    encoder = pretrain.ViT(8, 2, width=16, depth=1, heads=2)
+    run = st.fit(pretrain.MAE(encoder), pile, steps=1, progress=False)
+    files = st.export(run, tmp_path, what="encoder", formats=["torch", "safetensors"])
+    inputs = pile.unlabeled.images(np.arange(4))
+    plain = pile.views("plain", inputs, torch.arange(4), 0).x
+    program = torch.export.load(files["torch"]).module()
+    torch.testing.assert_close(program(inputs.float() / 255), run.strategy.predict(plain), rtol=1e-4, atol=1e-5)
+    st.learner(st.Classifier(encoder, 2), init_from=files["safetensors"])()
+    with pytest.raises(ValueError, match="learns no classes; export its encoder"):
+        st.export(run, tmp_path / "c")
+
+
+def test_nothing_is_replaced_unless_that_is_said(tmp_path):
+    run = trained("table")
+    (tmp_path / "classifier.json").write_text("mine")
+    with pytest.raises(ValueError, match="is there already"):
+        st.export(run, tmp_path)
+    assert (tmp_path / "classifier.json").read_text() == "mine"
+    assert st.export(run, tmp_path, overwrite=True)
+    with pytest.raises(ValueError, match="formats is .'pickle'.; choose some of safetensors, onnx, torch"):
+        st.export(run, tmp_path, formats=["pickle"])
+
+
+def test_a_file_with_other_answers_is_not_left_behind(tmp_path, monkeypatch):
+    broken = {**formats.FORMATS}
+    plain = broken["safetensors"]
+    wrong = lambda network, path: lambda x: plain.read(network, path)(x) + 0.1  # noqa: E731
+    broken["safetensors"] = formats.Format(".safetensors", plain.write, wrong, 0.0)
+    monkeypatch.setattr(exporting.write, "FORMATS", broken)
+    with pytest.raises(SelftrainError, match=r"other answers than the network \(largest difference 0.1"):
+        st.export(trained("table"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Branching(nn.Module):
+    """What an exporter cannot follow: a choice by the data."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.head(x) if float(x.sum()) > 0 else self.head(-x)
+
+
+def test_a_network_that_cannot_be_written_says_so(tmp_path):
+    pile = data.Pile.from_arrays(X["table"], Y)
+    run = st.fit(strategies.Supervised(st.Classification(2), st.learner(Branching)), pile, steps=1, progress=False)
+    with pytest.raises(SelftrainError, match="cannot be written as torch: .*choose another format"):
+        st.export(run, tmp_path, formats=["torch"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_views_that_do_more_are_refused(tmp_path):
+    views = data.SeriesViews(clip=0.5)
+    pile = data.Pile.from_arrays(X["series"], Y, kind="series", views=views)
+    make = st.learner(lambda: st.Classifier(ENCODERS["series"](), 2))
+    run = st.fit(strategies.Supervised(st.Classification(2), make), pile, steps=1, progress=False)
+    with pytest.raises(SelftrainError, match="SeriesViews do more to an input"):
+        st.export(run, tmp_path)
+
+
+def test_onnx_without_its_packages_names_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    before = copy.copy(list(tmp_path.iterdir()))
+    with pytest.raises(ImportError, match=r"ONNX needs onnx and onnxscript: pip install 'selftrain\[onnx\]'"):
+        st.export(trained("table"), tmp_path, formats=["onnx"])
+    assert list(tmp_path.iterdir()) == before

@@ -9,12 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selftrain.dashboard.tiles import WIDE
 from selftrain.metrics import confidence_bins, expected_calibration_error
 
 BINS = 15  # of confidence, as in ``metrics.expected_calibration_error``
 _DPI, _TEXT, _SMALL = 80, 9, 7
+_WIDE = WIDE / _DPI  # inches
 _BLUE, _ORANGE, _GREEN, _GRAY = "#1f77b4", "#ff7f0e", "#2ca02c", "#9a9a9a"
-_SERIES = {"accuracy": _BLUE, "accepted": _ORANGE, "precision": _GREEN}
+_SERIES = {
+    "accuracy": (_BLUE, "accuracy, held-out"),
+    "accepted": (_ORANGE, "accepted"),
+    "precision": (_GREEN, "right of these"),
+}
 
 
 def confusion(counts: Tensor, names: Sequence[str], title: str) -> Tensor:
@@ -28,8 +34,8 @@ def confusion(counts: Tensor, names: Sequence[str], title: str) -> Tensor:
     table = counts.double().numpy()
     shares = table / np.maximum(table.sum(1, keepdims=True), 1)
     size = len(names)
-    side = 2.2 + 0.32 * size
-    figure, axes = _figure(side + 0.2, side)
+    side = max(_WIDE, 1.4 + 0.3 * size)
+    figure, axes = _figure(side, side)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     labels = _readable(names)
     axes.set_xticks(range(size), labels, rotation=90, fontsize=_TEXT, parse_math=False)
@@ -58,11 +64,11 @@ def reliability(parts: Sequence[tuple[str, Tensor, Tensor]]) -> Tensor:
     """Accuracy by confidence beside what it should be, and how many decisions are how sure, as a picture (3, H, W).
 
     Args:
-        parts: For each column of the figure its title, confidence (N,), and whether the decision is right (N,).
+        parts: Each with title, confidence (N,), and whether the decision is right (N,); drawn one below the other.
     """
-    figure, axes = _figure(3.4 * len(parts) + 0.4, 4.2, 2, len(parts), height_ratios=(3, 1))
-    for column, (title, confidence, right) in enumerate(parts):
-        _reliability(axes[0][column], axes[1][column], title, confidence, right)
+    figure, axes = _figure(_WIDE, 3.2 * len(parts), 2 * len(parts), 1, height_ratios=(3, 1) * len(parts))
+    for place, (title, confidence, right) in enumerate(parts):
+        _reliability(axes[2 * place][0], axes[2 * place + 1][0], title, confidence, right)
     return _picture(figure)
 
 
@@ -79,7 +85,7 @@ def _reliability(upper: Any, lower: Any, title: str, confidence: Tensor, right: 
     upper.plot([0, 1], [0, 1], color=_GRAY, linewidth=1, linestyle="--")
     upper.bar(left, accuracy.nan_to_num(0).numpy(), 1 / BINS, align="edge", color=_BLUE, edgecolor="white")
     error = expected_calibration_error(confidence, right, bins=BINS)
-    upper.set_title(f"{title}\ncalibration error {error:.3f}", fontsize=_TEXT)
+    upper.set_title(f"{title}, calibration error {error:.3f}", fontsize=_TEXT)
     upper.set_ylabel("accuracy", fontsize=_TEXT)
     lower.bar(left, (count / max(1, len(confidence))).numpy(), 1 / BINS, align="edge", color=_GRAY, edgecolor="white")
     lower.set_xlabel("confidence", fontsize=_TEXT)
@@ -98,18 +104,19 @@ def class_bars(names: Sequence[str], series: dict[str, Tensor], title: str) -> T
         series: Shares (C,) in [0, 1], NaN where unknown, by ``"accuracy"``, ``"accepted"`` and ``"precision"``.
         title: Stands above.
     """
-    figure, axes = _figure(5.2, 1.2 + 0.3 * len(names))
+    figure, axes = _figure(_WIDE, 1.2 + 0.3 * len(names))
     height, place = 0.8 / max(1, len(series)), np.arange(len(names))
     for i, (name, shares) in enumerate(series.items()):
-        axes.barh(place + (i - (len(series) - 1) / 2) * height, shares.nan_to_num(0).numpy(), height,
-                  color=_SERIES[name], label=name)  # fmt: skip
+        color, label = _SERIES[name]
+        offset = (i - (len(series) - 1) / 2) * height
+        axes.barh(place + offset, shares.nan_to_num(0).numpy(), height, color=color, label=label)
     axes.set_yticks(place, _readable(names), fontsize=_TEXT, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.grid(axis="x", alpha=0.3)
     axes.tick_params(axis="x", labelsize=_SMALL)
     axes.set_title(title, fontsize=_TEXT)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=_TEXT, frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=_SMALL, frameon=False)
     return _picture(figure)
 
 

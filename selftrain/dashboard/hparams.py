@@ -13,6 +13,9 @@ _LEFT_OUT = ("monitor", "views", "channels_last", "workers")
 def settings_of_run(settings: Mapping[str, Any]) -> dict[str, Value]:
     """The settings that runs are compared by, flat: method, steps, plan, learning rate, and what the method was given.
 
+    TensorBoard sorts the columns and shows five at once: what the method was given starts with ``with.`` to come
+    last.
+
     Args:
         settings: As in ``run.json``.
     """
@@ -20,7 +23,7 @@ def settings_of_run(settings: Mapping[str, Any]) -> dict[str, Value]:
     rates = settings["learning_rates"]
     if rates and rates[0]:
         chosen["learning_rate"] = rates[0][-1]
-    chosen |= {name: value for name, value in settings["settings"].items() if _NETWORK not in name.split(".")}
+    chosen |= {f"with.{name}": value for name, value in settings["settings"].items() if _NETWORK not in name.split(".")}
     return {
         name: value if isinstance(value, (int, float, str)) and not isinstance(value, bool) else str(value)
         for name, value in chosen.items()

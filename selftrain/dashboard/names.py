@@ -7,18 +7,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+ALL, RIGHT = RESERVED = ("all", "right")  # stand in the place of a class in tags
 _LONGEST = 40
 
 
 def group_names(classes: Sequence[str], groups: int) -> list[str]:
     """A name for each group that can be part of a tag: those of the classes, or ``joint 0`` and so on.
 
-    Slashes and characters that cannot be printed are replaced, names are cut at 40 characters; what is empty or occurs
-    twice gets its number.
+    Slashes and characters that cannot be printed are replaced, names are cut at 40 characters; what is empty, occurs
+    twice or is reserved gets its number.
     """
     given = [str(name) for name in classes] if len(classes) == groups else [f"joint {i}" for i in range(groups)]
     names = [_printable(name) for name in given]
-    once = {name for name in names if names.count(name) == 1 and name}
+    once = {name for name in names if names.count(name) == 1 and name and name not in RESERVED}
     return [name if name in once else f"{i} {name}".strip() for i, name in enumerate(names)]
 
 

@@ -13,10 +13,10 @@ from selftrain.board import Board
 from selftrain.dashboard import figures, hparams, tags
 from selftrain.dashboard.held_out import HeldOut, held_out, part_of
 from selftrain.dashboard.mixes import Mixed
-from selftrain.dashboard.names import group_names, shown_groups, worst_groups
+from selftrain.dashboard.names import ALL, RIGHT, group_names, shown_groups, worst_groups
 from selftrain.dashboard.projector import points, write_points
 from selftrain.dashboard.settings import Dashboard
-from selftrain.dashboard.tiles import captioned, grid, tiles, with_labels
+from selftrain.dashboard.tiles import WIDE, captioned, grid, tiles, with_labels
 from selftrain.ledger import Ledger
 from selftrain.strategy import Strategy
 from selftrain.tasks import Classification, Task
@@ -66,7 +66,8 @@ class Show:
         left_out = (() if features else (tags.FEATURES,)) + (
             (tags.RIGHT, tags.CLASSES, tags.TEACHER) if self.task is None else ()
         )
-        self.board.layout(tags.layout([question for question in tags.QUESTIONS if question not in left_out]))
+        questions = [question for question in tags.QUESTIONS if question not in left_out]
+        self.board.layout(tags.layout(questions, self.strategy.monitor))
         finals = hparams.final_figures(parts, self.strategy.monitor)
         self.board.hparams(hparams.settings_of_run(settings), finals)
         if len(self.shown) < len(self.names):
@@ -123,8 +124,13 @@ class Show:
         self._picture("pseudo_labels", shown, step, self.ledger.captions(rows))
 
     def _picture(self, name: str, shown: Tensor, step: int, captions: list[str] | None = None) -> None:
-        if len(shown):
-            self.board.image(name, grid(captioned(shown, captions) if captions else shown), step)
+        if not len(shown):
+            return
+        if captions:
+            shown = captioned(shown, captions)
+            self.board.image(name, grid(shown, max(1, WIDE // (shown.shape[-1] + 2))), step)  # to be read
+        else:
+            self.board.image(name, grid(shown), step)
 
     # -- figures of classes and of trust -----------------------------------------------------------------------------
     def _ask(self) -> HeldOut | None:
@@ -140,7 +146,7 @@ class Show:
         if not bool(seen.any()):
             return
         label, confidence = self.ledger.label[seen].cpu(), self.ledger.confidence[seen].cpu()
-        self.board.histogram("confidence/all", confidence, step)
+        self.board.histogram(f"confidence/{ALL}", confidence, step)
         for group in self.shown if len(self.ledger.classes) else ():
             if bool((label == group).any()):
                 self.board.histogram(f"confidence/{self.names[group]}", confidence[label == group], step)
@@ -177,7 +183,7 @@ class Show:
 
     def _figures(self, step: int, asked: HeldOut | None) -> None:
         if asked is not None:
-            self.board.curve("pr/right", asked.right, asked.confidence, step)
+            self.board.curve(f"pr/{RIGHT}", asked.right, asked.confidence, step)
             self._per_class_curves(step, asked)
             self._confusion(step, asked)
         parts = [] if asked is None else [("held-out samples", asked.confidence, asked.right)]

@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from selftrain.dashboard.names import ALL, RESERVED
+from selftrain.dashboard.names import RIGHT as RIGHT_ONES
+
 LEARNING, RIGHT, CLASSES, TEACHER, FEATURES, SPEED = QUESTIONS = (
     "Is it learning?", "Are the pseudo-labels right?", "Which classes suffer?", "Is the teacher better?",
     "Are the features good?", "How fast?",
@@ -15,7 +18,7 @@ _WORDS = {
     "PART": rf"(?!(?:{'|'.join(_OWN)})/)[^/]+",  # validation, unlabeled, and what is monitored
     "FIGURE": "(?:accuracy|balanced_accuracy|mean_iou|pck|distance)",
     "LOSS": "[^/]+",
-    "CLASS": "[^/]+",
+    "CLASS": rf"(?!(?:{'|'.join(RESERVED)})$)[^/]+",
     "NETWORK": "[^/]+",
     "KIND": "[^/]+",
 }
@@ -37,11 +40,11 @@ class Tag:
     chart: str | None = None
     kind: str = "scalars"
 
-    @property
-    def pattern(self) -> str:
-        """Regular expression that the whole tag matches."""
+    def pattern(self, figure: str = _WORDS["FIGURE"]) -> str:
+        """Regular expression that the whole tag matches; ``figure``: of those of a task."""
         parts = re.split(rf"\b({'|'.join(_WORDS)})\b", self.name)
-        return "".join(_WORDS.get(part, re.escape(part)) for part in parts) + "$"
+        words = _WORDS | {"FIGURE": figure}
+        return "".join(words.get(part, re.escape(part)) for part in parts) + "$"
 
 
 def _scalars(question: str, charts: Mapping[str, str]) -> list[Tag]:
@@ -109,9 +112,9 @@ TAGS: Sequence[Tag] = (
     *(Tag(name, RIGHT, kind="images") for name in ("pseudo_labels", "mixed", "figures/reliability")),
     *(Tag(name, CLASSES, kind="images") for name in ("figures/confusion", "figures/classes")),
     Tag("reconstruction", FEATURES, kind="images"),
-    Tag("confidence/all", RIGHT, kind="histograms"),
+    Tag(f"confidence/{ALL}", RIGHT, kind="histograms"),
     Tag("confidence/CLASS", CLASSES, kind="histograms"),
-    Tag("pr/right", RIGHT, kind="curves"),
+    Tag(f"pr/{RIGHT_ONES}", RIGHT, kind="curves"),
     Tag("pr/CLASS", CLASSES, kind="curves"),
     *(Tag(name, LEARNING, kind="texts") for name in ("settings", "alarm/KIND", "unchecked/KIND")),
     Tag("quality", RIGHT, kind="texts"),
@@ -119,10 +122,15 @@ TAGS: Sequence[Tag] = (
 )
 
 
-def layout(questions: Sequence[str]) -> dict[str, dict[str, list[str]]]:
-    """Charts of the page of custom scalars: by question and title, what the tags in them match."""
+def layout(questions: Sequence[str], monitor: str) -> dict[str, dict[str, list[str]]]:
+    """Charts of the page of custom scalars: by question and title, what the tags in them match.
+
+    Args:
+        questions: Those that are asked, in order.
+        monitor: The figure of held-out samples that is drawn.
+    """
     charts: dict[str, dict[str, list[str]]] = {question: {} for question in questions}
     for tag in TAGS:
         if tag.chart is not None and tag.question in charts:
-            charts[tag.question].setdefault(tag.chart, []).append(tag.pattern)
+            charts[tag.question].setdefault(tag.chart, []).append(tag.pattern(re.escape(monitor)))
     return charts

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch.nn import functional as F
 from selftrain.thumbnails import in_cube, shrunk, thinned
 
 SMALL, LARGE = 56, 112  # pixels: small images are enlarged to the first, large ones shrunk to the second
+WIDE = 350  # pixels: what TensorBoard shows without making it smaller
 _COLUMNS, _CHANNELS, _POINTS, _AXES = 64, 12, 256, 4  # of a table, a series and a cloud: what is drawn at most
 _STRIP, _LETTER = 14, 6  # pixels: height of a caption, about the width of a letter
 _UP, _DOWN, _WRONG = (0.12, 0.47, 0.71), (0.84, 0.15, 0.16), (0.8, 0.0, 0.0)
@@ -65,7 +68,12 @@ def captioned(shown: Tensor, captions: Sequence[str]) -> Tensor:
 
 
 def grid(shown: Tensor, columns: int = 8) -> Tensor:
-    """Tiles (N, 3, h, w) side by side as one picture (3, H, W), a gray line around each."""
+    """Tiles (N, 3, h, w) side by side as one picture (3, H, W), a gray line around each.
+
+    Args:
+        shown: The tiles.
+        columns: Tiles in a row.
+    """
     shown = F.pad(shown, (1, 1, 1, 1), value=0.5)
     rows = math.ceil(len(shown) / columns)
     blank = shown.new_full((rows * columns - len(shown), *shown.shape[1:]), 1.0)
@@ -157,8 +165,17 @@ def _strip(caption: str, width: int) -> Tensor:
 
     strip = Image.new("RGB", (width, _STRIP), (255, 255, 255))
     text = caption.encode("utf-8", "replace").decode("utf-8")
-    ImageDraw.Draw(strip).text((2, 1), text, fill=_bytes(_WRONG) if text.startswith("!") else (0, 0, 0))
+    color = _bytes(_WRONG) if text.startswith("!") else (0, 0, 0)
+    ImageDraw.Draw(strip).text((2, 1), text, color, _font())
     return _pixels(strip)
+
+
+@functools.cache
+def _font() -> Any:
+    """The font of captions, read once."""
+    from PIL import ImageFont
+
+    return ImageFont.load_default()
 
 
 def _bytes(color: Sequence[float]) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ plays scenes as one rank and stores what they return in ``FOLDER/RANK.pt``. With
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -124,6 +125,21 @@ def pipeline() -> Result:
         out = Path(folder) / "run"
         found = told(run_pipeline(stages, toy.pile("classification"), out, plan=PLAN).past["student"])
         return found | {"files": float(len(list(out.rglob("*.safetensors"))))} if ranks.is_first() else found
+
+
+def in_a_folder() -> Result:
+    """A run with a control, snapshots and everything else that reads and writes files, and one that goes on from it."""
+    fit: dict[str, Any] = {"snapshots": 2, "steps": 4, "eval_every": 2}
+    name = "selftrain-ranks-" + os.environ.get("MASTER_PORT", f"alone-{os.getpid()}")
+    folder = Path(tempfile.gettempdir()) / name  # one for all ranks
+    try:
+        first = trained(build("fixmatch"), own_pile(), out=folder / "run", baseline=True, **fit)
+        second = trained(build("fixmatch"), own_pile(), out=folder / "next", continue_from=folder / "run", **fit)
+        files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.safetensors"))
+        return {f"first/{k}": v for k, v in first.items()} | second | {f"file {name}": 1.0 for name in files}
+    finally:
+        if ranks.is_first():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 # -- faults: with one of them, several processes must not equal one ----------------------------------------------------
@@ -292,6 +308,24 @@ def failing() -> Result:
     return found | method("pseudo_label")  # and the ranks go on together
 
 
+class Hanging(FixMatch):
+    """Does not come back in time on one rank."""
+
+    def step(self, batch: Any, clock: Any, *extra: Any) -> Any:
+        if ranks.rank() == 1 and clock.step == 1:
+            time.sleep(4)
+        return super().step(batch, clock, *extra)
+
+
+def hanging() -> Result:
+    found: Result = {}
+    strategy = Hanging(toy.task("classification"), toy.learner("classification"))
+    with caught(found, "error"):
+        trained(strategy, toy.pile("classification"), ranks=ranks.Ranks(timeout=2.0))
+    time.sleep(0 if ranks.rank() else 3)
+    return found
+
+
 def refused() -> Result:
     """Ranks that were given other settings or samples, and batches too small to share."""
     found: Result = {}
@@ -332,6 +366,7 @@ SCENES |= {
     "SimCLR": partial(recipe, "SimCLR"),
     "other_start": other_start,
     "pipeline": pipeline,
+    "in_a_folder": in_a_folder,
 }
 RUNS = tuple(SCENES)  # each equals one process
 SCENES |= {f"fault: {name}": partial(faulty, name) for name in FAULTS}
@@ -340,7 +375,9 @@ SCENES |= {
     "networks": networks,
     "norms": norms,
     "dropping": dropping,
+    "own norms": partial(method, "fixmatch", ranks=ranks.Ranks(batchnorm="own")),
     "failing": failing,
+    "hanging": hanging,
     "refused": refused,
     "sent": sent,
 }

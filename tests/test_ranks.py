@@ -5,7 +5,9 @@ Two processes are started once and play all scenes of ``ranks_scenes``; this one
 
 from __future__ import annotations
 
+import json
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from selftrain.ranks.volume import Volume, volume
 TOLERANCE = {"rtol": 1e-4, "atol": 2e-6}  # float32, other order of sums
 GRADIENT = {"rtol": 1e-3, "atol": 2e-5}  # norms of gradients, which nothing has scaled down yet
 SCRIPT = Path(ranks_scenes.__file__)
+ROOT = SCRIPT.resolve().parent.parent
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
 
 
@@ -140,6 +143,13 @@ def test_norms_of_own_rows_move_the_running_statistics_of_all(pair):
 
 
 @pytest.mark.slow
+def test_runs_with_norms_of_own_rows_are_alike_on_all_ranks_and_another_run(pair):
+    first, second = (result["own norms"] for result in pair)
+    assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(second[k])) for k, v in first.items())
+    assert unlike(first, alone("fixmatch"))
+
+
+@pytest.mark.slow
 def test_each_rank_drops_other_features_and_goes_on_drawing_alike(pair):
     first, second = (result["dropping"] for result in pair)
     assert all(torch.equal(a, b) for a, b in zip(first["masks"], second["masks"], strict=True))
@@ -159,6 +169,11 @@ def test_an_error_on_one_rank_stops_the_others_with_its_words(pair):
     assert first["error"] == "RankError: rank 1 stopped: ValueError: the third step is too much"
     assert first["waited"] < 60
     assert unlike({k: v for k, v in first.items() if k not in ("error", "waited")}, alone("pseudo_label")) == []
+
+
+@pytest.mark.slow
+def test_a_rank_that_hangs_is_given_up(pair):
+    assert all(result["hanging"]["error"].startswith("RankError: another rank has died, or did not") for result in pair)
 
 
 @pytest.mark.slow
@@ -184,6 +199,23 @@ def test_alone_nothing_is_said():
 def test_settings_of_ranks_are_checked(settings):
     with pytest.raises(ValueError, match=f"{next(iter(settings))} is {next(iter(settings.values()))!r}"):
         ranks.Ranks(**settings)
+
+
+def test_the_page_has_the_stored_figures():
+    scaling = runpy.run_path(str(ROOT / "benchmarks" / "scaling.py"))
+    page = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
+    made = scaling["tables"](json.loads((ROOT / "benchmarks/results/scaling.json").read_text(encoding="utf-8")))
+    assert scaling["placed"](page, made) == page
+    assert all(table in page for table in made.values())
+
+
+def test_the_model_is_what_was_measured_where_messages_are_free():
+    modelled = runpy.run_path(str(ROOT / "benchmarks" / "scaling.py"))["modelled"]
+    silent = Volume(0.0, 0.0, 0.0, 0.0, 0.0)
+    assert modelled(1.0, 0.7, silent, 2, (1.0, 1.0)) == pytest.approx(0.7)
+    assert modelled(1.0, 0.7, silent, 4, (1.0, 1.0)) == pytest.approx(0.55)
+    assert modelled(1.0, 1.2, silent, 2, (1.0, 1.0)) == 1.0  # nothing was shared out
+    assert modelled(1.0, 0.7, Volume(100.0, 0.0, 0.0, 0.0, 2.0), 2, (50.0, 0.5)) == pytest.approx(0.7 + 2 + 1)
 
 
 # -- volume ------------------------------------------------------------------------------------------------------------

@@ -57,18 +57,18 @@ def _batch_norm(
         running_var.lerp_((var * count / max(count - 1, 1)).to(running_var), momentum)
     if group.options.batchnorm == "own":
         return F.batch_norm(input, None, None, weight, bias, True, momentum, eps)
-    normal: Tensor = _Normal.apply(input, mean, (var + eps).rsqrt(), count, group)
-    shape = [1, -1, *[1] * (input.dim() - 2)]
-    scaled = normal if weight is None else normal * weight.view(shape).to(normal)
-    return scaled if bias is None else scaled + bias.view(shape).to(normal)
+    own = input.new_ones(len(mean), dtype=mean.dtype) if weight is None else weight
+    normal: Tensor = _Normal.apply(
+        input, own, torch.zeros_like(own) if bias is None else bias, mean, var, eps, count, group
+    )
+    return normal
 
 
 def all_moments(group: Group, x: Tensor) -> tuple[float, Tensor, Tensor]:
     """Number of values a channel, mean and (biased) variance of each, shape (C,), over all ranks' ``x`` (b, C, ...)."""
     wide = x if x.dtype == torch.float64 else x.float()
-    axes = [0, *range(2, x.dim())]
-    var, mean = torch.var_mean(wide, axes, correction=0)
-    own = torch.cat([mean, var, mean.new_tensor([x.numel() / x.shape[1]])])
+    _, mean, scale = torch.native_batch_norm(wide, None, None, None, None, True, 0.0, 0.0)  # the fastest way to both
+    own = torch.cat([mean, scale.pow(-2), mean.new_tensor([x.numel() / x.shape[1]])])
     every = group.all_rows(own[None], [1] * group.size, "statistics")
     means, variances, counts = every[:, : len(mean)], every[:, len(mean) : -1], every[:, -1:]
     total = counts.sum()
@@ -78,21 +78,33 @@ def all_moments(group: Group, x: Tensor) -> tuple[float, Tensor, Tensor]:
 
 
 class _Normal(torch.autograd.Function):
-    """``(x - mean) / deviation`` where both are of all ranks' rows: gradients reach every rank's rows through them."""
+    """``weight * (x - mean) / deviation + bias`` with moments of all ranks' rows, through which gradients reach them."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, mean: Tensor, scale: Tensor, count: float, group: Group) -> Tensor:
-        shape = [1, -1, *[1] * (x.dim() - 2)]
-        normal = ((x - mean.view(shape)) * scale.view(shape)).to(x.dtype)
-        ctx.save_for_backward(normal, scale)
-        ctx.count, ctx.group, ctx.shape = count, group, shape
-        return normal
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        var: Tensor,
+        eps: float,
+        count: float,
+        group: Group,
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, mean, var)
+        ctx.eps, ctx.count, ctx.group = eps, count, group
+        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        normal, scale = ctx.saved_tensors
-        grad, axes = grads[0].to(scale.dtype), [0, *range(2, normal.dim())]
-        sums = torch.cat([grad.sum(axes), (grad * normal).sum(axes)])
-        mean, slope = (ctx.group.total(sums, "statistics") / ctx.count).chunk(2)
-        back = scale.view(ctx.shape) * (grad - mean.view(ctx.shape) - normal * slope.view(ctx.shape))
-        return back.to(normal.dtype), None, None, None, None
+        x, weight, mean, var = ctx.saved_tensors
+        fixed, slope, level = torch.ops.aten.native_batch_norm_backward(
+            grads[0], x, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
+        )  # as if the moments were fixed; the sums that say how they move are those for weight and bias
+        slopes, levels = ctx.group.total(torch.cat([slope, level]), "statistics").div_(ctx.count).chunk(2)
+        scale, shape = (var + ctx.eps).rsqrt(), [1, -1, *[1] * (x.dim() - 2)]
+        along = weight * scale.square() * slopes
+        constant = weight * scale * levels - along * mean
+        back = torch.addcmul(fixed - constant.view(shape), x.to(along), along.view(shape), value=-1)
+        return back.to(x.dtype), slope.to(weight), level.to(weight), None, None, None, None, None

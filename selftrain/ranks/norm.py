@@ -57,10 +57,9 @@ def _batch_norm(
         running_var.lerp_((var * count / max(count - 1, 1)).to(running_var), momentum)
     if group.options.batchnorm == "own":
         return F.batch_norm(input, None, None, weight, bias, True, momentum, eps)
-    own = input.new_ones(len(mean), dtype=mean.dtype) if weight is None else weight
-    normal: Tensor = _Normal.apply(
-        input, own, torch.zeros_like(own) if bias is None else bias, mean, var, eps, count, group
-    )
+    weight = torch.ones_like(mean) if weight is None else weight
+    bias = torch.zeros_like(mean) if bias is None else bias
+    normal: Tensor = _Normal.apply(input, weight, bias, mean, var, eps, count, group)
     return normal
 
 
@@ -78,7 +77,7 @@ def all_moments(group: Group, x: Tensor) -> tuple[float, Tensor, Tensor]:
 
 
 class _Normal(torch.autograd.Function):
-    """``weight * (x - mean) / deviation + bias`` with moments of all ranks' rows, through which gradients reach them."""
+    """``weight * (x - mean) / deviation + bias`` with the moments of all rows, through which gradients reach all."""
 
     @staticmethod
     def forward(

@@ -111,6 +111,16 @@ def other_start() -> Result:
     return trained(build("mean_teacher", seed=ranks.rank()), toy.pile("classification"))
 
 
+def half_gathered(out: Path, *, seed: int = 0, **fit: Any) -> Result:
+    """A run that may be stopped between the gradients of an optimizer step."""
+    strategy = build("fst", student={"accumulate": 3}, seed=seed)
+    return trained(strategy, toy.pile("classification"), out=out, steps=8, **fit)
+
+
+def stopped() -> Result:
+    return half_gathered(Path(os.environ["RANKS_FOLDER"]) / "stopped", stop_after=4)
+
+
 def pipeline() -> Result:
     """A teacher, its labels of the whole pile, and a student, in a folder."""
     task, make = toy.task("classification"), toy.learner("classification", dropout=0.0)
@@ -375,6 +385,7 @@ SCENES |= {
     "networks": networks,
     "norms": norms,
     "dropping": dropping,
+    "stopped": stopped,
     "own norms": partial(method, "fixmatch", ranks=ranks.Ranks(batchnorm="own")),
     "failing": failing,
     "hanging": hanging,

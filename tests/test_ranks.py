@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import ranks_scenes
 import torch
-from ranks_scenes import FAULTS, PLAN, RUNS, SCENES, build, own_pile
+from ranks_scenes import FAULTS, PLAN, RUNS, SCENES, build, half_gathered, own_pile
 
 from selftrain import ranks, toy
 from selftrain.ranks.volume import Volume, volume
@@ -38,8 +38,9 @@ def free_port():
 def play(folder, *names):
     """Two ranks play scenes; what each returns."""
     port, processes = free_port(), []
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANKS_FOLDER": str(folder)}
     for rank in ("0", "1"):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        place = meeting | {"RANK": rank, "LOCAL_RANK": rank}
         command = [sys.executable, str(SCRIPT), str(folder), *names]
         output = subprocess.PIPE if rank == "0" else subprocess.STDOUT
         processes.append(subprocess.Popen(command, env=os.environ | place | {"OMP_NUM_THREADS": "1"}, stderr=output))
@@ -49,8 +50,13 @@ def play(folder, *names):
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    results = play(tmp_path_factory.mktemp("ranks"))
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("ranks")
+
+
+@pytest.fixture(scope="module")
+def pair(folder):
+    results = play(folder)
     assert [result.keys() for result in results] == [SCENES.keys()] * 2, [r for r in results if "failed" in str(r)]
     return results
 
@@ -79,6 +85,12 @@ def test_two_ranks_are_one_process_with_the_joined_batch(pair, name):
     first, second = (result[name] for result in pair)
     assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(first[k])) for k, v in second.items())  # bit for bit
     assert unlike(first, alone(name)) == []
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_where_two_have_stopped(pair, folder, tmp_path):
+    continued = half_gathered(folder / "stopped", seed=9, resume=True)
+    assert unlike(continued, half_gathered(tmp_path / "whole")) == []
 
 
 @pytest.mark.slow
@@ -209,13 +221,12 @@ def test_the_page_has_the_stored_figures():
     assert all(table in page for table in made.values())
 
 
-def test_the_model_is_what_was_measured_where_messages_are_free():
+def test_the_model_shares_out_networks_and_adds_messages():
     modelled = runpy.run_path(str(ROOT / "benchmarks" / "scaling.py"))["modelled"]
     silent = Volume(0.0, 0.0, 0.0, 0.0, 0.0)
-    assert modelled(1.0, 0.7, silent, 2, (1.0, 1.0)) == pytest.approx(0.7)
-    assert modelled(1.0, 0.7, silent, 4, (1.0, 1.0)) == pytest.approx(0.55)
-    assert modelled(1.0, 1.2, silent, 2, (1.0, 1.0)) == 1.0  # nothing was shared out
-    assert modelled(1.0, 0.7, Volume(100.0, 0.0, 0.0, 0.0, 2.0), 2, (50.0, 0.5)) == pytest.approx(0.7 + 2 + 1)
+    assert modelled(2.0, 0.6, silent, 1, (1.0, 1.0)) == pytest.approx(2.0)
+    assert modelled(2.0, 0.6, silent, 4, (1.0, 1.0)) == pytest.approx(0.3 + 0.8)
+    assert modelled(2.0, 0.6, Volume(100.0, 0.0, 0.0, 0.0, 2.0), 2, (50.0, 0.5)) == pytest.approx(1.4 + 2 + 1)
 
 
 # -- volume ------------------------------------------------------------------------------------------------------------

@@ -11,10 +11,9 @@ DOCS = ROOT / "docs"
 
 def test_every_page_is_in_the_index_and_in_the_site():
     index, site = (DOCS / "README.md").read_text(encoding="utf-8"), (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    pages = [
-        page.name for page in DOCS.glob("*.md") if not page.name.endswith("-notes.md") and page.name != "README.md"
-    ]
-    assert [name for name in pages if f"]({name}" not in index or f": {name}" not in site] == []
+    pages = [page.name for page in DOCS.glob("*.md") if page.stem != "README" and not page.stem.endswith("-notes")]
+    missing = [name for name in pages if f"]({name}" not in index or f": {name}" not in site]
+    assert missing == [], "add them to docs/README.md and to nav in mkdocs.yml"
 
 
 @pytest.fixture(scope="module")

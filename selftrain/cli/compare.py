@@ -25,6 +25,7 @@ from selftrain.cli.train import NETWORK, add_strategy, train
 from selftrain.cli.verdict import Cell, Verdict, judged
 from selftrain.data import Pile
 from selftrain.errors import DataError
+from selftrain.ranks import launched
 from selftrain.runfolder import write_json
 
 ABOUT = """Train supervised and other strategies under one budget, and say whether self-training pays on these data.
@@ -151,6 +152,8 @@ class Comparison:
 
 def run(words: Sequence[str]) -> int:
     """Train what is missing, judge, print, write JSON."""
+    if launched():
+        raise UsageError("compare runs in one process; torchrun is for selftrain train and pretrain")
     line = common.resumed(Line("compare", words), "compare")
     settings, given = line.parse(make_parser(line))
     out = claim(settings["out"] or Path("runs", "compare"), resume=settings["resume"], overwrite=settings["overwrite"])

@@ -97,7 +97,7 @@ def _part(opened: Opened, pile: Pile, settings: Any) -> str:
     other = settings["data"]["path"] != opened.settings["data"]["path"]
     supervised = isinstance(opened.strategy, SupervisedStrategy)
     parts = ("test", "validation", *(("labeled",) if other else ()), *(() if supervised else ("unlabeled",)))
-    for part in parts:
-        if getattr(pile, part) is not None:
-            return part
+    for name in parts:
+        if getattr(pile, name) is not None:
+            return str(name)
     raise DataError(f"{pile.source} has no labels that were held out; say --data with labeled data, or --part labeled")

@@ -11,6 +11,7 @@ from selftrain.cli.opened import open_run, run_word
 from selftrain.cli.settings import add_option
 from selftrain.errors import SelftrainError
 from selftrain.exporting import FORMATS, deployed, export_network
+from selftrain.exporting.network import What
 from selftrain.strategy import SupervisedStrategy
 
 ABOUT = """Write the network of a run for use elsewhere, with a card (JSON) that says what it takes and gives.
@@ -41,7 +42,7 @@ def run(words: Sequence[str]) -> int:
     settings, _ = line.parse(make_parser(line))
     assert folder is not None  # --help has ended before
     opened = open_run(folder, settings["which"])
-    what = settings["what"] or ("classifier" if isinstance(opened.strategy, SupervisedStrategy) else "encoder")
+    what: What = settings["what"] or ("classifier" if isinstance(opened.strategy, SupervisedStrategy) else "encoder")
     inputs = opened.card["input"]
     if (opened.settings["views"] or {}).get("clip") is not None:
         raise SelftrainError("views.clip cuts off inputs, which an exported network cannot repeat; train without it")

@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from selftrain.cli.line import read_config, write_config
+from selftrain.cli.line import as_yaml, read_config, write_config
 from selftrain.errors import RunFolderError
+from selftrain.ranks import is_first
 from selftrain.runfolder import SETTINGS, write_json
 
 CONFIG, PROBLEM = "config.yaml", "problem.json"
@@ -20,12 +21,14 @@ def claim(out: str | Path, *, resume: bool, overwrite: bool) -> Path:
     """Check that a command may write into a folder.
 
     A new or empty folder may be written. One that holds a run needs ``resume`` or ``overwrite``; one that holds
-    anything else is never written: what is in it is not ours.
+    anything else is never written: what is in it is not ours. Of several processes the first checks, for all.
 
     Raises:
         RunFolderError: for a folder that may not be written.
     """
     folder = Path(out)
+    if not is_first():
+        return folder
     if resume and overwrite:
         raise RunFolderError("--resume and --overwrite exclude each other: continue the run or replace it")
     if folder.exists() and not folder.is_dir():
@@ -55,6 +58,9 @@ def unfinished(folder: Path) -> bool:
 @contextmanager
 def recorded(folder: Path, command: str, settings: Mapping[str, Any], problem: Mapping[str, Any]) -> Iterator[str]:
     """Store the resolved settings of a run before it begins; taken back if it does not even begin."""
+    if not is_first():
+        yield as_yaml(settings)
+        return
     folder.mkdir(parents=True, exist_ok=True)
     text = write_config(folder / CONFIG, command, settings)
     write_json(folder / PROBLEM, dict(problem))

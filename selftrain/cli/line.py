@@ -37,14 +37,14 @@ class Parser(ArgumentParser):
         known: dict[str, argparse.Action] = dict(self._option_string_actions)
         return known | {short: known[option] for short, option in self.shorts.items()}
 
-    def format_help(self) -> str:
+    def format_help(self, *given: Any, **settings: Any) -> str:
         """The help, with each option under the one name that a person writes."""
         names = {full: short for short, full in self.shorts.items()}
         before = [(action, action.option_strings) for action in self._actions if action.dest != "help"]
         try:
             for action, options in before:
                 action.option_strings = [names.get(option, option) for option in options[:1]]
-            return str(super().format_help())
+            return str(super().format_help(*given, **settings))
         finally:
             for action, options in before:
                 action.option_strings = options
@@ -194,10 +194,10 @@ def as_yaml(settings: Mapping[str, Any]) -> str:
 
 def _toml(text: str) -> dict[str, Any]:
     try:
-        import tomllib
+        import tomllib  # type: ignore[import-not-found,unused-ignore]
     except ModuleNotFoundError as error:  # Python 3.10
         raise UsageError("TOML needs Python 3.11 or later; write the config file as YAML or JSON") from error
-    return tomllib.loads(text)
+    return dict(tomllib.loads(text))
 
 
 def _without_configs(words: Sequence[str]) -> tuple[list[str], list[str]]:

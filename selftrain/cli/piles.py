@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +92,7 @@ def read_pile(settings: Mapping[str, Any]) -> Pile:
         if kind != "a folder of images" or len(lists) > 1:
             raise UsageError(f"{lists[0]} lists labels by path: that is for one folder of images, and {path} is {kind}")
         given["labels_csv"] = lists[0]
-    pile = READERS[kind](path, **_numbers(given))
+    pile = READERS[kind](path, **given)
     pile = with_views(pile, settings.get("views") or {})
     for review in reviews:
         found = read_review(review, pile.classes, frozenset(pile.unlabeled_ids()))
@@ -121,7 +120,7 @@ def with_views(pile: Pile, settings: Mapping[str, Any]) -> Pile:
         given["categorical"] = TableEncoding.from_dict(pile.encoding).categorical
         given["bank"] = getattr(pile.views, "bank", None)
     try:
-        pile.views = make(**given).fitted(pile.unlabeled or pile.labeled)  # type: ignore[arg-type]
+        pile.views = make(**given).fitted(pile.unlabeled or pile.labeled)
         pile.card()  # complains of views that are for another kind of input
     except (TypeError, ValueError) as error:
         raise UsageError(f"views {name!r} do not fit: {error}") from error
@@ -169,23 +168,14 @@ def _renumbered(part: Samples | None, number: torch.Tensor) -> Samples | None:
     return changed
 
 
-def _numbers(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as the readers take them: a validation share or count is a number, unless it is a file."""
-    found = dict(settings)
-    validation = found.get("validation")
-    if isinstance(validation, str):
-        with suppress(ValueError):
-            found["validation"] = float(validation)
-    return found
-
-
 def _recipes(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings of views, with the recipes of weak and strong ones as objects."""
     found = dict(settings)
-    for name, make in (("weak", data.Weak), ("strong", data.Strong)):
+    makers: dict[str, Callable[..., Any]] = {"weak": data.Weak, "strong": data.Strong}
+    for name, make in makers.items():
         if isinstance(found.get(name), Mapping):
             given = {key: tuple(v) if isinstance(v, list) else v for key, v in found[name].items()}
-            found[name] = make(**given)  # type: ignore[operator]
+            found[name] = make(**given)
     return found
 
 

@@ -15,6 +15,8 @@ from selftrain.engine import Run
 from selftrain.intervals import clopper_pearson
 from selftrain.strategy import SupervisedStrategy
 
+FEW = 50  # validation samples below which the choice of weights is mostly chance
+
 
 def begun(config: str, pile: Pile, out: Path) -> None:
     """The resolved settings, and what they are about."""
@@ -88,6 +90,10 @@ def _of_labels(run: Run, pile: Pile) -> None:
             words = in_words(run.evaluate(part, which="best"), samples)
             print(f"{part:<11}{words}: weights of step {int(run.best['step'])}, the best on validation")
         print(f"{part:<11}{in_words(run.evaluate(part), samples)}: last weights")
+    held_out = len(pile.validation or ())
+    if run.best_state is not None and held_out < FEW:
+        words = "validation samples hardly tell which weights are best; hold back more, or trust the last"
+        print(f"caution    {held_out} {words}")
     if not parts:
         print(
             "no labels were held out, so nothing tells how good it is; --data.validation 0.2 holds back a fifth of them"

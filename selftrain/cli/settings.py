@@ -93,7 +93,7 @@ def pick(kind: str, name: str | None, known: Mapping[str, Any]) -> Any:
     """
     import difflib
 
-    if name in known:
+    if name is not None and name in known:
         return known[name]
     if name is not None and ":" in name:
         return load_object(name)
@@ -120,7 +120,7 @@ def load_object(path: str) -> Any:
     return found
 
 
-def _add(parser: ArgumentParser, key: str, make: Callable[..., Any], skip: set[str]) -> Sequence[str]:
+def _add(parser: ArgumentParser, key: str, make: Callable[..., Any], skip: set[str | int]) -> Sequence[str]:
     add = parser.add_class_arguments if inspect.isclass(make) else parser.add_function_arguments
     return list(add(make, key, skip=skip, fail_untyped=False))
 

@@ -112,7 +112,7 @@ def train(
         )
 
 
-def ways(settings: Mapping[str, Any], out: Path) -> dict[str, bool]:
+def ways(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Whether to resume or to replace what is in the folder; a run that has no checkpoint yet begins anew."""
     goes_on = bool(settings["resume"]) and unfinished(out)
     return {"resume": goes_on, "overwrite": bool(settings["overwrite"] or settings["resume"]) and not goes_on}

@@ -109,7 +109,8 @@ def _network(strategy: Strategy, classes: int, what: What) -> nn.Module:
     if not isinstance(strategy, SupervisedStrategy):
         if what == "classifier":
             raise ValueError(f"{type(strategy).__name__} learns no classes; export its encoder: what='encoder'")
-        return _Features(strategy.shipped())  # type: ignore[attr-defined]
+        shipped_encoder: Any = strategy.shipped
+        return _Features(shipped_encoder())
     shipped = ship(strategy, classes)
     if what == "classifier":
         return shipped

@@ -283,12 +283,17 @@ def test_without_a_dashboard_there_are_scalars_and_texts(tmp_path):
 @pytest.mark.parametrize(
     ("every", "steps", "expected"), [(1, 8, [2, 4, 6, 8]), (4, 8, [4, 8]), (80, 8, [8]), (81, 8, []), (3, 7, [4, 6, 7])]
 )
-def test_figures_are_drawn_now_and_then(tmp_path, every, steps, expected):
-    fit(tmp_path, steps=steps, dashboard=Dashboard(every=every))
+def test_figures_are_due_now_and_then_and_at_the_end(every, steps, expected):
+    befores = {step: step - 2 if step % 2 == 0 else step for step in (2, 4, 6, steps)}
+    assert [step for step, before in befores.items() if Dashboard(every=every).due(step, before, steps)] == expected
+
+
+def test_figures_are_drawn_when_they_are_due(tmp_path):
+    fit(tmp_path, steps=7, dashboard=Dashboard(every=4))
     reader = events(tmp_path)
-    drawn = reader.Images("figures/reliability") if expected else []
-    assert [event.step for event in drawn] == expected
-    assert [event.step for event in reader.Histograms("confidence/all")] == sorted({*range(2, steps + 1, 2), steps})
+    assert [event.step for event in reader.Images("figures/reliability")] == [4, 7]
+    assert [event.step for event in reader.Tensors("pr/right")] == [4, 7]
+    assert [event.step for event in reader.Histograms("confidence/all")] == [2, 4, 6, 7]
 
 
 def test_parts_can_be_left_out(tmp_path):

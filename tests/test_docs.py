@@ -22,7 +22,7 @@ from selftrain.lesson import Lesson
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"selftrain": "selftrain", "selftrain.strategies": "strategies", "selftrain.data": "data"}
-SETUP = ConfigParser()
+SETUP = ConfigParser(interpolation=None)
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 PACKAGES = [name for name in SETUP["options"]["packages"].split() if name != "selftrain.cli"]  # commands, no names
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")])
@@ -255,6 +255,11 @@ def test_the_worked_strategy_is_that_of_the_example():
     example = (ROOT / "examples" / "custom_strategy.py").read_text(encoding="utf-8")
     (own,) = re.findall(r"^class TwoLooks.*?(?=\n\n\n)", example, re.DOTALL | re.MULTILINE)
     assert own in (DOCS / "writing-a-strategy.md").read_text(encoding="utf-8")
+
+
+def test_every_extra_is_on_the_first_page():
+    page = (DOCS / "get-started.md").read_text(encoding="utf-8")
+    assert [name for name in SETUP["options.extras_require"] if f"`{name}`" not in page] == []
 
 
 def test_every_package_is_on_the_page_of_the_api():

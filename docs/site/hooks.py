@@ -29,7 +29,7 @@ _origin: dict[str, str] = {}  # page that is made here: what it shows, by its pa
 
 def packages() -> dict[str, str]:
     """Folder of each package with public names: its own name, as ``setup.cfg`` has them."""
-    config = ConfigParser()
+    config = ConfigParser(interpolation=None)
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     options = config["options"]
     mapped = dict(line.split(" = ") for line in options["package_dir"].split("\n") if line)

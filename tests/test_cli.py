@@ -15,6 +15,7 @@ import selftrain as st
 from selftrain.catalog import METHODS, RECIPES
 from selftrain.cli import building
 from selftrain.cli import main as cli
+from selftrain.cli.hints import as_options
 from selftrain.cli.line import Line, read_config
 from selftrain.cli.stops import UsageError
 from selftrain.cli.train import make_parser
@@ -250,3 +251,11 @@ def test_training_of_a_recipe_can_be_changed_in_part(name):
     assert changed.max_grad_norm == plain.max_grad_norm
     for one, other in zip(plain.parameters(), changed.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_hints_are_words_of_the_command_line():
+    told = as_options('leave them out with on_error="skip"; pass size= or size=32, overwrite=True, keys={1: 2}')
+    assert told == (
+        "leave them out with --data.on_error skip; pass --data.size or --data.size 32, --overwrite, keys={1: 2}"
+    )
+    assert as_options("raise BatchPlan(labeled=...)") == "raise --plan.labeled"

@@ -15,11 +15,15 @@ from safetensors.torch import load_file
 import selftrain as st
 from selftrain.catalog import short_averages
 from selftrain.cli import main as cli
-from selftrain.cli.line import read_config
+from selftrain.cli.folder import claim, recorded
+from selftrain.cli.line import Line, read_config
 from selftrain.cli.opened import open_run
+from selftrain.cli.piles import kind_of, read_pile
+from selftrain.cli.train import make_parser
 from selftrain.data import from_arrays_file
 from selftrain.strategies import FixMatch
 
+TABLE = ["--data.label", "kind", "--data.id", "name"]
 QUICK = ["--steps", "6", "--progress", "false", "--plan.labeled", "8"]
 RNG = np.random.default_rng(0)
 
@@ -271,3 +275,61 @@ def test_a_comparison_is_paired_resumable_and_can_grow(home, capsys):
     assert settings[0]["strategy"]["decay"] == 0.5
     assert cli.main(["compare", "--resume", "--out", "c", "--steps", "7"]) == 2
     assert "steps was 6, is 7" in capsys.readouterr().err
+
+
+def test_code_of_ones_own(home, capsys, tmp_path):
+    """A strategy and a network of the working directory, by module:name, are stored with the run and found again."""
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\nfrom selftrain.strategies import FixMatch\n\n"
+        "class Mine(FixMatch):\n    def __init__(self, task, make_learner, *, softness: float = 1.0, **settings):\n"
+        "        super().__init__(task, make_learner, **settings)\n        self.softness = softness\n\n"
+        "def network(shape, outputs):\n    return nn.Linear(shape[0], outputs)\n"
+    )
+    words = ["--strategy", "mine:Mine", "--strategy.softness", "2", "--strategy.select", "free"]
+    words += ["--network", "mine:network"]
+    assert cli.main(["train", "--data", str(home / "a.npz"), *words, "--out", "own", *QUICK]) == 0
+    assert open_run("own").strategy.softness == 2.0
+    assert open_run("own").settings["strategy"]["select"] == "free"
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "changed"),
+    [
+        ("a.npz", ["--views", "table", "--views.replace", "0.5"], {"replace": 0.5}),
+        ("t.csv", ["--views", "table", "--views.weak_noise", "0.0", *TABLE], {"weak_noise": 0.0}),
+        ("photos", ["--views", "tensor", "--views.strong.cutout", "0.1", "--data.size", "12"], {}),
+        ("s.npy", ["--views", "series", "--views.crop", "[0.5, 1.0]", "--data.kind", "series"], {"crop": (0.5, 1.0)}),
+        ("p.npy", ["--views", "points", "--views.axis", "1", "--data.kind", "points"], {"axis": 1}),
+    ],
+)
+def test_views_are_those_that_are_named(home, kind, words, changed):
+    np.save(home / "s.npy", RNG.normal(size=(20, 2, 16)).astype(np.float32))
+    np.save(home / "p.npy", RNG.normal(size=(20, 16, 3)).astype(np.float32))
+    line = Line("train", ["--data", str(home / kind), *words])
+    settings, _ = line.parse(make_parser(line))
+    pile = read_pile(settings)
+    assert {name: getattr(pile.views, name) for name in changed} == changed
+    if kind == "photos":
+        assert pile.views.strong.cutout == 0.1
+    if kind == "t.csv":
+        assert pile.views.categorical == (2,)  # the column of names stays one
+    kinds = {"a.npz": "table", "t.csv": "table", "photos": "image", "s.npy": "series", "p.npy": "points"}
+    assert kind_of(pile) == kinds[kind]
+
+
+def test_views_of_another_kind_are_refused(home, capsys):
+    words = ["--data", str(home / "a.npz"), "--views", "series", "--out", "x"]
+    assert cli.main(["train", *words, *QUICK]) == 2
+    assert "views 'series' do not fit" in capsys.readouterr().err
+
+
+def test_of_several_processes_the_first_writes_and_prints(trained, monkeypatch, capsys):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == ""
+    assert claim(trained, resume=False, overwrite=False) == trained  # the first one checks
+    with recorded(trained.parent / "other", "train", {"a": 1}, {}):
+        assert not (trained.parent / "other").exists()
+    assert cli.main(["compare", "--data", "digits"]) == 2

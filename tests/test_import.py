@@ -8,7 +8,9 @@ import statistics
 import subprocess
 import sys
 
-LATE = ("albumentations", "cv2", "jsonargparse", "pandas", "sklearn", "tensorboard", "timm", "torchvision")
+LATE = (
+    "albumentations", "cv2", "jsonargparse", "matplotlib", "pandas", "sklearn", "tensorboard", "timm", "torchvision",
+)  # fmt: skip
 BUDGET = 1.0  # seconds that importing selftrain may take beyond importing torch
 
 # Every attempt to resolve or reach a host is refused and noted, even if the caller swallows the error.

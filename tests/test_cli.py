@@ -19,6 +19,7 @@ from selftrain.cli.hints import as_options
 from selftrain.cli.line import Line, read_config
 from selftrain.cli.stops import UsageError
 from selftrain.cli.train import make_parser
+from selftrain.exporting import FORMATS
 
 
 def parsed(*words):
@@ -259,3 +260,16 @@ def test_hints_are_words_of_the_command_line():
         "leave them out with --data.on_error skip; pass --data.size or --data.size 32, --overwrite, keys={1: 2}"
     )
     assert as_options("raise BatchPlan(labeled=...)") == "raise --plan.labeled"
+
+
+def test_a_wrong_one_of_several_values_is_named(capsys):
+    code, text = told(capsys, "export", "run", "--formats", "torch", "onnxx")
+    assert code == 2
+    assert "--formats is 'onnxx'; it must be one of safetensors, onnx, torch" in text
+
+
+def test_every_format_is_an_option(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["export", "--help"])
+    text = capsys.readouterr().out
+    assert all(name in text for name in FORMATS)

@@ -27,7 +27,7 @@ def make_parser(line: Line) -> Parser:
     help = "classifier: inputs to probabilities; encoder: inputs to features; null: what the run has"
     add_option(parser, "what", Literal["classifier", "encoder"] | None, None, help)
     help = f"some of {', '.join(FORMATS)}; onnx needs selftrain[onnx]"
-    add_option(parser, "formats", str, ["safetensors"], help, nargs="+")
+    add_option(parser, "formats", Literal["safetensors", "onnx", "torch"], ["safetensors"], help, nargs="+")
     add_option(parser, "out", str | None, None, "folder for the files; null: export in RUN")
     help = "weights: the best on validation, or the last; null: the best, where there are any"
     add_option(parser, "which", Literal["best", "last"] | None, None, help)

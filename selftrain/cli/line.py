@@ -17,7 +17,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from selftrain.cli.stops import EXIT_CODES, UsageError
 
 Options = Mapping[str, argparse.Action]
-_VALUE = re.compile(r'Parser key "(?P<key>[^"]+)":.*(?:Given value|Got value): (?P<value>.*)$')
+_VALUE = re.compile(r'Parser key "(?P<key>[^"]+)"(?: element \d+)?:.*(?:Given value|Got value): (?P<value>.*)$')
 
 
 class Parser(ArgumentParser):

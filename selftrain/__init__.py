@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from selftrain import select
     from selftrain.build import Training, learner, load_weights
     from selftrain.engine import Run, evaluate, fit
-    from selftrain.errors import CheckpointError, DataError, RunFolderError, SelftrainError, TrainingError
+    from selftrain.errors import (
+        CheckpointError,
+        DataError,
+        NonFiniteError,
+        RunFolderError,
+        SelftrainError,
+        TrainingError,
+    )
     from selftrain.estimator import LabeledKFold, PretrainedEncoder, SelfTrainClassifier
     from selftrain.exporting import export
     from selftrain.learner import Learner
@@ -43,7 +50,14 @@ if (_root / "strategies" / "__init__.py").is_file() and find_spec("selftrain.str
 _HOMES = {
     "build": ("Training", "learner", "load_weights"),
     "engine": ("Run", "evaluate", "fit"),
-    "errors": ("CheckpointError", "DataError", "RunFolderError", "SelftrainError", "TrainingError"),
+    "errors": (
+        "CheckpointError",
+        "DataError",
+        "NonFiniteError",
+        "RunFolderError",
+        "SelftrainError",
+        "TrainingError",
+    ),
     "estimator": ("LabeledKFold", "PretrainedEncoder", "SelfTrainClassifier"),
     "exporting": ("export",),
     "learner": ("Learner",),
@@ -98,6 +112,7 @@ __all__ = [
     "LabeledKFold",
     "Learner",
     "Ledger",
+    "NonFiniteError",
     "PileLabels",
     "PretrainedEncoder",
     "Run",

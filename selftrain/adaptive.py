@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from selftrain import undo
 from selftrain.rules import Evidence, Select, check_decay
 
 Mapping = Literal["convex", "linear", "concave"]
@@ -87,6 +88,7 @@ class Flex(Select):
         before = self._counted(self.known[rows])
         sure = (evidence.confidence >= self.threshold).nonzero(as_tuple=True)
         place = (evidence.index[sure[0]], *sure[1:])
+        undo.keep(self.known, rows=rows)
         self.known[place] = evidence.group[sure].to(self.known)
         self.counts += self._counted(self.known[rows]) - before
 

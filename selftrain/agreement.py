@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from selftrain import interrupt
 from selftrain.objectives import unmoved
 from selftrain.strategy import SupervisedStrategy
 from selftrain.tasks import Task
@@ -63,6 +64,7 @@ def pile_looks(
     stream = pile.stream(Needs(views=tuple(views)), BatchPlan(size, 1.0, seed), device)
     with strategy.evaluating():
         for batch, *_ in stream.epoch(_EPOCH):
+            interrupt.check()
             index = batch.pile.index[:left]  # the rows that fill up the last batch have been seen
             shown = [batch.pile[name] for name in views]
             said = [unmoved(strategy.task, strategy.predict(view.x), view) for view in shown]

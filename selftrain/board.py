@@ -6,11 +6,16 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from torch import Tensor
+
+from selftrain.checkpoint import check_target
+from selftrain.errors import RunFolderError
+from selftrain.runfolder import write_text
 
 METRICS, EVENTS = "metrics.jsonl", "events.out.tfevents.*"
 _BINS = 20  # of a histogram
@@ -23,11 +28,17 @@ class Board:
         folder: Run folder, or ``None``.
         resume_at: Step a resumed run continues after; later entries of both logs are dropped, so that each step has
             one value.
+
+    Raises:
+        CheckpointError: if ``metrics.jsonl`` is a link, a device or a folder.
+        RunFolderError: when the disk refuses a row.
     """
 
     def __init__(self, folder: Path | None, resume_at: int | None = None) -> None:
         self.folder, self._resume_at = folder, resume_at
         self._writer: Any = None
+        if folder is not None:
+            check_target(folder / METRICS)
         if folder is not None and resume_at is not None:
             _drop_after(folder / METRICS, resume_at)
 
@@ -36,7 +47,8 @@ class Board:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with suppress(*[OSError] if kind else []):  # a full disk: the error that is under way says more
+                self._writer.close()
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Log finite or NaN numbers under their names at ``step``."""
@@ -108,8 +120,11 @@ class Board:
 
     def _row(self, row: Mapping[str, object]) -> None:
         assert self.folder is not None
-        with open(self.folder / METRICS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with open(self.folder / METRICS, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise RunFolderError(f"cannot write {self.folder / METRICS}: {error}") from error
 
     def _tensorboard(self) -> Any:
         if self._writer is None:
@@ -143,7 +158,7 @@ def _drop_after(path: Path, step: int) -> None:
     if path.is_file():
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         rows = [line for line in lines if _step(line) <= step]
-        path.write_text("".join(line + "\n" for line in rows), encoding="utf-8")
+        write_text(path, "".join(line + "\n" for line in rows))
 
 
 def _step(line: str) -> float:

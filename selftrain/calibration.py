@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selftrain import interrupt
 from selftrain.intervals import Numbers, check_rate, checked_decisions, clopper_pearson, upper_tail
 from selftrain.metrics import expected_calibration_error
 from selftrain.strategy import SupervisedStrategy
@@ -190,6 +191,7 @@ def predictions(strategy: SupervisedStrategy, pile: Pile, part: object) -> Itera
         raise ValueError(f"the pile has no samples in {part!r}; hold labels back (validation=...) or pass a set")
     with strategy.evaluating():
         for batch in batches:
+            interrupt.check()
             yield strategy.predict(batch.x), strategy.task.encode(batch.annotation)
 
 

@@ -1,4 +1,7 @@
-"""Checkpoints that are whole or absent: temporary sibling, fsync, rename, and a manifest of SHA-256 sums."""
+"""Checkpoints that are whole or absent: temporary sibling, fsync, rename, and a manifest of SHA-256 sums.
+
+The manifest is there twice, and each copy has a sum of its own: damage to one is found, and the other one is read.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,15 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
 from selftrain.errors import CheckpointError
 
 FORMAT = 1
-MANIFEST = "manifest.json"
+MANIFEST, COPY = "manifest.json", "manifest.copy.json"
+PART = ".part"  # ending of a file that is not whole yet
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -25,10 +29,9 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     Raises:
         CheckpointError: if ``path`` exists and is no regular file, or the disk refuses.
     """
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise CheckpointError(f"{path} is not a regular file; move it away or choose another folder")
+    check_target(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
     except OSError as error:
         raise CheckpointError(f"cannot write into {path.parent}: {error}") from error
     try:
@@ -44,6 +47,22 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         Path(name).unlink(missing_ok=True)
 
 
+def check_target(path: Path) -> None:
+    """Refuse to replace what is no file: a link, a device, a folder.
+
+    Raises:
+        CheckpointError: if ``path`` exists and is no regular file.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise CheckpointError(f"{path} is not a regular file; move it away or choose another folder")
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what writers that were killed have left in a folder: files that never became whole."""
+    for part in folder.glob(f".*{PART}"):
+        part.unlink(missing_ok=True)
+
+
 def save(folder: Path, state: dict[str, Any], step: int, *, keep: int = 2) -> Path:
     """Store ``state`` as the checkpoint of ``step`` and forget all but the newest ``keep``.
 
@@ -54,7 +73,8 @@ def save(folder: Path, state: dict[str, Any], step: int, *, keep: int = 2) -> Pa
         keep: Checkpoints that stay, at least 1.
 
     Raises:
-        CheckpointError: if the file cannot be written; older checkpoints are untouched.
+        CheckpointError: if the file cannot be written, or is not on the disk as it was written; older checkpoints are
+            untouched.
         ValueError: for a ``keep`` below 1.
     """
     if keep < 1:
@@ -63,13 +83,17 @@ def save(folder: Path, state: dict[str, Any], step: int, *, keep: int = 2) -> Pa
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(f"cannot write into {folder}: {error}") from error
-    path = folder / f"step-{step:09d}.pt"
-    write_whole(path, lambda file: torch.save({"format": FORMAT, "state": state}, file))
+    if is_empty(folder):
+        _write_entries(folder, [])  # so that a first checkpoint that was not finished is not taken for a lost manifest
+    path, written = folder / f"step-{step:09d}.pt", hashlib.sha256()
+    write_whole(
+        path, lambda file: torch.save({"format": FORMAT, "state": state}, cast("IO[bytes]", _Summed(file, written)))
+    )
+    if _digest(path) != written.hexdigest():
+        raise CheckpointError(f"{path} is not on the disk as it was written; check the disk")
     entries = [e for e in _entries(folder) if e["step"] < step]  # later ones: from before a fall-back to an older one
-    entries.append({"file": path.name, "step": step, "sha256": _digest(path)})
-    kept = entries[-keep:]
-    text = json.dumps({"format": FORMAT, "checkpoints": kept}, indent=1).encode()
-    write_whole(folder / MANIFEST, lambda file: _put(file, text))
+    kept = [*entries, {"file": path.name, "step": step, "sha256": written.hexdigest()}][-keep:]
+    _write_entries(folder, kept)
     for old in folder.glob("step-*.pt"):
         if old.name not in {e["file"] for e in kept}:
             old.unlink(missing_ok=True)
@@ -117,14 +141,59 @@ def load(path: Path, sha256: str, device: torch.device | str = "cpu") -> dict[st
     return state
 
 
+def is_empty(folder: Path) -> bool:
+    """Whether no checkpoint was ever finished here: a run that was killed before its first one begins anew.
+
+    Raises:
+        CheckpointError: if the manifest and its copy are damaged.
+    """
+    if any((folder / name).exists() for name in (MANIFEST, COPY)):
+        return not _entries(folder)
+    return not any(folder.glob("step-*.pt"))
+
+
+def _write_entries(folder: Path, entries: list[dict[str, Any]]) -> None:
+    text = json.dumps({"format": FORMAT, "checkpoints": entries, "sha256": _sum_of(entries)}, indent=1).encode()
+    for name in (MANIFEST, COPY):
+        write_whole(folder / name, lambda file: _put(file, text))
+
+
 def _entries(folder: Path) -> list[dict[str, Any]]:
-    path = folder / MANIFEST
-    if not path.is_file():
-        return []
+    """Entries of the manifest, or of its copy where the manifest is missing or damaged; none: no checkpoint yet.
+
+    Raises:
+        CheckpointError: if both are damaged.
+    """
+    problems = []
+    for name in (MANIFEST, COPY):
+        if not (folder / name).is_file():
+            continue
+        try:
+            entries = _read_entries(folder / name)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        if problems:
+            warnings.warn(f"{'; '.join(problems)}; reading {name} instead", stacklevel=3)
+        return entries
+    if problems:
+        raise CheckpointError("; ".join(problems))
+    return []
+
+
+def _read_entries(path: Path) -> list[dict[str, Any]]:
     try:
-        return [_checked(entry) for entry in json.loads(path.read_text())["checkpoints"]]
-    except (ValueError, KeyError, TypeError) as error:
+        content = json.loads(path.read_text())
+        entries = [_checked(entry) for entry in content["checkpoints"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {error!r}") from error
+    if content.get("sha256", _sum_of(entries)) != _sum_of(entries):
+        raise CheckpointError(f"{path} is damaged: its content does not fit its own SHA-256")
+    return entries
+
+
+def _sum_of(entries: list[dict[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
 
 
 def _checked(entry: dict[str, Any]) -> dict[str, Any]:
@@ -140,6 +209,22 @@ def _digest(path: Path) -> str:
         while chunk := file.read(1 << 20):
             total.update(chunk)
     return total.hexdigest()
+
+
+class _Summed:
+    """A file that sums up what is written into it."""
+
+    def __init__(self, file: IO[bytes], total: Any) -> None:
+        self.file, self.total = file, total
+
+    def write(self, part: bytes) -> int:
+        """Write a part."""
+        self.total.update(part)
+        return self.file.write(part)
+
+    def flush(self) -> None:
+        """As of the file."""
+        self.file.flush()
 
 
 def _put(file: IO[bytes], text: bytes) -> None:

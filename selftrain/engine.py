@@ -11,17 +11,19 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from selftrain import interrupt
 from selftrain.baseline import LabelsOnly
 from selftrain.board import Board
 from selftrain.checkpoint import load_newest
 from selftrain.dashboard import Dashboard
 from selftrain.errors import CheckpointError, TrainingError
+from selftrain.folderlock import locked
 from selftrain.gradcheck import fingerprint, unchanged
 from selftrain.ledger import Ledger
 from selftrain.randomness import own_randomness
@@ -37,7 +39,7 @@ from selftrain.ranks import (
     same_start,
 )
 from selftrain.run import Run, evaluate, versions
-from selftrain.runfolder import SETTINGS, prepare_folder
+from selftrain.runfolder import CHECKPOINTS, SETTINGS, has_begun, prepare_folder
 from selftrain.selfcheck import SelfCheck
 from selftrain.session import Session
 from selftrain.snapshots import log_spaced
@@ -49,6 +51,7 @@ __all__ = ["Run", "evaluate", "fit", "versions"]
 BASELINE = "baseline"  # folder of the supervised control, inside that of the run
 
 
+@interrupt.heeding()
 def fit(
     strategy: Strategy,
     pile: Pile,
@@ -72,8 +75,13 @@ def fit(
     progress: bool | None = None,
     dashboard: Dashboard | bool = True,
     ranks: Ranks | None = None,
+    skip_limit: int = 10,
 ) -> Run:
     """Train a strategy on a pile.
+
+    SIGTERM and SIGINT: the step or the batch of an evaluation is finished, the state stored, then the program ends with
+    status 143 or 130; a second signal ends it at once. Only in the main thread, and only where the program has no
+    handlers of its own; handlers are given back at the end.
 
     Args:
         strategy: The method with its students.
@@ -88,7 +96,8 @@ def fit(
         log_every: Steps between two rows of the log.
         checkpoint_every: Steps between checkpoints; ``None``: at each evaluation.
         device: Where to train; ``None``: where the strategy is.
-        resume: Continue the run in ``out`` exactly where its newest checkpoint is.
+        resume: Continue the run in ``out`` exactly where its newest checkpoint is, or from the start if there is none
+            yet.
         overwrite: Replace the run in ``out``.
         stop_after: End after this many steps of the whole stage, with a checkpoint: the rest is for ``resume``. Leaves
             no mark in the log: rows and evaluations stay where they are without it.
@@ -111,16 +120,20 @@ def fit(
             for bit.
         ranks: How several processes work together, if ``torchrun`` has started some: sizes of ``plan`` are those of all
             together, and each process has its share of the rows (``selftrain.ranks``); ``None``: ``Ranks()``.
+        skip_limit: Steps in a row that may be left out because a loss, a gradient or the output of a network is NaN or
+            infinite, 0 or more. Such a step leaves nothing behind in weights, teachers, thresholds, label banks and
+            ledger, and is counted (``Run.skipped``, ``train/skipped`` in the log).
 
     Returns:
         The run; its strategy is the one passed in.
 
     Raises:
-        RunFolderError: if ``out`` holds a run and neither ``resume`` nor ``overwrite`` is set, or if the run to resume
-            was started with other settings.
+        RunFolderError: if another run is at work in ``out``, if it holds a run and neither ``resume`` nor ``overwrite``
+            is set, if the run to resume was started with other settings, or if the folder cannot be written.
         DataError: from the data, before training starts.
         RankError: if another process has stopped, does not answer, or was given other data or arguments.
-        TrainingError: if the loss is not finite, or if training the baseline changes the strategy.
+        TrainingError: if more than ``skip_limit`` steps in a row were not finite, or if training the baseline changes
+            the strategy.
         CheckpointError: if the weights of ``continue_from`` do not fit the strategy.
         ValueError: for a number of steps below 1, snapshots without a run folder, a monitored set named like the pile's
             own, or a baseline of a strategy that has no step on labels alone or cannot be copied.
@@ -129,6 +142,8 @@ def fit(
         SelfTrainingWarning: the self-check found something wrong; the message says what to do.
     """
     _check_counts(log_every=log_every, eval_every=eval_every, checkpoint_every=checkpoint_every, stop_after=stop_after)
+    if skip_limit < 0:
+        raise ValueError(f"skip_limit is {skip_limit}; it must be 0 or more")
     if "validation" in (monitor or {}):
         raise ValueError("monitor holds a set named 'validation', which is the pile's own; give it another name")
     if snapshots and out is None:
@@ -136,12 +151,14 @@ def fit(
     plan = plan or BatchPlan()
     where = own_device(torch.device(device) if device is not None else next(strategy.parameters()).device)
     strategy.to(where)
-    with joined(ranks, where):
+    folder = None if out is None else Path(out)
+    with joined(ranks, where), locked(folder if is_first() else None, create=not resume):
         stream = joined_stream(pile, strategy.needs(), plan, where)
         for data in (monitor or {}).values():
             pile.evaluation(data, 1, where)  # complains of what cannot be evaluated before the training
         total = _total_steps(epochs, steps, stream.steps_per_epoch)
-        if continue_from is not None and not resume:
+        begins = from_first(lambda: not (resume and has_begun(out)))
+        if continue_from is not None and begins:
             take_over(strategy, continue_from)
         control = LabelsOnly(strategy) if baseline else None  # copied before it learns
         times = (log_every, eval_every or max(1, total // 10), checkpoint_every)
@@ -150,9 +167,9 @@ def fit(
         session = stage.open(strategy, stream, out, {k: v for k, v in marks.items() if v}, check=self_check)
         session.snapshots = log_spaced(total, snapshots)
         session.dashboard = (Dashboard() if dashboard else None) if isinstance(dashboard, bool) else dashboard
-        beside = stage.open_control(control, session)
+        beside = stage.again(begins).open_control(control, session)
         for one in filter(None, (session, beside)):
-            one.progress = progress
+            one.progress, one.skipping.limit = progress, skip_limit
         end = total if stop_after is None else min(total, stop_after)
         with own_randomness(where), stage.board(session) as board:
             if continue_from is not None and session.start == 0:
@@ -173,7 +190,7 @@ def take_over(strategy: Strategy, source: Run | str | Path) -> None:
     if isinstance(source, Run):
         state = source.strategy.state_dict()
     else:
-        state = from_first(lambda: load_newest(Path(source) / "checkpoints")["strategy"])
+        state = from_first(lambda: load_newest(Path(source) / CHECKPOINTS)["strategy"])
     own = strategy.state_dict()
     taken = {k: v for k, v in state.items() if not k.endswith("_extra_state")}  # optimizers start anew
     try:
@@ -222,6 +239,10 @@ class _Stage:
             session.restore()
         same_start(strategy, (learner.optimizer for learner in strategy.learners()))
         return session
+
+    def again(self, begins: bool) -> _Stage:
+        """The same for what is inside the folder of a run that ``begins``, perhaps after one that got nowhere."""
+        return replace(self, resume=False, overwrite=True) if begins and self.resume else self
 
     def open_control(self, control: LabelsOnly | None, session: Session) -> Session | None:
         """The supervised control in a folder inside the run's; its start is stored at once, for a run to resume."""

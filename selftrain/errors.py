@@ -25,3 +25,7 @@ class TrainingError(SelftrainError):
 
 class RankError(SelftrainError):
     """Several processes cannot go on together: one has stopped, does not answer, or was given other things."""
+
+
+class NonFiniteError(TrainingError):
+    """A loss, a gradient or the output of a network is NaN or infinite; the engine leaves out such a step."""

@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from selftrain.errors import TrainingError
+from selftrain import undo
+from selftrain.errors import NonFiniteError, TrainingError
 from selftrain.ranks import mean_gradients, spread
 from selftrain.schedule import Schedule, constant
 
@@ -19,6 +20,7 @@ Output = TypeVar("Output", Tensor, tuple[Tensor, ...])
 LabelMode = Literal["eval", "batch", "frozen", "train"]
 LABEL_MODES = ("eval", "batch", "frozen", "train")
 Restore = Literal["all", "parameters"]
+SMALLEST_SCALE = 2.0**-16  # of fp16: gradients that overflow even so are no matter of scale
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 
 
@@ -135,6 +137,7 @@ class Learner(nn.Module):
         check_label_mode(mode)
         was_training = self.training
         buffers = [b.clone() for b in self.model.buffers()] if mode == "frozen" else []
+        undo.keep(*list(self.model.buffers())[: len(buffers)])
         self._enter(mode)
         try:
             logits: Tensor = self(x)
@@ -166,14 +169,15 @@ class Learner(nn.Module):
             gradient overflows.
 
         Raises:
-            TrainingError: if the loss or (without fp16) the gradient norm is not finite; the weights are untouched.
+            NonFiniteError: if the loss, the output of a network in this step or (without fp16) the gradient norm is
+                not finite; the weights are untouched.
         """
-        if not torch.isfinite(loss):
-            raise TrainingError(f"the loss is {loss.item()}; lower the learning rate or set max_grad_norm")
+        _check_finite(loss)
         share = 1 if self._virtual else self.accumulate
         self.scaler.scale(loss / share).backward()
         self._pending += 1
         if self._pending < share:
+            self._done()
             return False
         self._pending = 0
         return self._step()
@@ -187,10 +191,9 @@ class Learner(nn.Module):
         """Backpropagate a further loss; its gradient joins that of the next ``update``, also into other learners.
 
         Raises:
-            TrainingError: if the loss is not finite.
+            NonFiniteError: if the loss is not finite.
         """
-        if not torch.isfinite(loss):
-            raise TrainingError(f"the loss is {loss.item()}; lower the learning rate or set max_grad_norm")
+        _check_finite(loss)
         self.scaler.scale(loss / self.accumulate).backward()
 
     def flush(self) -> bool:
@@ -205,14 +208,25 @@ class Learner(nn.Module):
         finite = bool(torch.isfinite(norm))
         if not finite and not self.scaler.is_enabled():
             self.optimizer.zero_grad(set_to_none=True)
-            raise TrainingError(f"the gradient norm is {norm.item()}; lower the learning rate or set max_grad_norm")
+            raise NonFiniteError(f"the gradient norm is {norm.item()}; lower the learning rate or set max_grad_norm")
+        if not self._virtual:
+            undo.steps(self)
         self.grad_norm = norm.detach()
         if self.max_grad_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        if not finite and self.scaler.get_scale() < SMALLEST_SCALE:
+            raise NonFiniteError(
+                f"the gradient norm is {norm.item()} at any scale; lower the learning rate or use bf16"
+            )
+        self._done()
         return finite
+
+    def _done(self) -> None:
+        if not self._virtual:
+            undo.stepped(self)
 
     @contextlib.contextmanager
     def virtual(self, restore: Restore = "all") -> Iterator[None]:
@@ -228,7 +242,10 @@ class Learner(nn.Module):
         """
         if restore not in ("all", "parameters"):
             raise ValueError(f"restore is {restore!r}; choose 'all' or 'parameters'")
+        if restore == "parameters":
+            undo.steps(self, always=True)  # what leaks out must come back after an error
         state = self._snapshot()
+        undo.keep(*self.model.buffers())
         self._virtual, self._pending = True, 0
         for p in self.model.parameters():
             p.grad = None
@@ -237,6 +254,23 @@ class Learner(nn.Module):
         finally:
             self._virtual, self._pending = False, state["pending"]
             self._rewind(state, restore)
+
+    def mark(self) -> Callable[[], None]:
+        """How to bring back the gradients gathered so far for a step that is not finished, or that there are none."""
+        pending = self._pending
+        saved = [None if p.grad is None or not pending else p.grad.clone() for p in self.model.parameters()]
+
+        def restore() -> None:
+            self._pending = pending
+            for p, grad in zip(self.model.parameters(), saved, strict=True):
+                p.grad = grad
+
+        return restore
+
+    def freeze(self) -> Callable[[], None]:
+        """How to bring back all of the present state."""
+        state = self._snapshot()
+        return lambda: self._rewind(state, "all")
 
     def _snapshot(self) -> dict[str, Any]:
         device = next(self.model.parameters()).device
@@ -309,7 +343,9 @@ def run_network(
 
     Several processes share the rows out among them, see ``selftrain.ranks``.
     """
-    return spread(lambda x, *more: _run(network, x, precision, channels_last, *more), x, *more)
+    given = spread(lambda x, *more: _run(network, x, precision, channels_last, *more), x, *more)
+    undo.doubt(given)
+    return given
 
 
 def _run(network: Callable[..., Output], x: Tensor, precision: Precision, channels_last: bool, *more: Tensor) -> Output:
@@ -317,10 +353,32 @@ def _run(network: Callable[..., Output], x: Tensor, precision: Precision, channe
         x = x.contiguous(memory_format=torch.channels_last)
     dtype = _autocast_dtype(precision, x.device)
     if dtype is None:
+        given = _pass(network, x, *more)
+    else:
+        with torch.autocast(x.device.type, dtype=dtype):
+            given = _pass(network, x, *more)
+        given = given.float() if isinstance(given, Tensor) else tuple(t.float() for t in given)
+    return given
+
+
+def _pass(network: Callable[..., Output], x: Tensor, *more: Tensor) -> Output:
+    try:
         return network(x, *more)
-    with torch.autocast(x.device.type, dtype=dtype):
-        given = network(x, *more)
-    return given.float() if isinstance(given, Tensor) else tuple(t.float() for t in given)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise TrainingError(
+            f"BatchNorm needs more than 1 value of each channel in training, and the input is {tuple(x.shape)}; raise "
+            "the batch size, or take a network without BatchNorm"
+        ) from error
+
+
+def _check_finite(loss: Tensor) -> None:
+    if undo.all_finite(loss):
+        return
+    if not torch.isfinite(loss):
+        raise NonFiniteError(f"the loss is {loss.item()}; lower the learning rate or set max_grad_norm")
+    raise NonFiniteError("the output of a network is not finite; look for such values in the inputs and in the teacher")
 
 
 def _autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:

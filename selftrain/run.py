@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from selftrain import interrupt
 from selftrain.ledger import Ledger
 from selftrain.quality import Quality, report
 from selftrain.selfcheck import Alarm
@@ -36,6 +37,7 @@ class Run:
         out: Run folder, or ``None``.
         alarms: What the self-check found wrong, in the order it was found; each kind at most once.
         unchecked: What the self-check could not look at, and why, by kind of alarm.
+        skipped: Steps that were left out because a loss, a gradient or an output was not finite.
         baseline: Figures of the last evaluation of the supervised control, by part; ``None`` without one, and until the
             stage is finished.
     """
@@ -51,6 +53,7 @@ class Run:
     best_state: dict[str, Any] | None = None
     alarms: list[Alarm] = field(default_factory=list)
     unchecked: dict[str, str] = field(default_factory=dict)
+    skipped: int = 0
     baseline: dict[str, Figures] | None = None
     before: dict[str, Figures] | None = None
 
@@ -105,12 +108,16 @@ def measure(strategy: Strategy, pile: Pile, data: object, *, batch_size: int = 5
         raise ValueError(f"the pile has no samples in {data!r}; pass a data set or another part")
     counted = _Counted(batches)
     with strategy.evaluating():
-        figures = strategy.evaluate(counted, pile.evaluation("labeled", batch_size, device))
+        reference = pile.evaluation("labeled", batch_size, device)
+        figures = strategy.evaluate(counted, None if reference is None else _Counted(reference))
     return figures, counted.samples
 
 
 class _Counted:
-    """Batches that can be gone through any number of times, and how many samples the last time had."""
+    """Batches that can be gone through any number of times, and how many samples the last time had.
+
+    A stop that was asked for is heeded before each batch.
+    """
 
     def __init__(self, batches: Iterable[Annotated]) -> None:
         self.batches, self.samples = batches, 0
@@ -118,6 +125,7 @@ class _Counted:
     def __iter__(self) -> Iterator[Annotated]:
         self.samples = 0
         for batch in self.batches:
+            interrupt.check()
             self.samples += len(batch.index)
             yield batch
 

@@ -13,14 +13,15 @@ from typing import Any
 from torch import Tensor
 
 from selftrain import checkpoint
-from selftrain.errors import RunFolderError
+from selftrain.errors import CheckpointError, RunFolderError
 
 SETTINGS = "run.json"
-CARD = "export.json"
+CARD, SUMMARY = "export.json", "summary.json"
+CHECKPOINTS = "checkpoints"
 SNAPSHOTS, INDEX = "snapshots", "snapshots.json"  # folder of weights along the way, and the list in it
 PROJECTOR, PROJECTOR_CONFIG = "projector", "projector_config.pbtxt"  # features that TensorBoard shows
 PROJECTED = ("tensors.tsv", "metadata.tsv", "sprite.png")
-OWN = (SETTINGS, "metrics.jsonl", "summary.json", "export.safetensors", CARD, "pseudo_labels.csv", PROJECTOR_CONFIG)
+OWN = (SETTINGS, "metrics.jsonl", SUMMARY, "export.safetensors", CARD, "pseudo_labels.csv", PROJECTOR_CONFIG)
 
 
 def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Path | None:
@@ -39,6 +40,8 @@ def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: 
     folder = Path(out)
     if resume:
         _check_same(folder, settings)
+        for place in (folder, folder / CHECKPOINTS, folder / SNAPSHOTS):
+            checkpoint.remove_parts(place)
         return folder
     if _holds_run(folder):
         if not overwrite:
@@ -46,8 +49,8 @@ def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: 
         _clear(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
-    except OSError as error:
+        write_text(folder / SETTINGS, json.dumps(settings, indent=1))
+    except (OSError, CheckpointError) as error:
         raise RunFolderError(f"cannot write into {folder}: {error}") from error
     return folder
 
@@ -114,7 +117,12 @@ def read_card(source: str | Path) -> dict[str, Any]:
 
 
 def _holds_run(folder: Path) -> bool:
-    return (folder / SETTINGS).exists() or (folder / "checkpoints").exists()
+    return (folder / SETTINGS).exists() or (folder / CHECKPOINTS).exists()
+
+
+def has_begun(out: str | Path | None) -> bool:
+    """Whether the run in a folder has stored a checkpoint to go on from."""
+    return out is not None and not checkpoint.is_empty(Path(out) / CHECKPOINTS)
 
 
 def _check_same(folder: Path, settings: dict[str, Any]) -> None:
@@ -144,9 +152,10 @@ def _clear(folder: Path) -> None:
     """Remove what a run made, and nothing else."""
     for name in OWN:
         (folder / name).unlink(missing_ok=True)
+    checkpoint.remove_parts(folder)
     for events in folder.glob("events.out.tfevents.*"):
         events.unlink()
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     for snapshot in (folder / SNAPSHOTS).glob("step-*.safetensors"):
         snapshot.unlink()
         card_of(snapshot).unlink(missing_ok=True)

@@ -14,19 +14,20 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from selftrain import checkpoint, snapshots
+from selftrain import checkpoint, interrupt, snapshots
 from selftrain.board import Board
 from selftrain.dashboard import Dashboard, Show, Stopwatch
 from selftrain.dashboard.speed import EVALUATING, WAITING
-from selftrain.errors import CheckpointError
+from selftrain.errors import CheckpointError, RunFolderError
 from selftrain.quality import Quality
 from selftrain.randomness import seed_step, step_key
-from selftrain.ranks import alone, from_first, is_first, keep_together
+from selftrain.ranks import alone, any_rank, from_first, is_first, keep_together
 from selftrain.run import Run, measure, versions
-from selftrain.runfolder import CARD, export_weights, write_json
+from selftrain.runfolder import CARD, CHECKPOINTS, SUMMARY, export_weights, has_begun, write_json
 from selftrain.selfcheck import Alarm, Findings, SelfCheck, SelfTrainingWarning
+from selftrain.skipping import Skipping, TooManySkipped
 from selftrain.strategy import SupervisedStrategy
-from selftrain.types import Batch, Clock, Report, Stream
+from selftrain.types import Batch, Clock, PseudoLabels, Report, Stream
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Session:
         snapshots: Steps whose weights are stored.
         progress: Whether to show a progress bar; ``None``: on a terminal.
         dashboard: What TensorBoard shows beside scalars; ``None``: nothing.
+        skipping: What becomes of steps that meet numbers that are not finite.
     """
 
     run: Run
@@ -68,6 +70,9 @@ class Session:
     counts: dict[str, int] = field(default_factory=dict)
     samples: int = 0  # of the last validation
     known: Quality | None = None  # of the finished run's pseudo-labels
+    skipping: Skipping = field(default_factory=Skipping)
+    stored: int = -1  # step of the newest checkpoint
+    due: dict[str, Any] | None = None  # of an evaluation that a stop cut short
 
     # -- the loop, from the outside in -----------------------------------------------------------------------------
     def train(self, board: Board, end: int) -> None:
@@ -77,6 +82,8 @@ class Session:
         show, watch = self.open_dashboard(board), Stopwatch(self.device)
         begun, per_epoch = time.perf_counter() - self.run.seconds, self.stream.steps_per_epoch
         hidden = not is_first() or (None if self.progress is None else not self.progress)
+        self.catch_up(end, board, show)
+        self.skipping.begin(self.run.strategy)
         with tqdm(total=self.total, initial=self.start, disable=hidden, unit="step") as bar:
             step = self.start
             while step < end:
@@ -85,7 +92,7 @@ class Session:
                     watch.lap(WAITING)
                     due = self.judged(step + 1)
                     with nullcontext() if show is None else show.watching(due):
-                        report = self.one_step(batches, Clock(step, epoch, self.total))
+                        report = self.attempt(batches, Clock(step, epoch, self.total), board)
                     step += 1
                     watch.step(_samples(batches[0]), settle=due)
                     if step % per_epoch == 0:
@@ -96,13 +103,29 @@ class Session:
                     if self.logged(step):
                         board.timings(watch.row(), step)
                     bar.update()
+                    self.heed(step)
                     if step >= end:
                         break
         if step >= self.total:
-            self.finish(board if step > self.start else None)
+            told = self.run.out is not None and (self.run.out / SUMMARY).is_file()  # the last file of a finished run
+            self.finish(None if told else board)
+
+    def attempt(self, batches: Sequence[Batch], clock: Clock, board: Board) -> Report | None:
+        """Take a step and note what it reports; ``None``: it was left out and left no trace but in the count."""
+        step = clock.step + 1
+        try:
+            report = self.skipping.attempt(step, lambda: self.one_step(batches, clock))
+        except TooManySkipped as error:
+            board.alarm("not_finite", str(error), step)
+            self.save(step)
+            raise
+        self.run.skipped = self.skipping.count
+        if report is not None:
+            self.enter(report, clock.step)
+        return report
 
     def one_step(self, batches: Sequence[Batch], clock: Clock) -> Report:
-        """The strategy's step, and what is noted of it."""
+        """The strategy's step."""
         strategy = self.run.strategy
         seed_step(step_key(self.seed, clock.step), self.device)
         strategy.train()
@@ -113,11 +136,15 @@ class Session:
             report = strategy.step_labeled(batch, clock)
         else:
             report = strategy.step(batch, clock, *extra)
+        return report
+
+    def enter(self, report: Report, step: int) -> None:
+        """Note what a step reports, in the log and in the ledger."""
+        strategy = self.run.strategy
         self.note(report.scalars)
         self.note({"grad_norm": torch.stack([x.grad_norm for x in strategy.learners()]).mean()})
         if report.pseudo_labels is not None:
-            self.note(self.run.ledger.write(report.pseudo_labels, strategy.task, clock.step))  # type: ignore[arg-type]
-        return report
+            self.note(self.run.ledger.write(report.pseudo_labels, strategy.task, step))  # type: ignore[arg-type]
 
     def judged(self, step: int) -> bool:
         """Whether the run is evaluated once so many steps are done."""
@@ -128,23 +155,56 @@ class Session:
         return step % self.log_every == 0 or step == self.total
 
     def after(
-        self, step: int, end: int, batches: Sequence[Batch], report: Report, board: Board, show: Show | None
+        self, step: int, end: int, batches: Sequence[Batch], report: Report | None, board: Board, show: Show | None
     ) -> None:
         """What is due once ``step`` steps are done: check, log, evaluation, dashboard, checkpoint."""
         judged = self.judged(step)
-        if self.check is not None:
+        if self.check is not None and report is not None:
             self.tell(self.check.watch(step, batches, report, judged=judged), step, board)
         if self.logged(step):
             self.log(step, board)
         if judged:
+            self.examine(step, batches[0], report or Report({}), board, show)
+        self.keep(step, end)
+
+    def examine(self, step: int, batch: Batch, report: Report, board: Board, show: Show | None) -> None:
+        """Evaluate; where a stop cuts that short, the state is stored with what it takes to evaluate anew."""
+        random = torch.get_rng_state()
+        try:
             self.judge(step, board)
-        if judged and show is not None:
+        except interrupt.Stop:
+            said = report.pseudo_labels
+            self.due = {"random": random, "said": None if said is None else vars(said)}
+            self.save(step)
+            raise
+        if show is not None:
             with alone():  # the first rank's own affair: the others have no folder to draw into
-                show.evaluated(step, self.run.last, batches[0], report)
+                show.evaluated(step, self.run.last, batch, report)
+
+    def catch_up(self, end: int, board: Board, show: Show | None) -> None:
+        """Do the evaluation at ``start`` that a stop cut short."""
+        if self.due is None:
+            return
+        due, self.due = self.due, None
+        batch, *_ = next(iter(self.stream.epoch(*divmod(self.start - 1, self.stream.steps_per_epoch))))
+        torch.set_rng_state(due["random"].cpu())
+        report = Report({}, None if due["said"] is None else PseudoLabels(**due["said"]))
+        self.examine(self.start, batch, report, board, show)
+        self.keep(self.start, end)
+
+    def keep(self, step: int, end: int) -> None:
+        """Store snapshot and checkpoint where they are due."""
         if step in self.snapshots and self.run.out is not None and is_first():
             snapshots.add(self.run.out, step, self.run.export(), self.run.last, self.card(step))
         if step % (self.checkpoint_every or self.eval_every) == 0 or step == end:
             self.save(step)
+
+    def heed(self, step: int) -> None:
+        """Stop after this step if a signal asked for it, on whichever rank, with a checkpoint."""
+        if any_rank(interrupt.requested()):
+            if self.stored != step:
+                self.save(step)
+            interrupt.stop()
 
     def finish(self, board: Board | None) -> None:
         """Write the files of a finished run; the log hears of it once (``None``: it has heard)."""
@@ -190,11 +250,11 @@ class Session:
         run = self.run
         if run.out is None or not is_first():
             return
-        rows = {"last": run.last, "best": run.best, "train": run.train, "seconds": run.seconds}
+        rows = {"last": run.last, "best": run.best, "train": run.train, "seconds": run.seconds, "skipped": run.skipped}
         rows |= {"alarms": [asdict(alarm) for alarm in run.alarms], "unchecked": run.unchecked}
         rows |= {"before": run.before, "baseline": run.baseline, "ledger": run.ledger.summary(), "versions": versions()}
         quality = self.quality()
-        write_json(run.out / "summary.json", rows | {"quality": None if quality is None else quality.to_dict()})
+        write_json(run.out / SUMMARY, rows | {"quality": None if quality is None else quality.to_dict()})
 
     def compare(self, control: Run, board: Board) -> None:
         """Take in the figures of the finished supervised control."""
@@ -219,6 +279,7 @@ class Session:
         """Write the means since the last row."""
         row = {name: float(total) / self.counts[name] for name, total in self.window.items()}
         rates = [group["lr"] for x in self.run.strategy.learners() for group in x.optimizer.param_groups[:1]]
+        row |= {"skipped": float(self.run.skipped)} if self.run.skipped else {}
         row = {f"train/{name}": v for name, v in (row | {"lr": rates[0]}).items()}
         self.run.train = self.run.train | row
         self.window, self.counts = {}, {}
@@ -256,13 +317,14 @@ class Session:
 
     def evaluate(self, step: int, board: Board) -> None:
         """Figures of every part that is watched."""
-        run = self.run
+        run, found = self.run, {}
         for name, data in {**{part: part for part in run.strategy.judged_on}, **self.monitor}.items():
-            if run.pile.evaluation(data, 1, self.device) is None:
-                continue
-            run.last[name], samples = measure(run.strategy, run.pile, data)
+            if run.pile.evaluation(data, 1, self.device) is not None:
+                found[name] = measure(run.strategy, run.pile, data)  # a stop here leaves no trace
+        for name, (figures, samples) in found.items():
+            run.last[name] = figures
             self.samples = samples if name == "validation" else self.samples
-            board.scalars({f"{name}/{key}": v for key, v in run.last[name].items()}, step)
+            board.scalars({f"{name}/{key}": v for key, v in figures.items()}, step)
 
     def tell(self, found: Findings, step: int, board: Board) -> None:
         """Log what the self-check found; an alarm whose kind is new is kept and warned of."""
@@ -312,18 +374,27 @@ class Session:
             "baseline": run.baseline,
             "before": run.before,
             "check": None if self.check is None else self.check.state_dict(),
+            "due": self.due,
+            "skipping": self.skipping.state_dict(),
         }
+        self.stored = step
         if not is_first():
             return
-        checkpoint.save(run.out / "checkpoints", state, step)
+        if not run.out.is_dir():
+            raise RunFolderError(f"{run.out} is gone: it was removed or renamed during the run; start the run anew")
+        checkpoint.save(run.out / CHECKPOINTS, state, step)
         write_json(run.out / CARD, self.card(step))  # now, for whoever goes on from a run that is not finished
 
     def restore(self) -> None:
-        """Take the newest checkpoint of the run folder; ``start`` becomes its step."""
+        """Take the newest checkpoint of the run folder; ``start`` becomes its step, 0 if there is none yet."""
         run = self.run
         assert run.out is not None  # resume without a folder is refused before
-        folder = run.out / "checkpoints"
-        state = from_first(lambda: checkpoint.load_newest(folder, self.device))
+        folder = run.out
+        state = from_first(
+            lambda: checkpoint.load_newest(folder / CHECKPOINTS, self.device) if has_begun(folder) else None
+        )
+        if state is None:
+            return
         try:
             run.strategy.load_state_dict(state["strategy"])
             run.ledger.load_state_dict(state["ledger"])
@@ -332,7 +403,7 @@ class Session:
             raise CheckpointError(
                 f"the checkpoint in {run.out} does not fit this strategy and data: {error}"
             ) from error
-        self.start = int(state["step"])
+        self.start = self.stored = int(state["step"])
 
     def _take(self, state: dict[str, Any]) -> None:
         run = self.run
@@ -341,6 +412,9 @@ class Session:
         run.train, run.seconds = state["train"], state["seconds"]
         run.alarms = [Alarm(**alarm) for alarm in state["alarms"]]
         run.unchecked, run.baseline, run.before = state["unchecked"], state["baseline"], state["before"]
+        self.due = state.get("due")
+        self.skipping.load_state_dict(state.get("skipping", {"count": 0, "row": []}))
+        run.skipped = self.skipping.count
         if self.check is not None and state["check"] is not None:
             self.check.load_state_dict(state["check"])
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from selftrain import undo
 from selftrain.labelbank import LabelBank
 from selftrain.lesson import Distance, Lesson
 from selftrain.objectives import Guess, unmoved
@@ -120,6 +121,7 @@ class TemporalEnsembling(SoloStrategy):
         value = self.task.probs(logits)
         said = unmoved(self.task, value, view)
         shown = said.mask()
+        undo.keep(self.visits, rows=index)
         self.visits[index] += shown.to(self.visits)
         times = self.visits[index].clamp(min=1).to(value)
         share = shown * (1 - self.momentum) / (1 - self.momentum**times)

@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import stat
+import warnings
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from helpers import adam_learner, same
 
 from selftrain import checkpoint
 from selftrain.errors import CheckpointError
+
+MANIFESTS = ["manifest.copy.json", "manifest.json"]
 
 
 def state_of(number):
@@ -38,13 +41,20 @@ def manifest(folder):
     return json.loads((folder / "manifest.json").read_text())
 
 
+def rewrite(folder, content):
+    """Both copies of the manifest with other entries, without a sum of their own."""
+    content.pop("sha256")
+    for name in MANIFESTS:
+        (folder / name).write_text(json.dumps(content))
+
+
 def forge(folder, path):
     """Enter the present sum of a file into the manifest, as somebody with bad intentions would."""
     content = manifest(folder)
     for entry in content["checkpoints"]:
         if entry["file"] == path.name:
             entry["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(content))
+    rewrite(folder, content)
 
 
 def names(folder):
@@ -57,7 +67,7 @@ def test_the_newest_state_comes_back(folder):
 
 
 def test_only_what_belongs_there_is_left(folder):
-    assert names(folder) == ["manifest.json", "step-000000010.pt", "step-000000020.pt"]
+    assert names(folder) == [*MANIFESTS, "step-000000010.pt", "step-000000020.pt"]
 
 
 def test_a_state_with_an_optimizer_loads_without_running_code(folder):
@@ -81,7 +91,7 @@ def test_old_checkpoints_are_forgotten(tmp_path, keep):
     for step in range(1, 6):
         checkpoint.save(tmp_path, state_of(step), step, keep=keep)
     expected = [f"step-{step:09d}.pt" for step in range(6 - keep, 6)]
-    assert names(tmp_path) == ["manifest.json", *expected]
+    assert names(tmp_path) == [*MANIFESTS, *expected]
     assert [entry["file"] for entry in manifest(tmp_path)["checkpoints"]] == expected
 
 
@@ -201,37 +211,57 @@ def test_files_of_another_kind_are_refused(folder, content, message):
         checkpoint.load(newest(folder), manifest(folder)["checkpoints"][-1]["sha256"])
 
 
-def test_a_missing_manifest_means_no_checkpoint(folder):
-    (folder / "manifest.json").unlink()
+def test_missing_manifests_mean_no_checkpoint(folder):
+    for name in MANIFESTS:
+        (folder / name).unlink()
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         checkpoint.load_newest(folder)
-    assert not (folder / checkpoint.MANIFEST).is_file()
+    assert not checkpoint.is_empty(folder)  # nobody must take it for a run that has stored nothing
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "text",
-        "[]",
-        "{}",
-        '{"checkpoints": 3}',
-        '{"checkpoints": [{}]}',
-        '{"checkpoints": ["x"]}',
-        '{"checkpoints": [{"file": 1}]}',
-    ],
-)
-def test_a_damaged_manifest_is_named(folder, text):
-    (folder / "manifest.json").write_text(text)
-    with pytest.raises(CheckpointError, match="manifest.json cannot be read"):
+BROKEN = [
+    b"",
+    b"{",
+    b"text",
+    b"[]",
+    b"{}",
+    b'{"checkpoints": 3}',
+    b'{"checkpoints": [{}]}',
+    b'{"checkpoints": ["x"]}',
+    b'{"checkpoints": [{"file": 1}]}',
+    b"[" * 100_000,
+    b"\xff\xfe\x00\x80",
+]
+
+
+@pytest.mark.parametrize("text", BROKEN, ids=range(len(BROKEN)))
+def test_a_damaged_manifest_is_named_and_its_copy_read(folder, text):
+    (folder / "manifest.json").write_bytes(text)
+    with pytest.warns(UserWarning, match=r"manifest.json cannot be read: .*; reading manifest.copy.json instead"):
+        assert checkpoint.load_newest(folder)["step"] == 20
+    (folder / "manifest.copy.json").write_bytes(text)
+    with pytest.raises(CheckpointError, match=r"manifest.json cannot be read.*manifest.copy.json cannot be read"):
         checkpoint.load_newest(folder)
 
 
-def test_a_manifest_of_bytes_is_named(folder):
-    (folder / "manifest.json").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(CheckpointError, match="manifest.json cannot be read"):
-        checkpoint.load_newest(folder)
+def test_a_flipped_bit_anywhere_in_the_manifest_is_found(folder):
+    """Or harmless: in the name of the sum or of the format."""
+    whole, found = (folder / "manifest.json").read_bytes(), 0
+    for place in range(len(whole)):
+        (folder / "manifest.json").write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert checkpoint.load_newest(folder)["step"] == 20
+        found += any("manifest.json" in str(warning.message) for warning in told)
+        assert not any("continuing" in str(warning.message) for warning in told)
+    assert found > 0.85 * len(whole)
+
+
+def test_a_missing_manifest_is_no_loss_while_its_copy_is_there(folder):
+    (folder / "manifest.json").unlink()
+    assert checkpoint.load_newest(folder)["step"] == 20
+    checkpoint.save(folder, state_of(30), 30)
+    assert [entry["step"] for entry in manifest(folder)["checkpoints"]] == [20, 30]
 
 
 def test_a_manifest_that_points_elsewhere_is_refused(folder, tmp_path):
@@ -239,9 +269,62 @@ def test_a_manifest_that_points_elsewhere_is_refused(folder, tmp_path):
     newest(folder).rename(outside)
     content = manifest(folder)
     content["checkpoints"][-1]["file"] = "../outside.pt"
-    (folder / "manifest.json").write_text(json.dumps(content))
+    rewrite(folder, content)
     with pytest.raises(CheckpointError, match="manifest.json cannot be read"):
         checkpoint.load_newest(folder)
+
+
+def test_swapped_checkpoints_are_found(folder):
+    old, new = folder / "step-000000010.pt", newest(folder)
+    first, second = old.read_bytes(), new.read_bytes()
+    old.write_bytes(second)
+    new.write_bytes(first)
+    with pytest.raises(CheckpointError, match=r"step-000000020.pt is damaged.*step-000000010.pt is damaged"):
+        checkpoint.load_newest(folder)
+
+
+def test_a_first_checkpoint_that_was_not_finished_is_none(tmp_path, monkeypatch):
+    """Killed after the file was renamed and before the manifest knew of it."""
+    write, count = checkpoint.write_whole, []
+
+    def killed(path, fill):
+        count.append(path.name)
+        if len(count) == 4:  # the two manifests of an empty folder, the checkpoint, then this
+            raise KeyboardInterrupt
+        write(path, fill)
+
+    monkeypatch.setattr(checkpoint, "write_whole", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path, state_of(1), 1)
+    assert count[2:] == ["step-000000001.pt", "manifest.json"]
+    assert checkpoint.is_empty(tmp_path)
+    monkeypatch.undo()
+    checkpoint.save(tmp_path, state_of(2), 2)
+    assert names(tmp_path) == [*MANIFESTS, "step-000000002.pt"]
+
+
+def test_a_disk_that_stores_something_else_costs_no_older_checkpoint(folder, monkeypatch):
+    write = checkpoint.write_whole
+
+    def spoiled(path, fill):
+        write(path, fill)
+        if path.suffix == ".pt":
+            flip_a_bit(path)
+
+    monkeypatch.setattr(checkpoint, "write_whole", spoiled)
+    with pytest.raises(CheckpointError, match="step-000000030.pt is not on the disk as it was written"):
+        checkpoint.save(folder, state_of(30), 30, keep=1)
+    monkeypatch.undo()
+    assert same(checkpoint.load_newest(folder), state_of(20))
+    checkpoint.save(folder, state_of(40), 40)
+    assert names(folder) == [*MANIFESTS, "step-000000020.pt", "step-000000040.pt"]
+
+
+def test_what_a_killed_writer_left_is_removed(folder):
+    (folder / ".step-000000030.pt.abc.part").write_bytes(b"half")
+    (folder / ".mine").write_bytes(b"mine")
+    checkpoint.remove_parts(folder)
+    assert names(folder) == [".mine", *MANIFESTS, "step-000000010.pt", "step-000000020.pt"]
 
 
 def test_no_checkpoint_at_all(tmp_path):
@@ -254,7 +337,7 @@ def test_saving_after_a_fallback_forgets_the_future_and_keeps_the_good_one(folde
     flip_a_bit(newest(folder))
     checkpoint.save(folder, state_of(15), 15)
     assert [entry["step"] for entry in manifest(folder)["checkpoints"]] == [10, 15]
-    assert names(folder) == ["manifest.json", "step-000000010.pt", "step-000000015.pt"]
+    assert names(folder) == [*MANIFESTS, "step-000000010.pt", "step-000000015.pt"]
     flip_a_bit(folder / "step-000000015.pt")
     with pytest.warns(UserWarning, match="continuing from step-000000010.pt"):
         assert checkpoint.load_newest(folder)["step"] == 10
@@ -292,7 +375,7 @@ def test_a_failed_save_leaves_older_checkpoints(folder, monkeypatch):
     with pytest.raises(CheckpointError, match="No space left"):
         checkpoint.save(folder, state_of(30), 30)
     assert same(checkpoint.load_newest(folder), state_of(20))
-    assert names(folder) == ["manifest.json", "step-000000010.pt", "step-000000020.pt"]
+    assert names(folder) == [*MANIFESTS, "step-000000010.pt", "step-000000020.pt"]
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

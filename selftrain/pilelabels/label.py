@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from selftrain import interrupt
 from selftrain.errors import DataError
 from selftrain.pilelabels.table import PileLabels
 from selftrain.strategy import Strategy
@@ -61,6 +62,7 @@ def figure_above(strategy: Strategy, pile: Pile, floor: float, *, batch_size: in
     tally, counted = None, False
     with strategy.evaluating(), torch.no_grad():
         for batch in batches:
+            interrupt.check()
             value, target = strategy.predict(batch.x), task.encode(batch.annotation)
             sure = task.confidence(value) >= floor
             counted = counted or bool((sure & (target.mask() * target.weight > 0)).any())
@@ -75,6 +77,7 @@ def _predictions(
     """Predictions and confidences of all batches on the CPU, written where they stay: no second copy of the table."""
     value, confidence, at = torch.empty(0), torch.empty(0), 0
     for batch in batches:
+        interrupt.check()
         seen = strategy.predict(batch.x)
         sure = task.confidence(seen)
         if not at:

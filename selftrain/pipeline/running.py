@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from selftrain import interrupt
+from selftrain.folderlock import locked
 from selftrain.pipeline.folder import claim
 from selftrain.pipeline.order import Part, check_data, check_order
 from selftrain.pipeline.report import publish, table
@@ -57,6 +59,7 @@ class PipelineRun:
         return table(self.rows)
 
 
+@interrupt.heeding()
 def run_pipeline(
     stages: Sequence[Part],
     pile: Pile,
@@ -100,19 +103,21 @@ def run_pipeline(
     check_data(stages, pile)
     where = None if device is None else torch.device(device)
     about = [{"kind": type(stage).__name__, "name": stage.name} | stage.about() for stage in stages]
-    if is_first():  # of several processes
-        claim(out, about, resume=resume, overwrite=overwrite)
     folder = None if out is None else Path(out)
-    job = Job(pile, folder, plan or BatchPlan(), where, monitor, resume, overwrite, stop_after, test)
-    finished = _run(stages, job)
-    if folder is not None and is_first():
-        publish(folder, job.rows, finished=finished)
-    return PipelineRun(job.past, job.rows, finished, folder)
+    with locked(folder if is_first() else None, create=not resume):
+        if is_first():  # of several processes
+            claim(out, about, resume=resume, overwrite=overwrite)
+        job = Job(pile, folder, plan or BatchPlan(), where, monitor, resume, overwrite, stop_after, test)
+        finished = _run(stages, job)
+        if folder is not None and is_first():
+            publish(folder, job.rows, finished=finished)
+        return PipelineRun(job.past, job.rows, finished, folder)
 
 
 def _run(stages: Sequence[Part], job: Job) -> bool:
     """Take the stages in order; whether the last one was finished."""
     for number, stage in enumerate(stages, 1):
+        interrupt.check()
         row = stage.run(job, number)
         if row is None:
             return False

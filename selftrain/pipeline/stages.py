@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import torch
 
-from selftrain.checkpoint import MANIFEST
 from selftrain.engine import fit
 from selftrain.pipeline.folder import check_name
 from selftrain.pipeline.report import figure
@@ -16,7 +15,7 @@ from selftrain.pipeline.state import Job, Past, Row
 from selftrain.randomness import own_randomness, seed_step, step_key
 from selftrain.ranks import is_first
 from selftrain.run import Run
-from selftrain.runfolder import export_weights
+from selftrain.runfolder import export_weights, has_begun
 from selftrain.strategy import Strategy
 from selftrain.types import BatchPlan
 
@@ -102,7 +101,7 @@ class Stage:
 
     def _fit(self, strategy: Strategy, plan: BatchPlan, job: Job, number: int, total: int, steps: int) -> Run:
         folder = job.folder(number, self.name)
-        begun = folder is not None and (folder / "checkpoints" / MANIFEST).is_file()  # before that nothing is lost
+        begun = has_begun(folder)  # before that nothing is lost
         return fit(
             strategy,
             job.pile,

@@ -1,0 +1,274 @@
+"""NaN and infinity, wherever they come from: the step is left out and counted, and nothing of it stays."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from importlib import import_module
+
+import pytest
+import torch
+import zoo
+from torch import nn
+
+import selftrain as st
+from selftrain import checkpoint, data, strategies, teacher, toy, undo
+from selftrain.errors import NonFiniteError
+from selftrain.undo import Undo
+
+learner = import_module("selftrain.learner")  # the package has a function of that name
+NAN, INF = float("nan"), float("inf")
+KIND = "classification"
+
+
+# -- one step of every strategy ----------------------------------------------------------------------------------------
+def spoiled_inputs(batch, value):
+    """The batch with one bad pixel, in each of its inputs in turn."""
+    if batch.labeled is not None:
+        yield replace(batch, labeled=replace(batch.given, x=spoiled(batch.given.x, value)))
+    for name, view in batch.pile.views.items() if batch.unlabeled else ():
+        yield zoo.with_view(batch, name, replace(view, x=spoiled(view.x, value)))
+
+
+def spoiled(x, value):
+    x = x.clone()
+    x[0, 0, 0, 0] = value
+    return x
+
+
+def spoil_output(monkeypatch, number, value):
+    """The ``number``-th pass of any network, student or teacher, says ``value`` of its first sample."""
+    run, passes = learner.run_network, []
+
+    def network(model, x, *settings):
+        def one(y):
+            passes.append(0)
+            return y if len(passes) != number else spoiled(y.reshape(*y.shape, 1, 1), value).reshape(y.shape)
+
+        return run(lambda z: one(model(z)), x, *settings)
+
+    for module in (learner, teacher):
+        monkeypatch.setattr(module, "run_network", network)
+    return passes
+
+
+def attempt(strategy, given):
+    """One watched step; whether it failed and was taken back."""
+    guard = Undo(strategy, strategy.learners())
+    try:
+        with guard.watching():
+            zoo.take_step(strategy, given)
+    except NonFiniteError:
+        guard.take_back()
+        return True
+    return False
+
+
+def assert_failed_without_trace(strategy, given, before):
+    failed = attempt(strategy, given)
+    if failed:
+        assert not zoo.differences(before, strategy.state_dict())
+        assert all(p.grad is None for p in strategy.parameters())
+    else:
+        strategy.load_state_dict(copy.deepcopy(before))  # an infinite pixel need not make an infinite output
+    return failed
+
+
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_a_step_that_fails_leaves_no_trace(name, monkeypatch):
+    monkeypatch.setattr(undo, "SMALL", 20)  # so that label banks count as large, and thresholds do not
+    strategy = zoo.build(name, KIND)
+    zoo.take_step(strategy, zoo.batches(strategy, KIND))
+    before = zoo.state_of(strategy)
+    given = zoo.batches(strategy, KIND, step=1)
+    inputs = 0
+    for value in (NAN, INF):
+        for batch in spoiled_inputs(given[0], value):
+            inputs += assert_failed_without_trace(strategy, [batch, *given[1:]], before)
+    assert inputs >= (2 if zoo.ZOO[name].labels_from or zoo.ZOO[name].learns_from else 1)
+    number, failed = 1, 0
+    while True:
+        with monkeypatch.context() as patch:
+            passes = spoil_output(patch, number, NAN)
+            failed += (now := assert_failed_without_trace(strategy, given, before))
+        if not now:
+            break  # that pass was after the last update, or there is none of that number
+        number += 1
+    assert failed >= 1
+    assert number > len(passes) or number == failed + 1
+    for one in strategy.learners():
+        handle = next(one.model.parameters()).register_hook(lambda grad: grad * NAN)
+        assert assert_failed_without_trace(strategy, given, before)
+        handle.remove()
+    assert not attempt(strategy, given)
+    fresh = zoo.build(name, KIND, seed=1)
+    fresh.load_state_dict(copy.deepcopy(before))
+    zoo.take_step(fresh, given)
+    assert not zoo.differences(fresh.state_dict(), strategy.state_dict())
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_gathered_gradients_come_back(accumulate):
+    strategy = zoo.build("jointmatch", KIND, student={"accumulate": accumulate})
+    for step in range(2):
+        zoo.take_step(strategy, zoo.batches(strategy, KIND, step=step))
+    before, given = zoo.state_of(strategy), zoo.batches(strategy, KIND, step=2)
+    assert attempt(strategy, [*map(next, [spoiled_inputs(given[0], NAN)]), *given[1:]])
+    assert not zoo.differences(before, strategy.state_dict())
+
+
+class Careless(strategies.FixMatch):
+    """Writes a large buffer before its update without saying so."""
+
+    def __init__(self, *given, **settings):
+        super().__init__(*given, **settings)
+        self.register_buffer("memory", torch.zeros(undo.SMALL + 1))
+
+    def step(self, batch, clock, *extra):
+        self.memory[0] += 1
+        return super().step(batch, clock, *extra)
+
+
+def test_what_was_not_kept_is_told_and_not_hidden():
+    strategy = Careless(toy.task(KIND), toy.learner(KIND))
+    given = zoo.batches(strategy, KIND)
+    with pytest.raises(st.TrainingError, match=r"Careless.memory was changed without selftrain.undo.keep"):
+        attempt(strategy, [next(spoiled_inputs(given[0], NAN))])
+
+
+# -- a run -------------------------------------------------------------------------------------------------------------
+class Spoiled:
+    """A toy pile whose batches hold NaN at some steps."""
+
+    def __init__(self, steps):
+        self.pile, self.steps = toy.pile(KIND), steps
+
+    def __getattr__(self, name):
+        return getattr(self.pile, name)
+
+    def stream(self, needs, plan, device):
+        return SpoiledStream(self.pile.stream(needs, plan, device), self.steps)
+
+
+class SpoiledStream:
+    def __init__(self, stream, steps):
+        self.stream, self.steps, self.steps_per_epoch = stream, steps, stream.steps_per_epoch
+
+    def epoch(self, number, start=0):
+        for place, batches in enumerate(self.stream.epoch(number, start), number * self.steps_per_epoch + start):
+            bad = place in self.steps
+            yield [next(spoiled_inputs(batches[0], NAN)), *batches[1:]] if bad else batches
+
+
+def fit(steps=(), out=None, name="freematch", **settings):
+    strategy = zoo.build(name, KIND)
+    times = {"eval_every": 4, "log_every": 2, "plan": zoo.PLAN, "steps": 8}
+    return st.fit(strategy, Spoiled(steps), out=out, **times | settings)
+
+
+def test_a_run_leaves_bad_steps_out_and_counts_them(tmp_path):
+    with pytest.warns(st.SelfTrainingWarning, match=r"step 3 was left out: the loss is nan"):
+        run = fit({2, 3, 6}, tmp_path)
+    assert run.skipped == 3
+    assert int(run.ledger.seen.sum()) == 5 * zoo.PLAN.unlabeled
+    assert all(torch.isfinite(v).all() for v in run.strategy.state_dict().values() if torch.is_tensor(v))
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    counts = {row["step"]: row["train/skipped"] for row in rows if "train/skipped" in row}
+    assert counts == {4: 2, 6: 2, 8: 3}
+    assert json.loads((tmp_path / "summary.json").read_text())["skipped"] == 3
+
+
+def test_a_run_without_bad_steps_says_nothing_of_them(tmp_path):
+    assert fit((), tmp_path).skipped == 0
+    assert "skipped" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_the_row_of_a_resumed_run_goes_on(tmp_path):
+    """Two of a limit of three before the stop, two after it: four in a row are too many."""
+    with pytest.warns(st.SelfTrainingWarning):
+        fit({3, 4, 5, 6}, tmp_path, skip_limit=3, stop_after=5)
+    with pytest.raises(st.TrainingError, match="4 steps in a row up to step 7"):
+        fit({3, 4, 5, 6}, tmp_path, skip_limit=3, resume=True)
+
+
+@pytest.mark.filterwarnings("ignore::selftrain.SelfTrainingWarning")
+def test_too_many_in_a_row_end_the_run_with_a_report(tmp_path):
+    report = "4 steps in a row up to step 6 were left out, 5 in all: 4 times the loss is nan"
+    with pytest.raises(st.TrainingError, match=report):
+        fit({0, 2, 3, 4, 5}, tmp_path, skip_limit=3)
+    assert "4 steps in a row" in (tmp_path / "metrics.jsonl").read_text()
+    good = fit({0}, stop_after=2)
+    stored = checkpoint.load_newest(tmp_path / "checkpoints")
+    assert stored["step"] == 6
+    moved = zoo.differences(good.strategy.state_dict(), stored["strategy"])
+    assert all(path.endswith("/lr") for path in moved)  # which is set at the start of each step
+    assert not zoo.differences(good.ledger.state_dict(), stored["ledger"])
+
+
+def test_a_limit_of_none_ends_at_the_first():
+    with pytest.raises(NonFiniteError, match="the loss is nan"):
+        fit({2}, skip_limit=0)
+    with pytest.raises(ValueError, match="skip_limit is -1"):
+        fit(skip_limit=-1)
+
+
+# -- fp16 --------------------------------------------------------------------------------------------------------------
+def test_a_gradient_that_overflows_in_fp16_halves_the_scale_and_moves_nothing():
+    strategy = zoo.build("mean_teacher", KIND, student={"precision": "fp16"})
+    given = zoo.batches(strategy, KIND)
+    before, student = zoo.state_of(strategy), strategy.student
+    handle = next(student.model.parameters()).register_hook(lambda grad: grad * INF)
+    assert not attempt(strategy, given)
+    after = strategy.state_dict()
+    kept = [k for k, v in before.items() if torch.is_tensor(v) and ("teacher" in k or "weight" in k)]
+    assert kept
+    assert all(torch.equal(before[k], after[k]) for k in kept)
+    assert student.scaler.get_scale() == 2.0**15
+    student.scaler.update(2 * learner.SMALLEST_SCALE)
+    assert not attempt(strategy, given)
+    assert attempt(strategy, given)  # no scale would help
+    handle.remove()
+
+
+# -- borders -----------------------------------------------------------------------------------------------------------
+def test_a_confidence_exactly_at_the_threshold_is_kept():
+    task, value = st.Classification(2), torch.tensor([[0.75, 0.25], [0.75 - 2**-24, 0.25 + 2**-24]])
+    rule = st.select.above(0.75)
+    guess = st.objectives.pseudo_label(task, value, torch.arange(2), rule, hard=True)
+    assert guess.labels.weight.tolist() == [1.0, 0.0]
+
+
+def test_a_tie_goes_to_the_first_class_every_time():
+    task, value = st.Classification(3), torch.tensor([[0.4, 0.4, 0.2], [1 / 3, 1 / 3, 1 / 3]])
+    assert task.label(value).tolist() == [0, 0]
+    assert task.harden(value).argmax(1).tolist() == [0, 0]
+    assert task.margin(value).tolist() == [0.0, 0.0]
+
+
+def test_a_temperature_of_zero_is_refused_and_a_tiny_one_is_finite():
+    with pytest.raises(ValueError, match="temperature is 0.0; it must be above 0"):
+        strategies.FixMatch(st.Classification(3), toy.learner(KIND), hard=False, temperature=0.0)
+    sharp = st.Classification(3).sharpen(torch.tensor([[0.5, 0.3, 0.2], [0.0, 0.0, 1.0]]), 1e-4)
+    assert torch.allclose(sharp, torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
+
+
+def test_one_sample_of_each_kind_trains():
+    pile = toy.pile(KIND, labeled=1, unlabeled=1, held_out=1)
+    strategy = zoo.build("fixmatch", KIND)
+    run = st.fit(strategy, pile, steps=2, plan=replace(zoo.PLAN, labeled=1, unlabeled_ratio=1.0))
+    assert run.skipped == 0
+    assert run.ledger.seen.tolist() == [2]
+
+
+def test_one_class_is_refused():
+    with pytest.raises(ValueError, match="classes is 1; a classification needs at least 2"):
+        st.Classification(1)
+
+
+def test_a_batch_of_one_with_batch_norm_says_what_to_do():
+    pile = data.Pile.from_arrays(torch.rand(6, 4).numpy(), [0, 1, -1, -1, -1, -1])
+    network = lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))  # noqa: E731
+    strategy = strategies.Supervised(st.Classification(2), st.learner(network))
+    with pytest.raises(st.TrainingError, match="BatchNorm needs more than 1 value.*raise the batch size"):
+        st.fit(strategy, pile, steps=2, plan=replace(zoo.PLAN, labeled=1, unlabeled_ratio=1.0))

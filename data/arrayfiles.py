@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from selftrain.data.assembling import assemble
 from selftrain.data.labels import as_text, numbered
+from selftrain.data.memory import machine_memory
 from selftrain.data.pile import Pile, numbered_names
 from selftrain.data.point_views import PointViews
 from selftrain.data.samples import ArraySet, Channels, Kind, RowNumbers, Samples
@@ -106,11 +107,22 @@ def _arrays(path: Path, keys: Mapping[str, str]) -> dict[str, _Part]:
         raise DataError(f"{path} is no .npz file, .npy file or folder of .npy files; convert it to one")
     try:
         with np.load(path, allow_pickle=False) as file:
+            _check_unpacked(file.zip, path)
             return {keys.get(key, _lower(key)): _member(file, key, path) for key in file.files}
     except DataError:
         raise
     except Exception as error:  # the archive is input: zipfile, zlib and numpy raise many kinds
         raise DataError(f"cannot read {path}: {error}; it is no whole .npz file") from error
+
+
+def _check_unpacked(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse an archive that unpacks to more than the machine's memory, whether by mistake or to do harm."""
+    size, memory = sum(info.file_size for info in archive.infolist()), machine_memory()
+    if size > memory:
+        raise DataError(
+            f"{path} unpacks to {size / 2**30:,.1f} GiB and this machine has {memory / 2**30:,.1f}; save the arrays as "
+            ".npy files, which are read row by row"
+        )
 
 
 def _member(file: Any, key: str, path: Path) -> NDArray[Any]:

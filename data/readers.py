@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import zlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selftrain.data.memory import machine_memory
 from selftrain.errors import DataError
 
 Mode = Literal["RGB", "L"]
@@ -26,7 +28,11 @@ def read_idx(path: Path) -> Bytes:
     """
     packed = path.with_name(path.name + ".gz")
     try:
-        content = path.read_bytes() if path.is_file() else gzip.decompress(packed.read_bytes())
+        if path.is_file():
+            content = path.read_bytes()
+        else:
+            with gzip.open(packed) as file:
+                content = _unpacked_idx(file)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {path} (or {packed.name}): {error}") from error
     axes = content[3] if len(content) > 3 and content[:3] == b"\0\0\x08" else 0
@@ -36,6 +42,17 @@ def read_idx(path: Path) -> Bytes:
         raise DataError(f"{path} is no whole IDX file of bytes; fetch it again")
     whole: Bytes = values.reshape(shape).copy()
     return whole
+
+
+def _unpacked_idx(file: IO[bytes]) -> bytes:
+    """The content up to one byte more than its head announces: an archive may unpack to anything."""
+    head = file.read(4)
+    axes = file.read(4 * head[3]) if len(head) == 4 else b""
+    sizes = [int.from_bytes(axes[i : i + 4], "big") for i in range(0, len(axes), 4)]
+    size = math.prod(sizes)
+    if size > machine_memory():
+        raise OSError(f"its head announces {size:,} bytes, more than this machine's memory")
+    return head + axes + file.read(size + 1)
 
 
 def encoded_images(data: Bytes, offsets: NDArray[np.int64], source: str) -> Bytes:

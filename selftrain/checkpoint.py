@@ -185,7 +185,7 @@ def _read_entries(path: Path) -> list[dict[str, Any]]:
     try:
         content = json.loads(path.read_text())
         entries = [_checked(entry) for entry in content["checkpoints"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {error!r}") from error
     if content.get("sha256", _sum_of(entries)) != _sum_of(entries):
         raise CheckpointError(f"{path} is damaged: its content does not fit its own SHA-256")

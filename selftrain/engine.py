@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -152,11 +152,12 @@ def fit(
     where = own_device(torch.device(device) if device is not None else next(strategy.parameters()).device)
     strategy.to(where)
     folder = None if out is None else Path(out)
-    with joined(ranks, where), locked(folder if is_first() else None, create=not resume):
+    with joined(ranks, where), ExitStack() as held:
         stream = joined_stream(pile, strategy.needs(), plan, where)
         for data in (monitor or {}).values():
             pile.evaluation(data, 1, where)  # complains of what cannot be evaluated before the training
         total = _total_steps(epochs, steps, stream.steps_per_epoch)
+        held.enter_context(locked(folder if is_first() else None, create=not resume))
         begins = from_first(lambda: not (resume and has_begun(out)))
         if continue_from is not None and begins:
             take_over(strategy, continue_from)

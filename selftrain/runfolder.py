@@ -107,7 +107,7 @@ def read_card(source: str | Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
         missing = [key for key in ("strategy", "steps", "versions", "input", "encoder") if key not in card]
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise RunFolderError(
             f"cannot read the card {path}: {error}; it is written with the checkpoints of a run, and with each snapshot"
         ) from error
@@ -131,7 +131,7 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
         raise RunFolderError(f"{folder} holds no run to resume; start it without resume")
     try:
         before = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}") from error
     before, now = _flat(before), _flat(json.loads(json.dumps(settings)))
     changed = {k: (before.get(k), now.get(k)) for k in before.keys() | now.keys() if before.get(k) != now.get(k)}

@@ -63,7 +63,7 @@ def read(folder: str | Path) -> list[dict[str, Any]]:
             {"step": int(row["step"]), "file": Path(str(row["file"])).name, "figures": dict(row["figures"])}
             for row in json.loads(path.read_text(encoding="utf-8"))
         ]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise RunFolderError(f"{path} cannot be read: {error!r}") from error
 
 

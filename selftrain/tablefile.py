@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from selftrain.errors import DataError
+from selftrain.errors import DataError, RunFolderError
 
 Column = Sequence[str] | NDArray[Any]
 Numbers = NDArray[np.float64]
@@ -95,8 +95,14 @@ class Names(Sequence[str]):
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """A place to write beside ``path``, renamed to it at the end; after an error ``path`` is as it was."""
+    """A place to write beside ``path``, renamed to it at the end; after an error ``path`` is as it was.
+
+    Raises:
+        RunFolderError: if ``path`` is a link, a device, a pipe or a folder, which renaming would replace.
+    """
     path = Path(path)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise RunFolderError(f"{path} is not a regular file; move it away or choose another name")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:

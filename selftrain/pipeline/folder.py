@@ -104,5 +104,5 @@ def read_json(path: Path, take: Callable[[Any], Found]) -> Found:
     """
     try:
         return take(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, KeyError, OSError, OverflowError, RecursionError) as error:
         raise RunFolderError(f"{path} cannot be read: {error!r}") from error

@@ -162,6 +162,6 @@ def test_runs_are_compared_by_settings_and_final_figures(board, run):
 
 def test_points_have_thumbnails_and_labels(board):
     board.refresh()  # the server looks for points once it was asked, and tells the next page
-    said = read(board, "projector", "features at step 20", "70x4", "confidence")
+    said = read(board, "projector", "features at step 20", "70x4", "decided")
     assert "WebGL" not in said
     assert {"true", "part", "decided", "right"} <= set(said.splitlines())

@@ -31,7 +31,7 @@ class Show:
     Args:
         settings: How much of it.
         board: Where it is drawn; without a folder nothing is done.
-        strategy: Asked for predictions in evaluation mode.
+        strategy: Asked for predictions in evaluation mode; one that makes none is shown as one without a task.
         pile: The data.
         ledger: Pseudo-labels of the unlabeled set.
         device: Where the strategy is.
@@ -53,7 +53,8 @@ class Show:
     ) -> None:
         self.settings, self.board, self.strategy, self.pile, self.ledger = settings, board, strategy, pile, ledger
         self.device, self.total, self.eval_every = device, total, eval_every
-        self.task: Task | None = getattr(strategy, "task", None)
+        predicts = type(strategy).predict is not Strategy.predict
+        self.task: Task | None = getattr(strategy, "task", None) if predicts else None
         groups = 0 if self.task is None else self.task.groups
         self.names = group_names(pile.classes, groups)
         self.shown = shown_groups(groups, settings.classes)

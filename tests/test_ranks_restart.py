@@ -1,4 +1,4 @@
-"""Under ``torchrun``: a process that dies stops the others, all are started again, and the result is as if none had."""
+"""Under ``torchrun``: one process dies or is told to stop, all stop, and once started again they end as if none had."""
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ def steps(folder, rank):
     return [[int(step) for attempt, step in rows if attempt == one] for one in attempts]
 
 
-def test_a_killed_rank_stops_the_others_and_a_restart_resumes(tmp_path):
-    died = STEPS - 4
-    done = launch(tmp_path, f"SIGKILL:{died}")
+def test_a_rank_that_stops_or_dies_stops_the_others_and_a_restart_resumes(tmp_path):
+    stopped, died = EVERY + 1, STEPS - 4
+    done = launch(tmp_path, f"SIGTERM:{stopped}", f"SIGKILL:{died}")
     assert done.returncode == 0, done.stderr
+    assert "SIGTERM: stopping after this step" in done.stderr
+    assert "exitcode: 143" in done.stderr
     for rank in range(2):
-        first, second = steps(tmp_path, rank)
-        assert first == list(range(died + 1))
-        assert second == list(range(died // EVERY * EVERY, STEPS))
+        first, second, third = steps(tmp_path, rank)
+        assert first == list(range(stopped + 1))  # the step is finished on all
+        assert second == list(range(stopped + 1, died + 1))  # from the checkpoint of that step
+        assert third == list(range(died // EVERY * EVERY, STEPS))
     results = [torch.load(tmp_path / f"done-{rank}.pt") for rank in range(2)]
     assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(results[1][k])) for k, v in results[0].items())
     assert unlike(results[0], run(tmp_path / "alone")) == []

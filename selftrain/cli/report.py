@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from selftrain.cli.stops import Terminated
+from selftrain.cli.stops import TERMINATED, Terminated
 from selftrain.data import Pile
 from selftrain.engine import Run
 from selftrain.intervals import clopper_pearson
@@ -74,12 +76,19 @@ def silent() -> Iterator[None]:
 
 @contextmanager
 def told_how_to_resume(command: str, out: Path) -> Iterator[None]:
-    """When a run is stopped, say how it goes on."""
+    """When a run is stopped, say how it goes on; meanwhile signals are for the engine, which stores the run first."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL) if main else None
     try:
         yield
-    except (KeyboardInterrupt, Terminated):
+    except (KeyboardInterrupt, Terminated, SystemExit) as stop:
         print(f"\nselftrain: go on with: selftrain {command} --resume --out {out}", file=sys.stderr)
+        if isinstance(stop, SystemExit) and stop.code == TERMINATED:
+            raise Terminated from stop
         raise
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _of_labels(run: Run, pile: Pile) -> None:

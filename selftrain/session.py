@@ -204,6 +204,7 @@ class Session:
         if any_rank(interrupt.requested()):
             if self.stored != step:
                 self.save(step)
+            any_rank(False)  # none leaves while the first one writes
             interrupt.stop()
 
     def finish(self, board: Board | None) -> None:

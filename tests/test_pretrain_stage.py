@@ -313,7 +313,7 @@ def test_collapse_is_judged_from_the_middle_of_the_stage_on():
         ({"rankme_centered": 8.0}, SOUND | {"rankme_centered": 1.6}, {"rankme_centered"}),
         ({"rankme_centered": 40.0}, SOUND | {"rankme_centered": 2.1}, set()),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 def test_only_what_is_low_and_fell_is_blamed(start, now, blamed):
     check, words = a_check(), {"rankme_centered": "directions", "feature_spread": "of their size"}

@@ -7,7 +7,7 @@ import io
 import math
 import zlib
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ def read_idx(path: Path) -> Bytes:
     return whole
 
 
-def _unpacked_idx(file: IO[bytes]) -> bytes:
+def _unpacked_idx(file: io.BufferedIOBase) -> bytes:
     """The content up to one byte more than its head announces: an archive may unpack to anything."""
     head = file.read(4)
     axes = file.read(4 * head[3]) if len(head) == 4 else b""

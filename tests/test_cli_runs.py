@@ -21,7 +21,7 @@ from selftrain.cli.opened import open_run
 from selftrain.cli.piles import kind_of, read_pile
 from selftrain.cli.train import make_parser
 from selftrain.data import from_arrays_file
-from selftrain.strategies import FixMatch
+from selftrain.strategies import FreeMatch
 
 TABLE = ["--data.label", "kind", "--data.id", "name"]
 QUICK = ["--steps", "6", "--progress", "false", "--plan.labeled", "8"]
@@ -85,12 +85,12 @@ def test_a_run_says_what_it_was_and_what_came_of_it(home, capsys):
     words = ["--data", str(home / "a.npz"), "--data.validation", "6", "--out", "run", *QUICK]
     assert cli.main(["train", *words]) == 0
     text = capsys.readouterr().out
-    assert "name: fixmatch" in text  # the resolved settings
+    assert "name: freematch" in text  # the resolved settings
     assert "Pile(24 labeled, 60 unlabeled, 6 validation, 30 test; 3 classes" in text
     assert "test       accuracy" in text
     assert "of 30 (95 % interval" in text
     config = read_config("run/config.yaml")
-    assert config["strategy"]["decay"] == pytest.approx(short_averages(FixMatch, 6)["decay"])
+    assert config["strategy"]["decay"] == pytest.approx(short_averages(FreeMatch, 6)["decay"])
     assert config["network"] == "mlp"
     assert "out" not in config
     assert cli.main(["train", "--config", "run/config.yaml", "--out", "again"]) == 0  # it is a config file

@@ -12,7 +12,7 @@ import torch
 
 from selftrain import engine
 from selftrain.build import Training
-from selftrain.catalog import METHODS
+from selftrain.catalog import METHODS, default_method
 from selftrain.cli import building, common, report
 from selftrain.cli.evaluate import predictions
 from selftrain.cli.folder import CONFIG, claim, unfinished
@@ -45,7 +45,7 @@ def make_parser(line: Line) -> Parser:
     parser = line.parser(ABOUT)
     add_data(parser, line)
     help = f"to compare with supervised: {', '.join(name for name in METHODS if name != FLOOR)}"
-    add_option(parser, "strategies", str, ["fixmatch"], help, nargs="+")
+    add_option(parser, "strategies", str, [default_method()], help, nargs="+")
     help = "keys of the choice of labels and of validation, one for each draw"
     add_option(parser, "draws", int, [0], help, nargs="+")
     add_option(parser, "seeds", int, [0], "keys of the network's start, batches and views", nargs="+")
@@ -60,7 +60,7 @@ def make_parser(line: Line) -> Parser:
 
 def names_in(line: Line) -> list[str]:
     """Strategies that a line names, before there is a parser."""
-    found: Any = ["fixmatch"]
+    found: Any = [default_method()]
     for _, layer in line.layers:
         found = (layer or {}).get("strategies", found)
     words = line.words

@@ -10,7 +10,7 @@ import torch
 
 from selftrain import engine
 from selftrain.build import Training
-from selftrain.catalog import METHODS
+from selftrain.catalog import METHODS, default_method
 from selftrain.cli import building, common, report
 from selftrain.cli.folder import claim, recorded, unfinished
 from selftrain.cli.line import Line, Parser
@@ -30,7 +30,9 @@ def make_parser(line: Line) -> Parser:
     """All options, with the settings of what the line chooses."""
     parser = line.parser(ABOUT)
     add_data(parser, line)
-    add_choice(parser, "strategy", "name", f"{', '.join(METHODS)}, or module:name of your own", "fixmatch")
+    name = line.chosen("strategy", "name") or default_method(line.chosen("strategy", "select"))
+    help = f"{', '.join(METHODS)}, or module:name of your own; with --strategy.select alone fixmatch"
+    add_choice(parser, "strategy", "name", help, name)
     add_option(parser, "network", str, "auto", NETWORK)
     add_option(
         parser,
@@ -40,7 +42,7 @@ def make_parser(line: Line) -> Parser:
         "run of `selftrain pretrain` or `train`, or file of weights, to start from",
     )
     add_option(parser, "baseline", bool, False, "also train the supervised control on the same labels, and compare")
-    add_strategy(parser, "strategy", line.chosen("strategy", "name") or "fixmatch")
+    add_strategy(parser, "strategy", name)
     add_settings(parser, "training", Training)
     common.add_stage(parser, steps=building.STEPS, out="runs/STRATEGY")
     common.add_times(parser)

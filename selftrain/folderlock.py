@@ -22,7 +22,8 @@ _held: set[int] = set()  # open files that a forked process must not keep: the l
 def locked(folder: Path | None, *, create: bool) -> Iterator[None]:
     """Hold the lock of a folder; ``None``, or a folder that is missing and not created: nothing to hold.
 
-    The file ``.lock`` is there meanwhile and is removed at the end; one that a killed process left locks nothing.
+    The file ``.lock`` is there meanwhile and is removed at the end, and so is a folder that was created and is still
+    empty; a file that a killed process left locks nothing.
 
     Args:
         folder: The folder.
@@ -34,6 +35,7 @@ def locked(folder: Path | None, *, create: bool) -> Iterator[None]:
     if folder is None or fcntl is None or not (create or folder.is_dir()):
         yield
         return
+    created = not folder.exists()
     handle = _take(folder)
     _held.add(handle)
     try:
@@ -41,6 +43,8 @@ def locked(folder: Path | None, *, create: bool) -> Iterator[None]:
     finally:
         with suppress(OSError):  # the folder may be gone
             (folder / LOCK).unlink(missing_ok=True)
+            if created and not any(folder.iterdir()):
+                folder.rmdir()
         _held.discard(handle)
         os.close(handle)
 

@@ -138,7 +138,9 @@ def test_the_recipe_for_each_kind(kind, recipe):
 def test_series_and_images_learn():
     x, y = load_digits(return_X_y=True)
     hidden = np.where(np.arange(len(y)) < 100, y, -1)
-    found = SelfTrainClassifier(steps=60, random_state=0).fit(x.reshape(-1, 8, 8), hidden)
+    found = SelfTrainClassifier(strategy="fixmatch", steps=60, random_state=0).fit(x.reshape(-1, 8, 8), hidden)
     assert found.score(x.reshape(-1, 8, 8)[100:], y[100:]) > 0.75
-    series = SelfTrainClassifier(kind="series", steps=60, random_state=0).fit(x.reshape(-1, 8, 8), hidden)
+    series = SelfTrainClassifier(strategy="fixmatch", kind="series", steps=60, random_state=0).fit(
+        x.reshape(-1, 8, 8), hidden
+    )
     assert series.score(x.reshape(-1, 8, 8)[100:], y[100:]) > 0.5

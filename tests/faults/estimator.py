@@ -3,7 +3,7 @@
 from fault import Mutant
 
 BASE, MAIN, FITTING = (f"selftrain/estimator/{name}.py" for name in ("base", "classifier", "fitting"))
-SHIPPED, INPUTS, NAMES = (f"selftrain/estimator/{name}.py" for name in ("shipped", "inputs", "names"))
+SHIPPED, INPUTS = (f"selftrain/estimator/{name}.py" for name in ("shipped", "inputs"))
 FOLDS, NETWORKS = "selftrain/estimator/folds.py", "selftrain/estimator/networks.py"
 PROVENANCE = "test_estimator.py::test_provenance_is_that_of_the_ledger"
 SEED = "test_estimator.py::test_one_seed_one_result_and_the_callers_state_stays"
@@ -81,7 +81,7 @@ MUTANTS = [
     ),
     Mutant(
         "estimator: decays of the papers",
-        NAMES,
+        "selftrain/catalog/methods.py",
         "min(default, max(0.0, 1 - (5 if default > 0.999 else 10) / steps))",
         "default",
         "test_estimator.py::test_averages_are_shortened_to_the_stage",

@@ -31,6 +31,7 @@ return tabs.find(tab => tab.textContent.trim().toLowerCase() === arguments[0]);
 WALK = """
 const found = [];
 const visit = node => {
+  if (!node) return;  // a page within the page that is still loading
   if (node.nodeType === 3 && node.textContent.trim()) found.push(node.textContent.trim());
   if (['STYLE', 'SCRIPT', 'TEMPLATE'].includes(node.nodeName)) return;
   if (node.nodeName === 'IMG' && node.naturalWidth) found.push(`${node.naturalWidth}x${node.naturalHeight} pixels`);

@@ -33,7 +33,7 @@ from tables import cell, replace
 
 RESULT = Path(__file__).parent / "results" / "tables_compare.json"
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
-MARK = "comparison on tables"
+MARK, DUELS = "comparison on tables", "one beside another"
 COMMAND = "python benchmarks/tables_compare.py --keel DIR --draws 5 --processes 2"
 SETS = {  # labels of each class
     "wine": 10,
@@ -206,6 +206,29 @@ def report(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def duels(rows: Sequence[Row]) -> str:
+    """What the first method gains over each other one, in points, and the sets it loses: by their mean over draws."""
+    first, *others = METHODS
+    means = {(d, m): _mean(rows, d, m) for d in SETS for m in METHODS}
+    lines = ["| beside | gain | sets won | sets lost, in points |", "| --- | --- | --- | --- |"]
+    for other in others:
+        gains = {d: 100 * (means[d, first] - means[d, other]) for d in SETS}
+        lost = ", ".join(f"{d} {gain:.1f}" for d, gain in sorted(gains.items(), key=lambda g: g[1]) if gain < 0)
+        won = sum(gain > 0 for gain in gains.values())
+        lines.append(f"| {other} | {np.mean(list(gains.values())):+.1f} | {won} of {len(gains)} | {lost} |")
+    return "\n".join(lines)
+
+
+def _mean(rows: Sequence[Row], dataset: str, method: str) -> float:
+    return float(np.mean([r["test_accuracy"] for r in rows if (r["dataset"], r["method"]) == (dataset, method)]))
+
+
+def page(rows: Sequence[Row]) -> str:
+    """The text of docs/tables.md with what these rows say between its marks."""
+    text = replace(PAGE.read_text(encoding="utf-8"), MARK, report(rows))
+    return replace(text, DUELS, duels(rows))
+
+
 def ranks(scores: Array) -> Array:
     """Rank of each column in each row, 1 for the highest score; equals share the mean of their ranks."""
     from scipy.stats import rankdata
@@ -228,7 +251,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = read(options.result)
     if options.write:
-        PAGE.write_text(replace(PAGE.read_text(encoding="utf-8"), MARK, report(rows)), encoding="utf-8")
+        PAGE.write_text(page(rows), encoding="utf-8")
         return
     if options.report:
         print(report(rows))

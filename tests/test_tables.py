@@ -80,3 +80,22 @@ def test_a_stored_method_tells_all_that_was_asked_for():
         shares = [row[key] for key, kind in kinds.items() if kind in (float, float | None) and key != "seconds"]
         assert all(0 <= share <= 1 for share in shares if share is not None)
         assert min(row["steps"], row["seconds"]) > 0
+
+
+@pytest.fixture(scope="module")
+def tables_compare():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import tables_compare
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+    return tables_compare
+
+
+def test_the_page_of_tables_shows_the_stored_results(tables_compare):
+    rows = tables.load("tables_compare.json")["rows"]
+    assert [tables_compare.Job(*(row[key] for key in tables_compare.Job._fields)) for row in rows] == sorted(
+        tables_compare.jobs(5), key=lambda job: tables_compare.place(job._asdict())
+    )
+    assert tables_compare.PAGE.read_text(encoding="utf-8") == tables_compare.page(rows)
+    assert {row["seed"] for row in tables.load("choose_tables.json")["rows"]}.isdisjoint({row["seed"] for row in rows})

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from selftrain.catalog import default_method
+
 ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
 tables = importlib.util.module_from_spec(spec)
@@ -98,4 +100,18 @@ def test_the_page_of_tables_shows_the_stored_results(tables_compare):
         tables_compare.jobs(5), key=lambda job: tables_compare.place(job._asdict())
     )
     assert tables_compare.PAGE.read_text(encoding="utf-8") == tables_compare.page(rows)
-    assert {row["seed"] for row in tables.load("choose_tables.json")["rows"]}.isdisjoint({row["seed"] for row in rows})
+
+
+def test_the_default_was_chosen_on_other_draws(tables_compare):
+    chosen = tables.load("choose_tables.json")["rows"]
+    assert {row["seed"] for row in chosen}.isdisjoint(
+        {row["seed"] for row in tables.load("tables_compare.json")["rows"]}
+    )
+    candidates, sets = {row["candidate"] for row in chosen}, {row["dataset"] for row in chosen}
+    assert (
+        len(chosen)
+        == len({(r["dataset"], r["candidate"], r["seed"]) for r in chosen})
+        == 2 * len(candidates) * len(sets)
+    )
+    means = {name: sum(row["accuracy"] for row in chosen if row["candidate"] == name) for name in candidates}
+    assert max(means, key=means.get) == default_method()

@@ -53,7 +53,7 @@ def train(seed: int, steps: int, root: Path | None) -> dict[str, Any]:
         "predictions": compare(confidence, right, *decisions(strategy, pile, excerpt)),
         "promised": promise(confidence, right, ledger.confidence[said], (ledger.label == truth)[said]),
         "report": whole.to_dict(),
-        "source": pile.source,
+        "source": Path(pile.source).name,
     }
 
 

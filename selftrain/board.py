@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -46,9 +45,20 @@ class Board:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._writer is not None:
-            with suppress(*[OSError] if kind else []):  # a full disk: the error that is under way says more
+        refused = self._closed()
+        problem = error or refused  # the error that is under way says more
+        gone = self.folder is not None and not self.folder.is_dir()
+        if isinstance(problem, OSError) and (gone or problem is refused):
+            raise RunFolderError(f"cannot write into {self.folder}: {problem}") from problem
+
+    def _closed(self) -> OSError | None:
+        """Close the file of TensorBoard; what the disk has against it."""
+        try:
+            if self._writer is not None:
                 self._writer.close()
+        except OSError as refused:
+            return refused
+        return None
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Log finite or NaN numbers under their names at ``step``."""

@@ -15,6 +15,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util.tensor_util import make_ndarray
 
 from selftrain.board import Board
+from selftrain.errors import RunFolderError
 
 PARTS = ("experiment", "session_start_info", "session_end_info")
 
@@ -225,3 +226,30 @@ def test_what_was_drawn_after_the_checkpoint_is_drawn_again_once(tmp_path):
     assert {tag: [e.step for e in reader.Tensors(tag)] for tag in ("look", "spread", "right")} == dict.fromkeys(
         ("look", "spread", "right"), [2, 4]
     )
+
+
+def removed_while_open(folder, noticed):
+    folder.mkdir()
+    with Board(folder) as board:
+        board.text("a", "first", 0)
+        board._tensorboard().flush()
+        folder.rename(folder.parent / "elsewhere")
+        board.text("a", "second", 1)
+        if noticed == "on the next call":
+            board._tensorboard().flush()
+            board.text("a", "third", 2)
+
+
+@pytest.mark.parametrize("noticed", ["on the next call", "at the end"])
+def test_a_folder_that_is_gone_is_named(tmp_path, noticed):
+    with pytest.raises(RunFolderError, match=f"cannot write into {tmp_path / 'run'}: "):
+        removed_while_open(tmp_path / "run", noticed)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_errors_of_other_files_pass_the_board(tmp_path, logged):
+    board = Board(tmp_path if logged else None)
+    board.text("a", "first", 0)
+    with pytest.raises(FileNotFoundError, match="mine"), board:
+        (tmp_path / "mine").read_text()

@@ -23,6 +23,7 @@ from selftrain.data import memory, readers
 TRIALS = [
     (storing.damaged, 2),
     (storing.full, 1),
+    (storing.removed, 2),
     (storing.no_files, 2),
     (storing.not_allowed, 1),
     (storing.two_at_once, 1),

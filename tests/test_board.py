@@ -235,16 +235,29 @@ def removed_while_open(folder, noticed):
         board._tensorboard().flush()
         folder.rename(folder.parent / "elsewhere")
         board.text("a", "second", 1)
-        if noticed == "on the next call":
+        for step in range(2, 500 if noticed == "on a later call" else 0):  # TensorBoard writes in a thread of its own
+            board.text("a", "more", step)
             board._tensorboard().flush()
-            board.text("a", "third", 2)
+            time.sleep(0.01)
+        if noticed == "by another writer":
+            (folder / "points").write_text("1")
 
 
-@pytest.mark.parametrize("noticed", ["on the next call", "at the end"])
+@pytest.mark.parametrize("noticed", ["on a later call", "at the end", "by another writer"])
 def test_a_folder_that_is_gone_is_named(tmp_path, noticed):
     with pytest.raises(RunFolderError, match=f"cannot write into {tmp_path / 'run'}: "):
         removed_while_open(tmp_path / "run", noticed)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_is_full_at_the_end_is_named(tmp_path, monkeypatch):
+    board = Board(tmp_path)
+    board.text("a", "first", 0)
+    monkeypatch.setattr(board._tensorboard(), "close", lambda: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(RunFolderError, match="No space left"), board:
+        pass
+    with pytest.raises(ValueError, match="says more"), board:
+        raise ValueError("this says more")
 
 
 @pytest.mark.parametrize("logged", [True, False])

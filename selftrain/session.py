@@ -133,10 +133,8 @@ class Session:
             learner.pace(clock.progress)
         batch, *extra = batches
         if batch.unlabeled is None and strategy.views:
-            report = strategy.step_labeled(batch, clock)
-        else:
-            report = strategy.step(batch, clock, *extra)
-        return report
+            return strategy.step_labeled(batch, clock)
+        return strategy.step(batch, clock, *extra)
 
     def enter(self, report: Report, step: int) -> None:
         """Note what a step reports, in the log and in the ledger."""

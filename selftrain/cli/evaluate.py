@@ -10,7 +10,7 @@ import torch
 
 from selftrain.cli import report
 from selftrain.cli.line import Line, Parser
-from selftrain.cli.opened import Opened, data_line, open_run, run_word
+from selftrain.cli.opened import Opened, open_run, run_settings
 from selftrain.cli.piles import add_data
 from selftrain.cli.settings import add_option
 from selftrain.data import Pile
@@ -41,10 +41,7 @@ def make_parser(line: Line) -> Parser:
 
 def run(words: Sequence[str]) -> int:
     """Evaluate, print, and write JSON if asked to."""
-    folder, rest = run_word(words, "evaluate")
-    line = Line("evaluate", rest) if folder is None else data_line("evaluate", rest, folder)
-    settings, _ = line.parse(make_parser(line))
-    assert folder is not None  # --help has ended before
+    folder, _, settings = run_settings("evaluate", words, make_parser)
     opened = open_run(folder, settings["which"], settings["device"])
     pile = opened.pile(settings)
     part = settings["part"] or _part(opened, pile, settings)

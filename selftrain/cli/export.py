@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from selftrain.cli.line import Line, Parser
-from selftrain.cli.opened import open_run, run_word
+from selftrain.cli.opened import open_run, run_settings
 from selftrain.cli.settings import add_option
 from selftrain.errors import SelftrainError
 from selftrain.exporting import FORMATS, deployed, export_network
@@ -37,10 +37,7 @@ def make_parser(line: Line) -> Parser:
 
 def run(words: Sequence[str]) -> int:
     """Write, and say what."""
-    folder, rest = run_word(words, "export")
-    line = Line("export", rest)
-    settings, _ = line.parse(make_parser(line))
-    assert folder is not None  # --help has ended before
+    folder, _, settings = run_settings("export", words, make_parser, data=False)
     opened = open_run(folder, settings["which"])
     what: What = settings["what"] or ("classifier" if isinstance(opened.strategy, SupervisedStrategy) else "encoder")
     inputs = opened.card["input"]

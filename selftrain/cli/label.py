@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from selftrain.cli.line import Line, Parser
-from selftrain.cli.opened import Opened, data_line, open_run, run_word
+from selftrain.cli.opened import Opened, open_run, run_settings
 from selftrain.cli.piles import add_data, everything, read_pile
 from selftrain.cli.settings import add_option
 from selftrain.cli.stops import UsageError
@@ -43,11 +43,7 @@ def make_parser(line: Line) -> Parser:
 
 def run(words: Sequence[str]) -> int:
     """Label, write, and say how sure the labels are."""
-    folder, rest = run_word(words, "label")
-    other = rest.pop(0) if rest and not rest[0].startswith("-") else None
-    line = Line("label", rest) if folder is None else data_line("label", rest, folder, other)
-    settings, _ = line.parse(make_parser(line))
-    assert folder is not None  # --help has ended before
+    folder, other, settings = run_settings("label", words, make_parser, other=True)
     if not 0 <= settings["threshold"] <= 1:
         raise UsageError(f"threshold is {settings['threshold']}; a confidence is in [0, 1]")
     out = Path(settings["out"] or f"labels-{Path(folder).resolve().name}.csv")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from selftrain import checkpoint
 from selftrain.cli import building
 from selftrain.cli.folder import problem_in, settings_in
-from selftrain.cli.line import Line
+from selftrain.cli.line import Line, Parser
 from selftrain.cli.piles import READERS, numbered_as, read_pile, reader_of
 from selftrain.cli.stops import UsageError
 from selftrain.data import Pile
@@ -97,6 +97,35 @@ def open_run(folder: str | Path, which: Which | None = None, device: str | None 
     return Opened(place, settings, problem, strategy, int(state["best"]["step"] if best else state["step"]))
 
 
+def run_settings(
+    command: str,
+    words: Sequence[str],
+    make_parser: Callable[[Line], Parser],
+    *,
+    data: bool = True,
+    other: bool = False,
+) -> tuple[str, str | None, dict[str, Any]]:
+    """What a line about a run says: the run, the other data that it names, and its options.
+
+    Args:
+        command: Its name.
+        words: Of the line.
+        make_parser: Makes the parser of its options.
+        data: Whether it has the options of data, which are those of the run unless it says others.
+        other: Whether a second word may name other data.
+
+    Raises:
+        UsageError: the first word is an option, though not ``--help``; or an option is wrong.
+        RunFolderError: no such run.
+    """
+    run, rest = _run_word(words, command)
+    second = rest.pop(0) if other and rest and not rest[0].startswith("-") else None
+    line = data_line(command, rest, run, second) if data and run is not None else Line(command, rest)
+    settings, _ = line.parse(make_parser(line))
+    assert run is not None  # --help has ended before
+    return run, second, settings
+
+
 def data_line(command: str, words: Sequence[str], run: str, other: str | None = None) -> Line:
     """A line whose data are those of a run, unless it says others.
 
@@ -122,7 +151,7 @@ def data_line(command: str, words: Sequence[str], run: str, other: str | None = 
     return line.over(own)
 
 
-def run_word(words: Sequence[str], command: str) -> tuple[str | None, list[str]]:
+def _run_word(words: Sequence[str], command: str) -> tuple[str | None, list[str]]:
     """The run that a command is about, and the other words; ``None``: none is named, as with ``--help`` alone.
 
     Raises:

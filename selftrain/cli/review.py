@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selftrain.cli.line import Line, Parser
-from selftrain.cli.opened import data_line, open_run, run_word
+from selftrain.cli.opened import open_run, run_settings
 from selftrain.cli.piles import add_data
 from selftrain.cli.settings import add_option, add_settings
 from selftrain.data import TableEncoding
@@ -30,10 +30,7 @@ def make_parser(line: Line) -> Parser:
 
 def run(words: Sequence[str]) -> int:
     """Write the page, and say where it is."""
-    folder, rest = run_word(words, "review")
-    line = Line("review", rest) if folder is None else data_line("review", rest, folder)
-    settings, _ = line.parse(make_parser(line))
-    assert folder is not None  # --help has ended before
+    folder, _, settings = run_settings("review", words, make_parser)
     opened = open_run(folder, "last")
     pile = opened.pile(settings)
     names = ("samples", "choose", "name", "thumbnail", "megabytes", "seed")

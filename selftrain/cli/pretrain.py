@@ -12,11 +12,12 @@ from selftrain import engine
 from selftrain.build import Training
 from selftrain.catalog import RECIPES
 from selftrain.cli import building, common, report
-from selftrain.cli.folder import claim, recorded
+from selftrain.cli.folder import claim
 from selftrain.cli.line import Line, Parser
 from selftrain.cli.piles import absolute, add_data, read_pile
+from selftrain.cli.running import run_stage
 from selftrain.cli.settings import add_choice, add_option, add_settings, pick
-from selftrain.cli.train import NETWORK, ways
+from selftrain.cli.train import NETWORK
 from selftrain.data import Pile
 from selftrain.errors import DataError
 
@@ -76,16 +77,4 @@ def pretrain(
     own = {key: value for key, value in settings["recipe"].items() if key != "name"}
     torch.manual_seed(settings["seed"])
     stage = building.build_stage(problem, settings["recipe"]["name"], own, settings)
-    kept = common.stored(settings)
-    with recorded(out, "pretrain", kept, problem.as_dict()) as text, report.told_how_to_resume("pretrain", out):
-        report.begun(text, pile, out)
-        return engine.fit(
-            stage,
-            pile,
-            out=out,
-            steps=problem.steps,
-            plan=building.plan_of(settings),
-            device=device,
-            **ways(settings, out),
-            **common.fit_options(settings),
-        )
+    return run_stage("pretrain", stage, settings, pile, problem, out, device)

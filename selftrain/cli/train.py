@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from selftrain import engine
 from selftrain.build import Training
 from selftrain.catalog import METHODS, default_method
 from selftrain.cli import building, common, report
-from selftrain.cli.folder import claim, recorded, unfinished
+from selftrain.cli.folder import claim
 from selftrain.cli.line import Line, Parser
 from selftrain.cli.piles import absolute, add_data, read_pile
+from selftrain.cli.running import run_stage
 from selftrain.cli.settings import add_choice, add_option, add_settings, pick
 from selftrain.data import Pile
 
@@ -98,23 +99,4 @@ def train(
     own = {key: value for key, value in settings["strategy"].items() if key != "name"}
     torch.manual_seed(settings["seed"])
     strategy = building.build_strategy(problem, settings["strategy"]["name"], own, settings)
-    kept = common.stored(settings)
-    with recorded(out, "train", kept, problem.as_dict()) as text, report.told_how_to_resume("train", out):
-        report.begun(text, pile, out)
-        return engine.fit(
-            strategy,
-            pile,
-            out=out,
-            steps=problem.steps,
-            plan=building.plan_of(settings),
-            device=device,
-            baseline=settings["baseline"],
-            **ways(settings, out),
-            **common.fit_options(settings),
-        )
-
-
-def ways(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Whether to resume or to replace what is in the folder; a run that has no checkpoint yet begins anew."""
-    goes_on = bool(settings["resume"]) and unfinished(out)
-    return {"resume": goes_on, "overwrite": bool(settings["overwrite"] or settings["resume"]) and not goes_on}
+    return run_stage("train", strategy, settings, pile, problem, out, device, baseline=settings["baseline"])

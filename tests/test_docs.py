@@ -29,6 +29,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "ex
 DOCS = ROOT / "docs"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{5})")
+PROMISES = re.compile(r"^\| promise \| test \|\n\|[- |]+\|\n((?:\|.*\n)+)", re.MULTILINE)
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 TABLES = {"strategy": "strategies", "stage": "pretraining-guide", "setting": "networks"}  # heading: page
 MAIN_JOB = "python3 -m venv .venv && .venv/bin/python -m pip install -q -e . && .venv/bin/python examples/quickstart.py"
@@ -148,6 +150,21 @@ def test_public_names_are_explained(thing):
 def test_readme_opens_with_the_two_commands():
     found = FENCE.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     assert [(language, code.strip()) for language, code in found[:2]] == [("bash", MAIN_JOB), ("bash", TESTS)]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/reliability.md"])
+def test_every_promise_names_its_tests(page):
+    (table,) = PROMISES.findall((ROOT / page).read_text(encoding="utf-8"))
+    assert [row for row in table.splitlines() if not TEST.search(row.rpartition(" | ")[2])] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tests_that_are_named_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"`test_\w+", text) == [], "name its file too"
+    assert text.count(".py::") == len(TEST.findall(text)), "`tests/FILE.py::test_NAME`"
+    for file, name in TEST.findall(text):
+        assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8"), (file, name)
 
 
 def test_decisions_are_numbered_short_and_whole():

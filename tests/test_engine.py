@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import MemoryPile, convnet, mlp, normed, pictures, same, sgd_learner, snapshot
+from helpers import MemoryPile, blobs, convnet, mlp, normed, pictures, same, sgd_learner, snapshot
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import selftrain as st
 from selftrain import checkpoint
+from selftrain.data import Pile
 from selftrain.engine import versions
 from selftrain.errors import CheckpointError, DataError, RunFolderError, TrainingError
 from selftrain.select import Above
@@ -636,6 +637,22 @@ def test_the_number_of_loader_processes_may_change(tmp_path):
     st.fit(Scripted(), MemoryPile(), out=tmp_path, stop_after=5, **LENGTH)
     other = LENGTH | {"plan": replace(PLAN, workers=2)}
     assert len(st.fit(Scripted(), MemoryPile(), out=tmp_path, resume=True, **other).strategy.steps) == 8
+
+
+def test_a_run_is_the_same_for_any_number_of_loader_processes(tmp_path):
+    """One that is resumed with another number included: to the last byte of the log."""
+    (x, y), (others, classes) = blobs(52, 1), blobs(30, 2)
+    pile = Pile.from_arrays(x.numpy(), y.numpy(), others.numpy(), classes.numpy(), labels=12, validation=0.2)
+
+    def fit(folder, workers, seed=0, **settings):
+        times = LENGTH | {"steps": 7, "plan": replace(PLAN, workers=workers)}
+        return st.fit(fixmatch(seed), pile, out=tmp_path / folder, **times, **settings)
+
+    alone, two = fit("alone", 0), fit("two", 2)
+    fit("parts", 0, stop_after=3)
+    parts = fit("parts", 1, seed=99, resume=True)
+    assert_equal_runs(alone, two)
+    assert_equal_runs(alone, parts)
 
 
 @pytest.mark.parametrize("what", ["network", "data"])

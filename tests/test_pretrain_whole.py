@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from pretrain_helpers import gratings
+from zoo import differences
 
 import selftrain as st
-from selftrain import data, pretrain, probing, strategies
+from selftrain import checkpoint, data, pretrain, probing, strategies
 from selftrain.networks import ConvEncoder
 
 SMALL = {"width": 16, "depth": 1, "heads": 2}
@@ -79,6 +80,28 @@ def test_every_recipe_goes_from_a_pile_to_a_report_and_to_a_student(name, tmp_pa
         assert torch.equal(student.student.model.encoder.state_dict()[weight], tensor)
     run = st.fit(student, pile, plan=PLAN, steps=2)
     assert 0 <= run.evaluate("test")["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_that_was_stopped_goes_on_as_if_it_had_not(name, tmp_path):
+    """Stopped between two evaluations, in the middle of an epoch, and continued by fresh objects."""
+    pile, fresh = make_pile(RECIPES[name]), KINDS[RECIPES[name]][2]
+
+    def fit(folder, seed=0, **settings):
+        torch.manual_seed(seed)
+        times = {"steps": 4, "eval_every": 2, "checkpoint_every": 4, "log_every": 2}
+        st.fit(getattr(pretrain, name)(fresh()), pile, plan=PLAN, out=tmp_path / folder, **times, **settings)
+
+    def outcome(folder):
+        state = checkpoint.load_newest(tmp_path / folder / "checkpoints")
+        del state["seconds"]
+        log = (tmp_path / folder / "metrics.jsonl").read_text()
+        return {"state": state, "log": log, "weights": dict(st.build.weights_of(tmp_path / folder))}
+
+    fit("whole")
+    fit("parts", stop_after=3)
+    fit("parts", seed=99, resume=True)
+    assert differences(outcome("whole"), outcome("parts")) == []
 
 
 # -- fine-tuning -------------------------------------------------------------------------------------------------------

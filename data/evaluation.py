@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from selftrain.data.reading import read_rows
 from selftrain.data.samples import Samples
 from selftrain.data.views import ViewMaker
 from selftrain.errors import DataError
@@ -39,9 +39,8 @@ class Evaluation:
 
     def __iter__(self) -> Iterator[Annotated]:
         for start in range(0, len(self.samples), self.batch_size):
-            rows = np.arange(start, min(start + self.batch_size, len(self.samples)))
-            index = torch.from_numpy(rows)
-            images = self.samples.images(rows).to(self.device)
+            index = torch.arange(start, min(start + self.batch_size, len(self.samples)))
+            images = read_rows(self.samples, index, "the evaluated set").to(self.device)
             x = self.views("plain", images, index.to(self.device), 0).x
             yield Annotated(x, self.annotations[index].to(self.device), index.to(self.device))
 

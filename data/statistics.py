@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selftrain.data.reading import read_rows
 from selftrain.data.samples import Samples
 
 _MOST_ROWS = 10_000
@@ -31,10 +32,11 @@ def statistics(samples: Samples, categorical: Sequence[int] = ()) -> tuple[Tenso
     Raises:
         ValueError: a categorical column that the samples do not have.
     """
-    rows = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), _MOST_ROWS)).astype(np.int64))
+    places = np.linspace(0, len(samples) - 1, min(len(samples), _MOST_ROWS)).astype(np.int64)
+    rows = torch.from_numpy(np.unique(places))
     count, total, square = 0, torch.zeros(()), torch.zeros(())
     for start in range(0, len(rows), _CHUNK):
-        values = _columns(samples.images(rows[start : start + _CHUNK]))
+        values = _columns(read_rows(samples, rows[start : start + _CHUNK], "the set that inputs are normalized by"))
         count += len(values)
         total = total + values.sum(0)
         square = square + values.square().sum(0)

@@ -4,94 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from selftrain.data.orders import Taken, cycle, one_pass
+from selftrain.data.fetching import Fetched, Fetcher, Job, Part
 from selftrain.data.samples import Samples
 from selftrain.data.views import ViewMaker
-from selftrain.errors import DataError
+from selftrain.data.workers import Workers
 from selftrain.types import Batch, BatchPlan, Labeled, Needs, Unlabeled, View
-
-Job = tuple[int, int]
-
-
-class _Part(NamedTuple):
-    """Fetched rows of one set. ``images`` is ``None`` when the views were made where the rows were fetched."""
-
-    rows: Tensor
-    key: Tensor
-    epoch: int
-    images: Tensor | None
-    views: dict[str, tuple[Tensor, Tensor | None]]
-    annotation: Tensor | None
-
-
-class _Fetched(NamedTuple):
-    labeled: _Part | None
-    unlabeled: _Part | None
-
-
-@dataclass(frozen=True)
-class _Fetcher:
-    """Fetches the rows of step (epoch, step), in whichever process; holds no state."""
-
-    labeled: Samples | None
-    unlabeled: Samples | None
-    views: ViewMaker
-    labeled_names: Sequence[str]
-    names: Sequence[str]
-    plan: BatchPlan
-    steps: int
-    share: tuple[int, int] = (0, 1)
-
-    def __getitem__(self, job: Job) -> _Fetched:
-        epoch, step = job
-        labeled = unlabeled = None
-        if self.labeled is not None and self.labeled_names:
-            taken = self._labeled_rows(len(self.labeled), epoch, step)
-            labeled = self._part(self.labeled, taken, self.labeled_names)
-        if self.unlabeled is not None and self.names:
-            taken = one_pass(len(self.unlabeled), self.plan.unlabeled, step, seed=self.plan.seed, epoch=epoch)
-            unlabeled = self._part(self.unlabeled, taken, self.names)
-        return _Fetched(labeled, unlabeled)
-
-    def _part(self, samples: Samples, taken: Taken, names: Sequence[str]) -> _Part:
-        taken = _shared(taken, self.share)
-        images: Tensor | None = samples.images(taken.rows.numpy())
-        annotation = None if samples.annotations is None else samples.annotations[taken.rows]
-        views: dict[str, tuple[Tensor, Tensor | None]] = {}
-        if self.views.on_workers and images is not None:
-            made = {name: self.views(name, images, taken.key, taken.epoch) for name in names}
-            views, images = {name: (view.x, view.theta) for name, view in made.items()}, None
-        return _Part(taken.rows, taken.key, taken.epoch, images, views, annotation)
-
-    def _labeled_rows(self, n: int, epoch: int, step: int) -> Taken:
-        """Labeled rows cycle beside an unlabeled set; alone, they are the set an epoch passes over once."""
-        size = self.plan.labeled
-        if self.unlabeled is None:
-            taken = one_pass(n, size, step, seed=self.plan.seed, epoch=epoch)
-        else:
-            taken = cycle(n, size, epoch * self.steps + step, seed=self.plan.seed)
-        # keys below zero: a labeled row shares no draws with the unlabeled row of the same number
-        return taken._replace(key=-1 - taken.key)
-
-
-class _Remote(Dataset["_Fetched | DataError"]):
-    """A fetcher for loader processes: bad data are handed over, since an exception would arrive wrapped in a trace."""
-
-    def __init__(self, fetch: _Fetcher) -> None:
-        self.fetch = fetch
-
-    def __getitem__(self, job: Job) -> _Fetched | DataError:
-        try:
-            return self.fetch[job]
-        except DataError as error:
-            return error
 
 
 class PairedStream:
@@ -142,8 +63,8 @@ class PairedStream:
         _check_share(self.share, plan.labeled if labeled and names else None)
         _check_share(self.share, plan.unlabeled if unlabeled and needs.views else None)
         parts = (labeled, unlabeled, self.views, names, list(needs.views))
-        self._fetch = _Fetcher(*parts, plan, self.steps_per_epoch, self.share)
-        self._idle: DataLoader[_Fetched | DataError] | None = None
+        self._fetch = Fetcher(*parts, plan, self.steps_per_epoch, self.share)
+        self._workers = Workers(self._fetch, pin_memory=device.type == "cuda")
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Sequence[Batch]]:
         """Batches of epoch ``number`` from its step ``start`` on.
@@ -174,47 +95,13 @@ class PairedStream:
             if len(window) == ahead + 1:
                 yield list(window)
 
-    def _fetched(self, jobs: list[Job]) -> Iterator[_Fetched]:
-        if not self.plan.workers:
-            yield from map(self._fetch.__getitem__, jobs)
-            return
-        # a loader in use is not shared: an epoch begun inside another gets processes of its own
-        loader, self._idle = self._idle or self._loader(), None
-        try:
-            yield from self._items(loader, jobs)
-        except Exception:
-            del loader  # ends its processes at once; the error's trace would keep them waiting
-            raise
-        except GeneratorExit:
-            self._idle = loader
-            raise
-        self._idle = loader
+    def _fetched(self, jobs: list[Job]) -> Iterator[Fetched]:
+        return self._workers(jobs) if self.plan.workers else map(self._fetch.__getitem__, jobs)
 
-    def _items(self, loader: DataLoader[_Fetched | DataError], jobs: list[Job]) -> Iterator[_Fetched]:
-        _jobs(loader)[:] = jobs
-        for item in loader:
-            if isinstance(item, DataError):
-                del loader
-                raise item
-            yield item
-
-    def _loader(self) -> DataLoader[_Fetched | DataError]:
-        jobs: list[Job] = []
-        return DataLoader(
-            _Remote(self._fetch),
-            batch_size=None,
-            sampler=jobs,
-            num_workers=self.plan.workers,
-            persistent_workers=True,
-            collate_fn=_unchanged,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # else the loader would draw its base seed from the global state
-        )
-
-    def _batch(self, fetched: _Fetched) -> Batch:
+    def _batch(self, fetched: Fetched) -> Batch:
         return Batch(self._labeled(fetched.labeled), self._unlabeled(fetched.unlabeled))
 
-    def _labeled(self, part: _Part | None) -> Labeled | None:
+    def _labeled(self, part: Part | None) -> Labeled | None:
         if part is None or part.annotation is None or self.needs.encode is None:
             return None
         name = self.needs.labeled_view
@@ -224,12 +111,12 @@ class PairedStream:
             target = self.needs.warp(target, view)
         return Labeled(view.x, target, self._here(part.rows))
 
-    def _unlabeled(self, part: _Part | None) -> Unlabeled | None:
+    def _unlabeled(self, part: Part | None) -> Unlabeled | None:
         if part is None:
             return None
         return Unlabeled(self._views(part, self.needs.views), self._here(part.rows))
 
-    def _views(self, part: _Part, names: Sequence[str]) -> dict[str, View]:
+    def _views(self, part: Part, names: Sequence[str]) -> dict[str, View]:
         if part.images is None:
             return {
                 name: View(self._here(x), None if theta is None else self._here(theta))
@@ -242,26 +129,6 @@ class PairedStream:
         return tensor.to(self.device, non_blocking=True)
 
 
-def _shared(taken: Taken, share: tuple[int, int]) -> Taken:
-    """The rows of one share, in their order."""
-    number, shares = share
-    if shares == 1:
-        return taken
-    rows, key = taken.rows.tensor_split(shares)[number], taken.key.tensor_split(shares)[number]
-    return taken._replace(rows=rows, key=key)
-
-
 def _check_share(share: tuple[int, int], rows: int | None) -> None:
     if rows is not None and rows < share[1]:
         raise ValueError(f"a batch of {rows} rows cannot be shared among {share[1]} processes; make it larger")
-
-
-def _unchanged(item: Any) -> Any:
-    return item
-
-
-def _jobs(loader: DataLoader[_Fetched | DataError]) -> list[Job]:
-    jobs = loader.sampler
-    if not isinstance(jobs, list):
-        raise TypeError("the loader's sampler is not the list of jobs")
-    return jobs

@@ -220,7 +220,7 @@ class _Stage:
         self, strategy: Strategy, stream: Stream, out: str | Path | None, marks: dict[str, Any], *, check: bool
     ) -> Session:
         """Claim the folder and make ready to train, from the newest checkpoint if the run is resumed."""
-        settings = {"total_steps": self.total, "plan": asdict(self.plan) | {"workers": None}}
+        settings = {"total_steps": self.total, "plan": asdict(self.plan) | {"workers": None, "timeout": None}}
         settings |= _settings(strategy) | marks
         claim = {"resume": self.resume, "overwrite": self.overwrite}
         _check_ranks(self.pile, settings | claim)

@@ -158,12 +158,14 @@ class BatchPlan:
         unlabeled_ratio: Unlabeled samples for each labeled one (the field's mu), > 0.
         seed: Key of all randomness that touches data.
         workers: Loader processes; the data do not depend on it.
+        timeout: Seconds that a loader process may take for a batch before the run ends with an error; 0: any time.
     """
 
     labeled: int = 32
     unlabeled_ratio: float = 2.0
     seed: int = 0
     workers: int = 0
+    timeout: float = 600.0
 
     def __post_init__(self) -> None:
         if self.labeled < 1:
@@ -172,6 +174,8 @@ class BatchPlan:
             raise ValueError(f"unlabeled_ratio is {self.unlabeled_ratio}; it must be above 0")
         if self.workers < 0:
             raise ValueError(f"workers is {self.workers}; it must be 0 or more")
+        if not 0 <= self.timeout < float("inf"):
+            raise ValueError(f"timeout is {self.timeout}; it must be a number of seconds, or 0 for any time")
 
     @property
     def unlabeled(self) -> int:

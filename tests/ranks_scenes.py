@@ -185,7 +185,7 @@ FAULTS: Mapping[str, tuple[Callable[[], Any], Callable[[], Result]]] = {
     ),
     "every rank starts by itself": (lambda: mock.patch("selftrain.engine.same_start", return_value=None), other_start),
     "all ranks fetch the same share": (
-        lambda: mock.patch("selftrain.data.stream._shared", _first_share),
+        lambda: mock.patch("selftrain.data.fetching._shared", _first_share),
         partial(shared, "mixmatch"),
     ),
 }

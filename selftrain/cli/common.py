@@ -12,7 +12,7 @@ from selftrain.cli.stops import UsageError
 from selftrain.types import BatchPlan
 
 NOT_STORED = ("resume", "overwrite", "progress", "stop_after", "out")
-_MAY_CHANGE = (*NOT_STORED, "device", "workers")
+_MAY_CHANGE = (*NOT_STORED, "device", "workers", "timeout")
 
 
 def add_stage(parser: Parser, *, steps: int, out: str) -> None:

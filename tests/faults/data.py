@@ -13,6 +13,10 @@ ALIKE = "test_data_tables.py::test_further_tables_are_encoded_alike"
 SKIPPED = "test_data_check.py::test_skipped_files_are_counted_and_listed"
 COPIES = "test_data_check.py::test_copies_contradictions_and_leaks"
 
+WORKERS, READING = "data/workers.py", "data/reading.py"
+FAILING = "reliability/test_workers.py::test_the_error_names_set_and_rows_and_no_process_is_left"
+UNDISTURBED = "reliability/test_workers.py::test_a_process_that_dies_disturbs_nothing_but_the_wait_for_its_batch"
+
 MUTANTS = [
     # -- arrays in files
     Mutant(
@@ -120,5 +124,31 @@ MUTANTS = [
         'if getattr(base, "target_transform", None) is not None:',
         "if False:",
         "test_data_wrapped.py::test_a_target_transform_is_obeyed",
+    ),
+    # -- loader processes
+    Mutant(
+        "death of a loader process told at once",
+        "data/childsignal.py",
+        "if self._used and not self._awaited:",
+        "if False:",
+        UNDISTURBED,
+    ),
+    Mutant(
+        "no time limit for a batch", WORKERS, "timeout=plan.timeout", "timeout=3 * plan.timeout", FAILING + "[hang]"
+    ),
+    Mutant("the wrong process blamed", WORKERS, "(place[0] in dead or", "(place[0] not in dead or", FAILING + "[die]"),
+    Mutant(
+        "Ctrl-C reaches loader processes",
+        WORKERS,
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)",
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)",
+        "reliability/test_workers.py::test_ctrl_c_does_not_reach_loader_processes",
+    ),
+    Mutant(
+        "first row of a batch blamed",
+        READING,
+        "return error, int(place)",
+        "return error, 0",
+        "reliability/test_workers.py::test_the_row_is_named_without_loader_processes_too",
     ),
 ]

@@ -1,0 +1,223 @@
+"""A loader process that fails, dies or hangs: an error with set and rows, no process left, the status of an error."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import harness
+import numpy as np
+import pytest
+import torch
+import zoo
+from torch import nn
+
+import selftrain as st
+from selftrain import data, strategies
+from selftrain.types import BatchPlan
+
+BAD, ROWS, STEPS = 17, 40, 10  # the row that does something bad; ten steps are an epoch
+
+
+class Faulty(data.ArraySet):
+    """Rows of which one does something bad when it is read, in a loader process where ``only_there``."""
+
+    def __init__(self, act, *, only_there=True):
+        self.act = None
+        super().__init__(torch.rand(ROWS, 4, generator=torch.Generator().manual_seed(0)).numpy())
+        self.act, self.only_there, self.home = act, only_there, os.getpid()
+
+    def images(self, index):
+        if self.act is not None and BAD in index and not (self.only_there and os.getpid() == self.home):
+            self.act()
+        return super().images(index)
+
+
+def fail():
+    raise KeyError("no such picture")
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang():
+    time.sleep(600)
+
+
+def calm():
+    pass
+
+
+def pile(unlabeled):
+    y = torch.arange(8) % 2
+    return data.Pile(data.ArraySet(np.eye(8, 4, dtype=np.float32), y), unlabeled, classes=["a", "b"])
+
+
+def method():
+    torch.manual_seed(0)
+    return strategies.PseudoLabel(st.Classification(2), st.learner(lambda: nn.Linear(4, 2)))
+
+
+def train(act, out, workers, *, timeout=600.0, resume=False, strategy=None):
+    plan = BatchPlan(4, 1.0, seed=3, workers=workers, timeout=timeout)
+    quiet = {"self_check": False, "dashboard": False, "resume": resume}
+    return st.fit(strategy or method(), pile(Faulty(act)), steps=STEPS, plan=plan, out=out, **quiet)
+
+
+def stream_of(samples, labeled=4, ratio=1.0, *, workers=0, views=None, needs=("weak",)):
+    plan = BatchPlan(labeled, ratio, workers=workers)
+    return data.Pile(None, samples, views=views).stream(st.types.Needs(needs), plan, torch.device("cpu"))
+
+
+def children() -> list[int]:
+    """Processes that this one has made and that are still there, zombies too."""
+    return [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+
+
+@pytest.mark.parametrize(
+    ("act", "workers", "message"),
+    [
+        pytest.param(
+            fail, 1, r"cannot read row 17 \(17\) of the unlabeled set: KeyError: 'no such picture'$", id="fail"
+        ),
+        pytest.param(die, 2, r"DataLoader worker .* while reading .*rows [\d, ]*\b17\b[\d, ]* of the unl", id="die"),
+        pytest.param(hang, 1, r"DataLoader timed out after 2.0 s.*, while reading rows [\d, ]*\b17\b", id="hang"),
+    ],
+)
+def test_the_error_names_set_and_rows_and_no_process_is_left(tmp_path, act, workers, message):
+    log, left = tmp_path / "log", tmp_path / "left"
+
+    def work():
+        try:
+            train(act, tmp_path / "run", workers, timeout=2.0 if act is hang else 600.0)
+        finally:
+            gc.collect()
+            left.write_text(str(children()))
+
+    assert harness.fork(work, log).wait() == harness.REFUSED, log.read_text()
+    assert re.search(f"^DataError: {message}", harness.error_of(log)), harness.error_of(log)
+    assert left.read_text() == "[]"
+
+
+def test_a_process_that_dies_disturbs_nothing_but_the_wait_for_its_batch(tmp_path):
+    """PyTorch would raise the error in whatever runs when the process dies: here in the strategy's step."""
+    log, seen = tmp_path / "log", tmp_path / "seen"
+
+    def work():
+        strategy = method()
+        step = strategy.step
+
+        def slow(batch, clock):
+            if clock.step == 5:  # the row is in step 7, two ahead
+                time.sleep(0.6)
+                seen.write_text(str(children()))
+            return step(batch, clock)
+
+        strategy.step = slow
+        train(lambda: (time.sleep(0.2), die()), tmp_path / "run", 1, strategy=strategy)
+
+    assert harness.fork(work, log).wait() == harness.REFUSED, log.read_text()
+    assert re.search(r"^DataError: .* while reading rows .*\b17\b.*\(step 7 of", harness.error_of(log))
+    assert seen.exists()
+
+
+def test_the_programs_own_handler_of_sigchld_hears_each_end(tmp_path):
+    def work():
+        heard = []
+        signal.signal(signal.SIGCHLD, lambda number, frame: heard.append(number))
+        batches = stream_of(Faulty(calm), workers=1).epoch(0)
+        next(batches)
+        assert harness.fork(calm).wait() == 0
+        before = len(heard)
+        next(batches)  # what was put off is told
+        assert len(heard) > before
+
+    log = tmp_path / "log"
+    assert harness.fork(work, log).wait() == 0, log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "read"),
+    [
+        ("unlabeled set", lambda found: list(stream_of(found, views=data.TableViews(mean=0.0, std=1.0)).epoch(0))),
+        ("evaluated set", lambda found: list(pile(None).evaluation(found, 16, torch.device("cpu")))),
+        ("set that inputs are normalized by", pile),
+    ],
+)
+def test_the_row_is_named_without_loader_processes_too(source, read):
+    found = Faulty(fail, only_there=False)
+    found.annotations = torch.zeros(ROWS, dtype=torch.long)
+    with pytest.raises(st.DataError, match=rf"^cannot read row 17 \(17\) of the {source}: KeyError: 'no such picture'"):
+        read(found)
+
+
+def test_views_that_fail_are_named_with_the_row():
+    class Picky(data.TableViews):
+        on_workers = True
+
+        def fitted(self, samples):
+            return self
+
+        def seeded(self, seed):
+            return self
+
+        def __call__(self, name, images, index, epoch):
+            if name == "strong" and (images == BAD).any():
+                raise TypeError("not a number")
+            return st.types.View(images)
+
+    samples = data.ArraySet(np.arange(ROWS, dtype=np.float32)[:, None])
+    with pytest.raises(
+        st.DataError, match=r"cannot make the view 'strong' of row 17 \(17\) of the unlabeled set: Type"
+    ):
+        list(stream_of(samples, views=Picky(), needs=("weak", "strong")).epoch(0))
+
+
+def test_rows_that_fail_only_together_are_all_named():
+    class Together(data.ArraySet):
+        def images(self, index):
+            if len(index) > 2:
+                raise RuntimeError("too many at once")
+            return super().images(index)
+
+    with pytest.raises(st.DataError, match=r"cannot read rows \d, \d, \d of the unlabeled set: RuntimeError: too many"):
+        list(stream_of(Together(np.zeros((3, 2), np.float32)), 3, views=data.TableViews(mean=0.0, std=1.0)).epoch(0))
+
+
+def test_ctrl_c_does_not_reach_loader_processes():
+    batches = stream_of(Faulty(calm), workers=2).epoch(0)
+    next(batches)
+    for pid in children():
+        os.kill(pid, signal.SIGINT)
+    assert len(list(batches)) == STEPS - 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_stopped_by_ctrl_c_and_continued_with_other_loader_processes(tmp_path, workers):
+    """Ctrl-C reaches the whole group of processes; the run stops after its step and goes on bit for bit."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(calm, whole, 0)
+
+    def work():
+        os.setpgid(0, 0)
+        strategy = method()
+        step = strategy.step
+
+        def asked(batch, clock):
+            if clock.step == 3:
+                os.killpg(0, signal.SIGINT)
+            return step(batch, clock)
+
+        strategy.step = asked
+        train(calm, parts, workers, strategy=strategy)
+
+    log = tmp_path / "log"
+    assert harness.fork(work, log).wait() == 130, log.read_text()
+    assert harness.stored_step(parts) == 4
+    train(calm, parts, 3 - workers, resume=True)
+    assert zoo.differences(harness.outcome(whole), harness.outcome(parts)) == []

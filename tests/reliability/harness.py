@@ -50,9 +50,11 @@ class Progress:
         return int(struct.unpack("q", self._memory[:8])[0])
 
 
-def train(folder: Path, progress: Progress | None = None, *, name: str = "freematch", **settings: Any) -> st.Run:
+def train(
+    folder: Path, progress: Progress | None = None, *, name: str = "freematch", strategy: Any = None, **settings: Any
+) -> st.Run:
     """Begin the run in a folder, or go on with it."""
-    strategy = zoo.build(name, KIND)
+    strategy = strategy or zoo.build(name, KIND)
     if progress is not None:
         step = strategy.step
 

@@ -34,6 +34,9 @@ def faults() -> dict[str, tuple[int, Callable[..., Any]]]:
     """Every kind of fault, how often the long part injects it, and what injects it."""
     import fuzzing
     import killing
+    import loading
+    import ranking
+    import spoiling
     import storing
 
     kinds: dict[str, tuple[int, Callable[..., Any]]] = {
@@ -50,7 +53,12 @@ def faults() -> dict[str, tuple[int, Callable[..., Any]]]:
         "link, pipe or folder as target": (60, storing.no_files),
         "folder without permission": (10, storing.not_allowed),
         "two runs in one folder": (30, storing.two_at_once),
+        "loader process fails": (30, loading.faulty(loading.fail)),
+        "loader process killed": (30, loading.faulty(loading.die)),
+        "loader process hangs": (10, loading.faulty(loading.hang)),
+        "one of two ranks killed": (30, ranking.killed),
     }
+    kinds |= {f"number that is not finite, {where}": (30, spoiling.spoiled(where)) for where in spoiling.WHERE}
     return kinds | {f"damaged {kind}": (2000, fuzzing.fuzzed(kind)) for kind in fuzzing.KINDS}
 
 

@@ -2,81 +2,26 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import signal
 import time
-from pathlib import Path
 
 import harness
 import numpy as np
 import pytest
 import torch
 import zoo
-from torch import nn
+from loading import BAD, ROWS, STEPS, Faulty, calm, children, die, fail, faulty, hang, method, pile, train
 
 import selftrain as st
-from selftrain import data, strategies
+from selftrain import data
 from selftrain.types import BatchPlan
-
-BAD, ROWS, STEPS = 17, 40, 10  # the row that does something bad; ten steps are an epoch
-
-
-class Faulty(data.ArraySet):
-    """Rows of which one does something bad when it is read, in a loader process where ``only_there``."""
-
-    def __init__(self, act, *, only_there=True):
-        self.act = None
-        super().__init__(torch.rand(ROWS, 4, generator=torch.Generator().manual_seed(0)).numpy())
-        self.act, self.only_there, self.home = act, only_there, os.getpid()
-
-    def images(self, index):
-        if self.act is not None and BAD in index and not (self.only_there and os.getpid() == self.home):
-            self.act()
-        return super().images(index)
-
-
-def fail():
-    raise KeyError("no such picture")
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def hang():
-    time.sleep(600)
-
-
-def calm():
-    pass
-
-
-def pile(unlabeled):
-    y = torch.arange(8) % 2
-    return data.Pile(data.ArraySet(np.eye(8, 4, dtype=np.float32), y), unlabeled, classes=["a", "b"])
-
-
-def method():
-    torch.manual_seed(0)
-    return strategies.PseudoLabel(st.Classification(2), st.learner(lambda: nn.Linear(4, 2)))
-
-
-def train(act, out, workers, *, timeout=600.0, resume=False, strategy=None):
-    plan = BatchPlan(4, 1.0, seed=3, workers=workers, timeout=timeout)
-    quiet = {"self_check": False, "dashboard": False, "resume": resume}
-    return st.fit(strategy or method(), pile(Faulty(act)), steps=STEPS, plan=plan, out=out, **quiet)
 
 
 def stream_of(samples, labeled=4, ratio=1.0, *, workers=0, views=None, needs=("weak",)):
     plan = BatchPlan(labeled, ratio, workers=workers)
     return data.Pile(None, samples, views=views).stream(st.types.Needs(needs), plan, torch.device("cpu"))
-
-
-def children() -> list[int]:
-    """Processes that this one has made and that are still there, zombies too."""
-    return [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +41,6 @@ def test_the_error_names_set_and_rows_and_no_process_is_left(tmp_path, act, work
         try:
             train(act, tmp_path / "run", workers, timeout=2.0 if act is hang else 600.0)
         finally:
-            gc.collect()
             left.write_text(str(children()))
 
     assert harness.fork(work, log).wait() == harness.REFUSED, log.read_text()
@@ -219,5 +163,13 @@ def test_stopped_by_ctrl_c_and_continued_with_other_loader_processes(tmp_path, w
     log = tmp_path / "log"
     assert harness.fork(work, log).wait() == 130, log.read_text()
     assert harness.stored_step(parts) == 4
-    train(calm, parts, 3 - workers, resume=True)
+    train(calm, parts, 3 - workers)
     assert zoo.differences(harness.outcome(whole), harness.outcome(parts)) == []
+
+
+@pytest.mark.parametrize("act", [fail, die])
+def test_the_run_goes_on_with_other_loader_processes(bench, tmp_path, act):
+    for number in range(2):
+        with harness.scratch(tmp_path, number) as folder:
+            trial = faulty(act)(bench, folder, number)
+        assert trial.survived, trial

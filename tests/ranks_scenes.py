@@ -183,7 +183,7 @@ FAULTS: Mapping[str, tuple[Callable[[], Any], Callable[[], Result]]] = {
         lambda: mock.patch("selftrain.ranks.rows.sharing_norms", return_value=nullcontext()),
         partial(method, "mean_teacher"),
     ),
-    "every rank starts by itself": (lambda: mock.patch("selftrain.engine.same_start", return_value=None), other_start),
+    "every rank starts by itself": (lambda: mock.patch("selftrain.stage.same_start", return_value=None), other_start),
     "all ranks fetch the same share": (
         lambda: mock.patch("selftrain.data.fetching._shared", _first_share),
         partial(shared, "mixmatch"),

@@ -223,9 +223,9 @@ def test_every_method_is_built_from_what_its_options_resolve_to(name):
         building.build_strategy(problem, name, {k: v for k, v in one.items() if k != "name"}, common)
         for one in (whole, {"name": name})
     ]
-    from selftrain.engine import _settings
+    from selftrain.stage import settings_of
 
-    assert _settings(built[0]) == _settings(built[1])
+    assert settings_of(built[0]) == settings_of(built[1])
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -59,6 +59,7 @@ LAYER_OF = {
     "selftrain.selfcheck": "engine",
     "selftrain.session": "engine",
     "selftrain.skipping": "engine",
+    "selftrain.stage": "engine",
     "selftrain.board": "storage",
     "selftrain.checkpoint": "storage",
     "selftrain.dashboard": "storage",

@@ -10,7 +10,6 @@ from torch import nn
 
 from selftrain import pretrain
 from selftrain.build import Training
-from selftrain.engine import _settings
 from selftrain.pretrain.distances import DISTANCES
 from selftrain.pretrain.maskers import (
     Blocks,
@@ -26,6 +25,7 @@ from selftrain.pretrain.maskers import (
 from selftrain.pretrain.predictor import ConvPredictor, Predictor
 from selftrain.pretrain.targets import EMALatent, GradientRatio, Pixels
 from selftrain.pretrain.view_losses import InfoNCE, LeJEPALoss, UniSiamLoss, VICRegLoss
+from selftrain.stage import settings_of
 from selftrain.types import Batch, Clock, Unlabeled, View
 
 SMALL = {"width": 16, "depth": 1, "heads": 2}
@@ -297,15 +297,15 @@ def test_the_register_of_a_table_is_never_masked_nor_handed_to_the_predictor():
 # -- settings of a run -------------------------------------------------------------------------------------------------
 def test_the_settings_of_a_run_name_the_parts():
     """So that a run is not resumed with another masker, and is with the same one, in any process."""
-    plain = _settings(build("IJEPA"))
-    assert plain == _settings(build("IJEPA"))
+    plain = settings_of(build("IJEPA"))
+    assert plain == settings_of(build("IJEPA"))
     assert "MultiBlock(blocks=4" in str(plain)
-    assert plain != _settings(build("IJEPA", masks=MultiBlock(blocks=2)))
-    assert plain != _settings(build("IJEPA", decay=(0.5, 1.0)))
-    points = _settings(build("PointJEPA"))
+    assert plain != settings_of(build("IJEPA", masks=MultiBlock(blocks=2)))
+    assert plain != settings_of(build("IJEPA", decay=(0.5, 1.0)))
+    points = settings_of(build("PointJEPA"))
     assert "smooth_l1()" in str(points)
     assert "0x" not in str(points)
-    assert points != _settings(build("PointJEPA", beta=1.0))
+    assert points != settings_of(build("PointJEPA", beta=1.0))
 
 
 def test_a_refusal_names_the_value():

@@ -346,7 +346,7 @@ class Told(SelfCheck):
 def test_features_are_judged_on_the_unlabeled_samples_where_there_is_a_choice(unlabeled, monkeypatch):
     """Validation samples are few, and may be none."""
     checks = []
-    monkeypatch.setattr("selftrain.engine.SelfCheck", lambda *g, **s: checks.append(Told(*g, **s)) or checks[0])
+    monkeypatch.setattr("selftrain.stage.SelfCheck", lambda *g, **s: checks.append(Told(*g, **s)) or checks[0])
     strategy, pile = stage("mae", vit(channels=2)), MemoryPile(pictures, validation=9)
     if not unlabeled:
         strategy.judged_on = ("validation",)

@@ -153,7 +153,7 @@ MUTANTS = [
     ),
     Mutant(
         "start of the control not stored",
-        "selftrain/engine.py",
+        "selftrain/stage.py",
         "            beside.save(0)\n",
         "            pass\n",
         CONTROL,

@@ -1,7 +1,7 @@
 # Shortcuts; what each one runs is written once, in .ci/run and README.md.
 PYTHON := .venv/bin/python
 
-.PHONY: setup test test-fast lint format types mutants quickstart coverage checks clean
+.PHONY: setup test test-fast lint format types mutants audit quickstart coverage checks clean
 
 setup:  ## make or update .venv with everything a developer needs
 	python3 -m venv .venv
@@ -25,6 +25,9 @@ types:  ## mypy, strict, on the built package
 
 mutants:  ## show that the tests catch the classic faults
 	.ci/run mutants
+
+audit:  ## known vulnerabilities of what is installed; asks osv.dev
+	$(PYTHON) -m pip_audit --local --skip-editable --vulnerability-service osv
 
 quickstart:  ## the quickstart's short form
 	.ci/run quickstart

@@ -18,6 +18,7 @@ from selftrain.errors import DataError
 Mode = Literal["RGB", "L"]
 Fit = Literal["crop", "stretch"]
 Bytes = NDArray[np.uint8]
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no other decoder sees a file, whatever its name
 
 
 def read_idx(path: Path) -> Bytes:
@@ -78,12 +79,13 @@ def decode(file: Any, mode: Mode, name: str, size: tuple[int, int] | None = None
         (H, W, 3) or (H, W).
 
     Raises:
-        DataError: the file is unreadable, damaged, cut short, or has more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``.
+        DataError: the file is of none of ``IMAGE_FORMATS``, unreadable, damaged, cut short, or has more pixels than
+            ``PIL.Image.MAX_IMAGE_PIXELS``.
     """
     from PIL import Image
 
     try:
-        with Image.open(file) as opened:
+        with Image.open(file, formats=IMAGE_FORMATS) as opened:
             return _converted(opened, mode, name, size, fit)
     except DataError:
         raise

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from selftrain.data.readers import Mode, to_bytes
+from selftrain.data.readers import IMAGE_FORMATS, Mode, to_bytes
 from selftrain.errors import DataError
 
 OnError = Literal["raise", "skip", "defer"]
@@ -92,7 +92,7 @@ def scan_file(path: Path, id: str, mode: Mode = "RGB") -> Scanned:
     if not size:
         return Scanned(id, damage="empty", reason="the file is empty", content=_hash_of_bytes(path))
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=IMAGE_FORMATS) as opened:
             kind, form = opened.mode, opened.format or ""
             most = Image.MAX_IMAGE_PIXELS
             if most is not None and opened.width * opened.height > most:

@@ -130,7 +130,8 @@ def load(path: Path, sha256: str, device: torch.device | str = "cpu") -> dict[st
     if _digest(path) != sha256:
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in {MANIFEST}")
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        with torch.sparse.check_sparse_tensor_invariants():  # else a forged index would be followed out of the memory
+            content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many types here; the user needs one
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict) or not {"format", "state"} <= content.keys():

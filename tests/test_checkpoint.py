@@ -194,6 +194,23 @@ def test_code_in_a_checkpoint_is_not_run(folder, tmp_path, wrap):
     assert not mark.exists()
 
 
+class Forged:
+    """A sparse tensor of 4 numbers, the second of them a long way behind its memory."""
+
+    def __reduce__(self):
+        parts = (torch.tensor([0, 1 << 20]), torch.tensor([0]), torch.ones(1), torch.Size((1, 4)))
+        return torch._utils._rebuild_sparse_tensor, (torch.sparse_csr, parts)
+
+
+@pytest.mark.filterwarnings("ignore:(Sparse|Validating sparse)")
+def test_an_index_that_leads_out_of_the_memory_is_refused(folder):
+    """As torch does by itself in its newer versions only."""
+    torch.save({"format": checkpoint.FORMAT, "state": {"weight": Forged()}}, newest(folder))
+    forge(folder, newest(folder))
+    with pytest.warns(UserWarning, match="step-000000020.pt cannot be read: .*crow_indices"):
+        assert checkpoint.load_newest(folder)["step"] == 10
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

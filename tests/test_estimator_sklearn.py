@@ -26,7 +26,6 @@ def test_the_classifier(estimator, check):
         SelfTrainClassifier(strategy="ensemble", network="linear", validation=0.2, **{**TINY, "lr": 0.1}),
     ],
     expected_failed_checks=expected_failures,
-    xfail_strict=True,
 )
 @pytest.mark.filterwarnings("ignore")
 def test_other_classifiers(estimator, check):

@@ -164,5 +164,5 @@ def test_wheel_says_what_it_is(wheel):
     assert metadata["Requires-Python"] == ">=3.10"
     assert set(metadata.get_all("Provides-Extra")) == {"benchmarks", "dev", "docs", "onnx", "table", "test", "timm"}
     needed = {line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
-    assert "torch>=2.6" in needed
+    assert "torch>=2.10" in needed
     assert not any(line.startswith(("timm", "pandas", "pytest")) for line in needed)

@@ -206,11 +206,12 @@ def test_partial_fit_goes_on_with_what_was_counted():
 
 def test_a_warm_classifier_of_an_older_round_is_kept_as_it_was():
     X, y, *_ = clouds(0, labels=6)
-    model = SelfTraining(
-        RandomForestClassifier(4), restart="warm", validation=0.5, stop=[ValidationDrop()], policy=RandomSubset(0.3),
-        max_rounds=6, random_state=2,
-    ).fit(X, y)  # fmt: skip
-    assert model.best_round_ < model.n_iter_
+    settings = {"restart": "warm", "validation": 0.5, "policy": RandomSubset(0.3), "max_rounds": 6}
+    make = lambda seed: SelfTraining(  # noqa: E731
+        RandomForestClassifier(4), stop=[ValidationDrop()], random_state=seed, **settings
+    )
+    models = (make(seed).fit(X, y) for seed in range(2, 12))
+    model = next(model for model in models if model.best_round_ < model.n_iter_)
     assert len(model.estimator_.estimators_) == 4 * (model.best_round_ + 1)
 
 

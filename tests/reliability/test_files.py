@@ -15,10 +15,11 @@ import pytest
 import run
 import storing
 import torch
+from PIL import EpsImagePlugin
 
 import selftrain as st
 from selftrain import data
-from selftrain.data import memory, readers
+from selftrain.data import memory, readers, scanning
 
 TRIALS = [
     (storing.damaged, 2),
@@ -108,6 +109,22 @@ def test_no_file_runs_code(tmp_path):
         st.build.weights_of(tmp_path / "x.safetensors")
     with pytest.raises(st.CheckpointError):
         st.PileLabels.load(tmp_path / "x.safetensors", st.Classification(2))
+    assert not mark.exists()
+
+
+def test_an_image_that_is_a_program_is_not_run(tmp_path, monkeypatch):
+    """PostScript under the name of a picture, which Pillow would hand to Ghostscript."""
+    mark, ghostscript = tmp_path / "it ran", tmp_path / "bin" / "gs"
+    ghostscript.parent.mkdir()
+    ghostscript.write_text(f"#!/bin/sh\ntouch '{mark}'\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(ghostscript.parent), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # it is looked for once
+    path = tmp_path / "x.png"
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(st.DataError, match=r"x\.png"):
+        data.FileSet([path], size=8).images(np.zeros(1, np.int64))
+    assert scanning.scan_file(path, "x.png").damage == "unreadable"
     assert not mark.exists()
 
 

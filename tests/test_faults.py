@@ -25,7 +25,8 @@ def test_every_fault_finds_its_place(file):
 
 
 def test_every_fault_names_a_test():
-    texts = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py")}
+    tests = ROOT / "tests"
+    texts = {path.relative_to(tests).as_posix(): path.read_text(encoding="utf-8") for path in tests.rglob("test_*.py")}
     for fault in FAULTS:
         for test in fault.test.split():
             file, _, name = test.partition("::")

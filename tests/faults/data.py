@@ -15,6 +15,7 @@ COPIES = "test_data_check.py::test_copies_contradictions_and_leaks"
 
 WORKERS, READING = "data/workers.py", "data/reading.py"
 FAILING = "reliability/test_workers.py::test_the_error_names_set_and_rows_and_no_process_is_left"
+NO_PROGRAM = "reliability/test_files.py::test_an_image_that_is_a_program_is_not_run"
 UNDISTURBED = "reliability/test_workers.py::test_a_process_that_dies_disturbs_nothing_but_the_wait_for_its_batch"
 
 MUTANTS = [
@@ -150,5 +151,19 @@ MUTANTS = [
         "return error, int(place)",
         "return error, 0",
         "reliability/test_workers.py::test_the_row_is_named_without_loader_processes_too",
+    ),
+    Mutant(
+        "any decoder may see an image",
+        "data/readers.py",
+        "Image.open(file, formats=IMAGE_FORMATS)",
+        "Image.open(file)",
+        NO_PROGRAM,
+    ),
+    Mutant(
+        "any decoder may see an image that is checked",
+        "data/scanning.py",
+        "Image.open(path, formats=IMAGE_FORMATS)",
+        "Image.open(path)",
+        NO_PROGRAM,
     ),
 ]

@@ -10,6 +10,7 @@ import json
 import mmap
 import os
 import random
+import resource
 import signal
 import struct
 import sys
@@ -19,8 +20,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.utils.tensorboard  # so that no child has to load it
@@ -34,6 +38,8 @@ from selftrain.runfolder import CHECKPOINTS
 STEPS, EVERY, KIND = 12, 2, "classification"
 REFUSED = 3  # exit status after one of the library's own errors; its text is in the file "error"
 PATIENCE = 120.0  # seconds after which a child counts as hanging
+TRIES = 20  # runs that a fault may miss because it comes too late
+quality = import_module("selftrain.quality")
 
 
 # -- the run -----------------------------------------------------------------------------------------------------------
@@ -66,7 +72,9 @@ def train(
         strategy.step = counted
     times = {"eval_every": 3, "log_every": 2, "checkpoint_every": EVERY, "plan": zoo.PLAN, "steps": STEPS}
     resume = (folder / "run.json").exists()
-    return st.fit(strategy, toy.pile(KIND), out=folder, self_check=False, **{"resume": resume} | times | settings)
+    few = partial(quality.estimate_accuracy, draws=20)  # 400 of them would be half of a run's time
+    with mock.patch.object(quality, "estimate_accuracy", few):
+        return st.fit(strategy, toy.pile(KIND), out=folder, self_check=False, **{"resume": resume} | times | settings)
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -84,11 +92,9 @@ def outcome(folder: Path) -> dict[str, Any]:
 def stored_step(folder: Path) -> int:
     """Step of the checkpoint a resumed run goes on from."""
     place = folder / CHECKPOINTS
-    if checkpoint.is_empty(place):
-        return 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return int(checkpoint.load_newest(place)["step"])
+        return 0 if checkpoint.is_empty(place) else int(checkpoint.load_newest(place)["step"])
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -125,6 +131,13 @@ class Child:
                 self.status = os.waitstatus_to_exitcode(status)
                 self.status = 128 - self.status if self.status < 0 else self.status
         return self.status
+
+    def used(self) -> float:
+        """Seconds of processor time it has used, infinite once it has ended."""
+        if sys.platform != "linux":
+            return time.monotonic() - self.begun if self.poll() is None else float("inf")
+        clock = (~self.pid << 3) | 2  # the clock of another process, as clock_getcpuclockid says it
+        return time.clock_gettime(clock) if self.poll() is None else float("inf")
 
     def wait(self, patience: float = PATIENCE) -> int:
         """Its exit status; one that hangs is killed and tells 124."""
@@ -169,6 +182,15 @@ def fork(work: Callable[[], Any], log: Path | None = None) -> Child:
         os._exit(status)
 
 
+def struck(folder: Path, begin: Callable[[Path, Progress], Child]) -> tuple[int, Path, Progress]:
+    """Exit status, folder and progress of the first run that was not finished before its fault came."""
+    for number in range(TRIES):
+        run, progress = folder / f"run-{number}", Progress()
+        if status := begin(run, progress).wait():
+            return status, run, progress
+    raise AssertionError(f"the fault has missed {TRIES} runs")
+
+
 def _quiet(log: Path | None) -> None:
     target = os.open(os.devnull if log is None else log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(target, 1)
@@ -182,18 +204,22 @@ def error_of(log: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def kill_at_operation(number: int) -> None:
-    """In a child: die like by ``kill -9`` right before the ``number``-th change of the file system."""
+def at_changes(act: Callable[[int], Any]) -> None:
+    """In a child: do something with its number right before each change of the file system."""
     seen = [0]
 
     def hook(event: str, given: tuple[Any, ...]) -> None:
         writes = event == "open" and isinstance(given[2], int) and given[2] & (os.O_WRONLY | os.O_RDWR)
         if writes or event in ("os.rename", "os.remove", "os.mkdir", "os.truncate", "tempfile.mkstemp"):
             seen[0] += 1
-            if seen[0] == number:
-                os.kill(os.getpid(), signal.SIGKILL)
+            act(seen[0])
 
     sys.addaudithook(hook)
+
+
+def kill_at_change(number: int) -> None:
+    """In a child: die by ``kill -9`` right before the ``number``-th change of the file system."""
+    at_changes(lambda now: now == number and os.kill(os.getpid(), signal.SIGKILL))
 
 
 # -- a trial -----------------------------------------------------------------------------------------------------------
@@ -207,17 +233,22 @@ class Trial:
 
 
 class Bench:
-    """The uninterrupted run, which every other one must equal in the end, and how long it takes."""
+    """The uninterrupted run, which every other one must equal in the end.
+
+    ``seconds`` is the processor time it takes, ``changes`` how often it changes something on the disk.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             train(folder / "warm")  # loads what is loaded late, before there are children
-        begun = time.monotonic()
-        status = fork(lambda: train(folder / "whole"), folder / "whole.log").wait()
+        before, changes = resource.getrusage(resource.RUSAGE_CHILDREN), Progress()
+        status = fork(lambda: (at_changes(changes.set), train(folder / "whole")), folder / "whole.log").wait()
         assert status == 0, (folder / "whole.log").read_text()
-        self.seconds = time.monotonic() - begun
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        self.changes = changes.get()
         self.reference = outcome(folder / "whole")
 
     def goes_on(self, folder: Path, finished: int, *, most: int) -> Trial:

@@ -5,46 +5,59 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from harness import EVERY, STEPS, Bench, Progress, Trial, drawn, fork, kill_at_operation, train
+from harness import EVERY, STEPS, Bench, Child, Progress, Trial, drawn, fork, kill_at_change, struck, train
 
 import selftrain.session as session_module
 from selftrain.session import Session
 
 
+def killed(bench: Bench, folder: Path, begin: Callable[[Path, Progress], Child]) -> Trial:
+    """A run that ends by ``kill -9`` goes on."""
+    status, run, progress = struck(folder, begin)
+    if status != 128 + signal.SIGKILL:
+        return Trial(False, 0, f"ended with {status}")
+    return bench.goes_on(run, progress.get(), most=EVERY)
+
+
 def killed_any_time(bench: Bench, folder: Path, number: int) -> Trial:
-    """``kill -9`` at a random moment of the run's duration."""
-    draw, progress = drawn("kill", number), Progress()
-    child = fork(lambda: train(folder / "run", progress), folder / "log")
-    time.sleep(draw.random() * bench.seconds)
-    child.send(signal.SIGKILL)
-    child.wait()
-    return bench.goes_on(folder / "run", progress.get(), most=EVERY)
+    """``kill -9`` at a random moment of the run's processor time."""
+    draw = drawn("kill", number)
+
+    def begin(run: Path, progress: Progress) -> Child:
+        child = fork(lambda: train(run, progress), folder / "log")
+        moment = draw.random() * bench.seconds
+        while child.used() < moment:
+            time.sleep(0.001)
+        child.send(signal.SIGKILL)
+        return child
+
+    return killed(bench, folder, begin)
 
 
 def killed_at_a_file(bench: Bench, folder: Path, number: int) -> Trial:
     """``kill -9`` right before a random change of the file system: while saving, logging, finishing."""
-    draw, progress = drawn("file", number), Progress()
+    draw = drawn("file", number)
 
-    def work() -> None:
-        kill_at_operation(draw.randint(1, 170))
-        train(folder / "run", progress)
+    def begin(run: Path, progress: Progress) -> Child:
+        change = draw.randint(1, bench.changes)
+        return fork(lambda: (kill_at_change(change), train(run, progress)), folder / "log")
 
-    fork(work, folder / "log").wait()
-    return bench.goes_on(folder / "run", progress.get(), most=EVERY)
+    return killed(bench, folder, begin)
 
 
 def killed_while_evaluating(bench: Bench, folder: Path, number: int) -> Trial:
     """``kill -9`` in the middle of a random evaluation."""
-    draw, progress = drawn("evaluate", number), Progress()
+    draw = drawn("evaluate", number)
 
-    def work() -> None:
-        _at_evaluation(draw.randint(1, STEPS // 3), lambda: os.kill(os.getpid(), signal.SIGKILL))
-        train(folder / "run", progress)
+    def begin(run: Path, progress: Progress) -> Child:
+        at = draw.randint(1, STEPS // 3)
+        die = lambda: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
+        return fork(lambda: (_at_evaluation(at, die), train(run, progress)), folder / "log")
 
-    fork(work, folder / "log").wait()
-    return bench.goes_on(folder / "run", progress.get(), most=EVERY)
+    return killed(bench, folder, begin)
 
 
 def _at_evaluation(number: int, act: object) -> None:
@@ -78,17 +91,22 @@ def _at_evaluation(number: int, act: object) -> None:
 
 def _stopped(bench: Bench, folder: Path, number: int, sent: signal.Signals, fault: str) -> Trial:
     """A signal at a random moment after the run has claimed its folder: nothing is lost."""
-    draw, progress = drawn(fault, number), Progress()
-    child = fork(lambda: train(folder / "run", progress), folder / "log")
-    while not (folder / "run" / "metrics.jsonl").exists() and child.poll() is None:
-        time.sleep(0.001)
-    time.sleep(draw.random() * bench.seconds * 0.8)
-    ended = child.poll() is not None
-    child.send(sent)
-    status = child.wait()
-    if status != (0 if ended else 128 + sent) and not (status == 0 and progress.get() == STEPS):
+    draw = drawn(fault, number)
+
+    def begin(run: Path, progress: Progress) -> Child:
+        child = fork(lambda: train(run, progress), folder / "log")
+        moment = draw.random() * bench.seconds
+        while child.used() < moment or not (run / "metrics.jsonl").exists():
+            if child.poll() is not None:
+                break
+            time.sleep(0.001)
+        child.send(sent)
+        return child
+
+    status, run, progress = struck(folder, begin)
+    if status != 128 + sent:
         return Trial(False, 0, f"ended with {status}")
-    return bench.goes_on(folder / "run", progress.get(), most=0)
+    return bench.goes_on(run, progress.get(), most=0)
 
 
 def terminated(bench: Bench, folder: Path, number: int) -> Trial:

@@ -1,14 +1,15 @@
 """Inject each kind of fault many times and store what became of it.
 
-    python tests/reliability/run.py                  # the long part: about an hour on two idle cores
+    python tests/reliability/run.py                  # the long part: about 25 minutes on two idle cores
     python tests/reliability/run.py --share 0.02     # a trial of it
     python tests/reliability/run.py --only kill      # kinds whose names contain a word
 
-Each trial draws its numbers from the name of its fault and its own number, so a trial can be repeated. Counts,
-survivors and seconds are added to ``benchmarks/results/reliability.json`` after each trial; a command that was stopped
-goes on where it was. ``--page`` writes the table into ``docs/reliability.md`` and does nothing else. Rows:
-``{"fault", "injected", "survived", "lost", "seconds"}``, where ``lost`` is the largest number of training steps that
-any trial had to take again. Ends with status 1 if something has not survived.
+Each trial draws its numbers from the name of its fault and its own number, so a trial can be repeated. Two processes
+(``--processes``) share them out. Counts, survivors and seconds are added to ``benchmarks/results/reliability.json``
+(``--result``) in the order of the numbers; a command that was stopped goes on where it was. ``--page`` writes the table
+into ``docs/reliability.md`` and does nothing else. Rows: ``{"fault", "injected", "survived", "lost", "seconds"}``;
+``lost`` is the largest number of training steps that any trial had to take again, ``seconds`` are those of all trials
+together. Ends with status 1 if something has not survived.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +43,19 @@ def faults() -> dict[str, tuple[int, Callable[..., Any]]]:
     import storing
 
     kinds: dict[str, tuple[int, Callable[..., Any]]] = {
-        "kill -9 at any time": (200, killing.killed_any_time),
-        "kill -9 at a change of a file": (200, killing.killed_at_a_file),
-        "kill -9 in an evaluation": (60, killing.killed_while_evaluating),
-        "SIGTERM": (60, killing.terminated),
-        "SIGINT": (60, killing.interrupted),
-        "signal in an evaluation": (60, killing.terminated_while_evaluating),
-        "two signals in an endless step": (30, killing.asked_twice),
-        "damaged file of a checkpoint": (200, storing.damaged),
-        "full disk": (100, storing.full),
-        "folder removed or renamed": (60, storing.removed),
-        "link, pipe or folder as target": (60, storing.no_files),
-        "folder without permission": (10, storing.not_allowed),
-        "two runs in one folder": (30, storing.two_at_once),
+        "kill -9 at any time": (800, killing.killed_any_time),
+        "kill -9 at a change of a file": (800, killing.killed_at_a_file),
+        "kill -9 in an evaluation": (200, killing.killed_while_evaluating),
+        "SIGTERM": (200, killing.terminated),
+        "SIGINT": (200, killing.interrupted),
+        "signal in an evaluation": (100, killing.terminated_while_evaluating),
+        "two signals in an endless step": (50, killing.asked_twice),
+        "damaged file of a checkpoint": (400, storing.damaged),
+        "full disk": (200, storing.full),
+        "folder removed or renamed": (150, storing.removed),
+        "link, pipe or folder as target": (120, storing.no_files),
+        "folder without permission": (20, storing.not_allowed),
+        "two runs in one folder": (50, storing.two_at_once),
         "loader process fails": (30, loading.faulty(loading.fail)),
         "loader process killed": (30, loading.faulty(loading.die)),
         "loader process hangs": (10, loading.faulty(loading.hang)),
@@ -62,46 +65,62 @@ def faults() -> dict[str, tuple[int, Callable[..., Any]]]:
     return kinds | {f"damaged {kind}": (2000, fuzzing.fuzzed(kind)) for kind in fuzzing.KINDS}
 
 
-def stored() -> dict[str, Row]:
+def stored(path: Path) -> dict[str, Row]:
     """Rows so far, by fault."""
-    if not RESULTS.exists():
+    if not path.exists():
         return {}
-    return {row["fault"]: row for row in json.loads(RESULTS.read_text())}
+    return {row["fault"]: row for row in json.loads(path.read_text())}
 
 
-def run(only: str, share: float, workplace: str | None) -> int:
+def run(path: Path, only: str, share: float, workplace: str | None, processes: int) -> int:
     """Inject what is missing; the number of trials that have not survived, ever."""
     import torch
-    from harness import Bench, scratch
+    from harness import Bench
 
     torch.set_num_threads(1)
-    rows, order = stored(), list(faults())
+    rows = stored(path)
     with tempfile.TemporaryDirectory(dir=workplace) as place:
         Path(place).chmod(0o755)
         bench = Bench(Path(place))
         for fault, (count, inject) in faults().items():
-            if only not in fault:
-                continue
-            row = rows.setdefault(fault, {"fault": fault, "injected": 0, "survived": 0, "lost": 0, "seconds": 0.0})
-            while row["injected"] < max(1, round(count * share)):
-                number, begun = row["injected"], time.monotonic()
-                with scratch(Path(place), number) as folder:
-                    trial = inject(bench, folder, number)
-                if not trial.survived:
-                    print(f"{fault}, trial {number}: {trial.problem}", flush=True)
-                row["injected"], row["survived"] = number + 1, row["survived"] + trial.survived
-                row["lost"] = max(row["lost"], trial.lost)
-                row["seconds"] = round(row["seconds"] + time.monotonic() - begun, 2)
-                _store(rows, order)
-            print(_line(row), flush=True)
+            if only in fault:
+                row = rows.setdefault(fault, {"fault": fault, "injected": 0, "survived": 0, "lost": 0, "seconds": 0.0})
+                trial = partial(_trial, inject, bench, Path(place))
+                for _ in fill(row, trial, max(1, round(count * share)), processes):
+                    _store(path, rows)
+                print(_line(row), flush=True)
     return sum(row["injected"] - row["survived"] for row in rows.values())
 
 
-def _store(rows: dict[str, Row], order: list[str]) -> None:
+def _trial(inject: Callable[..., Any], bench: Any, place: Path, number: int) -> Any:
+    from harness import scratch
+
+    with scratch(place, number) as folder:
+        return inject(bench, folder, number)
+
+
+def fill(row: Row, trial: Callable[[int], Any], count: int, processes: int) -> Iterator[None]:
+    """Do the trials that a row lacks, and enter them in the order of their numbers; stops each second to be stored."""
+    from workers import shared_out
+
+    numbers, since = range(row["injected"], count), time.monotonic()
+    with closing(shared_out(trial, numbers, processes)) as outcomes:
+        for number, (outcome, seconds) in zip(numbers, outcomes, strict=True):
+            if not outcome.survived:
+                print(f"{row['fault']}, trial {number}: {outcome.problem}", flush=True)
+            row["injected"], row["survived"] = number + 1, row["survived"] + outcome.survived
+            row["lost"], row["seconds"] = max(row["lost"], outcome.lost), row["seconds"] + seconds
+            if number + 1 == count or time.monotonic() - since > 1:
+                since = time.monotonic()
+                yield
+
+
+def _store(path: Path, rows: dict[str, Row]) -> None:
     from selftrain.runfolder import write_text
 
-    lines = [json.dumps(rows[fault]) for fault in order if fault in rows]
-    write_text(RESULTS, "[\n" + ",\n".join(lines) + "\n]\n")
+    known = [rows[fault] for fault in faults() if fault in rows]
+    lines = [json.dumps(row | {"seconds": round(row["seconds"], 2)}) for row in known]
+    write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
 def _line(row: Row) -> str:
@@ -111,7 +130,7 @@ def _line(row: Row) -> str:
 def table() -> str:
     """The rows as Markdown."""
     head = "| fault | injected | survived | steps lost at most | seconds |\n| --- | ---: | ---: | ---: | ---: |\n"
-    return head + "".join(_line(row) + "\n" for row in stored().values())
+    return head + "".join(_line(row) + "\n" for row in stored(RESULTS).values())
 
 
 def page() -> str:
@@ -125,12 +144,17 @@ def main() -> None:
     parser.add_argument("--only", default="", help="word that the names of the faults contain")
     parser.add_argument("--share", type=float, default=1.0, help="share of the long part's counts")
     parser.add_argument("--workplace", help="folder for the runs; default: that of temporary files")
+    parser.add_argument("--processes", type=int, default=2, help="trials at a time")
+    parser.add_argument("--result", type=Path, default=RESULTS, help="file of the rows")
     parser.add_argument("--page", action="store_true", help="write the table into the page")
     given = parser.parse_args()
     if given.page:
         PAGE.write_text(page())
         return
-    sys.exit(1 if run(given.only, given.share, given.workplace) else 0)
+    if given.processes < 1:
+        parser.error(f"--processes is {given.processes}; it must be at least 1")
+    lost = run(given.result, given.only, given.share, given.workplace, given.processes)
+    sys.exit(1 if lost else 0)
 
 
 if __name__ == "__main__":

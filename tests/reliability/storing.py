@@ -9,7 +9,22 @@ import time
 from pathlib import Path
 from random import Random
 
-from harness import EVERY, REFUSED, STEPS, Bench, Progress, Trial, drawn, error_of, flip, fork, leftovers, train
+from harness import (
+    EVERY,
+    REFUSED,
+    STEPS,
+    Bench,
+    Child,
+    Progress,
+    Trial,
+    drawn,
+    error_of,
+    flip,
+    fork,
+    leftovers,
+    struck,
+    train,
+)
 
 from selftrain.checkpoint import COPY, MANIFEST
 from selftrain.runfolder import CHECKPOINTS
@@ -39,20 +54,20 @@ def _damage(file: Path, draw: Random) -> None:
 
 def full(bench: Bench, folder: Path, number: int) -> Trial:
     """No file may grow beyond a random size, as on a disk that fills up: a named error, then on from the last state."""
-    draw, progress = drawn("full", number), Progress()
+    draw = drawn("full", number)
 
-    def work() -> None:
-        limit = draw.choice([200, 2_000, 12_000, 16_000, 20_000, 60_000]) + draw.randrange(200)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        train(folder / "run", progress)
+    def begin(run: Path, progress: Progress) -> Child:
+        limit = draw.choice([200, 2_000, 12_000, 16_000, 20_000, 24_000, 28_000, 32_000, 36_000]) + draw.randrange(200)
+        full = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # noqa: E731
+        return fork(lambda: (full(), train(run, progress)), folder / "log")
 
-    status = fork(work, folder / "log").wait()
+    status, run, progress = struck(folder, begin)
     problem = error_of(folder / "log")
-    if status not in (0, REFUSED) or (status and "run" not in problem):
+    if status != REFUSED or "run" not in problem:
         return Trial(False, 0, f"ended with {status}: {problem}{(folder / 'log').read_text()[-1500:]}")
     if leftovers(folder):
         return Trial(False, 0, f"left over: {leftovers(folder)}")
-    return bench.goes_on(folder / "run", progress.get(), most=EVERY)
+    return bench.goes_on(run, progress.get(), most=EVERY)
 
 
 def removed(bench: Bench, folder: Path, number: int) -> Trial:
@@ -124,8 +139,8 @@ def not_allowed(bench: Bench, folder: Path, number: int) -> Trial:
 def two_at_once(bench: Bench, folder: Path, number: int) -> Trial:
     """A second run into the folder of one at work: refused, and the first one ends as if alone."""
     draw, progress = drawn("two", number), Progress()
-    first = fork(lambda: train(folder / "run", progress), folder / "log")
-    while progress.get() < draw.randrange(1, STEPS // 2) and first.poll() is None:
+    at, first = draw.randrange(1, STEPS // 2), fork(lambda: train(folder / "run", progress), folder / "log")
+    while progress.get() < at and first.poll() is None:
         time.sleep(0.001)
     second = fork(lambda: train(folder / "run", overwrite=True, resume=False), folder / "second")
     status = second.wait()

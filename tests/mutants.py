@@ -378,7 +378,7 @@ CORE = [
     ),
     Mutant(
         "ledger not restored",
-        "selftrain/session.py",
+        "selftrain/carried.py",
         'run.ledger.load_state_dict(state["ledger"])',
         "pass",
         RESUME,

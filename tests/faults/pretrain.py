@@ -397,7 +397,7 @@ MUTANTS = [
     ),
     Mutant(
         "card: none for a run that is not finished",
-        "selftrain/session.py",
+        "selftrain/carried.py",
         "write_json(run.out / CARD, self.card(step))",
         "pass",
         TRAVELS,
@@ -439,7 +439,7 @@ MUTANTS = [
     ),
     Mutant(
         "collapse of features judged on few validation samples",
-        "selftrain/session.py",
+        "selftrain/watched.py",
         'self.check.judge_features(step, run.last.get("unlabeled", figures))',
         "self.check.judge_features(step, figures)",
         f"{STAGE}::test_features_are_judged_on_the_unlabeled_samples_where_there_is_a_choice",

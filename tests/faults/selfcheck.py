@@ -129,10 +129,10 @@ MUTANTS = [
         "MARGIN",
         FILE + "test_clearly_below_is_two_points_and_two_standard_errors",
     ),
-    Mutant("alarms repeated", "selftrain/session.py", "if alarm.kind not in known:", "if True:", RESUMED),
+    Mutant("alarms repeated", "selftrain/watched.py", "if alarm.kind not in known:", "if True:", RESUMED),
     Mutant(
         "alarms forgotten by resuming",
-        "selftrain/session.py",
+        "selftrain/carried.py",
         'run.alarms = [Alarm(**alarm) for alarm in state["alarms"]]',
         "run.alarms = []",
         RESUMED,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness import EVERY, STEPS, Bench, Child, Progress, Trial, drawn, fork, kill_at_change, struck, train
 
-import selftrain.session as session_module
+import selftrain.watched as watched_module
 from selftrain.session import Session
 
 
@@ -62,7 +62,7 @@ def killed_while_evaluating(bench: Bench, folder: Path, number: int) -> Trial:
 
 def _at_evaluation(number: int, act: object) -> None:
     """In a child: do something in the ``number``-th evaluation of the run."""
-    measure, seen = session_module.measure, [0]
+    measure, seen = watched_module.measure, [0]
 
     def patched(strategy: object, pile: object, data: object) -> object:
         seen[0] += 1
@@ -86,7 +86,7 @@ def _at_evaluation(number: int, act: object) -> None:
             strategy.evaluate = evaluated  # type: ignore[attr-defined]
         return measure(strategy, pile, data)  # type: ignore[arg-type]
 
-    session_module.measure = patched  # type: ignore[assignment]
+    watched_module.measure = patched  # type: ignore[assignment]
 
 
 def _stopped(bench: Bench, folder: Path, number: int, sent: signal.Signals, fault: str) -> Trial:

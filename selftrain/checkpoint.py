@@ -57,9 +57,9 @@ def check_target(path: Path) -> None:
         raise CheckpointError(f"{path} is not a regular file; move it away or choose another folder")
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove what writers that were killed have left in a folder: files that never became whole."""
-    for part in folder.glob(f".*{PART}"):
+def remove_parts(folder: Path, name: str = "*") -> None:
+    """Remove what writers of a file that were killed have left in a folder: parts that never became whole."""
+    for part in folder.glob(f".{name}.*{PART}"):
         part.unlink(missing_ok=True)
 
 

@@ -49,6 +49,7 @@ def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: 
         _clear(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.remove_parts(folder, SETTINGS)  # other things in it may be the user's
         write_text(folder / SETTINGS, json.dumps(settings, indent=1))
     except (OSError, CheckpointError) as error:
         raise RunFolderError(f"cannot write into {folder}: {error}") from error

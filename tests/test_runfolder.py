@@ -44,6 +44,13 @@ def test_a_folder_with_other_things_in_it_will_do(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+def test_settings_that_a_killed_run_did_not_finish_writing_are_removed_and_nothing_else(tmp_path):
+    for name in (".run.json.abc123.part", ".mine.part", "run.json.part"):
+        (tmp_path / name).write_text("{")
+    prepare_folder(tmp_path, SETTINGS, resume=False, overwrite=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".mine.part", "run.json", "run.json.part"]
+
+
 def test_a_folder_with_a_run_is_refused(run):
     with pytest.raises(RunFolderError, match="already holds a run; pass resume=True, overwrite=True or another folder"):
         prepare(run)

@@ -361,6 +361,15 @@ def test_saving_after_a_fallback_forgets_the_future_and_keeps_the_good_one(folde
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
+def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    done = []
+    replace = os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: done.append(os.fstat(file).st_size))
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("in place"), replace(*paths)))
+    checkpoint.write_whole(tmp_path / "file", lambda file: (file.write(b"whole"), None)[1])
+    assert done == [5, "in place"]
+
+
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left on device"), RuntimeError("cannot write"), PermissionError(13, "no")]
 )

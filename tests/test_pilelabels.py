@@ -1,6 +1,7 @@
 """The table of a frozen teacher's labels: how it is made, refined, read and stored."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -382,6 +383,15 @@ def test_a_table_is_stored_and_read_back_whole(tmp_path):
     assert (read.recipe, read.digest) == (labels.recipe, labels.digest)
     assert [p.name for p in path.parent.iterdir()] == ["labels.safetensors"]
     assert torch.equal(read.hard().value, labels.hard().value)
+
+
+def test_a_table_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    done = []
+    replace = os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: done.append(os.fstat(file).st_size))
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("in place"), replace(*paths)))
+    path = label_pile(teacher(), MemoryPile()).save(tmp_path / "labels.safetensors")
+    assert done == [path.stat().st_size, "in place"]
 
 
 def test_the_digest_tells_tables_apart():

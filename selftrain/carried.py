@@ -22,6 +22,24 @@ from selftrain.skipping import Skipping
 from selftrain.strategy import SupervisedStrategy
 from selftrain.types import Stream
 
+_FORM: dict[type, tuple[str, ...]] = {  # parts of a stored state; those of the last kind may be None
+    int: ("step", "samples"),
+    list: ("alarms",),
+    dict: ("strategy", "ledger", "window", "counts", "last", "best", "train", "unchecked"),
+    float: ("seconds",),
+    object: ("best_state", "baseline", "before", "check", "due"),
+}
+
+
+def _check_form(state: Any) -> None:
+    """Refuse a state whose parts are not of their kind."""
+    for kind, names in _FORM.items():
+        for name in names:
+            part = state.get("due") if name == "due" else state[name]
+            good = isinstance(part, dict | None) if kind is object else isinstance(part, kind)
+            if not good or (kind is int and part < 0):
+                raise ValueError(f"its {name} is {part!r:.100}")
+
 
 @dataclass
 class Carried:
@@ -112,14 +130,15 @@ class Carried:
         if state is None:
             return
         try:
+            _check_form(state)
             run.strategy.load_state_dict(state["strategy"])
             run.ledger.load_state_dict(state["ledger"])
             self._take(state)
-        except (RuntimeError, ValueError, KeyError) as error:
+        except Exception as error:  # a state of another form raises any type; the user needs one
             raise CheckpointError(
                 f"the checkpoint in {run.out} does not fit this strategy and data: {error}"
             ) from error
-        self.start = self.stored = int(state["step"])
+        self.start = self.stored = state["step"]
 
     def _take(self, state: dict[str, Any]) -> None:
         run = self.run

@@ -112,9 +112,9 @@ def read_card(source: str | Path) -> dict[str, Any]:
         raise RunFolderError(
             f"cannot read the card {path}: {error}; it is written with the checkpoints of a run, and with each snapshot"
         ) from error
-    if missing:
-        raise RunFolderError(f"{path} is no card of this library: it lacks {missing}")
-    return dict(card)
+    if missing or not isinstance(card, dict):
+        raise RunFolderError(f"{path} is no card of this library: it lacks {missing or 'names and values'}")
+    return card
 
 
 def _holds_run(folder: Path) -> bool:

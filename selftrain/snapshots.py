@@ -60,11 +60,19 @@ def read(folder: str | Path) -> list[dict[str, Any]]:
         return []
     try:
         return [
-            {"step": int(row["step"]), "file": Path(str(row["file"])).name, "figures": dict(row["figures"])}
+            {"step": int(row["step"]), "file": Path(str(row["file"])).name, "figures": _figures(row["figures"])}
             for row in json.loads(path.read_text(encoding="utf-8"))
         ]
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise RunFolderError(f"{path} cannot be read: {error!r}") from error
+
+
+def _figures(parts: Any) -> dict[str, dict[str, float | None]]:
+    """Figures by part: numbers, or ``None`` where one was not finite."""
+    return {
+        part: {name: None if figure is None else float(figure) for name, figure in dict(figures).items()}
+        for part, figures in dict(parts).items()
+    }
 
 
 def select_snapshot(

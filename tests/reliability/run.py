@@ -41,6 +41,7 @@ def faults() -> dict[str, tuple[int, Callable[..., Any]]]:
     import ranking
     import spoiling
     import storing
+    import structures
 
     kinds: dict[str, tuple[int, Callable[..., Any]]] = {
         "kill -9 at any time": (800, killing.killed_any_time),
@@ -62,6 +63,7 @@ def faults() -> dict[str, tuple[int, Callable[..., Any]]]:
         "one of two ranks killed": (30, ranking.killed),
     }
     kinds |= {f"number that is not finite, {where}": (30, spoiling.spoiled(where)) for where in spoiling.WHERE}
+    kinds |= {f"any content, {name}": (40, structures.any_of(name)) for name in structures.CASES}
     return kinds | {f"damaged {kind}": (2000, fuzzing.fuzzed(kind)) for kind in fuzzing.KINDS}
 
 

@@ -156,6 +156,34 @@ def test_a_stop_is_heeded_though_the_work_was_just_done():
     assert not interrupt.requested()
 
 
+def test_the_step_is_finished_and_its_state_stored(tmp_path):
+    strategy, pile = zoo.build("supervised", "classification"), toy.pile("classification")
+    step = strategy.step
+
+    def asked(batch, clock, *extra):
+        if clock.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(batch, clock, *extra)
+
+    strategy.step = asked
+    with pytest.raises(SystemExit) as caught:
+        st.fit(strategy, pile, out=tmp_path, steps=8, plan=zoo.PLAN, eval_every=8, self_check=False, dashboard=False)
+    assert caught.value.code == 143
+    assert harness.stored_step(tmp_path) == 3
+
+
+def test_a_second_signal_ends_at_once():
+    reached = []
+
+    def ask(which):
+        os.kill(os.getpid(), signal.SIGINT)
+        reached.append(which)
+
+    with pytest.raises(KeyboardInterrupt), interrupt.heeding():
+        [ask(which) for which in ("the first one", "the second one")]
+    assert reached == ["the first one"]
+
+
 # -- one writer --------------------------------------------------------------------------------------------------------
 def test_two_runs_in_one_folder_are_refused(tmp_path):
     with folderlock.locked(tmp_path / "run", create=True):
@@ -166,6 +194,18 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
             train(tmp_path / "run")
     assert not (tmp_path / "run").exists()  # it was made for the lock, and nothing came of it
     assert train(tmp_path / "run").out == tmp_path / "run"
+
+
+def test_a_folder_is_for_one_at_a_time(tmp_path):
+    for _ in range(2):
+        with folderlock.locked(tmp_path, create=True):
+            with (
+                pytest.raises(st.RunFolderError, match="in use by another run"),
+                folderlock.locked(tmp_path, create=True),
+            ):
+                pass
+            assert (tmp_path / folderlock.LOCK).exists()
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_killed_run_locks_nothing_even_while_its_loader_lives(tmp_path):

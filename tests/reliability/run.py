@@ -36,6 +36,7 @@ Row = dict[str, Any]
 def faults() -> dict[str, tuple[int, Callable[..., Any]]]:
     """Every kind of fault, how often the long part injects it, and what injects it."""
     import fuzzing
+    import hostile
     import killing
     import loading
     import ranking
@@ -63,6 +64,7 @@ def faults() -> dict[str, tuple[int, Callable[..., Any]]]:
         "one of two ranks killed": (30, ranking.killed),
     }
     kinds |= {f"number that is not finite, {where}": (30, spoiling.spoiled(where)) for where in spoiling.WHERE}
+    kinds |= {kind: (500, hostile.harmful(kind)) for kind in hostile.KINDS}
     kinds |= {f"any content, {name}": (40, structures.any_of(name)) for name in structures.CASES}
     return kinds | {f"damaged {kind}": (2000, fuzzing.fuzzed(kind)) for kind in fuzzing.KINDS}
 

@@ -10,6 +10,7 @@ import sys
 
 import fuzzing
 import harness
+import hostile
 import numpy as np
 import pytest
 import run
@@ -64,6 +65,14 @@ def test_the_fuzzer_tells_a_crash_and_a_hang(tmp_path, monkeypatch):
         trial = fuzzing.fuzzed("x")(None, tmp_path, 1)
         assert not trial.survived
         assert word in trial.problem
+
+
+@pytest.mark.parametrize("kind", hostile.KINDS)
+def test_what_is_made_to_harm_does_none(kind, tmp_path):
+    for number in range(8):
+        with harness.scratch(tmp_path, number) as folder:
+            trial = hostile.harmful(kind)(None, folder, number)
+        assert trial.survived, f"trial {number}: {trial.problem}"
 
 
 # -- made to harm ------------------------------------------------------------------------------------------------------

@@ -1,50 +1,39 @@
-"""Write docs/pretraining.md and its figure from the stored results of the pretraining benchmarks.
+"""Write docs/pretraining.md from the stored results of benchmarks/pretraining.py and benchmarks/pretrain_speed.py.
 
-python benchmarks/pretraining_page.py     (needs matplotlib: pip install -e '.[benchmarks]')
+python benchmarks/pretraining_page.py
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pretraining
-from complementary import PLAN, PLATEAU, RIVALS, SEEDS, STEPS, jobs
-from methods_page import DOCS, Row, spread, table
+from methods_page import DOCS, Row, table
 
 RESULTS = Path(__file__).parent / "results"
-PAGE, FIGURE, NOTES = DOCS / "pretraining.md", DOCS / "figures" / "complementary.png", DOCS / "pretraining-notes.md"
-SETS = {
-    "fashion_mnist": "Fashion-MNIST",
-    "mnist": "MNIST",
-    "cifar10": "CIFAR-10 part",
-    "penbased": "penbased (table)",
-    "japanese_vowels": "JapaneseVowels (series)",
-}
+PAGE, NOTES = DOCS / "pretraining.md", DOCS / "pretraining-notes.md"
 Stored = Mapping[str, Sequence[Row]]
 
 
 def main() -> None:
-    """Write the page; the figure only where matplotlib is."""
-    stored = load()
-    PAGE.write_text(page(stored), encoding="utf-8")
-    draw(stored["complementary"])
+    """Write the page."""
+    PAGE.write_text(page(load()), encoding="utf-8")
 
 
 def load() -> Stored:
-    """Rows of every result file by its name."""
-    names = ("pretraining", "pretrain_speed", "complementary", "choose_start")
+    """Rows of both result files by their names."""
+    names = ("pretraining", "pretrain_speed")
     return {name: json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["rows"] for name in names}
 
 
 def page(stored: Stored) -> str:
     """The whole page."""
-    rows = stored["complementary"]
-    missing = len(list(jobs())) - len(rows)
+    missing = len(pretraining.cases()) - len(stored["pretraining"])
     parts = [
         "# Pretraining, measured",
+        "Whether it helps self-training: [together](complementary.md).",
         "## Each stage beside its rivals",
         "Made by `benchmarks/pretraining.py`: one run of each stage in its small configuration, on one CPU core; "
         "accuracy in % on test samples. *kNN*: nearest neighbors in frozen features, with all labels; *few*: logistic "
@@ -53,30 +42,13 @@ def page(stored: Stored) -> str:
         f"the same few labels ({pretraining.STEPS} steps), from a random start and from the stage with layer decay "
         f"{pretraining.LAYER_DECAY}; *scratch, all*: with the labels that the neighbors have "
         f"({pretraining.STEPS_ALL:,} steps).",
+        f"**{missing} of the stages are still missing.**" if missing else "",
         encoders(stored["pretraining"]),
         "## What a step costs",
         "Made by `benchmarks/pretrain_speed.py`: images a second of a whole step (batches of 64, 28 x 28, one core), "
         "of the bare forward and backward passes of the encoder on what the stage shows it, and their ratio, measured "
         "in turns. What is left is the predictor, the target encoder, the loss and the optimizer.",
         speed(stored["pretrain_speed"]),
-        "## Do pretraining and self-training add up?",
-        f"Made by `benchmarks/complementary.py`: test accuracy in % after {STEPS:,} steps, mean ± standard deviation "
-        f"over {SEEDS} seeds, each with its own labels. Pretraining saw the unlabeled samples alone. "
-        f"`{PLATEAU}`: the labels alone for {4 * STEPS:,} steps; `logistic`, `forest`: on raw input.",
-        f"**{missing} of the runs are still missing.**" if missing else "",
-        *(f"### {SETS[name]}, {labels} labels\n\n{matrix(rows, name, labels)}" for name, labels in PLAN),
-        "### Gains",
-        "In points over the supervised row without pretraining, paired by seed. *Pretraining*: the best start with "
-        "labels alone; *self-training*: the best method without pretraining; *both*: the best of both. Best by these "
-        "very figures, of 3, 4 and 12 candidates on the first two problems: differences inside the spread say nothing.",
-        gains(rows),
-        "The same, chosen as you would have to choose: for each seed the candidate that is best on its validation "
-        "labels (half as many as there are labels to train on, so the choice is rough).",
-        picks(rows),
-        "![Gain of pretraining, of self-training and of both](figures/complementary.png)",
-        "What was tried to choose the settings (`benchmarks/choose_start.py`: Fashion-MNIST, 40 labels, one other "
-        "seed, accuracy in % on training samples outside the pile):",
-        chosen(stored["choose_start"]),
         NOTES.read_text(encoding="utf-8").strip() if NOTES.exists() else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -114,116 +86,6 @@ def speed(rows: Sequence[Row]) -> str:
     keys = ("images_per_second", "bare_images_per_second")
     lines = [[row["stage"], *(f"{row[key]:.0f}" for key in keys), f"{row['ratio']:.2f}"] for row in rows]
     return table(["stage", "images / s", "bare passes", "ratio"], lines)
-
-
-def matrix(rows: Sequence[Row], dataset: str, labels: int) -> str:
-    """Methods down, starts across."""
-    starts, names = PLAN[dataset, labels]
-    lines = []
-    for name in (*names, PLATEAU, *RIVALS):
-        cells = [list(scores(rows, dataset, labels, start, name).values()) for start in starts]
-        lines.append([f"`{name}`", *map(spread, cells)])
-    return table(["method", *starts], lines)
-
-
-def scores(
-    rows: Sequence[Row], dataset: str, labels: int, start: str, name: str, *, figure: str = "test_accuracy"
-) -> dict[int, float]:
-    """A figure in % by seed."""
-    wanted = (dataset, labels, start, name)
-    keys = ("dataset", "labels", "pretraining", "strategy")
-    return {r["seed"]: 100 * r[figure] for r in rows if tuple(r[key] for key in keys) == wanted}
-
-
-def gains(rows: Sequence[Row]) -> str:
-    """One line a problem: the best of each kind, by mean."""
-    lines = []
-    for (dataset, labels), kinds in ((problem, best(rows, *problem)) for problem in PLAN):
-        lines.append([f"{SETS[dataset]}, {labels}", *(f"{spread(v, sign=True)} (`{n}`)" for n, v in kinds.values())])
-    return table(["problem", "pretraining", "self-training", "both"], lines)
-
-
-def best(rows: Sequence[Row], dataset: str, labels: int) -> dict[str, tuple[str, list[float]]]:
-    """For each kind of gain, the combination with the highest mean and its gains by seed."""
-    floor = scores(rows, dataset, labels, "none", "supervised")
-    found = {}
-    for kind, pairs in candidates(dataset, labels).items():
-        gained = {
-            f"{start} + {name}": _over(scores(rows, dataset, labels, start, name), floor) for start, name in pairs
-        }
-        found[kind] = max(gained.items(), key=lambda option: statistics.mean(option[1] or [-100.0]))
-    return found
-
-
-def candidates(dataset: str, labels: int) -> dict[str, list[tuple[str, str]]]:
-    """For each kind of gain, the starts and methods that can bring it."""
-    starts, names = PLAN[dataset, labels]
-    return {
-        "pretraining": [(start, "supervised") for start in starts[1:]],
-        "self-training": [("none", name) for name in names[1:]],
-        "both": [(start, name) for start in starts[1:] for name in names[1:]],
-    }
-
-
-def picks(rows: Sequence[Row]) -> str:
-    """One line a problem: gains of what validation picks."""
-    lines = [
-        [f"{SETS[dataset]}, {labels}", *(spread(v, sign=True) for v in picked(rows, dataset, labels).values())]
-        for dataset, labels in PLAN
-    ]
-    return table(["problem", "pretraining", "self-training", "both"], lines)
-
-
-def picked(rows: Sequence[Row], dataset: str, labels: int) -> dict[str, list[float]]:
-    """For each kind of gain, by seed, that of the candidate with the best validation accuracy; the first of equals."""
-    floor = scores(rows, dataset, labels, "none", "supervised")
-    found = {}
-    for kind, pairs in candidates(dataset, labels).items():
-        held = [scores(rows, dataset, labels, *pair, figure="validation_accuracy") for pair in pairs]
-        test = [scores(rows, dataset, labels, *pair) for pair in pairs]
-        chosen = {}
-        for seed in floor:
-            _, i = max((h[seed], -i) for i, h in enumerate(held) if seed in h)
-            chosen[seed] = test[-i][seed]
-        found[kind] = _over(chosen, floor)
-    return found
-
-
-def _over(found: Mapping[int, float], floor: Mapping[int, float]) -> list[float]:
-    return [found[seed] - floor[seed] for seed in found if seed in floor]
-
-
-def chosen(rows: Sequence[Row]) -> str:
-    """One line a candidate."""
-    head = ["start", "method", "factor on the encoder's learning rate", "held-out accuracy"]
-    keys = ("pretraining", "strategy", "encoder_lr")
-    return table(head, [[*(str(row[key]) for key in keys), _percent(row["accuracy"])] for row in rows])
-
-
-def draw(rows: Sequence[Row]) -> None:
-    """Bars of the three gains, a group for each problem."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(9, 3.8), layout="constrained")
-    problems = list(PLAN)
-    for i, kind in enumerate(("pretraining", "self-training", "both")):
-        found = [best(rows, *problem)[kind][1] for problem in problems]
-        places = [x + 0.27 * (i - 1) for x in range(len(problems))]
-        heights = [statistics.mean(v) if v else 0.0 for v in found]
-        bars = [statistics.stdev(v) if len(v) > 1 else 0.0 for v in found]
-        axis.bar(places, heights, 0.25, yerr=bars, capsize=3, label=kind)
-        for place, values in zip(places, found, strict=True):
-            axis.scatter([place] * len(values), values, color="black", s=8, zorder=3)
-    axis.axhline(0, color="black", linewidth=0.8)
-    axis.set_xticks(range(len(problems)), [f"{SETS[name]}\n{labels} labels" for name, labels in problems], fontsize=8)
-    axis.set(ylabel="gain over supervised, points")
-    axis.legend(frameon=False, ncols=3, loc="upper right")
-    FIGURE.parent.mkdir(exist_ok=True)
-    figure.savefig(FIGURE, dpi=110)
-    pyplot.close(figure)
 
 
 if __name__ == "__main__":

@@ -70,23 +70,23 @@ def test_the_stored_methods_are_the_rows_of_the_benchmark(methods_page):
 
 
 @pytest.fixture(scope="module")
-def pretraining_page(methods_page):
+def together(methods_page):
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        import pretraining_page
+        import complementary_page
     finally:
         sys.path.remove(str(ROOT / "benchmarks"))
-    return pretraining_page
+    return complementary_page
 
 
-def test_the_page_of_pretraining_shows_the_stored_results(pretraining_page):
-    page = pretraining_page.page(pretraining_page.load())
+def test_the_page_of_starts_shows_the_stored_results(together):
+    page = together.page(together.load())
     assert "missing" not in page
-    assert pretraining_page.PAGE.read_text(encoding="utf-8") == page
+    assert together.PAGE.read_text(encoding="utf-8") == page
 
 
-def test_the_stored_starts_are_the_rows_of_the_benchmark(pretraining_page):
-    planned = [tuple(job) for job in pretraining_page.jobs()]
+def test_the_stored_starts_are_the_rows_of_the_benchmark(together):
+    planned = [tuple(job) for job in together.jobs()]
     rows = tables.load("complementary.json")["rows"]
     stored = [(r["dataset"], r["labels"], r["pretraining"], r["strategy"], r["seed"]) for r in rows]
     assert sorted(set(planned) - set(stored)) == []
@@ -94,22 +94,15 @@ def test_the_stored_starts_are_the_rows_of_the_benchmark(pretraining_page):
     assert all(0 < row["test_accuracy"] < 1 and row["seconds"] >= 0 for row in rows)
 
 
-def test_every_stage_is_judged_beside_its_rivals(pretraining_page):
-    rows = tables.load("pretraining.json")["rows"]
-    assert [row["case"] for row in rows] == list(pretraining_page.pretraining.cases())
-    rivals = {"raw input", "random init", "supervised from scratch", "fine-tuned with layer decay"}
-    assert all(rivals <= {r["features"] for r in row["rows"]} for row in rows)
-
-
 @pytest.mark.parametrize("problem", [("fashion_mnist", 40), ("mnist", 20)])
-def test_pretraining_and_self_training_add_up(pretraining_page, problem):
+def test_pretraining_and_self_training_add_up(together, problem):
     """The claim of README.md: the best of both is above the best of either alone."""
-    found = pretraining_page.best(tables.load("complementary.json")["rows"], *problem)
+    found = together.best(tables.load("complementary.json")["rows"], *problem)
     gain = {kind: sum(values) / len(values) for kind, (_, values) in found.items()}
     assert gain["both"] > max(gain["pretraining"], gain["self-training"]) > 0
 
 
-def test_validation_picks_the_candidate_that_it_finds_best(pretraining_page):
+def test_validation_picks_the_candidate_that_it_finds_best(together):
     """Two starts on two seeds, by hand: what is best on validation gains 5 points and loses 10."""
     key = {"dataset": "mnist", "labels": 20, "strategy": "supervised"}
     test = {("none", 0): 0.5, ("mae", 0): 0.55, ("ijepa", 0): 0.7, ("none", 1): 0.6, ("mae", 1): 0.9, ("ijepa", 1): 0.5}
@@ -119,13 +112,13 @@ def test_validation_picks_the_candidate_that_it_finds_best(pretraining_page):
         for place, figure in test.items()
         for start, seed in [place]
     ]
-    assert pretraining_page.candidates("mnist", 20)["pretraining"][:2] == [
+    assert together.candidates("mnist", 20)["pretraining"][:2] == [
         ("mae", "supervised"),
         ("ijepa", "supervised"),
     ]
     others = {"strategy": "fixmatch", "test_accuracy": 0.8, "validation_accuracy": 0.5}
     rows += [row | others for row in rows]
-    found = pretraining_page.picked(rows, "mnist", 20)
+    found = together.picked(rows, "mnist", 20)
     assert found["pretraining"] == pytest.approx([5.0, -10.0])
     assert found["self-training"] == found["both"] == pytest.approx([30.0, 20.0])
 

@@ -58,6 +58,9 @@ def page(stored: Stored) -> str:
         "labels (half as many as there are labels to train on, so the choice is rough).",
         picks(rows),
         "![Gain of pretraining, of self-training and of both](figures/complementary.png)",
+        "What each start adds to self-training, with nothing picked: the gain over the same method and seed without "
+        "it, in points, over all methods but `supervised`.",
+        added(rows),
         "What was tried to choose the settings (`benchmarks/choose_start.py`: Fashion-MNIST, 40 labels, one other "
         "seed, accuracy in % on training samples outside the pile):",
         chosen(stored["choose_start"]),
@@ -140,6 +143,27 @@ def picked(rows: Sequence[Row], dataset: str, labels: int) -> dict[str, list[flo
             _, i = max((h[seed], -i) for i, h in enumerate(held) if seed in h)
             chosen[seed] = test[-i][seed]
         found[kind] = _over(chosen, floor)
+    return found
+
+
+def added(rows: Sequence[Row]) -> str:
+    """One line a problem and start: what it adds to the methods that self-train."""
+    lines = []
+    for (dataset, labels), (starts, _) in PLAN.items():
+        for start in starts[1:]:
+            found = over_none(rows, dataset, labels, start)
+            gain = f"{statistics.mean(found):+.1f} ± {statistics.stdev(found):.1f}" if len(found) > 1 else ""
+            above = f"{sum(one > 0 for one in found)} of {len(found)}"
+            lines.append([f"{SETS[dataset]}, {labels}", f"`{start}`", gain, above])
+    return table(["problem", "start", "added", "runs above those without"], lines)
+
+
+def over_none(rows: Sequence[Row], dataset: str, labels: int, start: str) -> list[float]:
+    """Gains of a start over none, for each method that self-trains and each seed."""
+    found: list[float] = []
+    for name in PLAN[dataset, labels][1][1:]:
+        without = scores(rows, dataset, labels, "none", name)
+        found += _over(scores(rows, dataset, labels, start, name), without)
     return found
 
 

@@ -123,6 +123,18 @@ def test_validation_picks_the_candidate_that_it_finds_best(together):
     assert found["self-training"] == found["both"] == pytest.approx([30.0, 20.0])
 
 
+def test_what_a_start_adds_is_paired_by_method_and_seed(together):
+    figures = {("none", "fixmatch"): (0.5, 0.6), ("mae", "fixmatch"): (0.6, 0.5)}
+    figures |= {("none", "fst_d"): (0.7, 0.7), ("mae", "fst_d"): (0.75, 0.9), ("mae", "supervised"): (0.1, 0.1)}
+    rows = [
+        {"dataset": "mnist", "labels": 20, "pretraining": start, "strategy": name, "seed": seed, "test_accuracy": test}
+        for (start, name), tests in figures.items()
+        for seed, test in enumerate(tests)
+    ]
+    assert together.over_none(rows, "mnist", 20, "mae") == pytest.approx([5.0, 20.0, 10.0, -10.0])
+    assert "| MNIST, 20 | `mae` | +6.2 ± 12.5 | 3 of 4 |" in together.added(rows)
+
+
 def test_a_stored_method_tells_all_that_was_asked_for():
     stored = tables.load("methods.json")
     assert {"command", "machine", "versions", "rows"} <= stored.keys()

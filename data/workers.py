@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from typing import Any
 
 import torch
@@ -50,8 +51,9 @@ class Workers:
             self._idle = loader
             raise
         except Exception as error:
-            loader.close()
-            said = loader.explain(error)
+            with CHILD_SIGNAL.put_off():
+                said = loader.explain(error)
+                loader.close()
             if said is None:
                 raise
             raise said from error
@@ -97,23 +99,32 @@ class _Loader:
         running, self.loader = getattr(self.loader, "_iterator", None), None
         if running is None:
             return
-        with CHILD_SIGNAL.put_off():
-            for process in running._workers:
-                process.terminate()  # one that hangs would not heed a request
-            running._shutdown_workers()
-            for process in running._workers:
-                process.join()
+        for process in running._workers:
+            process.terminate()  # one that hangs would not heed a request
+        running._shutdown_workers()
+        for process in running._workers:
+            process.join()
 
     def explain(self, error: Exception) -> DataError | None:
         """What a process that died or hung was reading, from the error it left; ``None`` for any other error."""
-        text = str(error).strip().rstrip(".")
-        if not isinstance(error, RuntimeError) or not text.startswith("DataLoader"):
+        text, dead = str(error).strip().rstrip("."), set[int]()
+        if isinstance(error, RuntimeError) and text.startswith("DataLoader"):
+            found = re.findall(r"pid(?:\(s\))? ([\d, ]+)", text)
+            dead = {int(number) for numbers in found for number in numbers.split(",")}
+        elif isinstance(error, (OSError, EOFError)) and (dead := self._died()):  # as a batch was taken from it
+            text = f"DataLoader worker (pid {', '.join(map(str, sorted(dead)))}) died"
+        else:
             return None
-        dead = {int(number) for found in re.findall(r"pid(?:\(s\))? ([\d, ]+)", text) for number in found.split(",")}
         places = [place for place in self.places.tolist() if place[1] >= 0 and (place[0] in dead or not dead)]
         reading = "; ".join(self._said(*place[1:]) for place in places) or "its first rows"
         remedy = "allow more with BatchPlan(timeout=...), or " if "timed out" in text else ""
         return DataError(f"{text}, while reading {reading}; {remedy}see what is wrong with BatchPlan(workers=0)")
+
+    def _died(self) -> set[int]:
+        """Numbers of the processes that have ended, or will have in a moment."""
+        processes = getattr(getattr(self.loader, "_iterator", None), "_workers", [])
+        ended = wait([process.sentinel for process in processes], timeout=1)
+        return {process.pid for process in processes if process.sentinel in ended}
 
     def _said(self, epoch: int, step: int, part: int) -> str:
         rows = self.fetch.taken((epoch, step), _PARTS[part]).rows

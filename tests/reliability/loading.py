@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,11 @@ def train(act: Act, out: Path, workers: int, *, bad: int = BAD, strategy: Any = 
 
 def children() -> list[int]:
     """Processes that this one has made and that are still there, zombies too."""
-    return [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+    found: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has just ended
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def faulty(act: Act) -> Callable[[Bench, Path, int], Trial]:
@@ -92,7 +97,7 @@ def faulty(act: Act) -> Callable[[Bench, Path, int], Trial]:
                 (folder / "left").write_text(str(children()))
 
         status, text = fork(work, log).wait(), error_of(log)
-        left = (folder / "left").read_text()
+        left = (folder / "left").read_text() if (folder / "left").exists() else "unknown"
         if status != REFUSED or not re.search(rf"\b{bad}\b.* of the unlabeled set", text) or left != "[]":
             return Trial(False, 0, f"ended with {status}: {text}; left over: {left}")
         return _goes_on(folder, progress.get(), workers)

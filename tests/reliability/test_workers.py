@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from unittest import mock
 
 import harness
 import numpy as np
@@ -68,6 +69,32 @@ def test_a_process_that_dies_disturbs_nothing_but_the_wait_for_its_batch(tmp_pat
     assert harness.fork(work, log).wait() == harness.REFUSED, log.read_text()
     assert re.search(r"^DataError: .* while reading rows .*\b17\b.*\(step 7 of", harness.error_of(log))
     assert seen.exists()
+
+
+def test_a_process_that_dies_while_a_batch_is_taken_from_it(monkeypatch):
+    """Where there is no handler of SIGCHLD, as in a thread, a broken connection may be all that is seen."""
+    before = signal.getsignal(signal.SIGCHLD)
+    batches = stream_of(Faulty(calm), workers=1).epoch(0)
+    next(batches)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        (pid,) = children()
+        os.kill(pid, signal.SIGKILL)
+        iterator = "torch.utils.data.dataloader._MultiProcessingDataLoaderIter"
+        monkeypatch.setattr(f"{iterator}._next_data", mock.Mock(side_effect=ConnectionResetError("by peer")))
+        with pytest.raises(st.DataError, match=rf"DataLoader worker \(pid {pid}\) died, while reading rows \d"):
+            next(batches)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_an_error_of_the_system_with_all_processes_alive_is_that_error(monkeypatch):
+    batches = stream_of(Faulty(calm), workers=1).epoch(0)
+    next(batches)
+    iterator = "torch.utils.data.dataloader._MultiProcessingDataLoaderIter"
+    monkeypatch.setattr(f"{iterator}._next_data", mock.Mock(side_effect=OSError("no shared memory")))
+    with pytest.raises(OSError, match=r"^no shared memory$"):
+        next(batches)
 
 
 def test_the_programs_own_handler_of_sigchld_hears_each_end(tmp_path):

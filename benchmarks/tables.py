@@ -2,9 +2,9 @@
 
 python benchmarks/tables.py [--write]
 
-The results are made by ``examples/quickstart.py``, ``examples/images.py`` and ``benchmarks/floor.py`` (each file names
-its command); those of the examples are copied here. ``--write`` puts the tables into README.md, between the marks
-``<!-- NAME -->`` and ``<!-- /NAME -->``.
+The results are made by ``examples/quickstart.py``, ``examples/images.py``, ``benchmarks/floor.py`` and
+``benchmarks/complementary.py`` (each file names its command); those of the examples are copied here. ``--write`` puts
+the tables into README.md, between the marks ``<!-- NAME -->`` and ``<!-- /NAME -->``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,16 @@ def tables() -> dict[str, str]:
         "quickstart table": matrix(quick, "strategy", "pretraining"),
         "images table": matrix(images, "strategy", "dataset"),
         "floor table": matrix(load("floor.json")["rows"], "steps", "dataset"),
+        "complementary table": matrix(together(), "strategy", "data and start"),
     }
+
+
+def together() -> list[Row]:
+    """Runs with few labels from no start and from LeJEPA, by data set and start."""
+    problems, starts = ("fashion_mnist", "mnist"), {"none": "from scratch", "lejepa": "after LeJEPA"}
+    rows = [r for r in load("complementary.json")["rows"] if r["dataset"] in problems and r["pretraining"] in starts]
+    rows = [r for r in rows if r["steps"] == 1000]  # no rivals on raw input, none that trains longer
+    return [r | {"data and start": f"{r['dataset']} {r['labels']}, {starts[r['pretraining']]}"} for r in rows]
 
 
 def load(name: str) -> dict[str, Any]:

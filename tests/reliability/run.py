@@ -1,6 +1,6 @@
 """Inject each kind of fault many times and store what became of it.
 
-    python tests/reliability/run.py                  # the long part: about 25 minutes on two idle cores
+    python tests/reliability/run.py                  # the long part: half an hour on two cores
     python tests/reliability/run.py --share 0.02     # a trial of it
     python tests/reliability/run.py --only kill      # kinds whose names contain a word
 
@@ -45,28 +45,28 @@ def faults() -> dict[str, tuple[int, Callable[..., Any]]]:
     import structures
 
     kinds: dict[str, tuple[int, Callable[..., Any]]] = {
-        "kill -9 at any time": (800, killing.killed_any_time),
-        "kill -9 at a change of a file": (800, killing.killed_at_a_file),
-        "kill -9 in an evaluation": (200, killing.killed_while_evaluating),
-        "SIGTERM": (200, killing.terminated),
-        "SIGINT": (200, killing.interrupted),
-        "signal in an evaluation": (100, killing.terminated_while_evaluating),
-        "two signals in an endless step": (50, killing.asked_twice),
-        "damaged file of a checkpoint": (400, storing.damaged),
-        "full disk": (200, storing.full),
-        "folder removed or renamed": (150, storing.removed),
-        "link, pipe or folder as target": (120, storing.no_files),
-        "folder without permission": (20, storing.not_allowed),
-        "two runs in one folder": (50, storing.two_at_once),
-        "loader process fails": (30, loading.faulty(loading.fail)),
-        "loader process killed": (30, loading.faulty(loading.die)),
-        "loader process hangs": (10, loading.faulty(loading.hang)),
-        "one of two ranks killed": (30, ranking.killed),
+        "kill -9 at any time": (320, killing.killed_any_time),
+        "kill -9 at a change of a file": (320, killing.killed_at_a_file),
+        "kill -9 in an evaluation": (80, killing.killed_while_evaluating),
+        "SIGTERM": (80, killing.terminated),
+        "SIGINT": (80, killing.interrupted),
+        "signal in an evaluation": (40, killing.terminated_while_evaluating),
+        "two signals in an endless step": (20, killing.asked_twice),
+        "damaged file of a checkpoint": (160, storing.damaged),
+        "full disk": (80, storing.full),
+        "folder removed or renamed": (60, storing.removed),
+        "link, pipe or folder as target": (48, storing.no_files),
+        "folder without permission": (8, storing.not_allowed),
+        "two runs in one folder": (20, storing.two_at_once),
+        "loader process fails": (12, loading.faulty(loading.fail)),
+        "loader process killed": (12, loading.faulty(loading.die)),
+        "loader process hangs": (4, loading.faulty(loading.hang)),
+        "one of two ranks killed": (12, ranking.killed),
     }
-    kinds |= {f"number that is not finite, {where}": (30, spoiling.spoiled(where)) for where in spoiling.WHERE}
-    kinds |= {kind: (500, hostile.harmful(kind)) for kind in hostile.KINDS}
-    kinds |= {f"any content, {name}": (40, structures.any_of(name)) for name in structures.CASES}
-    return kinds | {f"damaged {kind}": (2000, fuzzing.fuzzed(kind)) for kind in fuzzing.KINDS}
+    kinds |= {f"number that is not finite, {where}": (12, spoiling.spoiled(where)) for where in spoiling.WHERE}
+    kinds |= {kind: (200, hostile.harmful(kind)) for kind in hostile.KINDS}
+    kinds |= {f"any content, {name}": (16, structures.any_of(name)) for name in structures.CASES}
+    return kinds | {f"damaged {kind}": (800, fuzzing.fuzzed(kind)) for kind in fuzzing.KINDS}
 
 
 def stored(path: Path) -> dict[str, Row]:

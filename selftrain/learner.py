@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from selftrain import undo
 from selftrain.errors import NonFiniteError, TrainingError
-from selftrain.ranks import mean_gradients, spread
+from selftrain.ranks import any_rank, mean_gradients, spread
 from selftrain.schedule import Schedule, constant
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -20,6 +20,7 @@ Output = TypeVar("Output", Tensor, tuple[Tensor, ...])
 LabelMode = Literal["eval", "batch", "frozen", "train"]
 LABEL_MODES = ("eval", "batch", "frozen", "train")
 Restore = Literal["all", "parameters"]
+_NOT_FINITE = "the gradient norm is {}; lower the learning rate or set max_grad_norm"
 SMALLEST_SCALE = 2.0**-16  # of fp16: gradients that overflow even so are no matter of scale
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 
@@ -177,6 +178,7 @@ class Learner(nn.Module):
         self.scaler.scale(loss / share).backward()
         self._pending += 1
         if self._pending < share:
+            self._check_gathered()
             self._done()
             return False
         self._pending = 0
@@ -200,15 +202,28 @@ class Learner(nn.Module):
         """Take an optimizer step with gradients that others have left; weights without one stay as they are."""
         return self._step()
 
+    def _check_gathered(self) -> None:
+        """Complain of a gradient while its update can be left out alone; with fp16 the scaler will see to it."""
+        if self.scaler.is_enabled():
+            return
+        norm = self._norm()
+        if any_rank(not bool(torch.isfinite(norm))):
+            self.optimizer.zero_grad(set_to_none=True)
+            self._pending = 0
+            raise NonFiniteError(_NOT_FINITE.format(norm.item()))
+
+    def _norm(self) -> Tensor:
+        return nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+
     def _step(self) -> bool:
         mean_gradients(self.model.parameters())
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.model.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = self._norm()
         finite = bool(torch.isfinite(norm))
         if not finite and not self.scaler.is_enabled():
             self.optimizer.zero_grad(set_to_none=True)
-            raise NonFiniteError(f"the gradient norm is {norm.item()}; lower the learning rate or set max_grad_norm")
+            raise NonFiniteError(_NOT_FINITE.format(norm.item()))
         if not self._virtual:
             undo.steps(self)
         self.grad_norm = norm.detach()

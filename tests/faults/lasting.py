@@ -152,6 +152,20 @@ MUTANTS = [
         f"{NO_TRACE}[cps]",
     ),
     Mutant(
+        "lasting: gathered gradients are not taken back",
+        "selftrain/undo.py",
+        "        for restore in self._marks:\n            restore()\n",
+        "",
+        "reliability/test_numbers.py::test_what_an_earlier_learner_has_gathered_goes_when_a_later_one_fails",
+    ),
+    Mutant(
+        "lasting: a gathered gradient that is not finite stays",
+        "selftrain/learner.py",
+        "            self._check_gathered()\n",
+        "",
+        "reliability/test_numbers.py::test_a_gathered_gradient_that_is_not_finite_costs_its_own_step_alone",
+    ),
+    Mutant(
         "lasting: a good step does not end the row of bad ones",
         SKIPPING,
         "        self.row = []\n        return report",

@@ -118,6 +118,40 @@ def test_gathered_gradients_come_back(accumulate):
     assert not zoo.differences(before, strategy.state_dict())
 
 
+def test_what_an_earlier_learner_has_gathered_goes_when_a_later_one_fails():
+    strategy = zoo.build("jointmatch", KIND, student={"accumulate": 4})
+    zoo.take_step(strategy, zoo.batches(strategy, KIND))
+    before, given = zoo.state_of(strategy), zoo.batches(strategy, KIND, step=1)
+    first, second = strategy.learners()
+    gathered = [None if p.grad is None else p.grad.clone() for p in first.model.parameters()]
+    handle = next(second.model.parameters()).register_hook(lambda grad: grad * NAN)
+    assert attempt(strategy, given)
+    handle.remove()
+    assert not zoo.differences(before, strategy.state_dict())
+    assert not zoo.differences(gathered, [p.grad for p in first.model.parameters()])
+
+
+def test_a_gathered_gradient_that_is_not_finite_costs_its_own_step_alone():
+    """Gathered, it would spoil the optimizer step, and every try of it anew."""
+    strategy = zoo.build("mean_teacher", KIND, student={"accumulate": 4})
+    step = strategy.step
+
+    def spoiled_step(batch, clock):
+        if clock.step != 5:
+            return step(batch, clock)
+        handle = next(strategy.student.model.parameters()).register_hook(lambda grad: grad * NAN)
+        try:
+            return step(batch, clock)
+        finally:
+            handle.remove()
+
+    strategy.step = spoiled_step
+    with pytest.warns(st.SelfTrainingWarning, match="step 6 was left out: the gradient norm is nan"):
+        run = st.fit(strategy, toy.pile(KIND), steps=16, plan=zoo.PLAN, self_check=False)
+    assert run.skipped == 1
+    assert strategy.student.gathering  # 15 steps are three times four and three
+
+
 class Careless(strategies.FixMatch):
     """Writes a large buffer before its update without saying so."""
 

@@ -41,7 +41,7 @@ def page(stored: Stored) -> str:
         "standard deviation. *fresh*: the same encoder untrained. *scratch*, *tuned*: the whole network trained on "
         f"the same few labels ({pretraining.STEPS} steps), from a random start and from the stage with layer decay "
         f"{pretraining.LAYER_DECAY}; *scratch, all*: with the labels that the neighbors have "
-        f"({pretraining.STEPS_ALL:,} steps).",
+        f"({pretraining.STEPS_ALL:,} steps). *s*: processor seconds of the stage.",
         f"**{missing} of the stages are still missing.**" if missing else "",
         encoders(stored["pretraining"]),
         "## What a step costs",

@@ -20,7 +20,6 @@ Output = TypeVar("Output", Tensor, tuple[Tensor, ...])
 LabelMode = Literal["eval", "batch", "frozen", "train"]
 LABEL_MODES = ("eval", "batch", "frozen", "train")
 Restore = Literal["all", "parameters"]
-_NOT_FINITE = "the gradient norm is {}; lower the learning rate or set max_grad_norm"
 SMALLEST_SCALE = 2.0**-16  # of fp16: gradients that overflow even so are no matter of scale
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 
@@ -210,7 +209,7 @@ class Learner(nn.Module):
         if any_rank(not bool(torch.isfinite(norm))):
             self.optimizer.zero_grad(set_to_none=True)
             self._pending = 0
-            raise NonFiniteError(_NOT_FINITE.format(norm.item()))
+            raise _not_finite(norm)
 
     def _norm(self) -> Tensor:
         return nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
@@ -223,7 +222,7 @@ class Learner(nn.Module):
         finite = bool(torch.isfinite(norm))
         if not finite and not self.scaler.is_enabled():
             self.optimizer.zero_grad(set_to_none=True)
-            raise NonFiniteError(_NOT_FINITE.format(norm.item()))
+            raise _not_finite(norm)
         if not self._virtual:
             undo.steps(self)
         self.grad_norm = norm.detach()
@@ -386,6 +385,10 @@ def _pass(network: Callable[..., Output], x: Tensor, *more: Tensor) -> Output:
             f"BatchNorm needs more than 1 value of each channel in training, and the input is {tuple(x.shape)}; raise "
             "the batch size, or take a network without BatchNorm"
         ) from error
+
+
+def _not_finite(norm: Tensor) -> NonFiniteError:
+    return NonFiniteError(f"the gradient norm is {norm.item()}; lower the learning rate or set max_grad_norm")
 
 
 def _check_finite(loss: Tensor) -> None:

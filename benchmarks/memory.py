@@ -1,12 +1,13 @@
 """How much memory a large pile and a large ledger take: a million images in a file, ten million rows of a ledger.
 
 python benchmarks/memory.py [--images N] [--rows N] [--steps N] [--result FILE]
+python benchmarks/memory.py --write     puts the stored figures into docs/reliability.md and measures nothing
 
 The pile: images of 28 x 28 in a .npy file that is written here, read row by row by ``StoredSet``, 40 of them labeled;
 FixMatch with a small ConvNet, 2 x 16 loaded samples a step. Resident memory is read every 100 steps, from the
 100th on; "growth_mib" is the largest of these readings less the first. The ledger: every row gets a label once, in
 batches of 100,000, then it is exported and read back. "peak_mib" of a part is the highest resident memory of its own
-process less what it had when its libraries were loaded.
+process less what it had when its libraries were loaded. Seconds are those of the processor.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import resource
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,6 +35,8 @@ from selftrain.types import PseudoLabels
 RESULT = Path(__file__).parent / "results" / "memory.json"
 SIDE, LABELS, CLASSES, BLOCK = 28, 40, 10, 100_000
 MIB = 2**20
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reliability.md"
+BEGIN, END = "<!-- memory -->\n", "<!-- /memory -->"
 
 
 def resident() -> float:
@@ -79,7 +83,7 @@ def pile_part(folder: str, count: int, steps: int) -> dict[str, Any]:
     labeled = data.ArraySet(np.load(path, mmap_mode="r")[:LABELS].copy(), np.arange(LABELS) % CLASSES)
     pile = data.Pile(labeled, data.StoredSet(path), classes=[str(c) for c in range(CLASSES)])
     make = st.learner(lambda: st.Classifier(st.ConvEncoder(SIDE, widths=(8, 16)), CLASSES), lr=1e-3)
-    strategy, begun = Watched(st.Classification(CLASSES), make), time.perf_counter()
+    strategy, begun = Watched(st.Classification(CLASSES), make), time.process_time()
     st.fit(strategy, pile, steps=steps, plan=st.BatchPlan(16, 1), self_check=False)
     readings = strategy.readings
     return {
@@ -90,14 +94,14 @@ def pile_part(folder: str, count: int, steps: int) -> dict[str, Any]:
         "resident_mib": round(readings[0], 1),
         "growth_mib": round(max(readings) - readings[0], 1),
         "peak_mib": round(max(readings) - loaded, 1),
-        "seconds": round(time.perf_counter() - begun, 1),
+        "seconds": round(time.process_time() - begun, 1),
     }
 
 
 def ledger_part(folder: str, rows: int) -> dict[str, Any]:
     """Fill, export and read a ledger."""
     torch.set_num_threads(1)
-    loaded, begun = resident(), time.perf_counter()
+    loaded, begun = resident(), time.process_time()
     ledger = st.Ledger(RowNumbers(rows), [str(c) for c in range(CLASSES)])
     task, generator = st.Classification(CLASSES), torch.Generator().manual_seed(0)
     for start in range(0, rows, BLOCK):
@@ -105,19 +109,34 @@ def ledger_part(folder: str, rows: int) -> dict[str, Any]:
         value = torch.rand(len(index), CLASSES, generator=generator).softmax(1)
         ledger.write(PseudoLabels(index, value, torch.ones(len(index))), task, step=start)
     filled, row = highest() - loaded, {"part": "ledger", "rows": rows}
-    row |= {"filled_mib": round(filled, 1), "fill_seconds": round(time.perf_counter() - begun, 1)}
+    row |= {"filled_mib": round(filled, 1), "fill_seconds": round(time.process_time() - begun, 1)}
     for name, write in (("csv", ledger.to_csv), ("parquet", ledger.to_parquet)):
-        begun = time.perf_counter()
+        begun = time.process_time()
         path = write(Path(folder) / f"pseudo_labels.{name}")
-        row |= {f"{name}_seconds": round(time.perf_counter() - begun, 1)}
+        row |= {f"{name}_seconds": round(time.process_time() - begun, 1)}
         row |= {f"{name}_mib": round(path.stat().st_size / MIB, 1)}
     row["written_peak_mib"] = round(highest() - loaded, 1)
-    begun = time.perf_counter()
+    begun = time.process_time()
     again = st.Ledger.read(Path(folder) / "pseudo_labels.parquet")
-    row["read_seconds"] = round(time.perf_counter() - begun, 1)
+    row["read_seconds"] = round(time.process_time() - begun, 1)
     if len(again) != rows or not torch.equal(again.confidence, ledger.confidence):
         raise SystemExit("the ledger that was read is not the one that was written")
     return row
+
+
+def page(text: str, rows: Sequence[dict[str, Any]]) -> str:
+    """The page with the figures in words between its marks."""
+    pile, ledger = rows
+    words = (
+        f"- A pile of {pile['images']:,} images in a file of {pile['file_mib']:.0f} MiB, {pile['steps']:,} steps of "
+        f"FixMatch:\n  resident memory grows by {pile['growth_mib']} MiB from the 100th step to the last.\n"
+        f"- A ledger of {ledger['rows']:,} rows: {ledger['filled_mib']:.0f} MiB filled, "
+        f"{ledger['written_peak_mib']:.0f} MiB at most while it is written. CSV\n"
+        f"  ({ledger['csv_mib']:.0f} MiB) takes {ledger['csv_seconds']:.0f} seconds of one core, Parquet "
+        f"({ledger['parquet_mib']:.0f} MiB) {ledger['parquet_seconds']:.0f}, reading that back "
+        f"{ledger['read_seconds']:.0f}."
+    )
+    return text[: text.index(BEGIN) + len(BEGIN)] + f"\n{words}\n\n" + text[text.index(END) :]
 
 
 def main() -> None:
@@ -127,7 +146,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--steps", type=int, default=2_000)
     parser.add_argument("--result", type=Path, default=RESULT)
+    parser.add_argument("--write", action="store_true", help="put the stored figures into docs/reliability.md")
     options = parser.parse_args()
+    if options.write:
+        stored = json.loads(options.result.read_text(encoding="utf-8"))["rows"]
+        PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), stored), encoding="utf-8")
+        return
     rows = []
     for part, sizes in ((pile_part, (options.images, options.steps)), (ledger_part, (options.rows,))):
         with (

@@ -69,6 +69,20 @@ def test_the_stored_methods_are_the_rows_of_the_benchmark(methods_page):
     assert sorted(stored) == sorted(planned)
 
 
+def test_the_page_of_reliability_shows_the_stored_memory():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import memory
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+    rows, text = tables.load("memory.json")["rows"], memory.PAGE.read_text(encoding="utf-8")
+    assert memory.page(text, rows) == text
+    pile, ledger = rows
+    assert (pile["images"], pile["steps"], ledger["rows"]) == (1_000_000, 2_000, 10_000_000)
+    assert pile["growth_mib"] < 20
+    assert ledger["written_peak_mib"] < 1024
+
+
 @pytest.fixture(scope="module")
 def together(methods_page):
     sys.path.insert(0, str(ROOT / "benchmarks"))

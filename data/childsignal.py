@@ -23,8 +23,8 @@ class ChildSignal:
         self._missed = False
 
     def install(self) -> None:
-        """Stand before the present handler; outside the main thread there is none to stand before."""
-        if threading.current_thread() is not threading.main_thread():
+        """Stand before the present handler; outside the main thread, and on Windows, there is none to stand before."""
+        if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
             return
         present = signal.getsignal(signal.SIGCHLD)
         if present != self._receive:

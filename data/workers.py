@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any
@@ -84,7 +85,8 @@ class _Loader:
         """What the processes fetch for some jobs."""
         assert self.loader is not None
         self.jobs[:] = jobs
-        batches = iter(self.loader)
+        with _no_interrupt():
+            batches = iter(self.loader)
         CHILD_SIGNAL.install()
         for _ in jobs:
             with CHILD_SIGNAL.awaited():
@@ -149,6 +151,19 @@ class _Remote(Dataset["Fetched | DataError"]):
         worker = torch.utils.data.get_worker_info()
         if worker is not None:
             self.places[worker.id] = torch.tensor([os.getpid(), *job, _PARTS.index(part)])
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Put off Ctrl-C while processes are started: they begin with it blocked, and it stays so in them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(number: int) -> None:

@@ -141,9 +141,9 @@ MUTANTS = [
     Mutant(
         "Ctrl-C reaches loader processes",
         WORKERS,
-        "signal.signal(signal.SIGINT, signal.SIG_IGN)",
-        "signal.signal(signal.SIGINT, signal.SIG_DFL)",
-        "reliability/test_workers.py::test_ctrl_c_does_not_reach_loader_processes",
+        "signal.SIG_BLOCK, {signal.SIGINT}",
+        "signal.SIG_BLOCK, set()",
+        "reliability/test_workers.py::test_ctrl_c_does_not_reach_loader_processes_that_have_just_begun",
     ),
     Mutant(
         "first row of a batch blamed",

@@ -17,11 +17,12 @@ from loading import BAD, ROWS, STEPS, Faulty, calm, children, die, fail, faulty,
 
 import selftrain as st
 from selftrain import data
+from selftrain.data import workers
 from selftrain.types import BatchPlan
 
 
 def stream_of(samples, labeled=4, ratio=1.0, *, workers=0, views=None, needs=("weak",)):
-    plan = BatchPlan(labeled, ratio, workers=workers)
+    plan = BatchPlan(labeled, ratio, workers=workers, timeout=10)
     return data.Pile(None, samples, views=views).stream(st.types.Needs(needs), plan, torch.device("cpu"))
 
 
@@ -168,8 +169,19 @@ def test_ctrl_c_does_not_reach_loader_processes():
     assert len(list(batches)) == STEPS - 1
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_stopped_by_ctrl_c_and_continued_with_other_loader_processes(tmp_path, workers):
+def test_ctrl_c_does_not_reach_loader_processes_that_have_just_begun(monkeypatch):
+    """The second process may not have come to its first line when the first batch is there."""
+    begin = workers._begin
+    monkeypatch.setattr(workers, "_begin", lambda number: (time.sleep(0.5 * number), begin(number)))
+    batches = stream_of(Faulty(calm), workers=2).epoch(0)
+    next(batches)
+    for pid in children():
+        os.kill(pid, signal.SIGINT)
+    assert len(list(batches)) == STEPS - 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_stopped_by_ctrl_c_and_continued_with_other_loader_processes(tmp_path, count):
     """Ctrl-C reaches the whole group of processes; the run stops after its step and goes on bit for bit."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(calm, whole, 0)
@@ -185,12 +197,12 @@ def test_stopped_by_ctrl_c_and_continued_with_other_loader_processes(tmp_path, w
             return step(batch, clock)
 
         strategy.step = asked
-        train(calm, parts, workers, strategy=strategy)
+        train(calm, parts, count, strategy=strategy)
 
     log = tmp_path / "log"
     assert harness.fork(work, log).wait() == 130, log.read_text()
     assert harness.stored_step(parts) == 4
-    train(calm, parts, 3 - workers)
+    train(calm, parts, 3 - count)
     assert zoo.differences(harness.outcome(whole), harness.outcome(parts)) == []
 
 

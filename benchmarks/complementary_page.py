@@ -61,16 +61,14 @@ def page(stored: Stored) -> str:
         "What each start adds to self-training, with nothing picked: the gain over the same method and seed without "
         "it, in points, over all methods but `supervised`.",
         added(rows),
+        "The same draw by draw, which is what the notes below speak of:",
+        by_draw(rows),
         "What was tried to choose the settings (`benchmarks/choose_start.py`: Fashion-MNIST, 40 labels, one other "
         "seed, accuracy in % on training samples outside the pile):",
         chosen(stored["choose_start"]),
         NOTES.read_text(encoding="utf-8").strip() if NOTES.exists() else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _percent(value: float, sd: float | None = None) -> str:
-    return f"{100 * value:.1f}" + ("" if sd is None else f" ± {100 * sd:.1f}")
 
 
 def matrix(rows: Sequence[Row], dataset: str, labels: int) -> str:
@@ -158,6 +156,17 @@ def added(rows: Sequence[Row]) -> str:
     return table(["problem", "start", "added", "runs above those without"], lines)
 
 
+def by_draw(rows: Sequence[Row]) -> str:
+    """One line a problem, start and method: the gain over no start on each draw of the labels."""
+    lines = []
+    for (dataset, labels), (starts, names) in PLAN.items():
+        for start, name in ((start, name) for start in starts[1:] for name in names):
+            without = scores(rows, dataset, labels, "none", name)
+            gained = _over(scores(rows, dataset, labels, start, name), without)
+            lines.append([f"{SETS[dataset]}, {labels}", f"`{start}`", f"`{name}`", *(f"{g:+.1f}" for g in gained)])
+    return table(["problem", "start", "method", *(f"draw {seed}" for seed in range(SEEDS))], lines)
+
+
 def over_none(rows: Sequence[Row], dataset: str, labels: int, start: str) -> list[float]:
     """Gains of a start over none, for each method that self-trains and each seed."""
     found: list[float] = []
@@ -175,7 +184,7 @@ def chosen(rows: Sequence[Row]) -> str:
     """One line a candidate."""
     head = ["start", "method", "factor on the encoder's learning rate", "held-out accuracy"]
     keys = ("pretraining", "strategy", "encoder_lr")
-    return table(head, [[*(str(row[key]) for key in keys), _percent(row["accuracy"])] for row in rows])
+    return table(head, [[*(str(row[key]) for key in keys), f"{100 * row['accuracy']:.1f}"] for row in rows])
 
 
 def draw(rows: Sequence[Row]) -> None:

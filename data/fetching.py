@@ -91,7 +91,7 @@ class Fetcher:
     def _view(
         self, samples: Samples, part: str, taken: Taken, name: str, images: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        def make(places: Tensor) -> tuple[Tensor, Tensor | None]:
+        def make(places: slice) -> tuple[Tensor, Tensor | None]:
             view = self.views(name, images[places], taken.key[places], taken.epoch)
             return view.x, view.theta
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from selftrain.data.samples import Samples
@@ -28,11 +27,11 @@ def read_rows(samples: Samples, rows: Tensor, source: str) -> Tensor:
     return blamed(lambda places: samples.images(rows[places].numpy()), samples, rows, "cannot read", source)
 
 
-def blamed(make: Callable[[Tensor], T], samples: Samples, rows: Tensor, doing: str, source: str) -> T:
+def blamed(make: Callable[[slice], T], samples: Samples, rows: Tensor, doing: str, source: str) -> T:
     """What ``make`` gives for a batch; where code of the user's fails, the row is named.
 
     Args:
-        make: Takes places within the batch, (n,), and makes something of their rows.
+        make: Takes places within the batch and makes something of their rows; nothing is copied for the whole batch.
         samples: The set.
         rows: Row numbers, (B,).
         doing: What is done, for the error: "cannot read".
@@ -41,24 +40,23 @@ def blamed(make: Callable[[Tensor], T], samples: Samples, rows: Tensor, doing: s
     Raises:
         DataError: ``make`` failed; the message names the first row that fails when it comes alone, else all.
     """
-    places = torch.arange(len(rows))
     try:
-        return make(places)
+        return make(slice(None))
     except (SelftrainError, MemoryError):
         raise
     except Exception as error:
-        reason, place = _culprit(make, places) or (error, None)
+        reason, place = _culprit(make, len(rows)) or (error, None)
         which = f"rows {shown(rows)}" if place is None else f"row {int(rows[place])} ({samples.ids[int(rows[place])]})"
         raise DataError(f"{doing} {which} of {source}: {type(reason).__name__}: {reason}") from error
 
 
-def _culprit(make: Callable[[Tensor], object], places: Tensor) -> tuple[Exception, int] | None:
+def _culprit(make: Callable[[slice], object], count: int) -> tuple[Exception, int] | None:
     """The first place of a batch that fails when it comes alone, with its error."""
-    for place in places.split(1):
+    for place in range(count):
         try:
-            make(place)
+            make(slice(place, place + 1))
         except Exception as error:
-            return error, int(place)
+            return error, place
     return None
 
 

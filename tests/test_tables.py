@@ -45,14 +45,18 @@ def test_a_cell_is_mean_and_standard_deviation_in_percent():
     assert tables.cell([0.5]) == "50.0"
 
 
-@pytest.fixture(scope="module")
-def methods_page():
+def script(name):
+    """A script of benchmarks/, which imports others of that folder."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        import methods_page
+        return importlib.import_module(name)
     finally:
         sys.path.remove(str(ROOT / "benchmarks"))
-    return methods_page
+
+
+@pytest.fixture(scope="module")
+def methods_page():
+    return script("methods_page")
 
 
 def test_the_page_of_methods_shows_the_stored_results(methods_page):
@@ -70,11 +74,7 @@ def test_the_stored_methods_are_the_rows_of_the_benchmark(methods_page):
 
 
 def test_the_page_of_reliability_shows_the_stored_memory():
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import memory
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
+    memory = script("memory")
     rows, text = tables.load("memory.json")["rows"], memory.PAGE.read_text(encoding="utf-8")
     assert memory.page(text, rows) == text
     pile, ledger = rows
@@ -84,13 +84,8 @@ def test_the_page_of_reliability_shows_the_stored_memory():
 
 
 @pytest.fixture(scope="module")
-def together(methods_page):
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import complementary_page
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    return complementary_page
+def together():
+    return script("complementary_page")
 
 
 def test_the_page_of_starts_shows_the_stored_results(together):
@@ -166,12 +161,7 @@ def test_a_stored_method_tells_all_that_was_asked_for():
 
 @pytest.fixture(scope="module")
 def tables_compare():
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import tables_compare
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    return tables_compare
+    return script("tables_compare")
 
 
 def test_the_page_of_tables_shows_the_stored_results(tables_compare):

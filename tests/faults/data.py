@@ -148,7 +148,7 @@ MUTANTS = [
     Mutant(
         "first row of a batch blamed",
         READING,
-        "return error, int(place)",
+        "return error, place",
         "return error, 0",
         "reliability/test_workers.py::test_the_row_is_named_without_loader_processes_too",
     ),

@@ -20,11 +20,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 import torch.utils.tensorboard  # so that no child has to load it
@@ -39,7 +36,6 @@ STEPS, EVERY, KIND = 12, 2, "classification"
 REFUSED = 3  # exit status after one of the library's own errors; its text is in the file "error"
 PATIENCE = 120.0  # seconds after which a child counts as hanging
 TRIES = 20  # runs that a fault may miss because it comes too late
-quality = import_module("selftrain.quality")
 
 
 # -- the run -----------------------------------------------------------------------------------------------------------
@@ -72,9 +68,7 @@ def train(
         strategy.step = counted
     times = {"eval_every": 3, "log_every": 2, "checkpoint_every": EVERY, "plan": zoo.PLAN, "steps": STEPS}
     resume = (folder / "run.json").exists()
-    few = partial(quality.estimate_accuracy, draws=20)  # 400 of them would be half of a run's time
-    with mock.patch.object(quality, "estimate_accuracy", few):
-        return st.fit(strategy, toy.pile(KIND), out=folder, self_check=False, **{"resume": resume} | times | settings)
+    return st.fit(strategy, toy.pile(KIND), out=folder, self_check=False, **{"resume": resume} | times | settings)
 
 
 def outcome(folder: Path) -> dict[str, Any]:

@@ -286,6 +286,25 @@ def norms() -> Result:
     return found
 
 
+def half() -> Result:
+    """fp16 updates of which one overflows, in a row that the last rank has: whether weights moved, scales, weights."""
+    found: Result = {}
+    x = torch.randn(4, 1, 12, 12, generator=torch.Generator().manual_seed(1))
+    overflowing = torch.tensor([1.0, 1.0, 1.0, 1e30])[:, None]
+    with ranks.joined(None, CPU):
+        for accumulate in (1, 2):
+            torch.manual_seed(0)
+            make = toy.learner("classification", norm=False, dropout=0.0, precision="fp16", accumulate=accumulate)
+            learner, moved, scales, weights = make().train(), [], [], []
+            for update in range(4 * accumulate):
+                factor = overflowing if update == accumulate else torch.ones(4, 1)
+                moved.append(learner.update((factor * learner(x).square()).mean()))
+                scales.append(learner.scaler.get_scale())
+                weights.append(torch.cat([p.detach().flatten() for p in learner.parameters()]))
+            found[f"accumulate={accumulate}"] = {"moved": moved, "scales": scales, "weights": torch.stack(weights)}
+    return found
+
+
 def dropping() -> Result:
     """Random numbers inside networks and outside of them."""
     torch.manual_seed(3)
@@ -384,6 +403,8 @@ SCENES |= {
     "seams": seams,
     "networks": networks,
     "norms": norms,
+    "half": half,
+    "half precision": partial(method, "fst", student={"precision": "fp16"}),
     "dropping": dropping,
     "stopped": stopped,
     "own norms": partial(method, "fixmatch", ranks=ranks.Ranks(batchnorm="own")),

@@ -162,6 +162,33 @@ def test_runs_with_norms_of_own_rows_are_alike_on_all_ranks_and_another_run(pair
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_an_overflow_on_one_rank_is_left_out_by_all(pair, accumulate):
+    """The second optimizer step of four; alone, the same steps are left out at the same scales."""
+    first, second, whole = (scene[f"accumulate={accumulate}"] for scene in (*(r["half"] for r in pair), alone("half")))
+    moved = [False] * (accumulate - 1) + [True]
+    assert whole["moved"] == moved + [False] * accumulate + 2 * moved
+    assert whole["scales"][-1] == whole["scales"][0] / 2
+    assert torch.equal(first["weights"], second["weights"])
+    for mine in (first, second):
+        assert (mine["moved"], mine["scales"]) == (whole["moved"], whole["scales"])
+        assert torch.equal(mine["weights"][accumulate - 1], mine["weights"][2 * accumulate - 1])
+        assert torch.allclose(mine["weights"], whole["weights"], rtol=1e-4, atol=1e-5)
+    assert (whole["weights"][-1] - whole["weights"][0]).abs().max() > 1e-3
+
+
+@pytest.mark.slow
+def test_runs_in_half_precision_are_alike_on_all_ranks_and_near_that_of_one(pair):
+    first, second = (result["half precision"] for result in pair)
+    assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(second[k])) for k, v in first.items())
+    whole = alone("half precision")
+    moved = [name for name, value in whole.items() if name.endswith("weight") and isinstance(value, torch.Tensor)]
+    assert len(moved) > 3
+    for name in moved:
+        assert torch.allclose(first[name], whole[name], rtol=1e-3, atol=2e-4), name
+
+
+@pytest.mark.slow
 def test_each_rank_drops_other_features_and_goes_on_drawing_alike(pair):
     first, second = (result["dropping"] for result in pair)
     assert all(torch.equal(a, b) for a, b in zip(first["masks"], second["masks"], strict=True))

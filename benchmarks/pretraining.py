@@ -38,6 +38,7 @@ RESULT = Path(__file__).parent / "results" / "pretraining.json"
 PILE, LABELED, TEST = 10_000, 2_000, 5_000
 DRAWS, STEPS, STEPS_ALL = 5, 300, 1000  # draws of few labels; supervised steps on few labels, and on all
 LAYER_DECAY = 0.75
+LENGTHS = {"OSULeaf": 420}  # of series that are cut, as tokens are stretches of 14 samples
 COMMAND = "python benchmarks/pretraining.py --data DIR --aeon DIR --keel DIR"
 Folders = dict[str, Path | None]
 
@@ -68,6 +69,9 @@ def cases() -> dict[str, Case]:
     def vowels() -> nn.Module:
         return pretrain.ViT((12, 28), (4, 4), width=64, depth=3)
 
+    def leaves() -> nn.Module:
+        return pretrain.series_transformer(420, 14)
+
     def strokes() -> nn.Module:
         return pretrain.point_transformer(128, groups=16, neighbors=16, dims=2)
 
@@ -76,6 +80,8 @@ def cases() -> dict[str, Case]:
         Case("SARJEPA", "fashion_mnist", vit, lambda e: pretrain.SARJEPA(e, window=4), 2500),
         Case("IJEPA", "fashion_mnist", vit, pretrain.IJEPA, 5000),
         Case("StoP", "fashion_mnist", vit, pretrain.StoP, 5000),
+        Case("IJEPA", "mnist", vit, pretrain.IJEPA, 5000),
+        Case("StoP", "mnist", vit, pretrain.StoP, 5000),
         Case("CNNJEPA", "cifar10", color, pretrain.CNNJEPA, 2500),
         Case("LeJEPA", "cifar10", color, pretrain.LeJEPA, 1500, 128),
         Case("SimCLR", "cifar10", color, pretrain.SimCLR, 1500, 128),
@@ -85,6 +91,7 @@ def cases() -> dict[str, Case]:
         Case("SimCLR", "fashion_mnist", conv, pretrain.SimCLR, 1500, 128),
         Case("AJEPA", "JapaneseVowels", vowels, pretrain.AJEPA, 2000, 32),
         Case("ECGJEPA", "ItalyPowerDemand", lambda: pretrain.series_transformer(24, 2), pretrain.ECGJEPA, 3000, 32),
+        Case("ECGJEPA", "OSULeaf", leaves, pretrain.ECGJEPA, 3000, 32),
         Case("TJEPA", "penbased", lambda: pretrain.table_transformer(16), pretrain.TJEPA, 4000, 128),
         Case("PointJEPA", "mnist_points", strokes, pretrain.PointJEPA, 3000),
     ]
@@ -93,7 +100,7 @@ def cases() -> dict[str, Case]:
 
 def make_pile(name: str, seed: int, folders: Folders) -> data.Pile:
     """Labels for the probes, the unlabeled pile of the stage, and test samples."""
-    if name in ("fashion_mnist", "cifar10"):
+    if name in ("fashion_mnist", "mnist", "cifar10"):
         return images(name, seed, folders)
     if name == "mnist_points":
         return points(seed, folders)
@@ -107,17 +114,17 @@ def make_pile(name: str, seed: int, folders: Folders) -> data.Pile:
         x, x_test = (_unit_range(part[..., :28], found.x)[:, None] for part in (found.x, found.x_test))
         return _pile(x, found.y, x_test, found.y_test, 180, seed, channels="first")
     # the archive's training parts are tiny: labels come from them, the stage learns from the test part's inputs too
-    labeled = data.ArraySet(found.x, torch.from_numpy(found.y), kind="series")
-    pile = np.concatenate([found.x, found.x_test])
-    test = data.ArraySet(found.x_test, torch.from_numpy(found.y_test), kind="series")
-    return data.Pile(labeled, data.ArraySet(pile, kind="series"), test=test)
+    x, x_test = (part[..., : LENGTHS.get(name)] for part in (found.x, found.x_test))
+    labeled = data.ArraySet(x, torch.from_numpy(found.y), kind="series")
+    test = data.ArraySet(x_test, torch.from_numpy(found.y_test), kind="series")
+    return data.Pile(labeled, data.ArraySet(np.concatenate([x, x_test]), kind="series"), test=test)
 
 
 def images(name: str, seed: int, folders: Folders) -> data.Pile:
     """A named set, with crops and light changes for the stages that need views."""
     root = folders["fashion"] if name == "fashion_mnist" else folders["data"]
     views = data.TensorViews(
-        Weak(shift=0.1, flip=True),
+        Weak(shift=0.1, flip=name != "mnist"),
         Strong(operations=2, point=("brightness", "contrast"), magnitude=0.4, cutout=0.3),
     )
     return data.load(name, labels=LABELED, seed=seed, root=root, views=views)

@@ -14,6 +14,7 @@ from methods_page import DOCS, Row, table
 
 RESULTS = Path(__file__).parent / "results"
 PAGE, NOTES = DOCS / "pretraining.md", DOCS / "pretraining-notes.md"
+FROZEN = ("encoder", "random init", "raw input", "PCA")
 Stored = Mapping[str, Sequence[Row]]
 
 
@@ -30,20 +31,27 @@ def load() -> Stored:
 
 def page(stored: Stored) -> str:
     """The whole page."""
-    missing = len(pretraining.cases()) - len(stored["pretraining"])
+    rows = stored["pretraining"]
+    missing = len(pretraining.cases()) - len(rows)
+    draws = f"{pretraining.DRAWS} draws of as many labels a class as the table says, mean ± standard deviation"
     parts = [
         "# Pretraining, measured",
-        "Whether it helps self-training: [together](complementary.md).",
-        "## Each stage beside its rivals",
-        "Made by `benchmarks/pretraining.py`: one run of each stage in its small configuration, on one CPU core; "
-        "accuracy in % on test samples. *kNN*: nearest neighbors in frozen features, with all labels; *few*: logistic "
-        f"regression on them, {pretraining.DRAWS} draws of as many labels a class as the second column says, mean ± "
-        "standard deviation. *fresh*: the same encoder untrained. *scratch*, *tuned*: the whole network trained on "
-        f"the same few labels ({pretraining.STEPS} steps), from a random start and from the stage with layer decay "
-        f"{pretraining.LAYER_DECAY}; *scratch, all*: with the labels that the neighbors have "
-        f"({pretraining.STEPS_ALL:,} steps). *s*: processor seconds of the stage.",
+        "Does a stage put something into an encoder that raw input and a random start have not? Whether it helps "
+        "self-training: [together](complementary.md).",
+        "Made by `benchmarks/pretraining.py`: one run of each stage in its small configuration, on one CPU core, on "
+        "unlabeled training samples alone; accuracy in % on test samples. *Fresh*: the same encoder untrained.",
         f"**{missing} of the stages are still missing.**" if missing else "",
-        encoders(stored["pretraining"]),
+        "## Frozen features, few labels",
+        f"Logistic regression: {draws}, the same draws for all.",
+        few(rows),
+        "## Frozen features, all labels",
+        "Nearest neighbors, with all labels that there are; RankMe is the effective rank of the stage's features, "
+        "*s* the processor seconds of the stage.",
+        neighbors(rows),
+        "## The whole network",
+        f"On the few labels above for {pretraining.STEPS} steps, from a random start and from the stage (layer decay "
+        f"{pretraining.LAYER_DECAY}); and from a random start on all labels, {pretraining.STEPS_ALL:,} steps.",
+        whole(rows),
         "## What a step costs",
         "Made by `benchmarks/pretrain_speed.py`: images a second of a whole step (batches of 64, 28 x 28, one core), "
         "of the bare forward and backward passes of the encoder on what the stage shows it, and their ratio, measured "
@@ -54,27 +62,63 @@ def page(stored: Stored) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def encoders(rows: Sequence[Row]) -> str:
-    """One line a stage and data set."""
-    head = ["stage", "data, labels", "kNN", "fresh", "raw", "PCA", "few", "fresh", "raw", "PCA"]
-    head += ["tuned", "scratch", "scratch, all", "RankMe", "s"]
-    return table(head, [_encoder(row) for row in rows])
+def few(rows: Sequence[Row]) -> str:
+    """Logistic regression on few labels, one line a stage and data set."""
+    head = ["stage", "data", "labels a class", "encoder", "fresh", "raw", "PCA", "above both"]
+    return table(head, [_few(row) for row in rows])
 
 
-def _encoder(row: Row) -> list[str]:
-    by = {r["features"].partition("-")[0].partition(" of")[0]: r for r in row["rows"]}
-    order = ("encoder", "random init", "raw input", "PCA")
-    tuned, scratch = by["fine"], by["supervised from scratch"]
+def _few(row: Row) -> list[str]:
+    by = _parts(row)
+    cells = [_percent(by[name]["logistic"], by[name]["logistic_sd"]) for name in FROZEN]
+    return [*_name(row), str(row["per_class"]), *cells, _verdict(row, "logistic")]
+
+
+def neighbors(rows: Sequence[Row]) -> str:
+    """Nearest neighbors with all labels, one line a stage and data set."""
+    head = ["stage", "data", "labels", "encoder", "fresh", "raw", "PCA", "above both", "RankMe", "s"]
+    return table(head, [_neighbors(row) for row in rows])
+
+
+def _neighbors(row: Row) -> list[str]:
+    by = _parts(row)
+    cells = [_percent(by[name]["knn"]) for name in FROZEN]
+    rank, seconds = f"{by['encoder']['rankme']:.0f}", f"{row['seconds']:.0f}"
+    return [*_name(row), f"{row['labels']:,}", *cells, _verdict(row, "knn"), rank, seconds]
+
+
+def whole(rows: Sequence[Row]) -> str:
+    """The network trained as a whole, one line a stage and data set."""
+    return table(["stage", "data", "from the stage", "from scratch", "from scratch, all labels"], map(_whole, rows))
+
+
+def _whole(row: Row) -> list[str]:
+    by = _parts(row)
+    both = (by["fine"], by["supervised from scratch"])
     return [
-        f"`{row['stage']}`",
-        f"{row['dataset']}, {row['labels']} / {row['per_class']} a class",
-        *(_percent(by[name]["knn"]) for name in order),
-        *(_percent(by[name]["logistic"], by[name]["logistic_sd"]) for name in order),
-        *(_percent(r["few_accuracy"], r["few_accuracy_sd"]) for r in (tuned, scratch)),
-        _percent(scratch["accuracy"]),
-        f"{by['encoder']['rankme']:.0f}",
-        f"{row['seconds']:.0f}",
+        *_name(row),
+        *(_percent(part["few_accuracy"], part["few_accuracy_sd"]) for part in both),
+        _percent(both[1]["accuracy"]),
     ]
+
+
+def lost(row: Row) -> bool:
+    """Whether neither probe puts the stage above both raw input and the untrained encoder."""
+    return all(_verdict(row, probe) == "no" for probe in ("knn", "logistic"))
+
+
+def _verdict(row: Row, probe: str) -> str:
+    by = _parts(row)
+    return "yes" if by["encoder"][probe] > max(by["random init"][probe], by["raw input"][probe]) else "no"
+
+
+def _parts(row: Row) -> dict[str, Row]:
+    """The measured features of a stage by the first words of their names."""
+    return {part["features"].partition("-")[0].partition(" of")[0]: part for part in row["rows"]}
+
+
+def _name(row: Row) -> tuple[str, str]:
+    return f"`{row['stage']}`", row["dataset"]
 
 
 def _percent(value: float, sd: float | None = None) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.catalog import default_method
+from selftrain.catalog import RECIPES, default_method
 
 ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
@@ -142,6 +142,42 @@ def test_what_a_start_adds_is_paired_by_method_and_seed(together):
     ]
     assert together.over_none(rows, "mnist", 20, "mae") == pytest.approx([5.0, 20.0, 10.0, -10.0])
     assert "| MNIST, 20 | `mae` | +6.2 ± 12.5 | 3 of 4 |" in together.added(rows)
+
+
+@pytest.fixture(scope="module")
+def stages():
+    return script("pretraining_page")
+
+
+def test_the_page_of_stages_shows_the_stored_results(stages):
+    page = stages.page(stages.load())
+    assert "missing" not in page
+    assert stages.PAGE.read_text(encoding="utf-8") == page
+
+
+def test_the_stored_stages_are_the_rows_of_the_benchmark(stages):
+    """Every recipe has a row, and every row its rivals on the same draws."""
+    rows = tables.load("pretraining.json")["rows"]
+    assert [row["case"] for row in rows] == list(stages.pretraining.cases())
+    assert {row["stage"] for row in rows} == {make.__name__ for make in RECIPES.values()}
+    for row in rows:
+        names = {part["features"] for part in row["rows"]}
+        assert {"encoder", "raw input", "random init", "supervised from scratch"} <= names, row["case"]
+        assert row["alarms"] == []
+
+
+def test_a_stage_that_does_not_beat_its_rivals_is_named_on_the_page(stages):
+    """What the table shows as lost is told in words."""
+    rows = tables.load("pretraining.json")["rows"]
+    lost = {(row["stage"], row["dataset"]) for row in rows if stages.lost(row)}
+    told = stages.NOTES.read_text(encoding="utf-8")
+    assert [(stage, name) for stage, name in lost if f"`{stage}` on {name}" not in told] == []
+
+
+def test_a_step_is_measured_beside_its_passes_for_every_kind_of_stage(stages):
+    rows = tables.load("pretrain_speed.json")["rows"]
+    assert [row["stage"] for row in rows] == list(script("pretrain_speed").STAGES)
+    assert all(0 < row["ratio"] <= 1.1 for row in rows)
 
 
 def test_a_stored_method_tells_all_that_was_asked_for():

@@ -1,4 +1,4 @@
-"""Write docs/pretraining.md from the stored results of benchmarks/pretraining.py and benchmarks/pretrain_speed.py.
+"""Write docs/pretraining.md from the stored results of pretraining.py, place_share.py and pretrain_speed.py.
 
 python benchmarks/pretraining_page.py
 """
@@ -24,8 +24,8 @@ def main() -> None:
 
 
 def load() -> Stored:
-    """Rows of both result files by their names."""
-    names = ("pretraining", "pretrain_speed")
+    """Rows of the result files by their names."""
+    names = ("pretraining", "place_share", "pretrain_speed")
     return {name: json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["rows"] for name in names}
 
 
@@ -52,6 +52,12 @@ def page(stored: Stored) -> str:
         f"On the few labels above for {pretraining.STEPS} steps, from a random start and from the stage (layer decay "
         f"{pretraining.LAYER_DECAY}); and from a random start on all labels, {pretraining.STEPS_ALL:,} steps.",
         whole(rows),
+        "## What the place alone tells",
+        "A stage that predicts the tokens of a slow copy of its encoder is told the place of each. *Told*: the share "
+        "in % of the variance of these targets that the place explains before the first step, on other samples than "
+        "it was fitted on (`benchmarks/place_share.py`). Beside it: how many points the stage is above the untrained "
+        "encoder.",
+        places(stored["place_share"], rows),
         "## What a step costs",
         "Made by `benchmarks/pretrain_speed.py`: images a second of a whole step (batches of 64, 28 x 28, one core), "
         "of the bare forward and backward passes of the encoder on what the stage shows it, and their ratio, measured "
@@ -100,6 +106,19 @@ def _whole(row: Row) -> list[str]:
         *(_percent(part["few_accuracy"], part["few_accuracy_sd"]) for part in both),
         _percent(both[1]["accuracy"]),
     ]
+
+
+def places(shares: Sequence[Row], rows: Sequence[Row]) -> str:
+    """What places tell of latent targets, and what became of the stage, from little to much."""
+    stages = {row["case"]: row for row in rows}
+    rising = sorted(shares, key=lambda share: float(share["share"]))
+    head = ["stage", "data", "told", "few labels", "neighbors"]
+    return table(head, [[*_name(stages[r["case"]]), _percent(r["share"]), *_gains(stages[r["case"]])] for r in rising])
+
+
+def _gains(row: Row) -> list[str]:
+    by = _parts(row)
+    return [f"{100 * (by['encoder'][probe] - by['random init'][probe]):+.1f}" for probe in ("logistic", "knn")]
 
 
 def lost(row: Row) -> bool:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from selftrain.catalog import RECIPES, default_method
 
@@ -172,6 +173,26 @@ def test_a_stage_that_does_not_beat_its_rivals_is_named_on_the_page(stages):
     lost = {(row["stage"], row["dataset"]) for row in rows if stages.lost(row)}
     told = stages.NOTES.read_text(encoding="utf-8")
     assert [(stage, name) for stage, name in lost if f"`{stage}` on {name}" not in told] == []
+
+
+def test_places_are_judged_for_every_stage_with_latent_targets(stages):
+    rows = tables.load("place_share.json")["rows"]
+    latent = {"IJEPA", "StoP", "CNNJEPA", "AJEPA", "ECGJEPA", "TJEPA", "PointJEPA"}
+    asked = [name for name, case in stages.pretraining.cases().items() if case.stage in latent]
+    assert [row["case"] for row in rows] == asked
+    assert all(0 < row["share"] < 1 for row in rows)
+
+
+def test_a_share_is_all_where_the_place_tells_everything_and_nothing_where_it_tells_nothing():
+    explained = script("place_share").explained
+    generator = torch.Generator().manual_seed(0)
+    places, noise = (torch.randn(400, 4, size, generator=generator) for size in (2, 3))
+    grid = torch.arange(4.0)[:, None].expand(400, 4, 3)  # of variance 1.25
+    assert explained(grid) == pytest.approx(1)
+    assert explained(noise) == pytest.approx(0, abs=0.03)
+    assert explained(grid + noise) == pytest.approx(1.25 / 2.25, abs=0.03)
+    assert explained(places[..., :1]) == pytest.approx(0, abs=0.03)  # nothing of the kind on a grid
+    assert explained(places[..., :1], places) > 0.95
 
 
 def test_a_step_is_measured_beside_its_passes_for_every_kind_of_stage(stages):

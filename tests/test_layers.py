@@ -110,7 +110,7 @@ EAGER = {
     "cli": {"torch", "numpy", "jsonargparse"},
 }
 LAZY = {
-    "core": {"pandas", "pyarrow", "safetensors"},
+    "core": {"pandas", "pyarrow", "safetensors", "scipy"},
     "pretrain": {"timm"},
     "data": {"albumentations", "cv2", "pandas", "PIL", "sklearn", "torchvision"},
     "storage": {"PIL", "matplotlib", "safetensors", "tensorboard"},

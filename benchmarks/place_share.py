@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for folder in ("data", "fashion", "aeon", "keel"):
         parser.add_argument(f"--{folder}", type=Path, default=None)
-    folders = {name: Path(value) if value else None for name, value in vars(parser.parse_args()).items()}
+    folders = vars(parser.parse_args())
     cases, rows = pretraining.cases(), []
     for name, case in cases.items():
         torch.manual_seed(0)

@@ -71,7 +71,7 @@ def cases() -> dict[str, Case]:
         return pretrain.ViT((12, 28), (4, 4), width=64, depth=3)
 
     def leaves() -> nn.Module:
-        return pretrain.series_transformer(420, 14)
+        return pretrain.series_transformer(LENGTHS["OSULeaf"], 14)
 
     def strokes() -> nn.Module:
         return pretrain.point_transformer(128, groups=16, neighbors=16, dims=2)

@@ -131,7 +131,7 @@ def _in_groups(sure: Numbers, asked: Numbers) -> tuple[NDArray[np.int64], Number
 
 
 def _isotonic(level: Numbers, weight: Numbers) -> Numbers:
-    from scipy.optimize import isotonic_regression  # scikit-learn's checks take six times as long as the regression
+    from scipy.optimize import isotonic_regression  # scikit-learn's checks cost more than the regression
 
     fitted: Numbers = isotonic_regression(level, weights=weight).x
     return fitted

@@ -89,10 +89,12 @@ def together():
     return script("complementary_page")
 
 
-def test_the_page_of_starts_shows_the_stored_results(together):
-    page = together.page(together.load())
+@pytest.mark.parametrize("name", ["complementary_page", "pretraining_page"])
+def test_a_page_of_pretraining_shows_the_stored_results(name):
+    made = script(name)
+    page = made.page(made.load())
     assert "missing" not in page
-    assert together.PAGE.read_text(encoding="utf-8") == page
+    assert made.PAGE.read_text(encoding="utf-8") == page
 
 
 def test_the_stored_starts_are_the_rows_of_the_benchmark(together):
@@ -148,12 +150,6 @@ def test_what_a_start_adds_is_paired_by_method_and_seed(together):
 @pytest.fixture(scope="module")
 def stages():
     return script("pretraining_page")
-
-
-def test_the_page_of_stages_shows_the_stored_results(stages):
-    page = stages.page(stages.load())
-    assert "missing" not in page
-    assert stages.PAGE.read_text(encoding="utf-8") == page
 
 
 def test_the_stored_stages_are_the_rows_of_the_benchmark(stages):

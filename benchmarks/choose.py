@@ -20,8 +20,8 @@ from methods import DECAY, METHODS, SETTINGS, STEPS, TASK, VALIDATION, WARMUP, J
 import selftrain as st
 from selftrain import data
 from selftrain.catalog import build
-from selftrain.data.samples import Subset
-from selftrain.engine import versions
+from selftrain.data.base.samples import Subset
+from selftrain.engine.loop import versions
 from selftrain.mix import Mixup
 
 RESULT = Path(__file__).parent / "results" / "choose.json"

@@ -33,8 +33,8 @@ from tqdm import tqdm
 
 import selftrain as st
 from selftrain import data
-from selftrain.build import weights_of
 from selftrain.catalog import METHODS, build
+from selftrain.networks.optim import weights_of
 
 RESULT = Path(__file__).parent / "results" / "complementary.json"
 CACHE = Path.home() / ".cache" / "selftrain" / "complementary"

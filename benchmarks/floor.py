@@ -19,7 +19,7 @@ from torch import nn
 
 import selftrain as st
 from selftrain import data, strategies
-from selftrain.engine import versions
+from selftrain.engine.loop import versions
 
 RESULT = Path(__file__).parent / "results" / "floor.json"
 

@@ -28,8 +28,8 @@ import torch
 
 import selftrain as st
 from selftrain import data, strategies
-from selftrain.data.samples import RowNumbers
-from selftrain.engine import versions
+from selftrain.data.base.samples import RowNumbers
+from selftrain.engine.loop import versions
 from selftrain.types import PseudoLabels
 
 RESULT = Path(__file__).parent / "results" / "memory.json"

@@ -27,7 +27,7 @@ from tqdm import tqdm
 import selftrain as st
 from selftrain import data, pipeline, strategies
 from selftrain.catalog import METHODS, build
-from selftrain.data.samples import Subset
+from selftrain.data.base.samples import Subset
 
 RESULT = Path(__file__).parent / "results" / "methods.json"
 STEPS, SEEDS, PILE, VALIDATION = 1000, 3, 10_000, 50

@@ -22,7 +22,7 @@ import torch
 
 import selftrain as st
 from selftrain import pretrain
-from selftrain.engine import versions
+from selftrain.engine.loop import versions
 from selftrain.types import Batch, Clock, Unlabeled, View
 
 RESULT = Path(__file__).parent / "results" / "pretrain_speed.json"

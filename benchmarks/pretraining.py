@@ -31,9 +31,10 @@ from torch import nn
 from tqdm import tqdm
 
 import selftrain as st
-from selftrain import data, pretrain, probing, strategies
-from selftrain.data.recipes import Strong, Weak
-from selftrain.data.samples import Subset
+from selftrain import data, pretrain, strategies
+from selftrain.data.base.samples import Subset
+from selftrain.data.views.presets import Strong, Weak
+from selftrain.evaluation import probing
 
 RESULT = Path(__file__).parent / "results" / "pretraining.json"
 PILE, LABELED, TEST = 10_000, 2_000, 5_000

@@ -17,7 +17,7 @@ from torch import nn
 
 import selftrain as st
 from selftrain import data, pretrain
-from selftrain.data.recipes import Strong, Weak
+from selftrain.data.views.presets import Strong, Weak
 
 Folders = Mapping[str, Path | None]
 

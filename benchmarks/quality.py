@@ -3,8 +3,9 @@
 python benchmarks/quality.py --data DIR [--out FIGURE] [--steps 300] [--seeds 3]     (needs matplotlib)
 
 Accepts decisions above each of several confidences, estimates from the held-out labels how many are right
-(``selftrain.quality``), and compares with their truth: once the pseudo-labels of the ledger, some of which were made
-early in the run, and once predictions made at its end. Writes benchmarks/results/quality.json and the figure.
+(``selftrain.evaluation.quality``), and compares with their truth: once the pseudo-labels of the ledger, some of
+which were made early in the run, and once predictions made at its end. Writes benchmarks/results/quality.json and the
+figure.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import torch
 from jsonargparse import ArgumentParser
 
 import selftrain as st
-from selftrain import data, quality, strategies
-from selftrain.calibration import predictions, threshold_for_precision
-from selftrain.engine import versions
+from selftrain import data, strategies
+from selftrain.engine.loop import versions
+from selftrain.evaluation import quality
+from selftrain.evaluation.calibration import predictions, threshold_for_precision
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "quality.json"

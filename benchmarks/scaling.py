@@ -8,8 +8,8 @@ is the time that passes.
 ``--write`` puts the tables into docs/distributed.md, from stored results if there are any.
 
 The model: a step takes ``shared / N + common + messages``. ``shared`` is the time that one process spends in networks,
-forward and backward, ``common`` the rest of its step; the messages are those of ``selftrain.ranks.volume``, at stated
-bandwidths.
+forward and backward, ``common`` the rest of its step; the messages are those of
+``volume.py``, at stated bandwidths.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ from typing import Any
 from unittest import mock
 
 import torch
+from volume import Volume, volume
 
 import selftrain as st
-from selftrain import catalog, pretrain, ranks
+from selftrain import catalog, pretrain
 from selftrain.data import Pile
-from selftrain.engine import versions
-from selftrain.ranks.volume import Volume, volume
-from selftrain.strategy import Strategy
+from selftrain.engine.loop import versions
+from selftrain.runtime import distributed
+from selftrain.strategy.base import Strategy
 from selftrain.types import BatchPlan
 
 HERE = Path(__file__).resolve()
@@ -55,7 +56,7 @@ def main() -> None:
     options = _options()
     if options.worker is not None:
         found = json.dumps(timed(options.steps, options.rounds))
-        Path(options.worker, f"{ranks.rank()}.json").write_text(found, encoding="utf-8")
+        Path(options.worker, f"{distributed.rank()}.json").write_text(found, encoding="utf-8")
         return
     if not (options.write and options.result.exists()):
         command = f"python benchmarks/scaling.py --steps {options.steps} --rounds {options.rounds}"
@@ -132,7 +133,7 @@ def in_networks() -> Iterator[list[float]]:
         return run_timed
 
     with (
-        mock.patch("selftrain.learner.spread", timing(ranks.spread)),
+        mock.patch("selftrain.learner.spread", timing(distributed.spread)),
         mock.patch.object(torch.Tensor, "backward", timing(torch.Tensor.backward)),
     ):
         yield spent

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from selftrain.engine import versions
+from selftrain.engine.loop import versions
 
 Row = dict[str, Any]
 

@@ -18,7 +18,7 @@ from jsonargparse import ArgumentParser
 
 import selftrain as st
 from selftrain import data, strategies
-from selftrain.engine import versions
+from selftrain.engine.loop import versions
 
 RESULT = Path(__file__).parent / "results" / "teacher_buffers.json"
 SEEDS = (100, 101, 102)

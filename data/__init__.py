@@ -1,27 +1,27 @@
 """Data sets, splits, views and streams."""
 
-from selftrain.data.albumentations_views import AlbumentationsViews
-from selftrain.data.arrayfiles import from_arrays_file
-from selftrain.data.checking import check
-from selftrain.data.datasets import load, names
-from selftrain.data.encoding import TableColumn, TableEncoding
-from selftrain.data.files import FileSet
-from selftrain.data.findings import DataReport, Finding
-from selftrain.data.folders import from_folder
-from selftrain.data.paths import from_path
+from selftrain.data.base.samples import ArraySet, Samples, Subset
+from selftrain.data.base.splits import Split, split
+from selftrain.data.base.stored import StoredSet
+from selftrain.data.checks.checking import check
+from selftrain.data.checks.findings import DataReport, Finding
+from selftrain.data.loading.stream import PairedStream
 from selftrain.data.pile import Pile
-from selftrain.data.point_views import PointViews
-from selftrain.data.recipes import Strong, Weak
-from selftrain.data.samples import ArraySet, Samples, Subset
-from selftrain.data.series_views import SeriesViews
-from selftrain.data.spectrogram import fit_grid, log_spectrogram
-from selftrain.data.splits import Split, split
-from selftrain.data.stored import StoredSet
-from selftrain.data.stream import PairedStream
-from selftrain.data.table_views import TableViews
-from selftrain.data.tables import from_table
-from selftrain.data.views import TensorViews, ViewMaker
-from selftrain.data.wrapped import DatasetSet, from_dataset
+from selftrain.data.readers.arrays import from_arrays_file
+from selftrain.data.readers.datasets import load, names
+from selftrain.data.readers.encoding import TableColumn, TableEncoding
+from selftrain.data.readers.files import FileSet
+from selftrain.data.readers.folders import from_folder
+from selftrain.data.readers.paths import from_path
+from selftrain.data.readers.tables import from_table
+from selftrain.data.readers.wrapped import DatasetSet, from_dataset
+from selftrain.data.views.albumentations import AlbumentationsViews
+from selftrain.data.views.image import TensorViews, ViewMaker
+from selftrain.data.views.points import PointViews
+from selftrain.data.views.presets import Strong, Weak
+from selftrain.data.views.series import SeriesViews
+from selftrain.data.views.spectrogram import fit_grid, log_spectrogram
+from selftrain.data.views.table import TableViews
 
 __all__ = [
     "AlbumentationsViews",

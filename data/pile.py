@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selftrain.data.evaluation import Evaluation, check_annotated
-from selftrain.data.joined import with_labels
-from selftrain.data.point_views import PointViews
-from selftrain.data.samples import ArraySet, Channels, Excerpt, Kind, Rows, Samples, Subset
-from selftrain.data.series_views import SeriesViews
-from selftrain.data.splits import Overlap, check_labels, split, warn_missing
-from selftrain.data.stream import PairedStream
-from selftrain.data.table_views import TableViews
-from selftrain.data.views import TensorViews, ViewMaker
+from selftrain.data.base.joined import with_labels
+from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Rows, Samples, Subset
+from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing
+from selftrain.data.loading.evaluation import Evaluation, check_annotated
+from selftrain.data.loading.stream import PairedStream
+from selftrain.data.views.image import TensorViews, ViewMaker
+from selftrain.data.views.points import PointViews
+from selftrain.data.views.series import SeriesViews
+from selftrain.data.views.table import TableViews
 from selftrain.errors import DataError
 from selftrain.types import Annotated, BatchPlan, Needs
 
@@ -277,15 +277,17 @@ class Pile:
         its ledger. Rejected ones leave the unlabeled set. Order, ids, truth and normalization of all others stay.
 
         Args:
-            review: Class number of each sample decided on, by id; -1: rejected. As ``selftrain.review.read_review``
-                reads it from a ledger's file.
+            review: Class number of each sample decided on, by id; -1: rejected. As
+                ``selftrain.labels.review.read_review`` reads it from a ledger's file.
 
         Raises:
             DataError: an id that no unlabeled sample has, or several have; a class outside ``classes``; a class where
                 the annotations are no classes (masks, points), which can only be rejected.
         """
         if not isinstance(review, Mapping):
-            raise DataError(f"{review!r} is no review; read it first: selftrain.review.read_review(path, pile.classes)")
+            raise DataError(
+                f"{review!r} is no review; read it first: selftrain.labels.review.read_review(path, pile.classes)"
+            )
         rows, labels = self._decided(review)
         if not len(rows) or self.unlabeled is None:
             return self._with(self.labeled, self.unlabeled, self._truth, self.source)

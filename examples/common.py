@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 import selftrain as st
 from selftrain.catalog import build
-from selftrain.engine import versions
-from selftrain.strategy import MakeLearner
+from selftrain.engine.loop import versions
+from selftrain.networks.student import MakeLearner
 from selftrain.types import Pile
 
 Row = dict[str, Any]

@@ -17,10 +17,10 @@ from common import beside, options, train
 
 import selftrain as st
 from selftrain import data, strategies
-from selftrain.objectives import Outcome
-from selftrain.select import Select, above
-from selftrain.solo import SelfGuided
-from selftrain.strategy import MakeLearner
+from selftrain.networks.student import MakeLearner
+from selftrain.select import Selector, above
+from selftrain.strategy.losses import Outcome
+from selftrain.strategy.single import SelfGuided
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock
 
@@ -37,15 +37,17 @@ class TwoLooks(SelfGuided):
 
     views = ("weak", "weak2", "strong")
 
-    def __init__(self, task: Task, make_learner: MakeLearner, *, select: Select | None = None, **settings: Any) -> None:
+    def __init__(
+        self, task: Task, make_learner: MakeLearner, *, select: Selector | None = None, **settings: Any
+    ) -> None:
         super().__init__(task, make_learner, select=select or above(0.8), **settings)
 
     def objective(self, batch: Batch, clock: Clock) -> Outcome:
         """Look twice without gradient, keep what is agreed about, learn it."""
-        looks = torch.stack([self.look(batch.pile[name].x) for name in ("weak", "weak2")])  # (2, B, C)
+        looks = torch.stack([self.look(batch.unlabeled[name].x) for name in ("weak", "weak2")])  # (2, B, C)
         agreement = self.task.agree(looks).float().mean(0)  # share of looks that side with the mean, (B,)
-        given = self.look(batch.given.x) if self.lesson.reads_labeled else None
-        guess = self.lesson.judge(looks.mean(0), batch.pile.index, given, agreement)
+        given = self.look(batch.labeled.x) if self.lesson.reads_labeled else None
+        guess = self.lesson.judge(looks.mean(0), batch.unlabeled.index, given, agreement)
         agreed = guess.scaled(agreement.eq(1).float())
         return self.lesson.loss(self.student, batch, agreed, clock, source=None)
 

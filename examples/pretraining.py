@@ -14,7 +14,8 @@ import torch
 from common import options, train
 
 import selftrain as st
-from selftrain import data, pretrain, probing
+from selftrain import data, pretrain
+from selftrain.evaluation import probing
 
 
 def make_encoder() -> torch.nn.Module:

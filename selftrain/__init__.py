@@ -4,17 +4,17 @@
 >>> task = st.Classification(10)
 """
 
-import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
+
+from selftrain import _compat
 
 if TYPE_CHECKING:
     from selftrain import select
-    from selftrain.build import Training, learner, load_weights
-    from selftrain.engine import Run, evaluate, fit
+    from selftrain.engine.loop import fit
+    from selftrain.engine.run import Run, evaluate
     from selftrain.errors import (
         CheckpointError,
         DataError,
@@ -25,18 +25,20 @@ if TYPE_CHECKING:
     )
     from selftrain.estimator import LabeledKFold, PretrainedEncoder, SelfTrainClassifier
     from selftrain.exporting import export
-    from selftrain.learner import Learner
-    from selftrain.ledger import Ledger
-    from selftrain.networks import Classifier, ConvEncoder
-    from selftrain.pilelabels import PileLabels, label_pile
-    from selftrain.reviewpage import write_review
-    from selftrain.runfolder import read_card
+    from selftrain.handlers.selfcheck import Alarm, SelfTrainingWarning
+    from selftrain.handlers.snapshots import select_snapshot
+    from selftrain.labels.ledger import Ledger
+    from selftrain.labels.page.write import write_review
+    from selftrain.labels.table import PseudoLabelTable
+    from selftrain.labels.teacher_pass import label_pile
+    from selftrain.networks.ema import Teacher
+    from selftrain.networks.encoders import Classifier, ConvEncoder
+    from selftrain.networks.optim import Training, learner, load_weights
+    from selftrain.networks.student import Learner
     from selftrain.schedule import constant, cosine, ramp_linear, ramp_sigmoid
-    from selftrain.selfcheck import Alarm, SelfTrainingWarning
-    from selftrain.snapshots import select_snapshot
-    from selftrain.strategy import Strategy
+    from selftrain.storage.run_dir import read_card
+    from selftrain.strategy.base import Strategy
     from selftrain.tasks import Classification, Keypoints, Segmentation
-    from selftrain.teacher import Teacher
     from selftrain.types import BatchPlan
 
 __version__ = "0.1.0"
@@ -45,60 +47,47 @@ __version__ = "0.1.0"
 _root = Path(__file__).parent.parent
 if (_root / "strategies" / "__init__.py").is_file() and find_spec("selftrain.strategies") is None:
     __path__.append(str(_root))
+_compat.install()
 
 # Where each public name is from. They are loaded when they are asked for: `selftrain --help` does without torch.
 _HOMES = {
-    "build": ("Training", "learner", "load_weights"),
-    "engine": ("Run", "evaluate", "fit"),
-    "errors": (
-        "CheckpointError",
-        "DataError",
-        "NonFiniteError",
-        "RunFolderError",
-        "SelftrainError",
-        "TrainingError",
-    ),
+    "engine.loop": ("fit",),
+    "engine.run": ("Run", "evaluate"),
+    "errors": ("CheckpointError", "DataError", "NonFiniteError", "RunFolderError", "SelftrainError", "TrainingError"),
     "estimator": ("LabeledKFold", "PretrainedEncoder", "SelfTrainClassifier"),
     "exporting": ("export",),
-    "learner": ("Learner",),
-    "ledger": ("Ledger",),
-    "networks": ("Classifier", "ConvEncoder"),
-    "pilelabels": ("PileLabels", "label_pile"),
-    "reviewpage": ("write_review",),
-    "runfolder": ("read_card",),
-    "select": (),
+    "handlers.selfcheck": ("Alarm", "SelfTrainingWarning"),
+    "handlers.snapshots": ("select_snapshot",),
+    "labels.ledger": ("Ledger",),
+    "labels.page.write": ("write_review",),
+    "labels.table": ("PseudoLabelTable",),
+    "labels.teacher_pass": ("label_pile",),
+    "networks.ema": ("Teacher",),
+    "networks.encoders": ("Classifier", "ConvEncoder"),
+    "networks.optim": ("Training", "learner", "load_weights"),
+    "networks.student": ("Learner",),
     "schedule": ("constant", "cosine", "ramp_linear", "ramp_sigmoid"),
-    "selfcheck": ("Alarm", "SelfTrainingWarning"),
-    "snapshots": ("select_snapshot",),
-    "strategy": ("Strategy",),
+    "storage.run_dir": ("read_card",),
+    "strategy.base": ("Strategy",),
     "tasks": ("Classification", "Keypoints", "Segmentation"),
-    "teacher": ("Teacher",),
     "types": ("BatchPlan",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
-class _Package(ModuleType):
-    """The package; ``learner`` is the function and not the module of that name, in whatever order they are loaded."""
-
-    def __getattr__(self, name: str) -> object:
-        if name in _HOME_OF:
-            value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-            self.__dict__[name] = value
-            return value
-        if name in _HOMES:
-            return import_module(f"{__name__}.{name}")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOME_OF and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *__all__})
+def __getattr__(name: str) -> object:
+    if name in _HOME_OF:
+        value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+        globals()[name] = value
+        return value
+    if name == "select":
+        return import_module(f"{__name__}.select")
+    return _compat.renamed(__name__, name)
 
 
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "Alarm",
@@ -113,7 +102,7 @@ __all__ = [
     "Learner",
     "Ledger",
     "NonFiniteError",
-    "PileLabels",
+    "PseudoLabelTable",
     "PretrainedEncoder",
     "Run",
     "RunFolderError",

@@ -88,11 +88,11 @@ class Task(Protocol):
         """Carry a target into the geometry of a view."""
         ...
 
-    def tally(self, value: Tensor, target: Target) -> Tensor:
-        """Additive statistic of a batch of predictions, for ``summarize``."""
+    def update(self, value: Tensor, target: Target) -> Tensor:
+        """Additive statistic of a batch of predictions, for ``compute``."""
         ...
 
-    def summarize(self, tally: Tensor) -> Mapping[str, float]:
+    def compute(self, tally: Tensor) -> Mapping[str, float]:
         """Figures of a summed tally; the one named ``monitor`` judges a run."""
         ...
 
@@ -203,14 +203,14 @@ class Classification:
         """A class does not move: the target as it is."""
         return target
 
-    def tally(self, value: Tensor, target: Target) -> Tensor:
+    def update(self, value: Tensor, target: Target) -> Tensor:
         """Confusion matrix (classes, classes): row truth, column prediction; valid units of weight > 0 only."""
         keep = target.mask() * target.weight > 0
         truth, guess = target.value.argmax(1)[keep], value.argmax(1)[keep]
         cells = torch.bincount(truth * self.classes + guess, minlength=self.classes**2)
         return cells.reshape(self.classes, self.classes).double()
 
-    def summarize(self, tally: Tensor) -> Mapping[str, float]:
+    def compute(self, tally: Tensor) -> Mapping[str, float]:
         """``accuracy`` and ``balanced_accuracy`` (mean recall of the classes present), in [0, 1]."""
         rows = tally.sum(1)
         recall = tally.diag()[rows > 0] / rows[rows > 0]
@@ -252,7 +252,7 @@ class Segmentation(Classification):
         valid = moved[:, -1] > 0.5
         return Target(moved[:, :-2], moved[:, -2], valid)
 
-    def summarize(self, tally: Tensor) -> Mapping[str, float]:
+    def compute(self, tally: Tensor) -> Mapping[str, float]:
         """``mean_iou`` over the classes that occur in truth or prediction, and pixel ``accuracy``, in [0, 1]."""
         hit, union = tally.diag(), tally.sum(0) + tally.sum(1) - tally.diag()
         iou = hit[union > 0] / union[union > 0]
@@ -365,13 +365,13 @@ class Keypoints:
         moved = _sample(target.value, view.theta, "bilinear")
         return replace(target, value=moved, valid=(target.mask() > 0) & self._in_view(target.value, view.theta))
 
-    def tally(self, value: Tensor, target: Target) -> Tensor:
+    def update(self, value: Tensor, target: Target) -> Tensor:
         """Number of valid joints, of joints within ``radius``, and summed distance in cells."""
         keep = target.mask() * target.weight > 0
         gap = (self._peak(value) - self._peak(target.value)).norm(dim=-1)[keep]
         return torch.stack([keep.sum(), (gap <= self.radius).sum(), gap.sum()]).double()
 
-    def summarize(self, tally: Tensor) -> Mapping[str, float]:
+    def compute(self, tally: Tensor) -> Mapping[str, float]:
         """``pck``: share of joints within ``radius`` in [0, 1]; ``distance``: mean distance in cells."""
         return {"pck": _ratio(tally[1], tally[0]), "distance": _ratio(tally[2], tally[0])}
 

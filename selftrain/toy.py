@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selftrain.build import learner as make_learner
-from selftrain.strategy import MakeLearner
+from selftrain.networks.optim import learner as make_learner
+from selftrain.networks.student import MakeLearner
 from selftrain.tasks import Classification, Keypoints, Segmentation, Task
 from selftrain.types import Annotated, Batch, BatchPlan, Labeled, Needs, Unlabeled, View
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+
+InputKind = Literal["table", "image", "series", "points"]
 
 
 @dataclass(frozen=True)
@@ -73,26 +75,49 @@ class Unlabeled:
         return self.views[name]
 
 
-@dataclass(frozen=True)
 class Batch:
-    """What one step sees. Either part is ``None`` when the data has no such samples or the strategy needs none."""
+    """What one step sees: labeled and unlabeled samples.
 
-    labeled: Labeled | None
-    unlabeled: Unlabeled | None
+    Args:
+        labeled: ``None`` when the data has no labels or the strategy reads none.
+        unlabeled: ``None`` when there are no such samples or the strategy needs none.
+    """
+
+    def __init__(self, labeled: Labeled | None, unlabeled: Unlabeled | None) -> None:
+        self._labeled, self._unlabeled = labeled, unlabeled
 
     @property
-    def given(self) -> Labeled:
-        """The labeled part; raises if this batch has none."""
-        if self.labeled is None:
+    def has_labeled(self) -> bool:
+        """Whether there is a labeled part."""
+        return self._labeled is not None
+
+    @property
+    def has_unlabeled(self) -> bool:
+        """Whether there is an unlabeled part."""
+        return self._unlabeled is not None
+
+    @property
+    def labeled(self) -> Labeled:
+        """The labeled part; raises ``ValueError`` if this batch has none."""
+        if self._labeled is None:
             raise ValueError("this batch has no labeled samples; a strategy with labels needs a labeled set")
-        return self.labeled
+        return self._labeled
 
     @property
-    def pile(self) -> Unlabeled:
-        """The unlabeled part; raises if this batch has none."""
-        if self.unlabeled is None:
+    def unlabeled(self) -> Unlabeled:
+        """The unlabeled part; raises ``ValueError`` if this batch has none."""
+        if self._unlabeled is None:
             raise ValueError("this batch has no unlabeled samples; train `Supervised` when there are none")
-        return self.unlabeled
+        return self._unlabeled
+
+    @property
+    def parts(self) -> tuple[Labeled | Unlabeled, ...]:
+        """The parts that are there."""
+        return tuple(part for part in (self._labeled, self._unlabeled) if part is not None)
+
+    def replace(self, *, labeled: Labeled | None = None, unlabeled: Unlabeled | None = None) -> Batch:
+        """The same with another labeled or unlabeled part; ``None``: that of this batch."""
+        return Batch(labeled or self._labeled, unlabeled or self._unlabeled)
 
 
 @dataclass(frozen=True)

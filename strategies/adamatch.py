@@ -20,12 +20,12 @@ from typing import Any
 
 import torch
 
-from selftrain.align import Align
-from selftrain.objectives import Outcome
+from selftrain.networks.student import MakeLearner
 from selftrain.schedule import Schedule
 from selftrain.select import Relative
-from selftrain.solo import SelfGuided
-from selftrain.strategy import MakeLearner
+from selftrain.select.alignment import Align
+from selftrain.strategy.losses import Outcome
+from selftrain.strategy.single import SelfGuided
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock
 
@@ -76,10 +76,10 @@ class AdaMatch(SelfGuided):
         """Loss with randomly interpolated logits of the labeled samples."""
         guess = self.lesson.guess(self.look, batch)
         x, target = self.lesson.exercise(batch, guess.target, "weak", "strong")
-        logits, learned = self.lesson.answers(self.student, batch.given.x, x)
+        logits, learned = self.lesson.answers(self.student, batch.labeled.x, x)
         if self.interpolate:
             with self.student.untracked():
-                alone = self.student(batch.given.x)
+                alone = self.student(batch.labeled.x)
             share = torch.rand_like(logits)
             logits = share * logits + (1 - share) * alone
-        return self.lesson.grade(logits, learned, batch.given, target, guess, clock)
+        return self.lesson.grade(logits, learned, batch.labeled, target, guess, clock)

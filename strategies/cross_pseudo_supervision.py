@@ -14,12 +14,11 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from selftrain.learner import LabelMode, Learner
-from selftrain.lesson import Lesson
-from selftrain.objectives import Guess, Outcome, pseudo_label
-from selftrain.peers import PeerStrategy, joint_report
+from selftrain.networks.student import LabelMode, Learner, MakeLearner
 from selftrain.select import everything
-from selftrain.strategy import MakeLearner
+from selftrain.strategy.losses import Guess, Outcome, pseudo_label
+from selftrain.strategy.pseudo_labeling import Lesson
+from selftrain.strategy.several import PeerStrategy, joint_report
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Labeled, Report, Target
 
@@ -62,13 +61,13 @@ class CrossPseudoSupervision(PeerStrategy):
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Both networks label, then each learns from the other."""
-        values = self.look(batch.pile["weak"].x)
-        given = self.look(batch.given.x) if self.on_labeled or self.lesson.reads_labeled else [None, None]
+        values = self.look(batch.unlabeled["weak"].x)
+        given = self.look(batch.labeled.x) if self.on_labeled or self.lesson.reads_labeled else [None, None]
         shares = self.task.agree(values).to(values).mean(0)
         outcomes = []
         for i, learner in enumerate(self.learners()):
             peer = 1 - i
-            guess = self.lesson.judge(values[peer], batch.pile.index, given[peer], shares)
+            guess = self.lesson.judge(values[peer], batch.unlabeled.index, given[peer], shares)
             outcomes.append(self._crossed(learner, batch, guess, given[peer], clock))
             self.advance(i, outcomes[-1].loss)
         return joint_report(outcomes)
@@ -76,11 +75,11 @@ class CrossPseudoSupervision(PeerStrategy):
     def _crossed(self, learner: Learner, batch: Batch, guess: Guess, given: Tensor | None, clock: Clock) -> Outcome:
         """Supervised loss + the cross losses on unlabeled and, if wanted, on labeled samples."""
         x, target = self.lesson.exercise(batch, guess.target, "weak", "weak")
-        logits, learned = self.lesson.answers(learner, batch.given.x, x)
-        outcome = self.lesson.grade(logits, learned, batch.given, target, guess, clock)
+        logits, learned = self.lesson.answers(learner, batch.labeled.x, x)
+        outcome = self.lesson.grade(logits, learned, batch.labeled, target, guess, clock)
         if not self.on_labeled or given is None:
             return outcome
-        return outcome.plus(self.lesson.weight(clock) * self._crossed_labeled(logits, batch.given, given))
+        return outcome.plus(self.lesson.weight(clock) * self._crossed_labeled(logits, batch.labeled, given))
 
     def _crossed_labeled(self, logits: Tensor, given: Labeled, value: Tensor) -> Tensor:
         """Distance of the labeled samples' logits to the other network's prediction of them."""

@@ -20,11 +20,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from selftrain.labels.table import PseudoLabelTable
 from selftrain.mix import cat, mixup
-from selftrain.objectives import Guess, Outcome
-from selftrain.pilelabels import PileLabels
-from selftrain.solo import SoloStrategy
-from selftrain.strategy import MakeLearner
+from selftrain.networks.student import MakeLearner
+from selftrain.strategy.losses import Guess, Outcome
+from selftrain.strategy.single import SoloStrategy
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Report, Target, View
 
@@ -58,7 +58,7 @@ class CurriculumLabeling(SoloStrategy):
         task: Task,
         make_learner: MakeLearner,
         *,
-        labels: PileLabels,
+        labels: PseudoLabelTable,
         hard: bool = True,
         alpha: float = 1.0,
         view: str = "strong",
@@ -73,14 +73,14 @@ class CurriculumLabeling(SoloStrategy):
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """One gradient step on the mixture of labeled and kept samples."""
-        guess = self.labels.guess(batch.pile.index, hard=self.hard)
+        guess = self.labels.guess(batch.unlabeled.index, hard=self.hard)
         outcome = self._objective(batch, guess)
         self.advance(outcome.loss)
         return outcome.report()
 
     def _objective(self, batch: Batch, guess: Guess) -> Outcome:
         """Loss of the joint set, and its two parts by the sample that each mixture is named after."""
-        given, (x, kept) = batch.given, self._kept(batch.pile[self.views[0]], guess)
+        given, (x, kept) = batch.labeled, self._kept(batch.unlabeled[self.views[0]], guess)
         mixed, target = mixup(torch.cat([given.x, x]), cat(given.target, kept), self.task, alpha=self.alpha)
         logits, n = self.student(mixed), len(given.x)
         with torch.no_grad():

@@ -20,11 +20,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from selftrain.learner import LabelMode
-from selftrain.lesson import Lesson
-from selftrain.objectives import Guess
-from selftrain.peers import PeerStrategy, joint_report
-from selftrain.strategy import MakeLearner, Predictor
+from selftrain.networks.student import LabelMode, MakeLearner
+from selftrain.strategy.base import Predictor
+from selftrain.strategy.losses import Guess
+from selftrain.strategy.pseudo_labeling import Lesson
+from selftrain.strategy.several import PeerStrategy, joint_report
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Report
 
@@ -101,14 +101,14 @@ class Ensemble(PeerStrategy):
     @torch.no_grad()
     def _consensus(self, batch: Batch) -> tuple[Guess, Tensor]:
         """The joint pseudo-label of the weak view, and the mean share of inliers."""
-        values = self.look(batch.pile["weak"].x)
+        values = self.look(batch.unlabeled["weak"].x)
         inlier = self.task.agree(values).to(values)  # (N, B, *U)
         share = inlier.mean(0)
         heard = torch.where(share > 0, inlier, 1.0) if self.inliers_only else torch.ones_like(inlier)
         spread = torch.stack([self.task.spread(h) for h in heard])
         value = (values * spread).sum(0) / spread.sum(0)
-        given = self.look(batch.given.x).mean(0) if self.lesson.reads_labeled else None
-        guess = self.lesson.judge(value, batch.pile.index, given, share)
+        given = self.look(batch.labeled.x).mean(0) if self.lesson.reads_labeled else None
+        guess = self.lesson.judge(value, batch.unlabeled.index, given, share)
         return guess.scaled(self._weight(value, share)), share.mean()
 
     def _weight(self, value: Tensor, share: Tensor) -> Tensor:

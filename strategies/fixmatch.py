@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from selftrain.select import Select, above
-from selftrain.solo import SelfGuided
-from selftrain.strategy import MakeLearner
+from selftrain.networks.student import MakeLearner
+from selftrain.select import Selector, above
+from selftrain.strategy.single import SelfGuided
 from selftrain.tasks import Task
 
 
@@ -31,5 +31,7 @@ class FixMatch(SelfGuided):
             hard, temperature, align, align_targets, mix, together.
     """
 
-    def __init__(self, task: Task, make_learner: MakeLearner, *, select: Select | None = None, **settings: Any) -> None:
+    def __init__(
+        self, task: Task, make_learner: MakeLearner, *, select: Selector | None = None, **settings: Any
+    ) -> None:
         super().__init__(task, make_learner, select=select or above(0.95), **settings)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from selftrain.networks.student import MakeLearner
 from selftrain.select import Flex
-from selftrain.solo import SelfGuided
-from selftrain.strategy import MakeLearner
+from selftrain.strategy.single import SelfGuided
 from selftrain.tasks import Task
 
 

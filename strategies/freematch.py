@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selftrain.networks.student import MakeLearner
 from selftrain.select import Free
-from selftrain.solo import SelfGuided
-from selftrain.strategy import MakeLearner
+from selftrain.strategy.single import SelfGuided
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Report
 
@@ -74,8 +74,8 @@ class FreeMatch(SelfGuided):
         """One student step under self-made thresholds, with the fairness term."""
         guess = self.lesson.guess(self.look, batch)
         x, target = self.lesson.exercise(batch, guess.target, "weak", "strong")
-        logits, learned = self.lesson.answers(self.student, batch.given.x, x)
-        outcome = self.lesson.grade(logits, learned, batch.given, target, guess, clock)
+        logits, learned = self.lesson.answers(self.student, batch.labeled.x, x)
+        outcome = self.lesson.grade(logits, learned, batch.labeled, target, guess, clock)
         if not self.fairness_weight:
             self.advance(outcome.loss)
             return outcome.report()

@@ -16,9 +16,8 @@ from typing import Any, Literal
 
 from torch import nn
 
-from selftrain.learner import Restore
-from selftrain.solo import TeacherGuided
-from selftrain.strategy import MakeLearner
+from selftrain.networks.student import MakeLearner, Restore
+from selftrain.strategy.single import TeacherGuided
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Report
 

@@ -16,12 +16,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from selftrain.learner import LabelMode
-from selftrain.lesson import Lesson
-from selftrain.objectives import Guess
-from selftrain.peers import PeerStrategy, joint_report
-from selftrain.select import ClassWise, Select
-from selftrain.strategy import MakeLearner
+from selftrain.networks.student import LabelMode, MakeLearner
+from selftrain.select import ClassWise, Selector
+from selftrain.strategy.losses import Guess
+from selftrain.strategy.pseudo_labeling import Lesson
+from selftrain.strategy.several import PeerStrategy, joint_report
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Report
 
@@ -63,7 +62,7 @@ class JointMatch(PeerStrategy):
         shared_status: bool = True,
         delta: float = 0.9,
         disagree_on: Literal["mask", "label"] = "mask",
-        select: Select | None = None,
+        select: Selector | None = None,
         label_mode: LabelMode = "eval",
         decay: float | None = None,
         buffers: Literal["copy", "ema"] = "ema",
@@ -93,8 +92,8 @@ class JointMatch(PeerStrategy):
 
     def guesses(self, batch: Batch) -> list[Guess]:
         """Each network's pseudo-labels of the weak view; a shared status takes in the first, then the second."""
-        values, index = self.look(batch.pile["weak"].x), batch.pile.index
-        given = self.look(batch.given.x) if self._lesson(0).reads_labeled else [None, None]
+        values, index = self.look(batch.unlabeled["weak"].x), batch.unlabeled.index
+        given = self.look(batch.labeled.x) if self._lesson(0).reads_labeled else [None, None]
         shares = self.task.agree(values).to(values).mean(0)
         return [self._lesson(i).judge(values[i], index, given[i], shares) for i in range(2)]
 

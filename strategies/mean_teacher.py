@@ -17,8 +17,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from selftrain.solo import TeacherGuided
-from selftrain.strategy import MakeLearner, Predictor
+from selftrain.networks.student import MakeLearner
+from selftrain.strategy.base import Predictor
+from selftrain.strategy.single import TeacherGuided
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Report
 
@@ -82,16 +83,16 @@ class TwoHeadedMeanTeacher(TeacherGuided):
         """One student step with both heads, one teacher step."""
         guess = self.lesson.guess(self.taught, batch)
         x, target = self.lesson.exercise(batch, guess.target, "weak", "strong")
-        answers = self.lesson.answers(self.student, batch.given.x, x)
+        answers = self.lesson.answers(self.student, batch.labeled.x, x)
         (logits, logits2), (learned, learned2) = (self.heads(a) for a in answers)
-        outcome = self.lesson.grade(logits, learned2, batch.given, target, guess, clock)
+        outcome = self.lesson.grade(logits, learned2, batch.labeled, target, guess, clock)
         tie = torch.cat([logits - logits2, learned - learned2]).square().mean()
         self.advance(outcome.plus(self.tie_weight * tie).loss)
         return outcome.report(tie=tie)
 
     def step_labeled(self, batch: Batch, clock: Clock) -> Report:
         """One supervised step of the label head; the teacher follows."""
-        loss = self.task.loss(self.heads(self.student(batch.given.x))[0], batch.given.target)
+        loss = self.task.loss(self.heads(self.student(batch.labeled.x))[0], batch.labeled.target)
         self.advance(loss)
         return Report({"loss/supervised": loss.detach()})
 

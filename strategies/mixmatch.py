@@ -17,14 +17,13 @@ from typing import Any
 
 import torch
 
-from selftrain.agreement import siding
-from selftrain.learner import LabelMode
-from selftrain.lesson import Distance
+from selftrain.evaluation.agreement import siding
 from selftrain.mix import Mix, Mixup, cat, pick
-from selftrain.objectives import Guess, Outcome, unmoved
+from selftrain.networks.student import LabelMode, MakeLearner
 from selftrain.schedule import Schedule, ramp_linear
-from selftrain.solo import SelfGuided
-from selftrain.strategy import MakeLearner
+from selftrain.strategy.losses import Guess, Outcome, unmoved
+from selftrain.strategy.pseudo_labeling import Distance
+from selftrain.strategy.single import SelfGuided
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Labeled, View
 
@@ -78,16 +77,18 @@ class MixMatch(SelfGuided):
 
     def objective(self, batch: Batch, clock: Clock) -> Outcome:
         """Guess, mix everything with everything, compare."""
-        looks = [batch.pile[name] for name in self.views]
+        looks = [batch.unlabeled[name] for name in self.views]
         guess = self.mean_guess(batch, looks)
-        x = torch.cat([batch.given.x, *(look.x for look in looks)])
+        x = torch.cat([batch.labeled.x, *(look.x for look in looks)])
         labels = [self.task.warp(guess.target, look) for look in looks]
         assert self.lesson.mix is not None  # the constructor sets one
-        mixed, target = self.lesson.mix(x, cat(batch.given.target, *labels), self.task)
-        first = len(batch.given.x)
+        mixed, target = self.lesson.mix(x, cat(batch.labeled.target, *labels), self.task)
+        first = len(batch.labeled.x)
         logits, learned = self.lesson.answers(self.student, mixed[:first], mixed[first:])
         given, rest = pick(target, slice(None, first)), pick(target, slice(first, None))
-        return self.lesson.grade(logits, learned, Labeled(mixed[:first], given, batch.given.index), rest, guess, clock)
+        return self.lesson.grade(
+            logits, learned, Labeled(mixed[:first], given, batch.labeled.index), rest, guess, clock
+        )
 
     def mean_guess(self, batch: Batch, looks: list[View]) -> Guess:
         """The sharpened mean of the predictions of all looks, brought back to the unmoved image.
@@ -96,11 +97,11 @@ class MixMatch(SelfGuided):
         with that mean.
         """
         plain = [unmoved(self.task, self.look(view.x), view) for view in looks]
-        given = self.look(batch.given.x) if self.lesson.reads_labeled else None
+        given = self.look(batch.labeled.x) if self.lesson.reads_labeled else None
         shown = torch.stack([said.mask() for said in plain])
         spread = torch.stack([self.task.spread(mask) for mask in shown])
         values = torch.stack([said.value for said in plain])
         mean = (values * spread).sum(0) / spread.sum(0).clamp(min=1)
         sides = siding(self.task, values, shown) if len(looks) > 1 else None
-        guess = self.lesson.judge(mean, batch.pile.index, given, sides)
+        guess = self.lesson.judge(mean, batch.unlabeled.index, given, sides)
         return guess.scaled(shown.amax(0))

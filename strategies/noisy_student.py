@@ -16,11 +16,11 @@ from typing import Literal
 
 import torch
 
-from selftrain.objectives import Guess, Outcome
-from selftrain.pilelabels import PileLabels
+from selftrain.labels.table import PseudoLabelTable
+from selftrain.networks.student import MakeLearner
 from selftrain.schedule import Schedule, ramp_linear
-from selftrain.solo import SoloStrategy
-from selftrain.strategy import MakeLearner
+from selftrain.strategy.losses import Guess, Outcome
+from selftrain.strategy.single import SoloStrategy
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Report
 
@@ -59,7 +59,7 @@ class NoisyStudent(SoloStrategy):
         task: Task,
         make_learner: MakeLearner,
         *,
-        labels: PileLabels,
+        labels: PseudoLabelTable,
         hard: bool = False,
         labeled_weight: float = 1.0,
         unlabeled_weight: float = 1.0,
@@ -79,21 +79,21 @@ class NoisyStudent(SoloStrategy):
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Learn labels and stored labels under noise."""
-        guess = self.labels.guess(batch.pile.index, hard=self.hard)
+        guess = self.labels.guess(batch.unlabeled.index, hard=self.hard)
         outcome = self._objective(batch, guess, self.unlabeled_weight * self.rampup(clock.progress))
         self.advance(outcome.loss)
         return outcome.report()
 
     def _objective(self, batch: Batch, guess: Guess, weight: float) -> Outcome:
         """Both losses; the stored labels are of the plain image and follow the strong view."""
-        strong = batch.pile["strong"]
+        strong = batch.unlabeled["strong"]
         target = self.task.warp(guess.target, strong)
         if self.labeled_weight == 0:
             unsupervised = self.task.loss(self.student(strong.x), target)
             return Outcome(weight * unsupervised, torch.zeros_like(unsupervised), unsupervised, guess)
         if self.together:
-            logits, learned = self.student.together(batch.given.x, strong.x)
+            logits, learned = self.student.together(batch.labeled.x, strong.x)
         else:
-            logits, learned = self.student(batch.given.x), self.student(strong.x)
-        supervised, unsupervised = self.task.loss(logits, batch.given.target), self.task.loss(learned, target)
+            logits, learned = self.student(batch.labeled.x), self.student(strong.x)
+        supervised, unsupervised = self.task.loss(logits, batch.labeled.target), self.task.loss(learned, target)
         return Outcome(self.labeled_weight * supervised + weight * unsupervised, supervised, unsupervised, guess)

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from selftrain.learner import LabelMode
-from selftrain.lesson import Distance
-from selftrain.objectives import Outcome
+from selftrain.networks.student import LabelMode, MakeLearner
 from selftrain.schedule import Schedule, ramp_sigmoid
-from selftrain.solo import SelfGuided
-from selftrain.strategy import MakeLearner
+from selftrain.strategy.losses import Outcome
+from selftrain.strategy.pseudo_labeling import Distance
+from selftrain.strategy.single import SelfGuided
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock
 

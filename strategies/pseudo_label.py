@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from selftrain.objectives import Outcome
+from selftrain.networks.student import MakeLearner
 from selftrain.schedule import Schedule, ramp_linear
-from selftrain.solo import SelfGuided
-from selftrain.strategy import MakeLearner
+from selftrain.strategy.losses import Outcome
+from selftrain.strategy.single import SelfGuided
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock
 

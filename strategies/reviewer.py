@@ -17,13 +17,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from selftrain.lesson import Lesson
 from selftrain.mix import blend
-from selftrain.objectives import Guess
-from selftrain.solo import TeacherGuided
-from selftrain.strategy import MakeLearner, Predictor
+from selftrain.networks.ema import Teacher
+from selftrain.networks.student import MakeLearner
+from selftrain.strategy.base import Predictor
+from selftrain.strategy.losses import Guess
+from selftrain.strategy.pseudo_labeling import Lesson
+from selftrain.strategy.single import TeacherGuided
 from selftrain.tasks import Task
-from selftrain.teacher import Teacher
 from selftrain.types import Batch, Clock, PseudoLabels, Report
 
 

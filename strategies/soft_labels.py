@@ -21,13 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selftrain.labelbank import LabelBank
-from selftrain.learner import LabelMode, check_label_mode
 from selftrain.mix import cat, mixup
-from selftrain.objectives import entropy_loss, prior_loss, unmoved
-from selftrain.select import Select, everything, look
-from selftrain.solo import SoloStrategy
-from selftrain.strategy import MakeLearner
+from selftrain.networks.student import LabelMode, MakeLearner, check_label_mode
+from selftrain.select import Selector, everything, look
+from selftrain.strategy.label_memory import LabelMemory
+from selftrain.strategy.losses import entropy_loss, prior_loss, unmoved
+from selftrain.strategy.single import SoloStrategy
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, PseudoLabels, Report, Target, Unlabeled
 
@@ -67,7 +66,7 @@ class SoftLabels(SoloStrategy):
         prior_weight: float = 0.8,
         entropy_weight: float = 0.4,
         prior: Tensor | None = None,
-        select: Select | None = None,
+        select: Selector | None = None,
         min_labeled: int = 16,
         label_view: str = "plain",
         label_mode: LabelMode = "batch",
@@ -85,7 +84,7 @@ class SoftLabels(SoloStrategy):
             )
         if prior is not None and prior.shape != label_shape[:1]:
             raise ValueError(f"prior has shape {tuple(prior.shape)}; there are {label_shape[0]} classes")
-        self.bank = LabelBank(task, unlabeled, label_shape)
+        self.bank = LabelMemory(task, unlabeled, label_shape)
         self.alpha, self.prior_weight, self.entropy_weight = alpha, prior_weight, entropy_weight
         self.prior, self.select, self.min_labeled = prior, select or everything(), min_labeled
         self.label_view, self.label_mode = label_view, label_mode
@@ -94,11 +93,11 @@ class SoftLabels(SoloStrategy):
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Store fresh predictions, learn the mixed batch."""
         self._check(batch)
-        labels = self._labels(batch.pile)
-        weak = batch.pile["weak"]
+        labels = self._labels(batch.unlabeled)
+        weak = batch.unlabeled["weak"]
         guess = self.task.warp(Target(labels.value, labels.weight), weak)
-        x = torch.cat([batch.given.x, weak.x])
-        mixed, target = mixup(x, cat(batch.given.target, guess), self.task, alpha=self.alpha)
+        x = torch.cat([batch.labeled.x, weak.x])
+        mixed, target = mixup(x, cat(batch.labeled.target, guess), self.task, alpha=self.alpha)
         logits = self.student(mixed)
         loss = self.task.loss(logits, target)
         spread = self.task.distribution(self.task.probs(logits))
@@ -124,8 +123,8 @@ class SoftLabels(SoloStrategy):
         return PseudoLabels(pile.index, value, weight * shown.clamp(min=known.to(shown)))
 
     def _check(self, batch: Batch) -> None:
-        if len(batch.given.x) < self.min_labeled:
+        if len(batch.labeled.x) < self.min_labeled:
             raise ValueError(
-                f"the batch holds {len(batch.given.x)} labeled samples, fewer than min_labeled={self.min_labeled}; "
+                f"the batch holds {len(batch.labeled.x)} labeled samples, fewer than min_labeled={self.min_labeled}; "
                 "raise BatchPlan(labeled=...) or lower min_labeled"
             )

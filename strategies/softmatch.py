@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from selftrain.align import Align
+from selftrain.networks.student import MakeLearner
 from selftrain.select import Soft
-from selftrain.solo import SelfGuided
-from selftrain.strategy import MakeLearner
+from selftrain.select.alignment import Align
+from selftrain.strategy.single import SelfGuided
 from selftrain.tasks import Task
 
 

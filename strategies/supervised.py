@@ -5,7 +5,7 @@ Algorithm: 1. take a labeled batch; 2. one gradient step on the task's loss; 3. 
 
 from __future__ import annotations
 
-from selftrain.solo import SoloStrategy
+from selftrain.strategy.single import SoloStrategy
 from selftrain.types import Batch, Clock, Report
 
 

@@ -17,13 +17,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from selftrain import undo
-from selftrain.labelbank import LabelBank
-from selftrain.lesson import Distance, Lesson
-from selftrain.objectives import Guess, unmoved
+from selftrain.networks.student import MakeLearner
+from selftrain.runtime import undo
 from selftrain.schedule import Schedule, ramp_sigmoid
-from selftrain.solo import SoloStrategy
-from selftrain.strategy import MakeLearner
+from selftrain.strategy.label_memory import LabelMemory
+from selftrain.strategy.losses import Guess, unmoved
+from selftrain.strategy.pseudo_labeling import Distance, Lesson
+from selftrain.strategy.single import SoloStrategy
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Report
 
@@ -78,7 +78,7 @@ class TemporalEnsembling(SoloStrategy):
         own: dict[str, Any] = {"unlabeled_weight": unlabeled_weight, "distance": distance, "hard": hard}
         self.lesson = Lesson(task, rampup=rampup or ramp_sigmoid(), **own, **lesson)
         self.momentum = momentum
-        self.bank = LabelBank(task, unlabeled, label_shape)
+        self.bank = LabelMemory(task, unlabeled, label_shape)
         self.register_buffer("visits", torch.zeros(unlabeled, *self.bank.units, dtype=torch.int32))
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
@@ -86,7 +86,7 @@ class TemporalEnsembling(SoloStrategy):
         self._check(batch)
         guess = self._remembered(batch)
         apart = self.lesson.mix is not None  # predictions of mixed samples belong to none of them
-        said = self.student.label(batch.pile["weak"].x, "frozen") if apart else None
+        said = self.student.label(batch.unlabeled["weak"].x, "frozen") if apart else None
         outcome = self.lesson.loss(self.student, batch, guess, clock, source=None, view="weak")
         assert outcome.learned is not None  # the lesson keeps the logits
         self._remember(batch, outcome.learned.detach() if said is None else said)
@@ -99,25 +99,25 @@ class TemporalEnsembling(SoloStrategy):
 
     def _check(self, batch: Batch) -> None:
         """Refuse data that the memory was not made for."""
-        last, own = int(batch.pile.index.max()), tuple(self.bank.now.shape[1:])
+        last, own = int(batch.unlabeled.index.max()), tuple(self.bank.now.shape[1:])
         if last >= len(self.visits):
             raise ValueError(
                 f"row {last} is outside the memory: unlabeled is {len(self.visits)}; set unlabeled=len(pile.unlabeled)"
             )
-        shape = tuple(batch.given.target.value.shape[1:])
+        shape = tuple(batch.labeled.target.value.shape[1:])
         if shape != own:
             raise ValueError(f"label_shape is {own}, a label of the data has {shape}; set label_shape={shape}")
 
     def _remembered(self, batch: Batch) -> Guess:
         """The ensemble's pseudo-labels, of the unmoved image; weight 0 for units without a history."""
-        index = batch.pile.index
-        given = self.task.probs(self.student.label(batch.given.x)) if self.lesson.reads_labeled else None
+        index = batch.unlabeled.index
+        given = self.task.probs(self.student.label(batch.labeled.x)) if self.lesson.reads_labeled else None
         guess = self.lesson.judge(self.bank.read(index), index, given)
         return guess.scaled(self.bank.known[index].to(guess.target.weight))
 
     def _remember(self, batch: Batch, logits: Tensor) -> None:
         """Move what the view shows by (1 - a) / (1 - a^t), which is Z / (1 - a^t) written as a running mean."""
-        view, index = batch.pile["weak"], batch.pile.index
+        view, index = batch.unlabeled["weak"], batch.unlabeled.index
         value = self.task.probs(logits)
         said = unmoved(self.task, value, view)
         shown = said.mask()

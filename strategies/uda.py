@@ -15,11 +15,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from selftrain.objectives import Outcome
+from selftrain.networks.student import MakeLearner
 from selftrain.schedule import Schedule
-from selftrain.select import Select, above
-from selftrain.solo import SelfGuided
-from selftrain.strategy import MakeLearner
+from selftrain.select import Selector, above
+from selftrain.strategy.losses import Outcome
+from selftrain.strategy.single import SelfGuided
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Labeled
 
@@ -56,7 +56,7 @@ class UDA(SelfGuided):
         task: Task,
         make_learner: MakeLearner,
         *,
-        select: Select | None = None,
+        select: Selector | None = None,
         temperature: float = 0.4,
         annealing: Annealing | None = None,
         hard: bool = False,

@@ -16,11 +16,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from selftrain.lesson import Lesson
-from selftrain.objectives import entropy_loss
+from selftrain.networks.student import MakeLearner
 from selftrain.schedule import Schedule, ramp_linear
-from selftrain.solo import SoloStrategy
-from selftrain.strategy import MakeLearner
+from selftrain.strategy.losses import entropy_loss
+from selftrain.strategy.pseudo_labeling import Lesson
+from selftrain.strategy.single import SoloStrategy
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Report, Target
 
@@ -83,14 +83,14 @@ class VAT(SoloStrategy):
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Find the worst direction, then learn not to mind it."""
-        x = batch.pile["weak"].x
-        logits, clean = self.lesson.answers(self.student, batch.given.x, x)
+        x = batch.unlabeled["weak"].x
+        logits, clean = self.lesson.answers(self.student, batch.labeled.x, x)
         given = self.task.probs(logits).detach() if self.lesson.reads_labeled else None
-        guess = self.lesson.judge(self.task.probs(clean).detach(), batch.pile.index, given)
+        guess = self.lesson.judge(self.task.probs(clean).detach(), batch.unlabeled.index, given)
         with self.student.untracked():
             attack, target = self.lesson.mixed(x + self.eps * self.worst(x, guess.target), guess.target)
             attacked = self.student(attack)
-        outcome = self.lesson.grade(logits, attacked, batch.given, target, guess, clock)
+        outcome = self.lesson.grade(logits, attacked, batch.labeled, target, guess, clock)
         entropy = entropy_loss(self.task.distribution(self.task.probs(clean)))
         rise = self.lesson.rampup(clock.progress)
         self.advance(outcome.plus(self.entropy_weight * rise * entropy).loss)

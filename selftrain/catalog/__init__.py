@@ -8,17 +8,9 @@ called with plain values, as in ``"above(0.9)"``.
 0.9
 """
 
-from selftrain.catalog.methods import (
-    METHODS,
-    Method,
-    build,
-    default_method,
-    make_strategy,
-    method_of,
-    short_averages,
-)
+from selftrain.catalog.methods import METHODS, Method, build, default_method, make_strategy, method_of, short_averages
 from selftrain.catalog.parts import PARTS, make_part, make_parts, make_rule
-from selftrain.catalog.recipes import EMBEDDING, RECIPES, default_recipe, make_recipe
+from selftrain.catalog.pretraining import EMBEDDING, RECIPES, default_recipe, make_recipe
 from selftrain.catalog.views import VIEWS
 
 __all__ = [

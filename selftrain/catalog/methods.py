@@ -11,7 +11,8 @@ import torch
 
 from selftrain import strategies
 from selftrain.catalog.parts import make_parts
-from selftrain.strategy import MakeLearner, Strategy, SupervisedStrategy
+from selftrain.networks.student import MakeLearner
+from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.tasks import Classification, Task
 
 

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 from selftrain import pretrain, schedule, select
-from selftrain.align import Align
 from selftrain.mix import ClassMix, CutMix, KeypointMix, Mixup
+from selftrain.select.alignment import Align
 
 Maker = Callable[..., Any]
 
@@ -79,7 +79,7 @@ def make_parts(settings: Mapping[str, Any], **sizes: Any) -> dict[str, Any]:
     return {key: make_part(key, value, **sizes) for key, value in settings.items()}
 
 
-def make_rule(rule: Any, *, classes: int, unlabeled: int) -> select.Select | None:
+def make_rule(rule: Any, *, classes: int, unlabeled: int) -> select.Selector | None:
     """A rule for pseudo-labels from what a user writes.
 
     Args:
@@ -90,11 +90,11 @@ def make_rule(rule: Any, *, classes: int, unlabeled: int) -> select.Select | Non
     Raises:
         ValueError: for something else, text that is no such call, or settings that the rule does not take.
     """
-    if rule is None or isinstance(rule, select.Select):
+    if rule is None or isinstance(rule, select.Selector):
         return copy.deepcopy(rule)
     if not isinstance(rule, str):
         raise ValueError(f"select is {rule!r}; give a rule of selftrain.select, or text such as 'above(0.95)'")
-    made: select.Select = make_part("select", rule, groups=classes, unlabeled=unlabeled)
+    made: select.Selector = make_part("select", rule, groups=classes, unlabeled=unlabeled)
     return made
 
 

@@ -12,7 +12,6 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from selftrain.build import Training, learner
 from selftrain.catalog import (
     EMBEDDING,
     METHODS,
@@ -30,11 +29,11 @@ from selftrain.cli.settings import load_object, pick
 from selftrain.cli.stops import UsageError
 from selftrain.data import Pile
 from selftrain.errors import SelftrainError
-from selftrain.estimator.inputs import InputKind
-from selftrain.estimator.networks import ENCODERS, make_encoder, make_network, network_name
-from selftrain.runfolder import read_card
-from selftrain.strategy import Strategy, SupervisedStrategy
-from selftrain.types import BatchPlan
+from selftrain.networks.by_name import ENCODERS, make_encoder, make_network, network_name
+from selftrain.networks.optim import Training, learner
+from selftrain.storage.run_dir import read_card
+from selftrain.strategy.base import Strategy, SupervisedStrategy
+from selftrain.types import BatchPlan, InputKind
 
 STEPS = 1000  # of a stage that says neither steps nor epochs
 NETWORKS = sorted({name for names in ENCODERS.values() for name in names})

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from selftrain import engine
-from selftrain.build import Training
 from selftrain.catalog import METHODS, default_method
 from selftrain.cli import building, common, report
 from selftrain.cli.evaluate import predictions
@@ -24,9 +22,11 @@ from selftrain.cli.stops import UsageError
 from selftrain.cli.train import NETWORK, add_strategy, train
 from selftrain.cli.verdict import Cell, Verdict, judged
 from selftrain.data import Pile
+from selftrain.engine import loop
 from selftrain.errors import DataError
-from selftrain.ranks import launched
-from selftrain.runfolder import write_json
+from selftrain.networks.optim import Training
+from selftrain.runtime.distributed import launched
+from selftrain.storage.run_dir import write_json
 
 ABOUT = """Train supervised and other strategies under one budget, and say whether self-training pays on these data.
 
@@ -134,7 +134,7 @@ class Comparison:
         truth, label = predictions(opened.labeler(), pile, part)
         return Cell(name, draw, seed, part, (truth == label).astype(np.float64), opened.step)
 
-    def train(self, pile: Pile, problem: building.Problem, name: str, seed: int, folder: Path) -> engine.Run:
+    def train(self, pile: Pile, problem: building.Problem, name: str, seed: int, folder: Path) -> loop.Run:
         """One run of the comparison; the floor and all others differ in the strategy alone."""
         keys = ("data", "labels", "views", "training", "steps", "epochs", "plan", "device", "init_from")
         settings = {key: self.settings[key] for key in keys} | {

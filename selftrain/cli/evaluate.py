@@ -14,10 +14,10 @@ from selftrain.cli.opened import Opened, open_run, run_settings
 from selftrain.cli.piles import add_data
 from selftrain.cli.settings import add_option
 from selftrain.data import Pile
+from selftrain.engine.run import measure
 from selftrain.errors import DataError
-from selftrain.run import measure
-from selftrain.runfolder import write_json
-from selftrain.strategy import SupervisedStrategy
+from selftrain.storage.run_dir import write_json
+from selftrain.strategy.base import SupervisedStrategy
 
 ABOUT = """Figures of a run on a part of its data, or with --data on other data.
 

@@ -12,7 +12,7 @@ from selftrain.cli.settings import add_option
 from selftrain.errors import SelftrainError
 from selftrain.exporting import FORMATS, deployed, export_network
 from selftrain.exporting.network import What
-from selftrain.strategy import SupervisedStrategy
+from selftrain.strategy.base import SupervisedStrategy
 
 ABOUT = """Write the network of a run for use elsewhere, with a card (JSON) that says what it takes and gives.
 

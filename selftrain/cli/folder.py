@@ -10,8 +10,8 @@ from typing import Any
 
 from selftrain.cli.line import as_yaml, read_config, write_config
 from selftrain.errors import RunFolderError
-from selftrain.ranks import is_first
-from selftrain.runfolder import SETTINGS, write_json
+from selftrain.runtime.distributed import is_first
+from selftrain.storage.run_dir import SETTINGS, write_json
 
 CONFIG, PROBLEM = "config.yaml", "problem.json"
 _MARKS = (SETTINGS, CONFIG)

@@ -15,8 +15,8 @@ from selftrain.cli.settings import add_option
 from selftrain.cli.stops import UsageError
 from selftrain.data import Pile, Samples
 from selftrain.errors import RunFolderError
-from selftrain.ledger import Ledger
-from selftrain.pilelabels import label_pile
+from selftrain.labels.ledger import Ledger
+from selftrain.labels.teacher_pass import label_pile
 from selftrain.types import PseudoLabels
 
 ABOUT = """Label samples with what a run ships, and write them as a table that a person can sort and correct.

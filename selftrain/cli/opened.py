@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from selftrain import checkpoint
 from selftrain.cli import building
 from selftrain.cli.folder import problem_in, settings_in
 from selftrain.cli.line import Line, Parser
@@ -18,9 +17,10 @@ from selftrain.cli.piles import READERS, numbered_as, read_pile, reader_of
 from selftrain.cli.stops import UsageError
 from selftrain.data import Pile
 from selftrain.errors import CheckpointError, RunFolderError
-from selftrain.randomness import own_randomness
-from selftrain.runfolder import CARD, read_card
-from selftrain.strategy import Strategy, SupervisedStrategy
+from selftrain.runtime.rng import own_randomness
+from selftrain.storage import checkpoint
+from selftrain.storage.run_dir import CARD, read_card
+from selftrain.strategy.base import Strategy, SupervisedStrategy
 
 Which = Literal["best", "last"]
 _DATA = ("data", "labels", "views")

@@ -17,11 +17,11 @@ from selftrain.cli.line import Line, Parser
 from selftrain.cli.settings import PATHS, add_choice, add_option, add_settings, pick
 from selftrain.cli.stops import UsageError
 from selftrain.data import Pile, Samples, Subset, TableEncoding
-from selftrain.data.joined import Joined
-from selftrain.data.paths import holds_arrays
-from selftrain.data.tabular import TABLE_SUFFIXES
+from selftrain.data.base.joined import Joined
+from selftrain.data.readers.paths import holds_arrays
+from selftrain.data.readers.tabular import TABLE_SUFFIXES
 from selftrain.errors import DataError
-from selftrain.review import read_review
+from selftrain.labels.review import read_review
 
 Reader = Callable[..., Pile]
 READERS: Mapping[str, Reader] = {

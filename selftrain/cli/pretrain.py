@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-from selftrain import engine
-from selftrain.build import Training
 from selftrain.catalog import RECIPES
 from selftrain.cli import building, common, report
 from selftrain.cli.folder import claim
@@ -19,7 +17,9 @@ from selftrain.cli.running import run_stage
 from selftrain.cli.settings import add_choice, add_option, add_settings, pick
 from selftrain.cli.train import NETWORK
 from selftrain.data import Pile
+from selftrain.engine import loop
 from selftrain.errors import DataError
+from selftrain.networks.optim import Training
 
 ABOUT = """Fill an encoder from the unlabeled samples; `selftrain train --init-from RUN` goes on from it.
 
@@ -72,7 +72,7 @@ def run(words: Sequence[str]) -> int:
 
 def pretrain(
     settings: dict[str, Any], pile: Pile, problem: building.Problem, out: Path, device: torch.device
-) -> engine.Run:
+) -> loop.Run:
     """Pretrain in a claimed folder, or go on there."""
     own = {key: value for key, value in settings["recipe"].items() if key != "name"}
     torch.manual_seed(settings["seed"])

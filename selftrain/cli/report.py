@@ -13,9 +13,9 @@ from typing import Any
 
 from selftrain.cli.stops import TERMINATED, Terminated
 from selftrain.data import Pile
-from selftrain.engine import Run
-from selftrain.intervals import clopper_pearson
-from selftrain.strategy import SupervisedStrategy
+from selftrain.engine.loop import Run
+from selftrain.metrics.intervals import clopper_pearson
+from selftrain.strategy.base import SupervisedStrategy
 
 FEW = 50  # validation samples below which the choice of weights is mostly chance
 

@@ -10,7 +10,7 @@ from selftrain.cli.opened import open_run, run_settings
 from selftrain.cli.piles import add_data
 from selftrain.cli.settings import add_option, add_settings
 from selftrain.data import TableEncoding
-from selftrain.reviewpage import write_review
+from selftrain.labels.page import write_review
 
 ABOUT = """Write one HTML page that shows the pseudo-labels of a run and takes a person's verdicts, in any browser.
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from selftrain import engine
 from selftrain.cli import building, common, report
 from selftrain.cli.folder import recorded, unfinished
 from selftrain.data import Pile
-from selftrain.strategy import Strategy
+from selftrain.engine import loop
+from selftrain.strategy.base import Strategy
 
 
 def run_stage(
@@ -24,7 +24,7 @@ def run_stage(
     out: Path,
     device: torch.device,
     **more: Any,
-) -> engine.Run:
+) -> loop.Run:
     """Train a strategy in a claimed folder, or go on there, and say what runs.
 
     Args:
@@ -40,7 +40,7 @@ def run_stage(
     kept = common.stored(settings)
     with recorded(out, command, kept, problem.as_dict()) as text, report.told_how_to_resume(command, out):
         report.begun(text, pile, out)
-        return engine.fit(
+        return loop.fit(
             strategy,
             pile,
             out=out,

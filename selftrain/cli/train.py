@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-from selftrain import engine
-from selftrain.build import Training
 from selftrain.catalog import METHODS, default_method
 from selftrain.cli import building, common, report
 from selftrain.cli.folder import claim
@@ -18,6 +16,8 @@ from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.cli.running import run_stage
 from selftrain.cli.settings import add_choice, add_option, add_settings, pick
 from selftrain.data import Pile
+from selftrain.engine import loop
+from selftrain.networks.optim import Training
 
 ABOUT = """Train a network on few labels and many unlabeled samples.
 
@@ -92,9 +92,7 @@ def run(words: Sequence[str]) -> int:
     return 0
 
 
-def train(
-    settings: dict[str, Any], pile: Pile, problem: building.Problem, out: Path, device: torch.device
-) -> engine.Run:
+def train(settings: dict[str, Any], pile: Pile, problem: building.Problem, out: Path, device: torch.device) -> loop.Run:
     """Train one strategy in a claimed folder, or go on with it."""
     own = {key: value for key, value in settings["strategy"].items() if key != "name"}
     torch.manual_seed(settings["seed"])

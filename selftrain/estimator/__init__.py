@@ -14,6 +14,6 @@ from selftrain.catalog import RECIPES
 from selftrain.estimator.classifier import SelfTrainClassifier
 from selftrain.estimator.encoder import PretrainedEncoder
 from selftrain.estimator.folds import LabeledKFold
-from selftrain.estimator.networks import ENCODERS, DenseEncoder
+from selftrain.networks.by_name import ENCODERS, DenseEncoder
 
 __all__ = ["ENCODERS", "RECIPES", "DenseEncoder", "LabeledKFold", "PretrainedEncoder", "SelfTrainClassifier"]

@@ -13,8 +13,8 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from selftrain.estimator.inputs import Array, Inputs, learn_inputs
-from selftrain.estimator.networks import BLOCK
-from selftrain.randomness import own_randomness
+from selftrain.networks.by_name import BLOCK
+from selftrain.runtime.rng import own_randomness
 
 
 class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]

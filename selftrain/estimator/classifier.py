@@ -10,9 +10,9 @@ from sklearn.base import ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, column_or_1d
 
-from selftrain.build import Training
 from selftrain.catalog import default_method
 from selftrain.data import Pile
+from selftrain.engine.run import Run
 from selftrain.errors import DataError
 from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.encoder import PretrainedEncoder
@@ -20,7 +20,7 @@ from selftrain.estimator.fitting import Plan, Start, checked_counts, fitted_enco
 from selftrain.estimator.inputs import Array
 from selftrain.estimator.marks import read_classes, unlabeled_rows
 from selftrain.estimator.shipped import at_rest, joined, run, ship
-from selftrain.run import Run
+from selftrain.networks.optim import Training
 from selftrain.wrapper.labels import Labels, hold_out
 
 _APART = 7919  # keys of members lie this far apart

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from selftrain.build import load_weights
 from selftrain.catalog import EMBEDDING, default_recipe, make_recipe
 from selftrain.data import Pile, PointViews
-from selftrain.engine import fit
+from selftrain.engine.loop import fit
 from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.inputs import Array, Inputs
-from selftrain.estimator.networks import make_encoder
 from selftrain.estimator.shipped import at_rest, run
+from selftrain.networks.by_name import make_encoder
+from selftrain.networks.optim import load_weights
 from selftrain.types import BatchPlan
 
 STEPS = 1000

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from selftrain.build import Training, Weights, learner
 from selftrain.catalog import EMBEDDING, make_rule, make_strategy, method_of
 from selftrain.data import Pile, PointViews, Subset
-from selftrain.engine import fit
+from selftrain.engine.loop import fit
+from selftrain.engine.run import Run
 from selftrain.errors import DataError
 from selftrain.estimator.encoder import PretrainedEncoder
 from selftrain.estimator.inputs import Array, Inputs
-from selftrain.estimator.networks import make_network
-from selftrain.run import Run
+from selftrain.networks.by_name import make_network
+from selftrain.networks.optim import Training, Weights, learner
 from selftrain.types import BatchPlan
 from selftrain.wrapper.labels import Labels
 
@@ -170,9 +170,9 @@ def fitted_encoder(given: Any, inputs: Inputs) -> PretrainedEncoder:
     """
     encoder: PretrainedEncoder = given
     theirs = encoder.inputs_
-    if (theirs.kind, theirs.given, theirs.shape) != (inputs.kind, inputs.given, inputs.shape):
+    if (theirs.kind, theirs.labeled, theirs.shape) != (inputs.kind, inputs.given, inputs.shape):
         raise DataError(
-            f"the encoder was fitted to {theirs.kind} rows of shape {theirs.given}, these are {inputs.kind} rows of "
+            f"the encoder was fitted to {theirs.kind} rows of shape {theirs.labeled}, these are {inputs.kind} rows of "
             f"shape {inputs.given}; fit it to rows like these"
         )
     return encoder

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selftrain.data.samples import ArraySet, Channels
+from selftrain.data.base.samples import ArraySet, Channels
 from selftrain.errors import DataError
+from selftrain.types import InputKind
 
 Array = NDArray[Any]
-InputKind = Literal["table", "image", "series", "points"]
 KINDS: tuple[InputKind, ...] = get_args(InputKind)
 _AXES = {"table": (2,), "image": (3, 4), "series": (3,), "points": (3,)}
 _FORMS = {
@@ -89,7 +89,7 @@ def learn_inputs(x: Array, kind: str | None, channels: Channels | None, blocks: 
         limits = (float(x.min()), float(x.max()))
     plain = Inputs(found, tuple(x.shape[1:]), tuple(x.shape[1:]), channels, limits, blocks(found))
     one = plain.read(x[:1])
-    return Inputs(found, plain.given, tuple(one.shape[1:]), channels, limits, plain.blocks)
+    return Inputs(found, plain.labeled, tuple(one.shape[1:]), channels, limits, plain.blocks)
 
 
 def _kind(x: Array, kind: str | None) -> InputKind:

@@ -9,12 +9,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from selftrain.data.samples import Samples
-from selftrain.data.views import ViewMaker
-from selftrain.peers import PeerStrategy
-from selftrain.solo import SoloStrategy
-from selftrain.strategy import Strategy
-from selftrain.teacher import Teacher
+from selftrain.data.base.samples import Samples
+from selftrain.data.views.image import ViewMaker
+from selftrain.networks.ema import Teacher
+from selftrain.strategy.base import Strategy
+from selftrain.strategy.several import PeerStrategy
+from selftrain.strategy.single import SoloStrategy
 
 Module = TypeVar("Module", bound=nn.Module)
 BATCH = 500  # samples of a pass

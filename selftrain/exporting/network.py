@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from selftrain.data.point_views import in_unit_sphere
+from selftrain.data.views.points import in_unit_sphere
 from selftrain.estimator.shipped import encoder_of, ship
-from selftrain.strategy import Strategy, SupervisedStrategy
+from selftrain.strategy.base import Strategy, SupervisedStrategy
 
 What = Literal["classifier", "encoder"]
 

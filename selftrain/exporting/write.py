@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from selftrain.data import PointViews
+from selftrain.engine.run import Run, versions
 from selftrain.errors import SelftrainError
 from selftrain.exporting.formats import FORMATS
 from selftrain.exporting.network import Deployed, What, deployed
-from selftrain.run import Run, versions
-from selftrain.runfolder import write_json
-from selftrain.tablefile import whole_file
+from selftrain.storage.run_dir import write_json
+from selftrain.storage.tables import whole_file
 
 FORMAT = 1
 _BATCHES = (3, 1)  # samples that are asked: the first also as the example that is traced

@@ -15,6 +15,7 @@
 ['teacher', 'label', 'student']
 """
 
+from selftrain.engine.run import Figures as Figures
 from selftrain.pipeline.folder import LABELS as LABELS
 from selftrain.pipeline.folder import PIPELINE as PIPELINE
 from selftrain.pipeline.folder import REPORT as REPORT
@@ -22,16 +23,15 @@ from selftrain.pipeline.folder import TABLE as TABLE
 from selftrain.pipeline.labeling import Labeling
 from selftrain.pipeline.labeling import Refine as Refine
 from selftrain.pipeline.order import Part
-from selftrain.pipeline.recipes import MakeFrom as MakeFrom
-from selftrain.pipeline.recipes import MakeStrategy as MakeStrategy
-from selftrain.pipeline.recipes import complementary, curriculum_labeling, noisy_student, pseudo_first
+from selftrain.pipeline.presets import MakeFrom as MakeFrom
+from selftrain.pipeline.presets import MakeStrategy as MakeStrategy
+from selftrain.pipeline.presets import complementary, curriculum_labeling, noisy_student, pseudo_first
 from selftrain.pipeline.running import PipelineRun, run_pipeline
 from selftrain.pipeline.stages import OWN_OPTIONS as OWN_OPTIONS
 from selftrain.pipeline.stages import Best, Stage
 from selftrain.pipeline.stages import Which as Which
 from selftrain.pipeline.state import Past
 from selftrain.pipeline.state import Row as Row
-from selftrain.run import Figures as Figures
 from selftrain.strategies.curriculum_labeling import CurriculumLabeling
 from selftrain.strategies.noisy_student import NoisyStudent
 from selftrain.strategies.supervised import Supervised

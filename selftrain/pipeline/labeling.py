@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import torch
 
-from selftrain.pilelabels import PileLabels, figure_above, label_pile
+from selftrain.labels.table import PseudoLabelTable
+from selftrain.labels.teacher_pass import figure_above, label_pile
 from selftrain.pipeline.folder import LABELS, check_name, read_json
 from selftrain.pipeline.state import Job, Row
-from selftrain.ranks import is_first
-from selftrain.runfolder import SETTINGS, prepare_folder, write_json
-from selftrain.strategy import Strategy
+from selftrain.runtime.distributed import is_first
+from selftrain.storage.run_dir import SETTINGS, prepare_folder, write_json
+from selftrain.strategy.base import Strategy
 
-Refine = Callable[[PileLabels], PileLabels]
+Refine = Callable[[PseudoLabelTable], PseudoLabelTable]
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Labeling:
             "counts": labels.counts(),
         }
 
-    def _table(self, teacher: Strategy, job: Job, number: int) -> tuple[PileLabels, float]:
+    def _table(self, teacher: Strategy, job: Job, number: int) -> tuple[PseudoLabelTable, float]:
         """The unrefined table and the seconds it took, now or when it was stored."""
         folder = job.folder(number, self.name)
         if folder is None or not is_first():  # of several processes each makes the same table
@@ -78,13 +79,13 @@ class Labeling:
         path, record = folder / LABELS, folder / "summary.json"
         if entry["resume"] and path.is_file() and record.is_file():
             seconds = read_json(record, lambda row: float(row["seconds"]))
-            return PileLabels.load(path, teacher.task), seconds  # type: ignore[arg-type]
+            return PseudoLabelTable.load(path, teacher.task), seconds  # type: ignore[arg-type]
         table, seconds = self._made(teacher, job)
         table.save(path)
         write_json(record, {"seconds": seconds, "labels": table.summary()})
         return table, seconds
 
-    def _made(self, teacher: Strategy, job: Job) -> tuple[PileLabels, float]:
+    def _made(self, teacher: Strategy, job: Job) -> tuple[PseudoLabelTable, float]:
         begun = time.perf_counter()
         table = label_pile(teacher, job.pile, batch_size=self.batch_size, dtype=self.dtype)
         return table, time.perf_counter() - begun

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from selftrain.board import METRICS, Board
+from selftrain.engine.run import Figures, versions
 from selftrain.pipeline.folder import REPORT, TABLE, folder_name
 from selftrain.pipeline.state import Row
-from selftrain.run import Figures, versions
-from selftrain.runfolder import write_json, write_text
+from selftrain.storage.run_dir import write_json, write_text
+from selftrain.tensorboard.writer import METRICS, Board
 
 
 def publish(folder: Path, rows: Sequence[Row], *, finished: bool) -> None:

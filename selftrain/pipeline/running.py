@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 
-from selftrain import interrupt
-from selftrain.folderlock import locked
+from selftrain.engine.run import Figures, Run, evaluate
 from selftrain.pipeline.folder import claim
 from selftrain.pipeline.order import Part, check_data, check_order
 from selftrain.pipeline.report import publish, table
 from selftrain.pipeline.state import Job, Past, Row
-from selftrain.ranks import is_first
-from selftrain.run import Figures, Run, evaluate
+from selftrain.runtime import signals
+from selftrain.runtime.distributed import is_first
+from selftrain.storage.lock import locked
 from selftrain.types import BatchPlan, Pile
 
 
@@ -59,7 +59,7 @@ class PipelineRun:
         return table(self.rows)
 
 
-@interrupt.heeding()
+@signals.heeding()
 def run_pipeline(
     stages: Sequence[Part],
     pile: Pile,
@@ -117,7 +117,7 @@ def run_pipeline(
 def _run(stages: Sequence[Part], job: Job) -> bool:
     """Take the stages in order; whether the last one was finished."""
     for number, stage in enumerate(stages, 1):
-        interrupt.check()
+        signals.check()
         row = stage.run(job, number)
         if row is None:
             return False

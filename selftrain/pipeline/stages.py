@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 import torch
 
-from selftrain.engine import fit
+from selftrain.engine.loop import fit
+from selftrain.engine.run import Run
 from selftrain.pipeline.folder import check_name
 from selftrain.pipeline.report import figure
 from selftrain.pipeline.state import Job, Past, Row
-from selftrain.randomness import own_randomness, seed_step, step_key
-from selftrain.ranks import is_first
-from selftrain.run import Run
-from selftrain.runfolder import export_weights, has_begun
-from selftrain.strategy import Strategy
+from selftrain.runtime.distributed import is_first
+from selftrain.runtime.rng import own_randomness, seed_step, step_key
+from selftrain.storage.run_dir import export_weights, has_begun
+from selftrain.strategy.base import Strategy
 from selftrain.types import BatchPlan
 
 Which = Literal["last", "best"]

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from selftrain.pilelabels import PileLabels
+from selftrain.engine.run import Figures, Run, evaluate
+from selftrain.labels.table import PseudoLabelTable
 from selftrain.pipeline.folder import folder_name
-from selftrain.run import Figures, Run, evaluate
-from selftrain.strategy import Strategy
+from selftrain.strategy.base import Strategy
 from selftrain.types import BatchPlan, Pile
 
 Row = dict[str, Any]
@@ -23,7 +23,7 @@ class Past(Mapping[str, Run]):
 
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
-        self.labels: dict[str, PileLabels] = {}
+        self.labels: dict[str, PseudoLabelTable] = {}
 
     def __getitem__(self, name: str) -> Run:
         return self._runs[name]

@@ -1,8 +1,11 @@
 """Stages without labels: they fill an encoder that any strategy can start from."""
 
-from selftrain.pretrain.adapters import FeatureEncoder, TimmEncoder
-from selftrain.pretrain.geometry import Layout, Mask, Masker
-from selftrain.pretrain.joint import Joint
+from selftrain.networks.timm import FeatureEncoder, TimmEncoder
+from selftrain.networks.token_grid import Layout, Mask, Masker
+from selftrain.networks.tokenizers import ConvStem, ImagePatches, PointGroups, SeriesPatches, TableColumns, Tokenizer
+from selftrain.networks.vit import Transformer, ViT, point_transformer, series_transformer, table_transformer
+from selftrain.pretrain.joint_embedding import JointEmbedding
+from selftrain.pretrain.joint_mode import Joint
 from selftrain.pretrain.masked import Masked
 from selftrain.pretrain.maskers import (
     Blocks,
@@ -19,11 +22,8 @@ from selftrain.pretrain.predictor import ConvPredictor, Predictor, Projector
 from selftrain.pretrain.recipes import AJEPA, CNNJEPA, ECGJEPA, IJEPA, MAE, SARJEPA, TJEPA, PointJEPA, StoP
 from selftrain.pretrain.regularizers import SIGReg
 from selftrain.pretrain.targets import HOG, EMALatent, FrozenLatent, GradientRatio, OwnLatent, Pixels, PredictionTarget
-from selftrain.pretrain.tokenizers import ConvStem, ImagePatches, PointGroups, SeriesPatches, TableColumns, Tokenizer
-from selftrain.pretrain.twoview import JointEmbedding
 from selftrain.pretrain.view_losses import InfoNCE, LeJEPALoss, UniSiamLoss, VICRegLoss
 from selftrain.pretrain.view_recipes import LeJEPA, SimCLR, UniSiam, VICReg
-from selftrain.pretrain.vit import Transformer, ViT, point_transformer, series_transformer, table_transformer
 
 __all__ = [
     "AJEPA",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from selftrain.pretrain.geometry import Grid
+from selftrain.networks.token_grid import Grid
 
 Range = tuple[float, float]
 Generator = torch.Generator | None

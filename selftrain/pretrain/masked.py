@@ -16,14 +16,14 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from selftrain.build import Training
-from selftrain.networks import Encoder
+from selftrain.networks.encoders import Encoder
+from selftrain.networks.optim import Training
+from selftrain.networks.patches import patchify, pick, unpatchify
+from selftrain.networks.token_grid import Layout, Mask, Masker
+from selftrain.pretrain.base import Pretraining, check_encoder, layout_of, resting
 from selftrain.pretrain.distances import Distance, as_distance
-from selftrain.pretrain.geometry import Layout, Mask, Masker
 from selftrain.pretrain.maskers import check_masker
-from selftrain.pretrain.patches import patchify, pick, unpatchify
 from selftrain.pretrain.predictor import Predictor, Projector
-from selftrain.pretrain.stage import Pretraining, check_encoder, layout_of, resting
 from selftrain.pretrain.targets import EMALatent, LatentTarget, Pixels, PredictionTarget
 from selftrain.schedule import cosine
 from selftrain.types import Batch, Clock

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from selftrain.networks.token_grid import Layout, Mask, Masker
 from selftrain.pretrain.draws import (
     BlockPlan,
     Generator,
@@ -32,7 +33,6 @@ from selftrain.pretrain.draws import (
     subsample,
     uniform,
 )
-from selftrain.pretrain.geometry import Layout, Mask, Masker
 from selftrain.pretrain.sequence import greedy_order
 
 

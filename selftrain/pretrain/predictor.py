@@ -10,11 +10,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from selftrain.networks import Encoder
-from selftrain.pretrain.geometry import Layout
-from selftrain.pretrain.patches import pick
-from selftrain.pretrain.positions import GridPositions
-from selftrain.pretrain.vit import Block, init_linear, run_blocks
+from selftrain.networks.encoders import Encoder
+from selftrain.networks.patches import pick
+from selftrain.networks.positions import GridPositions
+from selftrain.networks.token_grid import Layout
+from selftrain.networks.vit import Block, init_linear, run_blocks
 
 
 class Predictor(nn.Module):

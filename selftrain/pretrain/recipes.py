@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from torch import nn
 
-from selftrain.build import Training
+from selftrain.networks.optim import Training
+from selftrain.networks.token_grid import Masker
 from selftrain.pretrain.distances import smooth_l1
-from selftrain.pretrain.geometry import Masker
 from selftrain.pretrain.masked import Masked
 from selftrain.pretrain.maskers import (
     Blocks,

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selftrain.learner import Learner, run_network
-from selftrain.networks import Encoder
+from selftrain.networks.ema import Teacher
+from selftrain.networks.encoders import Encoder
+from selftrain.networks.patches import patchify, pick
+from selftrain.networks.student import Learner, run_network
 from selftrain.pretrain.operators import gradient_ratio, hog
-from selftrain.pretrain.patches import patchify, pick
 from selftrain.schedule import cosine
-from selftrain.teacher import Teacher
 
 Norm = Literal["layer", "l2", "none"]
 

@@ -14,14 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selftrain.pretrain.regularizers import (
-    SIGReg,
-    covariance_term,
-    precise,
-    uniformity_term,
-    unit,
-    variance_term,
-)
+from selftrain.pretrain.regularizers import SIGReg, covariance_term, precise, uniformity_term, unit, variance_term
 
 LossAndParts: TypeAlias = "tuple[Tensor, dict[str, Tensor]]"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from selftrain.build import Training
-from selftrain.pretrain.twoview import JointEmbedding
+from selftrain.networks.optim import Training
+from selftrain.pretrain.joint_embedding import JointEmbedding
 from selftrain.pretrain.view_losses import InfoNCE, LeJEPALoss, UniSiamLoss, VICRegLoss
 
 

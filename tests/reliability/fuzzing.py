@@ -23,10 +23,12 @@ from PIL import Image
 from safetensors.torch import save as to_safetensors
 
 import selftrain as st
-from selftrain import checkpoint, data
-from selftrain.review import read_review
-from selftrain.runfolder import read_card
-from selftrain.snapshots import read as read_snapshots
+from selftrain import data
+from selftrain.handlers.snapshots import read as read_snapshots
+from selftrain.labels.review import read_review
+from selftrain.networks.optim import weights_of
+from selftrain.storage import checkpoint
+from selftrain.storage.run_dir import read_card
 
 SECONDS = 20  # one file may take: more is a hang
 Use = Callable[[Path], Any]
@@ -131,7 +133,7 @@ def use_manifest(path: Path) -> None:
 
 
 def use_weights(path: Path) -> None:
-    st.load_weights(torch.nn.Linear(3, 2), st.build.weights_of(path))
+    st.load_weights(torch.nn.Linear(3, 2), weights_of(path))
 
 
 def use_card(path: Path) -> None:

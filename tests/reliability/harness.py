@@ -29,8 +29,10 @@ import zoo
 from torch import Tensor
 
 import selftrain as st
-from selftrain import checkpoint, toy
-from selftrain.runfolder import CHECKPOINTS
+from selftrain import toy
+from selftrain.networks.optim import weights_of
+from selftrain.storage import checkpoint
+from selftrain.storage.run_dir import CHECKPOINTS
 
 STEPS, EVERY, KIND = 12, 2, "classification"
 REFUSED = 3  # exit status after one of the library's own errors; its text is in the file "error"
@@ -78,7 +80,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     return {
         "state": state,
         "log": [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()],
-        "weights": {name: weight for name, weight in st.build.weights_of(folder).items()},
+        "weights": {name: weight for name, weight in weights_of(folder).items()},
         "ledger": (folder / "pseudo_labels.csv").read_text(),
     }
 

@@ -19,9 +19,11 @@ from test_data_check import png_bomb
 from test_reviewpage import Page, images, ledger_for, pile_of
 
 import selftrain as st
-from selftrain import checkpoint, data
-from selftrain.data import readers
-from selftrain.reviewpage import write_review
+from selftrain import data
+from selftrain.data.readers import decoding
+from selftrain.labels.page import write_review
+from selftrain.networks.optim import weights_of
+from selftrain.storage import checkpoint
 
 Harm = Callable[[Random, Path], None]  # raises AssertionError if it did harm
 
@@ -97,12 +99,12 @@ def unpacked(draw: Random, folder: Path) -> None:
     kind = draw.choice(["npz", "idx", "png"])
     if kind == "npz":
         fuzzing.bomb_zip(folder / "x.npz", draw.choice([2, 4, 8]) << 20)
-        with mock.patch("selftrain.data.arrayfiles.machine_memory", return_value=1 << 20):
+        with mock.patch("selftrain.data.readers.arrays.machine_memory", return_value=1 << 20):
             _refused(lambda: data.from_arrays_file(folder / "x.npz"), "unpacks to")
     elif kind == "idx":
         head = b"\0\0\x08\x01" + draw.randrange(1, 100).to_bytes(4, "big")
         (folder / "x.gz").write_bytes(gzip.compress(head + bytes(100_000)))
-        _refused(lambda: readers.read_idx(folder / "x"), "no whole IDX file")
+        _refused(lambda: decoding.read_idx(folder / "x"), "no whole IDX file")
     else:
         (folder / "images").mkdir()
         png_bomb(folder / "images" / "a.png", draw.randrange(20_000, 60_000), draw.randrange(20_000, 60_000))
@@ -133,9 +135,9 @@ def pickled(draw: Random, folder: Path) -> None:
         torch.save({"format": checkpoint.FORMAT, "state": {"step": bomb}}, path)
     mark.unlink(missing_ok=True)
     if kind == "weights":
-        _refused(lambda: st.build.weights_of(path))
+        _refused(lambda: weights_of(path))
     elif kind == "labels":
-        _refused(lambda: st.PileLabels.load(path, st.Classification(2)))
+        _refused(lambda: st.PseudoLabelTable.load(path, st.Classification(2)))
     elif kind == "checkpoint":
         _refused(lambda: checkpoint.load(path, checkpoint._digest(path)))
     else:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from harness import EVERY, STEPS, Bench, Child, Progress, Trial, drawn, fork, kill_at_change, struck, train
 
-import selftrain.watched as watched_module
-from selftrain.session import Session
+import selftrain.engine.watched as watched_module
+from selftrain.engine.session import Session
 
 
 def killed(bench: Bench, folder: Path, begin: Callable[[Path, Progress], Child]) -> Trial:

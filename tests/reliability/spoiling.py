@@ -25,8 +25,8 @@ def _input(draw: Random) -> Spoil:
 
     def spoil(strategy: Any, batch: Any, step: Callable[[Any], Any]) -> Any:
         if labeled:
-            return step(replace(batch, labeled=replace(batch.given, x=_spoiled(batch.given.x, NAN))))
-        view = batch.pile.views["strong"]
+            return step(batch.replace(labeled=replace(batch.labeled, x=_spoiled(batch.labeled.x, NAN))))
+        view = batch.unlabeled.views["strong"]
         return step(zoo.with_view(batch, "strong", replace(view, x=_spoiled(view.x, NAN))))
 
     return spoil

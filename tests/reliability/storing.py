@@ -26,8 +26,8 @@ from harness import (
     train,
 )
 
-from selftrain.checkpoint import COPY, MANIFEST
-from selftrain.runfolder import CHECKPOINTS
+from selftrain.storage.checkpoint import COPY, MANIFEST
+from selftrain.storage.run_dir import CHECKPOINTS
 
 
 def damaged(bench: Bench, folder: Path, number: int) -> Trial:

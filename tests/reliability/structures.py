@@ -28,11 +28,12 @@ from hypothesis import strategies as some
 from hypothesis.extra import numpy as arrays
 
 import selftrain as st
-from selftrain import checkpoint, data
-from selftrain.review import read_review
-from selftrain.runfolder import CHECKPOINTS, prepare_folder, read_card
-from selftrain.snapshots import read as read_snapshots
-from selftrain.snapshots import select_snapshot
+from selftrain import data
+from selftrain.handlers.snapshots import read as read_snapshots
+from selftrain.handlers.snapshots import select_snapshot
+from selftrain.labels.review import read_review
+from selftrain.storage import checkpoint
+from selftrain.storage.run_dir import CHECKPOINTS, prepare_folder, read_card
 
 EXAMPLES = 25  # of one trial
 Some = some.SearchStrategy[Any]

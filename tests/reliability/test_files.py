@@ -20,7 +20,9 @@ from PIL import EpsImagePlugin
 
 import selftrain as st
 from selftrain import data
-from selftrain.data import memory, readers, scanning
+from selftrain.data.base import memory
+from selftrain.data.readers import decoding, scanning
+from selftrain.networks.optim import weights_of
 
 TRIALS = [
     (storing.damaged, 2),
@@ -79,17 +81,17 @@ def test_what_is_made_to_harm_does_none(kind, tmp_path):
 def test_an_archive_that_unpacks_to_more_than_the_memory_is_refused(tmp_path, monkeypatch):
     path = fuzzing.bomb_zip(tmp_path / "x.npz", 16 << 20)
     assert path.stat().st_size < 1 << 20
-    monkeypatch.setattr("selftrain.data.arrayfiles.machine_memory", lambda: 1 << 20)
+    monkeypatch.setattr("selftrain.data.readers.arrays.machine_memory", lambda: 1 << 20)
     with pytest.raises(st.DataError, match=r"unpacks to 0\.0 GiB and this machine has 0\.0"):
         data.from_arrays_file(path)
     packed = tmp_path / "images.gz"
     head = b"\0\0\x08\x01" + (10).to_bytes(4, "big")
     packed.write_bytes(gzip.compress(head + bytes(100_000)))
     with pytest.raises(st.DataError, match="no whole IDX file"):
-        readers.read_idx(tmp_path / "images")
+        decoding.read_idx(tmp_path / "images")
     packed.write_bytes(gzip.compress(b"\0\0\x08\x02" + b"\xff" * 8))
     with pytest.raises(st.DataError, match="its head announces"):
-        readers.read_idx(tmp_path / "images")
+        decoding.read_idx(tmp_path / "images")
     assert memory.machine_memory() > 1 << 28
 
 
@@ -115,9 +117,9 @@ def test_no_file_runs_code(tmp_path):
         with pytest.raises(st.DataError):
             data.from_arrays_file(tmp_path / name)
     with pytest.raises(st.CheckpointError):
-        st.build.weights_of(tmp_path / "x.safetensors")
+        weights_of(tmp_path / "x.safetensors")
     with pytest.raises(st.CheckpointError):
-        st.PileLabels.load(tmp_path / "x.safetensors", st.Classification(2))
+        st.PseudoLabelTable.load(tmp_path / "x.safetensors", st.Classification(2))
     assert not mark.exists()
 
 

@@ -13,11 +13,14 @@ import zoo
 from torch import nn
 
 import selftrain as st
-from selftrain import checkpoint, data, strategies, teacher, toy, undo
+from selftrain import data, strategies, toy
 from selftrain.errors import NonFiniteError
-from selftrain.undo import Undo
+from selftrain.networks import ema
+from selftrain.runtime import undo
+from selftrain.runtime.undo import Undo
+from selftrain.storage import checkpoint
 
-learner = import_module("selftrain.learner")  # the package has a function of that name
+learner = import_module("selftrain.networks.student")
 NAN, INF = float("nan"), float("inf")
 KIND = "classification"
 
@@ -25,9 +28,9 @@ KIND = "classification"
 # -- one step of every strategy ----------------------------------------------------------------------------------------
 def spoiled_inputs(batch, value):
     """The batch with one bad pixel, in each of its inputs in turn."""
-    if batch.labeled is not None:
-        yield replace(batch, labeled=replace(batch.given, x=spoiled(batch.given.x, value)))
-    for name, view in batch.pile.views.items() if batch.unlabeled else ():
+    if batch.has_labeled:
+        yield batch.replace(labeled=replace(batch.labeled, x=spoiled(batch.labeled.x, value)))
+    for name, view in batch.unlabeled.views.items() if batch.has_unlabeled else ():
         yield zoo.with_view(batch, name, replace(view, x=spoiled(view.x, value)))
 
 
@@ -48,7 +51,7 @@ def spoil_output(monkeypatch, number, value):
 
         return run(lambda z: one(model(z)), x, *settings)
 
-    for module in (learner, teacher):
+    for module in (learner, ema):
         monkeypatch.setattr(module, "run_network", network)
     return passes
 
@@ -167,7 +170,7 @@ class Careless(strategies.FixMatch):
 def test_what_was_not_kept_is_told_and_not_hidden():
     strategy = Careless(toy.task(KIND), toy.learner(KIND))
     given = zoo.batches(strategy, KIND)
-    with pytest.raises(st.TrainingError, match=r"Careless.memory was changed without selftrain.undo.keep"):
+    with pytest.raises(st.TrainingError, match=r"Careless.memory was changed without selftrain.runtime.undo.keep"):
         attempt(strategy, [next(spoiled_inputs(given[0], NAN))])
 
 

@@ -18,8 +18,11 @@ import zoo
 from harness import EVERY, Progress, fork, train
 
 import selftrain as st
-from selftrain import folderlock, interrupt, strategies, toy
+from selftrain import strategies, toy
 from selftrain.pipeline import Labeling, Stage, run_pipeline
+from selftrain.runtime import signals
+from selftrain.storage import lock
+from selftrain.storage.checkpoint import load_newest
 
 TRIALS = [
     (killing.killed_any_time, 1),
@@ -109,7 +112,7 @@ def test_labeling_stops_after_a_batch(tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
             return predict(self, x)
 
-        with interrupt.heeding():
+        with signals.heeding():
             strategy = zoo.build("supervised", "classification")
             strategies.Supervised.predict = once
             st.label_pile(strategy, toy.pile("classification"), batch_size=4)
@@ -124,10 +127,10 @@ def test_handlers_are_given_back_and_the_users_own_stay():
     mine = lambda *given: None  # noqa: E731
     before = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, mine)
     try:
-        with interrupt.heeding():
+        with signals.heeding():
             assert signal.getsignal(signal.SIGINT) is mine
             assert signal.getsignal(signal.SIGTERM) is not before[0]
-            with interrupt.heeding():
+            with signals.heeding():
                 pass
             assert signal.getsignal(signal.SIGTERM) is not before[0]
         assert signal.getsignal(signal.SIGTERM) is before[0]
@@ -139,7 +142,7 @@ def test_another_thread_leaves_handlers_alone():
     seen = []
 
     def work():
-        with interrupt.heeding():
+        with signals.heeding():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     before = signal.getsignal(signal.SIGTERM)
@@ -150,10 +153,10 @@ def test_another_thread_leaves_handlers_alone():
 
 
 def test_a_stop_is_heeded_though_the_work_was_just_done():
-    with pytest.raises(SystemExit) as caught, interrupt.heeding():
+    with pytest.raises(SystemExit) as caught, signals.heeding():
         os.kill(os.getpid(), signal.SIGTERM)
     assert caught.value.code == 143
-    assert not interrupt.requested()
+    assert not signals.requested()
 
 
 def test_the_step_is_finished_and_its_state_stored(tmp_path):
@@ -179,14 +182,14 @@ def test_a_second_signal_ends_at_once():
         os.kill(os.getpid(), signal.SIGINT)
         reached.append(which)
 
-    with pytest.raises(KeyboardInterrupt), interrupt.heeding():
+    with pytest.raises(KeyboardInterrupt), signals.heeding():
         [ask(which) for which in ("the first one", "the second one")]
     assert reached == ["the first one"]
 
 
 # -- one writer --------------------------------------------------------------------------------------------------------
 def test_two_runs_in_one_folder_are_refused(tmp_path):
-    with folderlock.locked(tmp_path / "run", create=True):
+    with lock.locked(tmp_path / "run", create=True):
         log = tmp_path / "log"
         assert fork(lambda: train(tmp_path / "run"), log).wait() == harness.REFUSED
         assert "is in use by another run (process" in harness.error_of(log)
@@ -198,13 +201,13 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
 
 def test_a_folder_is_for_one_at_a_time(tmp_path):
     for _ in range(2):
-        with folderlock.locked(tmp_path, create=True):
+        with lock.locked(tmp_path, create=True):
             with (
                 pytest.raises(st.RunFolderError, match="in use by another run"),
-                folderlock.locked(tmp_path, create=True),
+                lock.locked(tmp_path, create=True),
             ):
                 pass
-            assert (tmp_path / folderlock.LOCK).exists()
+            assert (tmp_path / lock.LOCK).exists()
     assert not any(tmp_path.iterdir())
 
 
@@ -216,12 +219,12 @@ def test_a_killed_run_locks_nothing_even_while_its_loader_lives(tmp_path):
         os.kill(os.getpid(), signal.SIGKILL)
 
     def locking():
-        with folderlock.locked(tmp_path / "run", create=True):
+        with lock.locked(tmp_path / "run", create=True):
             work()
 
     assert fork(locking).wait() == 137
-    assert (tmp_path / "run" / folderlock.LOCK).exists()
-    with folderlock.locked(tmp_path / "run", create=True):
+    assert (tmp_path / "run" / lock.LOCK).exists()
+    with lock.locked(tmp_path / "run", create=True):
         pass
 
 
@@ -242,4 +245,4 @@ def test_a_checkpoint_interval_is_the_most_that_is_lost(tmp_path):
 
     fork(work).wait()
     assert progress.get() - harness.stored_step(tmp_path / "run") == 1
-    assert torch.is_tensor(harness.tensors(st.checkpoint.load_newest(tmp_path / "run" / "checkpoints"))[0])
+    assert torch.is_tensor(harness.tensors(load_newest(tmp_path / "run" / "checkpoints"))[0])

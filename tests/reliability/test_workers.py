@@ -17,7 +17,7 @@ from loading import BAD, ROWS, STEPS, Faulty, calm, children, die, fail, faulty,
 
 import selftrain as st
 from selftrain import data
-from selftrain.data import workers
+from selftrain.data.loading import workers
 from selftrain.types import BatchPlan
 
 

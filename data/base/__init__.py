@@ -1,0 +1,1 @@
+"""Rows: sets of samples, their labels and splits, and randomness that is keyed by row."""

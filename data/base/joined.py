@@ -1,0 +1,86 @@
+"""Two sets as one, and labeled sets to which samples of the pile were added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selftrain.data.base.samples import Rows, Samples, Subset
+from selftrain.data.base.splits import check_labels
+from selftrain.errors import DataError
+
+
+class Joined:
+    """The rows of one set and then those of another, without annotations of their own.
+
+    Args:
+        first, second: The sets; inputs of one shape. Where one has bytes and the other floats, bytes become floats in
+            [0, 1].
+        annotations: What is known of each row, those of ``first`` first, or ``None``.
+
+    Raises:
+        DataError: inputs of different shapes.
+    """
+
+    def __init__(self, first: Samples, second: Samples, annotations: Tensor | None) -> None:
+        self.first, self.second = first, second
+        self.annotations: Tensor | None = annotations
+        self.ids: Sequence[str] = [*first.ids, *second.ids]
+        shapes = [tuple(s.images(np.zeros(1, np.int64)).shape[1:]) for s in (first, second) if len(s)]
+        if len(set(shapes)) > 1:
+            raise DataError(f"inputs have the shapes {shapes[0]} and {shapes[1]}; bring both sets to one shape")
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def images(self, index: Rows) -> Tensor:
+        """Inputs of some rows of the two."""
+        index = np.asarray(index, dtype=np.int64)
+        later = index >= len(self.first)
+        if not later.any():
+            return self.first.images(index)
+        if later.all():
+            return self.second.images(index - len(self.first))
+        parts = [self.first.images(index[~later]), self.second.images(index[later] - len(self.first))]
+        if parts[0].dtype != parts[1].dtype:
+            parts = [part.float() / 255 if part.dtype == torch.uint8 else part.float() for part in parts]
+        places = np.argsort(np.argsort(later, kind="stable"), kind="stable")
+        return torch.cat(parts)[torch.from_numpy(places)]
+
+
+def with_labels(labeled: Samples | None, added: Subset, labels: Rows) -> Samples:
+    """A labeled set and further samples with their classes; a sample that is in both has the class given here.
+
+    Args:
+        labeled: Samples with classes, or ``None``.
+        added: Rows of another set, or of the one that ``labeled`` is a subset of.
+        labels: Their class numbers.
+    """
+    added, classes = _flat(added), torch.from_numpy(labels)
+    if labeled is None:
+        return _annotated(added.base, added.rows, classes)
+    labeled = _flat(labeled) if isinstance(labeled, Subset) else labeled
+    given = check_labels(labeled.annotations)
+    if not isinstance(labeled, Subset) or labeled.base is not added.base:
+        return Joined(labeled, added, torch.cat([given, classes]))
+    stays = ~np.isin(labeled.rows, added.rows)
+    rows = np.concatenate([labeled.rows[stays], added.rows])
+    return _annotated(added.base, rows, torch.cat([given[torch.from_numpy(stays)], classes]))
+
+
+def _annotated(base: Samples, rows: Rows, annotations: Tensor | None) -> Subset:
+    subset = Subset(base, rows, annotated=False)
+    subset.annotations = annotations
+    return subset
+
+
+def _flat(subset: Subset) -> Subset:
+    """The same rows of the innermost set."""
+    base, rows = subset.base, subset.rows
+    while isinstance(base, Subset):
+        rows = base.rows[rows]
+        base = base.base
+    return _annotated(base, rows, subset.annotations)

@@ -1,0 +1,157 @@
+"""Which rows are labeled, which validate and which stay unlabeled."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selftrain.data.base.random import keys
+from selftrain.errors import DataError
+
+Overlap = Literal["exclude", "include"]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of the three parts of a training set, each ascending."""
+
+    labeled: Rows
+    validation: Rows
+    unlabeled: Rows
+
+
+def split(
+    y: Any,
+    labels: int | None = None,
+    *,
+    classes: Sequence[str] | int | None = None,
+    validation: float = 0,
+    seed: int = 0,
+    overlap: Overlap = "exclude",
+) -> Split:
+    """Choose labeled rows evenly over the classes; the rest is unlabeled.
+
+    The validation rows are taken FROM the chosen labels: ``labels=100, validation=20`` trains on 80. They are never
+    in the unlabeled part.
+
+    Args:
+        y: Class numbers, shape (N,); -1 = unlabeled.
+        labels: Labels to use in all; ``None`` = every row with a label. Each class gets the same number, or one more
+            for some classes, chosen by ``seed``, when they do not divide evenly; a class that has too few rows gives
+            all it has and the others fill up.
+        classes: Class names or their number; default: as many as the largest label says.
+        validation: Labels to hold back: a count, or a share below 1; spread over the classes likewise.
+        seed: Key of the choice.
+        overlap: ``"exclude"``: a labeled row is not in the unlabeled part. ``"include"``: labeled rows are in both, as
+            in FixMatch's experiments.
+
+    Returns:
+        The row numbers of each part.
+
+    Raises:
+        DataError: a label that is no class (row and value are named), more labels asked than there are, or no label at
+            all.
+    """
+    if overlap not in ("exclude", "include"):
+        raise ValueError(f'overlap is {overlap!r}; say "exclude" or "include"')
+    y = check_labels(y, classes).numpy()
+    chosen = _choose(y, labels, seed, "labels")
+    held_back = _validation(y, chosen, validation, seed)
+    labeled = np.setdiff1d(chosen, held_back)
+    hidden = held_back if overlap == "include" else chosen
+    return Split(labeled, held_back, np.setdiff1d(np.arange(len(y)), hidden))
+
+
+def check_labels(y: Any, classes: Sequence[str] | int | None = None) -> Tensor:
+    """Turn class numbers into int64, shape (N,), or say which one cannot be used.
+
+    Args:
+        y: Class numbers, -1 = unlabeled; integers, or floats without a fraction.
+        classes: Class names or their number; ``None``: labels have no upper bound.
+
+    Raises:
+        DataError: text, NaN, fractions, negatives other than -1, or labels beyond the classes; names row and value.
+    """
+    array = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+    if array.ndim != 1:
+        raise DataError(f"labels have shape {array.shape}; give one class number for each sample, shape (N,)")
+    if array.dtype.kind not in "iufb":
+        raise DataError(f"label {array[:1].tolist()} at row 0 is no number; give class numbers and pass classes=names")
+    count = classes if isinstance(classes, int) or classes is None else len(classes)
+    wrong = (array < -1) | (array != np.floor(array))
+    _refuse(array, wrong, "is no class number; use 0, 1, ... for classes and -1 for unlabeled")
+    if count is not None:
+        _refuse(
+            array, array >= count, f"is outside the {count} classes (0 to {count - 1}); correct it or add the class"
+        )
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def warn_missing(y: Tensor, classes: Sequence[str]) -> None:
+    """Warn with the names of the classes that have no label."""
+    present = set(y.tolist())
+    missing = [name for number, name in enumerate(classes) if number not in present]
+    if missing:
+        names = ", ".join(missing)
+        warnings.warn(f"no label for class {names}; it can never be predicted: label some of its samples", stacklevel=3)
+
+
+def _refuse(array: NDArray[Any], wrong: NDArray[np.bool_], why: str) -> None:
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(f"label {array[row].item()} at row {row} {why}")
+
+
+def _choose(y: Rows, count: int | None, seed: int, purpose: str) -> Rows:
+    """Rows with a label, ``count`` of them, as even over the classes as they allow."""
+    known = np.flatnonzero(y >= 0)
+    if count == 0 or (count is None and not len(known)):
+        return known[:0]
+    if not len(known):
+        raise DataError("no sample has a label; learn without labels first: see selftrain.pretrain")
+    if count is None or count == len(known):
+        return known
+    if not 0 < count < len(known):
+        raise DataError(f"{count} labels asked for, but {len(known)} samples have one; ask for fewer")
+    order = keys(seed, 0, torch.from_numpy(known), purpose).numpy()
+    known = known[np.argsort(order)]
+    shares = _shares(np.bincount(y[known]), count, seed)
+    return np.sort(np.concatenate([known[y[known] == c][:share] for c, share in enumerate(shares)]))
+
+
+def _shares(available: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """How many of ``count`` each class gives: level by level, the last level by a keyed order of the classes."""
+    shares = np.zeros_like(available)
+    while count:
+        open_classes = np.flatnonzero(shares < available)
+        level = count // len(open_classes)
+        if not level:
+            order = np.argsort(keys(seed, 1, torch.from_numpy(open_classes), "remainder").numpy())
+            shares[open_classes[order[:count]]] += 1
+            return shares
+        step = np.minimum(level, available[open_classes] - shares[open_classes])
+        shares[open_classes] += step
+        count -= int(step.sum())
+    return shares
+
+
+def _validation(y: Rows, chosen: Rows, validation: float, seed: int) -> Rows:
+    """The labels to hold back for validation."""
+    count = round(validation * len(chosen)) if 0 < validation < 1 else int(validation)
+    if count < 0 or count != (validation if validation >= 1 or validation <= 0 else count):
+        raise ValueError(f"validation is {validation}; give a count, or a share of the labels below 1")
+    if count == 0:
+        return chosen[:0]
+    if count >= len(chosen):
+        raise DataError(f"validation takes {count} of {len(chosen)} labels and leaves none to train on; take fewer")
+    masked = np.full_like(y, -1)
+    masked[chosen] = y[chosen]
+    return _choose(masked, count, seed, "validation")

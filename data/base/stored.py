@@ -1,0 +1,152 @@
+"""Arrays in .npy files, read row by row: sets larger than memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selftrain.data.base.samples import (
+    Channels,
+    Kind,
+    RowNumbers,
+    Rows,
+    as_annotations,
+    first_unusable,
+    prepared,
+    same_length,
+)
+from selftrain.errors import DataError
+
+
+class StoredSet:
+    """Rows of a .npy file, of which only those asked for are read.
+
+    Resident memory does not grow with the rows seen, as that of a memory-mapped array does, and a loader process gets
+    the file's name and not its content. Values are checked when they are read, and converted as in ``ArraySet``.
+
+    Args:
+        path: The file.
+        y: Annotations, one a row, or ``None``.
+        ids: Names of the rows; default their numbers.
+        prefix: What stands before the numbers where there are no ``ids``.
+        channels: Where the channel axis is, as in ``ArraySet``.
+        kind: ``"series"`` or ``"points"``, as in ``ArraySet``; ``None``: images or a table.
+
+    Raises:
+        DataError: at construction, for a file that is no whole array of numbers with rows; on reading, for NaN,
+            infinite values, or images outside their range.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        y: Any = None,
+        ids: Sequence[str] | None = None,
+        *,
+        prefix: str = "",
+        channels: Channels | None = None,
+        kind: Kind | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.shape, self.fortran, self.dtype, self.offset = _header(self.path)
+        self.channels, self.kind = channels, kind
+        self.annotations: Tensor | None = None if y is None else as_annotations(y)
+        self.ids: Sequence[str] = RowNumbers(self.shape[0], prefix) if ids is None else list(ids)
+        same_length(len(self), self.annotations, "annotations")
+        same_length(len(self), self.ids, "ids")
+        self.images(np.zeros(1, np.int64))  # so that a wrong shape is an error now
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def images(self, index: Rows) -> Tensor:
+        """Inputs of some rows, a copy."""
+        index = np.asarray(index, dtype=np.int64)
+        if not len(index):
+            return self.images(np.zeros(1, np.int64))[:0]
+        rows = self._rows(index)
+        try:
+            return prepared(rows, self.channels, kind=self.kind)
+        except DataError as error:
+            raise self._named(error, rows, index) from error
+
+    def _rows(self, index: Rows) -> NDArray[Any]:
+        outside = index[(index < 0) | (index >= len(self))]
+        if len(outside):
+            raise DataError(f"{self.path} has no row {outside[0]}; it has {len(self)}")
+        try:
+            if self.fortran:  # a row is spread over the whole file
+                mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, "F")
+                return np.array(mapped[index])
+            return self._read(index)
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot read {self.path}: {error}; was it moved or changed?") from error
+
+    def _read(self, index: Rows) -> NDArray[Any]:
+        """Rows of a file where each row lies in one piece; neighbors are read at once."""
+        rows = np.empty((len(index), *self.shape[1:]), self.dtype)
+        flat = rows.reshape(-1).view(np.uint8).data
+        length = flat.nbytes // len(index)
+        starts = np.flatnonzero(np.diff(index, prepend=-2) != 1).tolist()
+        with self.path.open("rb", buffering=0) as file:
+            for start, end in zip(starts, [*starts[1:], len(index)], strict=True):
+                file.seek(self.offset + int(index[start]) * length)
+                piece = flat[start * length : end * length]
+                while piece:
+                    count = file.readinto(piece)
+                    if not count:
+                        raise ValueError("it ends before its last row")
+                    piece = piece[count:]
+        return rows
+
+    def _named(self, error: DataError, rows: NDArray[Any], index: Rows) -> DataError:
+        """The error of the first row that has it on its own, with the row's number in the file."""
+        found = first_unusable(zip(index.tolist(), rows, strict=True), self.channels, self.kind)
+        if found is not None:
+            return DataError(f"{self.path}, row {found[0]}: {found[1]}")
+        return DataError(f"{self.path}: {error}")
+
+
+def load_array(path: Path) -> NDArray[Any]:
+    """A whole .npy file of numbers or text in memory.
+
+    Raises:
+        DataError: the file cannot be read, is cut short, or holds Python objects.
+    """
+    _header(path, numbers=False)
+    try:
+        return np.array(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def _header(path: Path, numbers: bool = True) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, order, type and start of the values of a .npy file."""
+    form = np.lib.format
+    try:
+        with path.open("rb") as file:
+            version = form.read_magic(file)
+            read = form.read_array_header_1_0 if version == (1, 0) else form.read_array_header_2_0
+            shape, fortran, dtype = read(file)
+            offset, size = file.tell(), os.fstat(file.fileno()).st_size
+    except Exception as error:  # a header is Python text; one that was tampered with may raise anything
+        raise DataError(f"cannot read {path}: {error}; it is no .npy file that numpy.save wrote") from error
+    if dtype.hasobject:
+        raise DataError(f"{path} holds Python objects, which are never loaded; save plain numbers or text")
+    if numbers and dtype.kind not in "biuf":
+        raise DataError(f"{path} holds values of type {dtype}, which are no numbers")
+    rows = tuple(int(n) for n in shape)
+    if not rows or not rows[0] or min(rows) < 1:
+        raise DataError(f"{path} has shape {rows}; it holds no rows")
+    count = dtype.itemsize
+    for n in rows:
+        count *= n
+    if offset + count > size:
+        raise DataError(f"{path} is cut short: {size:,} bytes where {offset + count:,} are needed; copy it again")
+    return rows, bool(fortran), dtype, offset

@@ -1,0 +1,147 @@
+"""A check of a folder, a file or a pile before training: what is broken, double, mislabeled or leaks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from selftrain.data.base.samples import Rows, Samples
+from selftrain.data.checks.contents import PARTS, Known, class_findings, content_findings, count, make_report
+from selftrain.data.checks.findings import DataReport, Finding
+from selftrain.data.checks.image_folders import folder_report
+from selftrain.data.pile import Pile
+from selftrain.data.readers.decoding import Mode
+from selftrain.data.readers.paths import from_path, holds_arrays
+from selftrain.data.readers.scanning import OnError, in_parallel
+from selftrain.errors import DataError
+
+_CHUNK = 256
+
+
+def check(
+    source: Pile | str | os.PathLike[str],
+    labels_csv: str | os.PathLike[str] | None = None,
+    *,
+    test: Any = None,
+    validation: Any = None,
+    size: int | tuple[int, int] | None = None,
+    mode: Mode = "RGB",
+    on_error: OnError = "raise",
+    max_skipped: float = 0.1,
+    workers: int | None = None,
+    **settings: Any,
+) -> DataReport:
+    """Say what is wrong with data, and what would happen on training; nothing is changed.
+
+    A folder of images is read file by file: damaged files, copies of one content, contents with two classes, contents
+    that are in training and test, lines of the CSV that cannot be used, odd modes and sizes. Arrays, tables and piles
+    are read row by row: copies, contradictions, leaks, rows that cannot be used. Contents are compared by hash, after
+    decoding: the same picture as PNG and as BMP is a copy, a picture that JPEG changed by one gray level is not.
+
+    Args:
+        source: Folder of images, a folder or file of arrays, a table, or a pile.
+        labels_csv: As in ``from_folder``.
+        test: As in ``from_folder`` or ``from_table``.
+        validation: A folder or table of its own, as there.
+        size: What images would be brought to, as in ``from_folder``.
+        mode: What images would be converted to.
+        on_error: What training would do with damaged files, as in ``from_folder``.
+        max_skipped: As in ``from_folder``.
+        workers: Threads that read; ``None``: as many as there are processors, at most 16.
+        **settings: Further arguments of ``from_table`` or ``from_arrays_file``, such as ``label``.
+
+    Returns:
+        The report. Data that cannot be used at all are a finding too, no exception.
+
+    Raises:
+        ValueError: arguments that do not fit the source.
+    """
+    if isinstance(source, Pile):
+        return _pile_report(source, workers)
+    path = Path(source)
+    if path.is_dir() and not holds_arrays(path):
+        if settings:
+            raise ValueError(f"a folder of images takes no {', '.join(settings)}")
+        folders = {"test": test, "validation": validation}
+        roots = {part: Path(place) for part, place in folders.items() if place is not None}
+        return folder_report(path, labels_csv, roots, size, mode, on_error, max_skipped, workers)
+    given = {"test": test, "validation": validation, "labels_csv": labels_csv}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the report says the same
+            pile = from_path(path, **settings)
+    except DataError as error:
+        return DataReport(str(path), findings=[Finding("refused", "stops", str(error))])
+    return _pile_report(pile, workers)
+
+
+def _pile_report(pile: Pile, workers: int | None) -> DataReport:
+    known: list[Known] = []
+    lost: list[tuple[str, str]] = []
+    first = None
+    for part in PARTS:
+        samples: Samples | None = getattr(pile, part)
+        if samples is not None:
+            _read_part(part, samples, workers, known, lost)
+            first = _first(samples) if first is None else first
+    shape, width = (None, 1) if first is None else (list(first.shape[1:]), first.element_size())
+    findings = []
+    if lost:
+        text = f"{count(lost, 'sample')} that cannot be used; correct or remove"
+        findings.append(Finding("unreadable", "stops", text, [[n] for n, _ in lost], [reason for _, reason in lost]))
+    if pile.skipped:
+        names, reasons = [[name] for name, _ in pile.skipped], [reason for _, reason in pile.skipped]
+        findings.append(Finding("skipped", "note", f"{count(names, 'file')} left out of training", names, reasons))
+    findings += content_findings(known, pile.classes) + class_findings(known, pile.classes)
+    return make_report(pile.source, len(known) + len(lost), known, pile.classes, findings, shape, width)
+
+
+def _read_part(
+    part: str, samples: Samples, workers: int | None, known: list[Known], lost: list[tuple[str, str]]
+) -> None:
+    """Hash all rows of a part, in parallel, in their order."""
+
+    def read(start: int) -> list[tuple[str, str]]:
+        return _contents(samples, np.arange(start, min(start + _CHUNK, len(samples))))
+
+    chunks = in_parallel(read, range(0, len(samples), _CHUNK), workers)
+    for row, (content, reason) in enumerate(found for chunk in chunks for found in chunk):
+        name = samples.ids[row]
+        if part in ("validation", "test") and not name.startswith(part):
+            name = f"{part}:{name}"
+        if reason:
+            lost.append((name, reason))
+        else:
+            known.append(Known(part, name, _label(samples, part, row), content))
+
+
+def _first(samples: Samples) -> Tensor | None:
+    try:
+        return samples.images(np.zeros(1, np.int64))
+    except DataError:
+        return None
+
+
+def _contents(samples: Samples, rows: Rows) -> list[tuple[str, str]]:
+    """Hash of each row, or the reason why it cannot be read."""
+    try:
+        images = samples.images(rows)
+    except DataError as error:
+        return (
+            [("", str(error))] if len(rows) == 1 else [_contents(samples, rows[i : i + 1])[0] for i in range(len(rows))]
+        )
+    values = images.numpy()
+    head = repr((values.dtype.str, values.shape[1:])).encode()
+    return [(hashlib.blake2b(head + row.tobytes(), digest_size=16).hexdigest(), "") for row in values]
+
+
+def _label(samples: Samples, part: str, row: int) -> int:
+    known = samples.annotations
+    return -1 if known is None or known.ndim != 1 or part == "unlabeled" else int(known[row])

@@ -1,0 +1,181 @@
+"""A check of a folder of images, file by file."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from selftrain.data.checks.contents import Known, class_findings, content_findings, count, make_report
+from selftrain.data.checks.findings import DataReport, Finding, Level
+from selftrain.data.readers.decoding import Mode
+from selftrain.data.readers.folders import LabelFault, Listing, list_folder, list_held_out, other_files
+from selftrain.data.readers.scanning import OnError, Scanned, scan
+from selftrain.errors import DataError
+
+_SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
+_DAMAGE = {
+    "missing": "listed or linked, but not there",
+    "empty": "empty",
+    "unreadable": "that no decoder can read",
+    "truncated": "cut short",
+    "too large": "too large to open safely",
+}
+_MODES = {"P": "palette", "CMYK": "CMYK", "L": "gray", "LA": "gray with transparency", "RGBA": "with transparency"}
+
+
+def folder_report(
+    root: Path,
+    labels_csv: str | os.PathLike[str] | None,
+    held_out: Mapping[str, Path],
+    size: int | tuple[int, int] | None,
+    mode: Mode,
+    on_error: OnError,
+    max_skipped: float,
+    workers: int | None,
+) -> DataReport:
+    """What is wrong with a folder of images; arguments as of ``check``, ``held_out`` the folders of other parts."""
+    findings: list[Finding] = []
+    try:
+        listings = {"": list_folder(root, labels_csv)}
+    except DataError as error:
+        return DataReport(str(root), findings=[Finding("refused", "stops", str(error))])
+    classes = listings[""].classes
+    for part, place in held_out.items():
+        try:
+            listings[part] = list_held_out(place, classes)
+        except DataError as error:
+            findings.append(Finding("refused", "stops", f"{part}: {error}"))
+    roots = {"": root, **held_out}
+    scanned: dict[str, list[Scanned]] = {
+        part: scan([roots[part] / name for name in found.paths], _names(part, found.paths), mode, workers)
+        for part, found in listings.items()
+    }
+    files = [file for part in scanned.values() for file in part]
+    faults = listings[""].faults
+    missing = [Scanned(f.path, damage="missing", reason=f.text) for f in faults if f.kind == "missing"]
+    findings += _fault_findings(faults)
+    findings += _damage_findings(scanned | {"": [*scanned[""], *missing]}, on_error, max_skipped)
+    whole = [file for file in files if file.damage is None]
+    findings += _mode_findings(whole, mode) + _size_findings(whole, size) + _name_findings(whole)
+    known = [sample for part, found in listings.items() for sample in _known_files(part, found, scanned[part])]
+    findings += content_findings(known, classes) + class_findings(known, classes) + _layout_findings(root, classes)
+    extent = _extent(whole, size)
+    shape = None if extent is None else [1 if mode == "L" else 3, *extent]
+    return make_report(str(root), len(files), known, classes, findings, shape, 1)
+
+
+def _names(part: str, paths: Sequence[str]) -> list[str]:
+    """Names of files in the report: those of held-out parts say so."""
+    return [f"{part}:{path}" if part else path for path in paths]
+
+
+def _known_files(part: str, listing: Listing, scanned: Sequence[Scanned]) -> Iterable[Known]:
+    for file, label in zip(scanned, listing.y, strict=True):
+        if file.damage is None:
+            yield Known(part or ("labeled" if label >= 0 else "unlabeled"), file.id, label, file.content)
+
+
+def _fault_findings(faults: Sequence[LabelFault]) -> list[Finding]:
+    """Lines of the CSV that are wrong; files that are missing are damaged ones."""
+    words = {
+        "outside": "of the CSV leading out of the folder; correct or remove",
+        "twice": "of the CSV listing a file again; keep one",
+    }
+    found = []
+    for kind, text in words.items():
+        lines = [fault for fault in faults if fault.kind == kind]
+        if lines:
+            reasons = [fault.text for fault in lines]
+            found.append(Finding(kind, "stops", f"{count(lines, 'line')} {text}", [[f.path] for f in lines], reasons))
+    return found
+
+
+def _damage_findings(parts: Mapping[str, Sequence[Scanned]], on_error: OnError, most: float) -> list[Finding]:
+    damaged = {part: [file for file in files if file.damage is not None] for part, files in parts.items()}
+    bad = [file for files in damaged.values() for file in files]
+    if not bad:
+        return []
+    crowded = [part for part, files in damaged.items() if len(files) > most * len(parts[part])]
+    left_out = on_error == "skip" and not crowded
+    found = []
+    for damage, words in _DAMAGE.items():
+        some = [file for file in bad if file.damage == damage]
+        if some:
+            text = f"{count(some, 'file')} {words}; " + ("left out of training" if left_out else "repair or remove")
+            level: Level = "note" if left_out else "stops"
+            found.append(Finding(damage, level, text, [[f.id] for f in some], [f.reason for f in some]))
+    if left_out:
+        found.append(Finding("skipped", "note", f"{count(bad, 'file')} left out of training", [[f.id] for f in bad]))
+    elif on_error == "skip":
+        bad, files = damaged[crowded[0]], parts[crowded[0]]
+        text = f"{len(bad):,} of {count(files, 'file')} are more than max_skipped={most:g} allows to leave out"
+        found.append(Finding("too many", "stops", text))
+    return found
+
+
+def _mode_findings(files: Sequence[Scanned], mode: Mode) -> list[Finding]:
+    """Files that are stored in another way than most."""
+    modes = Counter(file.mode for file in files)
+    found = []
+    usual = modes.most_common(1)[0][0] if modes else ""
+    for other, number in modes.most_common()[1:]:
+        kind = "16 or 32 bits a pixel" if other.startswith("I") else _MODES.get(other, other)
+        text = f"{number:,} of {count(files, 'file')} stored as {kind}, not {usual}; read as {mode}"
+        if other.startswith("I"):
+            text += ", 65535 as 255"
+        found.append(Finding("mode", "note", text, [[file.id] for file in files if file.mode == other]))
+    return found
+
+
+def _extent(files: Sequence[Scanned], size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if size is not None:
+        return (size, size) if isinstance(size, int) else size
+    extents = Counter((file.height, file.width) for file in files)
+    return extents.most_common(1)[0][0] if extents else None
+
+
+def _size_findings(files: Sequence[Scanned], size: int | tuple[int, int] | None) -> list[Finding]:
+    """Files of another size than most."""
+    extents = Counter((file.height, file.width) for file in files)
+    if len(extents) < 2:
+        return []
+    usual = extents.most_common(1)[0][0]
+    odd = [file for file in files if (file.height, file.width) != usual]
+    remedy = (
+        "pass size= to bring all to one"
+        if size is None
+        else "all are brought to {}x{}".format(*_extent(files, size) or usual)
+    )
+    text = f"{count(odd, 'file')} not of the usual size {usual[0]}x{usual[1]}; {remedy}"
+    reasons = [f"{file.height}x{file.width}" for file in odd]
+    return [Finding("size", "stops" if size is None else "note", text, [[file.id] for file in odd], reasons)]
+
+
+def _name_findings(files: Sequence[Scanned]) -> list[Finding]:
+    """Files whose ending names another format than they have."""
+    endings = {"JPG": "JPEG", "TIF": "TIFF", "PGM": "PPM", "PNM": "PPM"}
+    odd = []
+    for file in files:
+        ending = file.id.rpartition(".")[2].upper()
+        if {endings.get(ending, ending), file.form} not in ({file.form}, {"JPEG", "MPO"}):
+            odd.append(file)
+    if not odd:
+        return []
+    text = f"{count(odd, 'file')} of another format than the ending says; read all the same"
+    return [Finding("ending", "note", text, [[file.id] for file in odd], [file.form for file in odd])]
+
+
+def _layout_findings(root: Path, classes: Sequence[str]) -> list[Finding]:
+    """Folders that are probably not what they are taken for, and files that are passed over."""
+    found = []
+    splits = [name for name in classes if name.lower() in _SPLIT_NAMES]
+    if splits:
+        text = f"the classes {', '.join(splits)} look like parts of a split; pass one as folder and the other as test="
+        found.append(Finding("split as class", "harms", text))
+    others = other_files(root)
+    if others:
+        text = f"{count(others, 'file')} passed over: the name does not end like that of an image"
+        found.append(Finding("passed over", "note", text, [[name] for name in others]))
+    return found

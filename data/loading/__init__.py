@@ -1,0 +1,1 @@
+"""Batches: which rows a step takes, and the processes that fetch them."""

@@ -1,0 +1,49 @@
+"""Which rows a batch takes, as pure functions of seed, epoch and step."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from selftrain.data.base.random import permutation
+
+
+class Taken(NamedTuple):
+    """Rows of one batch.
+
+    Args:
+        rows: Row numbers, shape (B,).
+        key: Address of each sample's draws, shape (B,): repeated occurrences of a row have different ones.
+        epoch: Epoch part of the address.
+    """
+
+    rows: Tensor
+    key: Tensor
+    epoch: int
+
+
+def one_pass(n: int, size: int, step: int, *, seed: int, epoch: int) -> Taken:
+    """Rows of one step of a single pass over ``n`` rows in a keyed order.
+
+    A batch that reaches over the end goes on at the pass's first rows, so that every batch is full.
+    """
+    place = torch.arange(step * size, (step + 1) * size)
+    rows = _order(seed, epoch, n, "pass")[place % n]
+    return Taken(rows, rows + n * (place // n), epoch)
+
+
+def cycle(n: int, size: int, step: int, *, seed: int) -> Taken:
+    """Rows of the ``step``-th batch of an endless sequence of passes, each in a keyed order of its own."""
+    place = torch.arange(step * size, (step + 1) * size)
+    first, last = step * size // n, ((step + 1) * size - 1) // n
+    orders = torch.stack([_order(seed, number, n, "cycle") for number in range(first, last + 1)])
+    rows = orders[place // n - first, place % n]
+    return Taken(rows, rows + n * (place // n), 0)
+
+
+@lru_cache(maxsize=16)
+def _order(seed: int, number: int, n: int, purpose: str) -> Tensor:
+    return permutation(seed, number, n, purpose)

@@ -1,0 +1,134 @@
+"""Labeled and unlabeled batches side by side, each a pure function of (seed, epoch, step)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from selftrain.data.base.samples import Samples
+from selftrain.data.loading.fetching import Fetched, Fetcher, Job, Part
+from selftrain.data.loading.workers import Workers
+from selftrain.data.views.image import ViewMaker
+from selftrain.types import Batch, BatchPlan, Labeled, Needs, Unlabeled, View
+
+
+class PairedStream:
+    """Batches of a run: an epoch is one pass over the unlabeled set; labeled rows cycle.
+
+    Without an unlabeled set an epoch is one pass over the labeled set. Every batch is full: where the rows do not
+    divide evenly, the last batch is filled up from the pass's first rows, with draws of their own. Batches depend on
+    (seed, epoch, step) alone, so an epoch can be entered anywhere, and the number of loader processes changes nothing.
+    The global random state is neither read nor changed.
+
+    Args:
+        labeled: Samples with annotations, or ``None``.
+        unlabeled: Samples, or ``None``.
+        views: Maker of views; its ``seed`` is replaced by the plan's.
+        needs: What the strategy needs.
+        plan: Sizes, seed and loader processes.
+        device: Where batches go.
+
+    Attributes:
+        steps_per_epoch: Batches an epoch.
+        share: The share of each batch's rows that is delivered, as ``needs`` says.
+
+    Raises:
+        ValueError: when both sets are missing or empty, or a batch has fewer rows than there are shares.
+    """
+
+    def __init__(
+        self,
+        labeled: Samples | None,
+        unlabeled: Samples | None,
+        views: ViewMaker,
+        needs: Needs,
+        plan: BatchPlan,
+        device: torch.device,
+    ) -> None:
+        labeled, unlabeled = labeled or None, unlabeled or None
+        if unlabeled is not None:
+            self.steps_per_epoch = -(-len(unlabeled) // plan.unlabeled)
+        elif labeled is not None:
+            self.steps_per_epoch = -(-len(labeled) // plan.labeled)
+        else:
+            raise ValueError("a stream needs labeled or unlabeled samples; both sets are empty")
+        self.needs, self.plan, self.device = needs, plan, device
+        self.views = views.seeded(plan.seed)
+        # loader processes get names only: encode and warp may belong to a strategy with all its networks
+        names = [] if needs.encode is None else [needs.labeled_view]
+        self.share = needs.share
+        _check_share(self.share, plan.labeled if labeled and names else None)
+        _check_share(self.share, plan.unlabeled if unlabeled and needs.views else None)
+        parts = (labeled, unlabeled, self.views, names, list(needs.views))
+        self._fetch = Fetcher(*parts, plan, self.steps_per_epoch, self.share)
+        self._workers = Workers(self._fetch, pin_memory=device.type == "cuda")
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Sequence[Batch]]:
+        """Batches of epoch ``number`` from its step ``start`` on.
+
+        Args:
+            number: Epoch, >= 0.
+            start: First step, in [0, steps_per_epoch].
+
+        Yields:
+            A list of one batch and the ``needs.extra_batches`` that follow it; after the epoch's last batch comes its
+            first again.
+
+        Raises:
+            ValueError: ``start`` outside the epoch.
+        """
+        if number < 0 or not 0 <= start <= self.steps_per_epoch:
+            raise ValueError(f"epoch {number} has no step {start}; its steps are 0 to {self.steps_per_epoch - 1}")
+        return self._windows(number, start)
+
+    def _windows(self, number: int, start: int) -> Iterator[Sequence[Batch]]:
+        if start == self.steps_per_epoch:
+            return
+        ahead = self.needs.extra_batches
+        jobs = [(number, step % self.steps_per_epoch) for step in range(start, self.steps_per_epoch + ahead)]
+        window: deque[Batch] = deque(maxlen=ahead + 1)
+        for fetched in self._fetched(jobs):
+            window.append(self._batch(fetched))
+            if len(window) == ahead + 1:
+                yield list(window)
+
+    def _fetched(self, jobs: list[Job]) -> Iterator[Fetched]:
+        return self._workers(jobs) if self.plan.workers else map(self._fetch.__getitem__, jobs)
+
+    def _batch(self, fetched: Fetched) -> Batch:
+        return Batch(self._labeled(fetched.labeled), self._unlabeled(fetched.unlabeled))
+
+    def _labeled(self, part: Part | None) -> Labeled | None:
+        if part is None or part.annotation is None or self.needs.encode is None:
+            return None
+        name = self.needs.labeled_view
+        view = self._views(part, [name])[name]
+        target = self.needs.encode(self._here(part.annotation))
+        if self.needs.warp is not None:
+            target = self.needs.warp(target, view)
+        return Labeled(view.x, target, self._here(part.rows))
+
+    def _unlabeled(self, part: Part | None) -> Unlabeled | None:
+        if part is None:
+            return None
+        return Unlabeled(self._views(part, self.needs.views), self._here(part.rows))
+
+    def _views(self, part: Part, names: Sequence[str]) -> dict[str, View]:
+        if part.images is None:
+            return {
+                name: View(self._here(x), None if theta is None else self._here(theta))
+                for name, (x, theta) in part.views.items()
+            }
+        images, key = self._here(part.images), self._here(part.key)
+        return {name: self.views(name, images, key, part.epoch) for name in names}
+
+    def _here(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, non_blocking=True)
+
+
+def _check_share(share: tuple[int, int], rows: int | None) -> None:
+    if rows is not None and rows < share[1]:
+        raise ValueError(f"a batch of {rows} rows cannot be shared among {share[1]} processes; make it larger")

@@ -1,0 +1,196 @@
+"""Piles from .npy and .npz files: images, tables, series and clouds as arrays."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selftrain.data.base.labels import as_text, numbered
+from selftrain.data.base.memory import machine_memory
+from selftrain.data.base.samples import ArraySet, Channels, Kind, RowNumbers, Samples
+from selftrain.data.base.splits import Overlap, check_labels
+from selftrain.data.base.stored import StoredSet, load_array
+from selftrain.data.pile import Pile, numbered_names
+from selftrain.data.readers.assembling import assemble
+from selftrain.data.views.image import ViewMaker
+from selftrain.data.views.points import PointViews
+from selftrain.errors import DataError
+
+KEYS = ("x", "y", "ids", "x_unlabeled", "ids_unlabeled", "x_validation", "y_validation", "x_test", "y_test", "classes")
+_Part = NDArray[Any] | Path  # an array in memory, or the .npy file it is in
+
+
+def from_arrays_file(
+    path: str | os.PathLike[str],
+    *,
+    parts: Mapping[str, str | os.PathLike[str]] | None = None,
+    keys: Mapping[str, str] | None = None,
+    classes: Sequence[str] | None = None,
+    labels: int | None = None,
+    validation: float = 0,
+    overlap: Overlap = "exclude",
+    seed: int = 0,
+    channels: Channels | None = None,
+    kind: Kind | None = None,
+    views: ViewMaker | None = None,
+) -> Pile:
+    """Make a pile from arrays in files.
+
+    The arrays are ``x`` (as in ``ArraySet``), ``y`` (class numbers, -1 = unlabeled; or names, empty = unlabeled),
+    ``x_unlabeled``, ``x_validation``, ``y_validation``, ``x_test``, ``y_test``, ``ids``, ``ids_unlabeled`` and
+    ``classes``; only ``x`` or ``x_unlabeled`` must be there. Inputs in .npy files are read row by row when they are
+    needed, so that they may be larger than memory; those in .npz files are loaded. Python objects are never loaded.
+
+    Args:
+        path: A .npz file with those arrays; a folder with a .npy file for each (``x.npy``, ``y.npy``, ...); or the
+            .npy file of ``x`` (of ``x_unlabeled`` when there is no ``y``).
+        parts: .npy files of further arrays, such as ``{"y": "labels.npy"}``; they come before those in ``path``.
+        keys: What arrays of a .npz file stand for, such as ``{"data": "x", "target": "y"}``.
+        classes: Names; default: the array ``classes``, or the numbers up to the largest label.
+        labels: Use only so many labels, evenly over the classes; the others become ``truth``. ``None``: all.
+        validation: Labels to hold back, as in ``split``.
+        overlap: Whether labeled rows are also unlabeled ones, as in ``split``.
+        seed: Key of the choice of labels.
+        channels: Where the channel axis is, as in ``ArraySet``.
+        kind: ``"series"`` or ``"points"``, as in ``ArraySet``; ``None``: images or a table.
+        views: Maker of views; default: the one for this kind of input.
+
+    Raises:
+        DataError: a file that cannot be read, an unknown array, or inputs and labels that do not fit.
+
+    Example:
+        >>> np.savez("toy.npz", x=np.eye(4), y=[0, 1, -1, -1], x_test=np.eye(4), y_test=[0, 1, 0, 1])
+        >>> len(from_arrays_file("toy.npz").unlabeled)
+        2
+    """
+    place = Path(path)
+    arrays = _arrays(place, keys or {}) | {key: Path(part) for key, part in (parts or {}).items()}
+    if "y" not in arrays and "x_unlabeled" not in arrays and "x" in arrays:
+        arrays["x_unlabeled"] = arrays.pop("x")
+    _check_keys(arrays, place)
+    known = _labels(arrays, classes, place)
+    form: dict[str, Any] = {"channels": channels, "kind": kind}
+    sets = {part: _samples(arrays, part, known.get(part), form) for part in ("", "_unlabeled", "_validation", "_test")}
+    if sets["_validation"] is not None and validation:
+        raise DataError(f"validation is {validation}, but {place} has x_validation; leave out one of them")
+    return assemble(
+        sets[""],
+        sets["_unlabeled"],
+        sets["_test"],
+        validation=validation if sets["_validation"] is None else sets["_validation"],
+        classes=known["classes"],
+        labels=labels,
+        overlap=overlap,
+        seed=seed,
+        views=PointViews() if views is None and kind == "points" else views,
+        source=str(place),
+    )
+
+
+def _arrays(path: Path, keys: Mapping[str, str]) -> dict[str, _Part]:
+    """The arrays of a .npz file, a folder or a .npy file by their key."""
+    if path.is_dir():
+        found: dict[str, _Part] = {file.stem: file for file in sorted(path.glob("*.npy")) if file.stem in KEYS}
+        if not found:
+            raise DataError(f"{path} holds none of {', '.join(f'{key}.npy' for key in KEYS)}; save x as x.npy")
+        return found
+    if path.suffix.lower() == ".npy":
+        return {"x": path}
+    if path.suffix.lower() != ".npz":
+        raise DataError(f"{path} is no .npz file, .npy file or folder of .npy files; convert it to one")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            _check_unpacked(file.zip, path)
+            return {keys.get(key, _lower(key)): _member(file, key, path) for key in file.files}
+    except DataError:
+        raise
+    except Exception as error:  # the archive is input: zipfile, zlib and numpy raise many kinds
+        raise DataError(f"cannot read {path}: {error}; it is no whole .npz file") from error
+
+
+def _check_unpacked(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse an archive that unpacks to more than the machine's memory, whether by mistake or to do harm."""
+    size, memory = sum(info.file_size for info in archive.infolist()), machine_memory()
+    if size > memory:
+        raise DataError(
+            f"{path} unpacks to {size / 2**30:,.1f} GiB and this machine has {memory / 2**30:,.1f}; save the arrays as "
+            ".npy files, which are read row by row"
+        )
+
+
+def _member(file: Any, key: str, path: Path) -> NDArray[Any]:
+    try:
+        array = file[key]
+    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot read array {key!r} of {path}: {error}; save plain numbers or text") from error
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{key!r} of {path} is no array; save the file with numpy.savez")
+    return array
+
+
+def _lower(key: str) -> str:
+    """``X`` and ``X_test`` are as good as ``x`` and ``x_test``."""
+    return key.lower() if key.lower() in KEYS else key
+
+
+def _check_keys(arrays: Mapping[str, _Part], path: Path) -> None:
+    for key in arrays:
+        if key not in KEYS:
+            close = difflib.get_close_matches(key, KEYS, 1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise DataError(
+                f"{path} has an array {key!r}; {hint}known are {', '.join(KEYS)}: say keys={{{key!r}: 'x'}} for another"
+            )
+    if "x" not in arrays and "x_unlabeled" not in arrays:
+        raise DataError(f"{path} has neither x nor x_unlabeled, only {', '.join(arrays) or 'nothing'}")
+    for part in ("", "_validation", "_test"):
+        lone = [name for name in (f"x{part}", f"y{part}") if name in arrays]
+        if len(lone) == 1:
+            other = f"y{part}" if lone[0][0] == "x" else f"x{part}"
+            raise DataError(f"{path} has {lone[0]} but no {other}; add it, or leave out {lone[0]}")
+
+
+def _labels(arrays: Mapping[str, _Part], classes: Sequence[str] | None, path: Path) -> dict[str, Any]:
+    """Class numbers of each part, and the names of the classes."""
+    if classes is None and "classes" in arrays:
+        classes = [as_text(name) or "" for name in _loaded(arrays["classes"]).reshape(-1)]
+    raw = {part: _loaded(arrays[f"y{part}"]) for part in ("", "_validation", "_test") if f"y{part}" in arrays}
+    named = {part: [as_text(v) for v in y.reshape(-1)] for part, y in raw.items() if y.dtype.kind in "US"}
+    if named and len(named) < len(raw):
+        raise DataError(f"some labels of {path} are names and some are numbers; save all in one way")
+    if named and classes is None:
+        every = [name for names in named.values() for name in names]
+        classes = numbered(every, None, str(path))[1]
+    found: dict[str, Any] = {}
+    for part, y in raw.items():
+        where = f"{path}, y{part}"
+        found[part] = numbered(named[part], classes, where)[0] if named else check_labels(y, classes)
+    found["classes"] = numbered_names(found.values()) if classes is None else list(classes)
+    return found
+
+
+def _loaded(part: _Part) -> NDArray[Any]:
+    return load_array(part) if isinstance(part, Path) else part
+
+
+def _samples(arrays: Mapping[str, _Part], part: str, y: Any, form: Mapping[str, Any]) -> Samples | None:
+    """The samples of one part; ``None`` where it is missing."""
+    x = arrays.get(f"x{part}")
+    if x is None:
+        return None
+    given = arrays.get(f"ids{part}")
+    ids = None if given is None else [as_text(name) or "" for name in _loaded(given).reshape(-1)]
+    prefix = f"{part[1:]}/" if part else ""
+    if isinstance(x, Path):
+        return StoredSet(x, y, ids, prefix=prefix, **form)
+    try:
+        return ArraySet(x, y, RowNumbers(len(x), prefix) if ids is None and x.ndim else ids, **form)
+    except DataError as error:
+        raise DataError(f"x{part}: {error}") from error

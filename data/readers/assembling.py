@@ -1,0 +1,78 @@
+"""A pile from the sets that a file or a user names: training samples, further unlabeled ones, held-out ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from selftrain.data.base.joined import Joined
+from selftrain.data.base.samples import Samples, Subset
+from selftrain.data.base.splits import Overlap, split
+from selftrain.data.pile import Pile
+from selftrain.data.views.image import ViewMaker
+from selftrain.errors import DataError
+
+
+def assemble(
+    training: Samples | None,
+    unlabeled: Samples | None = None,
+    test: Samples | None = None,
+    *,
+    validation: float | Samples = 0,
+    classes: Sequence[str],
+    labels: int | None = None,
+    overlap: Overlap = "exclude",
+    seed: int = 0,
+    views: ViewMaker | None = None,
+    source: str = "arrays",
+) -> Pile:
+    """Make a pile; all but ``unlabeled`` and ``validation`` as in ``Pile.from_samples``.
+
+    Args:
+        training: Samples with class numbers, -1 = unlabeled; ``None``, or without annotations: there are no labels.
+        unlabeled: Further samples without label, joined to those of ``training``.
+        test: Samples with class numbers that only the final evaluation sees.
+        validation: Labels to hold back, or a set of its own.
+        classes: Names of the classes.
+        labels: Labels to use in all; ``None``: every one.
+        overlap: Whether labeled rows are unlabeled ones too.
+        seed: Key of the choice of labels.
+        views: Maker of views.
+        source: Where the data are from.
+
+    Raises:
+        DataError: no samples, or labels that cannot be used.
+    """
+    share = validation if isinstance(validation, int | float) else 0
+    held_out = None if isinstance(validation, int | float) else validation
+    if training is None or training.annotations is None:
+        if share:
+            raise DataError(f"validation is {share}, but no sample has a label to hold back")
+        rest = joined(training, unlabeled)
+        return Pile(None, rest, held_out, test, classes=classes, views=views, source=source)
+    known = training.annotations
+    if labels is None and not bool((known >= 0).any()):
+        labels = 0
+    parts = split(known, labels, classes=classes, validation=share, seed=seed, overlap=overlap)
+    rest = Subset(training, parts.unlabeled, annotated=False)
+    truth = known[torch.from_numpy(parts.unlabeled)]
+    if unlabeled is not None and len(unlabeled):
+        truth = torch.cat([truth, torch.full((len(unlabeled),), -1)])
+    return Pile(
+        Subset(training, parts.labeled),
+        joined(rest, unlabeled),
+        Subset(training, parts.validation) if held_out is None else held_out,
+        test,
+        classes=classes,
+        views=views,
+        truth=truth,
+        source=source,
+    )
+
+
+def joined(first: Samples | None, second: Samples | None) -> Samples | None:
+    """The rows of both sets; one of them alone as it is."""
+    if not first or not second:
+        return first or second
+    return Joined(first, second, None)

@@ -1,0 +1,145 @@
+"""Decoding of image files and of the formats that data sets come in."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selftrain.data.base.memory import machine_memory
+from selftrain.errors import DataError
+
+Mode = Literal["RGB", "L"]
+Fit = Literal["crop", "stretch"]
+Bytes = NDArray[np.uint8]
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no other decoder sees a file, whatever its name
+
+
+def read_idx(path: Path) -> Bytes:
+    """Read an IDX file of bytes, as it is or, with ``.gz`` added to its name, compressed.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    packed = path.with_name(path.name + ".gz")
+    try:
+        if path.is_file():
+            content = path.read_bytes()
+        else:
+            with gzip.open(packed) as file:
+                content = _unpacked_idx(file)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot read {path} (or {packed.name}): {error}") from error
+    axes = content[3] if len(content) > 3 and content[:3] == b"\0\0\x08" else 0
+    shape = [int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(axes)]
+    values = np.frombuffer(content, np.uint8, offset=min(len(content), 4 + 4 * axes))
+    if not axes or len(values) != np.prod(shape):
+        raise DataError(f"{path} is no whole IDX file of bytes; fetch it again")
+    whole: Bytes = values.reshape(shape).copy()
+    return whole
+
+
+def _unpacked_idx(file: io.BufferedIOBase) -> bytes:
+    """The content up to one byte more than its head announces: an archive may unpack to anything."""
+    head = file.read(4)
+    axes = file.read(4 * head[3]) if len(head) == 4 else b""
+    sizes = [int.from_bytes(axes[i : i + 4], "big") for i in range(0, len(axes), 4)]
+    size = math.prod(sizes)
+    if size > machine_memory():
+        raise OSError(f"its head announces {size:,} bytes, more than this machine's memory")
+    return head + axes + file.read(size + 1)
+
+
+def encoded_images(data: Bytes, offsets: NDArray[np.int64], source: str) -> Bytes:
+    """Decode image files of one size that lie one behind another, to RGB (N, H, W, 3)."""
+    pieces = [data[start:end].tobytes() for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    return np.stack([decode(io.BytesIO(piece), "RGB", f"image {i} of {source}") for i, piece in enumerate(pieces)])
+
+
+def decode(file: Any, mode: Mode, name: str, size: tuple[int, int] | None = None, fit: Fit = "crop") -> Bytes:
+    """Decode an image file to 8 bits a channel.
+
+    The orientation that a camera noted is applied, transparency is laid on white, 16-bit gray is scaled by 255/65535.
+
+    Args:
+        file: Path or open file.
+        mode: ``"RGB"`` or ``"L"`` (gray).
+        name: What messages call it.
+        size: Height and width to bring it to; ``None``: as it is.
+        fit: ``"crop"`` scales until the image covers ``size`` and cuts what is over, centered; ``"stretch"`` changes
+            the side ratio.
+
+    Returns:
+        (H, W, 3) or (H, W).
+
+    Raises:
+        DataError: the file is of none of ``IMAGE_FORMATS``, unreadable, damaged, cut short, or has more pixels than
+            ``PIL.Image.MAX_IMAGE_PIXELS``.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=IMAGE_FORMATS) as opened:
+            return _converted(opened, mode, name, size, fit)
+    except DataError:
+        raise
+    except Exception as error:  # a decoder that is fed with garbage may raise anything
+        reason = str(error) or type(error).__name__
+        raise DataError(f"cannot read image {name}: {reason}; repair or remove it") from error
+
+
+def to_bytes(image: Any, mode: Mode, name: str, size: tuple[int, int] | None = None, fit: Fit = "crop") -> Bytes:
+    """Bring a picture of Pillow to 8 bits a channel; arguments, result and errors as of ``decode``."""
+    try:
+        return _converted(image, mode, name, size, fit)
+    except DataError:
+        raise
+    except Exception as error:  # the pixels are read here, so damage shows here
+        raise DataError(f"cannot read image {name}: {error or type(error).__name__}; repair or remove it") from error
+
+
+def _converted(opened: Any, mode: Mode, name: str, size: tuple[int, int] | None, fit: Fit) -> Bytes:
+    from PIL import Image, ImageOps
+
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and opened.width * opened.height > most:
+        raise DataError(
+            f"image {name} has {opened.width} x {opened.height} pixels, more than the {most:,} that Pillow takes for "
+            "safe; shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        )
+    opened.load()
+    image = _opaque(_eight_bits(ImageOps.exif_transpose(opened), name)).convert(mode)
+    if size is not None:
+        target = (size[1], size[0])
+        image = ImageOps.fit(image, target) if fit == "crop" else image.resize(target, Image.Resampling.BICUBIC)
+    return np.array(image)
+
+
+def _eight_bits(image: Any, name: str) -> Any:
+    """Scale modes of more than 8 bits; Pillow's own conversion cuts their values off at 255."""
+    from PIL import Image
+
+    if image.mode == "F":
+        raise DataError(f"image {name} holds floating-point values of unknown range; save it with 8 or 16 bits")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise DataError(f"image {name} holds values from {values.min()} to {values.max()}; save it with 8 or 16 bits")
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _opaque(image: Any) -> Any:
+    """Lay transparency on white; what lies under transparent pixels is arbitrary."""
+    from PIL import Image
+
+    if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
+        return image
+    colored = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", colored.size, "white"), colored)

@@ -1,0 +1,230 @@
+"""How rows of a table become numbers, and how new rows become them alike."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selftrain.data.base.labels import sort_names
+from selftrain.data.readers.tabular import MISSING, Table, read_table
+from selftrain.errors import DataError
+
+Floats = NDArray[np.float32]
+_MISSING_MARK = "?missing"
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """One column of a table.
+
+    Args:
+        name: Its name.
+        mean: Subtracted from numbers, and what missing ones count as.
+        std: Numbers are divided by it.
+        indicator: Whether a feature of its own says where the number is missing.
+        vocabulary: Names of a column of names, in the order of their codes 1, 2, ...; code 0 is for missing and for
+            never seen ones. ``None``: a column of numbers.
+    """
+
+    name: str
+    mean: float = 0.0
+    std: float = 1.0
+    indicator: bool = False
+    vocabulary: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class TableEncoding:
+    """How rows of a table become numbers: fitted once, kept with the run, applied to new tables.
+
+    Numbers are standardized in double precision; a missing one becomes the mean, and a feature of its own (1 where it
+    is missing) says so if any was missing when this was fitted. Names become codes; missing and unknown ones are 0.
+
+    Args:
+        columns: The columns that are read, in order.
+        missing: Texts that mean a missing cell.
+        label: Column of the labels, or ``None``.
+        id: Column of the rows' names, or ``None``.
+        classes: Names of the classes.
+    """
+
+    columns: Sequence[TableColumn]
+    missing: Sequence[str] = MISSING
+    label: str | None = None
+    id: str | None = None
+    classes: Sequence[str] = ()
+
+    @property
+    def features(self) -> Sequence[str]:
+        """Names of the features, in order: every column, then the marks of missing numbers (``age?missing``)."""
+        return [c.name for c in self.columns] + [c.name + _MISSING_MARK for c in self.columns if c.indicator]
+
+    @property
+    def categorical(self) -> Sequence[int]:
+        """Places of the features that are codes, for ``TableViews(categorical=...)``."""
+        codes = [place for place, column in enumerate(self.columns) if column.vocabulary is not None]
+        return codes + list(range(len(self.columns), len(self.features)))
+
+    @property
+    def cardinalities(self) -> Mapping[int, int]:
+        """Number of codes of each categorical feature by its place, for ``table_transformer(categories=...)``."""
+        sizes = [2 if c.vocabulary is None else len(c.vocabulary) + 1 for c in self.columns]
+        return {place: sizes[place] if place < len(sizes) else 2 for place in self.categorical}
+
+    def encode(self, table: Any) -> Floats:
+        """Features of the rows of a table, (N, F).
+
+        Args:
+            table: As in ``from_table``; it must have all columns, others are passed over.
+
+        Raises:
+            DataError: a missing column, or a cell that is no number where one must be (place and value are named).
+        """
+        rows = read_table(table, self.missing)
+        marks = []
+        values = np.empty((len(rows), len(self.columns)), np.float32)
+        for place, column in enumerate(self.columns):
+            if column.vocabulary is not None:
+                values[:, place] = _codes(rows.texts(column.name), column.vocabulary)
+                continue
+            numbers = rows.numbers(column.name)
+            lacking = np.isnan(numbers)
+            values[:, place] = (np.where(lacking, column.mean, numbers) - column.mean) / column.std
+            if column.indicator:
+                marks.append(lacking.astype(np.float32))
+        return np.column_stack([values, *marks]) if marks else values
+
+    def decode(self, row: Sequence[float]) -> dict[str, str]:
+        """Cells of one row of features as text, missing ones empty; for a person to look at."""
+        marks = dict(zip(self.features[len(self.columns) :], row[len(self.columns) :], strict=True))
+        cells = {}
+        for column, value in zip(self.columns, row, strict=False):
+            if column.vocabulary is not None:
+                code = int(value)
+                cells[column.name] = column.vocabulary[code - 1] if 1 <= code <= len(column.vocabulary) else ""
+            else:
+                lacking = marks.get(column.name + _MISSING_MARK, 0) >= 0.5
+                cells[column.name] = "" if lacking else f"{float(value) * column.std + column.mean:.6g}"
+        return cells
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain numbers, texts and lists, which JSON can hold."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> TableEncoding:
+        """The encoding that ``as_dict`` described.
+
+        Raises:
+            DataError: it is none.
+        """
+        try:
+            columns = [TableColumn(**column) for column in plain["columns"]]
+            return cls(columns, **{key: value for key, value in plain.items() if key != "columns"})
+        except (KeyError, TypeError) as error:
+            raise DataError(f"this is no table encoding ({error}); pass what TableEncoding.as_dict returned") from error
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as JSON."""
+        Path(path).write_text(json.dumps(self.as_dict(), indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TableEncoding:
+        """Read what ``save`` wrote, or the card ``export.json`` of a run.
+
+        Raises:
+            DataError: the file cannot be read or holds no encoding.
+        """
+        try:
+            plain = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot read the table encoding {path}: {error}") from error
+        if isinstance(plain, dict) and isinstance(plain.get("input"), dict):
+            plain = plain["input"].get("table")
+        if not isinstance(plain, dict):
+            raise DataError(f"{path} holds no table encoding; pass a file that TableEncoding.save wrote")
+        return cls.from_dict(plain)
+
+
+def fit_encoding(
+    tables: Sequence[Table],
+    names: Sequence[str],
+    *,
+    categorical: Sequence[str] = (),
+    max_categories: int = 100,
+    missing: Sequence[str] = MISSING,
+) -> Sequence[TableColumn]:
+    """How each column of some tables becomes numbers.
+
+    Args:
+        tables: The tables, each with all columns.
+        names: The columns.
+        categorical: Columns of names although their cells are numbers.
+        max_categories: Names a column may have.
+        missing: Texts that mean a missing cell.
+
+    Returns:
+        One entry a column; columns without any value are left out.
+
+    Raises:
+        DataError: a column with too many names, numbers too large to calculate with, or no column that can be used.
+    """
+    unknown = [name for name in categorical if name not in names]
+    if unknown:
+        raise DataError(f"categorical names column {unknown[0]!r}; the columns are {', '.join(names)}")
+    columns = []
+    for name in names:
+        if all(table.is_empty(name) for table in tables):
+            continue
+        if name not in categorical and all(table.is_numeric(name) for table in tables):
+            columns.append(_number_column(name, np.concatenate([table.numbers(name) for table in tables])))
+        else:
+            texts = [cell for table in tables for cell in table.texts(name) if cell is not None]
+            columns.append(_name_column(name, texts, max_categories, tables))
+    if not columns:
+        raise DataError(f"{tables[0].source} has no column to learn from besides label, id and dropped ones")
+    return columns
+
+
+def _number_column(name: str, values: NDArray[np.float64]) -> TableColumn:
+    known = values[~np.isnan(values)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = float(known.mean()), float(known.std())
+    if not (np.isfinite(mean) and np.isfinite(std)):
+        raise DataError(f"column {name!r} runs from {known.min():g} to {known.max():g}, too far to calculate with")
+    scale = std if std > 1e-12 * max(1.0, abs(mean)) else 1.0
+    return TableColumn(name, mean, scale, indicator=len(known) < len(values))
+
+
+def _name_column(name: str, texts: Sequence[str], most: int, tables: Sequence[Table]) -> TableColumn:
+    vocabulary = sort_names(set(texts))
+    if len(vocabulary) > most:
+        table, row = _first_text(name, tables)
+        raise DataError(
+            f"{table.where(row)}: {name} is {table.texts(name)[row]!r}, so the column holds names, {len(vocabulary)} "
+            f"different ones, more than max_categories={most}; leave it out (drop=[{name!r}]), use it as id, correct "
+            "what should be numbers, or raise max_categories"
+        )
+    return TableColumn(name, vocabulary=vocabulary)
+
+
+def _first_text(name: str, tables: Sequence[Table]) -> tuple[Table, int]:
+    """Where the first cell is that is no number, or the first one at all."""
+    for table in tables:
+        for row, cell in enumerate(table.texts(name)):
+            if cell is not None and not Table({name: [cell]}, "").is_numeric(name):
+                return table, row
+    return tables[0], 0
+
+
+def _codes(cells: Sequence[str | None], vocabulary: Sequence[str]) -> Floats:
+    number = {name: code for code, name in enumerate(vocabulary, 1)}
+    return np.array([0 if cell is None else number.get(cell, 0) for cell in cells], np.float32)

@@ -1,0 +1,108 @@
+"""Image files on disk, decoded when they are needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selftrain.data.base.samples import Rows, as_annotations, same_length
+from selftrain.data.readers.decoding import Bytes, Fit, Mode, decode
+from selftrain.errors import DataError
+
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+class FileSet:
+    """Image files as samples, uint8 (B, C, H, W).
+
+    Conversion is explicit: the orientation a camera noted is applied, transparency is laid on white, 16-bit gray is
+    scaled and not cut off. A file that is damaged or cut short is an error, never a half-empty image.
+
+    Args:
+        paths: The files.
+        y: Annotations, one row a file, or ``None``.
+        mode: ``"RGB"`` (C = 3) or ``"L"`` (gray, C = 1).
+        size: Side, or height and width, to bring images to; ``None``: they must all have one size already.
+        fit: ``"crop"`` keeps the side ratio and cuts what is over; ``"stretch"`` changes it.
+        ids: Names of the rows; default the paths.
+        cache: Keep decoded images in memory (each loader process keeps its own).
+
+    Raises:
+        DataError: at construction, for a file that does not exist or lengths that differ; on reading, for a file that
+            cannot be decoded or has another size than the others. The path is named.
+        ValueError: an unknown mode or fit, or a size below 1.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        y: Any = None,
+        *,
+        mode: Mode = "RGB",
+        size: int | tuple[int, int] | None = None,
+        fit: Fit = "crop",
+        ids: Sequence[str] | None = None,
+        cache: bool = False,
+    ) -> None:
+        _check_choice("mode", mode, ("RGB", "L"))
+        _check_choice("fit", fit, ("crop", "stretch"))
+        self.paths = [Path(path) for path in paths]
+        self.mode: Mode = mode
+        self.size = _checked_size(size)
+        self.fit: Fit = fit
+        self.annotations: Tensor | None = None if y is None else as_annotations(y)
+        self.ids: Sequence[str] = [str(path) for path in self.paths] if ids is None else list(ids)
+        self.cache: dict[int, Bytes] | None = {} if cache else None
+        same_length(len(self.paths), self.annotations, "annotations")
+        same_length(len(self.paths), self.ids, "ids")
+        missing = next((path for path in self.paths if not path.is_file()), None)
+        if missing is not None:
+            raise DataError(f"there is no file {missing}; correct its path or remove it from the list")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def images(self, index: Rows) -> Tensor:
+        """Decoded images of some rows."""
+        arrays = [self._image(int(row)) for row in index]
+        for row, array in zip(index, arrays, strict=True):
+            if array.shape != arrays[0].shape:
+                raise DataError(
+                    f"{self.paths[row]} is {_extent(array)} but {self.paths[index[0]]} is {_extent(arrays[0])}; "
+                    "pass size= to bring all images to one size"
+                )
+        stacked = torch.from_numpy(np.stack(arrays))
+        return stacked.unsqueeze(1) if self.mode == "L" else stacked.permute(0, 3, 1, 2).contiguous()
+
+    def _image(self, row: int) -> Bytes:
+        if self.cache is not None and row in self.cache:
+            return self.cache[row]
+        path = self.paths[row]
+        array = decode(path, self.mode, str(path), self.size, self.fit)
+        if self.cache is not None:
+            self.cache[row] = array
+        return array
+
+
+def _extent(array: Bytes) -> str:
+    return f"{array.shape[0]}x{array.shape[1]}"
+
+
+def _check_choice(word: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{word} is {value!r}; known are {', '.join(known)}")
+
+
+def _checked_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise ValueError(f"size is {size}; height and width must be at least 1")
+    return height, width

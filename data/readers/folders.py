@@ -1,0 +1,308 @@
+"""Folders of images as piles: class sub-folders, or loose files beside a CSV of labels."""
+
+from __future__ import annotations
+
+import csv
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Literal
+
+from selftrain.data.base.splits import Overlap
+from selftrain.data.pile import Pile
+from selftrain.data.readers.assembling import assemble
+from selftrain.data.readers.decoding import Mode
+from selftrain.data.readers.files import IMAGE_SUFFIXES, FileSet
+from selftrain.data.readers.scanning import OnError, Scanned, scan, shown, usable
+from selftrain.data.views.image import ViewMaker
+from selftrain.errors import DataError
+
+UNLABELED = "unlabeled"
+_COLUMNS = {"path", "label"}
+_Fault = Literal["outside", "missing", "twice"]
+
+
+@dataclass(frozen=True)
+class LabelFault:
+    """A line of a CSV of labels that cannot be used: what kind of fault, which path, and the same in words."""
+
+    kind: _Fault
+    path: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files by relative path, their class numbers (-1 = unlabeled), the class names, and what is wrong with the CSV."""
+
+    paths: list[str]
+    y: list[int]
+    classes: list[str]
+    faults: Sequence[LabelFault] = ()
+
+
+def from_folder(
+    folder: str | os.PathLike[str],
+    labels_csv: str | os.PathLike[str] | None = None,
+    *,
+    size: int | tuple[int, int] | None = None,
+    mode: Mode = "RGB",
+    test: str | os.PathLike[str] | None = None,
+    labels: int | None = None,
+    validation: float | str | os.PathLike[str] = 0,
+    overlap: Overlap = "exclude",
+    seed: int = 0,
+    views: ViewMaker | None = None,
+    cache: bool = False,
+    on_error: OnError = "raise",
+    max_skipped: float = 0.1,
+    workers: int | None = None,
+) -> Pile:
+    """Make a pile from a folder of images; ids are the paths relative to it.
+
+    Without ``labels_csv`` each sub-folder is a class named like it; ``unlabeled/`` and loose files have no label. With
+    it, files may lie anywhere below the folder, and those that the CSV does not list have no label. Hidden files and
+    folders are passed over; links to folders are followed once.
+
+    Every file is decoded once here, in parallel, so that a damaged one is found before training and not hours into it.
+    Which files are left out depends on the files alone, never on threads, loader processes or order.
+
+    Args:
+        folder: Where the images are.
+        labels_csv: CSV with the columns ``path`` (relative to the folder) and ``label`` (a class name; empty =
+            unlabeled); others are ignored.
+        size: Side, or height and width, to bring images to; ``None``: they must all have one size already.
+        mode: ``"RGB"`` or ``"L"`` (gray).
+        test: Folder of test images in sub-folders of the same class names.
+        labels: Use only so many labels, evenly over the classes; ``None``: all.
+        validation: Labels to hold back for validation: a count, or a share below 1; or a folder like ``test``.
+        overlap: Whether labeled images are unlabeled ones too, as in ``split``.
+        seed: Key of the choice of labels.
+        views: Maker of views.
+        cache: Keep decoded images in memory.
+        on_error: What to do with files that cannot be used (damaged, cut short, empty, or listed in the CSV and not
+            there): ``"raise"`` an error that names them, ``"skip"`` them and list them in ``pile.skipped`` with a
+            warning, or ``"defer"`` the question until a file is read, to save the time of decoding all.
+        max_skipped: Share of the files that may be skipped; more of them are an error.
+        workers: Threads that decode; ``None``: as many as there are processors, at most 16.
+
+    Raises:
+        DataError: no images, files that cannot be used, a path in the CSV that is missing, listed twice or outside the
+            folder, wrong columns, images of different sizes without ``size``, or a test class that training does not
+            have.
+
+    Warns:
+        UserWarning: files were skipped; how many and the first of them.
+    """
+    if on_error not in ("raise", "skip", "defer"):
+        raise ValueError(f'on_error is {on_error!r}; say "raise", "skip" or "defer"')
+    root = Path(folder)
+    listing = list_folder(root, labels_csv)
+    held_out = {"test": test, "validation": validation if isinstance(validation, str | os.PathLike) else None}
+    roots = {"": root} | {part: Path(place) for part, place in held_out.items() if place is not None}
+    listings = {"": listing} | {part: list_held_out(roots[part], listing.classes) for part in roots if part}
+    skipped: list[tuple[str, str]] = []
+    sets = {}
+    for part, found in listings.items():
+        kept, lost = _checked(roots[part], found, on_error, max_skipped, size, mode, workers)
+        skipped += lost
+        sets[part] = _file_set(roots[part], kept, mode, size, cache)
+    _warn_skipped(skipped, sum(len(found.paths) for found in listings.values()))
+    pile = assemble(
+        sets[""],
+        None,
+        sets.get("test"),
+        validation=sets.get("validation", validation if isinstance(validation, int | float) else 0),
+        classes=listing.classes,
+        labels=labels,
+        overlap=overlap,
+        seed=seed,
+        views=views,
+        source=str(root),
+    )
+    pile.skipped = skipped
+    return pile
+
+
+def list_folder(root: Path, labels_csv: str | os.PathLike[str] | None = None) -> Listing:
+    """The images below a folder and their classes.
+
+    Raises:
+        DataError: no folder, no images, or a CSV that cannot be read or lacks its columns.
+    """
+    found = image_files(root)
+    return _by_folder(found) if labels_csv is None else _by_csv(root, found, Path(labels_csv))
+
+
+def list_held_out(root: Path, classes: Sequence[str]) -> Listing:
+    """The labeled images below a folder, with the class numbers of training.
+
+    Raises:
+        DataError: a class that training does not have.
+    """
+    own = _by_folder(image_files(root))
+    strange = [name for name in own.classes if name not in classes]
+    if strange:
+        raise DataError(f"{root} holds class {strange[0]!r}, which training does not have; rename or remove it")
+    places = {i: list(classes).index(name) for i, name in enumerate(own.classes)}
+    kept = [(path, places[y]) for path, y in zip(own.paths, own.y, strict=True) if y >= 0]
+    return Listing([path for path, _ in kept], [y for _, y in kept], list(classes))
+
+
+def check_extents(scanned: Sequence[Scanned], source: str) -> None:
+    """Refuse images of different sizes; the two most frequent are named.
+
+    Raises:
+        DataError: there are several sizes.
+    """
+    extents = Counter((file.height, file.width) for file in scanned if file.damage is None)
+    if len(extents) > 1:
+        (most, many), (next_most, few) = extents.most_common(2)
+        odd = next(file for file in scanned if (file.height, file.width) == next_most)
+        raise DataError(
+            f"images in {source} have {len(extents)} sizes: {many:,} are {most[0]}x{most[1]}, {few:,} are "
+            f"{next_most[0]}x{next_most[1]}, such as {shown(odd.id)}; pass size= to bring all to one size"
+        )
+
+
+def _checked(
+    root: Path,
+    listing: Listing,
+    on_error: OnError,
+    most: float,
+    size: int | tuple[int, int] | None,
+    mode: Mode,
+    workers: int | None,
+) -> tuple[Listing, list[tuple[str, str]]]:
+    """The files that can be used, and the others with the reason."""
+    wrong = next((f for f in listing.faults if f.kind != "missing" or on_error != "skip"), None)
+    if wrong is not None:
+        raise DataError(wrong.text)
+    if on_error == "defer":
+        return listing, []
+    scanned = scan([root / path for path in listing.paths], listing.paths, mode, workers)
+    scanned += [Scanned(fault.path, damage="missing", reason="it is listed, but not there") for fault in listing.faults]
+    kept = usable(scanned, on_error, most, str(root))
+    if size is None:
+        check_extents(scanned, str(root))
+    lost = [(file.id, file.reason) for file in scanned if file.damage is not None]
+    if not kept:
+        raise DataError(f"no image below {root} can be read; the first one, {shown(lost[0][0])}: {lost[0][1]}")
+    return Listing([listing.paths[i] for i in kept], [listing.y[i] for i in kept], listing.classes), lost
+
+
+def _warn_skipped(skipped: Sequence[tuple[str, str]], files: int) -> None:
+    if skipped:
+        first = "; ".join(f"{shown(name)}: {reason}" for name, reason in skipped[:3])
+        warnings.warn(
+            f"{len(skipped):,} of {files:,} files cannot be read and were left out ({first}); see pile.skipped",
+            stacklevel=3,
+        )
+
+
+def _file_set(root: Path, listing: Listing, mode: Mode, size: int | tuple[int, int] | None, cache: bool) -> FileSet:
+    files = [root / path for path in listing.paths]
+    return FileSet(files, listing.y, mode=mode, size=size, ids=listing.paths, cache=cache)
+
+
+def image_files(root: Path) -> list[str]:
+    """Relative paths of all images below a folder, with forward slashes, sorted."""
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder; pass the folder that holds the images")
+    found = sorted(path.relative_to(root).as_posix() for path in _walk(root))
+    if not found:
+        raise DataError(f"no images below {root}; known endings are {', '.join(IMAGE_SUFFIXES)}")
+    return found
+
+
+def other_files(root: Path) -> list[str]:
+    """Relative paths of the files below a folder that are no images by their names, sorted."""
+    return sorted(path.relative_to(root).as_posix() for path in _walk(root, images=False))
+
+
+def _walk(root: Path, images: bool = True) -> Iterator[Path]:
+    """Files below a folder, those whose names end like images or the others; hidden ones are passed over."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        if real in seen:
+            continue
+        seen.add(real)
+        yield from (
+            Path(place, name)
+            for name in files
+            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES) == images
+        )
+
+
+def _by_folder(found: Sequence[str]) -> Listing:
+    """Classes by the first folder of each path."""
+    heads = [path.split("/")[0] if "/" in path else UNLABELED for path in found]
+    classes = sorted(set(heads) - {UNLABELED})
+    number = {name: i for i, name in enumerate(classes)}
+    return Listing(list(found), [number.get(head, -1) for head in heads], classes)
+
+
+def _by_csv(root: Path, found: Sequence[str], labels_csv: Path) -> Listing:
+    """Classes by the CSV; files it does not list have none."""
+    given, faults = _read_csv(root, labels_csv)
+    paths = sorted(set(found) | set(given))
+    classes = sorted(set(given.values()) - {""})
+    number = {name: i for i, name in enumerate(classes)}
+    return Listing(paths, [number.get(given.get(path, ""), -1) for path in paths], classes, faults)
+
+
+def _read_csv(root: Path, labels_csv: Path) -> tuple[dict[str, str], list[LabelFault]]:
+    """Label of each listed path, and the lines that cannot be used."""
+    given: dict[str, str] = {}
+    faults: list[LabelFault] = []
+    try:
+        with labels_csv.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            if not set(rows.fieldnames or ()) >= _COLUMNS:
+                raise DataError(f"{labels_csv} has the columns {rows.fieldnames}; it needs path and label")
+            for row in rows:
+                where = f"{labels_csv}, line {rows.line_num}"
+                path, label = _one_spelling(row["path"] or ""), (row["label"] or "").strip()
+                fault = _fault(root, path, where)
+                if fault is None and path in given:
+                    fault = LabelFault("twice", path, _twice(path, given[path], label, where))
+                if fault is not None:
+                    faults.append(fault)
+                else:
+                    given[path] = label
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"cannot read {labels_csv}: {error}") from error
+    return given, faults
+
+
+def _twice(path: str, first: str, second: str, where: str) -> str:
+    words = "" if first == second else f", as {first!r} and as {second!r}"
+    return f"{where}: {shown(path)} is listed twice{words}; keep one line"
+
+
+def _one_spelling(path: str) -> str:
+    pure = PurePosixPath(path.strip().replace("\\", "/"))
+    return path.strip() if pure.is_absolute() or ".." in pure.parts else pure.as_posix()
+
+
+def _fault(root: Path, path: str, where: str) -> LabelFault | None:
+    """What is wrong with a path, if it is not that of a file below the folder."""
+    pure = PurePosixPath(path.replace("\\", "/"))
+    if pure.is_absolute() or PureWindowsPath(path).drive or ".." in pure.parts:
+        return LabelFault("outside", path, f"{where}: {path!r} leads out of the folder; paths must lie below {root}")
+    if not _is_file(root / pure):
+        shorter = shown(str(root / pure))
+        return LabelFault("missing", path, f"{where}: there is no file {shorter}; correct the path or remove the line")
+    return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or no name at all
+        return False

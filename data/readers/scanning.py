@@ -1,0 +1,161 @@
+"""Image files read once, in parallel, to know which can be used: the same answer for any number of threads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from selftrain.data.readers.decoding import IMAGE_FORMATS, Mode, to_bytes
+from selftrain.errors import DataError
+
+OnError = Literal["raise", "skip", "defer"]
+Damage = Literal["missing", "empty", "unreadable", "truncated", "too large"]
+T = TypeVar("T")
+R = TypeVar("R")
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What one image file is.
+
+    Args:
+        id: Its name.
+        size: Bytes.
+        mode: Pillow's mode of it, such as ``"RGB"``, ``"L"``, ``"P"``, ``"CMYK"``, ``"I;16"``; empty if unreadable.
+        form: Its format, such as ``"PNG"``; empty if unreadable.
+        height: Rows, as it will be shown (after the camera's orientation); 0 if unreadable.
+        width: Columns.
+        content: Hash of its pixels, or, if unreadable, of its bytes.
+        damage: What is wrong with it; ``None``: nothing.
+        reason: The same in words.
+    """
+
+    id: str
+    size: int = 0
+    mode: str = ""
+    form: str = ""
+    height: int = 0
+    width: int = 0
+    content: str = ""
+    damage: Damage | None = None
+    reason: str = ""
+
+
+def scan(paths: Sequence[Path], ids: Sequence[str], mode: Mode = "RGB", workers: int | None = None) -> list[Scanned]:
+    """Decode image files as training will, and say what each is.
+
+    Args:
+        paths: The files.
+        ids: Names of them.
+        mode: What training will convert them to.
+        workers: Threads; ``None``: as many as there are processors, at most 16.
+
+    Returns:
+        One entry a file, in their order.
+    """
+    from PIL import Image
+
+    Image.init()  # loads the decoders once, before there are threads
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of decoders, about notes in files that are no part of the picture
+        return in_parallel(lambda job: scan_file(job[0], job[1], mode), list(zip(paths, ids, strict=True)), workers)
+
+
+def in_parallel(function: Callable[[T], R], jobs: Iterable[T], workers: int | None = None) -> list[R]:
+    """Results of a function, in the order of the jobs; decoding and hashing let other threads run."""
+    count = min(16, os.cpu_count() or 1) if workers is None else workers
+    if count < 0:
+        raise ValueError(f"workers is {workers}; it must be 0 or more")
+    if count <= 1:
+        return [function(job) for job in jobs]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(function, jobs))
+
+
+def scan_file(path: Path, id: str, mode: Mode = "RGB") -> Scanned:
+    """Decode one image file."""
+    from PIL import Image
+
+    try:
+        if not path.is_file():
+            return Scanned(id, damage="missing", reason="there is no file of this name (or it is no regular one)")
+        size = path.stat().st_size
+    except (OSError, ValueError) as error:
+        return Scanned(id, damage="missing", reason=f"{error}")
+    if not size:
+        return Scanned(id, damage="empty", reason="the file is empty", content=_hash_of_bytes(path))
+    try:
+        with Image.open(path, formats=IMAGE_FORMATS) as opened:
+            kind, form = opened.mode, opened.format or ""
+            most = Image.MAX_IMAGE_PIXELS
+            if most is not None and opened.width * opened.height > most:
+                reason = f"{opened.width} x {opened.height} pixels, more than the {most:,} that Pillow takes for safe"
+                return Scanned(id, size, damage="too large", reason=reason, content=_hash_of_bytes(path))
+            pixels = to_bytes(opened, mode, id)
+    except Exception as error:  # a decoder that is fed with garbage may raise anything
+        return Scanned(id, size, content=_hash_of_bytes(path), damage=_damage(error), reason=_reason(error, path, id))
+    content = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
+    return Scanned(id, size, kind, form, pixels.shape[0], pixels.shape[1], content)
+
+
+def _damage(error: Exception) -> Damage:
+    if "bomb" in type(error).__name__.lower():
+        return "too large"
+    text = str(error).lower()
+    return "truncated" if any(word in text for word in ("truncated", "not enough", "unexpected end")) else "unreadable"
+
+
+def _reason(error: Exception, path: Path, id: str) -> str:
+    """What went wrong, without the file's own name and without advice."""
+    text = str(error) or type(error).__name__
+    text = text.removeprefix(f"cannot read image {id}: ").removesuffix("; repair or remove it")
+    if text.startswith("cannot identify image file"):
+        return "it is no image that can be identified, whatever its name says"
+    return text.replace(str(path), "it")
+
+
+def _hash_of_bytes(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def usable(scanned: Sequence[Scanned], on_error: OnError, most: float, source: str) -> list[int]:
+    """Places of the files that can be used.
+
+    Args:
+        scanned: What the files are.
+        on_error: ``"raise"``: any file that cannot be used is an error; ``"skip"``: it is left out.
+        most: Share of files that may be left out.
+        source: What the message calls them.
+
+    Raises:
+        DataError: a damaged file, or more of them than may be left out; the first ones are named.
+    """
+    bad = [file for file in scanned if file.damage is not None]
+    share = len(bad) / max(1, len(scanned))
+    if bad and (on_error == "raise" or share > most):
+        listed = "".join(f"\n  {shown(file.id)}: {file.reason}" for file in bad[:10])
+        rest = f"\n  and {len(bad) - 10:,} more" if len(bad) > 10 else ""
+        remedy = 'repair or remove them, or leave them out with on_error="skip"'
+        if on_error == "skip":
+            remedy = f"that is more than max_skipped={most:g}: check the folder, repair or remove them, or raise it"
+        raise DataError(f"{len(bad):,} of {len(scanned):,} files in {source} cannot be read; {remedy}:{listed}{rest}")
+    return [place for place, file in enumerate(scanned) if file.damage is None]
+
+
+def shown(name: str) -> str:
+    """A file's name on one line, whatever signs it has."""
+    return name if name.isprintable() else repr(name)

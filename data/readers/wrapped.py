@@ -1,0 +1,345 @@
+"""Piles from data sets of other libraries: Hugging Face ``datasets`` and map-style ``torch`` ones."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selftrain.data.base.labels import as_text, numbered
+from selftrain.data.base.samples import (
+    Channels,
+    Kind,
+    RowNumbers,
+    Rows,
+    Samples,
+    as_annotations,
+    first_unusable,
+    prepared,
+    same_length,
+)
+from selftrain.data.base.splits import Overlap, check_labels
+from selftrain.data.pile import Pile, numbered_names
+from selftrain.data.readers.assembling import assemble
+from selftrain.data.readers.decoding import Fit, Mode, to_bytes
+from selftrain.data.views.image import ViewMaker
+from selftrain.data.views.points import PointViews
+from selftrain.errors import DataError
+
+_INPUTS = ("image", "img", "pixel_values", "x", "input", "inputs", "features", "data", "series", "audio")
+_LABELS = ("label", "labels", "y", "target", "targets", "class", "fine_label", "coarse_label")
+_SPLITS = {"train": "labeled", "labeled": "labeled", "unlabeled": "unlabeled", "unsupervised": "unlabeled"} | {
+    name: "validation" for name in ("validation", "valid", "val", "dev")
+}
+_CHUNK = 1024
+
+
+class DatasetSet:
+    """Rows of a map-style data set of another library.
+
+    An item is an input, a pair of input and label, or a mapping with both. Inputs are pictures of Pillow, tensors or
+    arrays; they are read when they are needed, and converted as in ``ArraySet`` and ``FileSet``.
+
+    Args:
+        dataset: Anything with ``len`` and ``[number]``.
+        y: Annotations, one a row, or ``None``. ``labels_of`` reads those that the data set has.
+        name: What messages call it.
+        column: Key of the input where items are mappings; ``None``: found by its name.
+        mode: What pictures become, ``"RGB"`` or ``"L"`` (gray).
+        size: Side, or height and width, to bring pictures to; ``None``: they must all have one size already.
+        fit: ``"crop"`` or ``"stretch"``, as in ``FileSet``.
+        channels: Where the channel axis of arrays is, as in ``ArraySet``.
+        kind: ``"series"`` or ``"points"``, as in ``ArraySet``; ``None``: images or a table.
+        prefix: What stands before the row numbers that are the ids.
+
+    Raises:
+        DataError: no rows, items without an input, or, on reading, an item that cannot be read or used (row named).
+
+    Warns:
+        UserWarning: reading a row twice gives different inputs, so the data set draws random transforms.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        y: Any = None,
+        *,
+        name: str = "the data set",
+        column: str | None = None,
+        mode: Mode = "RGB",
+        size: int | tuple[int, int] | None = None,
+        fit: Fit = "crop",
+        channels: Channels | None = None,
+        kind: Kind | None = None,
+        prefix: str = "",
+    ) -> None:
+        if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+            raise DataError(f"{name} ({type(dataset).__name__}) has no len or no [number]; streams must be saved first")
+        self.dataset, self.name, self.mode, self.fit = dataset, name, mode, fit
+        self.size = (size, size) if isinstance(size, int) else size
+        self.channels, self.kind = channels, kind
+        self.annotations: Tensor | None = None if y is None else as_annotations(y)
+        self.ids: Sequence[str] = RowNumbers(len(dataset), prefix)
+        same_length(len(dataset), self.annotations, "annotations")
+        if not len(dataset):
+            raise DataError(f"{name} has no rows")
+        self.column = column
+        first = np.zeros(1, np.int64)
+        if not torch.equal(self.images(first), self.images(first)):
+            warnings.warn(
+                f"{name} gives another input each time a row is read; take its random transforms out: views draw",
+                stacklevel=3,
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def images(self, index: Rows) -> Tensor:
+        """Inputs of some rows."""
+        rows = np.asarray(index, dtype=np.int64).tolist()
+        if not rows:
+            return self.images(np.zeros(1, np.int64))[:0]
+        inputs = [self._input(row, item) for row, item in zip(rows, self._items(rows), strict=True)]
+        for row, array in zip(rows, inputs, strict=True):
+            if array.shape != inputs[0].shape:
+                raise DataError(
+                    f"row {row} of {self.name} has shape {array.shape}, but row {rows[0]} has {inputs[0].shape}; "
+                    "bring all to one (pictures: pass size=)"
+                )
+        try:
+            return prepared(np.stack(inputs), self.channels, kind=self.kind)
+        except DataError as error:
+            raise self._named(error, rows, inputs) from error
+
+    def _items(self, rows: Sequence[int]) -> list[Any]:
+        """Items of some rows, all at once where the data set can."""
+        try:
+            together = getattr(self.dataset, "__getitems__", None)
+            return list(together(rows)) if together is not None else [self.dataset[row] for row in rows]
+        except Exception as error:  # code of the user, and decoders behind it
+            if len(rows) > 1:
+                return [item for row in rows for item in self._items([row])]
+            raise DataError(f"cannot read row {rows[0]} of {self.name}: {type(error).__name__}: {error}") from error
+
+    def _input(self, row: int, item: Any) -> Any:
+        where = f"row {row} of {self.name}"
+        value = self._value(item, where)
+        if hasattr(value, "convert") and hasattr(value, "getbands"):
+            return to_bytes(value, self.mode, where, self.size, self.fit)
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        if array.dtype.kind not in "biuf" or not array.ndim:
+            raise DataError(
+                f"{where} is {str(value)[:60]!r}, no picture and no array of numbers; say column= or convert it"
+            )
+        return array
+
+    def _value(self, item: Any, where: str) -> Any:
+        """The input of an item."""
+        if isinstance(item, Mapping):
+            if self.column is None:
+                self.column = _column(item, _INPUTS, where)
+            if self.column not in item:
+                raise DataError(f"{where} has no {self.column!r}, only {', '.join(map(str, item))}")
+            return item[self.column]
+        return item[0] if _is_pair(item) else item
+
+    def _named(self, error: DataError, rows: Sequence[int], inputs: Sequence[Any]) -> DataError:
+        found = first_unusable(zip(rows, inputs, strict=True), self.channels, self.kind)
+        if found is not None:
+            return DataError(f"row {found[0]} of {self.name}: {found[1]}")
+        return DataError(f"{self.name}: {error}")
+
+
+def from_dataset(
+    labeled: Any,
+    unlabeled: Any = None,
+    test: Any = None,
+    *,
+    validation: Any = 0,
+    column: str | None = None,
+    label: str | None = None,
+    classes: Sequence[str] | None = None,
+    mode: Mode = "RGB",
+    size: int | tuple[int, int] | None = None,
+    fit: Fit = "crop",
+    channels: Channels | None = None,
+    kind: Kind | None = None,
+    labels: int | None = None,
+    overlap: Overlap = "exclude",
+    seed: int = 0,
+    views: ViewMaker | None = None,
+) -> Pile:
+    """Make a pile from data sets of Hugging Face ``datasets`` or ``torch``, read when they are needed.
+
+    Args:
+        labeled: A map-style data set (``len``, ``[number]``) whose items are (input, label) or mappings with both;
+            label -1 or ``None`` means unlabeled. Or a ``DatasetDict``: its splits ``train``, ``unlabeled``,
+            ``validation`` and ``test`` are taken. ``None``: there are no labels.
+        unlabeled: One whose items are inputs; labels they may have are not read.
+        test: One whose items all have a label.
+        validation: Labels to hold back, a count or a share below 1, or another data set.
+        column: Key of the input where items are mappings; default: ``image``, ``img``, ``x``, ...
+        label: Key of the label where items are mappings; default: ``label``, ``labels``, ``y``, ...
+        classes: Names; default: those the data set knows, else the numbers up to the largest label, or the texts.
+        mode: What pictures become, ``"RGB"`` or ``"L"`` (gray).
+        size: Side, or height and width, to bring pictures to; ``None``: they must all have one size already.
+        fit: ``"crop"`` or ``"stretch"``, as in ``FileSet``.
+        channels: Where the channel axis of arrays is, as in ``ArraySet``.
+        kind: ``"series"`` or ``"points"``, as in ``ArraySet``; ``None``: images or a table.
+        labels: Use only so many labels, evenly over the classes; the others become ``truth``. ``None``: all.
+        overlap: Whether labeled rows are also unlabeled ones, as in ``split``.
+        seed: Key of the choice of labels.
+        views: Maker of views; default: the one for this kind of input.
+
+    Raises:
+        DataError: a set without ``len`` (streams), items that cannot be used, or labels that are no classes.
+
+    Warns:
+        UserWarning: reading a row twice gives different inputs: take random transforms out of the data set.
+    """
+    sets = {"unlabeled": unlabeled, "test": test}
+    if not isinstance(validation, int | float):
+        sets["validation"], validation = validation, 0
+    if isinstance(labeled, Mapping):
+        sets = _taken(labeled) | {part: given for part, given in sets.items() if given is not None}
+    else:
+        sets["labeled"] = labeled
+    sets = {part: given for part, given in sets.items() if given is not None}
+    raw: dict[str, Sequence[Any]] = {
+        part: labels_of(sets[part], label, part) for part in ("labeled", "validation", "test") if part in sets
+    }
+    known, classes = _class_numbers(raw, classes or _known_classes(sets.get("labeled"), label))
+    form: dict[str, Any] = {
+        "column": column, "mode": mode, "size": size, "fit": fit, "channels": channels, "kind": kind
+    }  # fmt: skip
+    made: dict[str, Samples] = {
+        part: DatasetSet(
+            given, known.get(part), name=f"the {part} set", prefix="" if part == "labeled" else f"{part}/", **form
+        )
+        for part, given in sets.items()
+    }
+    return assemble(
+        made.get("labeled"),
+        made.get("unlabeled"),
+        made.get("test"),
+        validation=made.get("validation", validation),
+        classes=classes,
+        labels=labels,
+        overlap=overlap,
+        seed=seed,
+        views=PointViews() if views is None and kind == "points" else views,
+        source=" + ".join(f"{type(given).__name__} ({part})" for part, given in sorted(sets.items())),
+    )
+
+
+def labels_of(dataset: Any, label: str | None = None, name: str = "labeled") -> Sequence[Any]:
+    """Labels of all rows, without reading the inputs where the data set allows.
+
+    A column (Hugging Face), then ``targets`` or ``labels`` (torchvision, also below ``torch.utils.data.Subset``) are
+    looked for; else every item is read once.
+
+    Raises:
+        DataError: items without a label.
+    """
+    columns = getattr(dataset, "column_names", None)
+    if columns is not None:
+        found = _column(columns, (label,) if label else _LABELS, f"the {name} set")
+        return list(dataset[found])
+    if label is None:
+        ready = _ready_labels(dataset)
+        if ready is not None:
+            return ready
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        raise DataError(
+            f"the {name} set ({type(dataset).__name__}) has no len or no [number]; streams must be saved first"
+        )
+    return [_item_label(dataset, row, label, name) for row in range(len(dataset))]
+
+
+def _ready_labels(dataset: Any) -> Sequence[Any] | None:
+    """Labels that a torch data set keeps as a list, if it does."""
+    base, rows = dataset, None
+    while hasattr(base, "dataset") and hasattr(base, "indices"):
+        own = list(base.indices)
+        rows = own if rows is None else [own[row] for row in rows]
+        base = base.dataset
+    if getattr(base, "target_transform", None) is not None:
+        return None
+    for attribute in ("targets", "labels"):
+        found = getattr(base, attribute, None)
+        if found is not None and hasattr(found, "__len__") and len(found) == len(base):
+            values = found.tolist() if hasattr(found, "tolist") else list(found)
+            return values if rows is None else [values[row] for row in rows]
+    return None
+
+
+def _item_label(dataset: Any, row: int, label: str | None, name: str) -> Any:
+    where = f"row {row} of the {name} set"
+    try:
+        item = dataset[row]
+    except Exception as error:  # code of the user, and decoders behind it
+        raise DataError(f"cannot read {where}: {type(error).__name__}: {error}") from error
+    if isinstance(item, Mapping):
+        return item[_column(item, (label,) if label else _LABELS, where)]
+    if _is_pair(item) and len(item) > 1:
+        return item[1]
+    raise DataError(f"{where} has no label; give pairs (input, label), or pass the set as unlabeled")
+
+
+def _class_numbers(
+    raw: Mapping[str, Sequence[Any]], classes: Sequence[str] | None
+) -> tuple[dict[str, Tensor], Sequence[str]]:
+    """Class numbers of the parts, from numbers or texts, and the names of the classes."""
+    parts = {part: [-1 if value is None else _plain(value) for value in values] for part, values in raw.items()}
+    if any(isinstance(value, str) for values in parts.values() for value in values):
+        texts = {part: [as_text(value) for value in values] for part, values in parts.items()}
+        if classes is None:
+            classes = numbered(list(itertools.chain(*texts.values())), None, "labels")[1]
+        return {part: numbered(names, classes, f"the {part} set")[0] for part, names in texts.items()}, list(classes)
+    found = {part: check_labels(np.asarray(values), classes) for part, values in parts.items()}
+    return found, numbered_names(found.values()) if classes is None else list(classes)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+
+
+def _known_classes(dataset: Any, label: str | None) -> Sequence[str] | None:
+    """Names of the classes that a data set of Hugging Face or torchvision knows."""
+    features = getattr(dataset, "features", None)
+    if isinstance(features, Mapping):
+        names = [key for key in ((label,) if label else _LABELS) if key in features]
+        known = getattr(features[names[0]], "names", None) if names else None
+        return None if known is None else list(known)
+    while hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
+        dataset = dataset.dataset
+    known = getattr(dataset, "classes", None)
+    return [str(name) for name in known] if isinstance(known, list | tuple) else None
+
+
+def _column(names: Any, wanted: Sequence[str], where: str) -> str:
+    found = next((name for name in wanted if name in names), None)
+    if found is None:
+        argument = "label" if wanted[0] in _LABELS or len(wanted) == 1 else "column"
+        raise DataError(f"{where} has none of {', '.join(wanted)}, only {', '.join(map(str, names))}; say {argument}=")
+    return found
+
+
+def _is_pair(item: Any) -> bool:
+    """Whether an item is (input, label) or (input,); a list of numbers is a row of a table."""
+    if isinstance(item, tuple):
+        return len(item) > 0
+    return isinstance(item, list) and len(item) > 0 and not all(isinstance(value, int | float) for value in item)
+
+
+def _taken(splits: Mapping[str, Any]) -> dict[str, Any]:
+    """The splits by the part they become."""
+    parts = {part: given for name, given in splits.items() if (part := (_SPLITS | {"test": "test"}).get(name))}
+    if "labeled" not in parts and "unlabeled" not in parts:
+        raise DataError(f"the splits are {', '.join(splits)}; none is called train or unlabeled: pass them one by one")
+    return parts

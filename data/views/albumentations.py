@@ -1,0 +1,162 @@
+"""Views by albumentations pipelines, image by image on the CPU, for large images or operations of one's own."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from selftrain.data.base.random import keys
+from selftrain.data.base.samples import Samples
+from selftrain.data.base.statistics import statistics
+from selftrain.data.views.image import Statistic, as_channels, check_name
+from selftrain.types import View
+
+
+class AlbumentationsViews:
+    """Views by any albumentations pipeline, the same for any number of loader processes.
+
+    A pipeline of its own draws the same numbers in every process and every epoch; here each sample's generators are
+    set from (seed, epoch, index, view) before it is drawn. Pipelines must not normalize: ``mean`` and ``std`` do,
+    after scaling to [0, 1].
+
+    ``View.theta`` is always ``None``: the geometry of a pipeline is not known. Use pipelines that move, turn or mirror
+    for classification only, where targets have no places.
+
+    Args:
+        weak: ``albumentations.Compose`` of weak views; ``None``: shift by up to 1/8 and mirror.
+        strong: The same of strong views; ``None``: the weak geometry, two operations, and a box of one color.
+        flip: Whether the default pipelines mirror.
+        mean: As in ``TensorViews``.
+        std: As in ``TensorViews``.
+        seed: Key of the draws.
+
+    Raises:
+        ValueError: on a call, for an unknown view, inputs that are no images, or a pipeline whose results differ in
+            size.
+    """
+
+    on_workers = True
+
+    def __init__(
+        self,
+        weak: Any = None,
+        strong: Any = None,
+        *,
+        flip: bool = True,
+        mean: Statistic = None,
+        std: Statistic = None,
+        seed: int = 0,
+    ) -> None:
+        self.weak = default_weak(flip) if weak is None else weak
+        self.strong = default_strong(flip) if strong is None else strong
+        self.mean = as_channels(mean)
+        self.std = as_channels(std)
+        self.seed = seed
+
+    def seeded(self, seed: int) -> AlbumentationsViews:
+        """The same pipelines with another key."""
+        return AlbumentationsViews(self.weak, self.strong, mean=self.mean, std=self.std, seed=seed)
+
+    def fitted(self, samples: Samples) -> AlbumentationsViews:
+        """The same pipelines, normalizing by the pixels of ``samples`` where no mean or std was given."""
+        if self.mean is not None and self.std is not None:
+            return self
+        mean, std = statistics(samples)
+        mean, std = mean if self.mean is None else self.mean, std if self.std is None else self.std
+        return AlbumentationsViews(self.weak, self.strong, mean=mean, std=std, seed=self.seed)
+
+    @torch.no_grad()
+    def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
+        """One view of a batch.
+
+        Args:
+            name: Name of the view.
+            images: (B, C, H, W), uint8 or float in [0, 1].
+            index: Sample numbers, the keys of the draws, (B,).
+            epoch: Epoch number, a key as well.
+
+        Returns:
+            Float input (B, C, H', W'), normalized, on the device of ``images``.
+        """
+        recipe = check_name(name)
+        if images.ndim != 4:
+            raise ValueError(f"inputs have shape {tuple(images.shape)}, not (B, C, H, W); use TableViews for tables")
+        x = images
+        if recipe != "plain":
+            pipeline = self.weak if recipe == "weak" else self.strong
+            x = _piped(pipeline, images, keys(self.seed, epoch, index, name)).to(images.device)
+        x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+        x = x if self.mean is None else x - self.mean.to(x)
+        return View(x if self.std is None else x / self.std.to(x))
+
+
+def _piped(pipeline: Any, images: Tensor, sample_keys: Tensor) -> Tensor:
+    """Run a pipeline on every image with generators of its own."""
+    _one_thread()
+    arrays = images.permute(0, 2, 3, 1).cpu().numpy()
+    results = [_one(pipeline, image, key % (1 << 64)) for image, key in zip(arrays, sample_keys.tolist(), strict=True)]
+    sizes = sorted({result.shape for result in results})
+    if len(sizes) > 1:
+        raise ValueError(f"the pipeline gives images of {sizes[0]} and {sizes[1]}; end it with a crop or a resize")
+    return torch.from_numpy(np.stack(results)).permute(0, 3, 1, 2).contiguous()
+
+
+def _one(pipeline: Any, image: Any, key: int) -> Any:
+    # set_random_state is the fast way, and the only one that reaches every transform of a nested pipeline
+    pipeline.set_random_state(np.random.default_rng(key), random.Random(key))
+    result = pipeline(image=np.ascontiguousarray(image))["image"]
+    return result[:, :, None] if result.ndim == 2 else result
+
+
+def _one_thread() -> None:
+    """Keep OpenCV from starting a thread per core in every loader process."""
+    if get_worker_info() is not None:
+        import cv2
+
+        cv2.setNumThreads(0)
+
+
+def _albumentations() -> Any:
+    """Import albumentations without the look-up of newer versions that it makes on the network."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations
+
+    return albumentations
+
+
+def default_weak(flip: bool = True) -> Any:
+    """Shift by up to 1/8 of the side, reflected at the edge, and mirror half of the images where ``flip``."""
+    library = _albumentations()
+    return library.Compose(_geometry(library, flip))
+
+
+def default_strong(flip: bool = True) -> Any:
+    """The weak geometry, two of eight operations at random, and a box of up to half a side filled with one color."""
+    library = _albumentations()
+    drawn = [
+        library.RandomBrightnessContrast(brightness_limit=0.8, contrast_limit=0.0, p=1),
+        library.RandomBrightnessContrast(brightness_limit=0.0, contrast_limit=0.8, p=1),
+        library.RandomGamma(gamma_limit=(50, 200), p=1),
+        library.Posterize(num_bits=(4, 8), p=1),
+        library.Solarize(p=1),
+        library.Equalize(p=1),
+        library.Affine(rotate=(-30, 30), p=1),
+        library.Affine(shear=(-17, 17), scale=(0.7, 1.4), p=1),
+    ]
+    erased = library.CoarseDropout(
+        num_holes_range=(1, 1), hole_height_range=(0.1, 0.5), hole_width_range=(0.1, 0.5), fill="random_uniform", p=1
+    )
+    return library.Compose([*_geometry(library, flip), library.SomeOf(drawn, n=2, p=1), erased])
+
+
+def _geometry(library: Any, flip: bool) -> list[Any]:
+    import cv2
+
+    shift = library.Affine(translate_percent=(-0.125, 0.125), border_mode=cv2.BORDER_REFLECT_101, p=1)
+    return [shift, library.HorizontalFlip(p=0.5)] if flip else [shift]

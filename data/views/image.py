@@ -1,0 +1,228 @@
+"""Views of whole image batches: tensor operations on the batch's device, with parameters of their own for each sample.
+
+A view maker is called as ``views(name, images, index, epoch)``. Names: ``"plain"`` (only scaled and normalized),
+``"weak"``, ``"strong"``, and numbered ones such as ``"weak2"``: the same recipe with independent draws.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from selftrain.data.base.random import uniform
+from selftrain.data.base.samples import Samples
+from selftrain.data.base.statistics import statistics
+from selftrain.data.views import image_ops
+from selftrain.data.views.presets import Strong, Weak
+from selftrain.types import View
+
+Statistic = float | Sequence[float] | Tensor | None
+_NAME = re.compile(r"(plain|(?:weak|strong)[0-9]*)")
+_WEAK_DRAWS, _CUTOUT_DRAWS = 7, 3
+
+
+class ViewMaker(Protocol):
+    """What streams need of a maker of views.
+
+    Attributes:
+        on_workers: True when loader processes should call it (one-by-one pipelines on the CPU); False when the main
+            process should, on the training device.
+    """
+
+    on_workers: bool
+
+    def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
+        """One view of a batch; ``index`` (B,) and ``epoch`` are the keys of the draws."""
+        ...
+
+    def seeded(self, seed: int) -> ViewMaker:
+        """The same maker with another key."""
+        ...
+
+    def fitted(self, samples: Samples) -> ViewMaker:
+        """The same maker with the normalization of ``samples`` where none was given."""
+        ...
+
+
+def check_name(name: str) -> str:
+    """The recipe a view's name asks for: ``"plain"``, ``"weak"`` or ``"strong"``."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"no view {name!r}; known are plain, weak, strong and numbered ones such as weak2")
+    return name.rstrip("0123456789")
+
+
+class TensorViews:
+    """Views of image batches, made as a whole on the batch's device.
+
+    ``View.theta`` (B, 2, 3) tells the geometry of weak and strong views in the convention of ``affine_grid``; it is
+    ``None`` for plain ones. Images (B, C, H, W) are uint8 or floats in [0, 1]; point operations quantize floats to 256
+    levels. The global random state is neither read nor changed.
+
+    Args:
+        weak: Recipe of weak views.
+        strong: Recipe of strong views.
+        mean: Subtracted after scaling to [0, 1]: one number, or one per channel; ``None``: 0 until ``fitted``. Cutout
+            fills with it.
+        std: Divided by; ``None``: 1 until ``fitted``.
+        seed: Key of the draws.
+
+    Raises:
+        ValueError: on a call, for an unknown view or inputs that are no images.
+    """
+
+    on_workers = False
+
+    def __init__(
+        self,
+        weak: Weak | None = None,
+        strong: Strong | None = None,
+        *,
+        mean: Statistic = None,
+        std: Statistic = None,
+        seed: int = 0,
+    ) -> None:
+        self.weak = weak or Weak()
+        self.strong = strong or Strong()
+        self.mean = as_channels(mean)
+        self.std = as_channels(std)
+        self.seed = seed
+
+    def seeded(self, seed: int) -> TensorViews:
+        """The same recipes with another key."""
+        return TensorViews(self.weak, self.strong, mean=self.mean, std=self.std, seed=seed)
+
+    def fitted(self, samples: Samples) -> TensorViews:
+        """The same recipes, normalizing by the pixels of ``samples`` where no mean or std was given."""
+        mean, std = statistics(samples) if self.mean is None or self.std is None else (self.mean, self.std)
+        mean, std = mean if self.mean is None else self.mean, std if self.std is None else self.std
+        return TensorViews(self.weak, self.strong, mean=mean, std=std, seed=self.seed)
+
+    @torch.no_grad()
+    def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
+        """One view of a batch.
+
+        Args:
+            name: Name of the view.
+            images: (B, C, H, W), uint8 or float in [0, 1].
+            index: Sample numbers, the keys of the draws, (B,), on the device of ``images``.
+            epoch: Epoch number, a key as well.
+
+        Returns:
+            Float input (B, C, H, W), normalized, and its geometry.
+        """
+        recipe = check_name(name)
+        if images.ndim != 4:
+            raise ValueError(f"inputs have shape {tuple(images.shape)}, not (B, C, H, W); use TableViews for tables")
+        if recipe == "plain":
+            return View(self.normalize(_unit(images)))
+        count = _WEAK_DRAWS + 2 * self.strong.operations + _CUTOUT_DRAWS
+        draws = uniform(self.seed, epoch, index, name, count)
+        geometry = _geometry(self.weak, draws, (images.shape[2], images.shape[3]))
+        return self._weak(images, geometry) if recipe == "weak" else self._strong(images, draws, geometry)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Subtract the mean and divide by the standard deviation, images in [0, 1]."""
+        if self.mean is not None:
+            images = images - self.mean.to(images)
+        return images if self.std is None else images / self.std.to(images)
+
+    def _weak(self, images: Tensor, geometry: _Geometry) -> View:
+        if self.weak.crop is None:
+            images = image_ops.move(images, geometry.dx, geometry.dy, geometry.mirror, self.weak.pad)
+            return View(self.normalize(_unit(images)), geometry.theta)
+        return View(self.normalize(image_ops.warp(_unit(images), geometry.theta, self.weak.pad)), geometry.theta)
+
+    def _strong(self, images: Tensor, draws: Tensor, geometry: _Geometry) -> View:
+        recipe, size = self.strong, (images.shape[2], images.shape[3])
+        choice, strength = _chosen(recipe, draws[:, _WEAK_DRAWS:-_CUTOUT_DRAWS])
+        x = _apply_points(images, recipe.point, choice, strength)
+        theta = geometry.theta
+        if recipe.geometric or self.weak.crop is not None:
+            maps = image_ops.geometric_maps(recipe.geometric, choice - len(recipe.point), strength, size)
+            theta = image_ops.compose(theta, maps)
+            x = image_ops.warp(x, theta, recipe.pad)
+        else:
+            x = image_ops.move(x, geometry.dx, geometry.dy, geometry.mirror, recipe.pad)
+        return View(self.normalize(self._cut_out(x, draws[:, -_CUTOUT_DRAWS:])), theta)
+
+    def _cut_out(self, images: Tensor, draws: Tensor) -> Tensor:
+        if self.strong.cutout == 0:
+            return images
+        height, width = images.shape[2:]
+        side = draws[:, 0] * self.strong.cutout * min(height, width)
+        mask = image_ops.cutout_mask((height, width), side, draws[:, 1] * height, draws[:, 2] * width)
+        fill = torch.tensor(0.5) if self.mean is None else self.mean
+        return torch.where(mask, fill.to(images), images)
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """Draws of the weak recipe: whole-pixel shifts, mirrors, and the map of everything."""
+
+    dx: Tensor
+    dy: Tensor
+    mirror: Tensor
+    theta: Tensor
+
+
+def _geometry(weak: Weak, draws: Tensor, size: tuple[int, int]) -> _Geometry:
+    """The weak recipe's geometry for each sample; every option has draws of its own."""
+    height, width = size
+    mirror = (draws[:, 0] < 0.5) & weak.flip
+    dx, dy = _pixels(draws[:, 1], weak.shift, width), _pixels(draws[:, 2], weak.shift, height)
+    sign = torch.where(mirror, -1.0, 1.0)
+    shift = torch.stack([2 * dx / width, 2 * dy / height], 1)
+    scale, center = _crop(weak.crop, draws[:, 3:_WEAK_DRAWS])
+    flipped = torch.stack([sign, torch.ones_like(sign)], 1) * scale
+    return _Geometry(dx, dy, mirror, torch.cat([torch.diag_embed(flipped), (center + shift)[:, :, None]], 2))
+
+
+def _pixels(draw: Tensor, share: float, side: int) -> Tensor:
+    """Whole pixels, each from -k to k equally often, k = floor(share * side)."""
+    most = int(share * side + 1e-6)
+    return torch.floor(draw * (2 * most + 1)).long() - most
+
+
+def _crop(crop: tuple[float, float] | None, draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Half sides (B, 2) and centers (B, 2), x before y, of a random crop in coordinates from -1 to 1."""
+    if crop is None:
+        return torch.ones_like(draws[:, :2]), torch.zeros_like(draws[:, :2])
+    area = crop[0] + (crop[1] - crop[0]) * draws[:, 0]
+    ratio = (4 / 3) ** (2 * draws[:, 1] - 1)
+    half = torch.stack([area * ratio, area / ratio], 1).sqrt().clamp_max(1)
+    return half, (2 * draws[:, 2:] - 1) * (1 - half)
+
+
+def _chosen(recipe: Strong, draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Number and strength of the operation of each slot, both (B, operations)."""
+    kinds = len(recipe.point) + len(recipe.geometric) + 1  # the last one does nothing
+    choice = torch.floor(draws[:, : recipe.operations] * kinds).long()
+    return choice, (2 * draws[:, recipe.operations :] - 1) * recipe.magnitude
+
+
+def _unit(images: Tensor) -> Tensor:
+    """Floats in [0, 1]."""
+    return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.to(torch.float32)
+
+
+def _apply_points(images: Tensor, names: tuple[str, ...], choice: Tensor, strength: Tensor) -> Tensor:
+    """Point operations by one look-up, giving floats in [0, 1]."""
+    if not names or not choice.shape[1]:
+        return _unit(images)
+    levels = images if images.dtype == torch.uint8 else torch.round(images * 255)
+    levels = levels.flatten(2).long()
+    # a table's own operations have the numbers below len(names); everything else changes no value
+    tables = image_ops.point_tables(names, choice, strength, image_ops.histogram(levels))
+    return tables.gather(2, levels).view(images.shape)
+
+
+def as_channels(value: Statistic) -> Tensor | None:
+    """A number or one per channel as (1 or C, 1, 1)."""
+    if value is None:
+        return None
+    return torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1)

@@ -1,0 +1,132 @@
+"""Views of table rows: noise, and features replaced by those of other rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from selftrain.data.base.random import normal, uniform
+from selftrain.data.base.samples import Samples
+from selftrain.data.base.statistics import coded_columns, statistics
+from selftrain.data.views.image import Statistic, check_name
+from selftrain.types import View
+
+
+class TableViews:
+    """Views of table rows (B, F), standardized per feature; the counterpart of ``TensorViews``.
+
+    Weak: Gaussian noise. Strong: more noise, then each feature is replaced with probability ``replace``, by the
+    feature's mean, or by its value in a random row of ``bank`` (the corruption of SCARF, Bahri et al., 2022,
+    arXiv:2106.15147). ``View.theta`` is ``None``: there is no geometry.
+
+    Columns of category codes get neither standardization nor noise, and are replaced by the value of a bank's row only
+    (a mean of codes means nothing; without a bank they stay). Draws of the other columns do not depend on which are
+    categorical.
+
+    Args:
+        categorical: Numbers of the columns that hold category codes, counted from 0.
+        weak_noise: Standard deviation of the weak noise, in standard deviations of the feature.
+        strong_noise: The same for strong views.
+        replace: Probability that a feature of a strong view is replaced, in [0, 1].
+        bank: Rows to take replacements from, (M, F), before standardization; ``None``: replace by the mean.
+        mean: Subtracted, (F,); ``None``: 0 until ``fitted``.
+        std: Divided by, (F,); ``None``: 1 until ``fitted``.
+        seed: Key of the draws.
+
+    Raises:
+        ValueError: a setting out of its range; on a call, for an unknown view, inputs that are no rows, or a
+            categorical column that they do not have.
+    """
+
+    on_workers = False
+
+    def __init__(
+        self,
+        *,
+        categorical: Sequence[int] = (),
+        weak_noise: float = 0.05,
+        strong_noise: float = 0.2,
+        replace: float = 0.2,
+        bank: Tensor | None = None,
+        mean: Statistic = None,
+        std: Statistic = None,
+        seed: int = 0,
+    ) -> None:
+        for word, noise in (("weak_noise", weak_noise), ("strong_noise", strong_noise)):
+            if noise < 0:
+                raise ValueError(f"{word} is {noise}; it must be 0 or more")
+        if not 0 <= replace <= 1:
+            raise ValueError(f"replace is {replace}; it is a probability, in [0, 1]")
+        for column in categorical:
+            if column < 0:
+                raise ValueError(f"categorical holds column {column}; columns are counted from 0")
+        self.categorical = tuple(categorical)
+        self.weak_noise, self.strong_noise, self.replace, self.bank = weak_noise, strong_noise, replace, bank
+        self.mean = None if mean is None else torch.as_tensor(mean, dtype=torch.float32)
+        self.std = None if std is None else torch.as_tensor(std, dtype=torch.float32)
+        self.seed = seed
+
+    def seeded(self, seed: int) -> TableViews:
+        """The same recipes with another key."""
+        return self._like(self.mean, self.std, seed)
+
+    def fitted(self, samples: Samples) -> TableViews:
+        """The same recipes, standardizing by ``samples`` where no mean or std was given."""
+        if self.mean is not None and self.std is not None:
+            return self
+        mean, std = statistics(samples, self.categorical)
+        return self._like(mean if self.mean is None else self.mean, std if self.std is None else self.std, self.seed)
+
+    def _like(self, mean: Statistic, std: Statistic, seed: int) -> TableViews:
+        return TableViews(
+            categorical=self.categorical,
+            weak_noise=self.weak_noise,
+            strong_noise=self.strong_noise,
+            replace=self.replace,
+            bank=self.bank,
+            mean=mean,
+            std=std,
+            seed=seed,
+        )
+
+    @torch.no_grad()
+    def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
+        """One view of a batch.
+
+        Args:
+            name: Name of the view.
+            images: Rows of the table, (B, F).
+            index: Sample numbers, the keys of the draws, (B,), on the device of ``images``.
+            epoch: Epoch number, a key as well.
+
+        Returns:
+            Float input (B, F), standardized but for the categorical columns.
+        """
+        recipe = check_name(name)
+        if images.ndim != 2:
+            raise ValueError(f"inputs have shape {tuple(images.shape)}, not (B, F); use TensorViews for images")
+        x = self._standardize(images.float())
+        if recipe == "plain":
+            return View(x)
+        noise = normal(self.seed, epoch, index, f"{name}/noise", x.shape[1])
+        if recipe == "weak":
+            return View(self._kept(x, x + self.weak_noise * noise))
+        return View(self._replaced(self._kept(x, x + self.strong_noise * noise), name, index, epoch))
+
+    def _standardize(self, x: Tensor) -> Tensor:
+        y = x if self.mean is None else x - self.mean.to(x)
+        return self._kept(x, y if self.std is None else y / self.std.to(y))
+
+    def _kept(self, codes: Tensor, x: Tensor) -> Tensor:
+        """``x`` with the categorical columns of ``codes``."""
+        return torch.where(coded_columns(self.categorical, x), codes, x) if self.categorical else x
+
+    def _replaced(self, x: Tensor, name: str, index: Tensor, epoch: int) -> Tensor:
+        draws = uniform(self.seed, epoch, index, f"{name}/replace", 2 * x.shape[1])
+        chosen, place = draws.chunk(2, 1)
+        if self.bank is None:
+            return self._kept(x, x.masked_fill(chosen < self.replace, 0.0))  # the mean, after standardization
+        bank = self._standardize(self.bank.to(x))
+        return torch.where(chosen < self.replace, bank.gather(0, (place * len(bank)).long()), x)

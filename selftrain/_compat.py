@@ -1,0 +1,207 @@
+"""Module paths of version 0.1 that have moved: they go on working, with a DeprecationWarning, until 1.0."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+MOVED = {
+    "adaptive": "select.adaptive",
+    "agreement": "evaluation.agreement",
+    "align": "select.alignment",
+    "baseline": "handlers.baseline",
+    "board": "tensorboard.writer",
+    "build": "networks.optim",
+    "calibration": "evaluation.calibration",
+    "carried": "engine.state",
+    "catalog.recipes": "catalog.pretraining",
+    "checkpoint": "storage.checkpoint",
+    "dashboard": "tensorboard",
+    "dashboard.figures": "tensorboard.figures",
+    "dashboard.held_out": "tensorboard.held_out",
+    "dashboard.hparams": "tensorboard.hparams",
+    "dashboard.mixes": "tensorboard.mixes",
+    "dashboard.names": "tensorboard.class_names",
+    "dashboard.projector": "tensorboard.projector",
+    "dashboard.settings": "tensorboard.settings",
+    "dashboard.show": "tensorboard.handler",
+    "dashboard.speed": "tensorboard.speed",
+    "dashboard.tags": "tensorboard.tags",
+    "dashboard.tiles": "tensorboard.tiles",
+    "data.albumentations_views": "data.views.albumentations",
+    "data.arrayfiles": "data.readers.arrays",
+    "data.assembling": "data.readers.assembling",
+    "data.checking": "data.checks.checking",
+    "data.checking_folders": "data.checks.image_folders",
+    "data.childsignal": "data.loading.childsignal",
+    "data.contents": "data.checks.contents",
+    "data.datasets": "data.readers.datasets",
+    "data.encoding": "data.readers.encoding",
+    "data.evaluation": "data.loading.evaluation",
+    "data.fetching": "data.loading.fetching",
+    "data.files": "data.readers.files",
+    "data.findings": "data.checks.findings",
+    "data.folders": "data.readers.folders",
+    "data.joined": "data.base.joined",
+    "data.keyed": "data.base.random",
+    "data.labels": "data.base.labels",
+    "data.memory": "data.base.memory",
+    "data.operations": "data.views.image_ops",
+    "data.orders": "data.loading.orders",
+    "data.paths": "data.readers.paths",
+    "data.point_views": "data.views.points",
+    "data.reading": "data.base.reading",
+    "data.recipes": "data.views.presets",
+    "data.samples": "data.base.samples",
+    "data.scanning": "data.readers.scanning",
+    "data.series_views": "data.views.series",
+    "data.spectrogram": "data.views.spectrogram",
+    "data.splits": "data.base.splits",
+    "data.statistics": "data.base.statistics",
+    "data.stored": "data.base.stored",
+    "data.stream": "data.loading.stream",
+    "data.table_views": "data.views.table",
+    "data.tables": "data.readers.tables",
+    "data.tabular": "data.readers.tabular",
+    "data.workers": "data.loading.workers",
+    "data.wrapped": "data.readers.wrapped",
+    "estimate": "evaluation.accuracy_estimate",
+    "estimator.networks": "networks.by_name",
+    "folderlock": "storage.lock",
+    "gradcheck": "handlers.gradcheck",
+    "interrupt": "runtime.signals",
+    "intervals": "metrics.intervals",
+    "labelbank": "strategy.label_memory",
+    "learner": "networks.student",
+    "ledger": "labels.ledger",
+    "ledgerfile": "labels.columns",
+    "lesson": "strategy.pseudo_labeling",
+    "noise": "metrics.significance",
+    "objectives": "strategy.losses",
+    "peers": "strategy.several",
+    "pilelabels": "labels",
+    "pilelabels.label": "labels.teacher_pass",
+    "pilelabels.refine": "labels.refine",
+    "pilelabels.storage": "labels.table_file",
+    "pilelabels.table": "labels.table",
+    "pipeline.recipes": "pipeline.presets",
+    "pretrain.adapters": "networks.timm",
+    "pretrain.geometry": "networks.token_grid",
+    "pretrain.joint": "pretrain.joint_mode",
+    "pretrain.patches": "networks.patches",
+    "pretrain.positions": "networks.positions",
+    "pretrain.stage": "pretrain.base",
+    "pretrain.tokenizers": "networks.tokenizers",
+    "pretrain.twoview": "pretrain.joint_embedding",
+    "pretrain.vit": "networks.vit",
+    "probes": "metrics.features",
+    "probing": "evaluation.probing",
+    "probing.arrays": "evaluation.probing.arrays",
+    "probing.compare": "evaluation.probing.compare",
+    "probing.encoding": "evaluation.probing.encoding",
+    "probing.few": "evaluation.probing.few",
+    "probing.linear": "evaluation.probing.linear",
+    "probing.results": "evaluation.probing.results",
+    "probing.rivals": "evaluation.probing.rivals",
+    "probing.scratch": "evaluation.probing.scratch",
+    "quality": "evaluation.quality",
+    "randomness": "runtime.rng",
+    "ranks": "runtime.distributed",
+    "ranks.group": "runtime.distributed.group",
+    "ranks.norm": "runtime.distributed.sync_batchnorm",
+    "ranks.programs": "runtime.distributed.collectives",
+    "ranks.rows": "runtime.distributed.shard",
+    "ranks.stream": "runtime.distributed.loader",
+    "review": "labels.review",
+    "reviewpage": "labels.page",
+    "reviewpage.judge": "labels.page.judging",
+    "reviewpage.page": "labels.page.html",
+    "reviewpage.pictures": "labels.page.pictures",
+    "reviewpage.source": "labels.page.source",
+    "reviewpage.write": "labels.page.write",
+    "rules": "select.base",
+    "run": "engine.run",
+    "runfolder": "storage.run_dir",
+    "selfcheck": "handlers.selfcheck",
+    "session": "engine.session",
+    "skipping": "engine.skipping",
+    "snapshots": "handlers.snapshots",
+    "solo": "strategy.single",
+    "stage": "engine.stage",
+    "tablefile": "storage.tables",
+    "teacher": "networks.ema",
+    "thumbnails": "labels.thumbnails",
+    "undo": "runtime.undo",
+    "watched": "engine.watched",
+}
+
+# Names that have changed, by module; the module's ``__getattr__`` asks here.
+RENAMED = {
+    "selftrain": {"PileLabels": "PseudoLabelTable"},
+    "selftrain.labels.table": {"PileLabels": "PseudoLabelTable"},
+    "selftrain.select": {"Evidence": "ScoredBatch", "Select": "Selector"},
+    "selftrain.strategy.label_memory": {"LabelBank": "LabelMemory"},
+    "selftrain.strategy": {"MakeLearner": "selftrain.networks.student.MakeLearner"},
+}
+
+
+def renamed(module: str, name: str) -> object:
+    """What a module's old name means now; raises AttributeError for a name it never had."""
+    new = RENAMED.get(module, {}).get(name)
+    if new is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    home, _, new = new.rpartition(".")
+    warnings.warn(f"{module}.{name} is {new} now; the old name goes in 1.0", DeprecationWarning, stacklevel=3)
+    return getattr(import_module(home or module), new)
+
+
+class _Alias(ModuleType):
+    """A module under its old name: its names are those of the new one, read and written."""
+
+    def __init__(self, name: str, moved: ModuleType) -> None:
+        super().__init__(name, moved.__doc__)
+        self.__dict__["_moved"] = moved
+        if hasattr(moved, "__path__"):
+            self.__dict__["__path__"] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.__dict__["_moved"], name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name.startswith("__"):
+            super().__setattr__(name, value)
+        else:
+            setattr(self.__dict__["_moved"], name, value)
+
+    def __dir__(self) -> list[str]:
+        return dir(self.__dict__["_moved"])
+
+    def __call__(self, *values: object, **settings: object) -> object:
+        """``selftrain.learner`` was a module and a function: loading the module may not hide the function."""
+        return getattr(self.__dict__["_moved"], self.__name__.rpartition(".")[2])(*values, **settings)
+
+
+class _Moved(MetaPathFinder, Loader):
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        package, _, rest = name.partition(".")
+        return ModuleSpec(name, self) if package == "selftrain" and rest in MOVED else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        new = f"selftrain.{MOVED[spec.name.partition('.')[2]]}"
+        # 4: whoever imports, past the frames of importlib
+        warnings.warn(f"{spec.name} is {new} now; the old name goes in 1.0", DeprecationWarning, stacklevel=4)
+        return _Alias(spec.name, import_module(new))
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+def install() -> None:
+    """Let old paths be found, after everything that is there."""
+    if not any(isinstance(finder, _Moved) for finder in sys.meta_path):
+        sys.meta_path.append(_Moved())

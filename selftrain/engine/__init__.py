@@ -1,0 +1,6 @@
+"""The engine: time, data, evaluation and storage of a run. It names no method, no data set and no task."""
+
+from selftrain.engine.loop import fit
+from selftrain.engine.run import Run, evaluate, versions
+
+__all__ = ["Run", "evaluate", "fit", "versions"]

@@ -1,0 +1,137 @@
+"""What a stage leaves behind, and figures of a strategy on any data."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from selftrain.evaluation.quality import Quality, report
+from selftrain.handlers.selfcheck import Alarm
+from selftrain.labels.ledger import Ledger
+from selftrain.runtime import signals
+from selftrain.strategy.base import Strategy, SupervisedStrategy
+from selftrain.types import Annotated, Pile
+
+Figures = dict[str, float]
+
+
+@dataclass
+class Run:
+    """A finished (or stopped) stage.
+
+    Attributes:
+        strategy: With its last weights.
+        ledger: Pseudo-labels of the unlabeled set.
+        last: Figures of the last evaluation, by part: ``last["validation"]["accuracy"]``.
+        best: Figures of the evaluation with the highest ``strategy.monitor`` on validation, and its ``step``;
+            empty without a validation set.
+        before: Figures before the first step, by part, of a run that continues another (``fit(continue_from=...)``).
+        train: Means of the last logged training scalars.
+        seconds: Wall time spent in training, evaluation included, over all resumptions; the baseline has its own.
+        out: Run folder, or ``None``.
+        alarms: What the self-check found wrong, in the order it was found; each kind at most once.
+        unchecked: What the self-check could not look at, and why, by kind of alarm.
+        skipped: Steps that were left out because a loss, a gradient or an output was not finite.
+        baseline: Figures of the last evaluation of the supervised control, by part; ``None`` without one, and until the
+            stage is finished.
+    """
+
+    strategy: Strategy
+    pile: Pile
+    ledger: Ledger
+    out: Path | None = None
+    last: dict[str, Figures] = field(default_factory=dict)
+    best: Figures = field(default_factory=dict)
+    train: Figures = field(default_factory=dict)
+    seconds: float = 0.0
+    best_state: dict[str, Any] | None = None
+    alarms: list[Alarm] = field(default_factory=list)
+    unchecked: dict[str, str] = field(default_factory=dict)
+    skipped: int = 0
+    baseline: dict[str, Figures] | None = None
+    before: dict[str, Figures] | None = None
+
+    def evaluate(self, data: object = "test", *, which: Literal["last", "best"] = "last") -> Figures:
+        """Figures on a part of the pile (``"test"``) or another data set, with the last or the best weights.
+
+        Raises:
+            ValueError: if the part is empty, or ``which="best"`` and there was no validation set.
+        """
+        if which not in ("last", "best"):
+            raise ValueError(f"which is {which!r}; choose 'last' or 'best'")
+        if which == "last":
+            return evaluate(self.strategy, self.pile, data)
+        if self.best_state is None:
+            raise ValueError("there are no best weights: the pile has no validation set; use which='last'")
+        last = {k: v.clone() if isinstance(v, Tensor) else v for k, v in self.strategy.state_dict().items()}
+        self.strategy.load_state_dict(self.best_state)
+        try:
+            return evaluate(self.strategy, self.pile, data)
+        finally:
+            self.strategy.load_state_dict(last)
+
+    def quality(self, part: object = "validation") -> Quality:
+        """What can be known of the pseudo-labels without their truth, see ``selftrain.evaluation.quality.report``.
+
+        Raises:
+            ValueError: for a stage without labels, which makes no pseudo-labels.
+        """
+        if not isinstance(self.strategy, SupervisedStrategy):
+            raise ValueError(f"{type(self.strategy).__name__} makes no pseudo-labels; ask a run that does")
+        return report(self.strategy, self.pile, self.ledger, part)
+
+    def export(self) -> Mapping[str, Tensor]:
+        """Weights to hand to the next stage, see ``learner(init_from=...)``."""
+        return self.strategy.export()
+
+
+def evaluate(strategy: Strategy, pile: Pile, data: object = "test", *, batch_size: int = 500) -> Figures:
+    """Figures of a strategy on a part of the pile (``"validation"``, ``"test"``) or on another data set.
+
+    Raises:
+        ValueError: if the part is empty.
+    """
+    return measure(strategy, pile, data, batch_size=batch_size)[0]
+
+
+def measure(strategy: Strategy, pile: Pile, data: object, *, batch_size: int = 500) -> tuple[Figures, int]:
+    """As ``evaluate``, with the number of samples that the figures rest on."""
+    device = next(strategy.parameters()).device
+    batches = pile.evaluation(data, batch_size, device)
+    if batches is None:
+        raise ValueError(f"the pile has no samples in {data!r}; pass a data set or another part")
+    counted = _Counted(batches)
+    with strategy.evaluating():
+        reference = pile.evaluation("labeled", batch_size, device)
+        figures = strategy.evaluate(counted, None if reference is None else _Counted(reference))
+    return figures, counted.samples
+
+
+class _Counted:
+    """Batches that can be gone through any number of times, and how many samples the last time had.
+
+    A stop that was asked for is heeded before each batch.
+    """
+
+    def __init__(self, batches: Iterable[Annotated]) -> None:
+        self.batches, self.samples = batches, 0
+
+    def __iter__(self) -> Iterator[Annotated]:
+        self.samples = 0
+        for batch in self.batches:
+            signals.check()
+            self.samples += len(batch.index)
+            yield batch
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    import numpy
+
+    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}

@@ -1,0 +1,132 @@
+"""Linear probes on frozen features: ridge in closed form, and logistic regression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from selftrain.evaluation.probing.arrays import (
+    Array,
+    Classes,
+    Numbers,
+    Scale,
+    check_many_classes,
+    check_width,
+    with_classes,
+)
+
+STEPS = 1000  # at most, of L-BFGS
+
+
+def ridge_probe(
+    features: Array, labels: Array, test_features: Array, test_labels: Array, *, penalty: float = 1.0
+) -> float:
+    """Accuracy of ridge regression on class indicators, in [0, 1]; in closed form, so there is nothing to tune but one.
+
+    Minimizes ``|Y - X W - b|^2 / n + penalty |W|^2`` over ``W`` and ``b``, with features standardized by ``features``;
+    the class with the highest score wins.
+
+    Args:
+        features: Labeled features, shape (n, D).
+        labels: Their classes, shape (n,), integers >= 0.
+        test_features: Features to classify, shape (m, D).
+        test_labels: Their classes, shape (m,).
+        penalty: > 0. The mean eigenvalue of the standardized features is 1.
+
+    Raises:
+        ValueError: for shapes or labels that do not fit, a single class, or a penalty that is not above 0.
+    """
+    if penalty <= 0:
+        raise ValueError(f"penalty is {penalty}; it must be above 0")
+    (x, y), (asked, truth) = _checked(features, labels, test_features, test_labels)
+    scale = Scale(x)
+    names, place = np.unique(y, return_inverse=True)
+    indicators = np.eye(len(names))[place]
+    shares = indicators.mean(0)  # the intercept: columns of x have mean 0
+    scores = scale(asked) @ ridge(scale(x), indicators - shares, penalty) + shares
+    return float((names[scores.argmax(1)] == truth).mean())
+
+
+def logistic_probe(
+    features: Array,
+    labels: Array,
+    test_features: Array,
+    test_labels: Array,
+    *,
+    C: float | Sequence[float] = 1.0,
+    validation: tuple[Array, Array] | None = None,
+) -> float:
+    """Accuracy of logistic regression on features standardized by ``features``, in [0, 1].
+
+    Multinomial, by L-BFGS (scikit-learn): minimizes ``|W|^2 / 2 + C sum cross-entropy``; the intercept is free.
+
+    Args:
+        features: Labeled features, shape (n, D).
+        labels: Their classes, shape (n,), integers >= 0.
+        test_features: Features to classify, shape (m, D).
+        test_labels: Their classes, shape (m,).
+        C: Weight of the labels against the penalty, > 0; or several, of which ``validation`` chooses one: with all
+            labels ``10.0 ** np.arange(-5, 2)`` is enough, with few labels fix it in advance.
+        validation: Features and labels to choose by; of equally good values the smallest C is taken. Nothing is
+            trained on them.
+
+    Raises:
+        ValueError: for shapes or labels that do not fit, a single class, C that is not above 0, or validation samples
+            without a choice, or a choice without validation samples.
+    """
+    (x, y), (asked, truth) = _checked(features, labels, test_features, test_labels)
+    choices = sorted({float(c) for c in np.atleast_1d(np.asarray(C, dtype=np.float64))})
+    _check_choices(choices, validation is not None)
+    scale = Scale(x)
+    best = choices[0]
+    if validation is not None:
+        held, held_labels = with_classes("validation features", *validation)
+        check_width(x, held)
+        best = max(choices, key=lambda c: _right(logistic(scale(x), y, scale(held), c), held_labels))
+    return _right(logistic(scale(x), y, scale(asked), best), truth)
+
+
+def ridge(x: Numbers, y: Numbers, penalty: float) -> Numbers:
+    """Weights (D, C) that minimize ``|y - x W|^2 / n + penalty |W|^2``, by the smaller of both systems of equations."""
+    n, width = x.shape
+    if width <= n:
+        weights: Numbers = np.linalg.solve(x.T @ x / n + penalty * np.eye(width), x.T @ y / n)
+        return weights
+    weights = x.T @ np.linalg.solve(x @ x.T / n + penalty * np.eye(n), y / n)
+    return weights
+
+
+def logistic(features: Numbers, labels: Classes, queries: Numbers, strength: float) -> Classes:
+    """Classes (m,) that logistic regression on ``features`` (n, D) as they are gives to ``queries`` (m, D).
+
+    Works in the span of the features, where the weights lie: n columns instead of D if that is less.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    if len(features) < features.shape[1]:
+        basis = np.linalg.svd(features, full_matrices=False)[2].T
+        features, queries = features @ basis, queries @ basis
+    model = LogisticRegression(C=strength, max_iter=STEPS).fit(features, labels)
+    found: Classes = model.predict(queries)
+    return found
+
+
+def _checked(
+    features: Array, labels: Array, test_features: Array, test_labels: Array
+) -> tuple[tuple[Numbers, Classes], tuple[Numbers, Classes]]:
+    known, asked = with_classes("features", features, labels), with_classes("test features", test_features, test_labels)
+    check_many_classes(known[1])
+    check_width(known[0], asked[0])
+    return known, asked
+
+
+def _check_choices(choices: Sequence[float], can_choose: bool) -> None:
+    if not choices or choices[0] <= 0:
+        raise ValueError(f"C is {choices}; it must be above 0")
+    if (len(choices) > 1) != can_choose:
+        raise ValueError(f"C is {choices}; give several and validation=(features, labels) to choose by, or one alone")
+
+
+def _right(found: Classes, truth: Classes) -> float:
+    return float((found == truth).mean())

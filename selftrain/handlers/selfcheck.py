@@ -1,0 +1,320 @@
+"""The self-check of a run: alarms when self-training does nothing, goes wrong, or is worse than the labels alone.
+
+An alarm is raised once a run for each kind, and only on enough evidence: steps behind it, samples behind it, and more
+than noise. It knows no method: it reads the reports of steps, the ledger and the figures of evaluations, and tries one
+step on a copy of the strategy (``selftrain.handlers.gradcheck``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selftrain.handlers.gradcheck import NotMeasured, unsupervised_grad_norm
+from selftrain.labels.ledger import Ledger
+from selftrain.metrics.significance import clearly_below, collapsed, effective_classes, labeled_shares
+from selftrain.runtime.rng import step_key
+from selftrain.select import Selector
+from selftrain.strategy.base import Strategy
+from selftrain.types import Batch, Clock, Pile, Report
+
+PROBES, APART, LATE = 3, 5, 0.9  # steps on a copy a run, steps before and between them, moment they are told
+STREAK, SHARE = 50, 0.2  # a streak counts from so many steps, and so large a share of the stage
+FOLLOWS = 200  # steps after which a teacher should have caught up with its student
+MOSTLY_RIGHT = 0.9  # validation figure from which a rule that rejects nothing does no harm
+ROWS = 50  # accepted pseudo-labels whose classes are compared with those of the labels
+FEW_DIRECTIONS, CONSTANT = 2.0, 0.05  # centered rank, and spread against size, of features that look collapsed
+FALLEN = {"rankme_centered": 0.25, "feature_spread": 0.1}  # and what then is left of them since the first step
+LITTLE, REST = 0.1, 0.2  # spread of embeddings, and its share of that of the first step, that are a collapse
+NO_GRADIENT, COLLAPSE, KEEPS_NOTHING, KEEPS_EVERYTHING, TEACHER_WORSE, WORSE_THAN_SUPERVISED, FEATURES = KINDS = (
+    "no_gradient", "collapse", "keeps_nothing", "keeps_everything", "teacher_worse", "worse_than_supervised",
+    "features_collapsed",
+)  # fmt: skip
+REMEDIES = {
+    NO_GRADIENT: "Check that the unsupervised loss is computed from the student's own output with gradients on "
+    "(no detach, no torch.no_grad), that it is part of the loss given to update(), and that its factor is above 0.",
+    COLLAPSE: "Lower unlabeled_weight, lengthen its ramp-up, raise the threshold, or align predictions to the class "
+    "shares; if the unlabeled samples really are so one-sided, make the labels follow the same shares.",
+    KEEPS_NOTHING: "Lower the threshold, train on the labels longer before, or sharpen the predictions: as it is, the "
+    "unlabeled samples are not used.",
+    KEEPS_EVERYTHING: "Raise the threshold, or calibrate the confidences (more augmentation, less training on few "
+    "labels); if every pseudo-label is meant to count, choose select.everything().",
+    TEACHER_WORSE: "Lower the teacher's decay so that it follows sooner, or check how it gets its BatchNorm "
+    "statistics (buffers='copy' or 'ema'); until then ship the student.",
+    WORSE_THAN_SUPERVISED: "Look at the pseudo-labels that were accepted (pseudo_labels.csv), raise the threshold or "
+    "lower unlabeled_weight; unlabeled samples of other classes than the labels' also do this.",
+    FEATURES: "Train longer if the rank is rising (JEPA first collapses and then climbs out); else raise the target "
+    "encoder's decay, normalize its tokens (norm='layer'), strengthen the regularizer (of views: the variance term or "
+    "SIGReg), or use masked autoencoding, which cannot collapse.",
+}
+
+
+class SelfTrainingWarning(UserWarning):
+    """The self-check of a run found something wrong; ``warnings.filterwarnings`` can select this category."""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One finding of the self-check.
+
+    Args:
+        kind: One of ``KINDS``.
+        step: Steps behind the run when it was found.
+        message: What is wrong, with numbers.
+        remedy: What to do about it.
+        figures: The numbers it rests on.
+    """
+
+    kind: str
+    step: int
+    message: str
+    remedy: str
+    figures: dict[str, float]
+
+    @property
+    def text(self) -> str:
+        """Message and remedy in one."""
+        return f"{self.message} {self.remedy}"
+
+
+@dataclass
+class Findings:
+    """What one look at the run gave: scalars to log, alarms to raise, and what could not be checked."""
+
+    scalars: dict[str, float] = field(default_factory=dict)
+    alarms: list[Alarm] = field(default_factory=list)
+    unchecked: dict[str, str] = field(default_factory=dict)
+
+    def alarm(self, kind: str, step: int, message: str, **figures: float) -> None:
+        """Add an alarm with the remedy of its kind."""
+        self.alarms.append(Alarm(kind, step, message, REMEDIES[kind], figures))
+
+
+class SelfCheck:
+    """Watch one run.
+
+    Args:
+        strategy: The method; only copied, never changed.
+        ledger: Its pseudo-labels.
+        pile: Where the labeled samples are.
+        total: Steps of the stage.
+        per_epoch: Steps of an epoch.
+        seed: Key of the random numbers of probes.
+        device: Where the strategy is.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        ledger: Ledger,
+        pile: Pile,
+        *,
+        total: int,
+        per_epoch: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.strategy, self.ledger, self.pile = strategy, ledger, pile
+        self.total, self.per_epoch, self.seed, self.device = total, per_epoch, seed, device
+        self.probes = {"tries": 0, "silent": 0, "first": 0, "done": 0}
+        self.streaks = {kind: torch.zeros((), dtype=torch.long, device=device) for kind in ("nothing", "everything")}
+        self.one_sided = 0  # evaluations in a row
+        self.start: dict[str, float] = {}  # figures of features before the first step
+        self.embedded: dict[str, Tensor] = {}  # spread of embeddings at the first and the last step
+        self._prior: Tensor | None = None
+        self._prior_known = False
+
+    # -- every step ------------------------------------------------------------------------------------------------
+    def watch(self, step: int, batches: Sequence[Batch], report: Report, *, judged: bool) -> Findings:
+        """Look at a step; ``step`` counts it in, ``judged`` says that an evaluation follows."""
+        self._count(step, report)
+        if not self._probe_due(step, judged) or not _keeps(report):
+            return Findings()
+        self.probes["tries"] += 1
+        self.probes["first"] = self.probes["first"] or step
+        return self._probe(step, batches)
+
+    def _probe_due(self, step: int, judged: bool) -> bool:
+        tries = self.probes["tries"]
+        earliest = self.probes["first"] + APART * tries if tries else APART
+        if self.probes["done"] or tries >= PROBES or step < earliest:
+            return False
+        return judged or tries < PROBES - 1
+
+    def _probe(self, step: int, batches: Sequence[Batch]) -> Findings:
+        found, late = Findings(), max(step, math.ceil(LATE * self.total))
+        clock = Clock(late, (step - 1) // self.per_epoch, self.total)
+        try:
+            norm = unsupervised_grad_norm(self.strategy, batches, clock, step_key(self.seed, step), self.device)
+        except NotMeasured as error:
+            self.probes["done"] = 1
+            found.unchecked[NO_GRADIENT] = str(error)
+            return found
+        if norm is not None:
+            found.scalars["check/unsupervised_grad_norm"] = norm
+            self.probes["silent"] += int(norm == 0)
+            self.probes["done"] = int(norm != 0 or self.probes["silent"] >= 2)
+        if self.probes["done"] and norm == 0:
+            message = f"{self.probes['silent']} times the unlabeled samples sent no gradient at all to a network, "
+            found.alarm(NO_GRADIENT, step, message + "although pseudo-labels were kept.", unsupervised_grad_norm=0.0)
+        elif self.probes["tries"] >= PROBES and not self.probes["done"]:
+            found.unchecked[NO_GRADIENT] = f"{PROBES} steps on a copy did not tell whether a gradient arrives"
+        return found
+
+    def _count(self, step: int, report: Report) -> None:
+        """Lengthen or break the streaks, keep the spread of embeddings; no number leaves the device."""
+        spread = report.scalars.get("embedding_std")
+        if spread is not None:
+            self.embedded = {"first": self.embedded.get("first", spread), "last": spread}
+        used = _used(report)
+        if used is None or step <= self._streaks_begin():
+            return
+        for name, holds in zip(("nothing", "everything"), used, strict=True):
+            longer = self.streaks[name] + 1
+            self.streaks[name] = torch.where(holds.to(self.device), longer, torch.zeros_like(longer))
+
+    def _streaks_begin(self) -> int:
+        """After a fifth of the stage; where that is before the end of the first epoch, after it or half the stage."""
+        return max(math.floor(SHARE * self.total), min(self.per_epoch, self.total // 2))
+
+    # -- evaluations -----------------------------------------------------------------------------------------------
+    def judge(self, step: int, figures: Mapping[str, float], samples: int) -> Findings:
+        """Look at the run at an evaluation with these ``figures`` of so many validation ``samples`` (0: none)."""
+        found = Findings()
+        monitor = self.strategy.monitor
+        self._judge_streaks(step, found, figures.get(monitor) if samples else None)
+        self._judge_classes(step, found)
+        teacher, student = figures.get(f"{monitor}/teacher"), figures.get(f"{monitor}/student")
+        late_enough = 2 * step > self.total and step >= FOLLOWS
+        if late_enough and teacher is not None and student is not None and clearly_below(teacher, student, samples):
+            message = f"On validation the teacher reaches {monitor} {teacher:.3f}, its student {student:.3f}."
+            found.alarm(TEACHER_WORSE, step, message, teacher=teacher, student=student, samples=float(samples))
+        return found
+
+    def begin(self, figures: Mapping[str, float]) -> None:
+        """Keep the ``figures`` of features before the first step, for ``judge_features`` to compare with."""
+        self.start = {name: figures[name] for name in FALLEN if name in figures}
+
+    def judge_features(self, step: int, figures: Mapping[str, float]) -> Findings:
+        """Look at ``figures`` of features, if they are, and at embeddings, from the middle of the stage on.
+
+        Features have collapsed if they differ by almost nothing and in few directions, or if one of the two has also
+        fallen far since the first step. One alone says little: the features of an untrained network may be one large
+        constant and sound differences, and two classes need no more than a direction.
+        """
+        found = Findings()
+        if 2 * step < self.total:
+            return found
+        rank, spread = figures.get("rankme_centered"), figures.get("feature_spread")
+        if rank is not None and spread is not None:
+            self._judge_collapse(step, found, rank, spread)
+        first, last = (float(self.embedded[key]) if self.embedded else 1.0 for key in ("first", "last"))
+        if not found.alarms and last < LITTLE and last < REST * first:
+            message = (
+                f"The projector gives different samples almost the same embedding: their standard deviation is "
+                f"{last:.4f}, at the first step it was {first:.4f}."
+            )
+            found.alarm(FEATURES, step, message, embedding_std=last, embedding_std_first=first)
+        return found
+
+    def _judge_collapse(self, step: int, found: Findings, rank: float, spread: float) -> None:
+        figures = {"rankme_centered": rank, "feature_spread": spread}
+        low = {"rankme_centered": rank < FEW_DIRECTIONS, "feature_spread": spread < CONSTANT}
+        fell = {name: value < FALLEN[name] * self.start.get(name, 0.0) for name, value in figures.items()}
+        blamed = [name for name in figures if low[name] and (all(low.values()) or fell[name])]
+        words = {
+            "rankme_centered": f"they differ in effectively {rank:.2f} directions",
+            "feature_spread": f"they spread by {spread:.4f} of their size",
+        }
+        if blamed:
+            said = " and ".join(
+                words[n] + (f" (at the start {self.start[n]:.4g})" if n in self.start else "") for n in blamed
+            )
+            shown = {name: figures[name] for name in blamed}
+            shown |= {f"{name}_start": self.start[name] for name in blamed if name in self.start}
+            found.alarm(FEATURES, step, f"Features of different samples are almost the same: {said}.", **shown)
+
+    def _judge_streaks(self, step: int, found: Findings, figure: float | None) -> None:
+        needed = max(STREAK, math.ceil(SHARE * self.total))
+        nothing, everything = (int(count) for count in self.streaks.values())
+        if nothing >= needed:
+            message = f"Not one pseudo-label was used in the last {nothing} steps."
+            found.alarm(KEEPS_NOTHING, step, message, steps=float(nothing))
+        rules = [m for m in self.strategy.modules() if isinstance(m, Selector)]
+        harmless = figure is not None and figure >= MOSTLY_RIGHT
+        if everything >= needed and any(getattr(rule, "rejects", True) for rule in rules) and not harmless:
+            message = f"Every pseudo-label of the last {everything} steps was used: the rule that selects rejects none."
+            found.alarm(KEEPS_EVERYTHING, step, message, steps=float(everything))
+
+    def _judge_classes(self, step: int, found: Findings) -> None:
+        accepted = int(self.ledger.accepted.sum())
+        if not len(self.ledger.classes) or not accepted:
+            return
+        shares = self.ledger.class_shares().double()
+        effective = effective_classes(shares)
+        found.scalars["check/effective_classes"] = effective
+        prior = self._labeled_shares(len(shares)) if accepted >= ROWS and step >= SHARE * self.total else None
+        one_sided = prior is not None and self._one_sided(step, shares, prior.to(shares), accepted)
+        self.one_sided = self.one_sided + 1 if one_sided else 0
+        if prior is not None and (self.one_sided >= 2 or (one_sided and step == self.total)):
+            expected = effective_classes(prior)
+            message = (
+                f"The {accepted} accepted pseudo-labels fall to effectively {effective:.2f} classes "
+                f"(exp of the entropy of their shares); the labels have {expected:.2f}."
+            )
+            found.alarm(COLLAPSE, step, message, effective=effective, labels=expected, accepted=float(accepted))
+
+    def _one_sided(self, step: int, shares: Tensor, prior: Tensor, accepted: int) -> bool:
+        """Easy classes are accepted first: before half of the stage all decisions must be as one-sided."""
+        said = self.ledger.label[self.ledger.seen > 0].long().clamp(min=0)
+        every = torch.bincount(said, minlength=len(shares)).to(shares) / len(said)
+        early = 2 * step < self.total
+        return collapsed(shares, prior, accepted) and (not early or collapsed(every, prior, len(said)))
+
+    def _labeled_shares(self, classes: int) -> Tensor | None:
+        """Share of each class among the labels; ``None`` where annotations are no class numbers."""
+        if not self._prior_known:
+            self._prior, self._prior_known = labeled_shares(self.pile, classes, self.device), True
+        return self._prior
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+    def compare(self, step: int, figures: Mapping[str, float], control: Mapping[str, float], samples: int) -> Findings:
+        """Hold the validation ``figures`` of the run against those of its supervised ``control``."""
+        found, monitor = Findings(), self.strategy.monitor
+        here, there = figures.get(monitor), control.get(monitor)
+        if here is None or there is None or not samples:
+            found.unchecked[WORSE_THAN_SUPERVISED] = f"there is no validation set with a figure named {monitor!r}"
+        elif clearly_below(here, there, samples):
+            message = f"On validation self-training reaches {monitor} {here:.3f}, the labels alone {there:.3f}."
+            found.alarm(WORSE_THAN_SUPERVISED, step, message, run=here, baseline=there, samples=float(samples))
+        return found
+
+    # -- storage ---------------------------------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to raise the same alarms at the same steps."""
+        state = {"probes": self.probes, "streaks": self.streaks, "one_sided": self.one_sided}
+        return state | {"start": self.start, "embedded": self.embedded}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state_dict`` gave."""
+        self.probes, self.streaks = dict(state["probes"]), dict(state["streaks"])
+        self.one_sided = state["one_sided"]
+        self.start, self.embedded = dict(state.get("start", {})), dict(state.get("embedded", {}))
+
+
+def _keeps(report: Report) -> bool:
+    return report.pseudo_labels is not None and bool((report.pseudo_labels.weight > 0).any())
+
+
+def _used(report: Report) -> tuple[Tensor, Tensor] | None:
+    """Whether a step used no unit, and whether all of them alike; ``None`` where it does not say."""
+    if report.pseudo_labels is not None and report.pseudo_labels.weight.numel() > 1:
+        weight = report.pseudo_labels.weight
+        return ~(weight > 0).any(), (weight > 0).all() & (weight.amin() == weight.amax())
+    share = report.scalars.get("used")
+    return None if share is None else (share == 0, share >= 1)

@@ -1,0 +1,111 @@
+"""Weights of a run at several moments, evenly spaced on a logarithmic scale, and the choice among them.
+
+Along one pretraining run, features for frozen use are often best in the middle, those for fine-tuning at the end
+(Deng et al. 2023, arXiv:2203.04668): keep some moments and choose by the use.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from selftrain.errors import RunFolderError
+from selftrain.storage.run_dir import INDEX, SNAPSHOTS, card_of, export_weights, write_json
+
+EARLIEST = 100  # the first snapshot is at this part of the run
+Use = Literal["frozen", "fine-tune"]
+PREFERRED = ("knn", "rankme_centered", "rankme")  # figures that say how good frozen features are; larger is better
+
+
+def log_spaced(total: int, count: int) -> frozenset[int]:
+    """At most ``count`` different steps from a hundredth of ``total`` to ``total``, each a like multiple of the last.
+
+    Raises:
+        ValueError: for a negative count.
+    """
+    if count < 0:
+        raise ValueError(f"snapshots is {count}; it must be 0 or more")
+    if count < 2:
+        return frozenset([total][:count])
+    first = max(1.0, total / EARLIEST)
+    ratio = total / first
+    return frozenset(round(first * ratio ** (i / (count - 1))) for i in range(count))
+
+
+def add(
+    folder: Path,
+    step: int,
+    weights: Mapping[str, Tensor],
+    figures: Mapping[str, Mapping[str, float]],
+    card: Mapping[str, Any],
+) -> Path:
+    """Store the weights of a step in a run folder, with their card and the figures of its evaluation by part."""
+    place = folder / SNAPSHOTS
+    place.mkdir(exist_ok=True)
+    path = export_weights(weights, place, f"step-{step:09d}.safetensors")
+    write_json(card_of(path), card)
+    rows = [row for row in read(folder) if row["step"] < step]  # later ones: from before a fall-back
+    write_json(place / INDEX, [*rows, {"step": step, "file": path.name, "figures": figures}])
+    return path
+
+
+def read(folder: str | Path) -> list[dict[str, Any]]:
+    """The snapshots of a run folder in the order of their steps: ``step``, ``file`` and ``figures`` by part."""
+    path = Path(folder) / SNAPSHOTS / INDEX
+    if not path.is_file():
+        return []
+    try:
+        return [
+            {"step": int(row["step"]), "file": Path(str(row["file"])).name, "figures": _figures(row["figures"])}
+            for row in json.loads(path.read_text(encoding="utf-8"))
+        ]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise RunFolderError(f"{path} cannot be read: {error!r}") from error
+
+
+def _figures(parts: Any) -> dict[str, dict[str, float | None]]:
+    """Figures by part: numbers, or ``None`` where one was not finite."""
+    return {
+        part: {name: None if figure is None else float(figure) for name, figure in dict(figures).items()}
+        for part, figures in dict(parts).items()
+    }
+
+
+def select_snapshot(
+    folder: str | Path, use: Use = "fine-tune", *, figure: str | None = None, part: str = "validation"
+) -> Path:
+    """Choose a snapshot by what its weights are for; hand the path to ``learner(init_from=...)``.
+
+    Args:
+        folder: Run folder of a stage trained with ``fit(..., snapshots=...)``.
+        use: ``"frozen"``: the one with the highest ``figure``; ``"fine-tune"``: the last.
+        figure: Name of an evaluation figure, larger is better; ``None``: the first of ``knn``, ``rankme_centered`` and
+            ``rankme`` that all snapshots have.
+        part: Part of the pile that the figure is of; where the run has no figures of it, of ``"unlabeled"``.
+
+    Raises:
+        RunFolderError: if there are no snapshots, or they lack the figure.
+        ValueError: for another use.
+    """
+    if use not in ("frozen", "fine-tune"):
+        raise ValueError(f"use is {use!r}; choose 'frozen' or 'fine-tune'")
+    rows = read(folder)
+    if not rows:
+        raise RunFolderError(f"{folder} holds no snapshots; train with fit(..., out=..., snapshots=8)")
+    chosen = rows[-1] if use == "fine-tune" else rows[_best(rows, figure, part)]
+    return Path(folder) / SNAPSHOTS / str(chosen["file"])
+
+
+def _best(rows: list[dict[str, Any]], figure: str | None, part: str) -> int:
+    """Number of the row with the highest figure."""
+    parts = [row["figures"].get(part) or row["figures"].get("unlabeled") or {} for row in rows]
+    names = list(PREFERRED) if figure is None else [figure]
+    shared = [name for name in names if all(p.get(name) is not None for p in parts)]
+    if not shared:
+        known = sorted(set.intersection(*(set(p) for p in parts)))
+        raise RunFolderError(f"the snapshots have no figure {' or '.join(names)} of {part!r}; known are {known}")
+    return max(range(len(rows)), key=lambda i: parts[i][shared[0]])

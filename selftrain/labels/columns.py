@@ -1,0 +1,106 @@
+"""A ledger as a table: its columns, and how they are read back and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selftrain.errors import DataError
+from selftrain.storage.tables import Block, Names, read_blocks, read_notes
+
+KINDS = {
+    "id": "string",
+    "label": "int32",
+    "class": "string",
+    "confidence": "float32",
+    "margin": "float32",
+    "accepted": "bool",
+    "first_accepted_step": "int32",
+    "flips": "int32",
+    "seen": "int32",
+    "agreement": "float32",
+    "verdict": "string",
+    "correction": "string",
+}
+COLUMNS = tuple(KINDS)
+_NEEDED = COLUMNS[: COLUMNS.index("agreement")]
+_MOST = 2**31 - 1
+
+
+def read_columns(
+    path: str | Path, classes: Sequence[str] | None = None
+) -> tuple[Sequence[str], dict[str, NDArray[Any]], list[str]]:
+    """Read the file of a ledger.
+
+    Args:
+        path: The file; Parquet by its ending, else CSV.
+        classes: Names of the classes; ``None``: those noted in the file, or those its rows have.
+
+    Returns:
+        Ids, the columns under the names of the ledger's tensors, and the names of the classes.
+
+    Raises:
+        DataError: a file that cannot be read, or a cell out of its range; names line and value.
+        ImportError: for Parquet without pyarrow.
+    """
+    ids, names = Names(), dict[int, str]()
+    parts: dict[str, list[NDArray[Any]]] = {}
+    for block in read_blocks(path, _NEEDED, ("agreement",)):
+        ids.extend(block.cells["id"])
+        for name, values in _parsed(block).items():
+            parts.setdefault(name, []).append(values)
+        names = _named(block, names, classes)
+    parts = parts or {name: [values] for name, values in _parsed(_NOTHING).items()}
+    columns = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
+    noted = read_notes(path) if classes is None else classes
+    return ids, columns, _classes_of(names) if noted is None else list(noted)
+
+
+def _parsed(block: Block) -> dict[str, NDArray[Any]]:
+    """The numbers of some rows of a file, under the names of the ledger's tensors."""
+    whole = {"label": -1, "first_accepted_step": -1, "flips": 0, "seen": 0}
+    found = {name: block.numbers(name, low, _MOST, whole=True).astype(np.int32) for name, low in whole.items()}
+    found["first_accepted"] = found.pop("first_accepted_step")
+    shares = {name: block.numbers(name, 0, 1).astype(np.float32) for name in ("confidence", "margin")}
+    agreement = block.numbers("agreement", 0, 1, empty=-1).astype(np.float32)
+    accepted = block.numbers("accepted", 0, 1, whole=True).astype(bool)
+    return found | shares | {"agreement": agreement, "accepted": accepted}
+
+
+def _named(block: Block, known: Mapping[int, str], classes: Sequence[str] | None) -> dict[int, str]:
+    """Names of the labels in the rows so far.
+
+    Raises:
+        DataError: where a label has two names, or another one than in ``classes``.
+    """
+    found = dict(known)
+    for label, name in dict.fromkeys(zip(block.cells["label"], block.cells["class"], strict=True)):
+        number = int(float(label))
+        if number < 0:
+            given: str | None = ""
+        elif classes:
+            given = str(classes[number]) if number < len(classes) else None
+        else:
+            given = found.setdefault(number, name)
+        if name != given:
+            row = next(
+                i for i in range(len(block)) if (block.cells["label"][i], block.cells["class"][i]) == (label, name)
+            )
+            known_as = f"one of {len(classes or ())} classes" if given is None else f"called {given!r}"
+            raise DataError(
+                f"{block.where(row)}: label {number} with class {name!r} is not {known_as}; correct the cell"
+            )
+    return found
+
+
+_NOTHING = Block({name: [] for name in COLUMNS}, [], "")
+
+
+def _classes_of(names: Mapping[int, str]) -> list[str]:
+    if not any(names.values()):
+        return []
+    return [names.get(number) or str(number) for number in range(max(names) + 1)]

@@ -1,0 +1,308 @@
+"""The book of pseudo-labels: for every unlabeled sample what was said of it, how surely, since when, how steadily."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selftrain.errors import DataError
+from selftrain.labels.columns import COLUMNS, KINDS, read_columns
+from selftrain.metrics.calibration_error import expected_calibration_error, pseudo_label_accuracy
+from selftrain.storage.tables import Column, write_csv, write_parquet
+from selftrain.tasks import Task
+from selftrain.types import PseudoLabels
+
+_STORED = ("label", "confidence", "margin", "accepted", "first_accepted", "flips", "seen", "agreement")
+_ROWS = 50_000  # written at once
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """What a ledger says of one class. ``None``: cannot be told.
+
+    Attributes:
+        name: Of the class.
+        count: Samples whose pseudo-label is this class.
+        accepted: Those of them that are accepted.
+        confidence: Mean of the ``count``.
+        flips: Mean number of changes of the decision, of the ``count``.
+        precision: Share of the accepted that is right, where the truth is known.
+        share: Share of this class among all accepted.
+        ratio: ``share`` over the expected share.
+    """
+
+    name: str
+    count: int
+    accepted: int
+    confidence: float | None
+    flips: float | None
+    precision: float | None
+    share: float
+    ratio: float | None
+
+
+class Ledger(nn.Module):
+    """Record the newest pseudo-label of every unlabeled sample; its tensors are saved with the checkpoint.
+
+    For outputs with several units a sample (pixels, joints) a row holds the most frequent decision and the means of
+    confidence, margin and agreement, and it is accepted when at least half of the units are. The tensors take 29 bytes
+    a row; files are written and read block by block.
+
+    Args:
+        ids: Name or path of each sample, N of them.
+        classes: Names of the classes; may be empty (keypoints).
+        truth: True class of each sample where known (-1 elsewhere), shape (N,); only for figures, never exported.
+
+    Attributes:
+        label: Last decision, shape (N,); -1: never labeled.
+        confidence, margin: Of that decision, in [0, 1].
+        accepted: Whether it was used.
+        first_accepted: Step at which the sample was first used; -1: never.
+        flips: How often the decision changed.
+        seen: How often the sample was labeled.
+        agreement: Share of the members (or looks of one) that sided with the last decision they were asked for, in
+            [0, 1]; -1: never given.
+    """
+
+    truth: Tensor | None
+    label: Tensor
+    confidence: Tensor
+    margin: Tensor
+    accepted: Tensor
+    first_accepted: Tensor
+    flips: Tensor
+    seen: Tensor
+    agreement: Tensor
+
+    def __init__(self, ids: Sequence[str], classes: Sequence[str] = (), truth: Tensor | None = None) -> None:
+        super().__init__()
+        n = len(ids)
+        self.ids, self.classes = ids, classes
+        self.register_buffer("truth", truth, persistent=False)
+        for name, fill in (("label", -1), ("first_accepted", -1), ("flips", 0), ("seen", 0)):
+            self.register_buffer(name, torch.full((n,), fill, dtype=torch.int32))
+        for name in ("confidence", "margin"):
+            self.register_buffer(name, torch.zeros(n))
+        self.register_buffer("agreement", torch.full((n,), -1.0))
+        self.register_buffer("accepted", torch.zeros(n, dtype=torch.bool))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @torch.no_grad()
+    def write(self, said: PseudoLabels, task: Task, step: int) -> dict[str, Tensor]:
+        """Enter the pseudo-labels of one step.
+
+        Returns:
+            Figures of this batch: ``flip_rate``, ``confidence``, and, where truth is known,
+            ``pseudo_label_accuracy`` (of the accepted) and ``prediction_accuracy`` (of all).
+
+        Raises:
+            ValueError: for an agreement that is not one number a unit.
+        """
+        index, label = said.index, _typical(task.label(said.value)).to(self.label)
+        confidence, margin = _mean(task.confidence(said.value)), _mean(task.margin(said.value))
+        accepted = _mean((said.weight > 0).float()) >= 0.5
+        known = self.seen[index] > 0
+        flipped = known & (self.label[index] != label)
+        self.label[index], self.accepted[index] = label, accepted
+        self.confidence[index], self.margin[index] = confidence, margin
+        self._agree(said)
+        self.flips[index] += flipped.int()
+        self.seen[index] += 1
+        fresh = index[accepted & (self.first_accepted[index] < 0)]
+        self.first_accepted[fresh] = step
+        figures = {"confidence": confidence.mean(), "flip_rate": flipped.float().sum() / known.sum().clamp(min=1)}
+        return figures | self._against_truth(index, label, accepted)
+
+    def _agree(self, said: PseudoLabels) -> None:
+        if said.agreement is None:
+            return
+        if said.agreement.shape != said.weight.shape:
+            shapes = tuple(said.agreement.shape), tuple(said.weight.shape)
+            raise ValueError(f"agreement has shape {shapes[0]}, weight {shapes[1]}; give one number for each unit")
+        self.agreement[said.index] = _mean(said.agreement)
+
+    def _against_truth(self, index: Tensor, label: Tensor, accepted: Tensor) -> dict[str, Tensor]:
+        if self.truth is None:
+            return {}
+        used, every = pseudo_label_accuracy(label, accepted, self.truth[index])
+        figures = {"pseudo_label_accuracy": used, "prediction_accuracy": every}
+        return {name: value for name, value in figures.items() if not bool(value.isnan())}
+
+    # -- figures ---------------------------------------------------------------------------------------------------
+    def summary(self) -> dict[str, float]:
+        """Figures of the whole book.
+
+        Returns:
+            ``coverage`` (share of samples ever labeled), ``accepted`` (share of those), ``flips`` a sample,
+            ``largest_class`` and ``smallest_class`` (shares of the accepted; one near 1 or 0 that should not be is a
+            collapse), ``agreement`` where members were asked and, where truth is known, the two accuracies and
+            ``calibration_error`` of the confidence.
+        """
+        seen = self.seen > 0
+        if not bool(seen.any()):
+            return {}
+        rows = {
+            "coverage": float(seen.float().mean()),
+            "accepted": float(self.accepted[seen].float().mean()),
+            "flips": float(self.flips[seen].float().mean()),
+        }
+        shares, asked = self.class_shares(), self.agreement >= 0
+        if len(self.classes):
+            rows |= {"largest_class": float(shares.max()), "smallest_class": float(shares.min())}
+        if bool(asked.any()):
+            rows["agreement"] = float(self.agreement[asked].double().mean())
+        said = torch.nonzero(seen).squeeze(1)
+        accuracy = self._against_truth(said, self.label[said], self.accepted[said])
+        return rows | {name: float(value) for name, value in accuracy.items()} | self._calibration()
+
+    def _calibration(self) -> dict[str, float]:
+        if self.truth is None:
+            return {}
+        known = (self.seen > 0) & (self.truth >= 0)
+        right = self.label[known] == self.truth[known]
+        return {"calibration_error": expected_calibration_error(self.confidence[known], right)}
+
+    def class_shares(self) -> Tensor:
+        """Share of each class among the accepted, shape (classes,), sums to 1 (or all 0 if none is)."""
+        counts = torch.bincount(self.label[self.accepted].long().clamp(min=0), minlength=max(1, len(self.classes)))
+        return counts / counts.sum().clamp(min=1)
+
+    def per_class(self, prior: Tensor | None = None) -> list[ClassRow]:
+        """One row a class, in the order of the classes; none where there are no classes.
+
+        Args:
+            prior: Expected shares of the classes, shape (classes,), any scale; ``None``: not compared.
+
+        Raises:
+            ValueError: for a prior of another shape, negative or all 0.
+        """
+        if not len(self.classes):
+            return []
+        expected = None if prior is None else self.checked_prior(prior).tolist()
+        count, accepted = self._per_label(self.seen > 0), self._per_label(self.accepted)
+        sure, flips = (self._per_label(self.seen > 0, of) / count for of in (self.confidence, self.flips))
+        precision = self._precision()
+        shares = (accepted / accepted.sum().clamp(min=1)).tolist()
+        columns = (count.int(), accepted.int(), sure, flips, precision)
+        rows = zip(self.classes, *(column.tolist() for column in columns), shares, strict=True)
+        return [
+            ClassRow(str(name), n, used, _told(p), _told(f), _told(right), share, _over(share, expected, i))
+            for i, (name, n, used, p, f, right, share) in enumerate(rows)
+        ]
+
+    def _per_label(self, rows: Tensor, of: Tensor | None = None) -> Tensor:
+        """Number of these rows with each label, or the sum of a column over them, shape (classes,)."""
+        weight = None if of is None else of[rows].double()
+        sums = torch.bincount(self.label[rows].long().clamp(min=0), weight, minlength=len(self.classes))
+        return sums[: len(self.classes)].double()
+
+    def _precision(self) -> Tensor:
+        if self.truth is None:
+            return torch.full((len(self.classes),), math.nan)
+        known = self.accepted & (self.truth >= 0)
+        return self._per_label(known & (self.label == self.truth)) / self._per_label(known)
+
+    def checked_prior(self, prior: Tensor) -> Tensor:
+        """Expected shares of the classes, shape (classes,), as shares that sum to 1."""
+        shares = torch.as_tensor(prior).detach().cpu().double()
+        if shares.shape != (len(self.classes),):
+            raise ValueError(f"the prior has shape {tuple(shares.shape)}; there are {len(self.classes)} classes")
+        if not (bool((shares >= 0).all()) and 0 < float(shares.sum()) < math.inf):
+            raise ValueError(f"the prior is {shares.tolist()}; shares must be 0 or more, and not all 0")
+        return shares / shares.sum()
+
+    def captions(self, index: Tensor) -> list[str]:
+        """Short text for each of these rows: class, confidence in percent, ``*`` if accepted, ``!`` if known wrong."""
+        columns = (self.label, self.confidence, self.accepted)
+        rows = zip(*(column[index].tolist() for column in columns), strict=True)
+        texts = [f"{self._class(c)[:6] or c} {100 * p:.0f}%{'*' if a else ''}" for c, p, a in rows]
+        if self.truth is None:
+            return texts
+        wrong = ((self.truth[index] >= 0) & (self.truth[index] != self.label[index])).tolist()
+        return [f"!{text}" if w else text for text, w in zip(texts, wrong, strict=True)]
+
+    # -- files -----------------------------------------------------------------------------------------------------
+    def to_csv(self, path: str | Path) -> Path:
+        """Write one row a sample, in the order of the data set: columns ``COLUMNS``.
+
+        ``verdict`` and ``correction`` are empty: a person fills them in, and ``labels.review`` reads them. Text that a
+        spreadsheet would run as a formula is prefixed by an apostrophe, which ``read`` takes away. The file appears
+        whole or not at all.
+        """
+        return write_csv(path, COLUMNS, self._blocks())
+
+    def to_parquet(self, path: str | Path) -> Path:
+        """Write the same columns as Parquet; the file ends in ``.parquet``.
+
+        Raises:
+            ImportError: without pyarrow (``pip install 'selftrain[table]'``).
+            ValueError: for another ending, by which ``read`` would take the file for CSV.
+        """
+        if Path(path).suffix.lower() != ".parquet":
+            raise ValueError(f"{path} does not end in .parquet; name it so, or write CSV")
+        return write_parquet(path, KINDS, self._blocks(), notes=[str(name) for name in self.classes])
+
+    @classmethod
+    def read(cls, path: str | Path, classes: Sequence[str] | None = None, truth: Tensor | None = None) -> Ledger:
+        """Read a ledger that ``to_csv`` or ``to_parquet`` wrote, equal to the one that was written.
+
+        Verdicts and corrections are not read here, see ``selftrain.labels.review``.
+
+        Args:
+            path: The file; Parquet by its ending, else CSV.
+            classes: Names of the classes; ``None``: those of the file. A CSV file only has the names of classes that
+                were given to a sample; the others are called by their numbers.
+            truth: As in the constructor.
+
+        Raises:
+            DataError: a file that cannot be read, or a cell out of its range; names line and value.
+            ImportError: for Parquet without pyarrow.
+        """
+        ids, columns, names = read_columns(path, classes)
+        if truth is not None and len(truth) != len(ids):
+            raise DataError(f"{path} has {len(ids)} rows but there are {len(truth)} true labels; give one for each row")
+        ledger = cls([], names, truth)
+        ledger.ids = ids
+        for name in _STORED:
+            setattr(ledger, name, torch.from_numpy(columns.pop(name)))
+        return ledger
+
+    def _blocks(self) -> Iterator[Mapping[str, Column]]:
+        for start in range(0, max(1, len(self.label)), _ROWS):
+            part = slice(start, start + _ROWS)
+            parts = {name: getattr(self, name)[part].cpu().numpy() for name in _STORED}
+            parts["first_accepted_step"] = parts.pop("first_accepted")
+            parts["agreement"] = np.where(parts["agreement"] < 0, np.float32(np.nan), parts["agreement"])
+            empty = [""] * len(parts["label"])
+            texts = {"id": [str(i) for i in self.ids[part]], "verdict": empty, "correction": empty}
+            texts["class"] = [self._class(label) for label in parts["label"].tolist()]
+            yield {name: texts[name] if name in texts else parts[name] for name in COLUMNS}
+
+    def _class(self, label: int) -> str:
+        return str(self.classes[label]) if 0 <= label < len(self.classes) else ""
+
+
+def _typical(label: Tensor) -> Tensor:
+    """One decision a sample: the decision itself, or the most frequent one of its units."""
+    return label if label.dim() == 1 else label.flatten(1).mode(1).values
+
+
+def _mean(unit: Tensor) -> Tensor:
+    """(B, *U) -> (B,)."""
+    return unit.reshape(len(unit), -1).float().mean(1)
+
+
+def _told(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _over(share: float, expected: Sequence[float] | None, place: int) -> float | None:
+    return share / expected[place] if expected is not None and expected[place] > 0 else None

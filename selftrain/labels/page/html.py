@@ -1,0 +1,83 @@
+"""The HTML file from its parts: style, script, data and pictures, under a policy that lets nothing else run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+SCRIPTS = ("model.js", "csv.js", "order.js", "draw.js", "list.js", "sample.js", "judged.js", "page.js")
+_PLACE = re.compile(r"\{\{(\w+)\}\}")
+
+
+def page_bytes(content: Mapping[str, Any], blobs: Sequence[str]) -> bytes:
+    """The page in UTF-8.
+
+    Nothing of ``content`` becomes markup: it is JSON in a block that no browser runs, and the script inserts it as
+    text. The policy allows this one script and this one style, by their sums, and pictures inside the file.
+
+    Args:
+        content: What the script reads; numbers, texts, lists and dictionaries.
+        blobs: Base64 texts.
+    """
+    style, script = _style(), _script()
+    packed = "\n".join(f'<script type="text/plain" id="blob-{i}">{blob}</script>' for i, blob in enumerate(blobs))
+    size = sum(map(len, (style, script, packed)))
+    parts = {
+        "policy": html.escape(policy(script, style)),
+        "title": html.escape(_visible(f"Review of {content['run']}")),
+        "style": style,
+        "script": script,
+        "data": json_text({**content, "bytes": size + len(json_text(content))}),
+        "blobs": packed,
+    }
+    filled = _PLACE.sub(lambda found: parts[found[1]], _part("page.html"))  # once: no part is searched for places
+    return filled.encode("utf-8")
+
+
+def policy(script: str, style: str) -> str:
+    """Content security policy: this script, this style, pictures in the file, and nothing else from anywhere."""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {_sum(script)}",
+            f"style-src {_sum(style)}",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+        ]
+    )
+
+
+def json_text(value: Any) -> str:
+    """JSON in ASCII in which no character can end a block of script or begin a tag."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _sum(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _visible(text: str) -> str:
+    """Text without lone halves of characters, which UTF-8 cannot hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _style() -> str:
+    return "\n" + _part("page.css")
+
+
+def _script() -> str:
+    """All scripts as one function, so that they share names among themselves and with nobody else."""
+    return "\n(() => {\n'use strict';\n" + "\n".join(map(_part, SCRIPTS)) + "})();\n"
+
+
+def _part(name: str) -> str:
+    return (files("selftrain.labels.page") / "parts" / name).read_text(encoding="utf-8").replace("\r\n", "\n")

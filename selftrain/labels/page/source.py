@@ -1,0 +1,149 @@
+"""Where a review page has its content from: the ledger of a run, and the samples it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selftrain.engine.run import Run
+from selftrain.errors import DataError, RunFolderError
+from selftrain.labels.ledger import Ledger
+from selftrain.storage import checkpoint
+from selftrain.strategy.base import SupervisedStrategy
+from selftrain.tasks import Classification, Segmentation
+from selftrain.types import Pile
+
+LEDGER = "pseudo_labels.csv"
+_BATCH = 256
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs of the samples that are shown, in their order.
+
+    Attributes:
+        pile: The data.
+        rows: Rows of the unlabeled set, shape (M,).
+        points: Whether inputs with three axes are clouds of points and not series.
+    """
+
+    pile: Pile
+    rows: Rows
+    points: bool
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(self) -> Iterator[Tensor]:
+        """Inputs in order, at most 256 at once: as the set has them, or plain views where the pile shows no set."""
+        samples: Any = getattr(self.pile, "unlabeled", None)
+        if hasattr(samples, "images"):
+            for start in range(0, len(self.rows), _BATCH):
+                yield samples.images(self.rows[start : start + _BATCH])
+        elif len(self.rows):
+            whole = _plain(self.pile, self.rows)
+            yield from whole.split(_BATCH)
+
+    def some(self, size: int) -> Inputs:
+        """Up to ``size`` of the samples, evenly spaced."""
+        step = max(1, -(-len(self.rows) // size))
+        return Inputs(self.pile, self.rows[::step], self.points)
+
+
+def inputs_of(pile: Pile, rows: Rows) -> Inputs:
+    """The inputs of these unlabeled rows."""
+    from selftrain.data import PointViews  # not at once: `import selftrain` does without the data sets
+
+    return Inputs(pile, rows, isinstance(getattr(pile, "views", None), PointViews))
+
+
+def opened(
+    run: Run | Ledger | str | Path, pile: Pile, strategy: SupervisedStrategy | None
+) -> tuple[Ledger, SupervisedStrategy | None, str]:
+    """Ledger, strategy (``None``: unknown) and name of a run.
+
+    Raises:
+        ValueError: a run that makes no pseudo-labels.
+        DataError: a ledger's file that cannot be read.
+        RunFolderError: a folder without a finished run, or whose weights do not fit ``strategy``.
+    """
+    if isinstance(run, Run):
+        if not isinstance(run.strategy, SupervisedStrategy):
+            raise ValueError(f"{type(run.strategy).__name__} makes no pseudo-labels to review; pass a run that does")
+        return run.ledger, run.strategy, "run" if run.out is None else run.out.name
+    if isinstance(run, Ledger):
+        return run, strategy, "ledger"
+    path = Path(run)
+    if not path.is_dir():
+        return Ledger.read(path, list(pile.classes)), strategy, path.stem
+    if not (path / LEDGER).is_file():
+        raise RunFolderError(f"{path} has no {LEDGER}, which a finished run leaves there; finish it: fit(resume=True)")
+    if strategy is not None:
+        _take_weights(strategy, path)
+    return Ledger.read(path / LEDGER, list(pile.classes)), strategy, path.resolve().name
+
+
+def check_one_label_each(pile: Pile, strategy: SupervisedStrategy | None) -> None:
+    """Refuse problems whose samples have more than one label each.
+
+    Raises:
+        ValueError: for masks and joints.
+    """
+    task = None if strategy is None else strategy.task
+    wrong = task is not None and (not isinstance(task, Classification) or isinstance(task, Segmentation))
+    for part in ("labeled", "validation"):
+        batches = pile.evaluation(part, 1, torch.device("cpu"))
+        first = None if batches is None else next(iter(batches))
+        wrong |= first is not None and first.annotation.dim() > 1
+    if wrong or not len(pile.classes):
+        kind = "masks or points" if task is None else type(task).__name__
+        raise ValueError(f"the review page shows one class a sample, not {kind}; review the ledger's CSV file instead")
+
+
+def rows_in_pile(ledger: Ledger, pile: Pile, rows: Tensor) -> Rows:
+    """Rows of the unlabeled set that these rows of the ledger are about: the same ones, or those with the same id.
+
+    Raises:
+        DataError: an id that the pile does not have, or has twice.
+    """
+    ids, asked = pile.unlabeled_ids(), rows.tolist()
+    if len(ids) == len(ledger) and all(str(ids[row]) == str(ledger.ids[row]) for row in asked):
+        return np.array(asked, dtype=np.int64)
+    place: dict[str, int] = {}
+    for row, name in enumerate(ids):
+        place[str(name)] = -1 if str(name) in place else row
+    found = [place.get(str(ledger.ids[row])) for row in asked]
+    for row, at in zip(asked, found, strict=True):
+        if at is None or at < 0:
+            problem = "no unlabeled sample has" if at is None else "several unlabeled samples have"
+            raise DataError(f"{problem} the id {ledger.ids[row]!r} of the ledger; pass the pile that the run was on")
+    return np.array(found, dtype=np.int64)
+
+
+def _take_weights(strategy: SupervisedStrategy, folder: Path) -> None:
+    state = checkpoint.load_newest(folder / "checkpoints", next(strategy.parameters()).device)
+    try:
+        strategy.load_state_dict(state["strategy"])
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise RunFolderError(f"the weights in {folder} do not fit this strategy: {error}") from error
+
+
+def _plain(pile: Pile, rows: Rows) -> Tensor:
+    """Plain views of these rows of the pile, in this order."""
+    wanted = {int(row): place for place, row in enumerate(rows)}
+    found: dict[int, Tensor] = {}
+    start = 0
+    for batch in pile.evaluation("pile", _BATCH, torch.device("cpu")) or ():
+        for i in range(len(batch.x)):
+            if start + i in wanted:
+                found[wanted[start + i]] = batch.x[i]
+        start += len(batch.x)
+    return torch.stack([found[place] for place in range(len(rows))])

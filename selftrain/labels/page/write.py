@@ -1,0 +1,148 @@
+"""Write the review page of a run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from selftrain.engine.run import Run
+from selftrain.labels.ledger import Ledger
+from selftrain.labels.page.html import page_bytes
+from selftrain.labels.page.judging import judged
+from selftrain.labels.page.pictures import Pictures, make_pictures
+from selftrain.labels.page.source import check_one_label_each, inputs_of, opened, rows_in_pile
+from selftrain.storage.tables import whole_file
+from selftrain.strategy.base import SupervisedStrategy
+from selftrain.types import Pile
+
+Choose = Literal["margin", "random"]
+_MOST = 200_000  # rows: more are higher than a browser can scroll
+_TEXTS = ("confidence", "margin", "agreement")  # as text, so that the CSV file has the digits of the ledger's
+
+
+def write_review(
+    run: Run | Ledger | str | Path,
+    pile: Pile,
+    path: str | Path,
+    *,
+    samples: int = 10_000,
+    choose: Choose = "margin",
+    part: object = "validation",
+    strategy: SupervisedStrategy | None = None,
+    name: str | None = None,
+    columns: Sequence[str] | None = None,
+    thumbnail: int = 128,
+    megabytes: float = 24.0,
+    seed: int = 0,
+) -> Path:
+    """Write one HTML file that shows pseudo-labels and takes a person's verdicts.
+
+    The page needs no network and no other file. It shows each sample (a picture, a table row, curves or a cloud of
+    points) with label, confidence, margin, flips and history, and estimates of how many labels are right; its download
+    is the ledger's CSV file with ``verdict`` and ``correction`` filled in, which ``labels.review.read_review`` reads.
+    Progress stays in the browser, under a key that is made from the pseudo-labels: the page of the same run, written
+    again, goes on with it. Truth is never written.
+
+    Args:
+        run: A run, its folder, a ledger, or a ledger's file.
+        pile: Its data, with the unlabeled samples that the ledger is about.
+        path: The file to write; it appears whole or not at all.
+        samples: At most so many samples are shown, up to 200,000; 10,000 are handled well within a second.
+        choose: Which, where there are more: ``"margin"``, the least certain ones, or ``"random"``, from which a person
+            can tell how many of all labels are right. Samples that were never labeled come last.
+        part: Held-out labels for the estimates: a part of the pile, or another data set.
+        strategy: Where ``run`` is not a ``Run``: a strategy built as that of the run, for the estimates. With a run
+            folder it takes the weights of the newest checkpoint. ``None``: no estimates.
+        name: What the page calls the run; default: the name of its folder or file.
+        columns: Names of the columns of a table, F of them; default: their numbers.
+        thumbnail: Longer side of a picture in pixels, at most; larger images are scaled down.
+        megabytes: Limit of what shows the samples.
+        seed: Of the choice of samples and of the intervals.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: a setting out of its range, pictures that do not fit into ``megabytes``, or a run whose labels are
+            of pixels or joints, or that has none.
+        DataError: a ledger that is of another pile, or a file that cannot be read.
+        RunFolderError: a folder without a finished run.
+    """
+    _check_settings(samples, choose, thumbnail, megabytes)
+    ledger, strategy, title = opened(run, pile, strategy)
+    check_one_label_each(pile, strategy)
+    rows = chosen(ledger, samples, choose, seed)
+    inputs = inputs_of(pile, rows_in_pile(ledger, pile, rows))
+    pictures = make_pictures(inputs, thumbnail, int(megabytes * 1e6), columns)
+    content = {
+        "format": 1,
+        "key": f"selftrain-review:{digest(ledger)}",
+        "run": title if name is None else name,
+        "classes": [str(c) for c in ledger.classes],
+        "total": len(ledger),
+        "choose": choose,
+        "rows": _columns(ledger, rows),
+        "pictures": pictures.form,
+        "judged": judged(strategy, pile, ledger, part, seed),
+    }
+    return _written(path, content, pictures)
+
+
+def chosen(ledger: Ledger, samples: int, choose: Choose, seed: int) -> Tensor:
+    """Rows of a ledger that are shown, shape (M,), M <= ``samples``, least certain first or in random order."""
+    rank = ledger.margin.cpu().double()
+    if choose == "random":
+        rank = torch.rand(len(ledger), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    rank = rank + 2.0 * (ledger.seen.cpu() == 0)
+    return rank.argsort(stable=True)[:samples]
+
+
+def digest(ledger: Ledger) -> str:
+    """Text that tells the pseudo-labels of one run from those of another: 32 hexadecimal digits."""
+    found = hashlib.sha256(repr((len(ledger), [str(c) for c in ledger.classes])).encode())
+    for column in (ledger.label, ledger.confidence, ledger.seen):
+        found.update(column.cpu().contiguous().numpy().tobytes())
+    step = max(1, len(ledger) // 1000)
+    for i in range(0, len(ledger), step):
+        found.update(str(ledger.ids[i]).encode("utf-8", "surrogatepass") + b"\0")
+    return found.hexdigest()[:32]
+
+
+def _columns(ledger: Ledger, rows: Tensor) -> dict[str, list[Any]]:
+    """What the ledger says of these rows, column by column; numbers with a fraction as the text of the CSV file."""
+    names = {
+        "label": "label", "accepted": "accepted", "first": "first_accepted", "flips": "flips", "seen": "seen",
+        "confidence": "confidence", "margin": "margin", "agreement": "agreement",
+    }  # fmt: skip
+    found: dict[str, list[Any]] = {"row": rows.tolist(), "id": [str(ledger.ids[row]) for row in rows.tolist()]}
+    for key, name in names.items():
+        values = getattr(ledger, name).cpu()[rows]
+        if key in _TEXTS:
+            texts = values.numpy().astype(str).tolist()
+            missing = (values < 0).tolist()  # an agreement that was never given
+            found[key] = ["" if absent else text for text, absent in zip(texts, missing, strict=True)]
+        else:
+            found[key] = values.int().tolist()
+    return found
+
+
+def _written(path: str | Path, content: dict[str, Any], pictures: Pictures) -> Path:
+    with whole_file(path) as part:
+        part.write_bytes(page_bytes(content, pictures.blobs))
+    return Path(path)
+
+
+def _check_settings(samples: int, choose: str, thumbnail: int, megabytes: float) -> None:
+    if not 1 <= samples <= _MOST:
+        raise ValueError(f"samples is {samples}; a page holds 1 to {_MOST:,}")
+    if choose not in ("margin", "random"):
+        raise ValueError(f"choose is {choose!r}; choose 'margin' or 'random'")
+    if not 8 <= thumbnail <= 1024:
+        raise ValueError(f"thumbnail is {thumbnail}; it must be from 8 to 1024 pixels")
+    if not megabytes > 0:
+        raise ValueError(f"megabytes is {megabytes}; it must be above 0")

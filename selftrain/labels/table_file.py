@@ -1,0 +1,66 @@
+"""The file of a table of labels (safetensors), and the sum that tells one table from another."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from selftrain.errors import CheckpointError
+from selftrain.storage.tables import whole_file
+
+FORMAT = "1"
+NAMES = ("value", "weight", "confidence")
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the tensors in the order of ``NAMES``: their dtypes, shapes and bytes."""
+    total = hashlib.sha256()
+    for name in NAMES:
+        tensor = tensors[name]
+        total.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def write_labels(path: str | Path, tensors: Mapping[str, Tensor], recipe: str, digest: str) -> Path:
+    """Write a table, whole or not at all.
+
+    Raises:
+        CheckpointError: if it cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    ready = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        with whole_file(path) as part:
+            save_file(ready, part, {"format": FORMAT, "recipe": recipe, "digest": digest})
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot write {path}: {error}") from error
+    return Path(path)
+
+
+def read_labels(path: str | Path) -> tuple[dict[str, Tensor], str, str]:
+    """Tensors by name, recipe and digest of a file; whether they belong together is for the caller to check.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged or holds something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a method, not a dict)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read labels from {path}: {error}") from error
+    if about.get("format") != FORMAT or set(tensors) != set(NAMES):
+        raise CheckpointError(f"{path} holds no labels of format {FORMAT}; write them with PseudoLabelTable.save()")
+    return tensors, about["recipe"], about["digest"]

@@ -1,0 +1,321 @@
+"""How good features are, without training on them: figures that need no labels, and nearest neighbors from a few.
+
+Figures without labels compare checkpoints or settings of one method, on the same samples; rank and LiDAR do not tell
+signal from noise. Probes that are trained are in ``selftrain.evaluation.probing``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Spectrum = Literal["singular", "covariance"]
+
+
+class Lidar(NamedTuple):
+    """Rank of what tells samples apart, and how much larger it is than what tells views of one sample apart.
+
+    Attributes:
+        rank: Effective rank, in [1, D] but for ``eps``.
+        ratio: trace(between) / trace(within), >= 0.
+    """
+
+    rank: float
+    ratio: float
+
+
+class PowerLaw(NamedTuple):
+    """How fast a spectrum falls: ``eigenvalue_k ~ k ** -exponent``, and how well that fits.
+
+    Attributes:
+        exponent: 0 for a flat spectrum.
+        r2: Explained share of the weighted variance of the logarithms, at most 1; 1 for a flat spectrum.
+    """
+
+    exponent: float
+    r2: float
+
+
+@torch.no_grad()
+def rankme(features: Tensor, *, center: bool = False, eps: float = 1e-7, spectrum: Spectrum = "singular") -> float:
+    """Effective rank of features: the exponential of the entropy of their singular values.
+
+    Near 1: all features lie on one line (collapse); ``min(n, D)``: spread evenly. A high rank is needed, not enough:
+    noise has the highest. Compare it between checkpoints or settings of one method, on the same samples. Published
+    implementations differ by 10 to 25 % on the same features; ``center`` and ``spectrum`` name the variant.
+
+    Source: Garrido et al., "RankMe", 2023, arXiv:2210.02885, section 3: ``p_k = sigma_k / sum(sigma) + eps``, not
+    normalized again.
+
+    Args:
+        features: Shape (n, D), n >= 1. The paper uses n = 25,600; the rank of fewer samples is at most n.
+        center: Subtract the mean feature first (not in the paper), which shows the spread behind a large constant part.
+        eps: Added to each share, >= 0.
+        spectrum: ``"singular"``: of the features, as in the paper; ``"covariance"``: the squares of these, which are
+            the eigenvalues of the covariance up to a factor if ``center`` (not in the paper); never the larger rank.
+
+    Raises:
+        ValueError: for features that are not (n, D), or that are not finite, or another spectrum.
+    """
+    _check_matrix(features)
+    if spectrum not in ("singular", "covariance"):
+        raise ValueError(f"spectrum is {spectrum!r}; choose 'singular' (the paper) or 'covariance'")
+    z = features.double()
+    values = torch.linalg.svdvals(z - z.mean(0) if center else z)
+    return _effective_rank(values.square() if spectrum == "covariance" else values, eps)
+
+
+@torch.no_grad()
+def lidar(views: Tensor, *, delta: float = 1e-4, eps: float = 1e-7) -> Lidar:
+    """Effective rank of what tells samples apart, measured in units of what tells views of one sample apart.
+
+    It does not detect noise: where features depend on the view alone, the chance differences between samples are
+    normalized like any others and the rank is as high as it gets. ``ratio`` tells: it is then about ``1 / q``.
+
+    Source: Thilak et al., "LiDAR", 2024, arXiv:2312.04000: eigenvalues of ``within ** -1/2 between within ** -1/2``,
+    shares and entropy as in ``rankme``. ``ratio`` is not in the paper.
+
+    Args:
+        views: Features of q >= 2 views (augmented, or masked differently, as in training) of each of n >= 2 samples,
+            shape (n, q, D). The rank is at most n - 1, so take n above D; the paper: n = 1,000 and q = 50.
+        delta: Added to the diagonal of the covariance within samples, > 0; ``ratio`` includes it.
+        eps: Added to each share, >= 0.
+
+    Raises:
+        ValueError: for another shape, features that are not finite, or a ``delta`` that is not above 0.
+    """
+    if views.dim() != 3 or views.shape[0] < 2 or views.shape[1] < 2:
+        raise ValueError(f"views have shape {tuple(views.shape)}; they must be (n, q, D) with n >= 2 and q >= 2")
+    if delta <= 0:
+        raise ValueError(f"delta is {delta}; it must be above 0")
+    _check_matrix(views.flatten(0, 1))
+    n, q, width = views.shape
+    e = views.double()
+    middle = e.mean(1)
+    apart, inside = middle - middle.mean(0), (e - middle[:, None]).flatten(0, 1)
+    between = apart.T @ apart / (n - 1)
+    within = inside.T @ inside / (n * (q - 1)) + delta * torch.eye(width).to(e)
+    root = torch.linalg.cholesky(within)
+    half = torch.linalg.solve_triangular(root, between, upper=False)
+    values = torch.linalg.eigvalsh(torch.linalg.solve_triangular(root, half.T, upper=False)).clamp(min=0)
+    return Lidar(_effective_rank(values, eps), float(between.trace() / within.trace()))
+
+
+@torch.no_grad()
+def alpha_req(features: Tensor, *, ranks: tuple[int, int] | None = None) -> PowerLaw:
+    """How fast the eigenvalues of the features' covariance fall with their rank, as the exponent of a power law.
+
+    About 1 goes with good features, far above 1 with collapse, far below 1 with noise.
+
+    Source: Agrawal et al., "alpha-ReQ", NeurIPS 2022: ``log eigenvalue_k = c - exponent log k``. Fitted by least
+    squares with weights 1 / k, so that every stretch of log k counts alike.
+
+    Args:
+        features: Shape (n, D); the mean is subtracted, so there are min(n - 1, D) eigenvalues.
+        ranks: First and last rank k of the fit, from 1; ``None``: (10, 100), or (3, D // 2) where D is at most 128.
+
+    Raises:
+        ValueError: for features that are not (n, D) or not finite, for less than two ranks, or for ranks beyond the
+            last eigenvalue that is not 0.
+    """
+    _check_matrix(features)
+    first, last = ranks or ((3, features.shape[1] // 2) if features.shape[1] <= 128 else (10, 100))
+    if not 1 <= first < last:
+        raise ValueError(
+            f"the fit would be over ranks {first} to {last}; give ranks=(first, last) with 1 <= first < last"
+        )
+    z = features.double()
+    values = torch.linalg.svdvals(z - z.mean(0)).square()
+    positive = int((values > values[0] * torch.finfo(values.dtype).eps ** 1.5).sum())
+    if last > positive:
+        raise ValueError(
+            f"the fit would be over ranks {first} to {last} but only {positive} eigenvalues of features "
+            f"{tuple(features.shape)} are above 0; give more samples, or ranks=(first, last) up to there"
+        )
+    k = torch.arange(first, last + 1).to(values)
+    return _fit_line(k.log(), values[first - 1 : last].log(), 1 / k)
+
+
+@torch.no_grad()
+def uniformity(features: Tensor, *, t: float = 2.0) -> float:
+    """How evenly features cover the sphere: the logarithm of the mean potential of all pairs; lower is more even.
+
+    0: all features point the same way (collapse). Least for points spread evenly: about -4 for ``t = 2`` and large D.
+
+    Source: Wang & Isola 2020, arXiv:2005.10242, section 4.1.2: ``log mean exp(-t |u - v|^2)`` of features of length 1,
+    over pairs of different samples.
+
+    Args:
+        features: Shape (n, D), n >= 2; scaled to length 1. Memory grows with n^2: 16 MB for 2,000.
+        t: Sharpness, > 0.
+
+    Raises:
+        ValueError: for features that are not (n, D), n >= 2, or not finite, or a ``t`` that is not above 0.
+    """
+    _check_matrix(features)
+    if len(features) < 2 or t <= 0:
+        raise ValueError(f"there are {len(features)} samples and t is {t}; at least 2 samples and t above 0 are needed")
+    potential = -t * F.pdist(F.normalize(features.double(), dim=1)).square()
+    return float(potential.logsumexp(0)) - math.log(len(potential))
+
+
+@torch.no_grad()
+def alignment(first: Tensor, second: Tensor, *, power: float = 2.0) -> float:
+    """How far apart two views of a sample are on the sphere, on average: in [0, 2^power], 0 if all coincide.
+
+    Source: Wang & Isola 2020, arXiv:2005.10242, section 4.1.1: mean of ``|u - v|^power`` of features of length 1.
+
+    Args:
+        first: Features of one view of each sample, shape (n, D); scaled to length 1.
+        second: Those of another view, in the same order.
+        power: Of the distance, > 0.
+
+    Raises:
+        ValueError: for features that are not (n, D), not finite or of different shapes, or ``power`` not above 0.
+    """
+    _check_matrix(first)
+    _check_matrix(second)
+    if first.shape != second.shape or power <= 0:
+        raise ValueError(
+            f"views are {tuple(first.shape)} and {tuple(second.shape)} and power is {power}; shapes must be equal and "
+            "power above 0"
+        )
+    u, v = F.normalize(first.double(), dim=1), F.normalize(second.double(), dim=1)
+    return float((u - v).norm(dim=1).pow(power).mean())
+
+
+@torch.no_grad()
+def step_smoothness(path: Tensor) -> float:
+    """How far and how steadily features move while their input gets noisier; larger is better. Experimental.
+
+    A noisy encoder scores high, a collapsed one 0: never choose by this figure alone.
+
+    With ``d_s`` the length of step s in units of the mean distance between clean samples, the mean over samples of
+    ``mean_s d_s / (1 + std_s d_s / mean_s d_s)`` (population standard deviation). The idea, larger and less variable
+    steps under growing perturbation, is that of RMQM; its formula is not published in the abstract, so this is another.
+
+    Args:
+        path: Features of ``x + (s / S) * sigma * noise`` for s = 0 (clean) to S >= 2, with one noise a sample: shape
+            (S + 1, n, D), n >= 2.
+
+    Raises:
+        ValueError: for another shape, or features that are not finite.
+    """
+    if path.dim() != 3 or path.shape[0] < 3 or path.shape[1] < 2:
+        raise ValueError(f"path has shape {tuple(path.shape)}; it must be (S + 1, n, D) with S >= 2 and n >= 2")
+    _check_matrix(path.flatten(0, 1))
+    z = path.double()
+    unit, steps = F.pdist(z[0]).mean(), z.diff(dim=0).norm(dim=2)
+    if unit == 0:
+        return 0.0
+    mean, spread = steps.mean(0) / unit, steps.std(0, correction=0) / unit
+    return float((mean.square() / (mean + spread).clamp(min=torch.finfo(mean.dtype).tiny)).mean())
+
+
+@torch.no_grad()
+def feature_std(features: Tensor) -> float:
+    """Standard deviation of features (n, D) over the samples, averaged over D; near 0 after a collapse."""
+    _check_matrix(features)
+    return float(features.double().std(0, correction=0).mean())
+
+
+@torch.no_grad()
+def feature_spread(features: Tensor) -> float:
+    """Standard deviation of features (n, D) over the samples as a share of their size, in [0, 1].
+
+    Root mean square of the deviations over root mean square of the features: 0 if all samples have one feature vector,
+    1 if features are centered. 0 for features that are all zero.
+    """
+    _check_matrix(features)
+    z = features.double()
+    size = z.square().mean()
+    return 0.0 if size == 0 else float((z.var(0, correction=0).mean() / size).sqrt())
+
+
+@torch.no_grad()
+def knn_predict(
+    reference: Tensor, labels: Tensor, queries: Tensor, *, neighbors: int | None = None, temperature: float = 0.07
+) -> Tensor:
+    """Classify by a vote of the nearest labeled features.
+
+    Cosine similarity ``s``; each neighbor votes with weight ``exp(s / temperature)``.
+
+    Source: Wu et al. 2018, arXiv:1805.01978, section 3.4, with the 20 neighbors of DINO (Caron et al. 2021,
+    arXiv:2104.14294, section 3.2). Differs: by default never more neighbors than the rarest class has labels.
+
+    Args:
+        reference: Features with labels, shape (n, D).
+        labels: Their classes, shape (n,), integers >= 0.
+        queries: Features to classify, shape (m, D).
+        neighbors: Votes k, >= 1; ``None``: 20, or the label count of the rarest class if that is smaller.
+        temperature: Of the votes, > 0.
+
+    Returns:
+        Classes, shape (m,).
+
+    Raises:
+        ValueError: if there is no labeled feature, or an argument is out of range.
+    """
+    _check_matrix(reference)
+    _check_matrix(queries)
+    if temperature <= 0 or (neighbors is not None and neighbors < 1):
+        raise ValueError(f"neighbors is {neighbors} and temperature {temperature}; both must be above 0")
+    if len(labels) != len(reference) or labels.is_floating_point() or int(labels.min()) < 0:
+        raise ValueError(f"labels {tuple(labels.shape)} must be {len(reference)} class numbers from 0")
+    counts = torch.bincount(labels)
+    votes = min(20, int(counts[counts > 0].min())) if neighbors is None else min(neighbors, len(reference))
+    similarity = F.normalize(queries.float(), dim=1) @ F.normalize(reference.float(), dim=1).T
+    nearest, index = similarity.topk(votes, dim=1)
+    weight = ((nearest - nearest[:, :1]) / temperature).exp()
+    score = weight.new_zeros(len(queries), len(counts)).scatter_add_(1, labels[index], weight)
+    return score.argmax(1)
+
+
+def knn_accuracy(reference: Tensor, labels: Tensor, queries: Tensor, truth: Tensor) -> float:
+    """Share of ``queries`` (m, D) that ``knn_predict`` classifies as ``truth`` (m,) says, in [0, 1]."""
+    return float((knn_predict(reference, labels, queries) == truth).double().mean())
+
+
+@torch.no_grad()
+def standardized(features: Tensor, reference: Tensor) -> Tensor:
+    """Features (m, D) in units of a reference (n, D): its columns have mean 0 and standard deviation 1.
+
+    Columns that are constant in the reference, up to rounding (a deviation of 1e-6 of their size), are only centered.
+    Neighbors by cosine need it where features are one large constant and little else.
+
+    Raises:
+        ValueError: for features that are not matrices, or that are not finite.
+    """
+    _check_matrix(features)
+    _check_matrix(reference)
+    known = reference.double()
+    spread = known.std(0, correction=0)
+    varies = spread > 1e-6 * known.abs().amax(0)
+    return (features.double() - known.mean(0)) / torch.where(varies, spread, 1.0)
+
+
+def _check_matrix(features: Tensor) -> None:
+    if features.dim() != 2 or not len(features):
+        raise ValueError(f"features have shape {tuple(features.shape)}; they must be (n, D) with n >= 1")
+    if not bool(torch.isfinite(features).all()):
+        raise ValueError("features are not finite; the encoder has diverged: lower its learning rate")
+
+
+def _effective_rank(values: Tensor, eps: float) -> float:
+    """Exponential of the entropy of ``values`` (k,), >= 0, as shares, each plus ``eps``."""
+    share = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny) + eps
+    return float(torch.exp(torch.special.entr(share).sum()))
+
+
+def _fit_line(x: Tensor, y: Tensor, weight: Tensor) -> PowerLaw:
+    """Least squares of ``y = c - exponent x`` with ``weight``, all (k,)."""
+    weight = weight / weight.sum()
+    dx, dy = x - (weight * x).sum(), y - (weight * y).sum()
+    slope = (weight * dx * dy).sum() / (weight * dx.square()).sum()
+    total, left = (weight * dy.square()).sum(), (weight * (dy - slope * dx).square()).sum()
+    flat = bool(total < 1e-12)  # nothing but rounding to explain
+    return PowerLaw(-float(slope), 1.0 if flat else 1 - float(left / total))

@@ -1,0 +1,169 @@
+"""Small networks by name for each kind of input, and what a user's own network may be."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from selftrain.networks.encoders import Classifier, ConvEncoder
+from selftrain.networks.vit import ViT, point_transformer, series_transformer, table_transformer
+from selftrain.types import InputKind
+
+Network = str | nn.Module | Callable[..., nn.Module]
+Shape = tuple[int, ...]
+BLOCK = 4  # sides of images and series are extended to multiples of this for the networks with a name
+_LARGEST = 64  # pixels a side up to which a ConvNet with a flat read-out is small
+
+
+class DenseEncoder(nn.Module):
+    """Hidden layers for table rows: (B, features) -> (B, width).
+
+    Args:
+        columns: Features of a row.
+        width: Units of a hidden layer.
+        depth: Hidden layers, at least 1.
+        dropout: Share of units dropped behind each hidden layer, in [0, 1).
+
+    Raises:
+        ValueError: for a depth below 1.
+    """
+
+    def __init__(self, columns: int, *, width: int = 128, depth: int = 2, dropout: float = 0.2) -> None:
+        super().__init__()
+        if depth < 1:
+            raise ValueError(f"depth is {depth}; it must be at least 1")
+        self.shape, self.embed_dim = (columns,), width
+        sizes = [columns] + [width] * depth
+        self.blocks = nn.Sequential(
+            *(
+                nn.Sequential(nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout))
+                for i, o in zip(sizes, sizes[1:], strict=False)
+            )
+        )
+        for layer in self.blocks.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of rows."""
+        features: Tensor = self.blocks(x)
+        return features
+
+    def layers(self) -> Sequence[nn.Module]:
+        """The hidden layers, from the input on."""
+        return list(self.blocks)
+
+
+class PlainEncoder(nn.Module):
+    """No layer at all: the features of a row are the row, so that a head on it is logistic regression."""
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        self.shape, self.embed_dim = (columns,), columns
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The rows."""
+        return x
+
+
+def _vit(shape: Shape) -> nn.Module:
+    height, width = shape[1:]
+    patch = (_divisor(height), _divisor(width))
+    return ViT((height, width), patch, shape[0], width=64, depth=3)
+
+
+def _divisor(side: int) -> int:
+    """The smallest patch that divides a side into at most 8 parts, at least 2 pixels long."""
+    return next(patch for patch in range(min(2, side), side + 1) if side % patch == 0 and side // patch <= 8)
+
+
+def _series(shape: Shape) -> nn.Module:
+    channels, length = shape
+    patch = next(p for p in range(1, length + 1) if length % p == 0 and length // p <= 32)
+    return series_transformer(length, patch, channels)
+
+
+def _points(shape: Shape) -> nn.Module:
+    points, dims = shape
+    return point_transformer(points, groups=min(16, points), neighbors=min(16, points), dims=dims)
+
+
+ENCODERS: dict[InputKind, dict[str, Callable[[Shape], nn.Module]]] = {
+    "table": {
+        "mlp": lambda shape: DenseEncoder(shape[0]),
+        "transformer": lambda shape: table_transformer(shape[0]),
+        "linear": lambda shape: PlainEncoder(shape[0]),
+    },
+    "image": {
+        "conv": lambda shape: ConvEncoder((shape[1], shape[2]), shape[0]),
+        "vit": _vit,
+    },
+    "series": {"transformer": _series},
+    "points": {"transformer": _points},
+}
+
+
+def make_encoder(network: Network, kind: InputKind, shape: Shape, *, masked: bool = False) -> nn.Module:
+    """A fresh encoder.
+
+    Args:
+        network: A name in ``ENCODERS``, ``"auto"``, an encoder (copied), or a function of (shape) or of nothing.
+        kind: Kind of input.
+        shape: Of one input.
+        masked: Whether it is to be pretrained by a method that needs tokens; ``"auto"`` then picks one that has them.
+
+    Raises:
+        ValueError: for an unknown name, or something else than an encoder.
+    """
+    if isinstance(network, str):
+        return ENCODERS[kind][network_name(network, kind, shape, masked=masked)](shape)
+    built = copy.deepcopy(network) if isinstance(network, nn.Module) else _called(network, shape)
+    inner = getattr(built, "encoder", None)
+    built = inner if isinstance(inner, nn.Module) and not hasattr(built, "embed_dim") else built
+    if not hasattr(built, "embed_dim"):
+        raise ValueError(f"{type(built).__name__} is no encoder: it has no embed_dim; see selftrain.networks.Encoder")
+    return built
+
+
+def make_network(network: Network, kind: InputKind, shape: Shape, outputs: int, *, masked: bool = False) -> nn.Module:
+    """A fresh network from inputs to ``outputs`` logits; arguments as in ``make_encoder``.
+
+    A module with ``embed_dim`` is an encoder and gets a linear head, any other is taken as it is.
+    """
+    if isinstance(network, str):
+        return Classifier(make_encoder(network, kind, shape, masked=masked), outputs)
+    built = copy.deepcopy(network) if isinstance(network, nn.Module) else _called(network, shape, outputs)
+    return Classifier(built, outputs) if hasattr(built, "embed_dim") else built
+
+
+def network_name(name: str, kind: InputKind, shape: Shape, *, masked: bool = False) -> str:
+    """The name in ``ENCODERS`` that ``"auto"`` stands for, or the given one; arguments as in ``make_encoder``.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    known = ENCODERS[kind]
+    if name == "auto":
+        unfit = kind == "image" and (max(shape[1:]) > _LARGEST or any(side % BLOCK for side in shape[1:]))
+        name = "transformer" if kind == "table" and masked else "vit" if unfit else next(iter(known))
+    if name not in known:
+        raise ValueError(f"no network {name!r} for {kind} data; known are auto, {', '.join(known)}")
+    return name
+
+
+def _called(make: Any, *sizes: Any) -> nn.Module:
+    """Call a function with as many of the sizes as it asks for."""
+    if not callable(make):
+        raise ValueError(f"network is {make!r}; give a name, a module, or a function that builds one")
+    needed = [
+        p for p in inspect.signature(make).parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD
+    ]
+    built = make(*sizes[: len([p for p in needed if p.kind is not p.VAR_POSITIONAL])])
+    if not isinstance(built, nn.Module):
+        raise ValueError(f"network built a {type(built).__name__}; it must build a torch.nn.Module")
+    return built

@@ -1,0 +1,214 @@
+"""Put a network and an optimizer together: what a user writes to get a student."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from selftrain.errors import CheckpointError
+from selftrain.networks.student import Learner, MakeLearner, Precision
+from selftrain.schedule import Schedule, cosine
+
+Weights = Mapping[str, Tensor]
+
+
+class HasExport(Protocol):
+    """A finished stage: a run or a strategy."""
+
+    def export(self) -> Weights:
+        """Weights to hand on."""
+        ...
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained.
+
+    Args:
+        optimizer: ``"adamw"``, ``"sgd"`` (with Nesterov momentum) or a function from parameter groups to an optimizer.
+        lr: Peak learning rate, > 0.
+        weight_decay: Decay of the weights; biases and other one-dimensional tensors have none.
+        momentum: Of ``"sgd"``; the first beta of ``"adamw"``.
+        beta2: Second beta of ``"adamw"``.
+        encoder_lr: Factor on the learning rate of ``network.encoder``, for encoders that are pretrained.
+        layer_decay: Factor on the learning rate from each layer of ``network.encoder`` to the one below, in (0, 1], to
+            fine-tune a pretrained encoder: of n ``layers()`` the uppermost gets it once, the lowest n times; weights in
+            no layer are trained like the lowest, what is outside the encoder without it. It multiplies with
+            ``encoder_lr``. Source: He et al. 2022 (MAE), arXiv:2111.06377, table 9: 0.75 there. Differs:
+            there the last norm is trained like the head. ``None``: none.
+        schedule: Factor on the learning rate over the stage; ``None``: a cosine to 0.
+        max_grad_norm, accumulate, precision, channels_last, compile: see ``Learner``.
+    """
+
+    optimizer: str | Callable[[list[dict[str, Any]]], torch.optim.Optimizer] = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    momentum: float = 0.9
+    beta2: float = 0.999
+    encoder_lr: float = 1.0
+    layer_decay: float | None = None
+    schedule: Schedule | None = None
+    max_grad_norm: float | None = None
+    accumulate: int = 1
+    precision: Precision = "fp32"
+    channels_last: bool | None = None
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0:
+            raise ValueError(f"lr is {self.lr}; it must be above 0")
+        if self.encoder_lr < 0:
+            raise ValueError(f"encoder_lr is {self.encoder_lr}; it must be 0 or more")
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay is {self.layer_decay}; it must be above 0 and at most 1, or None")
+        if isinstance(self.optimizer, str) and self.optimizer not in _OPTIMIZERS:
+            raise ValueError(f"optimizer is {self.optimizer!r}; choose one of {sorted(_OPTIMIZERS)} or pass a function")
+
+    def learner(self, network: nn.Module) -> Learner:
+        """Build the learner of ``network`` (which is used as it is, not copied).
+
+        Raises:
+            ValueError: for ``layer_decay`` with a network whose encoder does not say its layers.
+        """
+        groups, make = _groups(network, self), self.optimizer
+        return Learner(
+            network,
+            _OPTIMIZERS[make](groups, self) if isinstance(make, str) else make(groups),
+            schedule=self.schedule or cosine(),
+            max_grad_norm=self.max_grad_norm,
+            accumulate=self.accumulate,
+            precision=self.precision,
+            channels_last=self.channels_last,
+            compile=self.compile,
+        )
+
+
+def learner(
+    network: nn.Module | Callable[[], nn.Module],
+    *,
+    init_from: HasExport | Weights | str | Path | None = None,
+    training: Training | None = None,
+    **settings: Any,
+) -> MakeLearner:
+    """Describe a student; strategies call the result once for each student they need.
+
+    Args:
+        network: A function that builds a fresh network (each student of an ensemble then starts differently), or a
+            module, which is copied: all students start alike.
+        init_from: Where the first weights come from: a finished stage, a mapping of weights, or an exported
+            ``.safetensors`` file. Every weight handed on must exist in the network; those of the network that are
+            not handed on (a new head) keep their own start.
+        training: All settings at once; or give them one by one:
+        **settings: Fields of ``Training``.
+
+    Raises:
+        CheckpointError: when the student is built, if weights do not fit the network.
+    """
+    plan = training or Training(**settings)
+    if training is not None and settings:
+        raise ValueError(f"give either training or single settings, not both: {sorted(settings)}")
+
+    def make() -> Learner:
+        fresh = copy.deepcopy(network) if isinstance(network, nn.Module) else network()
+        if init_from is not None:
+            load_weights(fresh, weights_of(init_from))
+        return plan.learner(fresh)
+
+    return make
+
+
+def weights_of(source: HasExport | Weights | str | Path) -> Weights:
+    """Weights of a finished stage, a mapping or a ``.safetensors`` file (a run folder: its ``export.safetensors``)."""
+    if isinstance(source, Mapping):
+        return source
+    if not isinstance(source, (str, Path)):
+        return source.export()
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(source) / "export.safetensors" if Path(source).is_dir() else Path(source)
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read weights from {path}: {error}") from error
+
+
+def load_weights(network: nn.Module, weights: Weights) -> list[str]:
+    """Copy ``weights`` into ``network``; returns the names of the network's tensors that were not among them.
+
+    Raises:
+        CheckpointError: if a weight has no place in the network or another shape; the message names the first ones.
+    """
+    own = network.state_dict()
+    unknown = [name for name in weights if name not in own]
+    if unknown:
+        raise CheckpointError(
+            f"weights such as {unknown[:3]} have no place in {type(network).__name__}; a pretrained encoder is loaded "
+            "into `network.encoder`: build the network as Classifier(encoder, classes) with the same encoder settings"
+        )
+    wrong = [f"{n} {tuple(w.shape)}, not {tuple(own[n].shape)}" for n, w in weights.items() if w.shape != own[n].shape]
+    if wrong:
+        raise CheckpointError(
+            f"weights do not fit {type(network).__name__}: {wrong[:3]}; use the same encoder settings"
+        )
+    network.load_state_dict(dict(weights), strict=False)
+    return [name for name in own if name not in weights]
+
+
+def _adamw(groups: list[dict[str, Any]], plan: Training) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=plan.lr, betas=(plan.momentum, plan.beta2), weight_decay=plan.weight_decay)
+
+
+def _sgd(groups: list[dict[str, Any]], plan: Training) -> torch.optim.Optimizer:
+    nesterov = plan.momentum > 0
+    return torch.optim.SGD(
+        groups, lr=plan.lr, momentum=plan.momentum, nesterov=nesterov, weight_decay=plan.weight_decay
+    )
+
+
+_OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], Training], torch.optim.Optimizer]] = {
+    "adamw": _adamw,
+    "sgd": _sgd,
+}
+
+
+def _groups(network: nn.Module, plan: Training) -> list[dict[str, Any]]:
+    """Parameter groups: encoder (and how deep in it) or not, decayed or not."""
+    depths, layers = _depths(network, plan)
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            depth = depths.get(parameter, layers) if name.startswith("encoder.") else 0
+            groups.setdefault((depth, parameter.dim() > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": plan.lr * (plan.encoder_lr * (plan.layer_decay or 1.0) ** depth if depth else 1.0),
+            "weight_decay": plan.weight_decay if decayed else 0.0,
+        }
+        for (depth, decayed), parameters in groups.items()
+    ]
+
+
+def _depths(network: nn.Module, plan: Training) -> tuple[dict[nn.Parameter, int], int]:
+    """How many layers below the head each weight of the encoder is, the uppermost 1, and the number of layers."""
+    if plan.layer_decay is None:
+        return {}, 1
+    encoder = getattr(network, "encoder", None)
+    offered = getattr(encoder, "layers", None)
+    if offered is None or isinstance(offered, nn.Module):  # a sub-module of that name is not the contract
+        raise ValueError(
+            f"layer_decay is {plan.layer_decay} but {type(network if encoder is None else encoder).__name__} has no "
+            "method layers(); add one to the encoder that returns its parts from the input on, or leave layer_decay out"
+        )
+    layers: Sequence[nn.Module] = offered()
+    if not layers:
+        raise ValueError(f"layers() of {type(encoder).__name__} is empty; return the encoder's parts from the input on")
+    above = {p: len(layers) - i for i, layer in reversed([*enumerate(layers)]) for p in layer.parameters()}
+    return above, len(layers)  # what two layers share is trained like the lower one

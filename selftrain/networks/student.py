@@ -1,0 +1,408 @@
+"""A network that learns: module, optimizer, schedule, clipping, accumulation and mixed precision in one state."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from selftrain.errors import NonFiniteError, TrainingError
+from selftrain.runtime import undo
+from selftrain.runtime.distributed import any_rank, mean_gradients, spread
+from selftrain.schedule import Schedule, constant
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Output = TypeVar("Output", Tensor, tuple[Tensor, ...])
+LabelMode = Literal["eval", "batch", "frozen", "train"]
+LABEL_MODES = ("eval", "batch", "frozen", "train")
+Restore = Literal["all", "parameters"]
+SMALLEST_SCALE = 2.0**-16  # of fp16: gradients that overflow even so are no matter of scale
+MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
+
+MakeLearner = Callable[[], "Learner"]
+
+
+class Learner(nn.Module):
+    """Train one network; everything the training needs to continue exactly is in ``state_dict``.
+
+    Args:
+        model: The network, (B, ...) -> logits (B, C, *S).
+        optimizer: An optimizer over the parameters of ``model``.
+        schedule: Factor on the learning rate as a function of progress; the engine calls ``set_lr`` before each step.
+        max_grad_norm: Gradients are scaled down to this Euclidean norm; ``None``: no clipping.
+        accumulate: Number of ``update`` calls whose mean gradient makes one optimizer step.
+        precision: Number format of the forward pass. ``"auto"``: bf16 on accelerators that have it, else fp32.
+            Losses are always computed in fp32; fp16 scales its gradients.
+        channels_last: Memory format for networks with 2-D convolutions (faster on CPU); ``None``: on
+            if there are any. It changes results by rounding only, except that dropout on feature maps draws other
+            masks.
+        compile: Run the forward pass through ``torch.compile``.
+
+    Raises:
+        ValueError: for an ``accumulate`` below 1 or a ``max_grad_norm`` that is not positive.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        schedule: Schedule | None = None,
+        max_grad_norm: float | None = None,
+        accumulate: int = 1,
+        precision: Precision = "fp32",
+        channels_last: bool | None = None,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        if accumulate < 1:
+            raise ValueError(f"accumulate is {accumulate}; it must be at least 1")
+        if max_grad_norm is not None and max_grad_norm <= 0:
+            raise ValueError(f"max_grad_norm is {max_grad_norm}; it must be above 0, or None for no clipping")
+        if precision not in ("auto", "fp32", "bf16", "fp16"):
+            raise ValueError(f"precision is {precision!r}; choose auto, fp32, bf16 or fp16")
+        has_convolutions = any(isinstance(m, nn.Conv2d) for m in model.modules())
+        self.channels_last = has_convolutions if channels_last is None else channels_last
+        self.model = model.to(memory_format=torch.channels_last) if self.channels_last else model
+        self.optimizer, self.precision, self.accumulate = optimizer, precision, accumulate
+        self.schedule, self.max_grad_norm = schedule or constant(), max_grad_norm
+        self.base_rates = [group["lr"] for group in optimizer.param_groups]
+        self.scaler = self._make_scaler()
+        if compile:
+            self.model.compile()
+        self._pending = 0  # updates since the last optimizer step
+        self._virtual = False
+        self.register_buffer("grad_norm", torch.zeros(()))
+
+    def _make_scaler(self) -> torch.amp.GradScaler:
+        device = next(self.model.parameters()).device
+        return torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Learner:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.optimizer.load_state_dict(self.optimizer.state_dict())  # brings the moments to where the weights are now
+        scale = self.scaler.state_dict()
+        self.scaler = self._make_scaler()  # it belongs to the device the network has just moved to
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(scale)
+        return self
+
+    # -- forward ---------------------------------------------------------------------------------------------------
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of ``x`` in fp32, gradients flow into the network."""
+        logits: Tensor = run_network(self.model, x, self.precision, self.channels_last)
+        return logits
+
+    def several(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+        """Outputs of a network that gives several of ``x`` and more, each in fp32; gradients flow into the network.
+
+        All inputs and outputs have the samples along their first axis.
+        """
+        return run_network(self.model, x, self.precision, self.channels_last, *more)
+
+    def together(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Logits of several inputs through one concatenated pass: one set of BatchNorm statistics, less time."""
+        sizes = [len(x) for x in inputs]
+        logits: Tensor = self(torch.cat(inputs))
+        return tuple(logits.split(sizes))
+
+    @contextlib.contextmanager
+    def untracked(self) -> Iterator[None]:
+        """Passes inside leave the running statistics of BatchNorm as they are; gradients flow as always."""
+        norms = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        tracked = [m for m in norms if m.training and m.track_running_stats]
+        for module in tracked:
+            module.track_running_stats = False
+        try:
+            yield
+        finally:
+            for module in tracked:
+                module.track_running_stats = True
+
+    @torch.no_grad()
+    def label(self, x: Tensor, mode: LabelMode = "eval") -> Tensor:
+        """Logits without gradient, to make pseudo-labels of.
+
+        Args:
+            x: Input, shape (B, ...).
+            mode: ``"eval"``: running statistics, no dropout; ``"batch"``: statistics of this batch, which also move
+                the running ones, no dropout; ``"frozen"``: statistics of this batch and dropout, but the running
+                statistics stay; ``"train"``: as in training.
+
+        Raises:
+            ValueError: for another ``mode``.
+        """
+        check_label_mode(mode)
+        was_training = self.training
+        buffers = [b.clone() for b in self.model.buffers()] if mode == "frozen" else []
+        undo.keep(*list(self.model.buffers())[: len(buffers)])
+        self._enter(mode)
+        try:
+            logits: Tensor = self(x)
+            return logits
+        finally:
+            self.model.train(was_training)
+            for buffer, saved in zip(self.model.buffers(), buffers, strict=False):
+                buffer.copy_(saved)
+
+    def _enter(self, mode: LabelMode) -> None:
+        self.model.train(mode in ("frozen", "train"))
+        if mode == "batch":
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.train()
+
+    # -- update ----------------------------------------------------------------------------------------------------
+    def set_lr(self, progress: float) -> None:
+        """Set the learning rate for this moment of the stage, ``progress`` in [0, 1]."""
+        factor = self.schedule(progress)
+        for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+            group["lr"] = base * factor
+
+    def update(self, loss: Tensor) -> bool:
+        """Backpropagate ``loss`` and, every ``accumulate`` calls, take an optimizer step.
+
+        Returns:
+            Whether the weights moved, so that a teacher knows whether to follow. fp16 leaves out a step whose
+            gradient overflows.
+
+        Raises:
+            NonFiniteError: if the loss, the output of a network in this step or (without fp16) the gradient norm is
+                not finite; the weights are untouched.
+        """
+        _check_finite(loss)
+        share = 1 if self._virtual else self.accumulate
+        self.scaler.scale(loss / share).backward()
+        self._pending += 1
+        if self._pending < share:
+            self._check_gathered()
+            self._done()
+            return False
+        self._pending = 0
+        return self._step()
+
+    @property
+    def gathering(self) -> bool:
+        """Whether an optimizer step is under way: some of its ``accumulate`` updates are done and others to come."""
+        return self._pending > 0
+
+    def gather(self, loss: Tensor) -> None:
+        """Backpropagate a further loss; its gradient joins that of the next ``update``, also into other learners.
+
+        Raises:
+            NonFiniteError: if the loss is not finite.
+        """
+        _check_finite(loss)
+        self.scaler.scale(loss / self.accumulate).backward()
+
+    def flush(self) -> bool:
+        """Take an optimizer step with gradients that others have left; weights without one stay as they are."""
+        return self._step()
+
+    def _check_gathered(self) -> None:
+        """Complain of a gradient while its update can be left out alone; with fp16 the scaler will see to it."""
+        if self.scaler.is_enabled():
+            return
+        norm = self._norm()
+        if any_rank(not bool(torch.isfinite(norm))):
+            self.optimizer.zero_grad(set_to_none=True)
+            self._pending = 0
+            raise _not_finite(norm)
+
+    def _norm(self) -> Tensor:
+        return nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+
+    def _step(self) -> bool:
+        mean_gradients(self.model.parameters())
+        self.scaler.unscale_(self.optimizer)
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = self._norm()
+        finite = bool(torch.isfinite(norm))
+        if not finite and not self.scaler.is_enabled():
+            self.optimizer.zero_grad(set_to_none=True)
+            raise _not_finite(norm)
+        if not self._virtual:
+            undo.steps(self)
+        self.grad_norm = norm.detach()
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if not finite and self.scaler.get_scale() < SMALLEST_SCALE:
+            raise NonFiniteError(
+                f"the gradient norm is {norm.item()} at any scale; lower the learning rate or use bf16"
+            )
+        self._done()
+        return finite
+
+    def _done(self) -> None:
+        if not self._virtual:
+            undo.stepped(self)
+
+    @contextlib.contextmanager
+    def virtual(self, restore: Restore = "all") -> Iterator[None]:
+        """Look ahead: on exit the learner is as it was on entry.
+
+        Weights, buffers, optimizer, scaler, gathered gradients and the random state come back, also after an error.
+        Inside, every ``update`` steps at once, whatever ``accumulate`` says. Learning rates come from ``set_lr`` and
+        need no restoring.
+
+        Args:
+            restore: ``"parameters"`` brings back the parameters alone, as the code published with FST does (Du et al.
+                2022): moments, BatchNorm statistics and the random state of the virtual steps leak out.
+        """
+        if restore not in ("all", "parameters"):
+            raise ValueError(f"restore is {restore!r}; choose 'all' or 'parameters'")
+        if restore == "parameters":
+            undo.steps(self, always=True)  # what leaks out must come back after an error
+        state = self._snapshot()
+        undo.keep(*self.model.buffers())
+        self._virtual, self._pending = True, 0
+        for p in self.model.parameters():
+            p.grad = None
+        try:
+            yield
+        finally:
+            self._virtual, self._pending = False, state["pending"]
+            self._rewind(state, restore)
+
+    def mark(self) -> Callable[[], None]:
+        """How to bring back the gradients gathered so far for a step that is not finished, or that there are none."""
+        pending = self._pending
+        saved = [None if p.grad is None or not pending else p.grad.clone() for p in self.model.parameters()]
+
+        def restore() -> None:
+            self._pending = pending
+            for p, grad in zip(self.model.parameters(), saved, strict=True):
+                p.grad = grad
+
+        return restore
+
+    def freeze(self) -> Callable[[], None]:
+        """How to bring back all of the present state."""
+        state = self._snapshot()
+        return lambda: self._rewind(state, "all")
+
+    def _snapshot(self) -> dict[str, Any]:
+        device = next(self.model.parameters()).device
+        return {
+            "parameters": [p.detach().clone() for p in self.model.parameters()],
+            "buffers": [b.clone() for b in self.model.buffers()],
+            "grads": [p.grad for p in self.model.parameters()],  # moved aside, not copied
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()["state"]),
+            "scaler": self.scaler.state_dict(),
+            "grad_norm": self.grad_norm,
+            "pending": self._pending,
+            "random": torch.get_rng_state(),
+            "device_random": torch.get_device_module(device).get_rng_state(device) if device.type != "cpu" else None,
+        }
+
+    @torch.no_grad()
+    def _rewind(self, state: dict[str, Any], restore: Restore) -> None:
+        parameters: list[Tensor] = list(self.model.parameters())
+        torch._foreach_copy_(parameters, state["parameters"])
+        for p, grad in zip(parameters, state["grads"], strict=True):
+            p.grad = grad
+        self.grad_norm = state["grad_norm"]
+        if restore == "parameters":
+            return
+        for buffer, saved in zip(self.model.buffers(), state["buffers"], strict=True):
+            buffer.copy_(saved)
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["random"])
+        if state["device_random"] is not None:
+            device = parameters[0].device
+            torch.get_device_module(device).set_rng_state(state["device_random"], device)
+
+    # -- storage ---------------------------------------------------------------------------------------------------
+    def get_extra_state(self) -> dict[str, Any]:
+        """What the parameters and buffers do not hold: optimizer, scaler, gradients of an unfinished accumulation."""
+        if self._pending:  # those of all ranks, so that whichever stores them stores enough
+            mean_gradients(self.model.parameters())
+        grads = [p.grad for p in self.model.parameters()] if self._pending else []
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "pending": self._pending,
+            "grads": grads,
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what ``get_extra_state`` gave."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+        self._pending = state["pending"]
+        grads = state["grads"] or [None] * len(list(self.model.parameters()))
+        for p, grad in zip(self.model.parameters(), grads, strict=True):
+            p.grad = None if grad is None else grad.to(p)
+
+
+def check_label_mode(mode: str) -> None:
+    """Refuse a mode that ``Learner.label`` does not know."""
+    if mode not in LABEL_MODES:
+        raise ValueError(f"label mode is {mode!r}; choose one of {', '.join(LABEL_MODES)}")
+
+
+def run_network(
+    network: Callable[..., Output], x: Tensor, precision: Precision, channels_last: bool, *more: Tensor
+) -> Output:
+    """Run ``network`` on ``x`` (and more) in the given precision and memory format; the result, or results, are fp32.
+
+    Several processes share the rows out among them, see ``selftrain.runtime.distributed``.
+    """
+    given = spread(lambda x, *more: _run(network, x, precision, channels_last, *more), x, *more)
+    undo.doubt(given)
+    return given
+
+
+def _run(network: Callable[..., Output], x: Tensor, precision: Precision, channels_last: bool, *more: Tensor) -> Output:
+    if channels_last and x.dim() == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+    dtype = _autocast_dtype(precision, x.device)
+    if dtype is None:
+        given = _pass(network, x, *more)
+    else:
+        with torch.autocast(x.device.type, dtype=dtype):
+            given = _pass(network, x, *more)
+        given = given.float() if isinstance(given, Tensor) else tuple(t.float() for t in given)
+    return given
+
+
+def _pass(network: Callable[..., Output], x: Tensor, *more: Tensor) -> Output:
+    try:
+        return network(x, *more)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise TrainingError(
+            f"BatchNorm needs more than 1 value of each channel in training, and the input is {tuple(x.shape)}; raise "
+            "the batch size, or take a network without BatchNorm"
+        ) from error
+
+
+def _not_finite(norm: Tensor) -> NonFiniteError:
+    return NonFiniteError(f"the gradient norm is {norm.item()}; lower the learning rate or set max_grad_norm")
+
+
+def _check_finite(loss: Tensor) -> None:
+    if undo.all_finite(loss):
+        return
+    if not torch.isfinite(loss):
+        raise NonFiniteError(f"the loss is {loss.item()}; lower the learning rate or set max_grad_norm")
+    raise NonFiniteError("the output of a network is not finite; look for such values in the inputs and in the teacher")
+
+
+def _autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
+    if precision == "auto":
+        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if has_bf16 else None
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]

@@ -1,0 +1,249 @@
+"""Plain transformers on any tokens, which never compute what is masked away."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import reduce
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selftrain.networks.patches import Size, pair
+from selftrain.networks.token_grid import Grid, Layout
+from selftrain.networks.tokenizers import ImagePatches, PointGroups, SeriesPatches, TableColumns, Tokenizer
+
+Pool = int | Literal["all", "max_mean"]
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block: attention, then a GELU network, each added to its input.
+
+    Args:
+        width: Token width, a multiple of ``heads``.
+        heads: Attention heads.
+        mlp_ratio: Hidden width of the network as a multiple of ``width``.
+        number: Position of the block, from 1; its output layers start smaller by ``sqrt(2 * number)`` (I-JEPA).
+    """
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0, number: int = 1) -> None:
+        super().__init__()
+        if heads < 1 or width % heads:
+            raise ValueError(f"width is {width} and heads {heads}; width must be a multiple of heads")
+        self.heads = heads
+        self.norm_attention, self.norm_network = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.mix, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.widen, self.narrow = nn.Linear(width, int(width * mlp_ratio)), nn.Linear(int(width * mlp_ratio), width)
+        self.apply(init_linear)
+        with torch.no_grad():
+            self.join.weight.div_(math.sqrt(2 * number))
+            self.narrow.weight.div_(math.sqrt(2 * number))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, width) -> tokens (B, N, width)."""
+        x = x + self._attend(self.norm_attention(x))
+        change: Tensor = self.narrow(F.gelu(self.widen(self.norm_network(x))))
+        return x + change
+
+    def _attend(self, x: Tensor) -> Tensor:
+        batch, count, width = x.shape
+        query, key, value = self.mix(x).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, N, d)
+        seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(batch, count, width)
+        joined: Tensor = self.join(seen)
+        return joined
+
+
+def run_blocks(blocks: nn.Sequential, tokens: Tensor, codes: Tensor, *, again: bool) -> Tensor:
+    """Pass tokens (B, N, W) through blocks, with position codes added before the first block or before each."""
+    for number, block in enumerate(blocks):
+        tokens = block(tokens + codes if again or number == 0 else tokens)
+    return tokens
+
+
+class Transformer(nn.Module):
+    """Turn tokens of any kind into features with a transformer; offers the ``Encoder`` contract.
+
+    Pre-norm blocks, LayerNorm at the end, no class token: as in I-JEPA (Assran et al. 2023, arXiv:2301.08243). Linear
+    layers start with Xavier-uniform weights as in MAE (He et al. 2022, arXiv:2111.06377). Differs from both: small
+    default sizes; the embedding of a patch starts so that tokens keep the variance of the input (Xavier's would shrink
+    the tokens of small patches next to their positions); and features are the means of cells of tokens side by side
+    instead of one mean, which keeps where things are and is worth several points with few labels on small grids.
+
+    Args:
+        tokenizer: Makes the tokens; gives input shape, grid and width.
+        depth: Number of blocks, >= 1.
+        heads: Attention heads; must divide the width.
+        mlp_ratio: Hidden width of a block's network as a multiple of the width.
+        pool: How features are read out: a number of cells a side, >= 1, at most one per token (``embed_dim`` is
+            ``width * cells``; 1 is the mean); ``"all"``: every token; ``"max_mean"``: maximum and mean over tokens
+            (point clouds).
+        registers: Learned tokens without a place that are put in front, never masked, and dropped at the end (T-JEPA's
+            regularization token).
+
+    Raises:
+        ValueError: if a size does not fit; the message names the values.
+    """
+
+    readout: Tensor | None
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        depth: int = 4,
+        heads: int = 4,
+        mlp_ratio: float = 4.0,
+        pool: Pool = 2,
+        registers: int = 0,
+    ) -> None:
+        super().__init__()
+        if depth < 1 or registers < 0:
+            raise ValueError(f"depth is {depth} and registers {registers}; they must be at least 1 and 0")
+        self.tokenizer, self.shape, self.grid = tokenizer, tokenizer.shape, tokenizer.grid
+        self.token_dim = width = tokenizer.width
+        readout = pooling(self.grid, pool)
+        self.embed_dim = width * (2 if readout is None else len(readout))
+        self.places = tokenizer.positions(width)
+        self.blocks = nn.Sequential(*(Block(width, heads, mlp_ratio, number) for number in range(1, depth + 1)))
+        self.norm = nn.LayerNorm(width)
+        self.registers = nn.Parameter(torch.randn(registers, width) * 0.02)
+        self.register_buffer("readout", readout, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, embed_dim) of inputs (B, *shape)."""
+        tokens = self.tokens(x)
+        if self.readout is None:
+            return torch.cat([tokens.amax(1), tokens.mean(1)], 1)
+        return (self.readout @ tokens).flatten(1)
+
+    def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Tokens (B, T, width) of inputs; with ``keep`` (B, N) only these are looked at: (B, N, width).
+
+        Raises:
+            ValueError: if the inputs are not of the shape this encoder was built for.
+        """
+        if tuple(x.shape[1:]) != self.shape:
+            raise ValueError(
+                f"inputs are {tuple(x.shape[1:])} but the encoder was built for {self.shape}; build it with the shape "
+                "of the data"
+            )
+        tokens, codes = self.tokenizer(x, keep), self.places(self.layout(x), keep)
+        count, front = len(self.registers), self.registers.expand(len(x), -1, -1)
+        tokens = torch.cat([front.to(tokens), tokens], 1)
+        codes = F.pad(codes, (0, 0, count, 0))  # registers have no place
+        tokens = run_blocks(self.blocks, tokens, codes, again=self.tokenizer.again)
+        normed: Tensor = self.norm(tokens[:, count:])
+        return normed
+
+    def layout(self, x: Tensor) -> Layout:
+        """Where the tokens of ``x`` are."""
+        return self.tokenizer.layout(x)
+
+    def positions(self, width: int) -> nn.Module:
+        """Codes of the tokens' places, of any width: called with a layout and an index."""
+        return self.tokenizer.positions(width)
+
+    def layers(self) -> Sequence[nn.Module]:
+        """Tokenizer, blocks and norm, from the input on."""
+        return [self.tokenizer, *self.blocks, self.norm]
+
+
+class ViT(Transformer):
+    """A vision transformer for small images or spectrograms.
+
+    Args:
+        size: Height and width of the images in pixels, one number or two.
+        patch: Height and width of a patch in pixels, one number or two; must divide ``size``.
+        channels: Channels of the images.
+        width: Token width, a multiple of 4 and of ``heads``.
+        depth, heads, mlp_ratio, pool, registers: See ``Transformer``.
+
+    Raises:
+        ValueError: if a size does not fit; the message names the values.
+    """
+
+    def __init__(
+        self,
+        size: Size = 28,
+        patch: Size = 7,
+        channels: int = 1,
+        *,
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        mlp_ratio: float = 4.0,
+        pool: Pool = 2,
+        registers: int = 0,
+    ) -> None:
+        tokenizer = ImagePatches((channels, *pair(size, "size")), patch, width)
+        super().__init__(tokenizer, depth=depth, heads=heads, mlp_ratio=mlp_ratio, pool=pool, registers=registers)
+
+
+def series_transformer(
+    length: int, patch: int, channels: int = 1, *, width: int = 64, depth: int = 3, heads: int = 4, pool: Pool = 2
+) -> Transformer:
+    """A small transformer for series (B, channels, length), a token for each stretch of ``patch`` samples."""
+    return Transformer(SeriesPatches((channels, length), patch, width), depth=depth, heads=heads, pool=pool)
+
+
+def table_transformer(
+    columns: int,
+    *,
+    categories: dict[int, int] | None = None,
+    width: int = 32,
+    depth: int = 3,
+    heads: int = 4,
+    mlp_ratio: float = 2.0,
+    pool: Pool = "all",
+    registers: int = 1,
+) -> Transformer:
+    """A small transformer for table rows (B, columns), a token a column, with a regularization token (T-JEPA)."""
+    tokenizer = TableColumns(columns, width, categories)
+    return Transformer(tokenizer, depth=depth, heads=heads, mlp_ratio=mlp_ratio, pool=pool, registers=registers)
+
+
+def point_transformer(
+    points: int,
+    *,
+    groups: int = 16,
+    neighbors: int = 16,
+    dims: int = 3,
+    width: int = 96,
+    depth: int = 4,
+    heads: int = 4,
+    pool: Pool = "max_mean",
+) -> Transformer:
+    """A small transformer for clouds (B, points, dims), a token for each group of neighbors (Point-JEPA)."""
+    return Transformer(PointGroups(points, groups, neighbors, width, dims=dims), depth=depth, heads=heads, pool=pool)
+
+
+def init_linear(module: nn.Module) -> None:
+    """Xavier-uniform weights and zero biases, for linear layers."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+def pooling(grid: Grid, pool: Pool) -> Tensor | None:
+    """Matrix (cells, T) that averages the tokens of each cell; ``None`` for the maximum and mean.
+
+    A product has a deterministic gradient on every device, which adaptive pooling has not.
+    """
+    if pool == "max_mean":
+        return None
+    if pool == "all":
+        return torch.eye(math.prod(grid))
+    if not isinstance(pool, int) or pool < 1:
+        raise ValueError(f"pool is {pool!r}; it must be at least 1, 'all' or 'max_mean'")
+    return reduce(torch.kron, [_shares(side, min(pool, side)) for side in grid])
+
+
+def _shares(side: int, cells: int) -> Tensor:
+    """Matrix (cells, side) of the mean of each cell; cells overlap by one where they do not divide ``side``."""
+    shares = torch.zeros(cells, side)
+    for cell in range(cells):
+        start, end = cell * side // cells, -(-(cell + 1) * side // cells)
+        shares[cell, start:end] = 1 / (end - start)
+    return shares

@@ -1,0 +1,253 @@
+"""Ready-made pipelines of published methods: each returns the list of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from selftrain.labels.table import PseudoLabelTable
+from selftrain.networks.student import MakeLearner
+from selftrain.pipeline.labeling import Labeling, Refine
+from selftrain.pipeline.order import Part
+from selftrain.pipeline.stages import Best, Stage, Which
+from selftrain.pipeline.state import Past
+from selftrain.strategies.curriculum_labeling import CurriculumLabeling
+from selftrain.strategies.noisy_student import NoisyStudent
+from selftrain.strategies.supervised import Supervised
+from selftrain.strategy.base import Strategy
+from selftrain.tasks import Task
+
+MakeFrom = Callable[..., MakeLearner]  # called with init_from=..., such as partial(learner, network, lr=0.01)
+MakeStrategy = Callable[..., Strategy]  # called as (task, make_learner) or (task, make_learner, labels=...)
+
+
+def complementary(
+    task: Task,
+    learner: MakeFrom,
+    *,
+    pretrain: Callable[[], Strategy],
+    steps: Mapping[str, int],
+    student: MakeFrom | None = None,
+    restart: Literal["pretrained", "scratch"] = "pretrained",
+    finetune: MakeStrategy = Supervised,
+    retrain: MakeStrategy = NoisyStudent,
+    refine: Refine | None = None,
+    which: Which = "last",
+    **settings: Any,
+) -> list[Part]:
+    """Pretrain, fine-tune, label, and train once more on labels and pseudo-labels.
+
+    Source: Xu et al., "Self-training and pre-training are complementary for speech recognition", 2020,
+    arXiv:2010.11430: one round, every pseudo-label is used, the last stage starts from the same pretrained weights or
+    from scratch.
+
+    Args:
+        task: Kind of output.
+        learner: Called as ``learner(init_from=...)``: ``partial(selftrain.learner, network, lr=0.01)``.
+        pretrain: Builds the label-free stage, such as ``lambda: MAE(encoder())``.
+        steps: Of the stages ``"pretrain"``, ``"finetune"`` and ``"retrain"``.
+        student: Another (larger) student for the last stage; ``None``: ``learner``.
+        restart: Where the last stage starts: ``"pretrained"`` or ``"scratch"``. A student whose encoder is another
+            needs ``"scratch"``.
+        finetune: Called as ``finetune(task, make_learner)``.
+        retrain: Called as ``retrain(task, make_learner, labels=table)``.
+        refine: Of the labels, see ``Labeling``.
+        which: Weights that the stages with labels hand on.
+        settings: Of all training stages: ``plan`` and ``options``, see ``Stage``.
+
+    Raises:
+        ValueError: for an unknown ``restart``, or steps that name other stages.
+    """
+    length = _lengths(steps, "pretrain", "finetune", "retrain")
+    start, last = _start(restart, pretrain), student or learner
+    return [
+        *_first(pretrain, length, settings),
+        Stage("finetune", _from(task, learner, finetune, "pretrain"), length["finetune"], which=which, **settings),
+        Labeling("label", by="finetune", refine=refine),
+        Stage("retrain", _from(task, last, retrain, start, "label"), length["retrain"], which=which, **settings),
+    ]
+
+
+def pseudo_first(
+    task: Task,
+    learner: MakeFrom,
+    *,
+    steps: Mapping[str, int],
+    pretrain: Callable[[], Strategy] | None = None,
+    student: MakeFrom | None = None,
+    restart: Literal["pretrained", "scratch"] = "pretrained",
+    finetune: MakeStrategy = Supervised,
+    pseudo: MakeStrategy | None = None,
+    last: MakeStrategy = Supervised,
+    refine: Refine | None = None,
+    which: Which = "last",
+    **settings: Any,
+) -> list[Part]:
+    """Learn pseudo-labels alone first, the clean labels last.
+
+    Source: Guo, "Predictions for pre-training language models", 2020, arXiv:2011.09031: fine-tune, label with
+    decisions, train on those alone from the pretrained weights, fine-tune on the labels.
+
+    Args:
+        task: Kind of output.
+        learner: See ``complementary``.
+        steps: Of the stages ``"finetune"``, ``"pseudo"``, ``"last"`` and, with one, ``"pretrain"``.
+        pretrain: Builds a label-free first stage; ``None``: networks start from scratch.
+        student: Another (larger) student for the last two stages; ``None``: ``learner``.
+        restart: Where the stage on pseudo-labels starts if there was pretraining.
+        finetune: Called as ``finetune(task, make_learner)``.
+        pseudo: Called as ``pseudo(task, make_learner, labels=table)``; ``None``: ``NoisyStudent`` with hard labels and
+            ``labeled_weight=0``.
+        last: Called as ``last(task, make_learner)``.
+        refine: See ``complementary``.
+        which: See ``complementary``.
+        settings: See ``complementary``.
+
+    Raises:
+        ValueError: for an unknown ``restart``, or steps that name other stages.
+    """
+    length = _lengths(steps, *(["pretrain"] if pretrain else []), "finetune", "pseudo", "last")
+    start, shown, make = _start(restart, pretrain), _start("pretrained", pretrain), student or learner
+    learn = pseudo or _pseudo_only
+    return [
+        *_first(pretrain, length, settings),
+        Stage("finetune", _from(task, learner, finetune, shown), length["finetune"], which=which, **settings),
+        Labeling("label", by="finetune", refine=refine),
+        Stage("pseudo", _from(task, make, learn, start, "label"), length["pseudo"], which=which, **settings),
+        Stage("last", _from(task, make, last, "pseudo"), length["last"], which=which, **settings),
+    ]
+
+
+def noisy_student(
+    task: Task,
+    learner: MakeFrom,
+    *,
+    steps: Mapping[str, int],
+    generations: int = 3,
+    students: Sequence[MakeFrom] | None = None,
+    teacher: MakeStrategy = Supervised,
+    student: MakeStrategy = NoisyStudent,
+    threshold: float = 0.3,
+    balance: bool = True,
+    per_class: int | None = None,
+    which: Which = "last",
+    **settings: Any,
+) -> list[Part]:
+    """A teacher, then generations of noisy students; each student labels for the next.
+
+    Source: Xie et al., "Noisy Student", 2020, arXiv:1911.04252: labels above 0.3, classes balanced, soft, three times.
+
+    Args:
+        task: Kind of output.
+        learner: See ``complementary``; builds the teacher.
+        steps: Of the stages ``"teacher"`` and ``"student"`` (each generation).
+        generations: Students, one after another, at least 1.
+        students: The learner of each generation, as large as the teacher's or larger; ``None``: ``learner``.
+        teacher: Called as ``teacher(task, make_learner)``.
+        student: Called as ``student(task, make_learner, labels=table)``.
+        threshold: Confidence that a label needs.
+        balance: Whether predicted classes are balanced; keypoints need False.
+        per_class: See ``PseudoLabelTable.balanced``.
+        which: See ``complementary``.
+        settings: See ``complementary``.
+
+    Raises:
+        ValueError: for fewer than 1 generation, another number of learners, or steps that name other stages.
+    """
+    if generations < 1:
+        raise ValueError(f"generations is {generations}; there must be at least 1")
+    if students is not None and len(students) != generations:
+        raise ValueError(f"{len(students)} learners for {generations} generations; give one for each")
+
+    def refine(table: PseudoLabelTable) -> PseudoLabelTable:
+        kept = table.above(threshold)
+        return (kept.balanced(per_class) if balance else kept).normalized()
+
+    length, by = _lengths(steps, "teacher", "student"), "teacher"
+    parts: list[Part] = [Stage(by, _from(task, learner, teacher), length[by], which=which, **settings)]
+    for i, make in enumerate(students or [learner] * generations, 1):
+        parts.append(Labeling(f"label-{i}", by=by, refine=refine))
+        by, build = f"student-{i}", _from(task, make, student, None, f"label-{i}")
+        parts.append(Stage(by, build, length["student"], which=which, **settings))
+    return parts
+
+
+def curriculum_labeling(
+    task: Task,
+    learner: MakeFrom,
+    *,
+    steps: Mapping[str, int],
+    rounds: int = 5,
+    first: MakeStrategy = Supervised,
+    round: MakeStrategy = CurriculumLabeling,
+    which: Which = "best",
+    **settings: Any,
+) -> list[Part]:
+    """Rounds from scratch on ever more of the most confident labels; the round that is best on validation is shipped.
+
+    Source: Cascante-Bonilla et al., "Curriculum Labeling", 2021, arXiv:2001.06001: five rounds, a fifth more labels in
+    each, every network built anew. Differs: round 0 has no mixup (give another ``first`` for that).
+
+    Args:
+        task: Kind of output.
+        learner: See ``complementary``; builds the network of every round.
+        steps: Of the stages ``"first"`` and ``"round"`` (each).
+        rounds: Rounds with pseudo-labels, at least 1; round r keeps the top ``100 r / rounds`` percent.
+        first: Called as ``first(task, make_learner)``.
+        round: Called as ``round(task, make_learner, labels=table)``.
+        which: ``"best"``: the best weights of a round label the next, and the best round is shipped, as in the paper;
+            ``"last"``: the last weights and the last round, for piles without validation data.
+        settings: See ``complementary``.
+
+    Raises:
+        ValueError: for fewer than 1 round, or steps that name other stages.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds is {rounds}; there must be at least 1")
+    length = _lengths(steps, "first", "round")
+    parts: list[Part] = [Stage("round-0", _from(task, learner, first), length["first"], which=which, **settings)]
+    for r in range(1, rounds + 1):
+        parts.append(Labeling(f"label-{r}", by=f"round-{r - 1}", refine=_top(100 * r / rounds)))
+        build = _from(task, learner, round, None, f"label-{r}")
+        parts.append(Stage(f"round-{r}", build, length["round"], which=which, **settings))
+    return parts + ([Best("final", [f"round-{r}" for r in range(rounds + 1)])] if which == "best" else [])
+
+
+def _first(
+    pretrain: Callable[[], Strategy] | None, steps: Mapping[str, int], settings: Mapping[str, Any]
+) -> list[Part]:
+    """The stage without labels, if there is one."""
+    return [] if pretrain is None else [Stage("pretrain", lambda past: pretrain(), steps["pretrain"], **settings)]
+
+
+def _from(
+    task: Task, make: MakeFrom, strategy: MakeStrategy, start: str | None = None, labels: str | None = None
+) -> Callable[[Past], Strategy]:
+    """Builder of a strategy whose learner starts from a stage and which reads a table, if they are named."""
+
+    def build(past: Past) -> Strategy:
+        ready = make(init_from=None if start is None else past[start])
+        more = {} if labels is None else {"labels": past.labels[labels]}
+        return strategy(task, ready, **more)
+
+    return build
+
+
+def _pseudo_only(task: Task, make_learner: MakeLearner, *, labels: PseudoLabelTable) -> Strategy:
+    return NoisyStudent(task, make_learner, labels=labels, hard=True, labeled_weight=0.0)
+
+
+def _top(percent: float) -> Refine:
+    return lambda table: table.top_percent(percent)
+
+
+def _start(restart: str, pretrain: object) -> str | None:
+    if restart not in ("pretrained", "scratch"):
+        raise ValueError(f"restart is {restart!r}; choose 'pretrained' or 'scratch'")
+    return "pretrain" if pretrain is not None and restart == "pretrained" else None
+
+
+def _lengths(steps: Mapping[str, int], *names: str) -> Mapping[str, int]:
+    if set(steps) != set(names):
+        raise ValueError(f"steps are given for {sorted(steps)}; the stages are {sorted(names)}")
+    return steps

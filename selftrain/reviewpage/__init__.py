@@ -1,9 +1,0 @@
-"""The review page: one HTML file in which a person looks at pseudo-labels and accepts, rejects or corrects them.
-
-The file holds everything, asks the network for nothing and opens from disk. What is decided there is downloaded as a
-CSV file that ``selftrain.review.read_review`` reads.
-"""
-
-from selftrain.reviewpage.write import write_review
-
-__all__ = ["write_review"]

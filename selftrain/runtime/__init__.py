@@ -1,0 +1,1 @@
+"""What a run stands on: randomness, signals, several processes."""

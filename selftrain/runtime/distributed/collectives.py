@@ -1,0 +1,149 @@
+"""What a run asks of its ranks: one start, one gradient, one decision. Each does nothing in one process."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from selftrain.errors import RankError
+from selftrain.runtime.distributed.group import Group, here
+
+Result = TypeVar("Result")
+
+
+def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Put the mean over ranks in place of each gradient; weights that no rank has one for stay without."""
+    group = here()
+    if group is None:
+        return
+    wanted = [p for p in parameters if p.requires_grad]
+    for dtype in sorted({p.dtype for p in wanted}, key=str):
+        _mean(group, [p for p in wanted if p.dtype == dtype])
+
+
+def _mean(group: Group, parameters: list[nn.Parameter]) -> None:
+    """One message: all gradients (zeros where there is none), then for each whether there is one."""
+    there = torch.tensor([float(p.grad is not None) for p in parameters])
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([*(part.detach().reshape(-1) for part in parts), there.to(parameters[0])])
+    group.total(flat, "gradients").div_(group.size)
+    *means, found = flat.split([*(p.numel() for p in parameters), len(parameters)])
+    for p, mean, holds in zip(parameters, means, found.tolist(), strict=True):
+        if holds:
+            p.grad = mean.view_as(p).clone() if p.grad is None else p.grad.copy_(mean.view_as(p))
+
+
+def same_start(module: nn.Module, optimizers: Iterable[torch.optim.Optimizer] = ()) -> None:
+    """Give every rank the first one's weights, buffers and moments.
+
+    Raises:
+        RankError: if a rank has others, by number or shape.
+    """
+    group = here()
+    if group is None:
+        return
+    moments = [v for o in optimizers for state in o.state.values() for v in state.values() if isinstance(v, Tensor)]
+    tensors = [t.detach() for t in (*module.parameters(), *module.buffers(), *moments)]
+    check_alike({"tensors": [f"{tuple(t.shape)} {t.dtype}" for t in tensors]})
+    group.broadcast(*tensors)
+
+
+def keep_together(module: nn.Module) -> None:
+    """Give every rank the first one's weights and buffers again, where equal sums may differ in the last bit.
+
+    On CPUs they do not: what starts alike stays alike.
+    """
+    group = here()
+    if group is not None and group.device.type != "cpu":
+        group.broadcast(*(t.detach() for t in (*module.parameters(), *module.buffers())))
+
+
+def check_alike(facts: dict[str, Any]) -> None:
+    """Refuse ranks that were given different things.
+
+    Args:
+        facts: What must be the same on all ranks, by name; numbers, texts, lists and dicts of them.
+
+    Raises:
+        RankError: naming the first that is not, with the values of two ranks.
+    """
+    group = here()
+    if group is None:
+        return
+    first, *others = [json.loads(text) for text in group.texts(json.dumps(_flat(facts), default=str))]
+    for number, row in enumerate(others, 1):
+        name = next((name for name in first | row if row.get(name) != first.get(name)), None)
+        if name is not None:
+            there, here_first = _brief(row.get(name)), _brief(first.get(name))
+            raise RankError(
+                f"{name} is {there} on rank {number} and {here_first} on rank 0; all must run the same program on "
+                "the same data: draw splits from a seed, and give them the same arguments"
+            )
+
+
+def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """One level of names, so that a message names just what differs."""
+    rows: dict[str, Any] = {}
+    for name, value in facts.items():
+        rows |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return rows
+
+
+def _brief(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:200]} ..."
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether this holds on any rank: all get the same answer."""
+    group = here()
+    if group is None or group.sharing:
+        return flag
+    return bool(group.total(torch.tensor([float(flag)], device=group.device), "control").item())
+
+
+def from_first(make: Callable[[], Result]) -> Result:
+    """What ``make`` gives on the first rank, for all; it is not called on the others.
+
+    Args:
+        make: Gives what ``torch.load(weights_only=True)`` accepts. Its errors reach all ranks.
+
+    Raises:
+        RankError: on the other ranks if it fails; on the first rank the error itself.
+    """
+    group = here()
+    if group is None:
+        return make()
+    if group.rank:
+        return cast(Result, _received(group))
+    try:
+        result = make()
+    except Exception as error:
+        _send(group, {"error": f"rank 0 stopped: {type(error).__name__}: {error}"})
+        raise
+    _send(group, {"result": result})
+    return result
+
+
+def _send(group: Group, message: dict[str, Any]) -> None:
+    file = io.BytesIO()
+    torch.save(message, file)
+    content = torch.frombuffer(bytearray(file.getbuffer()), dtype=torch.uint8)
+    group.broadcast(torch.tensor([len(content)]))
+    group.broadcast(content)
+
+
+def _received(group: Group) -> Any:
+    size = torch.zeros(1, dtype=torch.long)
+    group.broadcast(size)
+    content = torch.empty(int(size), dtype=torch.uint8)
+    group.broadcast(content)
+    message = torch.load(io.BytesIO(content.numpy().tobytes()), map_location=group.device, weights_only=True)
+    if "error" in message:
+        raise RankError(message["error"])
+    return message["result"]

@@ -1,0 +1,134 @@
+"""A network's rows shared out: each rank runs its own, all have the answers of all.
+
+Outside of networks every rank computes the same from the same numbers ("together"), inside each has its own rows
+("apart"). On the way back the gradient of a rank's answers is multiplied by the number of ranks, so that the *mean*
+over ranks is right for weights in networks (each rank has a part of the sum) and for any outside (all have the whole).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from selftrain.runtime.distributed.group import Group, here
+from selftrain.runtime.distributed.sync_batchnorm import sharing_norms
+
+Answer = TypeVar("Answer", Tensor, tuple[Tensor, ...])
+
+
+def spread(run: Callable[..., Answer], *inputs: Tensor) -> Answer:
+    """Run a network on this rank's rows and put all ranks' answers together.
+
+    Args:
+        run: The network: inputs (b, ...) -> answer (b, ...) or several. Rows must not depend on one another but through
+            BatchNorm, which is taken care of.
+        inputs: Tensors of B rows each.
+
+    Returns:
+        The answers for all B rows, the same on every rank. With fewer rows than ranks, and inside a network that is
+        already shared out, every rank runs them all.
+    Gradient: to the inputs, and, once averaged over ranks, to the network's weights: as in one process.
+    """
+    group = here()
+    if group is None or group.sharing or len(inputs[0]) < group.size:
+        return run(*inputs)
+    rows = group.share(len(inputs[0]))
+    mine = [_take(group, rows, x) for x in inputs]
+    group.sharing = True
+    try:
+        with own_draws(group.rank, inputs[0].device), sharing_norms(group):
+            answer = run(*mine)
+    finally:
+        group.sharing = False
+    if isinstance(answer, Tensor):
+        return _join(group, rows, answer)
+    return tuple(_join(group, rows, part) for part in answer)
+
+
+def _take(group: Group, rows: list[int], x: Tensor) -> Tensor:
+    taken: Tensor = _Take.apply(x, group, rows)
+    return taken
+
+
+def _join(group: Group, rows: list[int], answer: Tensor) -> Tensor:
+    if len(answer) != rows[group.rank]:
+        raise ValueError(f"a network gave {len(answer)} rows for {rows[group.rank]}; several ranks need one for each")
+    joined: Tensor = _Join.apply(answer, group, rows)
+    return joined
+
+
+def _mine(group: Group, rows: list[int]) -> slice:
+    start = sum(rows[: group.rank])
+    return slice(start, start + rows[group.rank])
+
+
+class _Take(torch.autograd.Function):
+    """From together to apart: this rank's rows; on the way back all ranks' rows, at their own scale again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: Group, rows: list[int]) -> Tensor:
+        ctx.group, ctx.rows = group, rows
+        return x[_mine(group, rows)].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        every = ctx.group.all_rows(grads[0], ctx.rows, "outputs")
+        return every / ctx.group.size, None, None
+
+
+class _Join(torch.autograd.Function):
+    """From apart to together: all ranks' rows; on the way back this rank's own, times the number of ranks."""
+
+    @staticmethod
+    def forward(ctx: Any, mine: Tensor, group: Group, rows: list[int]) -> Tensor:
+        ctx.group, ctx.rows = group, rows
+        return group.all_rows(mine, rows, "outputs")
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0][_mine(ctx.group, ctx.rows)] * ctx.group.size, None, None
+
+
+@contextmanager
+def own_draws(number: int, device: torch.device) -> Iterator[None]:
+    """Inside, this rank draws random numbers of its own (dropout); outside, all ranks go on drawing the same.
+
+    What is drawn inside depends on the state before and the rank's number. If anything was drawn, the outer state moves
+    on by one draw, so that the next pass draws other numbers.
+    """
+    kinds = [torch] if device.type == "cpu" else [torch, torch.get_device_module(device)]
+    places = [torch.device("cpu"), device][: len(kinds)]
+    before = [_state(kind, place) for kind, place in zip(kinds, places, strict=True)]
+    digest = hashlib.blake2b(number.to_bytes(8, "little"), digest_size=8)
+    for state in before:
+        digest.update(state.numpy().tobytes())
+    key = int.from_bytes(digest.digest(), "little") >> 1
+    torch.default_generator.manual_seed(key)
+    if len(kinds) > 1:
+        kinds[1].manual_seed(key)
+    fresh = [_state(kind, place) for kind, place in zip(kinds, places, strict=True)]
+    try:
+        yield
+    finally:
+        for kind, place, old, start in zip(kinds, places, before, fresh, strict=True):
+            drew = not torch.equal(_state(kind, place), start)
+            _set_state(kind, place, old)
+            if drew:
+                torch.rand((), device=place)
+
+
+def _set_state(kind: Any, place: torch.device, state: Tensor) -> None:
+    if place.type == "cpu":
+        kind.set_rng_state(state)
+    else:
+        kind.set_rng_state(state, place)
+
+
+def _state(kind: Any, place: torch.device) -> Tensor:
+    state: Tensor = kind.get_rng_state() if place.type == "cpu" else kind.get_rng_state(place)
+    return state

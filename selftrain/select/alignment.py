@@ -1,0 +1,84 @@
+"""Bring the predictions' class shares to those that are expected: distribution alignment."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from selftrain.select.base import check_decay
+from selftrain.tasks import Task
+
+_FLOOR = 1e-6
+
+
+class Align(nn.Module):
+    """Multiply each class by expected share / predicted share and normalize.
+
+    Source: Berthelot et al., "ReMixMatch", ICLR 2020, arXiv:1911.09785, section 3.1. The predicted share is a moving
+    mean that takes the batch in first; floors of 1e-6 on both shares; the result is normalized.
+    Differs: the moving mean starts at the first batch and warms up as ``min(decay, 1 - 1/(t + 1))``.
+
+    Args:
+        task: Kind of output; it needs classes.
+        target: Expected shares: ``"uniform"``, ``"labeled"`` (the moving mean of the predictions on the labeled
+            batches, as AdaMatch does) or a tensor (classes,) that sums to 1.
+        decay: Share of the old means that stays at each batch, in [0, 1); 0: each batch stands for itself.
+
+    Raises:
+        ValueError: for keypoints, a decay outside [0, 1), or a target that is no distribution over the classes.
+    """
+
+    predicted: Tensor
+    expected: Tensor
+    updates: Tensor
+
+    def __init__(
+        self, task: Task, *, target: Literal["uniform", "labeled"] | Tensor = "uniform", decay: float = 0.999
+    ) -> None:
+        super().__init__()
+        uniform = torch.full((task.groups,), 1 / task.groups)
+        task.reweigh(uniform[None], torch.ones_like(uniform))  # refuses tasks without classes
+        check_decay(decay)
+        self.reads_labeled = isinstance(target, str) and target == "labeled"
+        self.decay = decay
+        self.target = target if isinstance(target, str) else str(target.tolist())  # a run is resumed with the same
+        self._task = task
+        self.register_buffer("predicted", uniform.clone())
+        self.register_buffer("expected", uniform.clone() if isinstance(target, str) else _checked(target, task.groups))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        if isinstance(target, str) and target not in ("uniform", "labeled"):
+            raise ValueError(f"target is {target!r}; choose 'uniform', 'labeled' or a tensor of class shares")
+
+    @torch.no_grad()
+    def forward(self, value: Tensor, given: Tensor | None = None) -> Tensor:
+        """Aligned predictions (B, C, *S) of ``value``, without gradient.
+
+        Args:
+            value: Predictions of the unlabeled batch, shape (B, C, *S), in [0, 1].
+            given: Predictions of the labeled batch; needed in training mode if ``reads_labeled``.
+
+        Raises:
+            ValueError: if they are needed and missing.
+        """
+        if self.training and value.numel():
+            self._take_in(value, given)
+        factor = self.expected.clamp(min=_FLOOR) / self.predicted.clamp(min=_FLOOR)
+        return self._task.reweigh(value, factor.to(value))
+
+    def _take_in(self, value: Tensor, given: Tensor | None) -> None:
+        if self.reads_labeled and given is None:
+            raise ValueError("aligning to the labeled samples needs the predictions on them; pass them as `given`")
+        moves = 1 - min(self.decay, 1 - 1 / (int(self.updates) + 1))
+        self.predicted.lerp_(self._task.presence(value).to(self.predicted), moves)
+        if self.reads_labeled and given is not None:
+            self.expected.lerp_(self._task.presence(given).to(self.expected), moves)
+        self.updates += 1
+
+
+def _checked(target: Tensor, classes: int) -> Tensor:
+    fits = target.shape == (classes,) and bool((target >= 0).all()) and abs(float(target.sum()) - 1) < 1e-3
+    if not fits:
+        raise ValueError(f"target is {target.tolist()}; give {classes} shares that sum to 1")
+    return target.detach().clone().float()

@@ -1,0 +1,162 @@
+"""Rules without a model of the classes: which pseudo-labels count, by the confidence of units alone.
+
+A rule is a module, called as ``rule(evidence)``; rules with a memory keep it in buffers and so in the checkpoint. In
+training mode a rule takes the batch into its memory, in evaluation mode it only judges (virtual steps use that).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from selftrain.tasks import Task
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """What a rule may know of a batch of predictions, whatever the kind of output.
+
+    Args:
+        confidence: Of each unit, shape (B, *U), in [0, 1].
+        group: What thresholds may differ by: the decided class, or the joint, shape (B, *U), integer.
+        presence: Mean prediction for each group, shape (groups,): mean class probability, or mean height of a joint's
+            peak.
+        index: Rows of the unlabeled set, shape (B,).
+        given: Confidence of the labeled units of this step, any shape; ``None`` unless the rule ``reads_labeled``.
+    """
+
+    confidence: Tensor
+    group: Tensor
+    presence: Tensor
+    index: Tensor
+    given: Tensor | None = None
+
+
+@torch.no_grad()
+def look(task: Task, value: Tensor, index: Tensor, given: Tensor | None = None) -> ScoredBatch:
+    """Gather the evidence of a prediction.
+
+    Args:
+        task: Kind of output.
+        value: Prediction of the unlabeled batch, shape (B, C, *S), in [0, 1].
+        index: Rows of the unlabeled set, shape (B,).
+        given: Prediction of the labeled batch, or ``None``.
+    """
+    sure = None if given is None else task.confidence(given)
+    return ScoredBatch(task.confidence(value), task.group(value), task.presence(value), index, sure)
+
+
+class Selector(nn.Module):
+    """Base of the rules: give each unit a weight in [0, 1], without gradient.
+
+    Attributes:
+        rejects: Whether the rule can leave units out at all.
+        reads_labeled: Whether it needs ``ScoredBatch.given``.
+    """
+
+    rejects: bool = True
+    reads_labeled: bool = False
+
+    def forward(self, evidence: ScoredBatch) -> Tensor:
+        """Weights of the units, shape (B, *U)."""
+        raise NotImplementedError
+
+
+class Everything(Selector):
+    """Keep every unit."""
+
+    rejects = False
+
+    def forward(self, evidence: ScoredBatch) -> Tensor:
+        """Weight 1 for all."""
+        return torch.ones_like(evidence.confidence)
+
+
+class Above(Selector):
+    """Keep a unit whose confidence reaches a fixed threshold.
+
+    Source: Sohn et al., "FixMatch", 2020, arXiv:2001.07685, eq. 4 (``>=``, so the threshold itself passes).
+
+    Args:
+        threshold: Confidence needed, in [0, 1]; above 1 nothing passes.
+    """
+
+    def __init__(self, threshold: float = 0.95) -> None:
+        super().__init__()
+        if not threshold >= 0:
+            raise ValueError(f"threshold is {threshold}; it must be 0 or more")
+        self.threshold = threshold
+
+    def forward(self, evidence: ScoredBatch) -> Tensor:
+        """Weight 1.0 at or above the threshold, else 0.0."""
+        return (evidence.confidence >= self.threshold).to(evidence.confidence)
+
+
+class TopShare(Selector):
+    """Keep the most confident share of the batch.
+
+    Args:
+        share: Share of units kept, in (0, 1]; ties at the border are all kept.
+    """
+
+    def __init__(self, share: float = 0.5) -> None:
+        super().__init__()
+        _check_share(share)
+        self.share = share
+
+    def forward(self, evidence: ScoredBatch) -> Tensor:
+        """Weight 1.0 at or above the batch's (1 - share) order statistic, else 0.0."""
+        confidence = evidence.confidence
+        if not confidence.numel():
+            return confidence.detach()
+        kept = max(1, round(confidence.numel() * self.share))
+        border = confidence.flatten().topk(kept).values[-1]
+        return (confidence >= border).to(confidence)
+
+
+class Quantile(Selector):
+    """Keep what lies above a moving quantile of the confidences: about ``share`` of all units, not of each batch.
+
+    Source: the percentile threshold of Curriculum Labeling (Cascante-Bonilla et al. 2021, arXiv:2001.06001), followed
+    through training by an exponential moving average with the warm start ``min(decay, 1 - 1/(t + 1))``. Differs: the
+    paper takes the percentile over the whole unlabeled set, once a round (see ``selftrain.pipeline``).
+
+    Args:
+        share: Share of units kept in the long run, in (0, 1].
+        decay: Share of the old threshold that stays at each batch, in [0, 1).
+    """
+
+    threshold: Tensor
+    updates: Tensor
+
+    def __init__(self, share: float = 0.5, *, decay: float = 0.99) -> None:
+        super().__init__()
+        _check_share(share)
+        check_decay(decay)
+        self.share, self.decay = share, decay
+        self.register_buffer("threshold", torch.zeros(()))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def forward(self, evidence: ScoredBatch) -> Tensor:
+        """Weight 1.0 at or above the threshold, this batch taken in, else 0.0."""
+        if self.training and evidence.confidence.numel():
+            kept = max(1, round(evidence.confidence.numel() * self.share))
+            border = evidence.confidence.flatten().topk(kept).values[-1]
+            stays = min(self.decay, 1 - 1 / (int(self.updates) + 1))
+            self.threshold.lerp_(border.to(self.threshold), 1 - stays)
+            self.updates += 1
+        return (evidence.confidence >= self.threshold).to(evidence.confidence)
+
+
+def check_decay(decay: float) -> None:
+    """Refuse a decay that is no share."""
+    if not 0 <= decay < 1:
+        raise ValueError(f"decay is {decay}; it must be in [0, 1)")
+
+
+def _check_share(share: float) -> None:
+    if not 0 < share <= 1:
+        raise ValueError(f"share is {share}; it must be in (0, 1]")

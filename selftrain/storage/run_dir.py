@@ -1,0 +1,167 @@
+"""The folder of a run: who may write into it, and the files a run leaves there."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from selftrain.errors import CheckpointError, RunFolderError
+from selftrain.storage import checkpoint
+
+SETTINGS = "run.json"
+CARD, SUMMARY = "export.json", "summary.json"
+CHECKPOINTS = "checkpoints"
+SNAPSHOTS, INDEX = "snapshots", "snapshots.json"  # folder of weights along the way, and the list in it
+PROJECTOR, PROJECTOR_CONFIG = "projector", "projector_config.pbtxt"  # features that TensorBoard shows
+PROJECTED = ("tensors.tsv", "metadata.tsv", "sprite.png")
+OWN = (SETTINGS, "metrics.jsonl", SUMMARY, "export.safetensors", CARD, "pseudo_labels.csv", PROJECTOR_CONFIG)
+
+
+def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Path | None:
+    """Claim the folder of a run and write its settings.
+
+    Raises:
+        RunFolderError: if it holds a run and neither ``resume`` nor ``overwrite`` is set, if there is nothing to
+            resume, if the settings differ from those of the run to resume, or if it cannot be written.
+    """
+    if resume and overwrite:
+        raise RunFolderError("resume and overwrite exclude each other: continue the run or replace it")
+    if out is None:
+        if resume:
+            raise RunFolderError("resume needs the folder of the run: pass out=...")
+        return None
+    folder = Path(out)
+    if resume:
+        _check_same(folder, settings)
+        for place in (folder, folder / CHECKPOINTS, folder / SNAPSHOTS):
+            checkpoint.remove_parts(place)
+        return folder
+    if _holds_run(folder):
+        if not overwrite:
+            raise RunFolderError(f"{folder} already holds a run; pass resume=True, overwrite=True or another folder")
+        _clear(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.remove_parts(folder, SETTINGS)  # other things in it may be the user's
+        write_text(folder / SETTINGS, json.dumps(settings, indent=1))
+    except (OSError, CheckpointError) as error:
+        raise RunFolderError(f"cannot write into {folder}: {error}") from error
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, whole or not at all."""
+    checkpoint.write_whole(path, lambda file: (file.write(text.encode()), None)[1])
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write numbers, text, lists and dicts, whole or not at all; NaN and infinity as ``null``: JSON has no word."""
+    write_text(path, json.dumps(_finite(value), indent=1))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def export_weights(weights: Mapping[str, Tensor], folder: Path, name: str = "export.safetensors") -> Path:
+    """Write weights as a ``.safetensors`` file, whole or not at all."""
+    from safetensors.torch import save
+
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    path = folder / name
+    checkpoint.write_whole(path, lambda file: (file.write(content), None)[1])
+    return path
+
+
+def card_of(weights: Path) -> Path:
+    """Where the card of a file of weights is: beside it, under the same name."""
+    return weights.with_suffix(Path(CARD).suffix)
+
+
+def read_card(source: str | Path) -> dict[str, Any]:
+    """What a run says of its weights: of those it exports (known from its first checkpoint on), or of a snapshot.
+
+    Args:
+        source: Run folder, ``export.safetensors`` or ``export.json`` in it, or a snapshot (``select_snapshot``).
+
+    Returns:
+        ``strategy``, ``steps`` (that these weights have learned), ``versions``, ``input`` (``shape``, ``mean`` and
+        ``std`` of a plain input, ``None`` where unknown) and ``encoder`` (its class, ``shape``, ``grid``,
+        ``embed_dim``, ``token_dim``, or ``None``).
+
+    Raises:
+        RunFolderError: if there is none or it cannot be read.
+    """
+    path = Path(source)
+    path = path / CARD if path.is_dir() else card_of(path)
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in ("strategy", "steps", "versions", "input", "encoder") if key not in card]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise RunFolderError(
+            f"cannot read the card {path}: {error}; it is written with the checkpoints of a run, and with each snapshot"
+        ) from error
+    if missing or not isinstance(card, dict):
+        raise RunFolderError(f"{path} is no card of this library: it lacks {missing or 'names and values'}")
+    return card
+
+
+def _holds_run(folder: Path) -> bool:
+    return (folder / SETTINGS).exists() or (folder / CHECKPOINTS).exists()
+
+
+def has_begun(out: str | Path | None) -> bool:
+    """Whether the run in a folder has stored a checkpoint to go on from."""
+    return out is not None and not checkpoint.is_empty(Path(out) / CHECKPOINTS)
+
+
+def _check_same(folder: Path, settings: dict[str, Any]) -> None:
+    path = folder / SETTINGS
+    if not path.is_file():
+        raise RunFolderError(f"{folder} holds no run to resume; start it without resume")
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RunFolderError(f"{path} cannot be read: {error}") from error
+    before, now = _flat(before), _flat(json.loads(json.dumps(settings)))
+    changed = {k: (before.get(k), now.get(k)) for k in before.keys() | now.keys() if before.get(k) != now.get(k)}
+    if changed:
+        text = "; ".join(f"{k}: was {old}, is {new}" for k, (old, new) in sorted(changed.items()))
+        raise RunFolderError(f"the run in {folder} was started with other settings ({text}); use them, or a new folder")
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """One level of names, so that a message names just what differs."""
+    rows: dict[str, Any] = {}
+    for key, value in settings.items():
+        rows |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return rows
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a run made, and nothing else."""
+    for name in OWN:
+        (folder / name).unlink(missing_ok=True)
+    checkpoint.remove_parts(folder)
+    for events in folder.glob("events.out.tfevents.*"):
+        events.unlink()
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    for snapshot in (folder / SNAPSHOTS).glob("step-*.safetensors"):
+        snapshot.unlink()
+        card_of(snapshot).unlink(missing_ok=True)
+    (folder / SNAPSHOTS / INDEX).unlink(missing_ok=True)
+    for name in PROJECTED:
+        (folder / PROJECTOR / name).unlink(missing_ok=True)
+    with suppress(OSError):  # there is none, or something of the user's is in it
+        (folder / PROJECTOR).rmdir()

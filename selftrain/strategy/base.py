@@ -1,0 +1,137 @@
+"""The one interface of every method: a strategy owns the update, the engine owns time, data, evaluation, storage."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from selftrain.networks.student import Learner
+from selftrain.tasks import Task
+from selftrain.types import Annotated, Batch, Clock, Needs, Report
+
+Predictor = Callable[[Tensor], Tensor]
+
+
+class Strategy(nn.Module):
+    """A training method. Subclasses are final: they build their parts in ``__init__`` and say what a step does.
+
+    Students, teachers, thresholds and label banks are sub-modules and buffers, so that ``state_dict`` holds all a run
+    needs to continue.
+
+    Attributes:
+        views: Views of an unlabeled sample that a step reads.
+        labeled_view: View that labeled samples are shown in.
+        extra_batches: Future batches drawn at each step and passed to ``step`` as ``extra``.
+        monitor: Name of the evaluation figure that picks the best checkpoint; larger is better.
+        judged_on: Parts of the pile evaluated during training; the best checkpoint is picked on ``"validation"``.
+    """
+
+    views: tuple[str, ...] = ("weak", "strong")
+    labeled_view: str = "weak"
+    extra_batches: int = 0
+    monitor: str = ""
+    judged_on: tuple[str, ...] = ("validation",)
+
+    def needs(self) -> Needs:
+        """What the stream must deliver."""
+        return Needs(views=self.views, labeled_view=self.labeled_view, extra_batches=self.extra_batches)
+
+    def learners(self) -> Iterable[Learner]:
+        """Every network that learns, in a fixed order."""
+        return [m for m in self.modules() if isinstance(m, Learner)]
+
+    def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
+        """One iteration of the method's algorithm."""
+        raise NotImplementedError
+
+    def step_labeled(self, batch: Batch, clock: Clock) -> Report:
+        """One iteration when there are no unlabeled samples at all."""
+        raise NotImplementedError
+
+    def end_epoch(self, clock: Clock) -> Mapping[str, Tensor]:
+        """Called after each pass over the unlabeled set; returns scalars to log."""
+        return {}
+
+    def predict(self, x: Tensor) -> Tensor:
+        """What the method ships: probabilities or heatmaps (B, C, *S) of plain inputs, without gradient."""
+        raise NotImplementedError
+
+    def evaluate(self, data: Iterable[Annotated], reference: Iterable[Annotated] | None) -> dict[str, float]:
+        """Figures on held-out ``data``; ``reference`` holds labeled samples that a probe may learn from."""
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode; on exit the mode is as before."""
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
+
+    def pictures(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Images worth looking at, each (N, channels, H, W), for the log."""
+        return {}
+
+    def export(self) -> dict[str, Tensor]:
+        """Weights to hand to the next stage or to a user, named as in the network given to ``learner``."""
+        raise NotImplementedError
+
+
+class SupervisedStrategy(Strategy):
+    """Base of the methods that predict targets: they share a task and are judged by its figures.
+
+    Args:
+        task: Classification, segmentation or keypoints.
+    """
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+        self.monitor = task.monitor
+
+    def needs(self) -> Needs:
+        """What the stream must deliver: the declared views, and targets encoded by the task."""
+        return Needs(
+            views=self.views,
+            encode=self.task.encode,
+            warp=self.task.warp,
+            labeled_view=self.labeled_view,
+            extra_batches=self.extra_batches,
+        )
+
+    def step_labeled(self, batch: Batch, clock: Clock) -> Report:
+        """Every student takes a supervised step."""
+        losses = []
+        for learner in self.learners():
+            loss = self.task.loss(learner(batch.labeled.x), batch.labeled.target)
+            learner.update(loss)
+            losses.append(loss.detach())
+        return Report({"loss/supervised": torch.stack(losses).mean()})
+
+    def predictors(self) -> dict[str, Predictor]:
+        """What can be evaluated, by name: plain inputs -> probabilities or heatmaps; ``predict`` ships the first."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Tensor:
+        """Probabilities or heatmaps (B, C, *S) of plain inputs ``x``, without gradient."""
+        return next(iter(self.predictors().values()))(x)
+
+    @torch.no_grad()
+    def evaluate(self, data: Iterable[Annotated], reference: Iterable[Annotated] | None = None) -> dict[str, float]:
+        """The task's figures: of what ``predict`` ships under their own names, of each network as ``name/network``."""
+        predictors = self.predictors()
+        tallies: dict[str, Tensor] = {}
+        for batch in data:
+            target = self.task.encode(batch.annotation)
+            for name, predictor in predictors.items():
+                tally = self.task.update(predictor(batch.x), target)
+                tallies[name] = tallies[name] + tally if name in tallies else tally
+        figures = {name: self.task.compute(tally) for name, tally in tallies.items()}
+        shipped = dict(next(iter(figures.values()), {}))
+        return shipped | {f"{key}/{name}": v for name, row in figures.items() for key, v in row.items()}

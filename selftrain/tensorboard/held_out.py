@@ -1,0 +1,97 @@
+"""What a strategy ships for samples with known labels, unit by unit: figures of classes and of trust rest on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from selftrain.strategy.base import Strategy
+from selftrain.tasks import Classification, Task
+from selftrain.types import Annotated, Pile
+
+BATCH = 100
+_UNITS = 100  # of one sample, evenly spaced
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Decisions about units with a label, on the CPU.
+
+    Attributes:
+        confidence: Shape (N,), in [0, 1].
+        right: Whether the decision is right, shape (N,), bool.
+        truth: Group each unit is of: its class, or its joint, shape (N,).
+        said: Group it was taken for, shape (N,).
+        scores: Probability of each class, shape (N, C); ``None`` where outputs are no classes.
+    """
+
+    confidence: Tensor
+    right: Tensor
+    truth: Tensor
+    said: Tensor
+    scores: Tensor | None
+
+    def accuracy(self, groups: int) -> Tensor:
+        """Share of the units of each group that is right, shape (groups,); NaN where there are none."""
+        hits = torch.bincount(self.truth[self.right], minlength=groups).double()
+        return hits / torch.bincount(self.truth, minlength=groups)
+
+    def confusion(self, groups: int) -> Tensor:
+        """Number of units by truth (rows) and decision (columns), shape (groups, groups)."""
+        return torch.bincount(self.truth * groups + self.said, minlength=groups**2).view(groups, groups)
+
+
+def spaced(batches: Iterable[Annotated], step: int) -> Iterator[Annotated]:
+    """Every ``step``-th sample of batches that come in order."""
+    seen = 0
+    for batch in batches:
+        rows = torch.arange(-seen % step, len(batch.index), step, device=batch.x.device)
+        seen += len(batch.index)
+        if len(rows):
+            yield Annotated(batch.x[rows], batch.annotation[rows], batch.index[rows])
+
+
+def part_of(pile: Pile, part: str, device: torch.device, limit: int) -> Iterator[Annotated]:
+    """Up to ``limit`` samples of a part, evenly spaced; none if it is empty."""
+    batches = pile.evaluation(part, BATCH, device)
+    if batches is None:
+        return iter(())
+    return spaced(batches, max(1, -(-_length(batches) // limit)))
+
+
+def _length(batches: Iterable[Annotated]) -> int:
+    """Samples of a part, at most: without reading them where the batches can be counted."""
+    try:
+        return BATCH * len(batches)  # type: ignore[arg-type]
+    except TypeError:
+        return sum(len(batch.index) for batch in batches)
+
+
+@torch.no_grad()
+def held_out(strategy: Strategy, task: Task, batches: Iterable[Annotated]) -> HeldOut | None:
+    """Ask a strategy about labeled samples; ``None`` if there are no units with a label.
+
+    Of masks, up to 100 evenly spaced pixels of each image count. The strategy is in evaluation mode meanwhile.
+    """
+    with strategy.evaluating():
+        parts = [_units(task, strategy.predict(batch.x), batch.annotation) for batch in batches]
+    if not sum(len(part[0]) for part in parts):
+        return None
+    confidence, right, truth, said, *scores = (torch.cat(column) for column in zip(*parts, strict=True))
+    return HeldOut(confidence, right, truth, said, scores[0] if scores else None)
+
+
+def _units(task: Task, value: Tensor, annotation: Tensor) -> list[Tensor]:
+    target = task.encode(annotation)
+    right = task.agree(torch.stack([value, target.value, target.value]).float())[0]  # two of three are the truth
+    groups = task.group(target.value), task.group(value)
+    columns = [c.flatten() for c in (task.confidence(value), right, *groups)]
+    kept = torch.nonzero((target.mask() * target.weight > 0).flatten()).squeeze(1)
+    kept = kept[:: max(1, -(-len(kept) // (_UNITS * len(value))))]
+    rows = [column[kept].cpu() for column in columns]
+    if isinstance(task, Classification):
+        rows.append(value.movedim(1, -1).flatten(0, -2)[kept].float().cpu())
+    return rows

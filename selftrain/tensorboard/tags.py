@@ -1,0 +1,136 @@
+"""Everything a run writes to TensorBoard, by the question it answers; docs/dashboard.md explains each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from selftrain.tensorboard.class_names import ALL, RESERVED
+from selftrain.tensorboard.class_names import RIGHT as RIGHT_ONES
+
+LEARNING, RIGHT, CLASSES, TEACHER, FEATURES, SPEED = QUESTIONS = (
+    "Is it learning?", "Are the pseudo-labels right?", "Which classes suffer?", "Is the teacher better?",
+    "Are the features good?", "How fast?",
+)  # fmt: skip
+_OWN = ("train", "ledger", "check", "classes", "teacher", "speed", "baseline", "stage", "shipped")
+_WORDS = {
+    "PART": rf"(?!(?:{'|'.join(_OWN)})/)[^/]+",  # validation, unlabeled, and what is monitored
+    "FIGURE": "(?:accuracy|balanced_accuracy|mean_iou|pck|distance)",
+    "LOSS": "[^/]+",
+    "CLASS": rf"(?!(?:{'|'.join(RESERVED)})$)[^/]+",
+    "NETWORK": "[^/]+",
+    "KIND": "[^/]+",
+}
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One entry of the log.
+
+    Args:
+        name: As in the log; words in capitals stand for what differs.
+        question: What a person asks who looks at it.
+        chart: Title of its chart on the page of custom scalars; ``None``: it is no scalar, or not there.
+        kind: ``"scalars"``, ``"images"``, ``"histograms"``, ``"curves"`` or ``"texts"``.
+    """
+
+    name: str
+    question: str
+    chart: str | None = None
+    kind: str = "scalars"
+
+    def pattern(self, figure: str = _WORDS["FIGURE"]) -> str:
+        """Regular expression that the whole tag matches; ``figure``: of those of a task."""
+        parts = re.split(rf"\b({'|'.join(_WORDS)})\b", self.name)
+        words = _WORDS | {"FIGURE": figure}
+        return "".join(words.get(part, re.escape(part)) for part in parts) + "$"
+
+
+def _scalars(question: str, charts: Mapping[str, str]) -> list[Tag]:
+    return [Tag(name, question, chart) for chart, names in charts.items() for name in names.split()]
+
+
+TAGS: Sequence[Tag] = (
+    *_scalars(
+        LEARNING,
+        {
+            "held-out samples": "PART/FIGURE",
+            "loss": "train/loss/LOSS",
+            "gradient": "train/grad_norm check/unsupervised_grad_norm",
+            "learning rate": "train/lr",
+        },
+    ),
+    *_scalars(
+        RIGHT,
+        {
+            "right, of a step": "train/pseudo_label_accuracy train/prediction_accuracy",
+            "right, of all": "ledger/pseudo_label_accuracy ledger/prediction_accuracy",
+            "used": "train/used ledger/accepted ledger/coverage",
+            "confidence": "train/confidence ledger/calibration_error",
+            "changes of mind": "train/flip_rate ledger/flips",
+            "agreement": "train/agreement ledger/agreement",
+            "label bank": "train/bank/written",
+        },
+    ),
+    *_scalars(
+        CLASSES,
+        {
+            "accuracy": "classes/accuracy/CLASS classes/lowest_accuracy",
+            "share accepted": "classes/accepted/CLASS",
+            "precision of the accepted": "classes/precision/CLASS",
+            "balance": "ledger/largest_class ledger/smallest_class",
+            "effective classes": "check/effective_classes",
+        },
+    ),
+    *_scalars(
+        TEACHER,
+        {
+            "networks": "PART/FIGURE/NETWORK",
+            "lead of the teacher": "teacher/lead",
+            "labels alone": "baseline/PART/FIGURE",
+        },
+    ),
+    Tag("baseline/PART/FIGURE/NETWORK", TEACHER),
+    *_scalars(
+        FEATURES,
+        {
+            "nearest neighbors": "PART/knn",
+            "rank": "PART/rankme PART/rankme_centered",
+            "spread": "PART/feature_std PART/feature_spread train/target_std train/embedding_std",
+            "target encoder": "train/decay",
+        },
+    ),
+    *_scalars(
+        SPEED,
+        {
+            "steps a second": "speed/steps_per_second",
+            "samples a second": "speed/samples_per_second",
+            "time not spent training": "speed/waiting speed/evaluating",
+        },
+    ),
+    *(Tag(name, RIGHT, kind="images") for name in ("pseudo_labels", "mixed", "figures/reliability")),
+    *(Tag(name, CLASSES, kind="images") for name in ("figures/confusion", "figures/classes")),
+    Tag("reconstruction", FEATURES, kind="images"),
+    Tag(f"confidence/{ALL}", RIGHT, kind="histograms"),
+    Tag("confidence/CLASS", CLASSES, kind="histograms"),
+    Tag(f"pr/{RIGHT_ONES}", RIGHT, kind="curves"),
+    Tag("pr/CLASS", CLASSES, kind="curves"),
+    *(Tag(name, LEARNING, kind="texts") for name in ("settings", "alarm/KIND", "unchecked/KIND")),
+    Tag("quality", RIGHT, kind="texts"),
+    Tag("classes/shown", CLASSES, kind="texts"),
+)
+
+
+def layout(questions: Sequence[str], monitor: str) -> dict[str, dict[str, list[str]]]:
+    """Charts of the page of custom scalars: by question and title, what the tags in them match.
+
+    Args:
+        questions: Those that are asked, in order.
+        monitor: The figure of held-out samples that is drawn.
+    """
+    charts: dict[str, dict[str, list[str]]] = {question: {} for question in questions}
+    for tag in TAGS:
+        if tag.chart is not None and tag.question in charts:
+            charts[tag.question].setdefault(tag.chart, []).append(tag.pattern(re.escape(monitor)))
+    return charts

@@ -1,0 +1,188 @@
+"""Samples as tiles of a picture: images, table rows as bars, series as curves, clouds as points; masks and joints."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from selftrain.labels.thumbnails import in_cube, shrunk, thinned
+
+SMALL, LARGE = 56, 112  # pixels: small images are enlarged to the first, large ones shrunk to the second
+WIDE = 350  # pixels: what TensorBoard shows without making it smaller
+_COLUMNS, _CHANNELS, _POINTS, _AXES = 64, 12, 256, 4  # of a table, a series and a cloud: what is drawn at most
+_STRIP, _LETTER = 14, 6  # pixels: height of a caption, about the width of a letter
+_UP, _DOWN, _WRONG = (0.12, 0.47, 0.71), (0.84, 0.15, 0.16), (0.8, 0.0, 0.0)
+_COLORS = (
+    (0.12, 0.47, 0.71), (1.0, 0.5, 0.05), (0.17, 0.63, 0.17), (0.84, 0.15, 0.16), (0.58, 0.4, 0.74),
+    (0.55, 0.34, 0.29), (0.89, 0.47, 0.76), (0.5, 0.5, 0.5), (0.74, 0.74, 0.13), (0.09, 0.75, 0.81),
+)  # fmt: skip
+
+
+def tiles(x: Tensor) -> Tensor:
+    """Draw samples, (N, 3, h, w) in [0, 1]; none (0, 3, 1, 1) for inputs of another kind.
+
+    Args:
+        x: Images (N, C, H, W), enlarged by whole factors to 56 pixels or shrunk to 112; rows of a table (N, columns), a
+            bar for each of the first 64 values, up or down from zero, as high as the largest of these samples; series
+            (N, C, L), the first 12 channels one above the other, each in its own range; clouds (N, points, 2 to 4
+            coordinates), seen from above, the third coordinate as brightness.
+    """
+    x = x.detach().float().cpu().nan_to_num(0.0, 0.0, 0.0)
+    if x.dim() == 4 and len(x):
+        return _images(x)
+    if x.dim() == 2 and x.numel():
+        return _bars(x[:, :_COLUMNS])
+    if x.dim() == 3 and x.numel():
+        return _clouds(x) if x.shape[2] <= _AXES else _curves(x[:, :_CHANNELS])
+    return torch.zeros(0, 3, 1, 1)
+
+
+def with_labels(shown: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+    """Paint the decisions of sites over tiles (N, 3, h, w): colors for the classes of pixels, crosses for joints.
+
+    Args:
+        shown: Tiles.
+        value: Predictions (N, C, H, W), in [0, 1]; others leave the tiles as they are.
+        weight: Weight of each unit: (N, H, W) for pixels, of which those with weight 0 stay pale, or (N, C) for joints,
+            of which those with weight 0 are left out.
+    """
+    if value.dim() != 4 or not len(shown):
+        return shown
+    value, weight = value.detach().float().cpu(), weight.detach().float().cpu()
+    return _masks(shown, value, weight) if weight.dim() == 3 else _crosses(shown, value, weight)
+
+
+def captioned(shown: Tensor, captions: Sequence[str]) -> Tensor:
+    """Write a caption below each tile, on a strip of 14 pixels; red if it begins with ``!``."""
+    wide = max([shown.shape[-1], *(min(2 * SMALL, _LETTER * len(text) + 4) for text in captions)])
+    shown = F.pad(shown, (0, wide - shown.shape[-1]), value=1.0)
+    strips = torch.stack([_strip(text, wide) for text in captions])
+    return torch.cat([shown, strips], 2)
+
+
+def grid(shown: Tensor, columns: int = 8) -> Tensor:
+    """Tiles (N, 3, h, w) side by side as one picture (3, H, W), a gray line around each.
+
+    Args:
+        shown: The tiles.
+        columns: Tiles in a row.
+    """
+    shown = F.pad(shown, (1, 1, 1, 1), value=0.5)
+    rows = math.ceil(len(shown) / columns)
+    blank = shown.new_full((rows * columns - len(shown), *shown.shape[1:]), 1.0)
+    cells: Tensor = torch.cat([shown, blank]).unflatten(0, (rows, columns))  # (rows, columns, 3, h, w)
+    return cells.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
+
+
+# -- kinds of samples --------------------------------------------------------------------------------------------------
+def _images(x: Tensor) -> Tensor:
+    small = shrunk(x, LARGE).float().div(255).expand(-1, 3, -1, -1)
+    factor = max(1, SMALL // min(small.shape[-2:]))
+    return F.interpolate(small, scale_factor=factor)
+
+
+def _bars(x: Tensor) -> Tensor:
+    scale = x.abs().amax().clamp(min=1e-12)
+    value = (x / scale)[:, None, :]  # (N, 1, columns)
+    level = torch.linspace(1, -1, SMALL)[None, :, None]  # (1, h, 1)
+    up, down = (level >= 0) & (value >= level) & (value > 0), (level <= 0) & (value <= level) & (value < 0)
+    canvas = torch.ones(len(x), 3, SMALL, x.shape[1])
+    for inked, color in ((up, _UP), (down, _DOWN)):
+        canvas = torch.where(inked[:, None], torch.tensor(color).view(1, 3, 1, 1), canvas)
+    return canvas.repeat_interleave(max(1, SMALL // x.shape[1]), 3)
+
+
+def _curves(x: Tensor) -> Tensor:
+    places = thinned(x, LARGE)
+    low, high = places.amin(2, keepdim=True), places.amax(2, keepdim=True)
+    level = (places - low) / (high - low).clamp(min=1e-12)
+    level = torch.where(high > low, level, 0.5)
+    lane = max(SMALL // x.shape[1], 2 * _STRIP // 2)
+    wide = LARGE if places.shape[2] > SMALL else SMALL
+    return torch.stack([_drawn_curves(sample.tolist(), lane, wide) for sample in level])
+
+
+def _drawn_curves(levels: Sequence[Sequence[float]], lane: int, wide: int) -> Tensor:
+    from PIL import Image, ImageDraw
+
+    canvas = Image.new("RGB", (wide, lane * len(levels)), (255, 255, 255))
+    pen = ImageDraw.Draw(canvas)
+    for channel, heights in enumerate(levels):
+        across = (wide - 1) / max(1, len(heights) - 1)
+        base = lane * (channel + 1) - 2
+        line = [(i * across, base - height * (lane - 4)) for i, height in enumerate(heights)]
+        pen.line(line, fill=_bytes(_COLORS[channel % len(_COLORS)]))
+    return _pixels(canvas)
+
+
+def _clouds(x: Tensor) -> Tensor:
+    step = -(-x.shape[1] // _POINTS)
+    place = in_cube(x[:, ::step])
+    depth = place[..., 2] if x.shape[2] > 2 else torch.ones_like(place[..., 0])
+    canvas = torch.ones(len(x), 3, SMALL, SMALL)
+    ink = torch.tensor(_UP)[:, None] + (1 - depth[:, None]) * (0.75 - torch.tensor(_UP)[:, None])  # (N, 3, points)
+    at = (place * (SMALL - 2)).long()
+    column, row = at[..., 0], SMALL - 2 - (at[..., 1] if x.shape[2] > 1 else 0 * at[..., 0])
+    order = depth.argsort(1)  # the nearest last, so that it is seen
+    for sample, seen in enumerate(order):
+        for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            canvas[sample][:, row[sample][seen] + down, column[sample][seen] + right] = ink[sample][:, seen]
+    return canvas
+
+
+# -- decisions over them -----------------------------------------------------------------------------------------------
+def _masks(shown: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+    size = shown.shape[-2:]
+    decided = F.interpolate(value.argmax(1, keepdim=True).float(), size).long()[:, 0]
+    palette = torch.tensor(_COLORS)
+    paint = palette[decided % len(palette)].permute(0, 3, 1, 2)
+    strength = torch.where(F.interpolate(weight[:, None], size) > 0, 0.6, 0.2)
+    return shown.mean(1, keepdim=True) * (1 - strength) + paint * strength
+
+
+def _crosses(shown: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+    shown, (height, width) = shown.clone(), shown.shape[-2:]
+    peak = value.flatten(2).argmax(2)
+    rows = ((peak // value.shape[3] + 0.5) * height / value.shape[2]).long()
+    columns = ((peak % value.shape[3] + 0.5) * width / value.shape[3]).long()
+    for sample, joint in torch.nonzero(weight > 0).tolist():
+        row, column = int(rows[sample, joint]), int(columns[sample, joint])
+        color = torch.tensor(_COLORS[joint % len(_COLORS)])[:, None]
+        shown[sample][:, row, max(0, column - 2) : column + 3] = color
+        shown[sample][:, max(0, row - 2) : row + 3, column] = color
+    return shown
+
+
+def _strip(caption: str, width: int) -> Tensor:
+    from PIL import Image, ImageDraw
+
+    strip = Image.new("RGB", (width, _STRIP), (255, 255, 255))
+    text = caption.encode("utf-8", "replace").decode("utf-8")
+    color = _bytes(_WRONG) if text.startswith("!") else (0, 0, 0)
+    ImageDraw.Draw(strip).text((2, 1), text, color, _font())
+    return _pixels(strip)
+
+
+@functools.cache
+def _font() -> Any:
+    """The font of captions, read once."""
+    from PIL import ImageFont
+
+    return ImageFont.load_default()
+
+
+def _bytes(color: Sequence[float]) -> tuple[int, int, int]:
+    red, green, blue = (round(255 * part) for part in color)
+    return red, green, blue
+
+
+def _pixels(canvas: object) -> Tensor:
+    """A picture of Pillow as (3, h, w) in [0, 1]."""
+    return torch.from_numpy(np.array(canvas)).permute(2, 0, 1).float().div(255)

@@ -1,0 +1,178 @@
+"""What a run shows: ``metrics.jsonl`` for programs, TensorBoard for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+
+from selftrain.errors import RunFolderError
+from selftrain.storage.checkpoint import check_target
+from selftrain.storage.run_dir import write_text
+
+METRICS, EVENTS = "metrics.jsonl", "events.out.tfevents.*"
+_BINS = 20  # of a histogram
+
+
+class Board:
+    """Write what one run logs: scalars, texts, pictures and the rest; does nothing without a folder.
+
+    Args:
+        folder: Run folder, or ``None``.
+        resume_at: Step a resumed run continues after; later entries of both logs are dropped, so that each step has
+            one value.
+
+    Raises:
+        CheckpointError: if ``metrics.jsonl`` is a link, a device or a folder.
+        RunFolderError: when the disk refuses a row.
+    """
+
+    def __init__(self, folder: Path | None, resume_at: int | None = None) -> None:
+        self.folder, self._resume_at = folder, resume_at
+        self._writer: Any = None
+        if folder is not None:
+            check_target(folder / METRICS)
+        if folder is not None and resume_at is not None:
+            _drop_after(folder / METRICS, resume_at)
+
+    def __enter__(self) -> Board:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        refused = self._closed()
+        problem = error or refused  # the error that is under way says more
+        gone = self.folder is not None and not self.folder.is_dir()
+        if isinstance(problem, OSError) and (gone or problem is refused):
+            raise RunFolderError(f"cannot write into {self.folder}: {problem}") from problem
+
+    def _closed(self) -> OSError | None:
+        """Close the file of TensorBoard; what the disk has against it."""
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        except OSError as refused:
+            return refused
+        return None
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Log finite or NaN numbers under their names at ``step``."""
+        if self.folder is None or not values:
+            return
+        self._row({"step": step} | {n: v if math.isfinite(v) else None for n, v in values.items()})
+        for name, value in values.items():
+            self._tensorboard().add_scalar(name, value, step)
+
+    def timings(self, values: Mapping[str, float], step: int) -> None:
+        """Log numbers that no two runs share: in TensorBoard alone, as the lines are the same for every repetition."""
+        for name, value in values.items() if self.folder is not None else ():
+            self._tensorboard().add_scalar(name, value, step)
+
+    def image(self, name: str, picture: Tensor, step: int) -> None:
+        """Log a picture (3, H, W) in [0, 1]."""
+        if self.folder is not None:
+            self._tensorboard().add_image(name, picture, step)
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        """Log how values (N,) in [0, 1] are spread, in 20 equal bins."""
+        if self.folder is not None and len(values):
+            self._tensorboard().add_histogram(name, values, step, bins=[i / _BINS for i in range(_BINS + 1)])
+
+    def curve(self, name: str, right: Tensor, confidence: Tensor, step: int) -> None:
+        """Log a precision-recall curve: ``right`` (N,), bool, by thresholds of ``confidence`` (N,), in [0, 1]."""
+        if self.folder is not None and len(right):
+            self._tensorboard().add_pr_curve(name, right, confidence, step)
+
+    def layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+        """Log which charts the page of custom scalars has: by category and title, patterns of the tags in them."""
+        if self.folder is not None:
+            pages = {
+                page: {title: ["Multiline", [*tags]] for title, tags in rows.items()} for page, rows in charts.items()
+            }
+            self._tensorboard().add_custom_scalars(pages)
+
+    def hparams(self, values: Mapping[str, float | str], figures: Sequence[str]) -> None:
+        """Log the settings that runs are compared by, and the tags whose last values are their figures.
+
+        In the run itself: the writer's own ``add_hparams`` makes a second run of them.
+        """
+        if self.folder is None:
+            return
+        from torch.utils.tensorboard.summary import hparams
+
+        experiment, start, _ = hparams(dict(values), dict.fromkeys(figures, 0))
+        for summary in (experiment, start):
+            self._tensorboard().file_writer.add_summary(summary, 0)
+
+    def finished(self) -> None:
+        """Log that the run whose settings were logged is done."""
+        if self.folder is None:
+            return
+        from torch.utils.tensorboard.summary import hparams
+
+        self._tensorboard().file_writer.add_summary(hparams({}, {})[2], 0)
+
+    def text(self, name: str, content: str, step: int) -> None:
+        """Log Markdown."""
+        if self.folder is not None:
+            self._tensorboard().add_text(name, content, step)
+
+    def alarm(self, kind: str, content: str, step: int) -> None:
+        """Log an alarm of this kind: a row ``{"step", "alarm", "text"}`` and a text ``alarm/kind``."""
+        if self.folder is not None:
+            self._row({"step": step, "alarm": kind, "text": content})
+            self.text(f"alarm/{kind}", content, step)
+
+    def _row(self, row: Mapping[str, object]) -> None:
+        assert self.folder is not None
+        try:
+            with open(self.folder / METRICS, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise RunFolderError(f"cannot write {self.folder / METRICS}: {error}") from error
+
+    def _tensorboard(self) -> Any:
+        if self._writer is None:
+            assert self.folder is not None
+            self._writer = _writer_after(self.folder, 0 if self._resume_at is None else self._resume_at + 1)
+        return self._writer
+
+
+def _writer_after(folder: Path, purge: int) -> Any:
+    """A writer whose file comes after those of earlier writers: TensorBoard reads files in the order of their names.
+
+    A name holds the second it was made in, then numbers that do not sort; so a file that would come too early is made
+    again a moment later. The file begins with a mark that what earlier ones have from step ``purge`` on does not count;
+    the first file too, or TensorBoard takes the mark of the second one for that of a beginning.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    while True:
+        there = set(folder.glob(EVENTS))
+        writer = SummaryWriter(str(folder), purge_step=purge)
+        made = set(folder.glob(EVENTS)) - there
+        if not there or min(made) > max(there):
+            return writer
+        writer.close()
+        for path in made:
+            path.unlink()
+        time.sleep(0.05)
+
+
+def _drop_after(path: Path, step: int) -> None:
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        rows = [line for line in lines if _step(line) <= step]
+        write_text(path, "".join(line + "\n" for line in rows))
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf  # a crash cut the line short

@@ -1,0 +1,87 @@
+"""Any teacher with any rule, target and mix on any task: the contract's tests over a covering array of combinations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import combos
+import pytest
+import torch
+import zoo
+from combos import Combo
+from zoo import HALFWAY, PLAN, differences, take_step, weights
+
+import selftrain as st
+from selftrain import toy
+from selftrain.storage import checkpoint
+from selftrain.types import Batch
+
+ROWS = combos.covering()
+FAST = 20  # combinations tested on every run; the rest with the slow tests
+CASES = [pytest.param(row, id=str(row), marks=[] if i < FAST else [pytest.mark.slow]) for i, row in enumerate(ROWS)]
+
+
+def test_every_two_values_meet_and_no_combination_comes_twice():
+    met = set().union(*(combos.pairs(row.parts) for row in ROWS))
+    assert met == combos.possible_pairs()
+    assert len(set(ROWS)) == len(ROWS) >= 100
+    assert all(combos.possible(row.parts) for row in ROWS)
+    fast = set().union(*(row.parts for row in ROWS[:FAST]))
+    assert fast == {value for axis in combos.AXES for value in axis}
+
+
+@pytest.mark.parametrize("combo", CASES)
+def test_the_unsupervised_loss_alone_reaches_every_student(combo: Combo):
+    strategy = combo.build()
+    given = [_weightless(b) for b in zoo.batches(strategy, combo.kind)]
+    report = take_step(strategy, given)
+    assert report.scalars["used"] > 0
+    assert all(torch.isfinite(value) for value in report.scalars.values())
+    for learner in strategy.learners():
+        assert learner.grad_norm > 0
+
+
+@pytest.mark.parametrize("combo", CASES)
+def test_with_no_unit_kept_the_update_is_the_supervised_one(combo: Combo):
+    student = {"norm": False, "dropout": 0.0, "momentum": 0.0}
+    strategy, plain = zoo.reject_all(combo.build(student=student)), combo.build(student=student)
+    given = zoo.batches(strategy, combo.kind)
+    before = weights(strategy)
+    assert take_step(strategy, given).scalars["used"] == 0
+    plain.step_labeled(Batch(given[0].labeled, None), HALFWAY)
+    assert not torch.equal(before, weights(plain))
+    assert torch.allclose(weights(strategy), weights(plain), atol=1e-6)
+
+
+@pytest.mark.parametrize("combo", CASES)
+def test_every_declared_view_changes_the_update(combo: Combo):
+    strategy = combo.build()
+    given = zoo.batches(strategy, combo.kind)
+    take_step(strategy, given)
+    for view in strategy.views:
+        shown = given[0].unlabeled[view]
+        other = zoo.with_view(given[0], view, replace(shown, x=-3 * shown.x.roll(1, 0)))
+        changed = combo.build()
+        take_step(changed, [other, *given[1:]])
+        assert not torch.equal(weights(strategy), weights(changed)), view
+
+
+@pytest.mark.parametrize("combo", CASES)
+def test_resume_is_exact(combo: Combo, tmp_path):
+    def fit(name: str, seed: int = 0, **settings: object) -> st.Run:
+        plan = {"steps": 5, "plan": PLAN, "eval_every": 4, "log_every": 2, "checkpoint_every": 5}
+        return st.fit(combo.build(seed=seed), toy.pile(combo.kind), out=tmp_path / name, **plan, **settings)
+
+    def outcome(name: str) -> dict[str, object]:
+        state = checkpoint.load_newest(tmp_path / name / "checkpoints")
+        del state["seconds"]
+        return state
+
+    fit("whole")
+    fit("parts", stop_after=3)
+    fit("parts", seed=99, resume=True)
+    assert not differences(outcome("whole"), outcome("parts"))
+
+
+def _weightless(batch: Batch) -> Batch:
+    return batch.replace(labeled=replace(batch.labeled, target=batch.labeled.target.scaled(0.0)))

@@ -1,0 +1,179 @@
+"""Faults of the user's own data: files, tables, sets of other libraries, and the check."""
+
+from __future__ import annotations
+
+from fault import Mutant
+
+STORED, TABULAR, ENCODING, TABLES = (
+    "data/base/stored.py",
+    "data/readers/tabular.py",
+    "data/readers/encoding.py",
+    "data/readers/tables.py",
+)
+SCANNING, FOLDERS, CONTENTS, WRAPPED = (
+    "data/readers/scanning.py",
+    "data/readers/folders.py",
+    "data/checks/contents.py",
+    "data/readers/wrapped.py",
+)
+
+STORED_ROWS = "test_data_stored.py::test_rows_are_those_of_a_set_in_memory"
+CELLS = "test_data_tables.py::test_cells_become_numbers"
+ALIKE = "test_data_tables.py::test_further_tables_are_encoded_alike"
+SKIPPED = "test_data_check.py::test_skipped_files_are_counted_and_listed"
+COPIES = "test_data_check.py::test_copies_contradictions_and_leaks"
+
+WORKERS, READING = "data/loading/workers.py", "data/base/reading.py"
+FAILING = "reliability/test_workers.py::test_the_error_names_set_and_rows_and_no_process_is_left"
+NO_PROGRAM = "reliability/test_files.py::test_an_image_that_is_a_program_is_not_run"
+UNDISTURBED = "reliability/test_workers.py::test_a_process_that_dies_disturbs_nothing_but_the_wait_for_its_batch"
+
+MUTANTS = [
+    # -- arrays in files
+    Mutant(
+        "rows of an array file read without its head",
+        STORED,
+        "self.offset + int(index[start])",
+        "int(index[start])",
+        STORED_ROWS,
+    ),
+    Mutant("runs of rows of an array file joined", STORED, "prepend=-2) != 1", "prepend=-2) < 0", STORED_ROWS),
+    Mutant(
+        "array file kept mapped",
+        STORED,
+        "return self._read(index)",
+        'self.kept = getattr(self, "kept", np.load(self.path, mmap_mode="r"))\n'
+        "            return np.array(self.kept[index])",
+        "test_data_stored.py::test_memory_stays_flat_while_all_of_a_large_file_is_read",
+    ),
+    Mutant(
+        "Python objects loaded from an array file",
+        "data/readers/arrays.py",
+        "np.load(path, allow_pickle=False)",
+        "np.load(path, allow_pickle=True)",
+        "test_data_stored.py::test_python_objects_are_never_loaded",
+    ),
+    # -- tables
+    Mutant(
+        "missing numbers become 0",
+        ENCODING,
+        "np.where(lacking, column.mean, numbers)",
+        "np.where(lacking, 0, numbers)",
+        CELLS,
+    ),
+    Mutant("unknown names share the code of the first", ENCODING, "number.get(cell, 0)", "number.get(cell, 1)", ALIKE),
+    Mutant(
+        "means of a table include the test rows",
+        TABLES,
+        'for part in ("", "_unlabeled") if part in read]',
+        'for part in ("", "_unlabeled", "_test") if part in read]',
+        ALIKE,
+    ),
+    Mutant(
+        "numbers of a table standardized in single precision",
+        ENCODING,
+        "(np.where(lacking, column.mean, numbers) - column.mean)",
+        "(np.where(lacking, column.mean, numbers).astype(np.float32) - np.float32(column.mean))",
+        "test_data_tables.py::test_large_numbers_keep_their_differences",
+    ),
+    Mutant(
+        "an encoding given to a table is not used",
+        TABLES,
+        "    if given is None:\n        fitted",
+        "    if True:\n        fitted",
+        "test_data_tables.py::test_the_encoding_travels",
+    ),
+    # -- files
+    Mutant(
+        "skipped files not listed",
+        FOLDERS,
+        "    pile.skipped = skipped\n",
+        "",
+        SKIPPED,
+    ),
+    Mutant(
+        "any share of files may be skipped",
+        SCANNING,
+        " or share > most)",
+        ")",
+        "test_data_check.py::test_too_many_damaged_files_are_an_error",
+    ),
+    Mutant(
+        "paths out of the folder skipped like missing files",
+        FOLDERS,
+        'f.kind != "missing" or on_error != "skip"',
+        'on_error != "skip"',
+        "test_data_check.py::test_files_that_a_csv_lists_and_that_are_not_there",
+    ),
+    Mutant(
+        "damaged files found by their head alone",
+        SCANNING,
+        "            pixels = to_bytes(opened, mode, id)\n",
+        "            import numpy as np\n\n            pixels = np.zeros((opened.height, opened.width, 3), np.uint8)\n",
+        SKIPPED,
+    ),
+    # -- the check
+    Mutant("contents compared by file name", CONTENTS, "groups[sample.content]", "groups[sample.name]", COPIES),
+    Mutant(
+        "a leak into test is a mere copy",
+        CONTENTS,
+        'if parts & {"validation", "test"} and "labeled" in parts',
+        'if parts & {"validation"} and "labeled" in parts',
+        COPIES,
+    ),
+    # -- other libraries
+    Mutant(
+        "rows of nested subsets mixed up",
+        WRAPPED,
+        "[own[row] for row in rows]",
+        "own[: len(rows)]",
+        "test_data_wrapped.py::test_labels_and_names_of_torchvision_also_below_subsets",
+    ),
+    Mutant(
+        "stored labels used in spite of a target transform",
+        WRAPPED,
+        'if getattr(base, "target_transform", None) is not None:',
+        "if False:",
+        "test_data_wrapped.py::test_a_target_transform_is_obeyed",
+    ),
+    # -- loader processes
+    Mutant(
+        "death of a loader process told at once",
+        "data/loading/childsignal.py",
+        "if self._used and not self._awaited:",
+        "if False:",
+        UNDISTURBED,
+    ),
+    Mutant(
+        "no time limit for a batch", WORKERS, "timeout=plan.timeout", "timeout=3 * plan.timeout", FAILING + "[hang]"
+    ),
+    Mutant("the wrong process blamed", WORKERS, "(place[0] in dead or", "(place[0] not in dead or", FAILING + "[die]"),
+    Mutant(
+        "Ctrl-C reaches loader processes",
+        WORKERS,
+        "signal.SIG_BLOCK, {signal.SIGINT}",
+        "signal.SIG_BLOCK, set()",
+        "reliability/test_workers.py::test_ctrl_c_does_not_reach_loader_processes_that_have_just_begun",
+    ),
+    Mutant(
+        "first row of a batch blamed",
+        READING,
+        "return error, place",
+        "return error, 0",
+        "reliability/test_workers.py::test_the_row_is_named_without_loader_processes_too",
+    ),
+    Mutant(
+        "any decoder may see an image",
+        "data/readers/decoding.py",
+        "Image.open(file, formats=IMAGE_FORMATS)",
+        "Image.open(file)",
+        NO_PROGRAM,
+    ),
+    Mutant(
+        "any decoder may see an image that is checked",
+        "data/readers/scanning.py",
+        "Image.open(path, formats=IMAGE_FORMATS)",
+        "Image.open(path)",
+        NO_PROGRAM,
+    ),
+]

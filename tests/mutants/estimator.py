@@ -1,0 +1,103 @@
+"""Faults of the scikit-learn estimators: labels, provenance, what is shipped, folds."""
+
+from fault import Mutant
+
+BASE, MAIN, FITTING = (f"selftrain/estimator/{name}.py" for name in ("base", "classifier", "fitting"))
+SHIPPED, INPUTS = (f"selftrain/estimator/{name}.py" for name in ("shipped", "inputs"))
+FOLDS, NETWORKS = "selftrain/estimator/folds.py", "selftrain/networks/by_name.py"
+PROVENANCE = "test_estimator.py::test_provenance_is_that_of_the_ledger"
+SEED = "test_estimator.py::test_one_seed_one_result_and_the_callers_state_stays"
+COMPANY = "test_estimator.py::test_a_row_is_answered_alike_in_any_company"
+
+MUTANTS = [
+    Mutant("estimator: steps counted from 0", FITTING, "first + 1, -1)", "first, -1)", PROVENANCE),
+    Mutant(
+        "estimator: every pseudo-label passes for learned",
+        FITTING,
+        "np.where(run.ledger.accepted.cpu().numpy(), label, -1)",
+        "label",
+        PROVENANCE,
+    ),
+    Mutant(
+        "estimator: held-out labels are learned from",
+        FITTING,
+        "np.setdiff1d(np.flatnonzero(labels.codes >= 0), held)",
+        "np.flatnonzero(labels.codes >= 0)",
+        "test_estimator.py::test_rows_held_out_are_not_learned_from",
+    ),
+    Mutant(
+        "estimator: the last weights although held-out labels chose",
+        FITTING,
+        "strategy.load_state_dict(run.best_state)",
+        "pass",
+        "test_estimator.py::test_the_weights_that_are_best_on_held_out_rows_are_kept",
+    ),
+    Mutant(
+        "estimator: score counts unlabeled rows",
+        MAIN,
+        "known = ~unlabeled_rows(given, self.unlabeled)",
+        "known = np.ones(len(given), dtype=bool)",
+        "test_estimator.py::test_score_passes_over_unlabeled_rows",
+    ),
+    Mutant(
+        "estimator: members are copies",
+        MAIN,
+        "(seed + _APART * member)",
+        "(seed + 0 * member)",
+        "test_estimator.py::test_members_vote_with_their_means",
+    ),
+    Mutant("estimator: students start where the caller's draws are", BASE, "torch.manual_seed(seed)", "pass", SEED),
+    Mutant(
+        "estimator: the caller's random state moves", BASE, "with own_randomness(self._device()):", "if True:", SEED
+    ),
+    Mutant("estimator: single precision", SHIPPED, "network.double()(example.double())", "pass", COMPANY),
+    Mutant(
+        "estimator: dropout at work",
+        SHIPPED,
+        "network.eval().requires_grad_",
+        "network.train().requires_grad_",
+        COMPANY,
+    ),
+    Mutant(
+        "estimator: one member of an ensemble is shipped",
+        SHIPPED,
+        "[m.model for m in strategy.learners()]",
+        "[m.model for m in strategy.learners()][:1]",
+        "test_estimator.py::test_an_ensemble_is_shipped_whole",
+    ),
+    Mutant(
+        "estimator: later images set their own range",
+        INPUTS,
+        'form = {"channels": self.channels, "limits": self.limits}',
+        'form = {"channels": self.channels, "limits": self.limits and (float(x.min()), float(x.max()))}',
+        "test_estimator_inputs.py::test_float_images_are_brought_to_the_range_of_those_that_were_fitted",
+    ),
+    Mutant(
+        "estimator: the template is trained",
+        NETWORKS,
+        "built = copy.deepcopy(network) if isinstance(network, nn.Module) else _called(network, shape, outputs)",
+        "built = network if isinstance(network, nn.Module) else _called(network, shape, outputs)",
+        "test_estimator.py::test_a_module_is_copied",
+    ),
+    Mutant(
+        "estimator: decays of the papers",
+        "selftrain/catalog/methods.py",
+        "min(default, max(0.0, 1 - (5 if default > 0.999 else 10) / steps))",
+        "default",
+        "test_estimator.py::test_averages_are_shortened_to_the_stage",
+    ),
+    Mutant(
+        "estimator: folds train without the pile",
+        FOLDS,
+        "np.sort(np.concatenate([known[train], pile]))",
+        "known[train]",
+        "test_estimator_search.py::test_folds_test_labels_and_train_with_all_unlabeled_rows",
+    ),
+    Mutant(
+        "estimator: pretrained weights are left out",
+        FITTING,
+        "init_from=start.weights",
+        "init_from=None",
+        "test_estimator_encoder.py::test_students_start_from_the_pretrained_weights",
+    ),
+]

@@ -1,0 +1,555 @@
+"""Show that the tests notice the classic faults: apply each one to a copy of the sources and expect a failure.
+
+    python tests/mutants/mutants.py [WORD ...]
+
+With words, only the faults whose names contain one of them. Prints a line for each fault, then ``killed K of N``; the
+exit status is 0 if all were killed, 1 if one survived, 2 if the tests could not be run or fail without a fault.
+
+Each copy is tested in a forked process, which finds PyTorch loaded already (so it needs Linux or macOS); two at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from fault import Mutant
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+FAULTS = HERE  # the other files here are lists, one an area, each with its own ``MUTANTS``
+PROCESSES = 2
+PASSED, FAILED, NOT_RUN = 0, 1, 3  # exit statuses of pytest
+
+GRADIENT = "test_contract.py::test_the_unsupervised_loss_alone_reaches_every_weight_of_the_student"
+VIEWS = "test_contract.py::test_labels_come_from_one_view_and_gradients_go_through_the_other"
+GEOMETRY = "test_contract.py::test_turning_a_view_with_its_map_leaves_the_update_as_it_is"
+TEACHER = "test_contract.py::test_teachers_start_as_the_student_and_never_learn_by_gradient"
+FOLLOWS = "test_contract.py::test_the_teacher_follows_the_updated_student"
+WAITS = "test_contract.py::test_the_teacher_waits_until_the_student_has_moved"
+GATHERED = "test_contract.py::test_gathered_gradients_make_the_step_of_their_mean"
+WHOLE_BATCH = "test_contract.py::test_fixmatch_divides_by_the_whole_batch"
+QUORUM = "test_contract.py::test_an_ensemble_uses_a_unit_when_a_quorum_sides_with_the_mean"
+MIXED = "test_contract.py::test_soft_labels_learns_mixed_inputs_against_mixed_targets"
+UNVISITED = "test_contract.py::test_soft_labels_keeps_the_label_of_a_row_it_did_not_visit"
+LAST_EPOCH = "test_contract.py::test_soft_labels_are_those_of_the_last_epoch"
+NOTHING_KEPT = "test_contract.py::test_with_no_unit_kept_the_update_is_the_supervised_one"
+SEED = "test_contract.py::test_one_seed_one_result_and_the_callers_randomness_is_untouched"
+OWN_DRAWS = "test_contract.py::test_every_step_draws_its_own_random_numbers"
+NO_TRACE = "test_contract_future.py::test_virtual_steps_leave_no_trace"
+FST = "test_contract_future.py::test_fst_follows_the_trace_by_hand"
+FST_W = "test_contract_future.py::test_fst_w_follows_the_trace_by_hand"
+GATHERED_STEP = "test_contract_future.py::test_gathered_updates_are_one_step_of_the_method"
+MEAN_TEACHER = "test_contract_future.py::test_mean_teacher_follows_the_trace_by_hand"
+RESUME = "test_contract_resume.py::test_resume_is_exact"
+HALF_GATHERED = "test_contract_resume.py::test_resume_is_exact_with_half_gathered_gradients"
+STATE = "test_contract_resume.py::test_the_state_holds_everything_that_a_step_changes"
+SETTINGS = "test_contract_settings.py::test_every_value_of_every_setting_changes_something"
+STUDENT = "test_contract_settings.py::test_settings_of_a_student_change_the_run"
+SCALED = "test_contract_settings.py::test_weight_and_rampup_scale_the_unsupervised_gradient"
+PACED = "test_contract_settings.py::test_the_engine_paces_the_learning_rate"
+
+
+CORE = [
+    # -- gradients and views
+    Mutant(
+        "student detached in the unsupervised loss",
+        "selftrain/strategy/pseudo_labeling.py",
+        "self.compare(learned, target)",
+        "self.compare(learned.detach(), target)",
+        GRADIENT,
+    ),
+    Mutant(
+        "no gradient on the strong view",
+        "selftrain/strategy/pseudo_labeling.py",
+        "= student.together(given, x)",
+        '= student(given), student.label(x, "train")',
+        GRADIENT,
+    ),
+    Mutant(
+        "labels count nothing",
+        "selftrain/strategy/pseudo_labeling.py",
+        "loss = supervised + self.weight(clock) * unsupervised",
+        "loss = self.weight(clock) * unsupervised",
+        NOTHING_KEPT,
+    ),
+    Mutant(
+        "views swapped",
+        "selftrain/strategy/pseudo_labeling.py",
+        "        shown = batch.unlabeled[view]\n",
+        "        view, source = source or view, source and view\n        shown = batch.unlabeled[view]\n",
+        VIEWS,
+    ),
+    Mutant(
+        "teacher labels the strong view",
+        "selftrain/strategy/single.py",
+        "self.lesson.guess(self.taught, batch)",
+        'self.lesson.guess(self.taught, batch, view="strong")',
+        VIEWS,
+    ),
+    Mutant(
+        "threshold on the wrong view",
+        "selftrain/strategy/single.py",
+        "guess = self.lesson.guess(self.look, batch)",
+        "guess = self.lesson.guess(self.look, batch)\n"
+        "        guess.target.weight.copy_(self.lesson.guess(self.look, batch, view='strong').target.weight)",
+        VIEWS,
+    ),
+    Mutant(
+        "warp forgotten",
+        "selftrain/strategy/losses.py",
+        "return task.warp(target, relative(source, destination))",
+        "return target",
+        GEOMETRY,
+    ),
+    Mutant(
+        "warp in the wrong direction",
+        "selftrain/strategy/losses.py",
+        "relative(source, destination)",
+        "relative(destination, source)",
+        GEOMETRY,
+    ),
+    # -- teachers
+    Mutant(
+        "teacher in training mode", "selftrain/networks/ema.py", "super().train(False)", "super().train(mode)", TEACHER
+    ),
+    Mutant(
+        "teacher takes gradients",
+        "selftrain/networks/ema.py",
+        "copy.deepcopy(student.model if part is None else part).requires_grad_(False)",
+        "copy.deepcopy(student.model if part is None else part)",
+        TEACHER,
+    ),
+    Mutant(
+        "teacher not started from the student",
+        "selftrain/networks/ema.py",
+        "        self.precision, self.channels_last = student",
+        '        [m.reset_parameters() for m in self.model.modules() if hasattr(m, "reset_parameters")]\n'
+        "        self.precision, self.channels_last = student",
+        TEACHER,
+    ),
+    Mutant(
+        "EMA before the step",
+        "selftrain/strategy/single.py",
+        "        if self.student.update(loss) and self.follower is not None:\n"
+        "            self.follower.update(self.student.model)",
+        "        if self.follower is not None:\n"
+        "            self.follower.update(self.student.model)\n"
+        "        self.student.update(loss)",
+        FOLLOWS,
+    ),
+    Mutant(
+        "teacher follows before the student has moved",
+        "selftrain/strategy/single.py",
+        "        if self.student.update(loss) and self.follower is not None:",
+        "        self.student.update(loss)\n        if self.follower is not None:",
+        WAITS,
+    ),
+    Mutant(
+        "EMA counter not a buffer",
+        "selftrain/networks/ema.py",
+        'self.register_buffer("updates", torch.zeros((), dtype=torch.long))',
+        "self.updates = torch.zeros((), dtype=torch.long)",
+        STATE,
+    ),
+    Mutant(
+        "warm start of the EMA left out",
+        "selftrain/networks/ema.py",
+        "min(self.decay, 1 - 1 / (t + 1))",
+        "self.decay",
+        FOLLOWS,
+    ),
+    Mutant(
+        "BatchNorm statistics never reach the teacher",
+        "selftrain/networks/ema.py",
+        "        self._follow_buffers(sources, share)\n",
+        "",
+        FOLLOWS,
+    ),
+    Mutant(
+        "order of the mean teacher ignored",
+        "strategies/mean_teacher.py",
+        'if self.order == "before" and',
+        "if False and",
+        MEAN_TEACHER,
+    ),
+    Mutant(
+        "mean teacher goes before every gathered batch",
+        "strategies/mean_teacher.py",
+        " and not self.student.gathering",
+        "",
+        WAITS,
+    ),
+    # -- looking ahead
+    Mutant(
+        "parameters-only restore as default",
+        "selftrain/networks/student.py",
+        'def virtual(self, restore: Restore = "all")',
+        'def virtual(self, restore: Restore = "parameters")',
+        NO_TRACE,
+    ),
+    Mutant(
+        "FST leaks moments by default",
+        "strategies/future.py",
+        'return ("all", False) if',
+        'return ("parameters", False) if',
+        FST,
+    ),
+    Mutant(
+        "virtual updates advance the warm start",
+        "strategies/future.py",
+        'return ("all", False) if',
+        'return ("all", True) if',
+        FST,
+    ),
+    Mutant(
+        "virtual steps stay in the student",
+        "selftrain/networks/student.py",
+        'torch._foreach_copy_(parameters, state["parameters"])',
+        "pass",
+        NO_TRACE,
+    ),
+    Mutant(
+        "virtual steps move the random state",
+        "selftrain/networks/student.py",
+        'torch.set_rng_state(state["random"])',
+        "pass",
+        NO_TRACE,
+    ),
+    Mutant(
+        "virtual steps lose gathered gradients",
+        "selftrain/networks/student.py",
+        'for p, grad in zip(parameters, state["grads"], strict=True):\n            p.grad = grad',
+        "for p in parameters:\n            p.grad = None",
+        NO_TRACE,
+    ),
+    Mutant(
+        "FST virtual updates do not enter the teacher",
+        "strategies/future.py",
+        "                self.student.update(self.objective(batch, clock).loss)\n"
+        "                self.teacher.update(self.student.model, count=self.count_all)\n",
+        "                self.student.update(self.objective(batch, clock).loss)\n",
+        FST,
+    ),
+    Mutant(
+        "FST teacher skips the student of today",
+        "strategies/future.py",
+        "        self.teacher.update(self.student.model)\n        with",
+        "        with",
+        FST,
+    ),
+    Mutant(
+        "FST-W hears one future only",
+        "strategies/future.py",
+        "self.teacher.update(*futures,",
+        "self.teacher.update(futures[-1],",
+        FST_W,
+    ),
+    Mutant(
+        "FST looks ahead from every gathered batch",
+        "strategies/future.py",
+        "if not self.student.gathering:\n            self._look_ahead",
+        "if True:\n            self._look_ahead",
+        WAITS,
+    ),
+    Mutant(
+        "FST-W looks ahead from every gathered batch",
+        "strategies/future.py",
+        "if not self.student.gathering:\n            futures",
+        "if True:\n            futures",
+        WAITS,
+    ),
+    Mutant(
+        "FST looks ahead from the last gathered batch",
+        "strategies/future.py",
+        "if not self.student.gathering:\n            self._look_ahead",
+        "if self.student._pending == self.student.accumulate - 1:\n            self._look_ahead",
+        GATHERED_STEP,
+    ),
+    # -- what counts
+    Mutant(
+        "division by the kept units",
+        "selftrain/tasks.py",
+        "/ mask.sum().clamp(min=1)",
+        "/ (mask * target.weight).sum().clamp(min=1)",
+        WHOLE_BATCH,
+    ),
+    Mutant(
+        "threshold itself does not pass",
+        "selftrain/select/base.py",
+        '"""Weight 1.0 at or above the threshold, else 0.0."""\n        return (evidence.confidence >= self.threshold)',
+        '"""Weight 1.0 at or above the threshold, else 0.0."""\n        return (evidence.confidence > self.threshold)',
+        WHOLE_BATCH,
+    ),
+    Mutant(
+        "quorum ignored", "strategies/ensemble.py", "(share >= self.quorum).to(share)", "torch.ones_like(share)", QUORUM
+    ),
+    Mutant(
+        "temperature ignored",
+        "selftrain/strategy/losses.py",
+        "value if temperature == 1.0 else task.sharpen(value, temperature)",
+        "value",
+        SETTINGS,
+    ),
+    Mutant(
+        "soft labels where hard ones are asked for",
+        "selftrain/strategy/losses.py",
+        "task.harden(value) if hard else soft",
+        "soft",
+        SETTINGS,
+    ),
+    Mutant(
+        "unlabeled weight ignored",
+        "selftrain/strategy/pseudo_labeling.py",
+        "self.unlabeled_weight * self.rampup(clock.progress)",
+        "self.rampup(clock.progress)",
+        SCALED,
+    ),
+    Mutant(
+        "ramp-up ignored",
+        "selftrain/strategy/pseudo_labeling.py",
+        "self.unlabeled_weight * self.rampup(clock.progress)",
+        "self.unlabeled_weight",
+        SCALED,
+    ),
+    # -- label bank and mixup
+    Mutant(
+        "label bank zeroed for unvisited rows",
+        "selftrain/strategy/label_memory.py",
+        "        self.now[rows] = self.next[rows]",
+        "        self.now.copy_((self.next.flatten(1) * rows[:, None]).view_as(self.next))",
+        UNVISITED,
+    ),
+    Mutant(
+        "labels of this epoch in use at once",
+        "selftrain/strategy/label_memory.py",
+        "        self.next[index] = torch",
+        "        self.now[index] = torch",
+        LAST_EPOCH,
+    ),
+    Mutant("mixup on labels only", "strategies/soft_labels.py", "self.student(mixed)", "self.student(x)", MIXED),
+    Mutant(
+        "mixup on inputs only",
+        "strategies/soft_labels.py",
+        "loss = self.task.loss(logits, target)",
+        "loss = self.task.loss(logits, cat(batch.labeled.target, guess))",
+        MIXED,
+    ),
+    # -- learner, engine and storage
+    Mutant(
+        "accumulate ignored",
+        "selftrain/networks/student.py",
+        "share = 1 if self._virtual else self.accumulate",
+        "share = 1",
+        GATHERED,
+    ),
+    Mutant(
+        "gathered gradients summed, not averaged",
+        "selftrain/networks/student.py",
+        "self.scaler.scale(loss / share)",
+        "self.scaler.scale(loss)",
+        GATHERED,
+    ),
+    Mutant(
+        "clipping forgotten",
+        "selftrain/networks/student.py",
+        "        if self.max_grad_norm is not None:\n            nn",
+        "        if False:\n            nn",
+        STUDENT,
+    ),
+    Mutant(
+        "optimizer lost in the state",
+        "selftrain/networks/student.py",
+        'self.optimizer.load_state_dict(state["optimizer"])',
+        "pass",
+        STATE,
+    ),
+    Mutant(
+        "half-gathered gradients not stored",
+        "selftrain/networks/student.py",
+        "grads = [p.grad for p in self.model.parameters()] if self._pending else []",
+        "grads = []",
+        HALF_GATHERED,
+    ),
+    Mutant(
+        "ledger not restored",
+        "selftrain/engine/state.py",
+        'run.ledger.load_state_dict(state["ledger"])',
+        "pass",
+        RESUME,
+    ),
+    Mutant(
+        "resume starts the epoch again",
+        "selftrain/engine/session.py",
+        "epoch, inside = divmod(step, per_epoch)",
+        "epoch, inside = step // per_epoch, 0",
+        RESUME,
+    ),
+    Mutant(
+        "step seed not keyed by the step",
+        "selftrain/engine/session.py",
+        "step_key(self.seed, clock.step)",
+        "step_key(self.seed, 0)",
+        OWN_DRAWS,
+    ),
+    Mutant(
+        "steps not seeded",
+        "selftrain/engine/session.py",
+        "seed_step(step_key(self.seed, clock.step), self.device)",
+        "pass",
+        SEED,
+    ),
+    Mutant(
+        "the caller's random state is lost",
+        "selftrain/runtime/rng.py",
+        "fork_rng(devices",
+        "fork_rng(enabled=False, devices",
+        SEED,
+    ),
+    Mutant("learning rate not paced", "selftrain/engine/session.py", "learner.set_lr(clock.progress)", "pass", PACED),
+]
+
+
+def collected() -> list[Mutant]:
+    """The faults of this file and those of every file in ``FAULTS``."""
+    found = list(CORE)
+    for path in sorted(FAULTS.glob("*.py")):
+        if path.name not in ("mutants.py", "fault.py") and not path.name.startswith("test_"):
+            found += runpy.run_path(str(path))["MUTANTS"]
+    return found
+
+
+def located(tests: str) -> str:
+    """The tests of a fault by their place in the tree, which their unique file names leave out."""
+    file, colons, name = tests.partition("::")
+    found = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob(Path(file).name)]
+    if len(found) != 1:
+        raise SystemExit(f"{file} is in {len(found)} places under tests, not in one")
+    return f"{found[0]}{colons}{name}"
+
+
+def main(words: list[str]) -> int:
+    """Run the tests on a copy without a fault and on one copy for each fault."""
+    chosen = [m for m in collected() if not words or any(word in m.name for word in words)]
+    if not chosen:
+        print(f"no fault has one of {words} in its name; the names are in {FAULTS} and in this file", file=sys.stderr)
+        return 2
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        copies = [Copy(Path(folder).resolve() / str(i), m) for i, m in enumerate([None, *chosen])]
+        copies[0].tests = sorted({m.test for m in chosen})
+        statuses = _run_all(copies)
+    print(f"{time.perf_counter() - begun:.0f} s")
+    if statuses[0] != PASSED or any(status not in (PASSED, FAILED) for status in statuses):
+        print("the tests fail without a fault, or could not be run: see above", file=sys.stderr)
+        return 2
+    killed = statuses[1:].count(FAILED)
+    print(f"killed {killed} of {len(chosen)}")
+    return 0 if killed == len(chosen) else 1
+
+
+class Copy:
+    """The sources as one package tree with at most one fault, and its tests."""
+
+    def __init__(self, folder: Path, mutant: Mutant | None) -> None:
+        self.folder, self.mutant = folder, mutant
+        self.tests: Sequence[str] = [mutant.test] if mutant else []
+        self.begun = time.perf_counter()
+
+    def make(self) -> None:
+        """Write the copy; ``strategies`` and ``data`` go to where an installation has them."""
+        for source, target in [("selftrain", ""), ("strategies", "strategies"), ("data", "data")]:
+            shutil.copytree(ROOT / source, self.folder / "selftrain" / target, dirs_exist_ok=True)
+        shutil.copytree(ROOT / "tests", self.folder / "tests")
+        shutil.copy(ROOT / "pyproject.toml", self.folder)
+        if self.mutant is None:
+            return
+        inside = self.mutant.file if self.mutant.file.startswith("selftrain/") else f"selftrain/{self.mutant.file}"
+        text = (self.folder / inside).read_text(encoding="utf-8")
+        count = text.count(self.mutant.old)
+        if count != 1:
+            raise SystemExit(
+                f"{self.mutant.name}: {self.mutant.file} holds {count} times, not once:\n{self.mutant.old}"
+            )
+        (self.folder / inside).write_text(text.replace(self.mutant.old, self.mutant.new), encoding="utf-8")
+
+    def start(self) -> int:
+        """Begin the tests in a process of their own; returns its number."""
+        self.begun = time.perf_counter()
+        sys.stdout.flush()
+        child = os.fork()
+        if child:
+            return child
+        status = NOT_RUN
+        try:
+            status = self._inside()
+        except BaseException:  # nothing may get out of here: above is the parent's work
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+
+    def _inside(self) -> int:
+        """In the new process: import the copy and nothing else, run its tests, write what they say to a file."""
+        output = os.open(self.folder / "output", os.O_WRONLY | os.O_CREAT)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.chdir(self.folder)
+        os.environ["PYTHONPATH"] = str(self.folder)  # for tests that start Python
+        sys.path.insert(0, str(self.folder))
+        import pytest
+
+        import selftrain.strategies
+
+        if not str(selftrain.strategies.__file__).startswith(str(self.folder)):
+            print(f"{selftrain.strategies.__file__} is not the copy")
+            return NOT_RUN
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--tb=short"]
+        return int(pytest.main([*options, *(located(test) for test in self.tests)]))
+
+    def end(self, status: int) -> int:
+        """Say how the tests ended, and remove the copy."""
+        output = (self.folder / "output").read_text(encoding="utf-8")
+        names = {PASSED: "SURVIVED", FAILED: "killed"} if self.mutant else {PASSED: "sound"}
+        found = re.search(r"^FAILED \S*::(\S+)", output, re.MULTILINE)
+        by = found.group(1) if found else f"{len(self.tests)} tests"
+        name = self.mutant.name if self.mutant else "no fault"
+        print(f"{names.get(status, 'NOT RUN'):8} {name}: {by} ({time.perf_counter() - self.begun:.1f} s)", flush=True)
+        if status not in names:
+            print(output, flush=True)
+        shutil.rmtree(self.folder)
+        return status
+
+
+def _run_all(copies: Sequence[Copy]) -> list[int]:
+    """Exit status of the tests on each copy, at most ``PROCESSES`` at a time."""
+    import torch
+    import torch._dynamo  # the first optimizer would load it in every process anew
+
+    torch.set_num_threads(1)
+    waiting, running, statuses = list(copies), {}, {}
+    while waiting or running:
+        if waiting and len(running) < PROCESSES:
+            copy = waiting.pop(0)
+            copy.make()
+            running[copy.start()] = copy
+            continue
+        child, status = os.wait()
+        ended = running.pop(child)
+        statuses[ended] = ended.end(os.waitstatus_to_exitcode(status))
+    return [statuses[copy] for copy in copies]
+
+
+if __name__ == "__main__":
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    sys.path = [path for path in sys.path if Path(path or ".").resolve() not in (ROOT, HERE)]
+    sys.path.append(str(HERE))
+    sys.exit(main(sys.argv[1:]))

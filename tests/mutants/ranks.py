@@ -1,0 +1,38 @@
+"""Faults of several processes one process can notice; those that take two are in ``tests/support/ranks_scenes.py``."""
+
+from __future__ import annotations
+
+from fault import Mutant
+
+COUNTS = "test_ranks.py::test_volume_counts_weights_and_answers"
+
+MUTANTS = [
+    Mutant(
+        "ranks: gradients are not averaged",
+        "selftrain/networks/student.py",
+        "        mean_gradients(self.model.parameters())\n        self.scaler.unscale_(self.optimizer)\n",
+        "        self.scaler.unscale_(self.optimizer)\n",
+        COUNTS,
+    ),
+    Mutant(
+        "ranks: networks run all rows on every rank",
+        "selftrain/networks/student.py",
+        "    given = spread(lambda x, *more: _run(network, x, precision, channels_last, *more), x, *more)\n",
+        "    given = _run(network, x, precision, channels_last, *more)\n",
+        COUNTS,
+    ),
+    Mutant(
+        "ranks: gradients of inputs stay on their rank",
+        "selftrain/runtime/distributed/shard.py",
+        'every = ctx.group.all_rows(grads[0], ctx.rows, "outputs")',
+        "every = grads[0]",
+        "test_ranks.py::test_volume_of_vat_holds_the_gradients_of_its_inputs",
+    ),
+    Mutant(
+        "ranks: every rank fetches all rows",
+        "selftrain/runtime/distributed/loader.py",
+        'return JoinedStream(stream, group) if getattr(stream, "share", None) == share else stream',
+        "return stream",
+        "test_ranks.py::test_volume_of_inputs_and_the_strategy_left_alone",
+    ),
+]

@@ -1,0 +1,242 @@
+"""Faults of the rules, the alignment, the mixes and the lesson."""
+
+from __future__ import annotations
+
+from fault import Mutant
+
+RULES, ADAPTIVE, ALIGN = "selftrain/select/base.py", "selftrain/select/adaptive.py", "selftrain/select/alignment.py"
+MIX, LESSON, TASKS = "selftrain/mix.py", "selftrain/strategy/pseudo_labeling.py", "selftrain/tasks.py"
+
+PAIRS = "test_mix.py::test_each_pair_may_have_a_share_of_its_own"
+STILL = "test_select.py::test_evaluation_judges_and_moves_nothing"
+FLEX = "test_adaptive.py::test_flex_follows_the_trace_by_hand"
+MAPS = "test_adaptive.py::test_warmup_and_mapping_set_the_thresholds"
+FREE = "test_adaptive.py::test_free_follows_the_equations"
+LIMITS = "test_adaptive.py::test_limits_hold_the_level_and_leave_its_memory"
+SOFT = "test_adaptive.py::test_soft_follows_the_trace_by_hand"
+CLASS_WISE = "test_adaptive.py::test_class_wise_follows_the_equations"
+ALIGNED = "test_align.py::test_alignment_follows_the_equations"
+CLASSMIX = "test_mix.py::test_classmix_pastes_half_of_the_partners_classes"
+PATCH = "test_mix.py::test_a_patch_of_one_joint_stands_on_another"
+ORDER = "test_lesson.py::test_alignment_comes_first_then_selection_then_hardening"
+CARRIED = "test_lesson.py::test_a_label_is_carried_from_where_it_was_made"
+
+MUTANTS = [
+    # -- rules
+    Mutant(
+        "quantile moves in evaluation",
+        RULES,
+        "if self.training and evidence.confidence.numel():",
+        "if evidence.confidence.numel():",
+        STILL,
+    ),
+    Mutant(
+        "quantile starts cold",
+        RULES,
+        "min(self.decay, 1 - 1 / (int(self.updates) + 1))",
+        "self.decay",
+        "test_select.py::test_the_quantile_follows_the_trace_by_hand",
+    ),
+    Mutant(
+        "flex counts a batch before it judges it",
+        ADAPTIVE,
+        "        level = self.threshold * self._mapped(",
+        "        if self.training:\n            self._remember(evidence)\n"
+        "        level = self.threshold * self._mapped(",
+        FLEX,
+    ),
+    Mutant(
+        "flex without its warm-up",
+        ADAPTIVE,
+        "torch.maximum(used.max(), unused) if self.warmup else used.max()",
+        "used.max()",
+        MAPS,
+    ),
+    Mutant(
+        "flex takes the concave map for a linear one",
+        ADAPTIVE,
+        'share if self.mapping == "linear" else torch.log2(share + 1)',
+        "share",
+        MAPS,
+    ),
+    Mutant(
+        "flex remembers what it was not sure of",
+        ADAPTIVE,
+        "sure = (evidence.confidence >= self.threshold)",
+        "sure = (evidence.confidence >= 0)",
+        "test_adaptive.py::test_a_row_remembers_the_last_group_it_was_sure_of",
+    ),
+    Mutant(
+        "flex counts rows again that it knows",
+        ADAPTIVE,
+        "self.counts += self._counted(self.known[rows]) - before",
+        "self.counts += self._counted(self.known[rows])",
+        "test_adaptive.py::test_counts_stay_those_of_the_memory",
+    ),
+    Mutant(
+        "free judges before the batch is in",
+        ADAPTIVE,
+        "            self._take_in(evidence)\n"
+        "        return (evidence.confidence >= self.thresholds()[evidence.group]).to(evidence.confidence)",
+        "            bars = self.thresholds()\n            self._take_in(evidence)\n"
+        "        return (evidence.confidence >= bars[evidence.group]).to(evidence.confidence)",
+        FREE,
+    ),
+    Mutant(
+        "free forgets its limits",
+        ADAPTIVE,
+        "self.level.clamp(self.lowest, self.highest)",
+        "self.level",
+        LIMITS,
+    ),
+    Mutant("free shares out by the sum", ADAPTIVE, "self.presence.max()", "self.presence.sum()", FREE),
+    Mutant("soft takes the biased variance", ADAPTIVE, "flat.var()", "flat.var(correction=0)", SOFT),
+    Mutant(
+        "soft weighs down what is above the mean",
+        ADAPTIVE,
+        "(evidence.confidence - self.mean).clamp(max=0)",
+        "evidence.confidence - self.mean",
+        SOFT,
+    ),
+    Mutant(
+        "relative to the unlabeled samples",
+        ADAPTIVE,
+        "self.threshold * evidence.given.mean()",
+        "self.threshold * evidence.confidence.mean()",
+        "test_adaptive.py::test_relative_follows_the_trace_by_hand",
+    ),
+    Mutant(
+        "class-wise status with decay and share swapped",
+        ADAPTIVE,
+        "self.status.lerp_(evidence.presence.to(self.status), 1 - self.decay)",
+        "self.status.lerp_(evidence.presence.to(self.status), self.decay)",
+        CLASS_WISE,
+    ),
+    # -- alignment
+    Mutant("alignment starts cold", ALIGN, "min(self.decay, 1 - 1 / (int(self.updates) + 1))", "self.decay", ALIGNED),
+    Mutant(
+        "alignment divides by yesterday's mean",
+        ALIGN,
+        "            self._take_in(value, given)\n        factor = self.expected.clamp(min=_FLOOR)"
+        " / self.predicted.clamp(min=_FLOOR)",
+        "            late = self.predicted.clone()\n            self._take_in(value, given)\n"
+        "        factor = self.expected.clamp(min=_FLOOR) / late.clamp(min=_FLOOR)",
+        ALIGNED,
+    ),
+    Mutant(
+        "aligned predictions not normalized",
+        TASKS,
+        "return scaled / scaled.sum(1, keepdim=True).clamp(min=1e-12)",
+        "return scaled",
+        ALIGNED,
+    ),
+    Mutant(
+        "presence counts decisions",
+        TASKS,
+        "return value.movedim(1, -1).flatten(0, -2).mean(0)",
+        "return self.harden(value).movedim(1, -1).flatten(0, -2).mean(0)",
+        "test_tasks.py::test_presence_by_hand",
+    ),
+    # -- mixes
+    Mutant(
+        "biased mixup keeps the smaller share",
+        MIX,
+        "max(share, 1 - share) if biased",
+        "min(share, 1 - share) if biased",
+        "test_mix.py::test_biased_mixup_gives_each_row_the_larger_share",
+    ),
+    Mutant(
+        "biased mixup of pairs keeps the smaller share",
+        MIX,
+        "torch.maximum(shares, 1 - shares) if biased",
+        "torch.minimum(shares, 1 - shares) if biased",
+        PAIRS,
+    ),
+    Mutant(
+        "mixup of pairs blends targets by one share",
+        MIX,
+        "blend(target, pick(target, partner), share, task)",
+        "blend(target, pick(target, partner), share if isinstance(share, float) else float(share[0]), task)",
+        PAIRS,
+    ),
+    Mutant("classmix rounds half up", MIX, "order[: len(found) // 2]", "order[: (len(found) + 1) // 2]", CLASSMIX),
+    Mutant(
+        "classmix pastes where its own classes are",
+        MIX,
+        "task.label(other.value)",
+        "task.label(target.value)",
+        CLASSMIX,
+    ),
+    Mutant(
+        "classmix takes void pixels for a class",
+        MIX,
+        "found = found[found != _NO_CLASS]",
+        "pass",
+        "test_mix.py::test_pixels_without_a_label_are_no_class_and_stay_where_they_are",
+    ),
+    Mutant(
+        "pasted pixels keep the weights of those they cover",
+        MIX,
+        "torch.where(inside, other.weight, target.weight)",
+        "target.weight",
+        CLASSMIX,
+    ),
+    Mutant(
+        "patches are copied from copies",
+        MIX,
+        "_copy_patch(x[row], mixed[row]",
+        "_copy_patch(mixed[row].clone(), mixed[row]",
+        "test_mix.py::test_patches_come_from_the_image_as_it_was",
+    ),
+    Mutant("a joint is pasted on itself", MIX, "torch.randint(1, joints", "torch.randint(0, joints", PATCH),
+    # -- lesson
+    Mutant(
+        "lesson aligns nothing",
+        LESSON,
+        "value if self.align is None else self.align(value, given)",
+        "value",
+        ORDER,
+    ),
+    Mutant(
+        "lesson selects by sharpened predictions",
+        "selftrain/strategy/losses.py",
+        "select(look(task, seen, index, given))",
+        "select(look(task, task.sharpen(seen, temperature), index, given))",
+        "test_lesson.py::test_selection_comes_before_sharpening",
+    ),
+    Mutant(
+        "lesson mixes before it carries",
+        LESSON,
+        "return self.mixed(shown.x, carry(self._task, target, origin, shown))",
+        "x, target = self.mixed(shown.x, target)\n        return x, carry(self._task, target, origin, shown)",
+        "test_lesson.py::test_the_learned_view_is_mixed_after_its_label_is_carried_there",
+    ),
+    Mutant(
+        "labels of the unmoved image taken for labels of the learned view",
+        LESSON,
+        "View(shown.x) if source is None",
+        "shown if source is None",
+        CARRIED,
+    ),
+    Mutant(
+        "standing still moves thresholds",
+        LESSON,
+        "        self.eval()\n        try:",
+        "        try:",
+        "test_lesson.py::test_standing_still_judges_and_moves_nothing",
+    ),
+    Mutant(
+        "standing still never ends",
+        LESSON,
+        "self.train(before)",
+        "pass",
+        "test_lesson.py::test_after_standing_still_the_mode_is_what_it_was",
+    ),
+    Mutant(
+        "trust has a gradient",
+        LESSON,
+        "trust(self._task.probs(logits).detach(), given)",
+        "trust(self._task.probs(logits), given)",
+        "test_lesson.py::test_trust_weighs_the_labels_by_what_the_student_says",
+    ),
+]

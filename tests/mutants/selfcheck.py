@@ -1,0 +1,175 @@
+"""Faults of the self-check: alarms that cannot be heard, are false or are forgotten, and looks that leave a trace."""
+
+from fault import Mutant
+
+FILE = "test_selfcheck.py::"
+SILENT = FILE + "test_unlabeled_samples_without_a_gradient_are_found"
+ARRIVES = FILE + "test_a_gradient_that_arrives_is_no_alarm"
+RESUMED = FILE + "test_a_resumed_run_has_the_alarms_of_the_whole_one"
+CONTROL = FILE + "test_a_run_with_a_control_can_be_resumed_anywhere"
+
+MUTANTS = [
+    Mutant(
+        "labels weigh in the step on a copy",
+        "selftrain/handlers/gradcheck.py",
+        "target.scaled(0.0)",
+        "target.scaled(1.0)",
+        SILENT,
+    ),
+    Mutant(
+        "labels of later batches weigh in the step on a copy",
+        "selftrain/handlers/gradcheck.py",
+        "batch, *extra = [_without_labels(b) for b in batches]",
+        "batch, *extra = [_without_labels(batches[0]), *batches[1:]]",
+        FILE + "test_labels_of_batches_drawn_ahead_weigh_nothing_too",
+    ),
+    Mutant("virtual updates heard", "selftrain/handlers/gradcheck.py", "if not learner._virtual:", "if True:", SILENT),
+    Mutant(
+        "only the last update of a step on a copy heard",
+        "selftrain/handlers/gradcheck.py",
+        "for norm in heard]).amax()",
+        "for norm in heard[-1:]]).amax()",
+        ARRIVES,
+    ),
+    Mutant(
+        "half-gathered gradients heard",
+        "selftrain/handlers/gradcheck.py",
+        "    learner.accumulate = 1\n",
+        "",
+        SILENT,
+    ),
+    Mutant(
+        "a step on a copy draws the run's random numbers",
+        "selftrain/handlers/gradcheck.py",
+        "    with own_randomness(device):\n",
+        "    if True:\n",
+        FILE + "test_random_numbers_and_mode_are_left_as_found",
+    ),
+    Mutant(
+        "what a copy did to the original is not undone",
+        "selftrain/handlers/gradcheck.py",
+        "        _restore(strategy, saved, before)\n",
+        "",
+        FILE + "test_a_copy_that_trains_the_original_is_undone",
+    ),
+    Mutant(
+        "the strategy itself probed",
+        "selftrain/handlers/gradcheck.py",
+        "_step(_copied(strategy, strategy)",
+        "_step(strategy",
+        FILE + "test_training_is_the_same_bit_for_bit",
+    ),  # fmt: skip
+    Mutant(
+        "a step on a copy is told the present moment",
+        "selftrain/handlers/selfcheck.py",
+        "max(step, math.ceil(LATE * self.total))",
+        "step",
+        ARRIVES,
+    ),
+    Mutant(
+        "steps on a copy without end",
+        "selftrain/handlers/selfcheck.py",
+        'self.probes["done"] = int(norm != 0 or',
+        'self.probes["done"] = int(',
+        FILE + "test_no_more_steps_are_taken_than_it_needs",
+    ),
+    Mutant(
+        "collapse by a single evaluation",
+        "selftrain/handlers/selfcheck.py",
+        "self.one_sided >= 2",
+        "self.one_sided >= 1",
+        FILE + "test_a_collapse_in_the_midst_is_found_and_one_evaluation_is_not_enough",
+    ),
+    Mutant(
+        "easy classes first taken for a collapse",
+        "selftrain/handlers/selfcheck.py",
+        "early = 2 * step < self.total",
+        "early = False",
+        FILE + "test_classes_may_be_accepted_one_after_the_other_until_half_of_the_stage",
+    ),
+    Mutant(
+        "collapse by chance",
+        "selftrain/metrics/significance.py",
+        "freedom + 6 * math.sqrt(2 * freedom)",
+        "0",
+        FILE + "test_a_collapse_is_far_and_beyond_noise",
+    ),
+    Mutant(
+        "no collapse of two classes",
+        "selftrain/metrics/significance.py",
+        "max(expected / 2, 1 + (expected - 1) / 10)",
+        "expected / 2",
+        FILE + "test_a_collapse_is_far_and_beyond_noise",
+    ),
+    Mutant(
+        "rules that reject nothing blamed",
+        "selftrain/handlers/selfcheck.py",
+        'any(getattr(rule, "rejects", True) for rule in rules)',
+        "True",
+        FILE + "test_everything_is_kept_where_nothing_is_to_be_rejected",
+    ),
+    Mutant(
+        "the start of the stage counted",
+        "selftrain/handlers/selfcheck.py",
+        "step <= self._streaks_begin()",
+        "False",
+        FILE + "test_the_first_fifth_and_the_first_epoch_are_not_counted",
+    ),
+    Mutant(
+        "a streak survives its end",
+        "selftrain/handlers/selfcheck.py",
+        "torch.zeros_like(longer)",
+        "self.streaks[name]",
+        FILE + "test_one_step_that_differs_begins_the_count_anew",
+    ),
+    Mutant(
+        "noise of evaluations forgotten",
+        "selftrain/metrics/significance.py",
+        "max(MARGIN, ERRORS * math.sqrt(2 * mean * (1 - mean) / samples))",
+        "MARGIN",
+        FILE + "test_clearly_below_is_two_points_and_two_standard_errors",
+    ),
+    Mutant("alarms repeated", "selftrain/engine/watched.py", "if alarm.kind not in known:", "if True:", RESUMED),
+    Mutant(
+        "alarms forgotten by resuming",
+        "selftrain/engine/state.py",
+        'run.alarms = [Alarm(**alarm) for alarm in state["alarms"]]',
+        "run.alarms = []",
+        RESUMED,
+    ),
+    Mutant(
+        "evaluations in a row forgotten by resuming",
+        "selftrain/handlers/selfcheck.py",
+        'self.one_sided = state["one_sided"]',
+        "self.one_sided = 0",
+        RESUMED,
+    ),
+    Mutant(
+        "streaks forgotten by resuming",
+        "selftrain/handlers/selfcheck.py",
+        'self.probes, self.streaks = dict(state["probes"]), dict(state["streaks"])',
+        'self.probes = dict(state["probes"])',
+        RESUMED,
+    ),
+    Mutant(
+        "start of the control not stored",
+        "selftrain/engine/stage.py",
+        "            beside.save(0)\n",
+        "            pass\n",
+        CONTROL,
+    ),
+    Mutant(
+        "the control trains the run's networks",
+        "selftrain/handlers/baseline.py",
+        "self.method = copy.deepcopy(strategy)",
+        "self.method = strategy",
+        FILE + "test_the_control_leaves_the_run_alone",
+    ),
+    Mutant(
+        "the control asks for unlabeled views",
+        "selftrain/handlers/baseline.py",
+        "replace(self.method.needs(), views=(), extra_batches=0)",
+        "self.method.needs()",
+        FILE + "test_the_control_asks_for_no_view_and_tells_of_no_pseudo_label",
+    ),
+]

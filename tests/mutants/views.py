@@ -1,0 +1,140 @@
+"""Faults of the views of series, point clouds and tables, and of spectrograms."""
+
+from __future__ import annotations
+
+from fault import Mutant
+
+SERIES, POINTS, TABLES = "data/views/series.py", "data/views/points.py", "data/views/table.py"
+SPECTROGRAM = "data/views/spectrogram.py"
+
+KEYED = "test_data_series_views.py::test_a_sample_s_view_depends_on_its_own_address_only"
+MOVES = "test_data_series_views.py::test_moves_take_whole_samples_of_the_whole_range"
+MASKS = "test_data_series_views.py::test_masks_are_one_run_of_all_channels"
+DROPS = "test_data_series_views.py::test_channels_are_dropped_with_the_probability_but_never_all"
+LINEAR = "test_data_series_views.py::test_resampling_is_linear_interpolation_of_the_moved_series"
+TURNS = "test_data_point_views.py::test_a_quarter_turn_sends_one_axis_to_the_next"
+UNIT = "test_data_point_views.py::test_plain_clouds_fill_the_unit_sphere_each_by_itself"
+COPIES = "test_data_point_views.py::test_left_out_points_become_copies_of_one_that_is_kept"
+CODES = "test_data_table_views.py::test_codes_are_not_standardized"
+BANDS = "test_data_spectrogram.py::test_bands_are_centered_where_the_formula_says"
+POWERS = "test_data_spectrogram.py::test_powers_are_those_of_numpy"
+
+MUTANTS = [
+    # -- series
+    Mutant("series moved by less than asked for", SERIES, "(2 * most + 1)).long() - most", "(2 * most)).long()", MOVES),
+    Mutant("series resampled by the nearest sample", SERIES, "torch.lerp(before, after, share)", "before", LINEAR),
+    Mutant(
+        "stretch of a series sticks to its start",
+        SERIES,
+        "draws[:, 2] * (1 - share)",
+        "0 * (1 - share)",
+        "test_data_series_views.py::test_stretches_have_the_lengths_asked_for_and_lie_inside",
+    ),
+    Mutant(
+        "series clipped before they are standardized",
+        SERIES,
+        "        x = x if self.mean is None else x - self.mean.to(x).reshape(-1, 1)",
+        "        x = x if self.clip is None else x.clamp(-self.clip, self.clip)\n"
+        "        x = x if self.mean is None else x - self.mean.to(x).reshape(-1, 1)",
+        "test_data_series_views.py::test_values_are_clipped_after_standardization",
+    ),
+    Mutant(
+        "channels of a series scaled by one factor",
+        SERIES,
+        '_around_one(uniform(self.seed, epoch, index, f"{name}/gain", x.shape[1]), self.scaling)',
+        '_around_one(uniform(self.seed, epoch, index, f"{name}/gain", 1), self.scaling)',
+        "test_data_series_views.py::test_strong_scaling_is_a_factor_for_each_channel",
+    ),
+    Mutant("longest mask of a series never drawn", SERIES, "draws[:, :1] * (most + 1)", "draws[:, :1] * most", MASKS),
+    Mutant("mask of a series never at its end", SERIES, "(length - run + 1)", "(length - run - 1)", MASKS),
+    Mutant("every channel of a series dropped", SERIES, " & (draws < draws.amax(1, keepdim=True))", "", DROPS),
+    Mutant(
+        "noise on what a series' mask hid",
+        SERIES,
+        "return View(x.masked_fill(hidden | dropped, 0.0))",
+        "return View(x.masked_fill(hidden | dropped, 0.0) + self.strong_jitter * noise)",
+        "test_data_series_views.py::test_noise_does_not_reach_what_is_left_out",
+    ),
+    Mutant(
+        "noise of a series from the global generator",
+        SERIES,
+        'normal(self.seed, epoch, index, f"{name}/jitter", x.shape[1] * x.shape[2]).view_as(x)',
+        "torch.randn_like(x)",
+        KEYED,
+    ),
+    Mutant(
+        "series in a pile taken for images",
+        "data/pile.py",
+        "SeriesViews() if axes == 3 else TensorViews()",
+        "TensorViews()",
+        "test_data_series_views.py::test_a_pile_of_series_gets_series_views",
+    ),
+    # -- point clouds
+    Mutant("clouds scaled by the mean radius", POINTS, "x.norm(dim=2).amax(1)", "x.norm(dim=2).mean(1)", UNIT),
+    Mutant("clouds scaled by the batch", POINTS, "x.norm(dim=2).amax(1)[:, None, None]", "x.norm(dim=2).max()", UNIT),
+    Mutant("clouds turn about y the other way", POINTS, "1: (2, 0)", "1: (0, 2)", TURNS),
+    Mutant(
+        "angles of clouds one-sided",
+        POINTS,
+        "(2 * draws[:, 1] - 1) * math.radians",
+        "draws[:, 1] * math.radians",
+        "test_data_point_views.py::test_angles_are_uniform_in_their_range",
+    ),
+    Mutant(
+        "noise of points not clipped",
+        POINTS,
+        "(self.jitter * noise).clamp(-self.jitter_limit, self.jitter_limit)",
+        "self.jitter * noise",
+        "test_data_point_views.py::test_noise_is_gaussian_and_clipped",
+    ),
+    Mutant("the first point always copied", POINTS, "each.argmax(1, keepdim=True)", "each[:, :1].long()", COPIES),
+    Mutant("every cloud thinned alike", POINTS, "share, each = most * draws[:, :1]", "share, each = most", COPIES),
+    # -- tables
+    Mutant(
+        "codes of tables standardized",
+        "data/base/statistics.py",
+        "std.masked_fill(coded, 1.0)",
+        "std.masked_fill(coded, 2.0)",
+        CODES,
+    ),
+    Mutant(
+        "codes of tables divided by a given std",
+        TABLES,
+        "self._kept(x, y if self.std is None else y / self.std.to(y))",
+        "y if self.std is None else y / self.std.to(y)",
+        "test_data_table_views.py::test_a_given_normalization_spares_codes_too",
+    ),
+    Mutant(
+        "noise on codes of tables",
+        TABLES,
+        "View(self._kept(x, x + self.weak_noise * noise))",
+        "View(x + self.weak_noise * noise)",
+        "test_data_table_views.py::test_codes_get_no_noise",
+    ),
+    Mutant(
+        "codes of tables replaced by zero",
+        TABLES,
+        "self._kept(x, x.masked_fill(chosen < self.replace, 0.0))",
+        "x.masked_fill(chosen < self.replace, 0.0)",
+        "test_data_table_views.py::test_without_a_bank_codes_stay",
+    ),
+    Mutant(
+        "categories lost with another key",
+        TABLES,
+        "            categorical=self.categorical,\n",
+        "",
+        "test_data_table_views.py::test_another_key_keeps_the_categories",
+    ),
+    # -- spectrograms
+    Mutant("power of a frame not divided by its window", SPECTROGRAM, "weights.square().sum()", "window", POWERS),
+    Mutant("frames padded at the ends", SPECTROGRAM, "center=False", "center=True", POWERS),
+    Mutant("mel bands evenly spaced in frequency", SPECTROGRAM, "700 * (10 ** (mels / 2595) - 1)", "mels", BANDS),
+    Mutant("mel bands reach the whole rate", SPECTROGRAM, "1 + rate / 2 / 700", "1 + rate / 700", BANDS),
+    Mutant(
+        "sides of a grid only cropped",
+        SPECTROGRAM,
+        "(2 * x.shape[axis] + side) // (2 * side)",
+        "x.shape[axis] // side",
+        "test_data_spectrogram.py::test_sides_become_the_nearest_multiples",
+    ),
+]

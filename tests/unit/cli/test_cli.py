@@ -1,0 +1,275 @@
+"""The command line as a person meets it: names, config files, refusals, exit codes; no command is trained here."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import selftrain as st
+from selftrain.catalog import METHODS, RECIPES
+from selftrain.cli import building
+from selftrain.cli import main as cli
+from selftrain.cli.hints import as_options
+from selftrain.cli.line import Line, read_config
+from selftrain.cli.stops import UsageError
+from selftrain.cli.train import make_parser
+from selftrain.exporting import FORMATS
+
+
+def parsed(*words):
+    line = Line("train", list(words))
+    return line.parse(make_parser(line))
+
+
+def told(capsys, *words):
+    """Exit code and what a command says on standard error."""
+    code = cli.main(list(words))
+    return code, capsys.readouterr().err
+
+
+def test_help_does_without_torch():
+    script = (
+        "import sys\nfrom selftrain.cli.main import main\ncode = main(['--help'])\n"
+        "print([m for m in ('torch', 'numpy', 'jsonargparse', 'sklearn') if m in sys.modules], code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[] 0"
+    for word in (*cli.COMMANDS, "exit codes", "143"):
+        assert word in done.stdout
+
+
+def test_public_names_are_loaded_when_asked_for():
+    for name in st.__all__:
+        assert getattr(st, name) is not None
+    assert set(st.__all__) <= set(dir(st))
+    script = "import selftrain.learner, selftrain as st; assert callable(st.learner); assert st.select.above(0.9)"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        st.fitt  # noqa: B018
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_a_help_with_defaults(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([command, "--help"])
+    text = capsys.readouterr().out
+    assert end.value.code == 0
+    assert "exit codes:" in text
+    assert "--config FILE" in text
+    assert text.count("default:") > 3
+
+
+def test_the_settings_of_what_is_chosen_are_options(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--strategy", "fst_d", "--data", "digits", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--strategy.depth" in text
+    assert "type: int, default: 3" in text  # that of the name, not of the class
+    assert "--data.root" in text
+    assert "--data.on_error" not in text
+    assert "everything, above, top" in text  # what a rule can be
+
+
+def test_dashes_switches_and_short_names():
+    settings, given = parsed(
+        "--strategy", "fst_d", "--strategy.depth=2", "--init-from", "x", "--resume", "--data", "digits"
+    )
+    assert settings["strategy"]["name"] == "fst_d"
+    assert given["strategy"] == {"name": "fst_d", "depth": 2}
+    assert (settings["init_from"], settings["resume"], settings["overwrite"]) == ("x", True, False)
+    assert settings["data"]["path"] == "digits"
+    assert settings["training"]["lr"] == st.Training().lr
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.yaml", "strategy: {name: fst_d, depth: 2}\nplan:\n  labeled: 8\nlabels: [a.csv, b.csv]\ninit-from: x\n"),
+        ("c.json", '{"strategy": {"name": "fst_d", "depth": 2}, "plan": {"labeled": 8}, "labels": ["a.csv", "b.csv"]}'),
+        pytest.param(
+            "c.toml",
+            'labels = ["a.csv", "b.csv"]\n[strategy]\nname = "fst_d"\ndepth = 2\n[plan]\nlabeled = 8\n',
+            marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib"),
+        ),
+    ],
+)
+def test_config_files(name, text, tmp_path):
+    path = tmp_path / name
+    path.write_text(text)
+    settings, given = parsed("--plan.labeled", "4", "--config", str(path))  # the command line wins, wherever it stands
+    assert given["strategy"] == {"name": "fst_d", "depth": 2}
+    assert settings["plan"]["labeled"] == 4
+    assert settings["labels"] == ["a.csv", "b.csv"]
+
+
+def test_later_files_win_and_a_name_alone_is_a_choice(tmp_path):
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("strategy: fixmatch\nsteps: 5\n")
+    second.write_text("strategy: mean_teacher\n")
+    settings, _ = parsed("--config", str(first), "--config", str(second))
+    assert (settings["strategy"]["name"], settings["steps"]) == ("mean_teacher", 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--strateg", "fst"], "unknown option --strateg; did you mean --strategy?"),
+        (["--strategy.dekay", "0.5"], "did you mean --strategy.decay?"),
+        (["--decay", "0.5"], "did you mean --strategy.decay?"),
+        (["--strategy", "fixmach"], "no strategy 'fixmach'; did you mean fixmatch?"),
+        (["--strategy.decay", "abc"], "--strategy.decay is 'abc'; it must be a number or null"),
+        (["--training.precision", "fp8"], "--training.precision is 'fp8'; it must be one of auto, fp32, bf16, fp16"),
+        (["--steps", "1.5"], "--steps is '1.5'; it must be a whole number or null"),
+        (["word"], "unrecognized arguments: word"),
+        (["--config", "nope.yaml"], "cannot read the config file nope.yaml"),
+        (["--strategy", "nowhere:Name"], "cannot load 'nowhere:Name'"),
+        (["--resume"], "--resume needs the run"),
+        (["--device", "cuda:77"], "device 'cuda:77' cannot be used"),
+        (["--steps", "5"], "no data; say --data PATH"),
+    ],
+)
+def test_a_fault_of_usage_is_one_line_and_code_2(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, text = told(capsys, "train", *words)
+    assert code == 2
+    assert message in text
+    assert len(text.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_keys_of_a_config_file_name_the_file(tmp_path, capsys):
+    path = tmp_path / "c.yaml"
+    path.write_text("strategy: {name: fixmatch, selekt: free}\n")
+    code, text = told(capsys, "train", "--config", str(path))
+    assert code == 2
+    assert "c.yaml: unknown key strategy.selekt; did you mean --strategy.select?" in text
+    path.write_text("- 1\n")
+    with pytest.raises(UsageError, match="holds a list"):
+        read_config(path)
+
+
+def test_commands_and_their_names(capsys):
+    assert told(capsys, "trian")[0] == 2
+    assert cli.main([]) == 2
+    assert cli.main(["--version"]) == 0
+    assert st.__version__ in capsys.readouterr().out
+    assert told(capsys, "evaluate")[1].strip().endswith("selftrain evaluate RUN [options]")
+    assert told(capsys, "evaluate", "no/run") == (1, "selftrain: error: there is no run folder no/run\n")
+
+
+def test_an_error_has_a_traceback_only_for_debugging(capsys):
+    assert cli.main(["check-data", "no/data"]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    with pytest.raises(st.DataError):
+        cli.main(["check-data", "no/data", "--debug"])
+
+
+def test_remedies_are_told_in_options(tmp_path, capsys):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.png").write_bytes(b"")
+    code, text = told(capsys, "train", "--data", str(tmp_path), "--out", str(tmp_path / "run"))
+    assert code == 1
+    assert "--data.on_error skip" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_have_their_codes(number, tmp_path):
+    """The process is stopped while it trains; what it leaves can be resumed."""
+    words = [
+        "train",
+        "--data",
+        "digits",
+        "--steps",
+        "100000",
+        "--checkpoint_every",
+        "2",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "selftrain", *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    manifest = tmp_path / "run" / "checkpoints" / "manifest.json"
+    until = time.monotonic() + 120
+    while not manifest.exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "go on with: selftrain train --resume --out" in text
+    assert "Traceback" not in text
+    assert json.loads(manifest.read_text())["checkpoints"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_built_from_what_its_options_resolve_to(name):
+    """All settings said at once give what none said gives: so a stored config is the run it was stored with."""
+    problem = building.Problem("table", (6,), ["a", "b", "c"], 20, 50)
+    settings, _ = parsed("--strategy", name)
+    whole = building.resolved_strategy(name, settings["strategy"], {}, problem.steps)
+    common = settings | {"network": "mlp"}
+    built = [
+        building.build_strategy(problem, name, {k: v for k, v in one.items() if k != "name"}, common)
+        for one in (whole, {"name": name})
+    ]
+    from selftrain.engine.stage import settings_of
+
+    assert settings_of(built[0]) == settings_of(built[1])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_training_of_a_recipe_can_be_changed_in_part(name):
+    import torch
+
+    from selftrain.catalog import make_recipe
+    from selftrain.networks.by_name import make_encoder
+
+    kinds = {"tjepa": ("table", (6,)), "ecgjepa": ("series", (2, 40)), "pointjepa": ("points", (32, 3))}
+    kind, shape = kinds.get(name, ("image", (1, 16, 16)))
+    network = {"image": "conv" if name == "cnnjepa" else "vit"}.get(kind, "transformer")
+    settings = {"window": 3} if name == "sarjepa" else {}
+    made = []
+    for training in (None, {"weight_decay": 0.123}):
+        torch.manual_seed(0)
+        encoder = make_encoder(network, kind, shape, masked=True)
+        made.append(next(iter(make_recipe(name, encoder, settings, training).learners())))
+    plain, changed = made
+    assert changed.optimizer.param_groups[0]["weight_decay"] == 0.123
+    assert changed.base_rates == plain.base_rates
+    assert changed.optimizer.defaults["betas"] == plain.optimizer.defaults["betas"]
+    assert [changed.schedule(t) for t in (0, 0.5)] == [plain.schedule(t) for t in (0, 0.5)]
+    assert changed.max_grad_norm == plain.max_grad_norm
+    for one, other in zip(plain.parameters(), changed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_hints_are_words_of_the_command_line():
+    told = as_options('leave them out with on_error="skip"; pass size= or size=32, overwrite=True, keys={1: 2}')
+    assert told == (
+        "leave them out with --data.on_error skip; pass --data.size or --data.size 32, --overwrite, keys={1: 2}"
+    )
+    assert as_options("raise BatchPlan(labeled=...)") == "raise --plan.labeled"
+
+
+def test_a_wrong_one_of_several_values_is_named(capsys):
+    code, text = told(capsys, "export", "run", "--formats", "torch", "onnxx")
+    assert code == 2
+    assert "--formats is 'onnxx'; it must be one of safetensors, onnx, torch" in text
+
+
+def test_every_format_is_an_option(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["export", "--help"])
+    text = capsys.readouterr().out
+    assert all(name in text for name in FORMATS)

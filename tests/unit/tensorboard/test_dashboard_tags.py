@@ -1,0 +1,96 @@
+"""docs/dashboard.md, the list of tags, and what runs write are the same."""
+
+import re
+
+import pytest
+from helpers import MemoryPile, convnet, mlp, pictures, sgd_learner
+from paths import ROOT
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_selfcheck import Detached
+from test_selfcheck import fit as fit_watched
+
+import selftrain as st
+from selftrain import data, pretrain, strategies
+from selftrain.mix import Mixup
+from selftrain.tensorboard import Dashboard
+from selftrain.tensorboard.tags import QUESTIONS, TAGS, layout
+from selftrain.types import BatchPlan
+
+PAGE = (ROOT / "docs" / "dashboard.md").read_text(encoding="utf-8")
+PLUGINS = {"text": "texts", "pr_curves": "curves"}
+NO_TAGS = ("custom_scalars__config__", "_hparams_/")  # what pages are made of
+PLAN, ONCE = BatchPlan(labeled=8, unlabeled_ratio=2.0), Dashboard(every=10, classes=2)
+
+
+def documented():
+    """Tags of the page's tables, by the heading they stand below."""
+    sections = re.split(r"^## (.+)$", PAGE, flags=re.MULTILINE)
+    pairs = zip(sections[1::2], sections[2::2], strict=True)
+    return {heading: re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE) for heading, text in pairs}
+
+
+def test_every_tag_is_explained_below_its_question():
+    found = {heading: names for heading, names in documented().items() if names}
+    assert list(found) == list(QUESTIONS)
+    for question, names in found.items():
+        assert sorted(names) == sorted(tag.name for tag in TAGS if tag.question == question)
+
+
+def test_every_row_says_what_a_tag_means():
+    rows = re.findall(r"^\| `[^`]+` \|(.+)\|$", PAGE, re.MULTILINE)
+    assert len(rows) == len(TAGS)
+    assert all(len(row.split("|")) == 3 and row.split("|")[0].strip() for row in rows)
+
+
+def test_every_scalar_has_a_chart():
+    charts = layout(QUESTIONS, "accuracy")
+    drawn = sum(len(tags) for rows in charts.values() for tags in rows.values())
+    assert drawn == len([tag for tag in TAGS if tag.kind == "scalars"]) - 1  # the networks of the control are too many
+    assert list(charts) == list(QUESTIONS)
+    (pattern,) = charts[QUESTIONS[0]]["held-out samples"]
+    assert re.match(pattern, "validation/accuracy")
+    for other in ("validation/accuracy/teacher", "validation/mean_iou", "classes/accuracy", "baseline/test/accuracy"):
+        assert not re.match(pattern, other)
+
+
+def written(folder):
+    """(kind, tag) of everything in a log."""
+    reader = EventAccumulator(str(folder)).Reload()
+    found = reader.Tags()
+    rows = {(kind, tag) for kind in ("scalars", "images", "histograms") for tag in found[kind]}
+    tensors = [tag for tag in found["tensors"] if not tag.startswith(NO_TAGS)]
+    kinds = {tag: PLUGINS[reader.SummaryMetadata(tag).plugin_data.plugin_name] for tag in tensors}
+    return rows | {(kind, tag.removesuffix("/text_summary")) for tag, kind in kinds.items()}
+
+
+def runs(folder):
+    """Folders of short runs that together write everything there is."""
+    task = st.Classification(3)
+    settings = {"plan": PLAN, "steps": 6, "eval_every": 6, "dashboard": ONCE}
+    rich = strategies.FixMatch(
+        task, lambda: sgd_learner(convnet()), decay=0.9, select=st.select.above(0.4), mix=Mixup()
+    )
+    st.fit(rich, MemoryPile(pictures), out=folder / "rich", baseline=True, monitor={"test": "test"}, **settings)
+    for name, method in {
+        "ensemble": strategies.Ensemble(task, lambda: sgd_learner(mlp())),
+        "bank": strategies.SoftLabels(
+            task, lambda: sgd_learner(mlp()), unlabeled=40, label_shape=(3,), min_labeled=8, label_view="strong"
+        ),
+    }.items():
+        st.fit(method, MemoryPile(validation=0), out=folder / name, baseline=True, **settings)
+    fit_watched(Detached(), out=folder / "alarmed", eval_every=10)
+    pile = data.load("digits", labels=40, validation=20, seed=0)
+    for name in ("MAE", "IJEPA", "LeJEPA"):
+        stage = getattr(pretrain, name)(pretrain.ViT(size=8, patch=2, width=8, depth=1))
+        st.fit(stage, pile, out=folder / name, **settings)
+    return [path.parent for path in folder.rglob("run.json")]
+
+
+@pytest.mark.slow
+def test_what_runs_write_is_what_is_listed(tmp_path):
+    found = set().union(*map(written, runs(tmp_path)))
+    for kind, name in sorted(found):
+        matching = [tag.name for tag in TAGS if tag.kind == kind and re.match(tag.pattern(), name)]
+        assert len(matching) == 1, (kind, name, matching)
+    never = [tag.name for tag in TAGS if not any(tag.kind == k and re.match(tag.pattern(), n) for k, n in found)]
+    assert never == []

@@ -12,7 +12,7 @@ import torch
 
 from selftrain.catalog import METHODS, default_method
 from selftrain.cli import building, common, report
-from selftrain.cli.evaluate import predictions
+from selftrain.cli.evaluate_run import predictions
 from selftrain.cli.folder import CONFIG, claim, unfinished
 from selftrain.cli.line import Line, Parser, read_config, write_config
 from selftrain.cli.opened import open_run

@@ -70,7 +70,9 @@ def _run(words: list[str]) -> int:
         near = difflib.get_close_matches(first, COMMANDS, 1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COMMANDS)}"
         raise UsageError(f"no command {first!r}; {hint}")
-    command: Any = import_module(f"selftrain.cli.{first.replace('-', '_')}")
+    # a module called like a public function of the package would hide it once imported
+    module = {"evaluate": "evaluate_run", "export": "export_run"}.get(first, first.replace("-", "_"))
+    command: Any = import_module(f"selftrain.cli.{module}")
     return int(command.run(words[1:]))
 
 

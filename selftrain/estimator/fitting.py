@@ -170,9 +170,9 @@ def fitted_encoder(given: Any, inputs: Inputs) -> PretrainedEncoder:
     """
     encoder: PretrainedEncoder = given
     theirs = encoder.inputs_
-    if (theirs.kind, theirs.labeled, theirs.shape) != (inputs.kind, inputs.given, inputs.shape):
+    if (theirs.kind, theirs.given, theirs.shape) != (inputs.kind, inputs.given, inputs.shape):
         raise DataError(
-            f"the encoder was fitted to {theirs.kind} rows of shape {theirs.labeled}, these are {inputs.kind} rows of "
+            f"the encoder was fitted to {theirs.kind} rows of shape {theirs.given}, these are {inputs.kind} rows of "
             f"shape {inputs.given}; fit it to rows like these"
         )
     return encoder

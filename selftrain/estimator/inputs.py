@@ -89,7 +89,7 @@ def learn_inputs(x: Array, kind: str | None, channels: Channels | None, blocks: 
         limits = (float(x.min()), float(x.max()))
     plain = Inputs(found, tuple(x.shape[1:]), tuple(x.shape[1:]), channels, limits, blocks(found))
     one = plain.read(x[:1])
-    return Inputs(found, plain.labeled, tuple(one.shape[1:]), channels, limits, plain.blocks)
+    return Inputs(found, plain.given, tuple(one.shape[1:]), channels, limits, plain.blocks)
 
 
 def _kind(x: Array, kind: str | None) -> InputKind:

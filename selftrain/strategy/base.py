@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +18,42 @@ from selftrain.types import Annotated, Batch, Clock, Needs, Report
 Predictor = Callable[[Tensor], Tensor]
 
 
-class Strategy(nn.Module):
+class StrategyType(type):
+    """Of what kind the classes of strategies are: what one is built with is checked, and kept with what was built."""
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of the constructor; without it ``inspect.signature`` would show ``__call__`` below."""
+        init = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return init.replace(parameters=list(init.parameters.values())[1:], return_annotation=init.empty)
+
+    def __call__(cls, *values: Any, **settings: Any) -> Any:
+        """Build one; its ``arguments`` say with what.
+
+        Raises:
+            TypeError: for a setting that it does not take (the message has the nearest that it does), or one missing.
+        """
+        signature = cls.__signature__
+        known, rest = signature.parameters, [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
+        for name in settings if not rest else ():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
+                hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
+                raise TypeError(f"{cls.__name__} has no setting {name!r}; {hint}")
+        try:
+            bound = signature.bind(*values, **settings)
+        except TypeError as error:
+            raise TypeError(f"{cls.__name__}: {error}") from None
+        made = super().__call__(*values, **settings)
+        bound.apply_defaults()  # another version may have others
+        arguments = dict(bound.arguments)
+        for name in rest:
+            arguments |= arguments.pop(name)
+        made.arguments = arguments
+        return made
+
+
+class Strategy(nn.Module, metaclass=StrategyType):
     """A training method. Subclasses are final: they build their parts in ``__init__`` and say what a step does.
 
     Students, teachers, thresholds and label banks are sub-modules and buffers, so that ``state_dict`` holds all a run
@@ -27,8 +65,10 @@ class Strategy(nn.Module):
         extra_batches: Future batches drawn at each step and passed to ``step`` as ``extra``.
         monitor: Name of the evaluation figure that picks the best checkpoint; larger is better.
         judged_on: Parts of the pile evaluated during training; the best checkpoint is picked on ``"validation"``.
+        arguments: What the constructor was called with, by name and with defaults: enough to build the like again.
     """
 
+    arguments: dict[str, object]
     views: tuple[str, ...] = ("weak", "strong")
     labeled_view: str = "weak"
     extra_batches: int = 0

@@ -13,6 +13,7 @@ from statistics import NormalDist
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from selftrain.metrics.calibration_error import expected_calibration_error
 from selftrain.metrics.intervals import Numbers, check_rate, checked_decisions, clopper_pearson, upper_tail
@@ -89,9 +90,8 @@ def fit_temperature(value: Tensor, target_class: Tensor) -> float:
     """Find the T for which ``p^(1/T)`` gives held-out labels the highest likelihood.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, arXiv:1706.04599, section 4.2. Differs: takes
-    probabilities (softmax forgets a constant only, so the optimum is the same), solves for 1/T, in which the negative
-    log-likelihood is convex, by Newton steps inside a bracket, and keeps T in [0.05, 20]: where all decisions are
-    right the likelihood has no maximum.
+    probabilities (softmax forgets a constant only, so the optimum is the same) and keeps T in [0.05, 20]: where all
+    decisions are right the likelihood has no maximum.
 
     Args:
         value: Probabilities, shape (N, C), N >= 1, C >= 2.
@@ -100,27 +100,19 @@ def fit_temperature(value: Tensor, target_class: Tensor) -> float:
     Raises:
         ValueError: for other shapes, classes outside [0, C) or values that are no probabilities.
     """
+    from scipy.optimize import minimize_scalar
+
     value, target_class = value.cpu().double(), target_class.cpu()
     _check_labeled(value, target_class)
-    logs = _logs(value)
-    given = logs.gather(1, target_class.long().view(-1, 1)).mean()
-    low, high = 1 / _HOTTEST, 1 / _COLDEST
-    inverse = 1.0
-    for _ in range(100):
-        p = (inverse * logs).softmax(1)
-        mean = (p * logs).sum(1)
-        slope = float(mean.mean() - given)  # of the negative log-likelihood in 1/T; it only grows
-        if slope == 0:
-            break
-        low, high = (low, inverse) if slope > 0 else (inverse, high)
-        bend = float(((p * logs.square()).sum(1) - mean.square()).mean())
-        following = inverse - slope / bend if bend > 0 else math.inf
-        if not low < following < high:
-            following = math.sqrt(low * high)
-        if abs(following - inverse) <= 1e-7 * inverse:
-            break
-        inverse = following
-    return 1 / inverse
+    logs, classes = _logs(value), target_class.long()
+
+    def cost(log_inverse: float) -> float:
+        return float(F.cross_entropy(math.exp(log_inverse) * logs, classes))
+
+    bounds = -math.log(_HOTTEST), -math.log(_COLDEST)
+    found = minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 1e-9, "maxiter": 200})
+    # equal probabilities cost the same at any temperature: they stay as they are
+    return math.exp(-found.x) if found.fun < cost(0.0) else 1.0
 
 
 def calibrate(strategy: SupervisedStrategy, pile: Pile, part: object = "validation") -> Calibration:

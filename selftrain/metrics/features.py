@@ -28,18 +28,6 @@ class Lidar(NamedTuple):
     ratio: float
 
 
-class PowerLaw(NamedTuple):
-    """How fast a spectrum falls: ``eigenvalue_k ~ k ** -exponent``, and how well that fits.
-
-    Attributes:
-        exponent: 0 for a flat spectrum.
-        r2: Explained share of the weighted variance of the logarithms, at most 1; 1 for a flat spectrum.
-    """
-
-    exponent: float
-    r2: float
-
-
 @torch.no_grad()
 def rankme(features: Tensor, *, center: bool = False, eps: float = 1e-7, spectrum: Spectrum = "singular") -> float:
     """Effective rank of features: the exponential of the entropy of their singular values.
@@ -106,41 +94,6 @@ def lidar(views: Tensor, *, delta: float = 1e-4, eps: float = 1e-7) -> Lidar:
 
 
 @torch.no_grad()
-def alpha_req(features: Tensor, *, ranks: tuple[int, int] | None = None) -> PowerLaw:
-    """How fast the eigenvalues of the features' covariance fall with their rank, as the exponent of a power law.
-
-    About 1 goes with good features, far above 1 with collapse, far below 1 with noise.
-
-    Source: Agrawal et al., "alpha-ReQ", NeurIPS 2022: ``log eigenvalue_k = c - exponent log k``. Fitted by least
-    squares with weights 1 / k, so that every stretch of log k counts alike.
-
-    Args:
-        features: Shape (n, D); the mean is subtracted, so there are min(n - 1, D) eigenvalues.
-        ranks: First and last rank k of the fit, from 1; ``None``: (10, 100), or (3, D // 2) where D is at most 128.
-
-    Raises:
-        ValueError: for features that are not (n, D) or not finite, for less than two ranks, or for ranks beyond the
-            last eigenvalue that is not 0.
-    """
-    _check_matrix(features)
-    first, last = ranks or ((3, features.shape[1] // 2) if features.shape[1] <= 128 else (10, 100))
-    if not 1 <= first < last:
-        raise ValueError(
-            f"the fit would be over ranks {first} to {last}; give ranks=(first, last) with 1 <= first < last"
-        )
-    z = features.double()
-    values = torch.linalg.svdvals(z - z.mean(0)).square()
-    positive = int((values > values[0] * torch.finfo(values.dtype).eps ** 1.5).sum())
-    if last > positive:
-        raise ValueError(
-            f"the fit would be over ranks {first} to {last} but only {positive} eigenvalues of features "
-            f"{tuple(features.shape)} are above 0; give more samples, or ranks=(first, last) up to there"
-        )
-    k = torch.arange(first, last + 1).to(values)
-    return _fit_line(k.log(), values[first - 1 : last].log(), 1 / k)
-
-
-@torch.no_grad()
 def uniformity(features: Tensor, *, t: float = 2.0) -> float:
     """How evenly features cover the sphere: the logarithm of the mean potential of all pairs; lower is more even.
 
@@ -186,34 +139,6 @@ def alignment(first: Tensor, second: Tensor, *, power: float = 2.0) -> float:
         )
     u, v = F.normalize(first.double(), dim=1), F.normalize(second.double(), dim=1)
     return float((u - v).norm(dim=1).pow(power).mean())
-
-
-@torch.no_grad()
-def step_smoothness(path: Tensor) -> float:
-    """How far and how steadily features move while their input gets noisier; larger is better. Experimental.
-
-    A noisy encoder scores high, a collapsed one 0: never choose by this figure alone.
-
-    With ``d_s`` the length of step s in units of the mean distance between clean samples, the mean over samples of
-    ``mean_s d_s / (1 + std_s d_s / mean_s d_s)`` (population standard deviation). The idea, larger and less variable
-    steps under growing perturbation, is that of RMQM; its formula is not published in the abstract, so this is another.
-
-    Args:
-        path: Features of ``x + (s / S) * sigma * noise`` for s = 0 (clean) to S >= 2, with one noise a sample: shape
-            (S + 1, n, D), n >= 2.
-
-    Raises:
-        ValueError: for another shape, or features that are not finite.
-    """
-    if path.dim() != 3 or path.shape[0] < 3 or path.shape[1] < 2:
-        raise ValueError(f"path has shape {tuple(path.shape)}; it must be (S + 1, n, D) with S >= 2 and n >= 2")
-    _check_matrix(path.flatten(0, 1))
-    z = path.double()
-    unit, steps = F.pdist(z[0]).mean(), z.diff(dim=0).norm(dim=2)
-    if unit == 0:
-        return 0.0
-    mean, spread = steps.mean(0) / unit, steps.std(0, correction=0) / unit
-    return float((mean.square() / (mean + spread).clamp(min=torch.finfo(mean.dtype).tiny)).mean())
 
 
 @torch.no_grad()
@@ -309,13 +234,3 @@ def _effective_rank(values: Tensor, eps: float) -> float:
     """Exponential of the entropy of ``values`` (k,), >= 0, as shares, each plus ``eps``."""
     share = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny) + eps
     return float(torch.exp(torch.special.entr(share).sum()))
-
-
-def _fit_line(x: Tensor, y: Tensor, weight: Tensor) -> PowerLaw:
-    """Least squares of ``y = c - exponent x`` with ``weight``, all (k,)."""
-    weight = weight / weight.sum()
-    dx, dy = x - (weight * x).sum(), y - (weight * y).sum()
-    slope = (weight * dx * dy).sum() / (weight * dx.square()).sum()
-    total, left = (weight * dy.square()).sum(), (weight * (dy - slope * dx).square()).sum()
-    flat = bool(total < 1e-12)  # nothing but rounding to explain
-    return PowerLaw(-float(slope), 1.0 if flat else 1 - float(left / total))

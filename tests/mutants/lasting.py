@@ -65,22 +65,22 @@ MUTANTS = [
     Mutant(
         "lasting: the lock is not taken",
         LOCK,
-        "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)",
-        "pass",
+        "        lock.acquire()",
+        "        pass",
         ONE_WRITER,
     ),
     Mutant(
         "lasting: the lock is not released",
         LOCK,
-        "            (folder / LOCK).unlink(missing_ok=True)\n",
-        "            handle = os.dup(handle)\n",
+        "        lock.release()",
+        "        lock.release = print",
         ONE_WRITER,
     ),
     Mutant(
         "lasting: a forked process keeps the lock",
         LOCK,
-        "    for handle in _held:",
-        "    for handle in ():",
+        "os.ftruncate(handle, 0)",
+        "os.ftruncate(os.dup(handle), 0)",
         "reliability/test_signals.py::test_a_killed_run_locks_nothing_even_while_its_loader_lives",
     ),
     # -- checkpoints

@@ -7,8 +7,6 @@ LINEAR, FEW = "selftrain/evaluation/probing/linear.py", "selftrain/evaluation/pr
 ENCODING, COMPARE = "selftrain/evaluation/probing/encoding.py", "selftrain/evaluation/probing/compare.py"
 RIVALS = "selftrain/evaluation/probing/rivals.py"
 LIDAR = "test_probes.py::test_lidar_follows_the_formula"
-ALPHA = "test_probes.py::test_alpha_req_is_a_weighted_fit_that_tells_how_well_it_fits"
-POWER = "test_probes.py::test_alpha_req_finds_the_exponent_of_a_power_law"
 CHOICE = "test_probing.py::test_c_is_chosen_on_the_validation_samples"
 DRAWS = "test_probing.py::test_draws_are_a_function_of_labels_and_seed"
 NESTED = "test_probing.py::test_more_draws_and_more_labels_keep_what_was_drawn"
@@ -40,30 +38,12 @@ MUTANTS = [
         "within.trace() / between.trace()",
         LIDAR,
     ),
-    Mutant("alpha-req: singular values", PROBES, "svdvals(z - z.mean(0)).square()", "svdvals(z - z.mean(0))", POWER),
-    Mutant(
-        "alpha-req: ranks one off", PROBES, "values[first - 1 : last].log()", "values[first : last + 1].log()", POWER
-    ),
-    Mutant(
-        "alpha-req: all ranks count alike",
-        PROBES,
-        "values[first - 1 : last].log(), 1 / k)",
-        "values[first - 1 : last].log(), k / k)",
-        ALPHA,
-    ),
     Mutant(
         "uniformity: distance not squared",
         PROBES,
         "F.normalize(features.double(), dim=1)).square()",
         "F.normalize(features.double(), dim=1))",
         "test_probes.py::test_uniformity_is_the_log_of_the_mean_potential_of_pairs",
-    ),
-    Mutant(
-        "smoothness: uneven steps are as good",
-        PROBES,
-        "(mean + spread).clamp(",
-        "mean.clamp(",
-        "test_probes.py::test_steps_are_long_and_even_at_best",
     ),
     # -- linear probes
     Mutant(

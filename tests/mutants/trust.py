@@ -117,8 +117,8 @@ MUTANTS = [
     Mutant(
         "temperature upside down",
         "selftrain/evaluation/calibration.py",
-        "    return 1 / inverse\n",
-        "    return inverse\n",
+        "return math.exp(-found.x) if",
+        "return math.exp(found.x) if",
         TEMPERATURE,
     ),
     Mutant(

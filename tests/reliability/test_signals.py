@@ -60,7 +60,7 @@ def stopped_in_evaluation(folder):
 def test_the_interpreter_ends_as_the_signal_says(tmp_path):
     """A whole interpreter, asked by a signal to its group as a terminal sends it."""
     code = (
-        f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r};"
+        f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / 'support')]!r};"
         "import signal, harness, pathlib, os; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "step = harness.zoo.strategies.FreeMatch.step;"
         "f = lambda *a: (a[2].step == 3 and os.kill(os.getpid(), signal.SIGINT), step(*a))[1];"

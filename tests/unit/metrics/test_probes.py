@@ -7,7 +7,6 @@ from torch.nn import functional as F
 
 from selftrain.metrics.features import (
     alignment,
-    alpha_req,
     feature_spread,
     feature_std,
     knn_accuracy,
@@ -15,7 +14,6 @@ from selftrain.metrics.features import (
     lidar,
     rankme,
     standardized,
-    step_smoothness,
     uniformity,
 )
 
@@ -159,68 +157,6 @@ def test_lidar_counts_directions_that_views_agree_on():
     assert lidar(wide + noise).rank == pytest.approx(4, abs=0.3)
 
 
-# -- spectra -----------------------------------------------------------------------------------------------------------
-def power_law(exponent, n=300, width=40, bend=None):
-    """Features whose covariance has the eigenvalues k ** -exponent exactly."""
-    basis = torch.linalg.qr(torch.cat([torch.ones(n, 1).double(), normal(n, width)], 1))[0][:, 1:]  # means are 0
-    values = torch.arange(1, width + 1).double() ** -exponent
-    if bend is not None:
-        values[bend:] *= 100
-    return basis @ torch.diag(values.sqrt()) @ orthonormal(width, width, 1).T + 3
-
-
-@pytest.mark.parametrize("exponent", [0.5, 1.0, 2.3])
-@pytest.mark.parametrize("width", [12, 40, 150])
-def test_alpha_req_finds_the_exponent_of_a_power_law(exponent, width):
-    found = alpha_req(power_law(exponent, width=width))
-    assert found.exponent == pytest.approx(exponent, abs=1e-3)
-    assert found.r2 == pytest.approx(1, abs=1e-6)
-
-
-@pytest.mark.parametrize(("width", "first", "last"), [(40, 3, 20), (128, 3, 64), (129, 10, 100), (150, 10, 100)])
-def test_alpha_req_looks_at_these_ranks(width, first, last):
-    z = power_law(1.0, width=width)
-    z[: width // 2, : width // 3] *= 2
-    assert alpha_req(z) == alpha_req(z, ranks=(first, last))
-    assert alpha_req(z) != alpha_req(z, ranks=(first, last - 1))
-    assert alpha_req(z) != alpha_req(z, ranks=(first + 1, last))
-
-
-def test_alpha_req_is_a_weighted_fit_that_tells_how_well_it_fits():
-    z = power_law(1.0, bend=10)
-    k = torch.arange(2, 31).double()
-    values = torch.linalg.eigvalsh((z - z.mean(0)).T @ (z - z.mean(0))).flip(0)[1:30]
-    root = k.reciprocal().sqrt()
-    design = torch.stack([torch.ones_like(k), k.log()], 1)
-    line = torch.linalg.lstsq(root[:, None] * design, (root * values.log())[:, None]).solution
-    left = (values.log() - (design @ line)[:, 0]).square()
-    mean = (values.log() / k).sum() / k.reciprocal().sum()
-    r2 = 1 - float((left / k).sum() / ((values.log() - mean).square() / k).sum())
-    found = alpha_req(z, ranks=(2, 30))
-    assert found.exponent == pytest.approx(-float(line[1]), rel=1e-6)
-    assert found.r2 == pytest.approx(r2, rel=1e-6)
-    assert found.r2 < 0.98
-    alike = torch.linalg.lstsq(design, values.log()[:, None]).solution
-    assert abs(found.exponent + float(alike[1])) > 0.02
-
-
-def test_a_flat_spectrum_has_exponent_zero_and_fits():
-    found = alpha_req(power_law(0.0))
-    assert found.exponent == pytest.approx(0, abs=1e-6)
-    assert found.r2 == 1
-
-
-def test_alpha_req_refuses_ranks_without_eigenvalues():
-    with pytest.raises(
-        ValueError, match=r"ranks 10 to 100 but only 39 eigenvalues of features \(40, 200\) are above 0"
-    ):
-        alpha_req(normal(40, 200))
-    with pytest.raises(ValueError, match="ranks 3 to 2; give ranks"):
-        alpha_req(normal(40, 4))
-    with pytest.raises(ValueError, match="ranks 0 to 5"):
-        alpha_req(normal(40, 20), ranks=(0, 5))
-
-
 # -- on the sphere -----------------------------------------------------------------------------------------------------
 def test_uniformity_is_the_log_of_the_mean_potential_of_pairs():
     z = normal(12, 3)
@@ -244,18 +180,6 @@ def test_alignment_is_the_mean_distance_on_the_sphere():
     assert alignment(first, second) == pytest.approx(1)  # squares 2 and 0
     assert alignment(first, second, power=1) == pytest.approx(math.sqrt(2) / 2)
     assert alignment(first, -first) == pytest.approx(4)
-
-
-def test_steps_are_long_and_even_at_best():
-    clean = normal(6, 3)
-    unit = float(F.pdist(clean).mean())
-    even = torch.stack([clean + s * torch.tensor([0.5, 0, 0]) for s in range(5)])
-    assert step_smoothness(even) == pytest.approx(0.5 / unit)
-    assert step_smoothness(10 * even) == pytest.approx(0.5 / unit)
-    jumps = torch.stack([clean + s * torch.tensor([0.5, 0, 0]) for s in (0, 2, 2, 4, 4)])  # 1, 0, 1, 0: as long, uneven
-    assert step_smoothness(jumps) == pytest.approx(0.5 / unit / 2)
-    assert step_smoothness(torch.ones(4, 3, 2)) == 0
-    assert step_smoothness(clean.expand(4, 6, 3)) == 0
 
 
 # -- neighbors ---------------------------------------------------------------------------------------------------------
@@ -326,7 +250,6 @@ def test_probes_refuse_what_they_cannot_judge():
         (lambda z: uniformity(z, t=0), "t is 0"),
         (lambda z: alignment(z, z[:5]), r"views are \(6, 2\) and \(5, 2\)"),
         (lambda z: alignment(z, z, power=0), "power is 0"),
-        (lambda z: step_smoothness(z.view(2, 3, 2)), r"path has shape \(2, 3, 2\)"),
     ],
 )
 def test_figures_without_labels_refuse_what_they_cannot_judge(call, message):

@@ -72,8 +72,8 @@ MUTANTS = [
     Mutant(
         "lasting: the lock is not released",
         LOCK,
-        "        lock.release()",
-        "        lock.release = print",
+        "            path.unlink(missing_ok=True)\n",
+        "            lock.release = print\n",
         ONE_WRITER,
     ),
     Mutant(

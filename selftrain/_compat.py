@@ -156,8 +156,9 @@ def renamed(module: str, name: str) -> object:
     if new is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
     home, _, new = new.rpartition(".")
-    warnings.warn(f"{module}.{name} is {new} now; the old name goes in 1.0", DeprecationWarning, stacklevel=3)
-    return getattr(import_module(home or module), new)
+    home = home or module
+    warnings.warn(f"{module}.{name} is {home}.{new} now; the old name goes in 1.0", DeprecationWarning, stacklevel=3)
+    return getattr(import_module(home), new)
 
 
 class _Alias(ModuleType):

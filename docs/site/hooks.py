@@ -33,8 +33,16 @@ def packages() -> dict[str, str]:
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     options = config["options"]
     mapped = dict(line.split(" = ") for line in options["package_dir"].split("\n") if line)
-    found = {mapped.get(name, name.replace(".", "/")): name for name in options["packages"].split("\n") if name}
+    found = {_folder(name, mapped): name for name in options["packages"].split("\n") if name}
     return {folder: name for folder, name in found.items() if "__all__" in _read(f"{folder}/__init__.py")}
+
+
+def _folder(package: str, mapped: dict[str, str]) -> str:
+    """Folder of a package: that of the nearest one above it in ``package_dir``, and the rest of its name."""
+    above = package
+    while above not in mapped:
+        above = above.rpartition(".")[0]
+    return mapped[above] + package.removeprefix(above).replace(".", "/")
 
 
 def _read(path: str) -> str:

@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import re
 import shlex
+import typing
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -139,6 +140,8 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("thing", list(public_names()))
 def test_public_names_are_explained(thing):
+    if typing.get_origin(thing):  # an alias of a type has no docstring of its own
+        return
     assert inspect.getdoc(thing)
     if not inspect.isclass(thing):
         return
@@ -282,7 +285,8 @@ def test_every_extra_is_on_the_first_page():
 
 def test_every_package_is_on_the_page_of_the_api():
     page = (DOCS / "api.md").read_text(encoding="utf-8")
-    assert [name for name in PACKAGES if f"| [{name}](../" not in page] == []
+    public = [name for name in PACKAGES if hasattr(importlib.import_module(name), "__all__")]
+    assert [name for name in public if f"| [{name}](../" not in page] == []
 
 
 def test_blocks_have_a_language_that_something_runs():

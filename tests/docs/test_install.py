@@ -149,8 +149,8 @@ def test_wheel_holds_every_module_and_nothing_else(wheel):
         for path in (ROOT / folder).rglob("*.py")
     }
     inside = {name for name in names if ".dist-info/" not in name}
-    page = ROOT / "selftrain" / "reviewpage" / "parts"
-    parts = {f"selftrain/reviewpage/parts/{path.name}" for path in page.iterdir()}
+    page = ROOT / "selftrain" / "labels" / "page" / "parts"
+    parts = {f"selftrain/labels/page/parts/{path.name}" for path in page.iterdir()}
     assert inside == expected | {"selftrain/py.typed"} | parts
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import harness
 import killing
@@ -16,6 +15,7 @@ import pytest
 import torch
 import zoo
 from harness import EVERY, Progress, fork, train
+from paths import ROOT
 
 import selftrain as st
 from selftrain import strategies, toy
@@ -60,7 +60,7 @@ def stopped_in_evaluation(folder):
 def test_the_interpreter_ends_as_the_signal_says(tmp_path):
     """A whole interpreter, asked by a signal to its group as a terminal sends it."""
     code = (
-        f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / 'support')]!r};"
+        f"import sys; sys.path[:0] = {[str(ROOT / 'tests' / folder) for folder in ('reliability', 'support')]!r};"
         "import signal, harness, pathlib, os; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "step = harness.zoo.strategies.FreeMatch.step;"
         "f = lambda *a: (a[2].step == 3 and os.kill(os.getpid(), signal.SIGINT), step(*a))[1];"

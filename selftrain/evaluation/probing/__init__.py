@@ -1,7 +1,8 @@
 """Judge an encoder by small classifiers on its frozen features, against rivals that need no training.
 
 >>> import torch
->>> from selftrain import probing, toy
+>>> from selftrain import toy
+>>> from selftrain.evaluation import probing
 >>> pile = toy.clouds(labels=40)
 >>> known = probing.features_of(torch.nn.Identity(), pile.evaluation("labeled", 64, torch.device("cpu")))
 >>> asked = probing.features_of(torch.nn.Identity(), pile.evaluation("test", 64, torch.device("cpu")))

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import ranks_scenes
 import torch
+from paths import ROOT
 from ranks_scenes import FAULTS, PLAN, RUNS, SCENES, build, half_gathered, own_pile
 from volume import Volume, volume
 
@@ -26,7 +27,6 @@ from selftrain.runtime import distributed
 TOLERANCE = {"rtol": 1e-4, "atol": 2e-6}  # float32, other order of sums
 GRADIENT = {"rtol": 1e-3, "atol": 2e-5}  # norms of gradients, which nothing has scaled down yet
 SCRIPT = Path(ranks_scenes.__file__)
-ROOT = SCRIPT.resolve().parent.parent
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
 
 

@@ -140,13 +140,23 @@ MOVED = {
     "watched": "engine.watched",
 }
 
-# Names that have changed, by module; the module's ``__getattr__`` asks here.
+# Names that have changed, by module; the module's ``__getattr__`` asks here, as does the alias of a moved module.
 RENAMED = {
     "selftrain": {"PileLabels": "PseudoLabelTable"},
+    "selftrain.data.readers": {
+        name: f"selftrain.data.readers.decoding.{name}" for name in ("decode", "encoded_images", "read_idx", "to_bytes")
+    },
+    "selftrain.data.views": {
+        name: f"selftrain.data.views.image.{name}" for name in ("TensorViews", "ViewMaker", "as_channels")
+    },
     "selftrain.labels.table": {"PileLabels": "PseudoLabelTable"},
+    "selftrain.pilelabels": {
+        "PileLabels": "selftrain.labels.table.PseudoLabelTable",
+        "label_pile": "selftrain.labels.teacher_pass.label_pile",
+    },
+    "selftrain.rules": {"Evidence": "selftrain.select.ScoredBatch", "Select": "selftrain.select.Selector"},
     "selftrain.select": {"Evidence": "ScoredBatch", "Select": "Selector"},
     "selftrain.strategy.label_memory": {"LabelBank": "LabelMemory"},
-    "selftrain.strategy": {"MakeLearner": "selftrain.networks.student.MakeLearner"},
 }
 
 
@@ -171,7 +181,8 @@ class _Alias(ModuleType):
             self.__dict__["__path__"] = []
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self.__dict__["_moved"], name)
+        moved = self.__dict__["_moved"]
+        return getattr(moved, name) if hasattr(moved, name) else renamed(self.__name__, name)
 
     def __setattr__(self, name: str, value: object) -> None:
         if name.startswith("__"):
@@ -184,7 +195,8 @@ class _Alias(ModuleType):
 
     def __call__(self, *values: object, **settings: object) -> object:
         """``selftrain.learner`` was a module and a function: loading the module may not hide the function."""
-        return getattr(self.__dict__["_moved"], self.__name__.rpartition(".")[2])(*values, **settings)
+        package, _, name = self.__name__.rpartition(".")
+        return sys.modules[package].__getattr__(name)(*values, **settings)
 
 
 class _Moved(MetaPathFinder, Loader):
@@ -194,8 +206,8 @@ class _Moved(MetaPathFinder, Loader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         new = f"selftrain.{MOVED[spec.name.partition('.')[2]]}"
-        # 4: whoever imports, past the frames of importlib
-        warnings.warn(f"{spec.name} is {new} now; the old name goes in 1.0", DeprecationWarning, stacklevel=4)
+        # 2: whoever imports, as warnings pass over the frames of importlib
+        warnings.warn(f"{spec.name} is {new} now; the old name goes in 1.0", DeprecationWarning, stacklevel=2)
         return _Alias(spec.name, import_module(new))
 
     def exec_module(self, module: ModuleType) -> None:

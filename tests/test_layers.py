@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation.probing": _STUDENTS | {"storage", "labels", "evaluation"},
     "strategies": _STUDENTS | {"labels", "evaluation"},
     "pretrain": _STUDENTS,
+    "pretrain.methods": {"networks", "schedule", "pretrain"},
     "handlers": _STUDENTS | {"storage", "labels", "evaluation"},
     "tensorboard": _STUDENTS | {"storage", "labels", "evaluation", "handlers"},
     "engine": _RUNS,

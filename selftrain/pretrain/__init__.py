@@ -18,12 +18,25 @@ from selftrain.pretrain.maskers import (
     Runs,
     TimeFrequency,
 )
+from selftrain.pretrain.methods import (
+    AJEPA,
+    CNNJEPA,
+    ECGJEPA,
+    IJEPA,
+    MAE,
+    SARJEPA,
+    TJEPA,
+    LeJEPA,
+    PointJEPA,
+    SimCLR,
+    StoP,
+    UniSiam,
+    VICReg,
+)
 from selftrain.pretrain.predictor import ConvPredictor, Predictor, Projector
-from selftrain.pretrain.recipes import AJEPA, CNNJEPA, ECGJEPA, IJEPA, MAE, SARJEPA, TJEPA, PointJEPA, StoP
 from selftrain.pretrain.regularizers import SIGReg
 from selftrain.pretrain.targets import HOG, EMALatent, FrozenLatent, GradientRatio, OwnLatent, Pixels, PredictionTarget
 from selftrain.pretrain.view_losses import InfoNCE, LeJEPALoss, UniSiamLoss, VICRegLoss
-from selftrain.pretrain.view_recipes import LeJEPA, SimCLR, UniSiam, VICReg
 
 __all__ = [
     "AJEPA",

@@ -1,6 +1,6 @@
 """Joint embedding: several views of a sample should be embedded alike, and samples apart.
 
-Every such method is this one stage with another loss; see ``selftrain.pretrain.recipes`` for those with a name.
+Every such method is this one stage with another loss; see ``selftrain.pretrain.methods`` for those with a name.
 """
 
 from __future__ import annotations

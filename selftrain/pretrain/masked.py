@@ -2,7 +2,7 @@
 
 Every masked method is this one stage with other parts: a masker draws what is seen and what is predicted, the encoder
 turns the seen part into tokens, a predictor guesses at hidden positions from them, a target says what is there, and a
-distance compares. See ``selftrain.pretrain.recipes`` for those that have a name.
+distance compares. Those that have a name are in ``selftrain.pretrain.methods``.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from selftrain.types import Batch, Clock
 
 TRAINING = Training(lr=1e-3, weight_decay=0.05, schedule=cosine(warmup=0.05))
 MakePredictor = Callable[[nn.Module, int], nn.Module]
+Ship = Literal["target", "student"]
 _SHOWN = 8  # samples in a picture
 
 
@@ -118,7 +119,7 @@ class Masked(Pretraining):
         regularizer: nn.Module | None = None,
         regularizer_weight: float = 0.05,
         projector: tuple[int, ...] = (512, 128),
-        ship: Literal["target", "student"] | None = None,
+        ship: Ship | None = None,
         view: str = "weak",
         training: Training | None = None,
         name: str = "masked",

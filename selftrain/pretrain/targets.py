@@ -23,6 +23,7 @@ from selftrain.pretrain.operators import gradient_ratio, hog
 from selftrain.schedule import cosine
 
 Norm = Literal["layer", "l2", "none"]
+Path = Literal["linear", "cosine"]
 
 
 class PredictionTarget(nn.Module):
@@ -189,7 +190,7 @@ class EMALatent(LatentTarget):
         *,
         norm: Norm = "layer",
         decay: tuple[float, float] = (0.99, 1.0),
-        path: Literal["linear", "cosine"] = "linear",
+        path: Path = "linear",
     ) -> None:
         super().__init__(norm)
         if path not in ("linear", "cosine"):

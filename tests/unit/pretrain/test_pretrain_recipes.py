@@ -1,5 +1,6 @@
 """Methods with a name: each is the parts its paper says, trains on its kind of data, and no setting is ignored."""
 
+import inspect
 from functools import partial
 from typing import NamedTuple
 
@@ -333,3 +334,27 @@ def test_any_parts_make_a_method():
     )
     losses = [float(row["loss/masked"]) for row in train(strategy, images(6, size=(16, 16)), 0, 40, 40)]
     assert sum(losses[-5:]) < sum(losses[:5])
+
+
+# -- settings in the signature -----------------------------------------------------------------------------------------
+@each
+def test_a_misspelled_setting_names_the_method_and_the_nearest_setting(name):
+    setting = next(iter(SETTINGS[name][1]))
+    with pytest.raises(TypeError, match=rf"{name} has no setting '{setting[:-1]}'; did you mean '{setting}'"):
+        build(name, **{setting[:-1]: 1})
+
+
+@each
+def test_the_signature_names_all_that_a_method_takes(name):
+    given = inspect.signature(getattr(pretrain, name)).parameters.values()
+    assert all(p.kind is p.KEYWORD_ONLY for p in given if p.name != "encoder")
+    assert build(name).arguments.keys() == {p.name for p in given}
+
+
+@each
+def test_a_method_can_be_built_again_from_its_arguments(name):
+    first = build(name)
+    torch.manual_seed(0)
+    again = type(first)(**first.arguments)
+    assert type(again).__name__ == name
+    assert [*first.state_dict()] == [*again.state_dict()]

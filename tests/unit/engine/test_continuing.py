@@ -207,7 +207,7 @@ def test_size_and_normalization_travel_with_the_weights(tmp_path):
         assert card["encoder"] == {
             "class": "ViT", "shape": [2, 8, 8], "grid": [4, 4], "embed_dim": 64, "token_dim": 16
         }  # fmt: skip
-        assert (card["strategy"], card["steps"]) == ("MAE", 1)
+        assert (card["strategy"], card["steps"]) == ("IJEPA", 1)
         assert card["versions"]["torch"] == torch.__version__
 
 

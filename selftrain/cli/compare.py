@@ -26,7 +26,7 @@ from selftrain.engine import loop
 from selftrain.errors import DataError
 from selftrain.networks.optim import Training
 from selftrain.runtime.distributed import launched
-from selftrain.storage.run_dir import write_json
+from selftrain.storage.atomic import write_json
 
 ABOUT = """Train supervised and other strategies under one budget, and say whether self-training pays on these data.
 

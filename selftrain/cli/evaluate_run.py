@@ -16,7 +16,7 @@ from selftrain.cli.settings import add_option
 from selftrain.data import Pile
 from selftrain.engine.run import measure
 from selftrain.errors import DataError
-from selftrain.storage.run_dir import write_json
+from selftrain.storage.atomic import write_json
 from selftrain.strategy.base import SupervisedStrategy
 
 ABOUT = """Figures of a run on a part of its data, or with --data on other data.

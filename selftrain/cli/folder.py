@@ -11,7 +11,8 @@ from typing import Any
 from selftrain.cli.line import as_yaml, read_config, write_config
 from selftrain.errors import RunFolderError
 from selftrain.runtime.distributed import is_first
-from selftrain.storage.run_dir import SETTINGS, write_json
+from selftrain.storage.atomic import write_json
+from selftrain.storage.run_dir import SETTINGS
 
 CONFIG, PROBLEM = "config.yaml", "problem.json"
 _MARKS = (SETTINGS, CONFIG)

@@ -177,7 +177,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 def write_config(path: Path, command: str, settings: Mapping[str, Any]) -> str:
     """Write settings as YAML that ``--config`` reads, whole or not at all; returns the text."""
-    from selftrain.storage.run_dir import write_text
+    from selftrain.storage.atomic import write_text
 
     text = f"# selftrain {command} --config {path.name}\n" + as_yaml(settings)
     write_text(path, text)

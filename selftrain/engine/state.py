@@ -16,7 +16,8 @@ from selftrain.evaluation.quality import Quality
 from selftrain.handlers.selfcheck import Alarm, SelfCheck
 from selftrain.runtime.distributed import from_first, is_first
 from selftrain.storage import checkpoint
-from selftrain.storage.run_dir import CARD, CHECKPOINTS, SUMMARY, export_weights, has_begun, write_json
+from selftrain.storage.atomic import write_json
+from selftrain.storage.run_dir import CARD, CHECKPOINTS, SUMMARY, export_weights, has_begun
 from selftrain.strategy.base import SupervisedStrategy
 from selftrain.tensorboard import Dashboard
 from selftrain.tensorboard.writer import Board

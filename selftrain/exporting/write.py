@@ -17,8 +17,7 @@ from selftrain.engine.run import Run, versions
 from selftrain.errors import SelftrainError
 from selftrain.exporting.formats import FORMATS
 from selftrain.exporting.network import Deployed, What, deployed
-from selftrain.storage.run_dir import write_json
-from selftrain.storage.tables import whole_file
+from selftrain.storage.atomic import whole_file, write_json
 
 FORMAT = 1
 _BATCHES = (3, 1)  # samples that are asked: the first also as the example that is traced
@@ -108,7 +107,7 @@ def export_network(
 def _written(name: str, network: Deployed, path: Path, asked: Sequence[Tensor], answers: Sequence[Tensor]) -> None:
     """Write one file beside its place, read it back, compare, and put it there."""
     form = FORMATS[name]
-    with whole_file(path) as part:
+    with whole_file(path, create=True) as part:
         beside = part.with_name(f"{part.name}{form.ending}")  # some writers go by the ending
         try:
             _call(name, form.write, network, asked[0], beside)

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from torch import Tensor
 
 from selftrain.errors import RunFolderError
-from selftrain.storage.run_dir import INDEX, SNAPSHOTS, card_of, export_weights, write_json
+from selftrain.storage.atomic import write_json
+from selftrain.storage.run_dir import INDEX, SNAPSHOTS, card_of, export_weights
 
 EARLIEST = 100  # the first snapshot is at this part of the run
 Use = Literal["frozen", "fine-tune"]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from selftrain.errors import CheckpointError
-from selftrain.storage.tables import whole_file
+from selftrain.errors import CheckpointError, RunFolderError
+from selftrain.storage.atomic import whole_file
 
 FORMAT = "1"
 NAMES = ("value", "weight", "confidence")
@@ -38,11 +37,9 @@ def write_labels(path: str | Path, tensors: Mapping[str, Tensor], recipe: str, d
 
     ready = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        with whole_file(path) as part:
+        with whole_file(path, create=True) as part:
             save_file(ready, part, {"format": FORMAT, "recipe": recipe, "digest": digest})
-            with open(part, "rb+") as file:
-                os.fsync(file.fileno())
-    except (OSError, SafetensorError) as error:
+    except (RunFolderError, SafetensorError) as error:
         raise CheckpointError(f"cannot write {path}: {error}") from error
     return Path(path)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selftrain.errors import RunFolderError
-from selftrain.storage.run_dir import SETTINGS, write_json
+from selftrain.storage.atomic import write_json
+from selftrain.storage.run_dir import SETTINGS
 
 PIPELINE, LABELS, REPORT, TABLE = "pipeline.json", "labels.safetensors", "report.json", "report.txt"
 Rows = Sequence[Mapping[str, Any]]

@@ -13,7 +13,8 @@ from selftrain.labels.teacher_pass import figure_above, label_pile
 from selftrain.pipeline.folder import LABELS, check_name, read_json
 from selftrain.pipeline.state import Job, Row
 from selftrain.runtime.distributed import is_first
-from selftrain.storage.run_dir import SETTINGS, prepare_folder, write_json
+from selftrain.storage.atomic import write_json
+from selftrain.storage.run_dir import SETTINGS, prepare_folder
 from selftrain.strategy.base import Strategy
 
 Refine = Callable[[PseudoLabelTable], PseudoLabelTable]

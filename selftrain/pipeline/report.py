@@ -11,7 +11,7 @@ from typing import Any
 from selftrain.engine.run import Figures, versions
 from selftrain.pipeline.folder import REPORT, TABLE, folder_name
 from selftrain.pipeline.state import Row
-from selftrain.storage.run_dir import write_json, write_text
+from selftrain.storage.atomic import write_json, write_text
 from selftrain.tensorboard.writer import METRICS, Board
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: temporary sibling, fsync, rename, and a manifest of SHA-256 sums.
+"""Checkpoints that are whole or absent, and a manifest of their SHA-256 sums.
 
 The manifest is there twice, and each copy has a sum of its own: damage to one is found, and the other one is read.
 """
@@ -7,60 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
 
-from selftrain.errors import CheckpointError
+from selftrain.errors import CheckpointError, RunFolderError
+from selftrain.storage.atomic import whole_file
 
 FORMAT = 1
 MANIFEST, COPY = "manifest.json", "manifest.copy.json"
-PART = ".part"  # ending of a file that is not whole yet
-
-
-def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write a file so that a reader finds the old one or the new one, never a part.
-
-    Raises:
-        CheckpointError: if ``path`` exists and is no regular file, or the disk refuses.
-    """
-    check_target(path)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
-    except OSError as error:
-        raise CheckpointError(f"cannot write into {path.parent}: {error}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"cannot write {path}: {error}") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def check_target(path: Path) -> None:
-    """Refuse to replace what is no file: a link, a device, a folder.
-
-    Raises:
-        CheckpointError: if ``path`` exists and is no regular file.
-    """
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise CheckpointError(f"{path} is not a regular file; move it away or choose another folder")
-
-
-def remove_parts(folder: Path, name: str = "*") -> None:
-    """Remove what writers of a file that were killed have left in a folder: parts that never became whole."""
-    for part in folder.glob(f".{name}.*{PART}"):
-        part.unlink(missing_ok=True)
 
 
 def save(folder: Path, state: dict[str, Any], step: int, *, keep: int = 2) -> Path:
@@ -79,21 +36,22 @@ def save(folder: Path, state: dict[str, Any], step: int, *, keep: int = 2) -> Pa
     """
     if keep < 1:
         raise ValueError(f"keep is {keep}; at least 1 checkpoint must stay")
+    path, written = folder / f"step-{step:09d}.pt", hashlib.sha256()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+        if is_empty(folder):
+            # so that a first checkpoint that was not finished is not taken for a lost manifest
+            _write_entries(folder, [])
+        with whole_file(path) as part, open(part, "wb") as file:
+            torch.save({"format": FORMAT, "state": state}, cast("IO[bytes]", _Summed(file, written)))
+        if _digest(path) != written.hexdigest():
+            raise CheckpointError(f"{path} is not on the disk as it was written; check the disk")
+        # later ones are from before a fall-back to an older one
+        entries = [e for e in _entries(folder) if e["step"] < step]
+        kept = [*entries, {"file": path.name, "step": step, "sha256": written.hexdigest()}][-keep:]
+        _write_entries(folder, kept)
+    except (OSError, RuntimeError, RunFolderError) as error:  # PyTorch makes some refusals of the disk a RuntimeError
         raise CheckpointError(f"cannot write into {folder}: {error}") from error
-    if is_empty(folder):
-        _write_entries(folder, [])  # so that a first checkpoint that was not finished is not taken for a lost manifest
-    path, written = folder / f"step-{step:09d}.pt", hashlib.sha256()
-    write_whole(
-        path, lambda file: torch.save({"format": FORMAT, "state": state}, cast("IO[bytes]", _Summed(file, written)))
-    )
-    if _digest(path) != written.hexdigest():
-        raise CheckpointError(f"{path} is not on the disk as it was written; check the disk")
-    entries = [e for e in _entries(folder) if e["step"] < step]  # later ones: from before a fall-back to an older one
-    kept = [*entries, {"file": path.name, "step": step, "sha256": written.hexdigest()}][-keep:]
-    _write_entries(folder, kept)
     for old in folder.glob("step-*.pt"):
         if old.name not in {e["file"] for e in kept}:
             old.unlink(missing_ok=True)
@@ -156,7 +114,8 @@ def is_empty(folder: Path) -> bool:
 def _write_entries(folder: Path, entries: list[dict[str, Any]]) -> None:
     text = json.dumps({"format": FORMAT, "checkpoints": entries, "sha256": _sum_of(entries)}, indent=1).encode()
     for name in (MANIFEST, COPY):
-        write_whole(folder / name, lambda file: _put(file, text))
+        with whole_file(folder / name) as part:
+            part.write_bytes(text)
 
 
 def _entries(folder: Path) -> list[dict[str, Any]]:
@@ -226,13 +185,3 @@ class _Summed:
     def flush(self) -> None:
         """As of the file."""
         self.file.flush()
-
-
-def _put(file: IO[bytes], text: bytes) -> None:
-    file.write(text)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

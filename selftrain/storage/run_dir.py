@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,8 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
-from selftrain.errors import CheckpointError, RunFolderError
+from selftrain.errors import RunFolderError
 from selftrain.storage import checkpoint
+from selftrain.storage.atomic import remove_parts, whole_file, write_text
 
 SETTINGS = "run.json"
 CARD, SUMMARY = "export.json", "summary.json"
@@ -41,7 +41,7 @@ def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: 
     if resume:
         _check_same(folder, settings)
         for place in (folder, folder / CHECKPOINTS, folder / SNAPSHOTS):
-            checkpoint.remove_parts(place)
+            remove_parts(place)
         return folder
     if _holds_run(folder):
         if not overwrite:
@@ -49,29 +49,11 @@ def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: 
         _clear(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.remove_parts(folder, SETTINGS)  # other things in it may be the user's
+        remove_parts(folder, SETTINGS)  # other things in it may be the user's
         write_text(folder / SETTINGS, json.dumps(settings, indent=1))
-    except (OSError, CheckpointError) as error:
+    except (OSError, RunFolderError) as error:
         raise RunFolderError(f"cannot write into {folder}: {error}") from error
     return folder
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    checkpoint.write_whole(path, lambda file: (file.write(text.encode()), None)[1])
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write numbers, text, lists and dicts, whole or not at all; NaN and infinity as ``null``: JSON has no word."""
-    write_text(path, json.dumps(_finite(value), indent=1))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def export_weights(weights: Mapping[str, Tensor], folder: Path, name: str = "export.safetensors") -> Path:
@@ -80,7 +62,8 @@ def export_weights(weights: Mapping[str, Tensor], folder: Path, name: str = "exp
 
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
     path = folder / name
-    checkpoint.write_whole(path, lambda file: (file.write(content), None)[1])
+    with whole_file(path) as part:
+        part.write_bytes(content)
     return path
 
 
@@ -153,7 +136,7 @@ def _clear(folder: Path) -> None:
     """Remove what a run made, and nothing else."""
     for name in OWN:
         (folder / name).unlink(missing_ok=True)
-    checkpoint.remove_parts(folder)
+    remove_parts(folder)
     for events in folder.glob("events.out.tfevents.*"):
         events.unlink()
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +14,8 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from selftrain.errors import DataError, RunFolderError
+from selftrain.errors import DataError
+from selftrain.storage.atomic import whole_file
 
 Column = Sequence[str] | NDArray[Any]
 Numbers = NDArray[np.float64]
@@ -93,33 +92,14 @@ class Names(Sequence[str]):
         return self._bytes[self._ends[row] : self._ends[row + 1]].decode("utf-8", "surrogatepass")
 
 
-@contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """A place to write beside ``path``, renamed to it at the end; after an error ``path`` is as it was.
-
-    Raises:
-        RunFolderError: if ``path`` is a link, a device, a pipe or a folder, which renaming would replace.
-    """
-    path = Path(path)
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise RunFolderError(f"{path} is not a regular file; move it away or choose another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def write_csv(path: str | Path, columns: Iterable[str], blocks: Iterable[Mapping[str, Column]]) -> Path:
     """Write a table as CSV in UTF-8.
 
     Text that a spreadsheet would run as a formula is prefixed by an apostrophe; ``read_blocks`` takes it away. Floats
     have as many digits as it takes to read them back equal; NaN is an empty cell, truth values are 0 and 1.
     """
-    # surrogates: names of files may hold bytes that are no text; they come back as they were
-    with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8", errors="surrogatepass") as file:
+    errors = "surrogatepass"  # names of files may hold bytes that are no text; they come back as they were
+    with whole_file(path, create=True) as part, part.open("w", newline="", encoding="utf-8", errors=errors) as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         for block in blocks:
@@ -145,7 +125,7 @@ def write_parquet(
     arrow, parquet = _arrow("writing Parquet"), _arrow("writing Parquet", "pyarrow.parquet")
     schema = arrow.schema([(name, arrow.type_for_alias(kind)) for name, kind in kinds.items()])
     schema = schema.with_metadata({_NOTES: json.dumps(notes).encode()})
-    with whole_file(path) as part, parquet.ParquetWriter(part, schema) as writer:
+    with whole_file(path, create=True) as part, parquet.ParquetWriter(part, schema) as writer:
         for block in blocks:
             try:
                 columns = [arrow.array(block[field.name], field.type, from_pandas=True) for field in schema]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selftrain.storage.checkpoint import write_whole
-from selftrain.storage.run_dir import PROJECTOR, PROJECTOR_CONFIG, write_text
+from selftrain.storage.atomic import whole_file, write_text
+from selftrain.storage.run_dir import PROJECTOR, PROJECTOR_CONFIG
 from selftrain.strategy.base import Strategy
 from selftrain.tensorboard.tiles import SMALL, tiles
 from selftrain.types import Annotated
@@ -81,12 +81,14 @@ def write_points(found: Points, folder: Path, step: int) -> None:
     embedding = config.embeddings.add(tensor_name=f"features at step {step}")
     embedding.tensor_path = f"{PROJECTOR}/tensors.tsv"
     embedding.metadata_path = f"{PROJECTOR}/metadata.tsv"
-    write_whole(place / "tensors.tsv", lambda file: np.savetxt(file, found.features.numpy(), "%.5g", delimiter="\t"))
+    with whole_file(place / "tensors.tsv") as part:
+        np.savetxt(part, found.features.numpy(), "%.5g", delimiter="\t")
     rows = [list(found.labels), *zip(*found.labels.values(), strict=True)]
     write_text(place / "metadata.tsv", "".join("\t".join(map(_one_line, row)) + "\n" for row in rows))
     if len(found.pictures):
         sheet = _sheet(found.pictures)
-        write_whole(place / "sprite.png", lambda file: sheet.save(file, "PNG"))  # type: ignore[attr-defined]
+        with whole_file(place / "sprite.png") as part:
+            sheet.save(part, "PNG")  # type: ignore[attr-defined]
         embedding.sprite.image_path = f"{PROJECTOR}/sprite.png"
         embedding.sprite.single_image_dim.extend([found.pictures.shape[3], found.pictures.shape[2]])
     write_text(folder / PROJECTOR_CONFIG, str(config))

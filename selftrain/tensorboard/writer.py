@@ -13,8 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from selftrain.errors import RunFolderError
-from selftrain.storage.checkpoint import check_target
-from selftrain.storage.run_dir import write_text
+from selftrain.storage.atomic import check_target, write_text
 
 METRICS, EVENTS = "metrics.jsonl", "events.out.tfevents.*"
 _BINS = 20  # of a histogram
@@ -29,8 +28,7 @@ class Board:
             one value.
 
     Raises:
-        CheckpointError: if ``metrics.jsonl`` is a link, a device or a folder.
-        RunFolderError: when the disk refuses a row.
+        RunFolderError: if ``metrics.jsonl`` is a link, a device or a folder, or when the disk refuses a row.
     """
 
     def __init__(self, folder: Path | None, resume_at: int | None = None) -> None:

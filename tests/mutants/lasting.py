@@ -126,6 +126,21 @@ MUTANTS = [
         "if False:",
         "test_checkpoint.py::test_a_disk_that_stores_something_else_costs_no_older_checkpoint",
     ),
+    # -- files that are whole
+    Mutant(
+        "lasting: two writers of one file share a part",
+        "selftrain/storage/atomic.py",
+        """handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)""",
+        """handle, name = os.open(n := str(path.with_name(f".{path.name}{PART}")), os.O_RDWR | os.O_CREAT), n""",
+        "test_atomic.py::test_two_writers_of_one_file_never_mix",
+    ),
+    Mutant(
+        "lasting: a file takes its place before it is on the disk",
+        "selftrain/storage/atomic.py",
+        "            os.fsync(file.fileno())",
+        "            pass",
+        "test_atomic.py::test_a_file_is_on_the_disk_before_it_takes_its_place",
+    ),
     # -- steps that are taken back
     Mutant(
         "lasting: weights of a teacher stay after a failed step",

@@ -120,7 +120,7 @@ def fill(row: Row, trial: Callable[[int], Any], count: int, processes: int) -> I
 
 
 def _store(path: Path, rows: dict[str, Row]) -> None:
-    from selftrain.storage.run_dir import write_text
+    from selftrain.storage.atomic import write_text
 
     known = [rows[fault] for fault in faults() if fault in rows]
     lines = [json.dumps(row | {"seconds": round(row["seconds"], 2)}) for row in known]

@@ -16,7 +16,7 @@ from selftrain.labels.page.html import page_bytes
 from selftrain.labels.page.judging import judged
 from selftrain.labels.page.pictures import Pictures, make_pictures
 from selftrain.labels.page.source import check_one_label_each, inputs_of, opened, rows_in_pile
-from selftrain.storage.tables import whole_file
+from selftrain.storage.atomic import whole_file
 from selftrain.strategy.base import SupervisedStrategy
 from selftrain.types import Pile
 
@@ -132,7 +132,7 @@ def _columns(ledger: Ledger, rows: Tensor) -> dict[str, list[Any]]:
 
 
 def _written(path: str | Path, content: dict[str, Any], pictures: Pictures) -> Path:
-    with whole_file(path) as part:
+    with whole_file(path, create=True) as part:
         part.write_bytes(page_bytes(content, pictures.blobs))
     return Path(path)
 

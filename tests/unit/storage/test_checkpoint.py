@@ -1,9 +1,8 @@
 import hashlib
 import json
-import os
 import pickle
-import stat
 import warnings
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from helpers import adam_learner, same
 
 from selftrain.errors import CheckpointError
 from selftrain.storage import checkpoint
+from selftrain.storage.atomic import remove_parts
 
 MANIFESTS = ["manifest.copy.json", "manifest.json"]
 
@@ -302,15 +302,15 @@ def test_swapped_checkpoints_are_found(folder):
 
 def test_a_first_checkpoint_that_was_not_finished_is_none(tmp_path, monkeypatch):
     """Killed after the file was renamed and before the manifest knew of it."""
-    write, count = checkpoint.write_whole, []
+    write, count = checkpoint.whole_file, []
 
-    def killed(path, fill):
+    def killed(path):
         count.append(path.name)
         if len(count) == 4:  # the two manifests of an empty folder, the checkpoint, then this
             raise KeyboardInterrupt
-        write(path, fill)
+        return write(path)
 
-    monkeypatch.setattr(checkpoint, "write_whole", killed)
+    monkeypatch.setattr(checkpoint, "whole_file", killed)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path, state_of(1), 1)
     assert count[2:] == ["step-000000001.pt", "manifest.json"]
@@ -321,14 +321,16 @@ def test_a_first_checkpoint_that_was_not_finished_is_none(tmp_path, monkeypatch)
 
 
 def test_a_disk_that_stores_something_else_costs_no_older_checkpoint(folder, monkeypatch):
-    write = checkpoint.write_whole
+    write = checkpoint.whole_file
 
-    def spoiled(path, fill):
-        write(path, fill)
+    @contextmanager
+    def spoiled(path):
+        with write(path) as part:
+            yield part
         if path.suffix == ".pt":
             flip_a_bit(path)
 
-    monkeypatch.setattr(checkpoint, "write_whole", spoiled)
+    monkeypatch.setattr(checkpoint, "whole_file", spoiled)
     with pytest.raises(CheckpointError, match="step-000000030.pt is not on the disk as it was written"):
         checkpoint.save(folder, state_of(30), 30, keep=1)
     monkeypatch.undo()
@@ -340,7 +342,7 @@ def test_a_disk_that_stores_something_else_costs_no_older_checkpoint(folder, mon
 def test_what_a_killed_writer_left_is_removed(folder):
     (folder / ".step-000000030.pt.abc.part").write_bytes(b"half")
     (folder / ".mine").write_bytes(b"mine")
-    checkpoint.remove_parts(folder)
+    remove_parts(folder)
     assert names(folder) == [".mine", *MANIFESTS, "step-000000010.pt", "step-000000020.pt"]
 
 
@@ -360,42 +362,6 @@ def test_saving_after_a_fallback_forgets_the_future_and_keeps_the_good_one(folde
         assert checkpoint.load_newest(folder)["step"] == 10
 
 
-# -- writing -----------------------------------------------------------------------------------------------------------
-def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
-    done = []
-    replace = os.replace
-    monkeypatch.setattr(os, "fsync", lambda file: done.append(os.fstat(file).st_size))
-    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("in place"), replace(*paths)))
-    checkpoint.write_whole(tmp_path / "file", lambda file: (file.write(b"whole"), None)[1])
-    assert done == [5, "in place"]
-
-
-@pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), RuntimeError("cannot write"), PermissionError(13, "no")]
-)
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def fill(file):
-        file.write(b"half of the n")
-        raise error
-
-    with pytest.raises(CheckpointError, match=f"cannot write {path}: "):
-        checkpoint.write_whole(path, fill)
-    assert path.read_bytes() == b"old"
-    assert names(tmp_path) == ["file"]
-
-
-def test_an_interrupt_leaves_nothing_behind(tmp_path):
-    def interrupted(file):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        checkpoint.write_whole(tmp_path / "file", interrupted)
-    assert names(tmp_path) == []
-
-
 def test_a_failed_save_leaves_older_checkpoints(folder, monkeypatch):
     monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(CheckpointError, match="No space left"):
@@ -404,53 +370,7 @@ def test_a_failed_save_leaves_older_checkpoints(folder, monkeypatch):
     assert names(folder) == [*MANIFESTS, "step-000000010.pt", "step-000000020.pt"]
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match="cannot write into"):
-        checkpoint.write_whole(tmp_path / "nowhere" / "file", lambda file: None)
-
-
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(CheckpointError, match="cannot write into .*taken"):
         checkpoint.save(tmp_path / "taken", state_of(1), 1)
-
-
-def test_a_symbolic_link_is_not_followed(tmp_path):
-    precious = tmp_path / "precious"
-    precious.write_text("mine")
-    link = tmp_path / "link"
-    link.symlink_to(precious)
-    with pytest.raises(CheckpointError, match="link is not a regular file"):
-        checkpoint.write_whole(link, lambda file: None)
-    assert precious.read_text() == "mine"
-    assert link.is_symlink()
-
-
-def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path):
-    (tmp_path / "file").mkdir()
-    with pytest.raises(CheckpointError, match="file is not a regular file"):
-        checkpoint.write_whole(tmp_path / "file", lambda file: None)
-
-
-@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_the_mode_follows_the_umask(tmp_path, umask, mode):
-    before = os.umask(umask)
-    try:
-        checkpoint.write_whole(tmp_path / "file", lambda file: None)
-        assert os.umask(umask) == umask  # left as it was
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
-
-
-def test_a_reader_sees_the_old_or_the_new_file_and_never_a_part(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def slow(file):
-        file.write(b"new")
-        file.flush()
-        assert path.read_bytes() == b"old"
-
-    checkpoint.write_whole(path, slow)
-    assert path.read_bytes() == b"new"

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from selftrain.errors import CheckpointError, RunFolderError
+from selftrain.errors import RunFolderError
 from selftrain.networks.optim import weights_of
 from selftrain.storage.run_dir import OWN, export_weights, prepare_folder
 
@@ -145,6 +145,6 @@ def test_a_link_in_the_place_of_the_export_is_refused(tmp_path):
     precious = tmp_path / "precious"
     precious.write_text("mine")
     (tmp_path / "export.safetensors").symlink_to(precious)
-    with pytest.raises(CheckpointError, match="not a regular file"):
+    with pytest.raises(RunFolderError, match="not a regular file"):
         export_weights({"a": torch.zeros(1)}, tmp_path)
     assert precious.read_text() == "mine"

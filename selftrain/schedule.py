@@ -1,36 +1,45 @@
 """Factors that change over a stage: learning-rate schedules and ramp-ups, pure functions of progress in [0, 1].
 
 A schedule that depends on progress alone has no state: a run that resumes, or a virtual step that is undone, cannot
-get it wrong.
+get it wrong. Each is a small frozen object and no closure, so that it can be compared, printed, named in a config file
+and built again; any other function of progress will do as well.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 
 Schedule = Callable[[float], float]
 
 
-def _with_warmup(warmup: float, after: Schedule) -> Schedule:
-    """Rise linearly from 0 to 1 over the first ``warmup`` share, then follow ``after`` over the rest."""
-    if not 0 <= warmup < 1:
-        raise ValueError(f"warmup is {warmup}; it is a share of the stage in [0, 1)")
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """Stay at 1 after a linear warm-up over the share ``warmup`` of the stage.
 
-    def factor(progress: float) -> float:
-        if progress < warmup:
-            return (progress / warmup) * 0.99 + 0.01  # never exactly 0: a step without effect would only cost time
-        return after((progress - warmup) / (1 - warmup))
+    Args:
+        warmup: Share of the stage with a linear rise, in [0, 1).
+    """
 
-    return factor
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup is {self.warmup}; it is a share of the stage in [0, 1)")
+
+    def __call__(self, progress: float) -> float:
+        """The factor when the share ``progress`` of the stage lies behind."""
+        if progress < self.warmup:
+            return (progress / self.warmup) * 0.99 + 0.01  # never exactly 0: a step without effect would only cost time
+        return self._after((progress - self.warmup) / (1 - self.warmup))
+
+    def _after(self, progress: float) -> float:
+        return 1.0
 
 
-def constant(*, warmup: float = 0.0) -> Schedule:
-    """Stay at 1 after a linear warm-up over the share ``warmup`` of the stage."""
-    return _with_warmup(warmup, lambda _: 1.0)
-
-
-def cosine(*, warmup: float = 0.0, cycles: float = 0.5, final: float = 0.0) -> Schedule:
+@dataclass(frozen=True, kw_only=True)
+class Cosine(Constant):
     """Fall along a cosine from 1 towards ``final``.
 
     Args:
@@ -39,24 +48,57 @@ def cosine(*, warmup: float = 0.0, cycles: float = 0.5, final: float = 0.0) -> S
             2020, section 2.4), which ends at about 0.195.
         final: Floor of the factor, in [0, 1].
     """
-    if not 0 < cycles <= 0.5:
-        raise ValueError(f"cycles is {cycles}; it must be in (0, 0.5]")
-    if not 0 <= final <= 1:
-        raise ValueError(f"final is {final}; it must be in [0, 1]")
 
-    def fall(progress: float) -> float:
-        if cycles == 0.5:
-            return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
-        return max(final, math.cos(2 * math.pi * cycles * progress))
+    cycles: float = 0.5
+    final: float = 0.0
 
-    return _with_warmup(warmup, fall)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.cycles <= 0.5:
+            raise ValueError(f"cycles is {self.cycles}; it must be in (0, 0.5]")
+        if not 0 <= self.final <= 1:
+            raise ValueError(f"final is {self.final}; it must be in [0, 1]")
+
+    def _after(self, progress: float) -> float:
+        if self.cycles == 0.5:
+            return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
+        return max(self.final, math.cos(2 * math.pi * self.cycles * progress))
 
 
-def ramp_linear(length: float = 0.4, *, start: float = 0.0) -> Schedule:
-    """Stay at 0 until ``start``, rise linearly to 1 over the next ``length`` of the stage (0: at once)."""
-    return lambda progress: float(progress >= start) if length <= 0 else min(1.0, max(0.0, (progress - start) / length))
+@dataclass(frozen=True)
+class RampLinear:
+    """Stay at 0 until ``start``, rise linearly to 1 over the next ``length`` of the stage.
+
+    Args:
+        length: Share of the stage with the rise; 0: at once.
+        start: Share of the stage before it.
+    """
+
+    length: float = 0.4
+    _: KW_ONLY
+    start: float = 0.0
+
+    def __call__(self, progress: float) -> float:
+        """The factor when the share ``progress`` of the stage lies behind."""
+        if self.length <= 0:
+            return float(progress >= self.start)
+        return min(1.0, max(0.0, (progress - self.start) / self.length))
 
 
-def ramp_sigmoid(length: float = 0.4) -> Schedule:
-    """Rise as ``exp(-5 (1 - t)^2)`` over the first ``length`` of the stage (Laine & Aila 2017, section 2)."""
-    return lambda progress: 1.0 if length <= 0 else math.exp(-5 * (1 - min(1.0, progress / length)) ** 2)
+@dataclass(frozen=True)
+class RampSigmoid:
+    """Rise as ``exp(-5 (1 - t)^2)`` over the first ``length`` of the stage (Laine & Aila 2017, section 2).
+
+    Args:
+        length: Share of the stage with the rise; 0: at once.
+    """
+
+    length: float = 0.4
+
+    def __call__(self, progress: float) -> float:
+        """The factor when the share ``progress`` of the stage lies behind."""
+        return 1.0 if self.length <= 0 else math.exp(-5 * (1 - min(1.0, progress / self.length)) ** 2)
+
+
+# as they are written in code: st.cosine(warmup=0.1)
+constant, cosine, ramp_linear, ramp_sigmoid = Constant, Cosine, RampLinear, RampSigmoid

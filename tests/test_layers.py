@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data.views": {"errors", "types", "data.base"},
     "data.loading": {"errors", "types", "data.base", "data.views"},
     "data": {"errors", "types", "data.base", "data.views", "data.loading"},  # the pile; the readers make one
-    "data.readers": {"errors", "types", "data.base", "data.views", "data"},
+    "data.readers": {"errors", "types", "storage", "data.base", "data.views", "data"},
     "data.checks": {"errors", "types", "data.base", "data.views", "data", "data.readers"},
     "runtime.distributed": {"types", "errors"},
     "runtime": {"types", "errors", "runtime.distributed"},

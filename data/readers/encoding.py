@@ -209,9 +209,9 @@ def _name_column(name: str, texts: Sequence[str], most: int, tables: Sequence[Ta
     if len(vocabulary) > most:
         table, row = _first_text(name, tables)
         raise DataError(
-            f"{table.where(row)}: {name} is {table.texts(name)[row]!r}, so the column holds names, {len(vocabulary)} "
-            f"different ones, more than max_categories={most}; leave it out (drop=[{name!r}]), use it as id, correct "
-            "what should be numbers, or raise max_categories"
+            f"{table.location(row)}: {name} is {table.texts(name)[row]!r}, so the column holds names, "
+            f"{len(vocabulary)} different ones, more than max_categories={most}; leave it out (drop=[{name!r}]), use "
+            "it as id, correct what should be numbers, or raise max_categories"
         )
     return TableColumn(name, vocabulary=vocabulary)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import warnings
 from collections import Counter
@@ -19,6 +18,7 @@ from selftrain.data.readers.files import IMAGE_SUFFIXES, FileSet
 from selftrain.data.readers.scanning import OnError, Scanned, scan, shown, usable
 from selftrain.data.views.image import ViewMaker
 from selftrain.errors import DataError
+from selftrain.storage.tables import csv_rows
 
 UNLABELED = "unlabeled"
 _COLUMNS = {"path", "label"}
@@ -260,23 +260,20 @@ def _read_csv(root: Path, labels_csv: Path) -> tuple[dict[str, str], list[LabelF
     """Label of each listed path, and the lines that cannot be used."""
     given: dict[str, str] = {}
     faults: list[LabelFault] = []
-    try:
-        with labels_csv.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            if not set(rows.fieldnames or ()) >= _COLUMNS:
-                raise DataError(f"{labels_csv} has the columns {rows.fieldnames}; it needs path and label")
-            for row in rows:
-                where = f"{labels_csv}, line {rows.line_num}"
-                path, label = _one_spelling(row["path"] or ""), (row["label"] or "").strip()
-                fault = _fault(root, path, where)
-                if fault is None and path in given:
-                    fault = LabelFault("twice", path, _twice(path, given[path], label, where))
-                if fault is not None:
-                    faults.append(fault)
-                else:
-                    given[path] = label
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {labels_csv}: {error}") from error
+    rows = csv_rows(labels_csv)
+    columns = next(rows, (0, []))[1]
+    if not set(columns) >= _COLUMNS:
+        raise DataError(f"{labels_csv} has the columns {columns}; it needs path and label")
+    for line, row in rows:
+        cells, where = dict(zip(columns, row, strict=False)), f"{labels_csv}, line {line}"
+        path, label = _one_spelling(cells.get("path", "")), cells.get("label", "").strip()
+        fault = _fault(root, path, where)
+        if fault is None and path in given:
+            fault = LabelFault("twice", path, _twice(path, given[path], label, where))
+        if fault is not None:
+            faults.append(fault)
+        else:
+            given[path] = label
     return given, faults
 
 

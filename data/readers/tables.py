@@ -163,8 +163,8 @@ def _label_names(table: Table, label: str) -> list[str | None]:
         if len(parts):
             row = int(parts[0])
             raise DataError(
-                f"{table.where(row)}: {label} is {cells[row]}, a measured number and no class; name the column of the "
-                "classes, or turn it into classes"
+                f"{table.location(row)}: {label} is {cells[row]}, a measured number and no class; name the column "
+                "of the classes, or turn it into classes"
             )
     return table.texts(label)
 
@@ -174,7 +174,8 @@ def _ids(table: Table, encoding: TableEncoding, part: str) -> Sequence[str]:
         return RowNumbers(len(table), f"{part[1:]}/" if part else "")
     names = table.texts(encoding.id)
     if None in names:
-        raise DataError(f"{table.where(names.index(None))}: {encoding.id} is missing; give each row an id of its own")
+        where = table.location(names.index(None))
+        raise DataError(f"{where}: {encoding.id} is missing; give each row an id of its own")
     return [str(name) for name in names]
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,12 @@ from numpy.typing import NDArray
 
 from selftrain.data.base.labels import as_text
 from selftrain.errors import DataError
+from selftrain.storage.tables import PARQUET, arrow_module, csv_rows
 
 Numbers = NDArray[np.float64]
 Cells = Numbers | Sequence[str | None]
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "?")
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
+TABLE_SUFFIXES = (".csv", ".tsv", *PARQUET)
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Table:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
 
-    def where(self, row: int) -> str:
+    def location(self, row: int) -> str:
         """Source and place of a row, for messages."""
         return f"{self.source}, row {row}" if self.lines is None else f"{self.source}, line {self.lines[row]}"
 
@@ -65,8 +64,8 @@ class Table:
         else:
             return values
         raise DataError(
-            f"{self.where(row)}: {name} is {self[name][row]!r}, which is no finite number; correct it, leave it empty, "
-            f"or say categorical=[{name!r}] if the column holds names"
+            f"{self.location(row)}: {name} is {self[name][row]!r}, which is no finite number; correct it, leave it "
+            f"empty, or say categorical=[{name!r}] if the column holds names"
         )
 
     def is_numeric(self, name: str) -> bool:
@@ -111,7 +110,7 @@ def read_table(table: Any, missing: Sequence[str] = MISSING, name: str = "the ta
         return table
     if isinstance(table, str | os.PathLike):
         path = Path(table)
-        read = _from_csv if path.suffix.lower() not in (".parquet", ".pq") else _from_parquet
+        read = _from_csv if path.suffix.lower() not in PARQUET else _from_parquet
         found = read(path, frozenset(missing))
     elif hasattr(table, "column_names") and hasattr(table, "column"):
         found = _from_arrow(table, name, frozenset(missing))
@@ -132,30 +131,20 @@ def read_table(table: Any, missing: Sequence[str] = MISSING, name: str = "the ta
 
 def _from_csv(path: Path, missing: frozenset[str]) -> Table:
     """A CSV file, without any other library."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            head = file.readline()
-            file.seek(0)
-            rows = csv.reader(file, delimiter=_separator(path, head), strict=True)
-            names = next(rows, None)
-            if not names:
-                raise DataError(f"{path} is empty; it needs a line of column names and rows below")
-            _check_names(names, str(path))
-            lines: list[int] = []
-            cells: list[list[str | None]] = [[] for _ in names]
-            for row in rows:
-                if not row:
-                    continue
-                if len(row) != len(names):
-                    raise DataError(
-                        f"{path}, line {rows.line_num}: {len(row)} cells, but {len(names)} columns; correct it"
-                    )
-                lines.append(rows.line_num)
-                for column, cell in zip(cells, row, strict=True):
-                    text = cell.strip()
-                    column.append(None if text in missing else text)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {path}: {error}; save it as CSV in UTF-8") from error
+    rows = csv_rows(path)
+    names = next(rows, (0, []))[1]
+    if not names:
+        raise DataError(f"{path} is empty; it needs a line of column names and rows below")
+    _check_names(names, str(path))
+    lines: list[int] = []
+    cells: list[list[str | None]] = [[] for _ in names]
+    for line, row in rows:
+        if len(row) != len(names):
+            raise DataError(f"{path}, line {line}: {len(row)} cells, but {len(names)} columns; correct it")
+        lines.append(line)
+        for column, cell in zip(cells, row, strict=True):
+            text = cell.strip()
+            column.append(None if text in missing else text)
     columns = dict(zip(names, cells, strict=True))
     if "" in columns:
         warnings.warn(
@@ -166,17 +155,8 @@ def _from_csv(path: Path, missing: frozenset[str]) -> Table:
     return Table(columns, str(path), lines)
 
 
-def _separator(path: Path, head: str) -> str:
-    if path.suffix.lower() == ".tsv":
-        return "\t"
-    return max(",;\t", key=lambda mark: (head.count(mark), mark == ","))
-
-
 def _from_parquet(path: Path, missing: frozenset[str]) -> Table:
-    try:
-        parquet = import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise ImportError("reading Parquet needs pyarrow: pip install 'selftrain[table]', or save CSV") from error
+    parquet = arrow_module("reading Parquet", "pyarrow.parquet")
     try:
         table = parquet.ParquetFile(path).read()
     except Exception as error:  # arrow has errors of its own for each kind of damage

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from selftrain.cli.stops import UsageError
 from selftrain.errors import DataError
+from selftrain.storage.tables import PARQUET, csv_rows
 
 
 def sorted_labels(paths: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -21,13 +21,9 @@ def sorted_labels(paths: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _is_review(path: str) -> bool:
-    if Path(path).suffix.lower() in (".parquet", ".pq"):
+    if Path(path).suffix.lower() in PARQUET:
         return True
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            columns = next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the labels {path}: {error}") from error
+    columns = next(csv_rows(Path(path)), (0, []))[1]
     if {"id", "verdict", "correction"} <= set(columns):
         return True
     if {"path", "label"} <= set(columns):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.errors import DataError
-from selftrain.storage.tables import Block, Names, read_blocks, read_notes
+from selftrain.storage.tables import StringColumn, TableChunk, read_blocks, read_notes
 
 KINDS = {
     "id": "string",
@@ -47,7 +47,7 @@ def read_columns(
         DataError: a file that cannot be read, or a cell out of its range; names line and value.
         ImportError: for Parquet without pyarrow.
     """
-    ids, names = Names(), dict[int, str]()
+    ids, names = StringColumn(), dict[int, str]()
     parts: dict[str, list[NDArray[Any]]] = {}
     for block in read_blocks(path, _NEEDED, ("agreement",)):
         ids.extend(block.cells["id"])
@@ -60,7 +60,7 @@ def read_columns(
     return ids, columns, _classes_of(names) if noted is None else list(noted)
 
 
-def _parsed(block: Block) -> dict[str, NDArray[Any]]:
+def _parsed(block: TableChunk) -> dict[str, NDArray[Any]]:
     """The numbers of some rows of a file, under the names of the ledger's tensors."""
     whole = {"label": -1, "first_accepted_step": -1, "flips": 0, "seen": 0}
     found = {name: block.numbers(name, low, _MOST, whole=True).astype(np.int32) for name, low in whole.items()}
@@ -71,7 +71,7 @@ def _parsed(block: Block) -> dict[str, NDArray[Any]]:
     return found | shares | {"agreement": agreement, "accepted": accepted}
 
 
-def _named(block: Block, known: Mapping[int, str], classes: Sequence[str] | None) -> dict[int, str]:
+def _named(block: TableChunk, known: Mapping[int, str], classes: Sequence[str] | None) -> dict[int, str]:
     """Names of the labels in the rows so far.
 
     Raises:
@@ -92,12 +92,12 @@ def _named(block: Block, known: Mapping[int, str], classes: Sequence[str] | None
             )
             known_as = f"one of {len(classes or ())} classes" if given is None else f"called {given!r}"
             raise DataError(
-                f"{block.where(row)}: label {number} with class {name!r} is not {known_as}; correct the cell"
+                f"{block.location(row)}: label {number} with class {name!r} is not {known_as}; correct the cell"
             )
     return found
 
 
-_NOTHING = Block({name: [] for name in COLUMNS}, [], "")
+_NOTHING = TableChunk({name: [] for name in COLUMNS}, [], "")
 
 
 def _classes_of(names: Mapping[int, str]) -> list[str]:

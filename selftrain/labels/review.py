@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selftrain.errors import DataError
-from selftrain.storage.tables import Block, read_blocks
+from selftrain.storage.tables import TableChunk, read_blocks
 
 ACCEPT, REJECT = ("accept", "keep"), "reject"
 REJECTED = -1
@@ -92,21 +92,21 @@ def read_review(path: str | Path, classes: Sequence[str], ids: Collection[str] |
             decision = _decision(block, row, names)
             first, before = seen.setdefault(name, (block.places[row], decision is not None))
             if first != block.places[row] and (before or decision is not None):
-                raise DataError(f"{block.where(row)}: id {name!r} is that of {first}, too; keep one of the two rows")
+                raise DataError(f"{block.location(row)}: id {name!r} is that of {first}, too; keep one of the two rows")
             if decision is not None:
-                _check_known(name, block.where(row), known)
+                _check_known(name, block.location(row), known)
                 found[name] = decision
     labels, corrected = [label for label, _ in found.values()], [new for _, new in found.values()]
     return Review(tuple(found), tuple(labels), tuple(corrected), str(path))
 
 
-def _decision(block: Block, row: int, classes: Sequence[str]) -> tuple[int, bool] | None:
+def _decision(block: TableChunk, row: int, classes: Sequence[str]) -> tuple[int, bool] | None:
     """Class number (-1: rejected) and whether it is a correction; ``None``: nothing was decided."""
     verdict, correction = block.cells["verdict"][row].strip(), block.cells["correction"][row]
     correction = correction if correction in classes else correction.strip()
     if not verdict and not correction:
         return None
-    where, word = block.where(row), verdict.lower()
+    where, word = block.location(row), verdict.lower()
     if word and word not in (*ACCEPT, REJECT):
         raise DataError(f"{where}: unknown verdict {verdict!r}; {_nearest(word, (*ACCEPT, REJECT))}")
     if word == REJECT:
@@ -124,7 +124,7 @@ def _decision(block: Block, row: int, classes: Sequence[str]) -> tuple[int, bool
     return label, label != said
 
 
-def _said(block: Block, row: int, classes: Sequence[str]) -> int | None:
+def _said(block: TableChunk, row: int, classes: Sequence[str]) -> int | None:
     """The pseudo-label in the file, if there is one."""
     number = _whole(block.cells["label"][row])
     return number if number is not None and 0 <= number < len(classes) else None

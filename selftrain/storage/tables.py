@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,11 @@ Numbers = NDArray[np.float64]
 _ROWS = 50_000  # of a block
 _FORMULA = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # a spreadsheet may run text that begins with one of these
 _NOTES = b"selftrain"
+PARQUET = (".parquet", ".pq")  # endings; any other file is CSV
 
 
 @dataclass(frozen=True)
-class Block:
+class TableChunk:
     """Some rows of a table that was read: the text of each cell by column, and where each row came from."""
 
     cells: Mapping[str, list[str]]
@@ -35,8 +36,8 @@ class Block:
     def __len__(self) -> int:
         return len(self.places)
 
-    def where(self, row: int) -> str:
-        """File and line of a row of this block, for messages."""
+    def location(self, row: int) -> str:
+        """File and line of a row of this chunk, for messages."""
         return f"{self.source} {self.places[row]}"
 
     def numbers(
@@ -64,11 +65,13 @@ class Block:
             row = int(np.flatnonzero(wrong)[0])
             kind = "a whole number" if whole else "a number"
             value = self.cells[name][row]
-            raise DataError(f"{self.where(row)}: {name} is {value!r}, not {kind} from {low:g} to {high:g}; correct it")
+            raise DataError(
+                f"{self.location(row)}: {name} is {value!r}, not {kind} from {low:g} to {high:g}; correct it"
+            )
         return values
 
 
-class Names(Sequence[str]):
+class StringColumn(Sequence[str]):
     """Many short texts in little memory: their bytes one behind another, and where each ends."""
 
     def __init__(self) -> None:
@@ -122,7 +125,7 @@ def write_parquet(
         ImportError: without pyarrow.
         DataError: text that is not valid Unicode, such as the name of a file in another encoding.
     """
-    arrow, parquet = _arrow("writing Parquet"), _arrow("writing Parquet", "pyarrow.parquet")
+    arrow, parquet = arrow_module("writing Parquet"), arrow_module("writing Parquet", "pyarrow.parquet")
     schema = arrow.schema([(name, arrow.type_for_alias(kind)) for name, kind in kinds.items()])
     schema = schema.with_metadata({_NOTES: json.dumps(notes).encode()})
     with whole_file(path, create=True) as part, parquet.ParquetWriter(part, schema) as writer:
@@ -136,7 +139,7 @@ def write_parquet(
     return Path(path)
 
 
-def read_blocks(path: str | Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Block]:
+def read_blocks(path: str | Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[TableChunk]:
     """Read a table block by block, a Parquet file by its ending and else a CSV file.
 
     CSV as people's tools write it: commas, semicolons or tabs, with or without a byte order mark, empty cells at the
@@ -152,9 +155,26 @@ def read_blocks(path: str | Path, needed: Sequence[str], optional: Sequence[str]
         ImportError: for Parquet without pyarrow.
     """
     path = Path(path)
-    is_parquet = path.suffix.lower() in (".parquet", ".pq")
+    yield from (_parquet_blocks if path.suffix.lower() in PARQUET else _csv_blocks)(path, needed, optional)
+
+
+def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a CSV file, the header first, each with the line it ends on; empty lines are passed over.
+
+    The separator is the comma, semicolon or tab that the header has most of (spreadsheets take a semicolon where the
+    comma is the decimal point), of a ``.tsv`` file the tab.
+
+    Raises:
+        DataError: a file that cannot be read.
+    """
     try:
-        yield from (_parquet_blocks if is_parquet else _csv_blocks)(path, needed, optional)
+        # surrogates stand for bytes of a file's name that are no text; a spreadsheet begins with a byte order mark
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogatepass") as file:
+            head = next((line for line in file if line.strip()), "")
+            file.seek(0)
+            mark = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=head.count)
+            rows = csv.reader(file, delimiter=mark, strict=True)
+            yield from ((rows.line_num, row) for row in rows if row)
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not in UTF-8 ({error.reason}); save it as CSV in UTF-8") from error
     except (OSError, csv.Error) as error:
@@ -163,9 +183,9 @@ def read_blocks(path: str | Path, needed: Sequence[str], optional: Sequence[str]
 
 def read_notes(path: str | Path) -> Any:
     """What was noted in a Parquet file that ``write_parquet`` wrote; ``None`` in any other file."""
-    if Path(path).suffix.lower() not in (".parquet", ".pq"):
+    if Path(path).suffix.lower() not in PARQUET:
         return None
-    metadata = _arrow("reading Parquet", "pyarrow.parquet").read_schema(path).metadata or {}
+    metadata = arrow_module("reading Parquet", "pyarrow.parquet").read_schema(path).metadata or {}
     return json.loads(metadata.get(_NOTES, b"null"))
 
 
@@ -205,43 +225,35 @@ def _number(cell: str, empty: float | None) -> float:
         return {"true": 1.0, "false": 0.0}.get(cell.lower(), float("nan"))
 
 
-def _csv_blocks(path: Path, needed: Sequence[str], optional: Sequence[str]) -> Iterator[Block]:
-    with open(path, newline="", encoding="utf-8-sig", errors="surrogatepass") as file:
-        reader = csv.reader(file, delimiter=_delimiter(file), strict=True)
-        header = [name.strip() for name in next(reader, [])]
-        places = _places(path, header, needed, optional)
-        while True:
-            block = _csv_block(path, reader, header, places)
-            if not len(block):
-                return
-            yield block
+def _csv_blocks(path: Path, needed: Sequence[str], optional: Sequence[str]) -> Iterator[TableChunk]:
+    rows = csv_rows(path)
+    header = [name.strip() for name in next(rows, (0, []))[1]]
+    places = _places(path, header, needed, optional)
+    while chunk := _csv_chunk(path, rows, len(header), places):
+        yield chunk
 
 
-def _csv_block(path: Path, reader: Any, header: Sequence[str], places: Mapping[str, int | None]) -> Block:
+def _csv_chunk(
+    path: Path, rows: Iterator[tuple[int, list[str]]], width: int, places: Mapping[str, int | None]
+) -> TableChunk:
     """The next rows, none at the end of the file."""
     cells: dict[str, list[str]] = {name: [] for name in places}
     lines: list[int] = []
-    for row in reader:
-        if any(row[len(header) :]):
+    for line, row in rows:
+        if any(row[width:]):
             raise DataError(
-                f"{path}, line {reader.line_num}: {len(row)} cells under {len(header)} columns; put text that holds "
-                "the delimiter in quotes"
+                f"{path}, line {line}: {len(row)} cells under {width} columns; put text that holds the delimiter in "
+                "quotes"
             )
         if not any(row):
             continue
         for name, place in places.items():
+            # tools leave out empty cells at the end of a line
             cells[name].append("" if place is None or place >= len(row) else armed(row[place]))
-        lines.append(reader.line_num)
+        lines.append(line)
         if len(lines) == _ROWS:
             break
-    return Block(cells, lines, f"{path}, line")
-
-
-def _delimiter(file: TextIO) -> str:
-    """The separator of the first line: spreadsheets take a semicolon where the comma is the decimal point."""
-    head = file.readline()
-    file.seek(0)
-    return max(",;\t", key=head.count)
+    return TableChunk(cells, lines, f"{path}, line")
 
 
 def _places(path: Path, header: Sequence[str], needed: Sequence[str], optional: Sequence[str]) -> dict[str, int | None]:
@@ -257,21 +269,23 @@ def _places(path: Path, header: Sequence[str], needed: Sequence[str], optional: 
     return {name: header.index(name) if name in header else None for name in (*needed, *optional)}
 
 
-def _parquet_blocks(path: Path, needed: Sequence[str], optional: Sequence[str]) -> Iterator[Block]:
-    arrow, parquet = _arrow("reading Parquet"), _arrow("reading Parquet", "pyarrow.parquet")
+def _parquet_blocks(path: Path, needed: Sequence[str], optional: Sequence[str]) -> Iterator[TableChunk]:
+    arrow, parquet = arrow_module("reading Parquet"), arrow_module("reading Parquet", "pyarrow.parquet")
     try:
         with parquet.ParquetFile(path) as file:
             yield from _batches(path, file, _places(path, file.schema_arrow.names, needed, optional))
     except arrow.ArrowInvalid as error:
         raise DataError(f"{path} is no whole Parquet file: {error}; write it anew") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error}; repair the file or write it anew") from error
 
 
-def _batches(path: Path, file: Any, places: Mapping[str, int | None]) -> Iterator[Block]:
+def _batches(path: Path, file: Any, places: Mapping[str, int | None]) -> Iterator[TableChunk]:
     known, start = [name for name, place in places.items() if place is not None], 1
     for batch in file.iter_batches(_ROWS, columns=known):
         cells = {name: [_text(value) for value in batch.column(name).to_pylist()] for name in known}
         absent = {name: [""] * len(batch) for name in places if name not in cells}
-        yield Block(cells | absent, range(start, start + len(batch)), f"{path}, row")
+        yield TableChunk(cells | absent, range(start, start + len(batch)), f"{path}, row")
         start += len(batch)
 
 
@@ -279,7 +293,12 @@ def _text(value: object) -> str:
     return "" if value is None or value != value else str(value)
 
 
-def _arrow(purpose: str, name: str = "pyarrow") -> Any:
+def arrow_module(purpose: str, name: str = "pyarrow") -> Any:
+    """A module of pyarrow, which only Parquet needs.
+
+    Raises:
+        ImportError: without pyarrow, with the remedy.
+    """
     try:
         return import_module(name)
     except ImportError as error:

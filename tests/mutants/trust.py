@@ -45,8 +45,8 @@ MUTANTS = [
     Mutant(
         "semicolons of spreadsheets not understood",
         "selftrain/storage/tables.py",
-        'return max(",;\\t", key=head.count)',
-        'return ","',
+        'else max(",;\\t", key=head.count)',
+        'else ","',
         f"{LEDGER}::test_files_as_other_tools_save_them",
     ),
     Mutant(

@@ -281,6 +281,16 @@ def test_wrong_lines_of_a_csv_are_named(photos, tmp_path, line, words):
         from_folder(photos, write_csv(tmp_path / "labels.csv", "bee/1.png,a", line), size=4)
 
 
+@pytest.mark.parametrize(("mark", "name"), [(";", "l.csv"), ("\t", "l.csv"), ("\t", "l.tsv")])
+def test_lists_of_labels_are_read_as_spreadsheets_save_them(photos, tmp_path, mark, name):
+    lines = [line.replace(",", mark) for line in ("bee/1.png,a", "", "ant/2.png,b")]
+    other = write_csv(tmp_path / name, *lines, head=f"path{mark}label")
+    one = from_folder(photos, write_csv(tmp_path / "labels.csv", "bee/1.png,a", "ant/2.png,b"), size=4)
+    two = from_folder(photos, other, size=4)
+    assert one.labeled.annotations.tolist() == two.labeled.annotations.tolist()
+    assert one.labeled.ids == two.labeled.ids
+
+
 def test_a_csv_needs_its_columns(photos, tmp_path):
     with pytest.raises(DataError, match="needs path and label"):
         from_folder(photos, write_csv(tmp_path / "labels.csv", "bee/1.png,a", head="file,label"), size=4)

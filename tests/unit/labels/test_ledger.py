@@ -437,7 +437,7 @@ def test_ten_million_rows_fit_in_a_gigabyte():
     ledger = Ledger(range(10_000), NAMES)
     size = sum(b.numel() * b.element_size() for b in ledger.buffers())
     assert size * 1000 == 290_000_000
-    names = tables.Names()
+    names = tables.StringColumn()
     names.extend([f"folder/picture-{i:07}.png" for i in range(10_000)])
     assert (len(names._bytes) + len(names._ends) * 8) * 1000 < 400_000_000
     assert names[17] == "folder/picture-0000017.png"

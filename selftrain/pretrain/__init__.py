@@ -6,6 +6,7 @@ from selftrain.networks.tokenizers import ConvStem, ImagePatches, PointGroups, S
 from selftrain.networks.vit import Transformer, ViT, point_transformer, series_transformer, table_transformer
 from selftrain.pretrain.joint_embedding import JointEmbedding
 from selftrain.pretrain.joint_mode import Joint
+from selftrain.pretrain.losses import InfoNCE, LeJEPALoss, UniSiamLoss, VICRegLoss
 from selftrain.pretrain.masked import Masked
 from selftrain.pretrain.maskers import (
     Blocks,
@@ -36,7 +37,6 @@ from selftrain.pretrain.methods import (
 from selftrain.pretrain.predictor import ConvPredictor, Predictor, Projector
 from selftrain.pretrain.regularizers import SIGReg
 from selftrain.pretrain.targets import HOG, EMALatent, FrozenLatent, GradientRatio, OwnLatent, Pixels, PredictionTarget
-from selftrain.pretrain.view_losses import InfoNCE, LeJEPALoss, UniSiamLoss, VICRegLoss
 
 __all__ = [
     "AJEPA",

@@ -41,7 +41,7 @@ class Pretraining(Strategy):
         """Loss of a step, with gradient, and what to log of it."""
         raise NotImplementedError
 
-    def settle(self, clock: Clock) -> dict[str, Tensor]:
+    def after_step(self, clock: Clock) -> dict[str, Tensor]:
         """Called when the weights have moved; returns what to log."""
         return {}
 
@@ -49,7 +49,7 @@ class Pretraining(Strategy):
         """Learn from the unlabeled samples of the batch."""
         loss, scalars = self.objective(batch, clock)
         if self.student.update(loss):
-            scalars |= self.settle(clock)
+            scalars |= self.after_step(clock)
         return Report(scalars)
 
     def shipped(self) -> nn.Module:
@@ -57,12 +57,13 @@ class Pretraining(Strategy):
         encoder: nn.Module = self.student.model.encoder  # type: ignore[assignment]
         return encoder
 
-    def look(self, batch: Batch) -> Tensor:
+    def inputs(self, batch: Batch) -> Tensor:
         """All views of the unlabeled samples of a step, one behind the other, (V * B, *shape).
 
         Raises:
             ValueError: if they do not fit the encoder.
         """
+        # one tensor: all views pass the network at once and share BatchNorm's statistics
         x = torch.cat([batch.unlabeled[view].x for view in self.views])
         check_inputs(x, self.shipped())
         return x
@@ -71,7 +72,7 @@ class Pretraining(Strategy):
     def predict(self, x: Tensor) -> Tensor:
         """Features (B, embed_dim) of plain inputs ``x``, in evaluation mode and without gradient."""
         encoder = self.shipped()
-        with resting(encoder):
+        with eval_mode(encoder):
             features: Tensor = run_network(encoder, x, self.student.precision, self.student.channels_last)
         return features
 
@@ -100,6 +101,8 @@ class Pretraining(Strategy):
         if not _any_class(classes):
             return figures
         has, asked = classes >= 0, labels >= 0
+        # by the reference alone: the mean feature of a fresh transformer is nearly one vector, and unscaled neighbors
+        # are those in its noise
         known = known[has]
         queries, reference_rows = standardized(features[asked], known), standardized(known, known)
         return figures | {"knn": knn_accuracy(reference_rows, classes[has], queries, labels[asked])}
@@ -107,6 +110,7 @@ class Pretraining(Strategy):
     def _features(self, data: Iterable[Annotated]) -> tuple[Tensor, Tensor | None]:
         """Features of all samples (n, D), and their class numbers (n,) if that is what the annotations are."""
         rows = [(self.predict(batch.x), batch.annotation) for batch in data]
+        # masks and points are annotations too, but no classes that neighbors could share
         labels = [a for _, a in rows if a.dim() == 1 and not a.is_floating_point()]
         return torch.cat([f for f, _ in rows]), torch.cat(labels) if len(labels) == len(rows) else None
 
@@ -121,7 +125,7 @@ def _any_class(labels: Tensor | None) -> TypeGuard[Tensor]:
 
 
 @contextlib.contextmanager
-def resting(module: nn.Module) -> Iterator[None]:
+def eval_mode(module: nn.Module) -> Iterator[None]:
     """Put ``module`` in evaluation mode for a while."""
     was_training = module.training
     module.eval()

@@ -1,9 +1,10 @@
-"""Random draws that maskers are made of: numbers, subsets, compositions, rectangles on a grid."""
+"""What maskers are made of: random numbers, subsets, compositions, rectangles on a grid; and an order of places."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -43,6 +44,7 @@ def share(count: int, share: float, most: int) -> int:
 
 def floor(share: float, most: int) -> int:
     """A share rounded down, but for float errors; in [1, most]."""
+    # 100 * (1 - 0.9) is 9.99...98: a product of floats may lie a little below the whole number that is meant
     return min(max(1, math.floor(share + 1e-6)), most)
 
 
@@ -65,12 +67,16 @@ def blocks(
     size = shrink(extent(grid, plan.scale, plan.aspect, generator), count - plan.min_keep)
     frame = extent(grid, plan.context_scale, (1.0, 1.0), generator)
     targets, context = place(batch, grid, size, frame, plan.blocks, generator, lines=lines)
+    # bounded: on small grids (blocks of 6 to 9 tokens on 7 x 7, of which 10 must stay) the released collator draws for
+    # ever
     for _ in range(plan.tries - 1):
         poor = (context.sum(1) < plan.min_keep).nonzero()[:, 0]
         if not len(poor):
             break
         targets[:, poor], context[poor] = place(len(poor), grid, size, frame, plan.blocks, generator, lines=lines)
     poor = context.sum(1) < plan.min_keep
+    # where no draw left enough, all blocks are put on one place: the context is then all the rest, which is min_keep by
+    # the limit on the size above
     targets[:, poor] = targets[:1, poor]
     context[poor] = ~targets[0, poor]
     return targets, context
@@ -96,6 +102,7 @@ def place(
 def whole_lines(targets: Tensor, grid: tuple[int, int], generator: Generator) -> Tensor:
     """Whole columns or whole rows of blocks (M, B, T), by a coin for each."""
     maps = targets.unflatten(2, grid)
+    # one coin for each block and sample: a draw a batch would let one kind of context rule a whole step
     columns = torch.rand(*targets.shape[:2], 1, 1, generator=generator) < 0.5
     lost = torch.where(columns, maps.any(2, keepdim=True).expand_as(maps), maps.any(3, keepdim=True).expand_as(maps))
     return lost.flatten(2)
@@ -103,6 +110,8 @@ def whole_lines(targets: Tensor, grid: tuple[int, int], generator: Generator) ->
 
 def extent(grid: Grid, scale: Range, aspect: Range, generator: Generator) -> tuple[int, int]:
     """Rows and columns of a block; a side that the grid cuts short is made up for by the other one."""
+    # two draws: the released collator of I-JEPA turns one number into both, which reaches only the diagonal of the
+    # rectangle of scales and aspects
     area, ratio = grid[0] * grid[1] * uniform(scale, generator), uniform(aspect, generator)
     rows, columns = math.sqrt(area * ratio), math.sqrt(area / ratio)
     if rows > grid[0]:
@@ -124,6 +133,8 @@ def rectangles(shape: tuple[int, ...], grid: Grid, size: tuple[int, int], genera
     """Maps (*shape, T) of rectangles at uniformly drawn places, borders included."""
     inside = []
     for side, extent in zip(grid, size, strict=True):
+        # the last place included: the released collator stops one short, and the last row and column are never
+        # predicted
         start = torch.randint(side - extent + 1, (*shape, 1), generator=generator)
         line = torch.arange(side)
         inside.append((line >= start) & (line < start + extent))
@@ -132,6 +143,8 @@ def rectangles(shape: tuple[int, ...], grid: Grid, size: tuple[int, int], genera
 
 def subsample(member: Tensor, count: int, generator: Generator) -> Tensor:
     """Positions of ``count`` members of each row of a map (B, T), drawn uniformly, in rising order."""
+    # uniformly: cutting sets to one length in raster order, as the released collator does, drops the bottom rows first;
+    # members have noise below 1, so that they come before all others
     noise = torch.rand(member.shape, generator=generator).masked_fill(~member, 2.0)
     return rising(noise.argsort(1)[:, :count])
 
@@ -150,3 +163,36 @@ def others(index: Tensor, count: int) -> Tensor:
 def rising(index: Tensor) -> Tensor:
     """Each row (..., n) in rising order."""
     return index.sort(-1).values
+
+
+def greedy_order(places: Tensor) -> Tensor:
+    """Go from place to place, always to the nearest one that is left.
+
+    Starts at the place with the smallest sum of coordinates; of equals the lowest number comes first. Where there are
+    none, the order of the places does not depend on how they are numbered. No gradient.
+
+    Source: Point-JEPA, Saito et al. 2024, arXiv:2404.16432.
+
+    Args:
+        places: Coordinates, shape (B, T, dims), finite.
+
+    Returns:
+        Numbers of the places in order, shape (B, T), on their device; each row has every number once.
+
+    Raises:
+        ValueError: for another shape, or coordinates that are not finite.
+    """
+    if places.dim() != 3 or not places.shape[1] or not places.shape[2]:
+        raise ValueError(f"places have shape {tuple(places.shape)}; give (samples, places, dims)")
+    if not places.isfinite().all():
+        raise ValueError("places hold inf or nan, which have no nearest neighbor; clean the coordinates")
+    # axis by axis: exact equals stay equal, and a sum over the last axis need not add in one order everywhere
+    axes = places.detach().double().unbind(2)
+    here = reduce(torch.add, axes).argmin(1, keepdim=True)
+    order, gone = [here], torch.zeros_like(axes[0], dtype=torch.bool)
+    for _ in range(places.shape[1] - 1):
+        gone = gone.scatter(1, here, True)
+        distance = reduce(torch.add, [(axis - axis.gather(1, here)).square() for axis in axes])
+        here = distance.masked_fill(gone, math.inf).argmin(1, keepdim=True)
+        order.append(here)
+    return torch.cat(order, 1)

@@ -28,6 +28,7 @@ class EmbeddingNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Embeddings, and what the predictor makes of them; one pass, so BatchNorm sees all views together."""
+        # features are what the projector takes: it throws away what tells views apart, which a later task may need
         z = self.projector(self.encoder(x))
         return (z,) if self.predictor is None else (z, self.predictor(z))
 
@@ -75,13 +76,14 @@ class JointEmbedding(Pretraining):
         head = Projector(contract.embed_dim, projector, norm_last=norm_last)
         width = projector[-1]
         hidden = max(1, width // 4) if predictor is None else predictor
-        guess = Projector(width, (hidden, width)) if getattr(loss, "needs_predictor", False) else None
+        # narrow in the middle: a predictor that can copy lets embeddings collapse
+        narrow = Projector(width, (hidden, width)) if getattr(loss, "needs_predictor", False) else None
         self.loss, self.name = loss, name
-        self.student = (training or TRAINING).learner(EmbeddingNetwork(copy.deepcopy(encoder), head, guess))
+        self.student = (training or TRAINING).learner(EmbeddingNetwork(copy.deepcopy(encoder), head, narrow))
 
     def objective(self, batch: Batch, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         """Embed all views, compare; ``embedding_std`` is their standard deviation over samples, averaged over K."""
-        x = self.look(batch)
+        x = self.inputs(batch)
         embedded = [z.unflatten(0, (len(self.views), -1)) for z in self.student.several(x)]
         loss, parts = cast("tuple[Tensor, dict[str, Tensor]]", self.loss(*embedded))
         scalars = {f"loss/{self.name}": loss.detach()} | {f"loss/{key}": value for key, value in parts.items()}

@@ -46,7 +46,9 @@ class Joint(SupervisedStrategy):
             raise ValueError(f"weight is {weight}; it must be 0 or more")
         self.inner, self.weight = strategy, weight
         self.stage = stage(encoder)
+        # the stage has copied the encoder; its own optimizer keeps the copy, which never gets a gradient
         self.stage.student.model.encoder = encoder  # shared from here on
+        # both losses would be scaled by factors of their own, and their sum by neither
         if "fp16" in (student.precision, self.stage.student.precision):
             raise ValueError("joint mode cannot add up the scaled gradients of fp16; use precision='bf16' or 'fp32'")
         self.views = tuple(dict.fromkeys((*strategy.views, *self.stage.views)))
@@ -67,9 +69,12 @@ class Joint(SupervisedStrategy):
         loss, scalars = self.stage.objective(batch, clock)
         self.student.gather(self.weight * loss)
         report = self.inner.step(batch, clock, *extra)
-        if self._moved():
+        # no gradient is left on the encoder once the strategy's optimizer has taken its step; while it gathers, the
+        # stage waits too
+        encoder: nn.Module = self.student.model.encoder  # type: ignore[assignment]
+        if not any(isinstance(p.grad, torch.Tensor) for p in encoder.parameters()):
             self.stage.student.flush()
-            scalars |= self.stage.settle(clock)
+            scalars |= self.stage.after_step(clock)
         return Report({**scalars, **report.scalars}, report.pseudo_labels)
 
     def step_labeled(self, batch: Batch, clock: Clock) -> Report:
@@ -91,8 +96,3 @@ class Joint(SupervisedStrategy):
     def export(self) -> dict[str, Tensor]:
         """Weights of what the strategy ships."""
         return self.inner.export()
-
-    def _moved(self) -> bool:
-        """Whether the encoder has taken its step: then no gradient is left on it."""
-        encoder: nn.Module = self.student.model.encoder  # type: ignore[assignment]
-        return not any(isinstance(p.grad, torch.Tensor) for p in encoder.parameters())

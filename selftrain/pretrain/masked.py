@@ -20,8 +20,8 @@ from selftrain.networks.encoders import Encoder
 from selftrain.networks.optim import Training
 from selftrain.networks.patches import patchify, pick, unpatchify
 from selftrain.networks.token_grid import Layout, Mask, Masker
-from selftrain.pretrain.base import Pretraining, check_encoder, layout_of, resting
-from selftrain.pretrain.distances import Distance, as_distance
+from selftrain.pretrain.base import Pretraining, check_encoder, eval_mode, layout_of
+from selftrain.pretrain.losses import Distance, as_distance
 from selftrain.pretrain.maskers import check_masker
 from selftrain.pretrain.predictor import Predictor, Projector
 from selftrain.pretrain.targets import EMALatent, LatentTarget, Pixels, PredictionTarget
@@ -52,30 +52,32 @@ class MaskedNetwork(nn.Module):
             targets: Positions to predict, shape (B, M, Nt): a ``Mask`` by its rows.
         """
         mask = Mask.of_rows(context, targets)
-        seen = self.see(x, mask)
-        guess = self.guess(seen, mask, layout_of(self.encoder, x)).transpose(0, 1)
+        seen = self.encode(x, mask)
+        predictions = self.predict(seen, mask, layout_of(self.encoder, x)).transpose(0, 1)
         tokens: Tensor = self.encoder.tokens(x) if self.whole else seen  # type: ignore[operator]
         by_row = tokens.unflatten(0, (-1, len(x))).transpose(0, 1)
         if self.projector is None:
-            return guess, by_row
-        return guess, by_row, self.projector(tokens.mean(1)).unflatten(0, (-1, len(x))).transpose(0, 1)
+            return predictions, by_row
+        return predictions, by_row, self.projector(tokens.mean(1)).unflatten(0, (-1, len(x))).transpose(0, 1)
 
-    def see(self, x: Tensor, mask: Mask) -> Tensor:
+    def encode(self, x: Tensor, mask: Mask) -> Tensor:
         """Tokens (G * B, Nc, D) of what the mask shows; nothing else is computed."""
         looks = len(mask.context)
         repeated = x.repeat(looks, *[1] * (x.dim() - 1))
         tokens: Tensor = self.encoder.tokens(repeated, mask.context.flatten(0, 1))  # type: ignore[operator]
         return tokens
 
-    def guess(self, seen: Tensor, mask: Mask, layout: Layout) -> Tensor:
+    def predict(self, seen: Tensor, mask: Mask, layout: Layout) -> Tensor:
         """Predictions (M, B, Nt, K): each target set is a pass of its own, from its look's tokens."""
         looks, batch, sets = len(mask.context), mask.context.shape[1], len(mask.targets)
+        # a pass for each set, side by side in the batch: in one pass, blocks would read each other's mask tokens
         tokens = seen.unflatten(0, (looks, batch)).repeat_interleave(mask.repeats, 0).flatten(0, 1)
         given = mask.context.repeat_interleave(mask.repeats, 0).flatten(0, 1)
         if layout.places is not None:
+            # sets are the outer axis: the places of all samples, then again, not each place several times
             layout = Layout(layout.grid, layout.places.repeat(sets, 1, 1))
-        guess: Tensor = self.predictor(tokens, given, mask.targets.flatten(0, 1), layout)
-        return guess.view(sets, batch, *guess.shape[1:])
+        predicted: Tensor = self.predictor(tokens, given, mask.targets.flatten(0, 1), layout)
+        return predicted.view(sets, batch, *predicted.shape[1:])
 
 
 class Masked(Pretraining):
@@ -134,9 +136,11 @@ class Masked(Pretraining):
         if target.own and regularizer is None:
             raise ValueError("the student's own tokens as targets collapse; give a regularizer such as SIGReg()")
         self.masker, self.distance, self.name = masker, as_distance(distance), name
+        # as text: a resumed run is compared with this, and objects have no equality that lasts from process to process
         self.parts = f"{describe(masker)}, {describe(distance)}"  # kept with the run's settings
         self.ship = ship or ("target" if isinstance(target, EMALatent) else "student")
         self.regularizer, self.regularizer_weight = regularizer, regularizer_weight
+        # copied, so that stages compared with each other can be given one and the same encoder
         copied, head = copy.deepcopy(encoder), predictor(encoder, target.width(contract))
         guard = None if regularizer is None else Projector(contract.token_dim, projector)
         self.student = (training or TRAINING).learner(MaskedNetwork(copied, head, guard, whole=target.own))
@@ -150,35 +154,37 @@ class Masked(Pretraining):
 
     def objective(self, batch: Batch, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         """Hide, predict, compare."""
-        x = self.look(batch)
+        x = self.inputs(batch)
         mask = self.draw(x, clock.progress)
-        guess, tokens, *projected = (part.transpose(0, 1) for part in self.student.several(x, *mask.by_row()))
-        aim = self.aim(x, mask, tokens[0])
-        distance = self.distance(guess, aim)
+        predictions, tokens, *projected = (part.transpose(0, 1) for part in self.student.several(x, *mask.by_row()))
+        targets = self.targets(x, mask, tokens[0])
+        distance = self.distance(predictions, targets)
         scalars = {f"loss/{self.name}": distance.detach()}
         if isinstance(self.target, LatentTarget):
-            scalars["target_std"] = aim.detach().flatten(0, 2).std(0).mean()
+            scalars["target_std"] = targets.detach().flatten(0, 2).std(0).mean()
         if not projected:
             return distance, scalars
         term: Tensor = cast(nn.Module, self.regularizer)(projected[0].flatten(0, 1))
         scalars["loss/regularizer"] = term.detach()
         return (1 - self.regularizer_weight) * distance + self.regularizer_weight * term, scalars
 
-    def settle(self, clock: Clock) -> dict[str, Tensor]:
+    def after_step(self, clock: Clock) -> dict[str, Tensor]:
         """Let the target follow."""
+        # behind the optimizer, as in I-JEPA's code: an EMA that moves first would lag a step behind its own decay
         return self.target.follow(self.network.encoder, clock.progress)
 
     def draw(self, x: Tensor, progress: float) -> Mask:
         """Masks for inputs (B, *shape), where they are."""
+        # drawn on the CPU and then moved: a seed gives the same masks on every device
         return self.masker(len(x), layout_of(self.network.encoder, x), progress).to(x.device)
 
-    def aim(self, x: Tensor, mask: Mask, tokens: Tensor) -> Tensor:
+    def targets(self, x: Tensor, mask: Mask, tokens: Tensor) -> Tensor:
         """Targets (M, B, Nt, K) of inputs, or of the student's own ``tokens`` (B, T, K) of the whole samples."""
         if isinstance(self.target, LatentTarget) and self.target.own:
             return self.target.at(tokens, mask.targets)
         with torch.no_grad():
-            aim: Tensor = self.target(x, cast(Encoder, self.network.encoder), mask.targets)
-        return aim
+            targets: Tensor = self.target(x, cast(Encoder, self.network.encoder), mask.targets)
+        return targets
 
     def shipped(self) -> nn.Module:
         """The EMA encoder or the student's, as ``ship`` says."""
@@ -196,11 +202,21 @@ class Masked(Pretraining):
         encoder = cast(Encoder, self.network.encoder)
         if not isinstance(self.target, Pixels) or len(encoder.shape) != 3:
             return {}
-        x, network = self.look(batch)[:_SHOWN], self.network
+        x, network = self.inputs(batch)[:_SHOWN], self.network
         mask = self.draw(x, 0.0)
-        with resting(network):
-            guess = network.guess(network.see(x, mask), mask, layout_of(network.encoder, x))
-        return {"reconstruction": _filled_in(x, guess, mask, encoder, self.target)}
+        with eval_mode(network):
+            predictions = network.predict(network.encode(x, mask), mask, layout_of(network.encoder, x))
+        patches, low, high = patchify(x, encoder.grid), x.amin(), x.amax()
+        seen, filled = patches, patches
+        for where, predicted in zip(mask.targets, predictions, strict=True):
+            if self.target.normalize:
+                mean, scale = self.target.statistics(pick(patches, where))
+                predicted = predicted * scale + mean
+            index = where[..., None].expand_as(predicted)
+            seen = seen.scatter(1, index, float(low + high) / 2)  # gray
+            filled = filled.scatter(1, index, predicted.to(filled))
+        images = torch.cat([unpatchify(row, encoder.grid, encoder.shape) for row in (patches, seen, filled)])
+        return {"reconstruction": ((images - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)}
 
 
 def describe(part: object) -> str:
@@ -210,17 +226,3 @@ def describe(part: object) -> str:
     if isinstance(part, partial):
         return f"{describe(part.func)}{part.args}{part.keywords}"
     return str(getattr(part, "__qualname__", type(part).__qualname__))
-
-
-def _filled_in(x: Tensor, guess: Tensor, mask: Mask, encoder: Encoder, target: Pixels) -> Tensor:
-    """Originals, the same with hidden patches gray, and with predictions there, stacked."""
-    patches, low, high = patchify(x, encoder.grid), x.amin(), x.amax()
-    seen, filled = patches, patches
-    for where, said in zip(mask.targets, guess, strict=True):
-        if target.normalize:
-            mean, scale = target.statistics(pick(patches, where))
-            said = said * scale + mean
-        index = where[..., None].expand_as(said)
-        seen, filled = seen.scatter(1, index, float(low + high) / 2), filled.scatter(1, index, said.to(filled))
-    images = torch.cat([unpatchify(row, encoder.grid, encoder.shape) for row in (patches, seen, filled)])
-    return ((images - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)

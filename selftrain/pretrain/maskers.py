@@ -25,6 +25,7 @@ from selftrain.pretrain.draws import (
     coin,
     composition,
     floor,
+    greedy_order,
     members,
     others,
     rectangles,
@@ -33,7 +34,6 @@ from selftrain.pretrain.draws import (
     subsample,
     uniform,
 )
-from selftrain.pretrain.sequence import greedy_order
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,7 @@ class Blocks:
         runs = int(torch.randint(1, min(hidden // least, seen + 1) + 1, (), generator=generator))
         lengths = least + composition(batch, hidden - runs * least, runs, generator)
         gaps = composition(batch, seen - (runs - 1), runs + 1, generator)
+        # gaps at both ends may be empty, those between two stretches may not: touching ones would be one
         gaps[:, 1:-1] += 1
         starts = gaps[:, :-1].cumsum(1) + lengths.cumsum(1) - lengths
         place = torch.arange(count)
@@ -224,9 +225,12 @@ class FeatureSubset:
         """One look, ``sets`` target sets."""
         count = _tokens(layout)
         seen = share(count, uniform(self.context, generator), count - 1)
+        # one fewer than there are if there are several sets: else each would be all the rest, and all would be alike
         asked = share(count, uniform(self.target, generator), count - seen - (self.sets > 1))
         order = torch.rand(batch, count, generator=generator).argsort(1)
         rest = order[:, seen:].expand(self.sets, -1, -1)
+        # a draw of its own for each set: the released code shuffles one buffer and keeps slices of it, so that its sets
+        # are alike
         chosen = torch.rand(rest.shape, generator=generator).argsort(2)[..., :asked]
         return Mask(rising(order[:, :seen])[None], rising(rest.gather(2, chosen)))
 
@@ -235,7 +239,7 @@ class FeatureSubset:
 class Runs:
     """Predict runs of tokens that are neighbors, from a run of what remains.
 
-    With places the order is ``sequence.greedy_order``, so that runs are blobs in space; without, it is raster order.
+    With places the order is ``draws.greedy_order``, so that runs are blobs in space; without, it is raster order.
     Where the target runs of a sample would leave nothing to see, all are put on the first one's place.
 
     Source: Point-JEPA, Saito et al. 2024, arXiv:2404.16432. Differs from the released code: positions are
@@ -263,8 +267,10 @@ class Runs:
         order = _order(batch, layout)
         targets, free = self._targets(batch, count, generator)
         left = free.sum(1)
+        # of the sample with the least left, so that all contexts of the batch have one length
         seen = share(int(left.min()), uniform(self.context, generator), int(left.min()))
         first = (torch.rand(batch, generator=generator) * (left - seen + 1)).long()[:, None]
+        # the context is a run of what remains: places in the order that the targets took are jumped over
         rank = free.cumsum(1) - 1
         context = order[free & (rank >= first) & (rank < first + seen)].view(1, batch, seen)
         return Mask(rising(context), rising(order.expand(self.sets, -1, -1).gather(2, targets)))
@@ -274,6 +280,7 @@ class Runs:
         length = share(count, uniform(self.target, generator), count - 1)
         targets = torch.randint(count - length + 1, (self.sets, batch, 1), generator=generator) + torch.arange(length)
         lost = ~others(targets, count).any(1)
+        # with fewer than all tokens in one run, something is left once all runs are that one
         targets[:, lost] = targets[:1, lost]
         return targets, others(targets, count)
 
@@ -304,6 +311,7 @@ class LocalWindows:
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """W looks with a target set each, in token numbers of the whole grid."""
         grid = _image_grid(layout)
+        # small grids have smaller windows: the default of 7 was made for 14 x 14
         extent = (min(self.size, grid[0]), min(self.size, grid[1]))
         tokens = members(rectangles((self.windows, batch), grid, extent, generator))
         hidden = floor(tokens.shape[2] * self.ratio, tokens.shape[2] - 1)
@@ -336,6 +344,7 @@ class Curriculum:
         if not 0 <= progress <= 1:
             raise ValueError(f"progress is {progress}; it is a share of the stage, in [0, 1]")
         chance = min(1.0, math.sqrt(progress * (1 - self.start**2) + self.start**2))
+        # one draw a batch: both maskers count tokens by the batch, and their sets have other lengths
         chosen = self.late if coin(chance, generator) else self.early
         return chosen(batch, layout, progress, generator)
 
@@ -385,6 +394,7 @@ def check_masker(masker: Masker, layout: Layout) -> None:
     for part in parts:
         check_masker(part, layout)
     if not parts:
+        # with a generator of its own, so that checking costs no draw of the caller's
         masker(2 if layout.places is None else len(layout.places), layout, 0.0, torch.Generator().manual_seed(0))
 
 

@@ -46,8 +46,10 @@ def hog(images: Tensor, cell: int, bins: int = 9) -> Tensor:
     if not 1 <= cell <= min(images.shape[2:]):
         raise ValueError(f"cell is {cell}; images of {images.shape[2]} x {images.shape[3]} need it in [1, the side]")
     across, down = _gradients(_precise(images))
+    # unsigned: an edge from dark to bright and one back are the same edge
     turn = torch.atan2(down, across).remainder(math.pi) / math.pi * bins - 0.5  # in bins, from the first one's center
     away = (turn[:, :, None] - torch.arange(bins, device=images.device)[:, None, None]).abs()
+    # around the circle, or directions near 0 and near pi would not share votes
     away = torch.minimum(away, bins - away)
     votes = torch.hypot(across, down)[:, :, None] * (1 - away).relu()
     cells = F.avg_pool2d(votes.flatten(1, 2), cell).unflatten(1, (images.shape[1], bins))
@@ -85,12 +87,14 @@ def gradient_ratio(images: Tensor, radii: Sequence[int] = (1, 2, 3), offset: flo
     if offset <= 0:
         raise ValueError(f"offset is {offset}; it must be above 0, or dark pixels have no ratio")
     x = _precise(images)
+    # a ratio needs intensities: normalized inputs are moved up to 0, others are taken at their word
     x = x - x.amin((2, 3), keepdim=True).clamp(max=0)
     return torch.stack([_ratio(x, radius, offset) for radius in radii], 2).flatten(1, 2)
 
 
 def _ratio(x: Tensor, radius: int, offset: float) -> Tensor:
     """Gradient by ratio of intensities (B, c, H, W) >= 0 at one radius."""
+    # repeated, not mirrored: a mirror needs images larger than the radius
     padded = F.pad(x, (radius,) * 4, mode="replicate")
     half, whole = radius + 1, 2 * radius + 1
     columns = (F.avg_pool2d(padded, (whole, half), 1) + offset).log()  # one entry for each r + 1 adjacent columns

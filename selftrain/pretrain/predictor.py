@@ -55,6 +55,7 @@ class Predictor(nn.Module):
         self.blank = nn.Parameter(torch.randn(width) * 0.02) if noise is None else None  # stands for what is masked
         self.blocks = nn.Sequential(*(Block(width, heads, number=number) for number in range(1, depth + 1)))
         self.norm = nn.LayerNorm(width)
+        # groups of points lie elsewhere in each sample: only their encoder can say where
         special = getattr(encoder, "positions", None)
         self.positions = GridPositions(contract.grid, width) if special is None else special(width)
         self.again = bool(getattr(getattr(encoder, "tokenizer", None), "again", False))
@@ -73,15 +74,18 @@ class Predictor(nn.Module):
             Shape (B, Nw, outputs).
         """
         known, count = self.enter(tokens), given.shape[1]
+        # in the precision that autocast gave the tokens, or the concatenation below would take them back to float32
         unknown = self._blanks(wanted, tokens).to(known.dtype)
         codes = self.positions(layout, torch.cat([given, wanted], 1))
         mixed = run_blocks(self.blocks, torch.cat([known, unknown], 1), codes, again=self.again)
-        guess: Tensor = self.leave(self.norm(mixed[:, count:]))
-        return guess
+        predicted: Tensor = self.leave(self.norm(mixed[:, count:]))
+        return predicted
 
     def _blanks(self, wanted: Tensor, tokens: Tensor) -> Tensor:
         if self.blank is not None:
             return self.blank.expand(*wanted.shape, -1)
+        # through the layer that tokens take: with a layer of its own the network would drive its weights to 0, and the
+        # noise with them
         blanks: Tensor = self.enter(draw_noise(self, (*wanted.shape, tokens.shape[-1]), tokens))
         return blanks
 
@@ -119,6 +123,8 @@ class ConvPredictor(nn.Module):
         self.blank = nn.Parameter(torch.randn(width) * 0.02) if noise is None else None
         self.layers = nn.Sequential(*(layer for _ in range(depth) for layer in _separable(width)))
         ends = signed or outputs != width
+        # features behind a ReLU are never negative, so a predictor that ends in one needs no layer behind it (the
+        # paper's)
         self.leave = nn.Linear(width, outputs).apply(init_linear) if ends else nn.Identity()
         self.noise = noise
 
@@ -128,8 +134,8 @@ class ConvPredictor(nn.Module):
         cells = self._blanks(tokens, layout.count).to(known.dtype)
         cells = cells.scatter(1, given[..., None].expand_as(known), known)
         picture = cells.transpose(1, 2).unflatten(2, self.grid)
-        guess: Tensor = self.leave(pick(self.layers(picture).flatten(2).transpose(1, 2), wanted))
-        return guess
+        predicted: Tensor = self.leave(pick(self.layers(picture).flatten(2).transpose(1, 2), wanted))
+        return predicted
 
     def _blanks(self, tokens: Tensor, count: int) -> Tensor:
         shape = (len(tokens), count, tokens.shape[-1])

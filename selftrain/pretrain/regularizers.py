@@ -56,6 +56,7 @@ class SIGReg(nn.Module):
 
     def directions(self, width: int, generator: torch.Generator | None = None) -> Tensor:
         """Fresh unit vectors (width, slices) on the CPU, uniform on the sphere."""
+        # on the CPU, so that a seed gives the same directions on every device, and to every process
         return unit(torch.randn(self.slices, width, generator=generator)).T
 
     def means(self, z: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,6 +84,7 @@ def epps_pulley(cos_mean: Tensor, sin_mean: Tensor, count: int, limit: float = 3
     Returns:
         ``2 count * trapezoid(((cos_mean - k)^2 + sin_mean^2) k)`` with ``k = exp(-t^2 / 2)``, shape (...).
     """
+    # half of the axis counts twice: the integrand is even
     knots = torch.linspace(0, limit, cos_mean.shape[-1], dtype=cos_mean.dtype, device=cos_mean.device)
     kernel = torch.exp(-knots.square() / 2)
     error = (cos_mean - kernel).square() + sin_mean.square()
@@ -105,6 +107,7 @@ def variance_term(z: Tensor, target: float = 1.0, eps: float = 1e-4) -> Tensor:
     if target <= 0 or eps <= 0:
         raise ValueError(f"target is {target} and eps {eps}; both must be above 0")
     _check_rows(z, 2)
+    # inside the root: its slope at 0 is infinite, and a collapsed dimension is what must get a gradient
     spread = (precise(z).var(-2) + eps).sqrt()
     return (target - spread).relu().mean()
 
@@ -126,6 +129,7 @@ def covariance_term(z: Tensor) -> Tensor:
     centered = z - z.mean(-2, keepdim=True)
     with torch.autocast(z.device.type, enabled=False):
         covariance = centered.mT @ centered / (count - 1)
+    # the diagonal is what the variance term is about
     own = torch.eye(width, dtype=torch.bool, device=z.device)
     return covariance.masked_fill(own, 0).square().sum((-2, -1)).mean() / width
 
@@ -157,6 +161,7 @@ def uniformity_term(z: Tensor, temperature: float) -> Tensor:
     rows = unit(precise(z)).flatten(0, 1)
     with torch.autocast(z.device.type, enabled=False):
         logits = rows @ rows.T / temperature
+    # other views of the sample are left out as well as itself: they should be near
     same = torch.eye(samples, dtype=torch.bool, device=z.device).repeat(views, views)
     pairs = views * samples * views * (samples - 1)
     return logits.masked_fill(same, -math.inf).flatten().logsumexp(0) - math.log(pairs)

@@ -93,6 +93,7 @@ class Pixels(PredictionTarget):
 
     def statistics(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and scale of patches (..., P), both (..., 1): ``scale = sqrt(unbiased variance + flat)``."""
+        # behind the root too: a constant patch gives zeros and no gradient that is not finite
         return patches.mean(-1, keepdim=True), (patches.var(-1, keepdim=True) + self.flat).sqrt()
 
 
@@ -166,6 +167,7 @@ class LatentTarget(PredictionTarget):
 
     def at(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Normalized tokens (M, B, N, token_dim) of all tokens (B, T, token_dim)."""
+        # over the width of each token, so that normalizing before or behind the selection is the same
         return _each(normalized(tokens, self.norm), positions)
 
 
@@ -218,6 +220,7 @@ class EMALatent(LatentTarget):
 
     def decay_at(self, progress: float) -> float:
         """Decay at ``progress`` in [0, 1], from the first value of ``decay`` to the second."""
+        # by the share of the stage that is done, not by time: a run on a slow machine has the same decays
         moved = progress if self.path == "linear" else 1 - cosine()(progress)
         return self.decay[0] + (self.decay[1] - self.decay[0]) * moved
 
@@ -236,6 +239,7 @@ class FrozenLatent(LatentTarget):
 
     def train(self, mode: bool = True) -> FrozenLatent:
         """Stay in evaluation mode whatever ``mode`` says."""
+        # Module.train reaches sub-modules: a stage in training mode would let BatchNorm of the source learn
         return super().train(False)
 
     def width(self, encoder: Encoder) -> int:

@@ -85,7 +85,9 @@ def test_tjepa_predicts_copied_columns_better_than_independent_ones():
             torch.manual_seed(seed)
             mask = strategy.draw(held, 0.0)
             wrong = (
-                (network(held, *mask.by_row())[0].transpose(0, 1) - strategy.aim(held, mask, held)).square().mean(-1)
+                (network(held, *mask.by_row())[0].transpose(0, 1) - strategy.targets(held, mask, held))
+                .square()
+                .mean(-1)
             )
             error.scatter_add_(0, mask.targets.flatten(), wrong.flatten())
             seen.scatter_add_(0, mask.targets.flatten(), torch.ones(wrong.numel()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fault import Mutant
 
-MASKERS, SEQUENCE = "selftrain/pretrain/maskers.py", "selftrain/pretrain/sequence.py"
+MASKERS, SEQUENCE = "selftrain/pretrain/maskers.py", "selftrain/pretrain/draws.py"
 DRAWS = "selftrain/pretrain/draws.py"
 FILE = "test_pretrain_maskers.py::"
 SOUND = FILE + "test_masks_are_sound_and_cover_every_grid"

@@ -40,19 +40,19 @@ MUTANTS = [
     Mutant(
         "pretraining: the predictor takes seen tokens for those of the targets",
         "selftrain/pretrain/masked.py",
-        "guess: Tensor = self.predictor(tokens, given,",
-        "guess: Tensor = self.predictor(tokens, mask.targets.flatten(0, 1)[:, : given.shape[1]],",
+        "predicted: Tensor = self.predictor(tokens, given,",
+        "predicted: Tensor = self.predictor(tokens, mask.targets.flatten(0, 1)[:, : given.shape[1]],",
         f"{MASKED}::test_each_target_set_is_a_pass_of_its_own_from_its_own_look",
     ),
     Mutant(
         "pretraining: the predictor sees the tokens of the targets",
         "selftrain/pretrain/masked.py",
-        "        seen = self.see(x, mask)\n"
-        "        guess = self.guess(seen, mask, layout_of(self.encoder, x)).transpose(0, 1)\n",
-        "        seen, hidden = self.see(x, mask), mask.targets[: len(mask.context)]\n"
+        "        seen = self.encode(x, mask)\n"
+        "        predictions = self.predict(seen, mask, layout_of(self.encoder, x)).transpose(0, 1)\n",
+        "        seen, hidden = self.encode(x, mask), mask.targets[: len(mask.context)]\n"
         "        told = Mask(torch.cat([mask.context, hidden], 2), mask.targets)\n"
-        "        known = torch.cat([seen, self.see(x, Mask(hidden, mask.targets))], 1)\n"
-        "        guess = self.guess(known, told, layout_of(self.encoder, x)).transpose(0, 1)\n",
+        "        known = torch.cat([seen, self.encode(x, Mask(hidden, mask.targets))], 1)\n"
+        "        predictions = self.predict(known, told, layout_of(self.encoder, x)).transpose(0, 1)\n",
         HIDDEN,
     ),
     Mutant(
@@ -173,15 +173,15 @@ MUTANTS = [
     Mutant(
         "pretraining: EMA follows before the step",
         "selftrain/pretrain/base.py",
-        "        if self.student.update(loss):\n            scalars |= self.settle(clock)",
-        "        scalars |= self.settle(clock)\n        self.student.update(loss)",
+        "        if self.student.update(loss):\n            scalars |= self.after_step(clock)",
+        "        scalars |= self.after_step(clock)\n        self.student.update(loss)",
         FOLLOWS,
     ),
     Mutant(
         "pretraining: EMA follows steps that did not happen",
         "selftrain/pretrain/base.py",
-        "        if self.student.update(loss):\n            scalars |= self.settle(clock)",
-        "        self.student.update(loss)\n        scalars |= self.settle(clock)",
+        "        if self.student.update(loss):\n            scalars |= self.after_step(clock)",
+        "        self.student.update(loss)\n        scalars |= self.after_step(clock)",
         f"{MASKED}::test_the_target_encoder_waits_for_the_optimizer",
     ),
     Mutant(
@@ -370,7 +370,7 @@ MUTANTS = [
     Mutant(
         "joint mode: predictor steps while the encoder waits",
         "selftrain/pretrain/joint_mode.py",
-        "if self._moved():",
+        "if not any(isinstance(p.grad, torch.Tensor) for p in encoder.parameters()):",
         "if True:",
         f"{JOINT}::test_gathered_steps_wait_for_one_another",
     ),

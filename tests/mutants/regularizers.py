@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fault import Mutant
 
-TERMS, LOSSES = "selftrain/pretrain/regularizers.py", "selftrain/pretrain/view_losses.py"
+TERMS, LOSSES = "selftrain/pretrain/regularizers.py", "selftrain/pretrain/losses.py"
 MAPS = "selftrain/pretrain/operators.py"
 
 SIGREG = "test_pretrain_regularizers.py::test_sigreg_is_the_mean_statistic_of_the_projections"
@@ -108,8 +108,8 @@ MUTANTS = [
     Mutant(
         "unisiam predicts a view from itself",
         LOSSES,
-        "(guess[a] * aim[b])",
-        "(guess[a] * aim[a])",
+        "(predicted[a] * target[b])",
+        "(predicted[a] * target[a])",
         "test_pretrain_view_losses.py::test_unisiam_is_that_of_plain_loops_over_all_ordered_pairs",
     ),
     # -- feature maps

@@ -26,7 +26,7 @@ from torch import nn
 
 from selftrain.networks.optim import Training
 from selftrain.networks.token_grid import Masker
-from selftrain.pretrain.distances import smooth_l1
+from selftrain.pretrain.losses import smooth_l1
 from selftrain.pretrain.masked import Masked, Ship
 from selftrain.pretrain.maskers import Runs
 from selftrain.pretrain.predictor import Predictor

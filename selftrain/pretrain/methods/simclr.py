@@ -22,7 +22,7 @@ from torch import nn
 
 from selftrain.networks.optim import Training
 from selftrain.pretrain.joint_embedding import JointEmbedding
-from selftrain.pretrain.view_losses import InfoNCE
+from selftrain.pretrain.losses import InfoNCE
 
 
 class SimCLR(JointEmbedding):

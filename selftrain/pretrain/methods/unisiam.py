@@ -19,7 +19,7 @@ from torch import nn
 
 from selftrain.networks.optim import Training
 from selftrain.pretrain.joint_embedding import JointEmbedding
-from selftrain.pretrain.view_losses import UniSiamLoss
+from selftrain.pretrain.losses import UniSiamLoss
 
 
 class UniSiam(JointEmbedding):

@@ -12,7 +12,7 @@ from selftrain.networks.optim import Training
 from selftrain.networks.token_grid import Layout, Mask
 from selftrain.networks.vit import point_transformer
 from selftrain.pretrain import IJEPA, MAE
-from selftrain.pretrain.distances import DISTANCES, smooth_l1
+from selftrain.pretrain.losses import DISTANCES, smooth_l1
 from selftrain.pretrain.masked import Masked
 from selftrain.pretrain.maskers import LocalWindows, MultiBlock, RandomMask, Runs
 from selftrain.pretrain.predictor import Predictor
@@ -346,7 +346,7 @@ def test_the_regularizer_acts_on_projected_means_and_takes_its_share_of_the_loss
         network, losses = strategy.network, []
         torch.manual_seed(1000)
         mask = strategy.draw(x, 0.0)
-        tokens = network.encoder.tokens(x) if whole else network.see(x, mask)
+        tokens = network.encoder.tokens(x) if whole else network.encode(x, mask)
         expected = network.projector(tokens.mean(1))
         update = strategy.student.update
         strategy.student.update = lambda loss, losses=losses, update=update: (losses.append(loss), update(loss))[1]
@@ -404,7 +404,7 @@ def test_pictures_show_originals_what_was_seen_and_predictions_in_pixels(normali
     mask, encoder = masks(strategy, x[:8]), strategy.network.encoder
     monkeypatch.setattr(strategy, "draw", lambda seen, progress: mask)
     perfect = strategy.target(x[:8], encoder, mask.targets)
-    monkeypatch.setattr(strategy.network, "guess", lambda *given: perfect)
+    monkeypatch.setattr(strategy.network, "predict", lambda *given: perfect)
     shown = strategy.pictures(batch(x))["reconstruction"]
     assert shown.shape == (24, 1, 8, 8)
     original, seen, filled = shown.split(8)

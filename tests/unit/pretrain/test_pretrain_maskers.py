@@ -9,6 +9,7 @@ import torch
 from hypothesis import strategies as some
 
 from selftrain.networks.token_grid import Layout, Mask
+from selftrain.pretrain.draws import greedy_order
 from selftrain.pretrain.maskers import (
     Blocks,
     Curriculum,
@@ -21,7 +22,6 @@ from selftrain.pretrain.maskers import (
     TimeFrequency,
     check_masker,
 )
-from selftrain.pretrain.sequence import greedy_order
 
 SQUARES = [*itertools.product((2, 3, 4), repeat=2), (7, 7), (2, 8)]
 LINES = [(1, n) for n in (2, 3, 5, 9)] + [(n, 1) for n in (2, 3, 5, 9)]

@@ -12,7 +12,7 @@ from torch import nn
 from selftrain import pretrain
 from selftrain.engine.stage import settings_of
 from selftrain.networks.optim import Training
-from selftrain.pretrain.distances import DISTANCES
+from selftrain.pretrain.losses import DISTANCES, InfoNCE, LeJEPALoss, UniSiamLoss, VICRegLoss
 from selftrain.pretrain.maskers import (
     Blocks,
     Curriculum,
@@ -26,7 +26,6 @@ from selftrain.pretrain.maskers import (
 )
 from selftrain.pretrain.predictor import ConvPredictor, Predictor
 from selftrain.pretrain.targets import EMALatent, GradientRatio, Pixels
-from selftrain.pretrain.view_losses import InfoNCE, LeJEPALoss, UniSiamLoss, VICRegLoss
 from selftrain.types import Batch, Clock, Unlabeled, View
 
 SMALL = {"width": 16, "depth": 1, "heads": 2}

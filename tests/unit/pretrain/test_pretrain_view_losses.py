@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from selftrain.pretrain.losses import InfoNCE, LeJEPALoss, UniSiamLoss, VICRegLoss
 from selftrain.pretrain.regularizers import SIGReg
-from selftrain.pretrain.view_losses import InfoNCE, LeJEPALoss, UniSiamLoss, VICRegLoss
 
 LOSSES = {
     "infonce": InfoNCE,

@@ -1,12 +1,14 @@
-"""Losses of several views of each sample: alike within a sample, and not all the same.
+"""What a stage compares by: distances of predictions from targets, and losses of several views of each sample.
 
-Each takes embeddings (V, B, K) of V >= 2 views, as the head gives them, and returns the loss, a scalar, and its parts:
-detached scalars without their factors. They are computed in float32, or float64 if the embeddings are.
+A distance takes two (M, B, N, K), predictions and targets, and gives their mean distance. A loss of views takes
+embeddings (V, B, K) of V >= 2 views, as the head gives them, and returns the loss, a scalar, and its parts: detached
+scalars without their factors. Losses are computed in float32, or float64 if the embeddings are.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import combinations, permutations
 from typing import ClassVar, TypeAlias
 
@@ -16,7 +18,52 @@ from torch.nn import functional as F
 
 from selftrain.pretrain.regularizers import SIGReg, covariance_term, precise, uniformity_term, unit, variance_term
 
+Distance = Callable[[Tensor, Tensor], Tensor]
 LossAndParts: TypeAlias = "tuple[Tensor, dict[str, Tensor]]"
+
+
+def mse(predicted: Tensor, target: Tensor) -> Tensor:
+    """Squared difference."""
+    return F.mse_loss(predicted, target)
+
+
+def l1(predicted: Tensor, target: Tensor) -> Tensor:
+    """Absolute difference."""
+    return F.l1_loss(predicted, target)
+
+
+def smooth_l1(predicted: Tensor, target: Tensor, beta: float = 1.0) -> Tensor:
+    """``r^2 / (2 beta)`` where the difference r is below ``beta``, ``|r| - beta / 2`` beyond."""
+    return F.smooth_l1_loss(predicted, target, beta=beta)
+
+
+def cosine(predicted: Tensor, target: Tensor) -> Tensor:
+    """One minus the cosine of the angle between them."""
+    return (1 - F.cosine_similarity(predicted, target, dim=-1)).mean()
+
+
+def unit_smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
+    """Smooth L1 (beta 1) of both at length 1, summed over K: CNN-JEPA's."""
+    sides = F.normalize(predicted, dim=-1), F.normalize(target, dim=-1)
+    return F.smooth_l1_loss(*sides, reduction="none").sum(-1).mean()
+
+
+DISTANCES: dict[str, Distance] = {
+    "mse": mse,
+    "l1": l1,
+    "smooth_l1": smooth_l1,
+    "cosine": cosine,
+    "unit_smooth_l1": unit_smooth_l1,
+}
+
+
+def as_distance(distance: str | Distance) -> Distance:
+    """The distance of this name, or the function itself; raises ``ValueError`` for another name."""
+    if not isinstance(distance, str):
+        return distance
+    if distance not in DISTANCES:
+        raise ValueError(f"distance is {distance!r}; choose one of {', '.join(DISTANCES)} or pass a function")
+    return DISTANCES[distance]
 
 
 class InfoNCE(nn.Module):
@@ -58,6 +105,7 @@ class InfoNCE(nn.Module):
         """Alignment and uniformity (2,) of two views one below the other (2 B, K)."""
         with torch.autocast(rows.device.type, enabled=False):
             logits = rows @ rows.T / self.temperature
+        # a sample is always most like itself: left in, it would be the answer to every question
         others = logits.masked_fill(torch.eye(len(rows), dtype=torch.bool, device=rows.device), -math.inf)
         positive = logits.diagonal(len(rows) // 2)  # both directions have the same
         return torch.stack([-positive.mean(), others.logsumexp(1).mean()])
@@ -146,6 +194,7 @@ class LeJEPALoss(nn.Module):
                 f"global_views is {self.global_views}, but there are {len(z)} views; give more or lower it"
             )
         z = precise(z)
+        # nothing is stopped here: SIGReg, not a teacher, keeps the center from running away
         center = z[: self.global_views].mean(0)
         apart, gauss = (z - center).square().mean(), self.sigreg(z)
         loss = (1 - self.weight) * apart + self.weight * gauss
@@ -188,8 +237,9 @@ class UniSiamLoss(nn.Module):
             raise ValueError(
                 f"predictions have shape {tuple(q.shape)}, embeddings {tuple(z.shape)}; both must be alike"
             )
-        guess, aim = unit(precise(q)), unit(precise(z.detach()))
-        cosine = torch.stack([(guess[a] * aim[b]).sum(-1) for a, b in permutations(range(len(z)), 2)]).mean()
+        # gradient to the prediction alone: to both sides, they would meet in one point
+        predicted, target = unit(precise(q)), unit(precise(z.detach()))
+        cosine = torch.stack([(predicted[a] * target[b]).sum(-1) for a, b in permutations(range(len(z)), 2)]).mean()
         crowding = uniformity_term(z, self.temperature)
         loss = self.weight * crowding - cosine
         return loss, {"cosine": cosine.detach(), "uniformity": crowding.detach()}

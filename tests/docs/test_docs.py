@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import re
 import shlex
+import traceback
 import typing
 from configparser import ConfigParser
 from pathlib import Path
@@ -48,13 +49,23 @@ def module_names():
 
 
 def blocks(language):
-    """Code blocks of the pages, with page and line as their name."""
+    """Code blocks of the pages, with page and line of each."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for found in FENCE.finditer(text):
             if found[1] == language:
-                line = text.count("\n", 0, found.start()) + 2
-                yield pytest.param(page, line, found[2], id=f"{page.relative_to(ROOT)}:{line}")
+                yield page, text.count("\n", 0, found.start()) + 2, found[2]
+
+
+def failures(cases, check):
+    """What is wrong with each of the named cases for which ``check`` fails: one test tells all of them at once."""
+    found = {}
+    for name, *values in cases:
+        try:
+            check(*values)
+        except Exception:
+            found[name] = traceback.format_exc(limit=-3)
+    return found
 
 
 def anchors(page):
@@ -68,7 +79,7 @@ def public_names():
     for package in PACKAGES:
         module = importlib.import_module(package)
         for name in getattr(module, "__all__", ()):
-            yield pytest.param(getattr(module, name), id=f"{package}.{name}")
+            yield f"{package}.{name}", getattr(module, name)
 
 
 @pytest.fixture
@@ -78,32 +89,40 @@ def kept_randomness():
         yield
 
 
-@pytest.mark.parametrize("name", sorted(set(module_names())))
 @pytest.mark.usefixtures("kept_randomness")
-def test_docstring_examples(name, tmp_path, monkeypatch):
+def test_docstring_examples(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    failed, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
-    assert not failed
+    names = sorted(set(module_names()))
+    assert len(names) > 200
+    run = {name: doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS) for name in names}
+    assert {name: result for name, result in run.items() if result.failed} == {}, "printed above"
+    assert sum(result.attempted for result in run.values()) > 50
 
 
-@pytest.mark.parametrize(("page", "line", "code"), list(blocks("python")))
+def page_of_blocks(page):
+    return pytest.param(page, id=page.relative_to(ROOT).as_posix())
+
+
+@pytest.mark.parametrize("page", [page_of_blocks(page) for page in sorted({page for page, *_ in blocks("python")})])
 @pytest.mark.usefixtures("kept_randomness")
-def test_blocks_run(page, line, code, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    padded = "\n" * (line - 1) + code  # so that a traceback shows the page's own line
-    exec(compile(padded, str(page), "exec"), {"__name__": "block"})
+def test_blocks_run(page, tmp_path, monkeypatch):
+    def run(line, code):
+        (tmp_path / str(line)).mkdir()
+        monkeypatch.chdir(tmp_path / str(line))
+        padded = "\n" * (line - 1) + code  # so that a traceback shows the page's own line
+        exec(compile(padded, str(page), "exec"), {"__name__": "block"})
+
+    assert failures([(line, line, code) for found, line, code in blocks("python") if found == page], run) == {}
 
 
 def commands():
     """Lines of the shell blocks; ``docs/command-line.md`` and the two of the readme have tests of their own."""
-    for param in blocks("bash"):
-        page, _, code = param.values
+    for page, _, code in blocks("bash"):
         if page.name != "command-line.md" and code.strip() not in (MAIN_JOB, TESTS):
-            yield from (pytest.param(line, id=f"{page.name}: {line}") for line in code.splitlines() if line.strip())
+            yield from ((f"{page.name}: {line}", line) for line in code.splitlines() if line.strip())
 
 
-@pytest.mark.parametrize("line", list(commands()))
-def test_commands_exist(line):
+def check_command(line):
     """Each line calls something that is there, with options that it has; what it does is tested elsewhere."""
     words = shlex.split(line, comments=True)
     name, arguments = words[0], words[1:]
@@ -127,8 +146,11 @@ def test_commands_exist(line):
         raise AssertionError(f"nothing here tests {line!r}")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page):
+def test_commands_exist():
+    assert failures(commands(), check_command) == {}
+
+
+def check_links(page):
     for link in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
         if link.startswith(("http://", "https://", "mailto:")):
             continue
@@ -138,8 +160,11 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
 
 
-@pytest.mark.parametrize("thing", list(public_names()))
-def test_public_names_are_explained(thing):
+def test_links_lead_somewhere():
+    assert failures([(page.name, page) for page in PAGES], check_links) == {}
+
+
+def check_docstrings(thing):
     if typing.get_origin(thing):  # an alias of a type has no docstring of its own
         return
     assert inspect.getdoc(thing)
@@ -149,6 +174,10 @@ def test_public_names_are_explained(thing):
     own = [m for name, m in vars(thing).items() if inspect.isfunction(m) and not name.startswith("_")]
     silent = [m.__qualname__ for m in own if not inspect.getdoc(m)]
     assert silent == []
+
+
+def test_public_names_are_explained():
+    assert failures(public_names(), check_docstrings) == {}
 
 
 def test_readme_opens_with_the_two_commands():
@@ -162,13 +191,16 @@ def test_every_promise_names_its_tests(page):
     assert [row for row in table.splitlines() if not TEST.search(row.rpartition(" | ")[2])] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_tests_that_are_named_are_there(page):
+def check_named_tests(page):
     text = page.read_text(encoding="utf-8")
     assert re.findall(r"`test_\w+", text) == [], "name its file too"
     assert text.count(".py::") == len(TEST.findall(text)), "`tests/FILE.py::test_NAME`"
     for file, name in TEST.findall(text):
         assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8"), (file, name)
+
+
+def test_tests_that_are_named_are_there():
+    assert failures([(page.name, page) for page in PAGES], check_named_tests) == {}
 
 
 def test_decisions_are_numbered_short_and_whole():

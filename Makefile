@@ -1,17 +1,17 @@
 # Shortcuts; what each one runs is written once, in .ci/run and README.md.
 PYTHON := .venv/bin/python
 
-.PHONY: setup test test-fast lint format types mutants audit quickstart coverage checks clean
+.PHONY: setup test test-slow lint format types mutants audit quickstart coverage checks clean
 
 setup:  ## make or update .venv with everything a developer needs
 	python3 -m venv .venv
 	$(PYTHON) -m pip install -q -e '.[dev]'
 
-test:  ## all tests, as README.md runs them
-	.ci/run tests
+test:  ## tests that take no more than a few seconds each
+	$(PYTHON) -m pytest tests
 
-test-fast:  ## tests that take no more than a few seconds each
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile tests -m "not slow"
+test-slow:  ## all others: learning, several processes, examples, browsers, installation
+	$(PYTHON) -m pytest tests -m slow
 
 lint:  ## ruff: rules and format, nothing is changed
 	.ci/run lint
@@ -33,7 +33,7 @@ quickstart:  ## the quickstart's short form
 	.ci/run quickstart
 
 coverage:  ## lines that no test runs
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests --cov --cov-report=term-missing:skip-covered
+	$(PYTHON) -m pytest tests -m "" --cov --cov-report=term-missing:skip-covered
 
 checks:  ## everything a change must pass
 	.ci/run

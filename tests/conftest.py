@@ -1,7 +1,13 @@
-"""Settings of every test: one thread, so that times and sums do not depend on the machine, and no wait for the disk."""
+"""Settings of every test: one thread, so that times and sums do not depend on the machine, and no wait for the disk.
+
+Whole folders are tested in two processes where pytest-xdist is installed; ``-n`` asks for another number.
+"""
 
 import os
 import signal
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded; of programs that tests start, too
 
 import pytest
 import setuptools  # noqa: F401  torch.compile needs it to be there before distutils, which other libraries load
@@ -9,6 +15,21 @@ import torch
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Ask for two processes, unless the command line says how many, or is for a file, a debugger or a list.
+
+    A file or a test by its name begins at once: a process of its own takes longer to start than most of them to run.
+    """
+    option = config.option
+    unasked = getattr(option, "numprocesses", 0) is None and option.dist == "no"  # 0 also where there is no xdist
+    worker = hasattr(config, "workerinput")
+    folders = all(Path(str(argument)).is_dir() for argument in config.args)
+    if unasked and folders and not (worker or option.usepdb or option.collectonly):
+        # each takes one half of the files, then tests of the other's half: most fixtures of a module are made once
+        option.numprocesses, option.dist = 2, "worksteal"
 
 
 @pytest.fixture(autouse=True, scope="session")

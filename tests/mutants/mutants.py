@@ -10,6 +10,9 @@ Each copy is tested in a forked process, which finds PyTorch loaded already (so 
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import importlib
 import os
 import re
 import runpy
@@ -27,6 +30,14 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 FAULTS = HERE  # the other files here are lists, one an area, each with its own ``MUTANTS``
 PROCESSES = 2
+# What tests or the package load, loaded once here and not in every process anew; never what is under test.
+PRELOADED = (
+    "setuptools", "torch._dynamo", "torch.utils.tensorboard", "torchvision.transforms.v2", "pytest", "_pytest.pytester",
+    "hypothesis", "numpy.testing", "pandas", "pyarrow.parquet", "scipy.optimize", "scipy.stats", "sklearn.linear_model",
+    "sklearn.model_selection", "sklearn.ensemble", "sklearn.neighbors", "PIL.Image",
+    "tensorboard.backend.event_processing.event_accumulator",
+    "matplotlib.figure", "jsonargparse", "tqdm", "filelock", "jinja2",
+)  # fmt: skip
 PASSED, FAILED, NOT_RUN = 0, 1, 3  # exit statuses of pytest
 
 GRADIENT = "test_contract.py::test_the_unsupervised_loss_alone_reaches_every_weight_of_the_student"
@@ -462,7 +473,6 @@ class Copy:
     def __init__(self, folder: Path, mutant: Mutant | None) -> None:
         self.folder, self.mutant = folder, mutant
         self.tests: Sequence[str] = [mutant.test] if mutant else []
-        self.begun = time.perf_counter()
 
     def make(self) -> None:
         """Write the copy; ``strategies`` and ``data`` go to where an installation has them."""
@@ -483,7 +493,6 @@ class Copy:
 
     def start(self) -> int:
         """Begin the tests in a process of their own; returns its number."""
-        self.begun = time.perf_counter()
         sys.stdout.flush()
         child = os.fork()
         if child:
@@ -512,17 +521,17 @@ class Copy:
         if not str(selftrain.strategies.__file__).startswith(str(self.folder)):
             print(f"{selftrain.strategies.__file__} is not the copy")
             return NOT_RUN
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--tb=short"]
+        options = ["-x", "-q", "-p", "no:cacheprovider", "--tb=short"]
         return int(pytest.main([*options, *(located(test) for test in self.tests)]))
 
-    def end(self, status: int) -> int:
-        """Say how the tests ended, and remove the copy."""
+    def end(self, status: int, seconds: float) -> int:
+        """Say how the tests ended and how much of a processor they took, and remove the copy."""
         output = (self.folder / "output").read_text(encoding="utf-8")
         names = {PASSED: "SURVIVED", FAILED: "killed"} if self.mutant else {PASSED: "sound"}
         found = re.search(r"^FAILED \S*::(\S+)", output, re.MULTILINE)
         by = found.group(1) if found else f"{len(self.tests)} tests"
         name = self.mutant.name if self.mutant else "no fault"
-        print(f"{names.get(status, 'NOT RUN'):8} {name}: {by} ({time.perf_counter() - self.begun:.1f} s)", flush=True)
+        print(f"{names.get(status, 'NOT RUN'):8} {name}: {by} ({seconds:.1f} s)", flush=True)
         if status not in names:
             print(output, flush=True)
         shutil.rmtree(self.folder)
@@ -532,9 +541,12 @@ class Copy:
 def _run_all(copies: Sequence[Copy]) -> list[int]:
     """Exit status of the tests on each copy, at most ``PROCESSES`` at a time."""
     import torch
-    import torch._dynamo  # the first optimizer would load it in every process anew
 
+    for library in PRELOADED:
+        with contextlib.suppress(ImportError):  # an extra that is not installed
+            importlib.import_module(library)
     torch.set_num_threads(1)
+    gc.freeze()  # what is loaded is shared by all: no process looks through it, so none has to copy it
     waiting, running, statuses = list(copies), {}, {}
     while waiting or running:
         if waiting and len(running) < PROCESSES:
@@ -542,9 +554,9 @@ def _run_all(copies: Sequence[Copy]) -> list[int]:
             copy.make()
             running[copy.start()] = copy
             continue
-        child, status = os.wait()
+        child, status, used = os.wait4(-1, 0)
         ended = running.pop(child)
-        statuses[ended] = ended.end(os.waitstatus_to_exitcode(status))
+        statuses[ended] = ended.end(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime)
     return [statuses[copy] for copy in copies]
 
 

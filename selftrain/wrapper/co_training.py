@@ -97,13 +97,45 @@ class CoTraining(Wrapper):
         X, labels, rng = self._begin(X, y)
         self.views_ = _views(self.views, X.shape[1], rng)
         trainers = [Trainer(seeded(estimator, rng)) for estimator in self._members()]
-        run = _Run([_see(X, view) for view in self.views_], labels, trainers, class_counts(self.take, labels), rng)
-        run.play(self.rounds, self.pool)
-        codes, since, by = labels.codes.copy(), np.where(labels.labeled, 0, -1), np.where(labels.labeled, 0, -1)
-        codes[run.pile], since[run.pile], by[run.pile] = run.codes, run.since, run.by
-        self.estimators_, self.transduction_, self.labeled_iter_ = run.estimators, labels.write(codes), since
-        self.labeled_by_, self.n_iter_, self.history_ = by, len(run.history), run.history
-        self.termination_condition_ = "all_labeled" if (run.by > 0).all() else "max_rounds"
+        seen, counts = [_see(X, view) for view in self.views_], class_counts(self.take, labels)
+        pile = np.flatnonzero(~labels.labeled)
+        size = len(pile)
+        taught = np.full((2, size), -1)  # pseudo-labels that each classifier learns from
+        codes, since, by, sure = np.full(size, -1), np.full(size, -1), np.full(size, -1), np.zeros(size)
+        waiting, pool = rng.permutation(size).tolist(), []  # outside the pool, the next one last; and in it
+        self.history_ = []
+        while True:
+            self.estimators_ = [_learned(trainers[who], seen[who], labels, taught[who]) for who in (0, 1)]
+            if len(self.history_) >= self.rounds or not (pool or waiting):
+                break
+            missing = len(waiting) if self.pool is None else min(self.pool - len(pool), len(waiting))
+            pool += [waiting.pop() for _ in range(missing)]
+            number, rows, chosen, thresholds = len(self.history_) + 1, np.array(pool), [], []
+            for who in (0, 1):
+                votes = probabilities(self.estimators_[who], seen[who][pile[rows]], labels.classes)
+                picked = surest(votes, counts)
+                mine, said, surety = rows[picked], votes[picked].argmax(1), votes[picked].max(1)
+                taught[1 - who, mine] = said  # what one is sure of, the other learns
+                surer = surety > sure[mine]
+                codes[mine[surer]], sure[mine[surer]] = said[surer], surety[surer]
+                by[mine] = np.maximum(by[mine], 0) + who + 1
+                since[mine] = number
+                chosen.append(len(mine))
+                thresholds.append(float(surety.min()) if len(mine) else None)
+            pool = [row for row in pool if by[row] < 0]
+            self.history_.append(
+                {
+                    "round": number,
+                    "candidates": len(rows),
+                    "chosen": chosen,
+                    "added": int((since == number).sum()),
+                    "threshold": thresholds,
+                    "histogram": np.bincount(codes[codes >= 0], minlength=len(counts)).tolist(),
+                }
+            )
+        self.transduction_, self.labeled_iter_ = labels.completed(codes), labels.extended(since)
+        self.labeled_by_, self.n_iter_ = labels.extended(by), len(self.history_)
+        self.termination_condition_ = "all_labeled" if (by > 0).all() else "max_rounds"
         return self
 
     def _members(self) -> list[Any]:
@@ -162,69 +194,12 @@ def class_counts(take: Any, labels: Labels) -> list[int]:
     return counts
 
 
-class _Run:
-    """The rounds: two training sets, a pool, and what was labeled by whom."""
-
-    def __init__(
-        self, seen: list[Any], labels: Labels, trainers: list[Trainer], counts: list[int], rng: np.random.RandomState
-    ) -> None:
-        self.seen, self.labels, self.trainers, self.counts = seen, labels, trainers, counts
-        self.pile = np.flatnonzero(~labels.labeled)
-        size = len(self.pile)
-        self.taught = np.full((2, size), -1)  # pseudo-labels that each classifier learns from
-        self.codes, self.since, self.by = np.full(size, -1), np.full(size, -1), np.full(size, -1)
-        self.sure = np.zeros(size)
-        self.waiting = rng.permutation(size).tolist()  # outside the pool; the next one last
-        self.pool: list[int] = []
-        self.history: list[dict[str, Any]] = []
-        self.estimators: list[Any] = []
-
-    def play(self, rounds: int, pool: int | None) -> None:
-        self._learn()
-        while len(self.history) < rounds and (self.pool or self.waiting):
-            missing = len(self.waiting) if pool is None else min(pool - len(self.pool), len(self.waiting))
-            self.pool += [self.waiting.pop() for _ in range(missing)]
-            self._round(np.array(self.pool))
-            self.pool = [row for row in self.pool if self.by[row] < 0]
-            self._learn()
-
-    def _round(self, pool: Array) -> None:
-        number, chosen, thresholds = len(self.history) + 1, [], []
-        for who in (0, 1):
-            votes = probabilities(self.estimators[who], self.seen[who][self.pile[pool]], self.labels.classes)
-            picked = surest(votes, self.counts)
-            self._teach(who, pool[picked], votes[picked], number)
-            chosen.append(len(picked))
-            thresholds.append(float(votes[picked].max(1).min()) if len(picked) else None)
-        self.history.append(
-            {
-                "round": number,
-                "candidates": len(pool),
-                "chosen": chosen,
-                "added": int((self.since == number).sum()),
-                "threshold": thresholds,
-                "histogram": np.bincount(self.codes[self.codes >= 0], minlength=len(self.counts)).tolist(),
-            }
-        )
-
-    def _teach(self, who: int, rows: Array, votes: Array, number: int) -> None:
-        """Put the rows, as one classifier labels them, into the other's training set."""
-        codes, sure = votes.argmax(1), votes.max(1)
-        self.taught[1 - who, rows] = codes
-        surer = sure > self.sure[rows]
-        self.codes[rows[surer]], self.sure[rows[surer]] = codes[surer], sure[surer]
-        self.by[rows] = np.maximum(self.by[rows], 0) + who + 1
-        self.since[rows] = number
-
-    def _learn(self) -> None:
-        """Each classifier learns the labels and what the other taught it."""
-        self.estimators = []
-        for who in (0, 1):
-            codes = self.labels.codes.copy()
-            codes[self.pile] = self.taught[who]
-            rows = np.flatnonzero(codes >= 0)
-            y = self.labels.classes[codes[rows]]
-            self.estimators.append(self.trainers[who].fit(self.seen[who][rows], y))
+def _learned(trainer: Trainer, seen: Any, labels: Labels, taught: Array) -> Any:
+    """A classifier that has learned the labels and what the other one taught it."""
+    codes = labels.codes.copy()
+    codes[~labels.labeled] = taught
+    rows = np.flatnonzero(codes >= 0)
+    return trainer.fit(seen[rows], labels.classes[codes[rows]])
 
 
 def surest(votes: Array, counts: Sequence[int]) -> Array:

@@ -47,6 +47,18 @@ class Labels:
         written[codes >= 0] = self.classes[codes[codes >= 0]]
         return written
 
+    def completed(self, pseudo: Array) -> Array:
+        """The given labels with the classes of ``pseudo`` (U,) for the unlabeled rows, shape (N,)."""
+        codes = self.codes.copy()
+        codes[~self.labeled] = pseudo
+        return self.write(codes)
+
+    def extended(self, values: Array) -> Array:
+        """Values of the unlabeled rows (U,), and 0 where the label was given, shape (N,)."""
+        full = np.zeros(len(self.codes), dtype=values.dtype)
+        full[~self.labeled] = values
+        return full
+
 
 def shares(codes: Array, classes: int) -> Array:
     """Share of each class in ``codes`` (those of 0 or more), shape (classes,); all 0 if there is none."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,11 @@ from sklearn.base import clone
 from sklearn.utils.metaestimators import available_if
 
 from selftrain.wrapper.base import Wrapper
-from selftrain.wrapper.labels import Array, hold_out
-from selftrain.wrapper.learning import RESTARTS, WEIGHTINGS, Trainer, check_classifier, seeded
-from selftrain.wrapper.policies import Fixed, Policy
-from selftrain.wrapper.rounds import Rounds, Rules
-from selftrain.wrapper.scores import CERTAINTIES, name
-from selftrain.wrapper.stopping import Criterion, Exhausted, MaxRounds, NoCandidate
+from selftrain.wrapper.labels import Array, Labels, hold_out, shares
+from selftrain.wrapper.learning import RESTARTS, WEIGHTINGS, Trainer, check_classifier, sample_weights, seeded
+from selftrain.wrapper.policies import Candidates, Fixed, Policy
+from selftrain.wrapper.scores import CERTAINTIES, certainty, class_votes, name
+from selftrain.wrapper.stopping import Criterion, Exhausted, MaxRounds, NoCandidate, State, firing
 
 
 def _has(method: str) -> Callable[[Any], bool]:
@@ -122,12 +123,89 @@ class SelfTraining(Wrapper):
         X, labels, rng = self._begin(X, y)
         held = np.zeros(0, dtype=int) if self.validation is None else hold_out(labels.codes, self.validation, rng)
         relabel = policy.relabels if self.relabel is None else self.relabel
+        keeps_best = any(c.keeps_best for c in criteria)
         trainer = Trainer(seeded(self.estimator, rng), self.restart)
-        rules = Rules(policy, criteria, trainer, self.weighting, self.certainty, relabel)
-        run = Rounds(X, labels, held, rules, rng)
-        run.play()
-        self.validation_ = held
-        return self._keep(run)
+
+        # of each unlabeled row: its pseudo-label, the round since which it has been learned from, its score then
+        pile, classes = np.flatnonzero(~labels.labeled), len(labels.classes)
+        codes, since, sure = np.full(len(pile), -1), np.full(len(pile), -1), np.zeros(len(pile))
+        first, decided = np.zeros((len(pile), classes)), codes  # votes of round 1; newest label or decision
+        state = State(round=0, left=len(pile), shares=np.zeros(classes), prior=labels.shares)
+        row: dict[str, Any] = {"round": 0, "candidates": 0, "chosen": 0, "added": 0, "threshold": None, "changed": None}
+        estimator, open_rows, ended = None, np.arange(len(pile)), ""
+        self.validation_, self.history_ = held, []
+        while True:
+            if not ended:  # a choice that a criterion refused is not learned from
+                estimator = self._learned(trainer, estimator, X, labels, held, codes, sure)
+                scores = state.scores
+                if len(held):
+                    truth = labels.classes[labels.codes[held]]
+                    scores = (*scores, float(np.mean(estimator.predict(X[held]) == truth)))
+                if not keeps_best or scores[-1] >= max(scores):
+                    # a warm start goes on to change the classifier
+                    self.estimator_ = copy.deepcopy(estimator) if trainer.warm else estimator
+                    self.best_round_, kept_codes, kept_since = state.round, codes.copy(), since.copy()
+                open_rows = np.flatnonzero(codes < 0)
+                if relabel:  # all rows are labeled anew each round, until the policy's schedule ends
+                    open_rows = np.arange(0 if policy.done(state.round) else len(pile))
+                state = replace(state, left=len(open_rows), scores=scores)
+            histogram = np.bincount(codes[codes >= 0], minlength=classes).tolist()
+            accuracy = state.scores[-1] if state.scores else None
+            self.history_.append(row | {"histogram": histogram, "validation": accuracy})
+            ended = ended or firing(criteria, "learned", state)
+            if ended:
+                break
+
+            # score the candidates, as the newest classifier sees them
+            number = state.round + 1
+            votes = class_votes(estimator, X[pile[open_rows]], labels.classes, self.certainty)
+            first = votes if number == 1 else first
+            score, said = certainty(votes, self.certainty), votes.argmax(1)
+            before, decided = decided, codes.copy()
+            decided[open_rows] = said
+            # choose
+            choice = policy.select(
+                Candidates(votes, score, first[open_rows], pile[open_rows], number, len(pile), labels.shares, rng)
+            )
+            state = replace(
+                state,
+                round=number,
+                chosen=int(choice.chosen.sum()),
+                threshold=choice.threshold,
+                changed=float((decided != before).mean()) if number > 1 else None,
+                shares=shares(decided, classes),
+            )
+            # label what was chosen, unless a criterion says that it is not worth learning
+            had = codes >= 0
+            ended = firing(criteria, "chosen", state)
+            if not ended:
+                chosen = open_rows[choice.chosen]
+                gone = open_rows[~choice.chosen]  # they have no pseudo-label yet, or lose the one of the round before
+                codes[gone] = since[gone] = -1
+                codes[chosen], sure[chosen] = said[choice.chosen], score[choice.chosen]
+                since[chosen] = np.where(since[chosen] < 0, number, since[chosen])
+            row = {
+                "round": number,
+                "candidates": len(score),
+                "chosen": state.chosen,
+                "added": int(((codes >= 0) & ~had).sum()),
+                "threshold": None if choice.threshold is None else np.asarray(choice.threshold).tolist(),
+                "changed": state.changed,
+            }
+        self.transduction_, self.labeled_iter_ = labels.completed(kept_codes), labels.extended(kept_since)
+        self.n_iter_, self.termination_condition_ = state.round, ended
+        return self
+
+    def _learned(
+        self, trainer: Trainer, last: Any, X: Any, labels: Labels, held: Array, pseudo: Array, sure: Array
+    ) -> Any:
+        """A classifier that has learned labels and pseudo-labels, in the order of X."""
+        codes, score = labels.codes.copy(), np.zeros(len(labels.codes))
+        codes[held] = -1
+        codes[~labels.labeled], score[~labels.labeled] = pseudo, sure
+        rows = np.flatnonzero(codes >= 0)
+        weight = sample_weights(self.weighting, labels.labeled[rows], score[rows])
+        return trainer.fit(X[rows], labels.classes[codes[rows]], weight, last)
 
     def _policy(self) -> Policy:
         if self.policy is not None and not isinstance(self.policy, Policy):
@@ -167,16 +245,6 @@ class SelfTraining(Wrapper):
         if self.validation is None and any(c.keeps_best for c in criteria):
             names = ", ".join(name(c) for c in criteria if c.keeps_best)
             raise ValueError(f"{names} needs held-out labels; set validation=0.2 or the like")
-
-    def _keep(self, run: Rounds) -> SelfTraining:
-        """Take over the results of the rounds."""
-        best, labels = run.best, run.labels
-        codes, since = labels.codes.copy(), np.where(labels.labeled, 0, -1)
-        codes[run.pile], since[run.pile] = best.codes, best.since
-        self.estimator_, self.best_round_ = best.estimator, best.round
-        self.transduction_, self.labeled_iter_ = labels.write(codes), since
-        self.n_iter_, self.history_, self.termination_condition_ = run.state.round, run.history, run.ended_by
-        return self
 
     def _members(self) -> list[Any]:
         return [self.estimator]

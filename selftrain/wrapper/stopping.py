@@ -65,6 +65,11 @@ class Criterion(BaseEstimator):  # type: ignore[misc]
         raise NotImplementedError(f"{type(self).__name__} has no fires")
 
 
+def firing(criteria: Sequence[Criterion], when: When, state: State) -> str:
+    """Name of the first criterion of this time of a round that fires; empty if none does."""
+    return next((c.name for c in criteria if c.when == when and c.fires(state)), "")
+
+
 class Exhausted(Criterion):
     """End when no unlabeled row is left to choose; every wrapper has it."""
 

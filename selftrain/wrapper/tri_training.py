@@ -20,7 +20,7 @@ import numpy as np
 from sklearn.utils.metaestimators import available_if
 
 from selftrain.wrapper.base import Wrapper
-from selftrain.wrapper.labels import Array, Labels
+from selftrain.wrapper.labels import Array
 from selftrain.wrapper.learning import Trainer, check_classifier, seeded
 from selftrain.wrapper.scores import probabilities
 
@@ -96,16 +96,42 @@ class TriTraining(Wrapper):
         if self.max_rounds is not None and self.max_rounds < 0:
             raise ValueError(f"max_rounds is {self.max_rounds}; it must be 0 or more, or None")
         X, labels, rng = self._begin(X, y)
-        run = _Run(X, labels, [Trainer(seeded(member, rng)) for member in self._members()], rng)
-        self.termination_condition_ = run.play(self.max_rounds)
-        codes, since = labels.codes.copy(), np.where(labels.labeled, 0, -1)
-        latest = run.since.argmax(0)
-        codes[run.pile] = np.take_along_axis(run.taught, latest[None], 0)[0]
-        since[run.pile] = run.since.max(0)
+        trainers = [Trainer(seeded(member, rng)) for member in self._members()]
+        given, pile = np.flatnonzero(labels.labeled), np.flatnonzero(~labels.labeled)
+        # of each classifier: the pseudo-labels it was last fitted to, since which round, and how noisy they were
+        taught, since = np.full((3, len(pile)), -1), np.full((3, len(pile)), -1)
+        progress, self.history_ = [Progress() for _ in range(3)], []
+        drawn = [_bootstrap(given, labels.codes, rng) for _ in trainers]
+        learners = [t.fit(X[rows], labels.classes[labels.codes[rows]]) for t, rows in zip(trainers, drawn, strict=True)]
+
+        ended = "max_rounds" if len(pile) else "all_labeled"
+        while len(pile) and (self.max_rounds is None or len(self.history_) < self.max_rounds):
+            number = len(self.history_) + 1
+            on_labels = [_decide(learner, X[given], labels.classes) for learner in learners]
+            on_pile = [_decide(learner, X[pile], labels.classes) for learner in learners]
+            errors = [agreed_error(on_labels[j], on_labels[k], labels.codes[given]) for j, k in OTHERS]
+            agreed = [np.flatnonzero(on_pile[j] == on_pile[k]) for j, k in OTHERS]
+            sizes = [p.admit(e, len(rows)) for p, e, rows in zip(progress, errors, agreed, strict=True)]
+            for i in (i for i in range(3) if sizes[i]):
+                rows = np.sort(rng.permutation(agreed[i])[: sizes[i]])
+                taught[i], since[i] = -1, -1  # the new pseudo-labels replace those it had
+                taught[i, rows], since[i, rows] = on_pile[OTHERS[i][0]][rows], number
+                places = np.concatenate([given, pile[rows]])
+                codes = np.concatenate([labels.codes[given], taught[i, rows]])
+                learners[i] = trainers[i].fit(X[places], labels.classes[codes])
+                progress[i] = Progress(errors[i], sizes[i])
+            counts = [np.bincount(each[each >= 0], minlength=len(labels.classes)).tolist() for each in taught]
+            found = {"candidates": [len(rows) for rows in agreed], "added": sizes, "histogram": counts}
+            self.history_.append({"round": number, "error": errors, **found})
+            if not any(sizes):
+                ended = "no_candidate"
+                break
+
+        latest = np.take_along_axis(taught, since.argmax(0)[None], 0)[0]
+        self.transduction_, self.labeled_iter_ = labels.completed(latest), labels.extended(since.max(0))
         self.taught_ = np.repeat(labels.labeled[:, None], 3, axis=1)
-        self.taught_[run.pile] = run.taught.T >= 0
-        self.estimators_, self.transduction_, self.labeled_iter_ = run.estimators, labels.write(codes), since
-        self.n_iter_, self.history_ = len(run.history), run.history
+        self.taught_[pile] = taught.T >= 0
+        self.estimators_, self.n_iter_, self.termination_condition_ = learners, len(self.history_), ended
         return self
 
     def _members(self) -> list[Any]:
@@ -172,68 +198,12 @@ class Progress:
         return 0
 
 
-class _Run:
-    """The rounds: three classifiers, what each was taught and since when."""
-
-    def __init__(self, X: Any, labels: Labels, trainers: list[Trainer], rng: np.random.RandomState) -> None:
-        self.X, self.labels, self.trainers, self.rng = X, labels, trainers, rng
-        self.given, self.pile = np.flatnonzero(labels.labeled), np.flatnonzero(~labels.labeled)
-        self.taught = np.full((3, len(self.pile)), -1)
-        self.since = np.full((3, len(self.pile)), -1)
-        self.progress = [Progress() for _ in range(3)]
-        self.history: list[dict[str, Any]] = []
-        self.estimators = [self._fit(trainer, self._bootstrap()) for trainer in trainers]
-
-    def play(self, limit: int | None) -> str:
-        """Go round after round; returns why it ended."""
-        if not len(self.pile):
-            return "all_labeled"
-        while limit is None or len(self.history) < limit:
-            if not self._round():
-                return "no_candidate"
-        return "max_rounds"
-
-    def _round(self) -> bool:
-        """Let each classifier take what it may, then fit those that took; whether one did."""
-        on_labels = np.stack([_decide(e, self.X[self.given], self.labels.classes) for e in self.estimators])
-        on_pile = np.stack([_decide(e, self.X[self.pile], self.labels.classes) for e in self.estimators])
-        number = len(self.history) + 1
-        errors = [agreed_error(on_labels[j], on_labels[k], self.labels.codes[self.given]) for j, k in OTHERS]
-        agreed = [np.flatnonzero(on_pile[j] == on_pile[k]) for j, k in OTHERS]
-        sizes = [p.admit(e, len(rows)) for p, e, rows in zip(self.progress, errors, agreed, strict=True)]
-        for i in range(3):
-            if sizes[i]:
-                rows = np.sort(self.rng.permutation(agreed[i])[: sizes[i]])
-                self._teach(i, rows, on_pile[OTHERS[i][0], rows], number)
-                self.progress[i] = Progress(errors[i], sizes[i])
-        self._note(number, errors, [len(rows) for rows in agreed], sizes)
-        return any(sizes)
-
-    def _teach(self, i: int, rows: Array, codes: Array, number: int) -> None:
-        """Fit a classifier to all labels and these pseudo-labels, which replace those it had."""
-        self.taught[i], self.since[i] = -1, -1
-        self.taught[i, rows], self.since[i, rows] = codes, number
-        self.estimators[i] = self._fit(self.trainers[i], self.given, self.taught[i])
-
-    def _fit(self, trainer: Trainer, given: Array, taught: Array | None = None) -> Any:
-        more = np.zeros(0, dtype=int) if taught is None else np.flatnonzero(taught >= 0)
-        codes = self.labels.codes[given]
-        if taught is not None:
-            codes = np.concatenate([codes, taught[more]])
-        return trainer.fit(self.X[np.concatenate([given, self.pile[more]])], self.labels.classes[codes])
-
-    def _bootstrap(self) -> Array:
-        """As many labels as there are, drawn with replacement, of two classes at least."""
-        while True:
-            drawn = self.given[self.rng.randint(len(self.given), size=len(self.given))]
-            if len(np.unique(self.labels.codes[drawn])) > 1:
-                return np.asarray(drawn)
-
-    def _note(self, number: int, errors: list[float], agreed: list[int], sizes: list[int]) -> None:
-        classes = len(self.labels.classes)
-        counts = [np.bincount(codes[codes >= 0], minlength=classes).tolist() for codes in self.taught]
-        row = {"round": number, "error": errors, "candidates": agreed, "added": sizes, "histogram": counts}
-        self.history.append(row)
+def _bootstrap(given: Array, codes: Array, rng: np.random.RandomState) -> Array:
+    """As many labeled rows as there are, drawn with replacement, of two classes at least."""
+    while True:
+        drawn = given[rng.randint(len(given), size=len(given))]
+        if len(np.unique(codes[drawn])) > 1:
+            return np.asarray(drawn)
 
 
 def agreed_error(first: Array, second: Array, truth: Array) -> float:

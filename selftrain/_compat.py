@@ -154,6 +154,7 @@ RENAMED = {
     "selftrain.data.views": {
         name: f"selftrain.data.views.image.{name}" for name in ("TensorViews", "ViewMaker", "as_channels")
     },
+    "selftrain.evaluation.probing": {"at_rest": "selftrain.networks.modes.eval_mode"},
     "selftrain.labels.table": {"PileLabels": "PseudoLabelTable"},
     "selftrain.pilelabels": {
         "PileLabels": "selftrain.labels.table.PseudoLabelTable",

@@ -19,7 +19,7 @@ from selftrain.estimator.encoder import PretrainedEncoder
 from selftrain.estimator.fitting import Plan, Start, checked_counts, fitted_encoder, make_pile, provenance
 from selftrain.estimator.inputs import Array
 from selftrain.estimator.marks import read_classes, unlabeled_rows
-from selftrain.estimator.shipped import at_rest, joined, run, ship
+from selftrain.estimator.shipped import inference_model, joined, run, ship
 from selftrain.networks.optim import Training
 from selftrain.wrapper.labels import Labels, hold_out
 
@@ -258,7 +258,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         self.classes_, self.views_ = labels.classes, pile.views
         network = joined([ship(run.strategy, len(self.classes_)) for run in runs])
         example = next(iter(pile.evaluation("labeled", 1, self._device()) or ())).x
-        self.network_ = at_rest(network, example)
+        self.network_ = inference_model(network, example)
         self.transduction_, self.labeled_iter_ = provenance(runs[0], pile, labels)
         self.ledger_ = runs[0].ledger
         self.alarms_ = [alarm for run in runs for alarm in run.alarms]

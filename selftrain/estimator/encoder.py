@@ -10,7 +10,7 @@ from selftrain.data import Pile, PointViews
 from selftrain.engine.loop import fit
 from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.inputs import Array, Inputs
-from selftrain.estimator.shipped import at_rest, run
+from selftrain.estimator.shipped import inference_model, run
 from selftrain.networks.by_name import make_encoder
 from selftrain.networks.optim import load_weights
 from selftrain.types import BatchPlan
@@ -110,7 +110,7 @@ class PretrainedEncoder(NetworkEstimator):
         load_weights(encoder, weights)
         self.views_, self.figures_ = pile.views, done.last.get("unlabeled", {})
         first = next(iter(pile.evaluation("unlabeled", 1, self._device()) or ()))
-        self.encoder_ = at_rest(encoder.to(self._device()), first.x)
+        self.encoder_ = inference_model(encoder.to(self._device()), first.x)
         self._n_features_out = int(encoder.embed_dim)  # type: ignore[arg-type]
         return self
 

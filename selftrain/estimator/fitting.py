@@ -19,6 +19,7 @@ from selftrain.errors import DataError
 from selftrain.estimator.encoder import PretrainedEncoder
 from selftrain.estimator.inputs import Array, Inputs
 from selftrain.networks.by_name import make_network
+from selftrain.networks.modes import eval_mode
 from selftrain.networks.optim import Training, Weights, learner
 from selftrain.types import BatchPlan
 from selftrain.wrapper.labels import Labels
@@ -141,13 +142,11 @@ def provenance(run: Run, pile: Pile, labels: Labels) -> tuple[Array, Array]:
 @torch.no_grad()
 def _check_outputs(network: nn.Module, shape: tuple[int, ...], outputs: int) -> None:
     """Refuse a network that gives something else than one number for each output."""
-    was_training = network.training
     try:
-        found: Tensor = network.eval()(torch.zeros(1, *shape))
+        with eval_mode(network):
+            found: Tensor = network(torch.zeros(1, *shape))
     except RuntimeError as error:
         raise ValueError(f"{type(network).__name__} does not run on inputs of shape {shape}: {error}") from error
-    finally:
-        network.train(was_training)
     if tuple(found.shape) != (1, outputs):
         name = type(network).__name__
         raise ValueError(

@@ -70,7 +70,7 @@ def joined(shipped: list[Shipped]) -> Shipped:
     return Shipped([network for each in shipped for network in each.networks], shipped[0].counted)
 
 
-def at_rest(network: Module, example: Tensor) -> Module:
+def inference_model(network: Module, example: Tensor) -> Module:
     """The network in evaluation mode, in double precision where it runs in it, without gradients.
 
     In double precision a row gets the same answer whatever rows are asked with it, up to 1e-12 or so.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from selftrain.metrics.features import feature_spread, feature_std, knn_accuracy, rankme, standardized
 from selftrain.networks.encoders import Encoder
+from selftrain.networks.modes import eval_mode
 from selftrain.networks.student import Learner, run_network
 from selftrain.networks.token_grid import Layout
 from selftrain.strategy.base import Strategy
@@ -122,17 +122,6 @@ class Pretraining(Strategy):
 def _any_class(labels: Tensor | None) -> TypeGuard[Tensor]:
     """Whether there is at least one class number among ``labels``; -1 means unlabeled."""
     return labels is not None and bool((labels >= 0).any())
-
-
-@contextlib.contextmanager
-def eval_mode(module: nn.Module) -> Iterator[None]:
-    """Put ``module`` in evaluation mode for a while."""
-    was_training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(was_training)
 
 
 def check_encoder(encoder: nn.Module, needed: Sequence[str] = _CONTRACT) -> Encoder:

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.networks.encoders import Encoder
+from selftrain.networks.modes import eval_mode
 from selftrain.networks.optim import Training
 from selftrain.networks.patches import patchify, pick, unpatchify
 from selftrain.networks.token_grid import Layout, Mask, Masker
-from selftrain.pretrain.base import Pretraining, check_encoder, eval_mode, layout_of
+from selftrain.pretrain.base import Pretraining, check_encoder, layout_of
 from selftrain.pretrain.losses import Distance, as_distance
 from selftrain.pretrain.maskers import check_masker
 from selftrain.pretrain.predictor import Predictor, Projector

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,11 +73,10 @@ def grid(shown: Tensor, columns: int = 8) -> Tensor:
         shown: The tiles.
         columns: Tiles in a row.
     """
-    shown = F.pad(shown, (1, 1, 1, 1), value=0.5)
-    rows = math.ceil(len(shown) / columns)
-    blank = shown.new_full((rows * columns - len(shown), *shown.shape[1:]), 1.0)
-    cells: Tensor = torch.cat([shown, blank]).unflatten(0, (rows, columns))  # (rows, columns, 3, h, w)
-    return cells.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
+    from torchvision.utils import make_grid
+
+    picture: Tensor = make_grid(F.pad(shown, (1, 1, 1, 1), value=0.5), nrow=columns, padding=0, pad_value=1.0)
+    return picture
 
 
 # -- kinds of samples --------------------------------------------------------------------------------------------------

@@ -49,15 +49,15 @@ MUTANTS = [
     Mutant(
         "ridge: penalty not by sample",
         LINEAR,
-        "x @ x.T / n + penalty",
-        "x @ x.T / n + penalty / n",
-        "test_probing.py::test_ridge_has_the_weights_of_scikit_learn",
+        "alpha=penalty * len(x)",
+        "alpha=penalty",
+        "test_probing.py::test_ridge_minimizes_what_it_says",
     ),
     Mutant(
         "ridge: no intercept",
         LINEAR,
-        "penalty) + shares",
-        "penalty)",
+        "alpha=penalty * len(x)",
+        "alpha=penalty * len(x), fit_intercept=False",
         "test_probing.py::test_ridge_knows_how_frequent_classes_are",
     ),
     Mutant(
@@ -140,8 +140,8 @@ MUTANTS = [
         "test_probing.py::test_centroids_are_the_nearest_means_of_the_shots",
     ),
     # -- encoders
-    Mutant("features in training mode", ENCODING, "    module.eval()\n", "", REST),
-    Mutant("one mode for all modules", ENCODING, "part.training = mode", "part.training = modes[0][1]", REST),
+    Mutant("features in training mode", "selftrain/networks/modes.py", "    module.eval()\n", "", REST),
+    Mutant("one mode for all modules", "selftrain/networks/modes.py", "part.training = mode", "part.training = modes[0][1]", REST),
     Mutant(
         "calibration adds to old statistics",
         ENCODING,

@@ -13,8 +13,9 @@ True
 ``selftrain.metrics.features``.
 """
 
+from selftrain._compat import renamed
 from selftrain.evaluation.probing.compare import report
-from selftrain.evaluation.probing.encoding import Features, at_rest, calibrate, features_of, features_of_views
+from selftrain.evaluation.probing.encoding import Features, calibrate, features_of, features_of_views
 from selftrain.evaluation.probing.few import Episodes, FewLabel, episodes, few_label, label_draws
 from selftrain.evaluation.probing.linear import logistic_probe, ridge_probe
 from selftrain.evaluation.probing.results import ProbeReport, ProbeRow
@@ -26,7 +27,6 @@ __all__ = [
     "FewLabel",
     "ProbeReport",
     "ProbeRow",
-    "at_rest",
     "calibrate",
     "episodes",
     "features_of",
@@ -38,3 +38,7 @@ __all__ = [
     "report",
     "ridge_probe",
 ]
+
+
+def __getattr__(name: str) -> object:
+    return renamed(__name__, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from selftrain.networks.modes import eval_mode
 from selftrain.networks.student import Precision, run_network
 from selftrain.types import Annotated, BatchPlan, Needs, Pile
 
@@ -52,7 +52,7 @@ def features_of(
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     device, rows, classes = device_of(encoder), [], []
-    with at_rest(encoder):
+    with eval_mode(encoder):
         for x, annotation in _pairs(batches, batch_size):
             out = run_network(encoder, x.to(device or x.device), precision, False)
             _check_output(encoder, x, out)
@@ -121,7 +121,7 @@ def calibrate(encoder: nn.Module, batches: Batches, *, batch_size: int = 256) ->
     if not norms:
         return encoder
     device, momenta, used = device_of(encoder), [m.momentum for m in norms], 0
-    with at_rest(encoder):
+    with eval_mode(encoder):
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a plain mean over all batches
@@ -136,18 +136,6 @@ def calibrate(encoder: nn.Module, batches: Batches, *, batch_size: int = 256) ->
     if not used:
         raise ValueError("BatchNorm statistics need a batch of at least two samples; raise batch_size")
     return encoder
-
-
-@contextlib.contextmanager
-def at_rest(module: nn.Module) -> Iterator[None]:
-    """Put ``module`` in evaluation mode for a while; each of its modules gets its own mode back."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def device_of(module: nn.Module) -> torch.device | None:

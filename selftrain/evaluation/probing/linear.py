@@ -37,15 +37,15 @@ def ridge_probe(
     Raises:
         ValueError: for shapes or labels that do not fit, a single class, or a penalty that is not above 0.
     """
+    from sklearn.linear_model import RidgeClassifier
+
     if penalty <= 0:
         raise ValueError(f"penalty is {penalty}; it must be above 0")
     (x, y), (asked, truth) = _checked(features, labels, test_features, test_labels)
     scale = Scale(x)
-    names, place = np.unique(y, return_inverse=True)
-    indicators = np.eye(len(names))[place]
-    shares = indicators.mean(0)  # the intercept: columns of x have mean 0
-    scores = scale(asked) @ ridge(scale(x), indicators - shares, penalty) + shares
-    return float((names[scores.argmax(1)] == truth).mean())
+    # the library's penalty is of the sum over samples, ours of their mean, so that it means the same for any number
+    model = RidgeClassifier(alpha=penalty * len(x)).fit(scale(x), y)
+    return _right(model.predict(scale(asked)), truth)
 
 
 def logistic_probe(
@@ -85,16 +85,6 @@ def logistic_probe(
         check_width(x, held)
         best = max(choices, key=lambda c: _right(logistic(scale(x), y, scale(held), c), held_labels))
     return _right(logistic(scale(x), y, scale(asked), best), truth)
-
-
-def ridge(x: Numbers, y: Numbers, penalty: float) -> Numbers:
-    """Weights (D, C) that minimize ``|y - x W|^2 / n + penalty |W|^2``, by the smaller of both systems of equations."""
-    n, width = x.shape
-    if width <= n:
-        weights: Numbers = np.linalg.solve(x.T @ x / n + penalty * np.eye(width), x.T @ y / n)
-        return weights
-    weights = x.T @ np.linalg.solve(x @ x.T / n + penalty * np.eye(n), y / n)
-    return weights
 
 
 def logistic(features: Numbers, labels: Classes, queries: Numbers, strength: float) -> Classes:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
-import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 SCRIPTS = ("model.js", "csv.js", "order.js", "draw.js", "list.js", "sample.js", "judged.js", "page.js")
-_PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 
 def page_bytes(content: Mapping[str, Any], blobs: Sequence[str]) -> bytes:
@@ -25,18 +22,21 @@ def page_bytes(content: Mapping[str, Any], blobs: Sequence[str]) -> bytes:
         content: What the script reads; numbers, texts, lists and dictionaries.
         blobs: Base64 texts.
     """
-    style, script = _style(), _script()
-    packed = "\n".join(f'<script type="text/plain" id="blob-{i}">{blob}</script>' for i, blob in enumerate(blobs))
-    size = sum(map(len, (style, script, packed)))
-    parts = {
-        "policy": html.escape(policy(script, style)),
-        "title": html.escape(_visible(f"Review of {content['run']}")),
-        "style": style,
-        "script": script,
-        "data": json_text({**content, "bytes": size + len(json_text(content))}),
-        "blobs": packed,
-    }
-    filled = _PLACE.sub(lambda found: parts[found[1]], _part("page.html"))  # once: no part is searched for places
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    style, script, data = _style(), _script(), json_text(content)
+    size = len(style) + len(script) + sum(map(len, blobs)) + len(data)
+    page = Environment(autoescape=True, keep_trailing_newline=True).from_string(_part("page.html"))
+    # style, script and data must stay as they are: the policy has their sums, and JSON is escaped in its own way
+    filled = page.render(
+        policy=policy(script, style),
+        title=_visible(f"Review of {content['run']}"),
+        style=Markup(style),
+        script=Markup(script),
+        data=Markup(json_text({**content, "bytes": size})),
+        blobs=blobs,
+    )
     return filled.encode("utf-8")
 
 

@@ -20,7 +20,6 @@ from selftrain.evaluation.probing import (
     logistic_probe,
     ridge_probe,
 )
-from selftrain.evaluation.probing.linear import ridge
 from selftrain.metrics.features import lidar
 from selftrain.types import Annotated
 
@@ -53,10 +52,15 @@ def test_ridge_is_that_of_scikit_learn(width, penalty):
 
 
 @pytest.mark.parametrize("width", [6, 200])
-def test_ridge_has_the_weights_of_scikit_learn(width):
-    (x, _), y = clouds(60, 0, width=width), np.random.default_rng(0).normal(size=(60, 2))
-    model = Ridge(alpha=0.3 * 60, fit_intercept=False).fit(standardized(x, x), y)
-    assert ridge(standardized(x, x), y, 0.3) == pytest.approx(model.coef_.T, abs=1e-8)
+@pytest.mark.parametrize("penalty", [0.01, 3.0])
+def test_ridge_minimizes_what_it_says(width, penalty):
+    """|Y - X W - b|^2 / n + penalty |W|^2 in closed form."""
+    (x, y), (q, t) = clouds(60, 0, width=width), clouds(300, 1, width=width)
+    z, indicators = standardized(x, x), np.eye(3)[y.numpy()]
+    shares = indicators.mean(0)
+    weights = np.linalg.solve(z.T @ z / 60 + penalty * np.eye(width), z.T @ (indicators - shares) / 60)
+    right = (standardized(q, x) @ weights + shares).argmax(1) == t.numpy()
+    assert ridge_probe(x, y, q, t, penalty=penalty) == pytest.approx(right.mean())
 
 
 @pytest.mark.parametrize("width", [6, 200])

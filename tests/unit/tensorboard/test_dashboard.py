@@ -68,7 +68,7 @@ def answers(run):
 
 def test_counts_are_those_of_scikit_learn(drawn):
     truth, value = answers(drawn)
-    asked = held_out(drawn.strategy, drawn.strategy.task, part_of(drawn.unlabeled, "validation", CPU, 2000))
+    asked = held_out(drawn.strategy, drawn.strategy.task, part_of(drawn.pile, "validation", CPU, 2000))
     assert asked.confusion(3).tolist() == confusion_matrix(truth, value.argmax(1), labels=range(3)).tolist()
     assert asked.accuracy(3).tolist() == pytest.approx(recall_score(truth, value.argmax(1), average=None).tolist())
     assert torch.equal(asked.confidence, value.amax(1))
@@ -80,7 +80,7 @@ def test_accuracy_of_a_class_is_its_recall(drawn):
     truth, value = answers(drawn)
     recall = recall_score(truth, value.argmax(1), average=None)
     reader = events(drawn.out)
-    logged = [reader.Scalars(f"classes/accuracy/{name}")[-1] for name in drawn.unlabeled.classes]
+    logged = [reader.Scalars(f"classes/accuracy/{name}")[-1] for name in drawn.pile.classes]
     assert [e.step for e in logged] == [4, 4, 4]
     assert [e.value for e in logged] == pytest.approx(recall.tolist())
     assert reader.Scalars("classes/lowest_accuracy")[-1].value == pytest.approx(recall.min())
@@ -116,7 +116,7 @@ def test_curves_rest_on_the_same_decisions(drawn):
     reader = events(drawn.out)
     for tag, right in [
         ("pr/right", value.argmax(1) == truth),
-        *((f"pr/{n}", truth == i) for i, n in enumerate(drawn.unlabeled.classes)),
+        *((f"pr/{n}", truth == i) for i, n in enumerate(drawn.pile.classes)),
     ]:
         true, false, _, missed, *_ = make_ndarray(reader.Tensors(tag)[-1].tensor_proto)[:, 0]  # threshold 0: everything
         assert (true, false, missed) == (right.sum(), (~right).sum(), 0)
@@ -126,7 +126,7 @@ def test_histograms_hold_the_confidence_of_the_ledger(drawn):
     reader = events(drawn.out)
     seen = drawn.ledger.seen > 0
     assert reader.Histograms("confidence/all")[-1].histogram_value.num == seen.sum()
-    for i, name in enumerate(drawn.unlabeled.classes):
+    for i, name in enumerate(drawn.pile.classes):
         rows = seen & (drawn.ledger.label == i)
         if rows.any():
             found = reader.Histograms(f"confidence/{name}")[-1].histogram_value
@@ -138,13 +138,13 @@ def test_points_of_the_projector_are_features_with_labels(drawn):
     rows = [line.split("\t") for line in (drawn.out / "projector/metadata.tsv").read_text().splitlines()]
     assert rows[0] == ["true", "part", "decided", "right", "confidence"]
     held = [row for row in rows[1:] if row[1] == "validation"]
-    assert [row[0] for row in held] == [drawn.unlabeled.classes[i] for i in truth]
-    assert [row[2] for row in held] == [drawn.unlabeled.classes[i] for i in value.argmax(1)]
+    assert [row[0] for row in held] == [drawn.pile.classes[i] for i in truth]
+    assert [row[2] for row in held] == [drawn.pile.classes[i] for i in value.argmax(1)]
     assert [row[3] for row in held] == [str(bool(same)) for same in value.argmax(1) == truth]
     points = np.loadtxt(drawn.out / "projector/tensors.tsv", delimiter="\t")
     network = drawn.strategy.shipped
     with torch.no_grad():
-        hidden = network[1](network[0](drawn.unlabeled.parts["validation"][0]))  # what enters the last layer
+        hidden = network[1](network[0](drawn.pile.parts["validation"][0]))  # what enters the last layer
     assert points.shape == (len(rows) - 1, 8)
     assert points[: len(held)] == pytest.approx(hidden.numpy(), abs=1e-4)
 

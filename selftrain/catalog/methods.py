@@ -5,15 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import torch
-
 from selftrain import strategies
-from selftrain.catalog.parts import make_parts
+from selftrain.catalog.parts import make_parts, sizes_of
 from selftrain.networks.student import MakeLearner
 from selftrain.strategy.base import Strategy, SupervisedStrategy
-from selftrain.tasks import Classification, Task
+from selftrain.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -24,18 +23,22 @@ class Method:
         make: The strategy's class.
         settings: Settings that belong to the name.
         outputs: Channels of the network for each class or joint.
+        averages: Decays of moving averages that the name has where its class has none.
     """
 
     make: type[Strategy]
     settings: Mapping[str, Any] = field(default_factory=dict)
     outputs: int = 1
+    averages: Mapping[str, float] = field(default_factory=dict)
 
 
+# their papers ship the last weights, and so do the classes; by name the average of the weights is shipped, as of the rest
+_SHIPPED = {"decay": 0.999}
 METHODS: Mapping[str, Method] = {
     "supervised": Method(strategies.Supervised),
     "pseudo_label": Method(strategies.PseudoLabel),
     "pi_model": Method(strategies.PiModel),
-    "temporal_ensembling": Method(strategies.TemporalEnsembling),
+    "temporal_ensembling": Method(strategies.TemporalEnsembling, averages=_SHIPPED),
     "vat": Method(strategies.VAT),
     "mean_teacher": Method(strategies.MeanTeacher),
     "mean_teacher_two_heads": Method(strategies.TwoHeadedMeanTeacher, outputs=2),
@@ -50,11 +53,15 @@ METHODS: Mapping[str, Method] = {
     "fst": Method(strategies.FutureSelfTraining, {"depth": 1}),
     "fst_d": Method(strategies.FutureSelfTraining, {"depth": 3}),
     "fst_w": Method(strategies.WideFutureSelfTraining, {"width": 3}),
-    "soft_labels": Method(strategies.SoftLabels),
+    "soft_labels": Method(strategies.SoftLabels, averages=_SHIPPED),
     "jointmatch": Method(strategies.JointMatch),
     "cps": Method(strategies.CrossPseudoSupervision),
     "ensemble": Method(strategies.Ensemble),
 }
+
+
+# what looks back over many steps: the settings that ``short_averages`` fits to a stage
+_AVERAGES = ("decay", "review_decay", "align_decay", "threshold_decay", "status_decay")
 
 
 def default_method(select: Any = None) -> str:
@@ -89,22 +96,29 @@ def build(
     """
     if name not in METHODS:
         raise ValueError(f"no method {name!r}; known are {', '.join(sorted(METHODS))}")
-    method = METHODS[name]
-    takes = inspect.signature(method.make.__init__).parameters
-    units = tuple(task.confidence(torch.zeros(1, *label_shape)).shape[1:])
-    sizes = {"unlabeled": unlabeled, "label_shape": label_shape, "units": units}
-    needed = {key: value for key, value in sizes.items() if key in takes}
-    parts = make_parts(settings, task=task, groups=task.groups, unlabeled=unlabeled)
-    return method.make(task, make_learner, **{**needed, **method.settings, **parts})
+    method, sizes = METHODS[name], sizes_of(task, unlabeled, label_shape)
+    takes = inspect.signature(method.make).parameters
+    needed = {key: size for key, size in sizes.items() if key in takes and key != "task"}
+    return method.make(task, make_learner, **{**needed, **method.settings, **make_parts(settings, **sizes)})
 
 
 def method_of(strategy: Any) -> Method:
     """The method that a name, a class of strategies or a function of (task, make_learner) stands for."""
-    return METHODS[strategy] if isinstance(strategy, str) and strategy in METHODS else Method(strategy)
+    if isinstance(strategy, str) and strategy in METHODS:
+        return METHODS[strategy]
+    same = [method for method in METHODS.values() if method.make is strategy]
+    return Method(strategy, outputs=same[0].outputs, averages=same[0].averages) if same else Method(strategy)
 
 
 def make_strategy(
-    strategy: Any, make_learner: MakeLearner, settings: Mapping[str, Any], *, classes: int, unlabeled: int, steps: int
+    strategy: Any,
+    make_learner: MakeLearner,
+    settings: Mapping[str, Any],
+    *,
+    task: Task,
+    label_shape: tuple[int, ...],
+    unlabeled: int,
+    steps: int,
 ) -> SupervisedStrategy:
     """A strategy from its name, its class, or a function of (task, make_learner).
 
@@ -112,21 +126,24 @@ def make_strategy(
         strategy: A name in ``selftrain.catalog.METHODS`` or something to call.
         make_learner: Builds the students.
         settings: Of the strategy; parts may be text, see ``make_part``.
-        classes: Number of classes.
+        task: Kind of output.
+        label_shape: Shape of one label, (C, *S).
         unlabeled: Number of unlabeled samples.
-        steps: Of the stage; moving averages that are not set are shortened to fit it, see ``short_averages``.
+        steps: Of the stage; moving averages that a name does not set are shortened to fit it, see ``short_averages``.
 
     Raises:
         ValueError: for an unknown name, settings that it does not take, or something that is no strategy.
     """
-    task, rows = Classification(classes), max(1, unlabeled)
     try:
         if isinstance(strategy, str):
-            chosen = short_averages(METHODS[strategy].make, steps) if strategy in METHODS else {}
-            sizes: dict[str, Any] = {"unlabeled": rows, "label_shape": (classes,)}
+            chosen = short_averages(strategy, steps) if strategy in METHODS else {}
+            sizes: dict[str, Any] = {"unlabeled": unlabeled, "label_shape": label_shape}
             made: Any = build(strategy, task, make_learner, **sizes, **{**chosen, **settings})
         elif callable(strategy):
-            made = strategy(task, make_learner, **make_parts(settings, task=task, groups=classes, unlabeled=rows))
+            known = sizes_of(task, unlabeled, label_shape)
+            takes = inspect.signature(strategy).parameters
+            needed = {key: size for key, size in known.items() if key in takes and key != "task"}
+            made = strategy(task, make_learner, **{**needed, **make_parts(settings, **known)})
         else:
             raise ValueError(f"strategy is {strategy!r}; give a name, a class of selftrain.strategies or a function")
     except TypeError as error:
@@ -136,20 +153,22 @@ def make_strategy(
     return made
 
 
-def short_averages(make: type, steps: int) -> dict[str, float]:
+def short_averages(strategy: Any, steps: int) -> dict[str, float]:
     """Decays of moving averages that fit a stage of this length.
 
     The papers' decays are made for a hundred thousand steps and more. A decay of d looks back on 1 / (1 - d) steps;
     that is limited to a tenth of the stage, for decays above 0.999 (a teacher's teacher) to a fifth.
 
     Args:
-        make: A strategy's class; every setting of it or its bases named ``*decay`` with a number as default is meant.
+        strategy: A name in ``METHODS``, or a class of strategies.
         steps: Length of the stage.
     """
-    found: dict[str, float] = {}
-    for base in make.__mro__:
-        for name, parameter in inspect.signature(base.__init__).parameters.items():  # type: ignore[misc]
-            default = parameter.default
-            if name.endswith("decay") and isinstance(default, float) and 0 < default < 1:
-                found.setdefault(name, min(default, max(0.0, 1 - (5 if default > 0.999 else 10) / steps)))
-    return found
+    method = method_of(strategy)
+    known = [inspect.signature(base.__init__).parameters for base in reversed(method.make.__mro__)]  # type: ignore[misc]
+    defaults = {key: p.default for takes in known for key, p in takes.items() if isinstance(p.default, float)}
+    defaults |= method.averages
+    return {
+        name: min(default, max(0.0, 1 - (5 if default > 0.999 else 10) / steps))
+        for name in _AVERAGES
+        if isinstance(default := defaults.get(name), float) and 0 < default < 1
+    }

@@ -1,4 +1,4 @@
-"""Rules, schedules, mixes, alignments and maskers from what a user writes: a name, or a call with plain values."""
+"""Parts of a method from what a user writes: a name, a call with plain values, or a class with its arguments."""
 
 from __future__ import annotations
 
@@ -7,71 +7,114 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from typing import Any
+
+import torch
 
 from selftrain import pretrain, schedule, select
 from selftrain.mix import ClassMix, CutMix, KeypointMix, Mixup
 from selftrain.select.alignment import Align
+from selftrain.tasks import Task
 
 Maker = Callable[..., Any]
+Names = Mapping[str, Maker]
+_SCHEDULES: Names = {
+    "constant": schedule.Constant,
+    "cosine": schedule.Cosine,
+    "ramp_linear": schedule.RampLinear,
+    "ramp_sigmoid": schedule.RampSigmoid,
+}
+PARTS: Mapping[str, Names] = {
+    "select": {
+        "everything": select.Everything,
+        "above": select.Above,
+        "top": select.TopShare,
+        "quantile": select.Quantile,
+        "flex": select.Flex,
+        "free": select.Free,
+        "soft": select.Soft,
+        "relative": select.Relative,
+        "class_wise": select.ClassWise,
+    },
+    "rampup": _SCHEDULES,
+    "schedule": _SCHEDULES,
+    "mix": {"mixup": Mixup, "cutmix": CutMix, "classmix": ClassMix, "keypoint_mix": KeypointMix},
+    "align": {target: partial(Align, target=target) for target in ("uniform", "labeled")},
+    "masks": {
+        "random_mask": pretrain.RandomMask,
+        "multi_block": pretrain.MultiBlock,
+        "blocks": pretrain.Blocks,
+        "time_frequency": pretrain.TimeFrequency,
+        "feature_subset": pretrain.FeatureSubset,
+        "runs": pretrain.Runs,
+        "local_windows": pretrain.LocalWindows,
+    },
+}
+# What a problem fills in, by the name of the parameter that asks for it: nobody has to say these sizes, so no text and
+# no option has them. This is the one place that knows the names.
+SIZES = ("task", "groups", "unlabeled", "label_shape", "units")
 
-RULES: Mapping[str, Maker] = {
-    name: getattr(select, name)
-    for name in ("everything", "above", "top", "quantile", "flex", "free", "soft", "relative", "class_wise")
-}
-SCHEDULES: Mapping[str, Maker] = {
-    name: getattr(schedule, name) for name in ("constant", "cosine", "ramp_linear", "ramp_sigmoid")
-}
-MIXES: Mapping[str, Maker] = {"mixup": Mixup, "cutmix": CutMix, "classmix": ClassMix, "keypoint_mix": KeypointMix}
-ALIGNMENTS: Mapping[str, Maker] = {target: partial(Align, target=target) for target in ("uniform", "labeled")}
-MASKERS: Mapping[str, Maker] = {
-    "random_mask": pretrain.RandomMask,
-    "multi_block": pretrain.MultiBlock,
-    "blocks": pretrain.Blocks,
-    "time_frequency": pretrain.TimeFrequency,
-    "feature_subset": pretrain.FeatureSubset,
-    "runs": pretrain.Runs,
-    "local_windows": pretrain.LocalWindows,
-}
-PARTS: Mapping[str, Mapping[str, Maker]] = {
-    "select": RULES,
-    "rampup": SCHEDULES,
-    "schedule": SCHEDULES,
-    "mix": MIXES,
-    "align": ALIGNMENTS,
-    "masks": MASKERS,
-}
+
+def sizes_of(task: Task, unlabeled: int, label_shape: tuple[int, ...]) -> dict[str, Any]:
+    """The values of ``SIZES`` for a problem; ``label_shape`` is that of one label, (C, *S)."""
+    units = tuple(task.confidence(torch.zeros(1, *label_shape)).shape[1:])
+    values = (task, task.groups, max(1, unlabeled), label_shape, units)
+    return dict(zip(SIZES, values, strict=True))
+
+
+def named(kind: str, text: str, known: Names) -> dict[str, Any] | None:
+    """What a text names, as ``class_path`` and ``init_args``; ``None``: it is in no table.
+
+    Args:
+        kind: The setting that takes it, for messages.
+        text: A name, alone or called with plain values, as in ``"above(0.95)"`` or ``"fst_d"``; the class's own name is
+            as good (``"FutureSelfTraining"``), capitals and underscores do not matter.
+        known: Classes and functions by name; a ``partial`` is one with settings of its own.
+
+    Raises:
+        ValueError: for a call that cannot be read, or more values than the class takes.
+    """
+    name, given, settings = _call(kind, text, known)
+    makers = {_plain(_bare(make).__name__): make for make in known.values() if not isinstance(make, partial)}
+    make = (makers | {_plain(key): maker for key, maker in known.items()}).get(_plain(name))
+    if make is None:
+        return None
+    own = make.keywords if isinstance(make, partial) else {}
+    free = [key for key, p in inspect.signature(_bare(make)).parameters.items() if key not in SIZES and p.kind is not p.VAR_KEYWORD]
+    if len(given) > len(free):
+        raise ValueError(f"{kind} is {text!r}; {name} takes {len(free)} value(s) without a name: {', '.join(free)}")
+    path = f"{_bare(make).__module__}.{_bare(make).__qualname__}"
+    return {"class_path": path, "init_args": {**own, **dict(zip(free, given, strict=False)), **settings}}
 
 
 def make_part(setting: str, value: Any, **sizes: Any) -> Any:
     """A part of a method from what a user writes.
 
     Args:
-        setting: The setting that takes it, one of ``PARTS``; the value of any other setting is returned as it is.
-        value: Text: a name in ``PARTS[setting]``, alone or called with plain values, as in ``"above(0.95)"`` or
-            ``"free"``; capitals and underscores do not matter. Anything else is returned as it is.
-        **sizes: What the problem knows and text need not say, such as ``groups``, ``unlabeled`` and ``task``; a part
-            gets those that it asks for.
+        setting: The setting that takes it, one of ``PARTS``; text for any other setting is returned as it is.
+        value: Text, see ``named``, or a mapping with ``class_path`` and ``init_args``. Anything else is returned as it
+            is.
+        **sizes: See ``SIZES``; a part gets those that it asks for.
 
     Raises:
         ValueError: for text that is no such call, or settings that the part does not take.
     """
-    makers = PARTS.get(setting)
-    if makers is None or not isinstance(value, str):
+    written = repr(value)
+    if setting in PARTS and isinstance(value, str):
+        value = named(setting, value, PARTS[setting])
+        if value is None:
+            raise ValueError(f"{setting} is {written}; known are {', '.join(PARTS[setting])}, called or not")
+    if not (isinstance(value, Mapping) and "class_path" in value):
         return value
-    name, given, named = _call(setting, value)
-    make = next((maker for key, maker in makers.items() if _plain(key) == _plain(name)), None)
-    if make is None:
-        raise ValueError(f"{setting} is {value!r}; known are {', '.join(makers)}, called with plain values or not")
-    asks = inspect.signature(make).parameters
-    known = {key: size for key, size in sizes.items() if key in asks}
-    free = [key for key, p in asks.items() if key not in known and p.kind is not p.VAR_KEYWORD]
-    if len(given) > len(free):
-        raise ValueError(f"{setting} is {value!r}; {name} takes {len(free)} value(s) without a name: {', '.join(free)}")
+    module, _, name = value["class_path"].rpartition(".")
+    make = getattr(import_module(module), name)
+    takes = inspect.signature(make).parameters
+    given = {key: make_part(key, inner, **sizes) for key, inner in (value.get("init_args") or {}).items()}
     try:
-        return make(**{**known, **dict(zip(free, given, strict=False)), **named})
+        return make(**{key: size for key, size in sizes.items() if key in takes} | given)
     except TypeError as error:
-        raise ValueError(f"{setting} is {value!r}: {error}") from error
+        raise ValueError(f"{setting} is {written}: {error}") from error
 
 
 def make_parts(settings: Mapping[str, Any], **sizes: Any) -> dict[str, Any]:
@@ -91,25 +134,28 @@ def make_rule(rule: Any, *, classes: int, unlabeled: int) -> select.Selector | N
         ValueError: for something else, text that is no such call, or settings that the rule does not take.
     """
     if rule is None or isinstance(rule, select.Selector):
-        return copy.deepcopy(rule)
+        return copy.deepcopy(rule)  # a memory that was filled elsewhere is not shared
     if not isinstance(rule, str):
         raise ValueError(f"select is {rule!r}; give a rule of selftrain.select, or text such as 'above(0.95)'")
     made: select.Selector = make_part("select", rule, groups=classes, unlabeled=unlabeled)
     return made
 
 
-def _call(setting: str, text: str) -> tuple[str, list[Any], dict[str, Any]]:
-    """Name, values and named values of a call such as ``above(0.95)``; only plain values are read."""
+def _call(kind: str, text: str, known: Names) -> tuple[str, list[Any], dict[str, Any]]:
+    """Name, values and named values of a call such as ``above(0.95)``; plain values are read, nothing is run."""
     try:
         node = ast.parse(text.strip(), mode="eval").body
         call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
         if isinstance(call.func, ast.Name):
-            named = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-            return call.func.id, [ast.literal_eval(value) for value in call.args], named
+            settings = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+            return call.func.id, [ast.literal_eval(value) for value in call.args], settings
     except (SyntaxError, ValueError):
         pass
-    example = next(iter(PARTS[setting]))
-    raise ValueError(f"{setting} is {text!r}; write a name such as {example!r}, or a call with plain values")
+    raise ValueError(f"{kind} is {text!r}; write a name such as {next(iter(known))!r}, or a call with plain values")
+
+
+def _bare(make: Maker) -> Any:
+    return make.func if isinstance(make, partial) else make
 
 
 def _plain(name: str) -> str:

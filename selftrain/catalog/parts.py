@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from selftrain import pretrain, schedule, select
+from selftrain.data import AlbumentationsViews, PointViews, SeriesViews, TableViews, TensorViews
 from selftrain.mix import ClassMix, CutMix, KeypointMix, Mixup
 from selftrain.select.alignment import Align
-from selftrain.tasks import Task
+from selftrain.tasks import Classification, Keypoints, Segmentation, Task
 
 Maker = Callable[..., Any]
 Names = Mapping[str, Maker]
@@ -51,6 +52,14 @@ PARTS: Mapping[str, Names] = {
         "local_windows": pretrain.LocalWindows,
     },
 }
+VIEWS: Names = {
+    "tensor": TensorViews,
+    "albumentations": AlbumentationsViews,
+    "table": TableViews,
+    "series": SeriesViews,
+    "points": PointViews,
+}
+TASKS: Names = {"classification": Classification, "segmentation": Segmentation, "keypoints": Keypoints}
 # What a problem fills in, by the name of the parameter that asks for it: nobody has to say these sizes, so no text and
 # no option has them. This is the one place that knows the names.
 SIZES = ("task", "groups", "unlabeled", "label_shape", "units")
@@ -76,7 +85,7 @@ def named(kind: str, text: str, known: Names) -> dict[str, Any] | None:
         ValueError: for a call that cannot be read, or more values than the class takes.
     """
     name, given, settings = _call(kind, text, known)
-    makers = {_plain(_bare(make).__name__): make for make in known.values() if not isinstance(make, partial)}
+    makers: dict[str, Maker] = {_plain(_bare(make).__name__): _bare(make) for make in known.values()}
     make = (makers | {_plain(key): maker for key, maker in known.items()}).get(_plain(name))
     if make is None:
         return None

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from selftrain import pretrain
 from selftrain.catalog.parts import make_parts
 from selftrain.networks.optim import Training
-from selftrain.networks.student import Learner
 from selftrain.strategy.base import Strategy
 
 RECIPES: Mapping[str, Callable[..., Strategy]] = {
@@ -60,37 +59,28 @@ def make_recipe(
     if isinstance(recipe, str) and recipe not in RECIPES:
         raise ValueError(f"no recipe {recipe!r}; known are {', '.join(RECIPES)}")
     make = RECIPES[recipe] if isinstance(recipe, str) else recipe
-    if not callable(make) or isinstance(make, torch.nn.Module):
+    if not callable(make) or isinstance(make, nn.Module):
         raise ValueError(
             f"recipe is {recipe!r}; give a name, or a function of an encoder such as selftrain.pretrain.MAE"
         )
-    drawn = torch.get_rng_state()
+    chosen = make_parts(settings)
+    if training:
+        chosen["training"] = replace(_own_training(make), **training)
     try:
-        made = make(encoder, **make_parts(settings))
+        made = make(encoder, **chosen)
     except TypeError as error:
         raise ValueError(f"recipe {recipe!r} cannot be built with {dict(settings)}: {error}") from error
     if not isinstance(made, Strategy):
         raise ValueError(
             f"recipe {recipe!r} built a {type(made).__name__}; it must build a stage of selftrain.pretrain"
         )
-    if training:
-        torch.set_rng_state(drawn)  # the same start, whatever is changed
-        changed = replace(_training(next(iter(made.learners()))), **training)
-        return make_recipe(recipe, encoder, {**settings, "training": changed})
     return made
 
 
-def _training(learner: Learner) -> Training:
-    """How a stage of a recipe is trained; every one of them has AdamW, at one rate."""
-    chosen = learner.optimizer.defaults
-    return Training(
-        lr=chosen["lr"],
-        weight_decay=chosen["weight_decay"],
-        momentum=chosen["betas"][0],
-        beta2=chosen["betas"][1],
-        schedule=learner.schedule,
-        max_grad_norm=learner.max_grad_norm,
-        accumulate=learner.accumulate,
-        precision=learner.precision,
-        channels_last=learner.channels_last,
-    )
+def _own_training(make: Any) -> Training:
+    """How a recipe trains unless it is told: ``TRAINING`` in its file, or in that of the class it is made from."""
+    for base in getattr(make, "__mro__", ()):
+        found = getattr(sys.modules[base.__module__], "TRAINING", None)
+        if isinstance(found, Training):
+            return found
+    return Training()  # a function of the user's own

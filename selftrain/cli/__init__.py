@@ -1,1 +1,21 @@
-"""The command line: ``selftrain COMMAND``, the same as ``python -m selftrain COMMAND``; see docs/command-line.md."""
+"""The command line: ``selftrain COMMAND``. What ends a command before its time, and the exit code of each end."""
+
+from __future__ import annotations
+
+from selftrain.errors import SelftrainError
+
+OK, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+EXIT_CODES = f"""exit codes:
+  {OK}    done
+  {FAILED}    an error, or check-data found problems
+  {USAGE}    the command line or a config file cannot be understood
+  {INTERRUPTED}  interrupted (Ctrl-C); train, pretrain and compare go on with --resume
+  {TERMINATED}  terminated (SIGTERM); likewise"""
+
+
+class UsageError(SelftrainError):
+    """The command line or a config file cannot be understood: an unknown option, a value of the wrong kind."""
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM)."""

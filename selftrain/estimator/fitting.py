@@ -21,6 +21,7 @@ from selftrain.estimator.inputs import Array, Inputs
 from selftrain.networks.by_name import make_network
 from selftrain.networks.modes import eval_mode
 from selftrain.networks.optim import Training, Weights, learner
+from selftrain.tasks import Classification
 from selftrain.types import BatchPlan
 from selftrain.wrapper.labels import Labels
 
@@ -119,7 +120,8 @@ class Plan:
             self.strategy,
             learner(network, init_from=start.weights, training=self.training),
             {**({} if rule is None else {"select": rule}), **self.settings},
-            classes=classes,
+            task=Classification(classes),
+            label_shape=(classes,),
             unlabeled=unlabeled,
             steps=self.steps(pile),
         )

@@ -1,0 +1,117 @@
+"""What the names on a command line stand for: entries of the catalog, data by their path, and code of one's own."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from selftrain import data
+from selftrain.catalog import NAMES, SIZES, named
+from selftrain.cli import UsageError
+from selftrain.data import Pile
+from selftrain.data.readers.paths import holds_arrays
+from selftrain.data.readers.tabular import TABLE_SUFFIXES
+from selftrain.errors import DataError
+
+# the reader of each kind of data, and what it calls the path
+READERS: Mapping[str, tuple[Callable[..., Pile], str]] = {
+    "a named data set": (data.load, "name"),
+    "a folder of images": (data.from_folder, "folder"),
+    "arrays": (data.from_arrays_file, "path"),
+    "a table": (data.from_table, "table"),
+}
+KINDS = ("data", "network", *NAMES)  # options whose values are names
+_FILLED = {  # what a command fills in by itself: no option says it
+    "data": {"views"},
+    "strategy": {"make_learner"},
+    "recipe": {"encoder", "training", "name"},
+    "views": {"seed", "bank", "categorical"},
+    "network": {"shape", "outputs"},
+    "task": {"classes", "joints", "size"},
+}
+
+
+def filled(kind: str) -> set[str]:
+    """Settings of a kind that are no options: the problem, or the command, says what they are."""
+    return {*SIZES, *_FILLED.get(kind, ()), *(f"{part}.init_args.{size}" for part in NAMES for size in SIZES)}
+
+
+def reader_of(path: str) -> str:
+    """The kind of data that a path or a name stands for, one of ``READERS``.
+
+    Raises:
+        DataError: nothing is there, or a file of another kind.
+    """
+    place = Path(path)
+    if place.is_dir():
+        return "arrays" if holds_arrays(place) else "a folder of images"
+    if place.is_file():
+        kinds = {".npy": "arrays", ".npz": "arrays"} | {ending: "a table" for ending in TABLE_SUFFIXES}
+        if place.suffix.lower() in kinds:
+            return kinds[place.suffix.lower()]
+        raise DataError(
+            f"{place} is of no known kind; pass a folder of images, or a file that ends in {', '.join(kinds)}"
+        )
+    if path in data.names():
+        return "a named data set"
+    raise DataError(f"there is no file or folder {place}; correct the path, or name one of {', '.join(data.names())}")
+
+
+def spec_of(kind: str, text: str) -> Any:
+    """What a text means for an option of this kind: a class with arguments, or the text itself.
+
+    Raises:
+        UsageError: an unknown name, or code that is not there.
+    """
+    if text in ("null", "None") or text.lstrip().startswith("{"):
+        return text
+    if kind == "data":
+        read, key = READERS[reader_of(text)]
+        return {"class_path": f"selftrain.data.{read.__name__}", "init_args": {key: text}}
+    if kind == "network":
+        make = load_object(text) if ":" in text or "." in text else None
+        return path_of(make) if inspect.isclass(make) else text  # a function is called with the sizes, it has no options
+    if kind not in NAMES:
+        return text
+    if ":" in text and "(" not in text:
+        return path_of(load_object(text))
+    if "." in text.partition("(")[0]:
+        return text
+    try:
+        found = named(kind, text, NAMES[kind])
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if found is not None:
+        return found
+    near = difflib.get_close_matches(text, NAMES[kind], 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UsageError(f"no {kind} {text!r}; {hint}known are {', '.join(NAMES[kind])}, or module:name for your own")
+
+
+def path_of(make: Any) -> dict[str, Any]:
+    """A class or function as it is written in a config file."""
+    return {"class_path": f"{make.__module__}.{make.__qualname__}", "init_args": {}}
+
+
+def load_object(path: str) -> Any:
+    """A class or function by ``module:name`` or ``module.name``; modules in the working directory are found, too.
+
+    Raises:
+        UsageError: no such module or name.
+    """
+    module, _, name = path.partition(":") if ":" in path else path.rpartition(".")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"cannot load {path!r}: {error}; write module:name") from error
+    return found

@@ -1,0 +1,273 @@
+"""The parser of every command: jsonargparse, the names of the catalog, config files, and errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter
+from jsonargparse.typing import register_type
+from torch import Tensor
+
+from selftrain.catalog import NAMES
+from selftrain.cli import EXIT_CODES, UsageError
+from selftrain.cli.naming import KINDS, filled, load_object, spec_of
+
+Spec = dict[str, Any]
+_HINTS = ("<class 'float'>", "a number"), ("<class 'int'>", "a whole number"), ("<class 'bool'>", "true or false")
+
+# numbers of a tensor, such as a prior, are a list in every file and on the line
+register_type(Tensor, list, lambda value: [float(number) for number in value], type_check=lambda v, _: isinstance(v, list))
+
+
+class Parser(ArgumentParser):
+    """A jsonargparse parser with options that are chosen by name."""
+
+    def add_choice(self, option: str, kind: str, base: Any, help: str, title: str, **more: Any) -> None:
+        """An option ``--OPTION NAME`` for a class under ``base``, with ``--OPTION.SETTING`` for each of its settings.
+
+        Args:
+            option: Its name.
+            kind: What is chosen, see ``selftrain.cli.naming``.
+            base: What the class, or what the function returns, must be.
+            help: What it chooses.
+            title: Heading in the help.
+            **more: Further arguments of ``add_subclass_arguments``.
+        """
+        group = self.add_argument_group(title)
+        group.add_subclass_arguments(
+            base, option, False, skip=filled(kind), instantiate=False, metavar="NAME", help=help, **more
+        )
+        action = self._option_string_actions[f"--{option}.help"]
+        action.metavar, action.help = "NAME", f"show the settings of one: --{option}.help NAME"
+
+
+def make_parser(command: str, about: str, usage: str = "[options]") -> Parser:
+    """A parser for a command, without options of its own yet."""
+    parser = Parser(
+        prog=f"selftrain {command}",
+        usage=f"selftrain {command} {usage}",
+        description=about,
+        epilog=EXIT_CODES,
+        exit_on_error=False,
+        default_env=False,
+        formatter_class=_Help,
+    )
+    help = "YAML, TOML or JSON file of these options; may be given several times"
+    parser.add_argument("--config", action=_Config, metavar="FILE", help=help)
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    return parser
+
+
+def switch(group: Any, name: str, help: str, default: bool = False) -> None:
+    """An option that is said alone, or with ``true`` or ``false``."""
+    group.add_argument(f"--{name}", type=bool, nargs="?", const=True, default=default, help=help)
+
+
+def parse(parser: Parser, words: Sequence[str], below: Mapping[str, Any] | None = None) -> tuple[Spec, Spec]:
+    """All settings, and those of them that were given.
+
+    Args:
+        parser: Of the command.
+        words: Of the command line.
+        below: Settings under all others, such as those that a run was started with.
+
+    Raises:
+        UsageError: an unknown option, or a value of the wrong kind; names the nearest known one.
+    """
+    ordered = [*([f"--config={as_yaml(below)}"] if below else []), *_ordered(parser, words)]
+    try:
+        every, given = parser.parse_args(ordered), parser.parse_args(ordered, defaults=False)
+    except (argparse.ArgumentError, TypeError) as error:
+        raise UsageError(f"{_in_a_line(str(error), parser, ordered)} (see {parser.prog} --help)") from error
+    return _plain(every), _plain(given)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Settings in a YAML, TOML or JSON file, by its ending.
+
+    Raises:
+        UsageError: a file that cannot be read, of another kind, or that holds something else.
+    """
+    import yaml
+
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+        found = _toml(text) if file.suffix.lower() == ".toml" else yaml.safe_load(text)  # JSON is YAML
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"cannot read the config file {file}: {' '.join(str(error).split())}") from error
+    if found is not None and not isinstance(found, dict):
+        raise UsageError(f"the config file {file} holds a {type(found).__name__}; write one 'name: value' a line")
+    return dict(found or {})
+
+
+def write_config(path: Path, command: str, settings: Mapping[str, Any]) -> str:
+    """Write settings as YAML that ``--config`` reads, whole or not at all; returns the text."""
+    from selftrain.storage.run_dir import write_text
+
+    text = f"# selftrain {command} --config {path.name}\n" + as_yaml(settings)
+    write_text(path, text)
+    return text
+
+
+def as_yaml(settings: Mapping[str, Any]) -> str:
+    """Settings as YAML, in their order."""
+    import yaml
+
+    plain = json.loads(json.dumps(settings))
+    return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120))
+
+
+def _toml(text: str) -> dict[str, Any]:
+    try:
+        import tomllib  # type: ignore[import-not-found,unused-ignore]
+    except ModuleNotFoundError as error:  # Python 3.10
+        raise UsageError("TOML needs Python 3.11 or later; write the config file as YAML or JSON") from error
+    return dict(tomllib.loads(text))
+
+
+class _Config(ActionConfigFile):
+    """``--config FILE``, or settings as YAML; names of the catalog stand for what they name."""
+
+    def __call__(self, parser: Any, cfg: Any, values: str, option_string: str | None = None) -> None:
+        """Lay the settings over those that are there."""
+        import yaml
+
+        inline = "\n" in values
+        settings = _named(yaml.safe_load(values) if inline else read_config(values))
+        try:
+            self.apply_config(parser, cfg, self.dest, as_yaml(settings))
+        except (TypeError, argparse.ArgumentError) as error:
+            source = "the run's own settings" if inline else values
+            raise UsageError(f"{source}: {_in_a_line(str(error), parser, (), cfg)}") from error
+
+
+def _named(value: Any, kind: str = "") -> Any:
+    """Settings of a file, with what its names stand for: ``strategy: fst_d`` and ``strategy: {name: fst_d, depth: 2}``."""
+    if isinstance(value, str):
+        return spec_of(kind, value)
+    if not isinstance(value, Mapping):
+        return value
+    inner = {str(key).replace("-", "_"): item for key, item in value.items()}
+    key = "path" if kind == "data" else "name"
+    if kind in KINDS and not {"class_path", "init_args"} & set(inner):
+        chosen = spec_of(kind, str(inner.pop(key))) if inner.get(key) is not None else {}
+        inner.pop(key, None)
+        inner = {**chosen, "init_args": {**chosen.get("init_args", {}), **inner}}
+    return {key: _named(item, key) for key, item in inner.items()}
+
+
+def _ordered(parser: Parser, words: Sequence[str]) -> list[str]:
+    """The words for jsonargparse: config files first, then what is chosen by name, then all settings.
+
+    So the command line wins over config files, wherever it names them, and a setting may stand before the choice that
+    it belongs to. Dashes in names are as good as underscores.
+    """
+    configs, chosen, rest, following = [], [], [], iter(words)
+    for word in following:
+        key, equals, value = word.partition("=")
+        key = "--" + key[2:].replace("-", "_")
+        kind = key.rpartition(".")[2].removeprefix("--")
+        if not word.startswith("--"):
+            rest.append(word)
+        elif kind == "help" and "." in key:
+            _show_settings(parser, key, value if equals else next(following, ""))
+        elif key == "--config" or kind in KINDS:
+            value = value if equals else next(following, "")
+            if not value:
+                raise UsageError(f"{key} needs a {'file' if key == '--config' else 'value'}")
+            spec = value if key == "--config" else spec_of(kind, value)
+            where = configs if key == "--config" else rest if "." in key else chosen
+            where.append(f"{key}={spec if isinstance(spec, str) else json.dumps(spec)}")
+        else:
+            rest.append(f"{key}{equals}{value}")
+    return [*configs, *chosen, *rest]
+
+
+def _show_settings(parser: Parser, key: str, name: str) -> None:
+    """Print the settings of what an option can name, and end."""
+    option = key[2:].removesuffix(".help")
+    kind = "strategy" if option in NAMES["strategy"] else option.rpartition(".")[2]  # compare: --fixmatch.help fixmatch
+    if not name:
+        raise UsageError(f"{key} needs a name, such as {next(iter(NAMES.get(kind, ['photos/'])))}")
+    spec = spec_of(kind, name)
+    spec = spec if isinstance(spec, dict) else {"class_path": spec}
+    make, own = load_object(spec["class_path"]), spec.get("init_args", {})
+    one = Parser(prog=parser.prog, usage=f"{parser.prog} --{option} {name} [options]", formatter_class=_Help)
+    add = one.add_class_arguments if inspect.isclass(make) else one.add_function_arguments
+    names = add(make, option, skip=filled(kind) | set(own if kind == "data" else ()), fail_untyped=False)
+    one.set_defaults({name: own[name.rpartition(".")[2]] for name in names if name.rpartition(".")[2] in own})
+    print(one.format_help())
+    raise SystemExit(0)
+
+
+def _plain(options: Any) -> dict[str, Any]:
+    """A namespace as dicts, without what is no setting."""
+    found: dict[str, Any] = options.as_dict()
+    return {key: value for key, value in found.items() if key not in ("config", "debug", "print_config")}
+
+
+def _in_a_line(message: str, parser: Parser, words: Sequence[str], cfg: Any = None) -> str:
+    """What jsonargparse says of a fault over many lines, as option, value and what it must be."""
+    keys = re.findall(r'Parser key "([^"]+)"|class_path \'([^\']+)\'', message)
+    option = "--" + ".".join(key for key, _ in keys if key and key != "config")
+    paths = [path for _, path in keys if path]
+    unknown = re.search(r"Option '([^']+)' is not accepted|unrecognized arguments: (--[^\s=]+)|Key '([^']+)'", message)
+    if unknown is not None:
+        key = f"{option}.{unknown[1]}" if unknown[1] else unknown[2] or f"--{unknown[3]}"
+        return f"unknown option {key}; {_nearest(key, parser, words, paths)}"
+    value = re.search(r"Given value: (.*)|value: NestedArg\(key='.*', val='(.*)'\)", message)
+    if not option.strip("-") or value is None:
+        return " ".join(message.split())
+    wanted = message[message.rindex(f'"{keys[-1][0] or keys[0][0]}"') :][: message.index("Given value")]
+    hints = dict.fromkeys(re.findall(r"Expected (?:a|any of|one of) (.*?)(?:$|\. Got|\n)", wanted))
+    words_of = " or ".join(_worded(hint) for hint in hints)
+    return f"{option} is {value[1] or value[2]!r}; it must be {words_of}" if words_of else " ".join(message.split())
+
+
+def _worded(hint: str) -> str:
+    for python, words in (*_HINTS, ("<class 'NoneType'>", "null"), ("<class 'str'>", "text")):
+        hint = hint.replace(python, words)
+    return hint
+
+
+def _nearest(key: str, parser: Parser, words: Sequence[str], paths: Sequence[str]) -> str:
+    """The known option that is nearest to an unknown one."""
+    names = [option for option in parser._option_string_actions if option.startswith("--")]
+    chosen = {word.partition("=")[0]: word.partition("=")[2] for word in words if '"class_path"' in word}
+    for option, spec in chosen.items():
+        names += [f"{option}.{name}" for name in _settings_of(json.loads(spec)["class_path"])]
+    if paths:
+        names += [f"{key.rpartition('.')[0]}.{name}" for name in _settings_of(paths[-1])]
+    last = key.rpartition(".")[2].removeprefix("--")
+    # the same last word first, as --strategy.depth is meant by --depth
+    near = [name for name in names if name.rpartition(".")[2] == last] or difflib.get_close_matches(key, names, 1, 0.6)
+    return f"did you mean {near[0]}?" if near else "--help lists all"
+
+
+def _settings_of(path: str) -> Iterator[str]:
+    scratch, make = ArgumentParser(), load_object(path)
+    add = scratch.add_class_arguments if inspect.isclass(make) else scratch.add_function_arguments
+    yield from (name.rpartition(".")[2] for name in add(make, "x", skip=filled("strategy"), fail_untyped=False))
+
+
+class _Help(DefaultHelpFormatter):
+    """Types and defaults behind each option; what is chosen by name lists no classes; the end of the page as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+    def _get_help_string(self, action: Any) -> str:
+        chosen = action.metavar == "NAME" or isinstance(action, ActionConfigFile)
+        return str(action.help) if chosen else str(super()._get_help_string(action)).partition(", known subclasses")[0]
+
+    def _get_type_str(self, action: Any) -> str | None:
+        found = super()._get_type_str(action)
+        return None if found is None else found.replace("Optional[", "").replace("null", "nothing")

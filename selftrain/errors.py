@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
+# Whether messages name settings as options: the command line says so. A message is worded where it arises, since only
+# there is it known which of its words are settings.
+as_options = False
+
+
+def setting(name: str, value: object = ..., *, of: str = "data") -> str:
+    """A setting as the reader of a message writes it.
+
+    Args:
+        name: Of the setting.
+        value: That it should have; ``...``: one that the reader chooses.
+        of: What it belongs to on the command line; empty: the command itself.
+
+    Returns:
+        ``on_error="skip"`` in Python, ``--data.on_error skip`` on the command line.
+    """
+    if not as_options:
+        shown = f'"{value}"' if isinstance(value, str) else "..." if value is ... else repr(value)
+        return f"{name}={shown}"
+    option = f"--{of}.{name}" if of else f"--{name}"
+    return option if value in (..., True) else f"{option} {value}"
+
 
 class SelftrainError(Exception):
     """Base of every error of this library that is not a plain ``ValueError`` or ``TypeError``."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selftrain.errors import DataError
+from selftrain.errors import DataError, setting
 
 Rows = NDArray[np.int64]
 Channels = Literal["first", "last"]
@@ -255,7 +255,8 @@ def _channels_first(x: Tensor, channels: Channels | None) -> Tensor:
     if channels is None:
         first, last = x.shape[1] in _CHANNEL_COUNTS, x.shape[3] in _CHANNEL_COUNTS
         if first == last:
-            raise DataError(f'the channel axis of {tuple(x.shape)} is unclear; say channels="first" or channels="last"')
+            ways = " or ".join(setting("channels", place) for place in ("first", "last"))
+            raise DataError(f"the channel axis of {tuple(x.shape)} is unclear; say {ways}")
         channels = "first" if first else "last"
     return x if channels == "first" else x.permute(0, 3, 1, 2).contiguous()
 

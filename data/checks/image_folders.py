@@ -12,7 +12,7 @@ from selftrain.data.checks.findings import DataReport, Finding, Level
 from selftrain.data.readers.decoding import Mode
 from selftrain.data.readers.folders import LabelFault, Listing, list_folder, list_held_out, other_files
 from selftrain.data.readers.scanning import OnError, Scanned, scan
-from selftrain.errors import DataError
+from selftrain.errors import DataError, setting
 
 _SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 _DAMAGE = {
@@ -110,7 +110,9 @@ def _damage_findings(parts: Mapping[str, Sequence[Scanned]], on_error: OnError, 
         found.append(Finding("skipped", "note", f"{count(bad, 'file')} left out of training", [[f.id] for f in bad]))
     elif on_error == "skip":
         bad, files = damaged[crowded[0]], parts[crowded[0]]
-        text = f"{len(bad):,} of {count(files, 'file')} are more than max_skipped={most:g} allows to leave out"
+        text = (
+            f"{len(bad):,} of {count(files, 'file')} are more than {setting('max_skipped', most)} allows to leave out"
+        )
         found.append(Finding("too many", "stops", text))
     return found
 
@@ -144,7 +146,7 @@ def _size_findings(files: Sequence[Scanned], size: int | tuple[int, int] | None)
     usual = extents.most_common(1)[0][0]
     odd = [file for file in files if (file.height, file.width) != usual]
     remedy = (
-        "pass size= to bring all to one"
+        f"pass {setting('size')} to bring all to one"
         if size is None
         else "all are brought to {}x{}".format(*_extent(files, size) or usual)
     )

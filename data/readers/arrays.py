@@ -21,7 +21,7 @@ from selftrain.data.pile import Pile, numbered_names
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.views.image import ViewMaker
 from selftrain.data.views.points import PointViews
-from selftrain.errors import DataError
+from selftrain.errors import DataError, setting
 
 KEYS = ("x", "y", "ids", "x_unlabeled", "ids_unlabeled", "x_validation", "y_validation", "x_test", "y_test", "classes")
 _Part = NDArray[Any] | Path  # an array in memory, or the .npy file it is in
@@ -146,7 +146,8 @@ def _check_keys(arrays: Mapping[str, _Part], path: Path) -> None:
             close = difflib.get_close_matches(key, KEYS, 1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise DataError(
-                f"{path} has an array {key!r}; {hint}known are {', '.join(KEYS)}: say keys={{{key!r}: 'x'}} for another"
+                f"{path} has an array {key!r}; {hint}known are {', '.join(KEYS)}: "
+                f"say {setting('keys', {key: 'x'})} for another"
             )
     if "x" not in arrays and "x_unlabeled" not in arrays:
         raise DataError(f"{path} has neither x nor x_unlabeled, only {', '.join(arrays) or 'nothing'}")

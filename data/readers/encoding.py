@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from selftrain.data.base.labels import sort_names
 from selftrain.data.readers.tabular import MISSING, Table, read_table
-from selftrain.errors import DataError
+from selftrain.errors import DataError, setting
 
 Floats = NDArray[np.float32]
 _MISSING_MARK = "?missing"
@@ -210,7 +210,7 @@ def _name_column(name: str, texts: Sequence[str], most: int, tables: Sequence[Ta
         table, row = _first_text(name, tables)
         raise DataError(
             f"{table.location(row)}: {name} is {table.texts(name)[row]!r}, so the column holds names, "
-            f"{len(vocabulary)} different ones, more than max_categories={most}; leave it out (drop=[{name!r}]), use "
+            f"{len(vocabulary)} different ones, more than max_categories={most}; leave it out ({setting('drop', [name])}), use "
             "it as id, correct what should be numbers, or raise max_categories"
         )
     return TableColumn(name, vocabulary=vocabulary)

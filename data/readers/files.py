@@ -13,7 +13,7 @@ from torch import Tensor
 
 from selftrain.data.base.samples import Rows, as_annotations, same_length
 from selftrain.data.readers.decoding import Bytes, Fit, Mode, decode
-from selftrain.errors import DataError
+from selftrain.errors import DataError, setting
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -75,7 +75,7 @@ class FileSet:
             if array.shape != arrays[0].shape:
                 raise DataError(
                     f"{self.paths[row]} is {_extent(array)} but {self.paths[index[0]]} is {_extent(arrays[0])}; "
-                    "pass size= to bring all images to one size"
+                    f"pass {setting('size')} to bring all images to one size"
                 )
         stacked = torch.from_numpy(np.stack(arrays))
         return stacked.unsqueeze(1) if self.mode == "L" else stacked.permute(0, 3, 1, 2).contiguous()

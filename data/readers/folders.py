@@ -17,7 +17,7 @@ from selftrain.data.readers.decoding import Mode
 from selftrain.data.readers.files import IMAGE_SUFFIXES, FileSet
 from selftrain.data.readers.scanning import OnError, Scanned, scan, shown, usable
 from selftrain.data.views.image import ViewMaker
-from selftrain.errors import DataError
+from selftrain.errors import DataError, setting
 from selftrain.storage.tables import csv_rows
 
 UNLABELED = "unlabeled"
@@ -164,7 +164,7 @@ def check_extents(scanned: Sequence[Scanned], source: str) -> None:
         odd = next(file for file in scanned if (file.height, file.width) == next_most)
         raise DataError(
             f"images in {source} have {len(extents)} sizes: {many:,} are {most[0]}x{most[1]}, {few:,} are "
-            f"{next_most[0]}x{next_most[1]}, such as {shown(odd.id)}; pass size= to bring all to one size"
+            f"{next_most[0]}x{next_most[1]}, such as {shown(odd.id)}; pass {setting('size')} to bring all to one size"
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from selftrain.data.readers.decoding import IMAGE_FORMATS, Mode, to_bytes
-from selftrain.errors import DataError
+from selftrain.errors import DataError, setting
 
 OnError = Literal["raise", "skip", "defer"]
 Damage = Literal["missing", "empty", "unreadable", "truncated", "too large"]
@@ -149,9 +149,10 @@ def usable(scanned: Sequence[Scanned], on_error: OnError, most: float, source: s
     if bad and (on_error == "raise" or share > most):
         listed = "".join(f"\n  {shown(file.id)}: {file.reason}" for file in bad[:10])
         rest = f"\n  and {len(bad) - 10:,} more" if len(bad) > 10 else ""
-        remedy = 'repair or remove them, or leave them out with on_error="skip"'
+        remedy = f"repair or remove them, or leave them out with {setting('on_error', 'skip')}"
         if on_error == "skip":
-            remedy = f"that is more than max_skipped={most:g}: check the folder, repair or remove them, or raise it"
+            limit = setting("max_skipped", most)
+            remedy = f"that is more than {limit}: check the folder, repair or remove them, or raise it"
         raise DataError(f"{len(bad):,} of {len(scanned):,} files in {source} cannot be read; {remedy}:{listed}{rest}")
     return [place for place, file in enumerate(scanned) if file.damage is None]
 

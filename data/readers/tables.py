@@ -121,7 +121,9 @@ def from_table(
 def _given(encoding: Any) -> TableEncoding | None:
     if encoding is None or isinstance(encoding, TableEncoding):
         return encoding
-    return TableEncoding.from_dict(encoding) if isinstance(encoding, Mapping) else TableEncoding.load(encoding)
+    if isinstance(encoding, Mapping):  # its own, or the card of a run, which the command line reads from its file
+        return TableEncoding.from_dict(encoding["input"]["table"] if "input" in encoding else encoding)
+    return TableEncoding.load(encoding)
 
 
 def _with(encoding: TableEncoding, **changes: Any) -> TableEncoding:

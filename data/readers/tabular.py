@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.data.base.labels import as_text
-from selftrain.errors import DataError
+from selftrain.errors import DataError, setting
 from selftrain.storage.tables import PARQUET, arrow_module, csv_rows
 
 Numbers = NDArray[np.float64]
@@ -65,7 +65,7 @@ class Table:
             return values
         raise DataError(
             f"{self.location(row)}: {name} is {self[name][row]!r}, which is no finite number; correct it, leave it "
-            f"empty, or say categorical=[{name!r}] if the column holds names"
+            f"empty, or say {setting('categorical', [name])} if the column holds names"
         )
 
     def is_numeric(self, name: str) -> bool:

@@ -29,7 +29,7 @@ from selftrain.data.readers.assembling import assemble
 from selftrain.data.readers.decoding import Fit, Mode, to_bytes
 from selftrain.data.views.image import ViewMaker
 from selftrain.data.views.points import PointViews
-from selftrain.errors import DataError
+from selftrain.errors import DataError, setting
 
 _INPUTS = ("image", "img", "pixel_values", "x", "input", "inputs", "features", "data", "series", "audio")
 _LABELS = ("label", "labels", "y", "target", "targets", "class", "fine_label", "coarse_label")
@@ -109,7 +109,7 @@ class DatasetSet:
             if array.shape != inputs[0].shape:
                 raise DataError(
                     f"row {row} of {self.name} has shape {array.shape}, but row {rows[0]} has {inputs[0].shape}; "
-                    "bring all to one (pictures: pass size=)"
+                    f"bring all to one (pictures: pass {setting('size')})"
                 )
         try:
             return prepared(np.stack(inputs), self.channels, kind=self.kind)

@@ -12,7 +12,19 @@ from collections.abc import Mapping
 from functools import partial
 
 from selftrain.catalog.methods import METHODS, Method, build, default_method, make_strategy, method_of, short_averages
-from selftrain.catalog.parts import PARTS, SIZES, TASKS, VIEWS, Names, make_part, make_parts, make_rule, named, sizes_of
+from selftrain.catalog.parts import (
+    PARTS,
+    SIZES,
+    TASKS,
+    VIEWS,
+    Names,
+    make_part,
+    make_parts,
+    make_rule,
+    named,
+    path_of,
+    sizes_of,
+)
 from selftrain.catalog.pretraining import EMBEDDING, RECIPES, default_recipe, make_recipe
 
 NAMES: Mapping[str, Names] = {
@@ -43,6 +55,7 @@ __all__ = [
     "make_strategy",
     "method_of",
     "named",
+    "path_of",
     "short_averages",
     "sizes_of",
 ]

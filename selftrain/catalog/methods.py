@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from selftrain import strategies
@@ -32,7 +31,7 @@ class Method:
     averages: Mapping[str, float] = field(default_factory=dict)
 
 
-# their papers ship the last weights, and so do the classes; by name the average of the weights is shipped, as of the rest
+# their papers ship the last weights, and so do the classes; by name the average of the weights is shipped
 _SHIPPED = {"decay": 0.999}
 METHODS: Mapping[str, Method] = {
     "supervised": Method(strategies.Supervised),

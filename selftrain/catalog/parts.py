@@ -90,11 +90,27 @@ def named(kind: str, text: str, known: Names) -> dict[str, Any] | None:
     if make is None:
         return None
     own = make.keywords if isinstance(make, partial) else {}
-    free = [key for key, p in inspect.signature(_bare(make)).parameters.items() if key not in SIZES and p.kind is not p.VAR_KEYWORD]
+    free = [
+        key
+        for key, p in inspect.signature(_bare(make)).parameters.items()
+        if key not in SIZES and p.kind is not p.VAR_KEYWORD
+    ]
     if len(given) > len(free):
         raise ValueError(f"{kind} is {text!r}; {name} takes {len(free)} value(s) without a name: {', '.join(free)}")
-    path = f"{_bare(make).__module__}.{_bare(make).__qualname__}"
-    return {"class_path": path, "init_args": {**own, **dict(zip(free, given, strict=False)), **settings}}
+    return {
+        "class_path": path_of(_bare(make)),
+        "init_args": {**own, **dict(zip(free, given, strict=False)), **settings},
+    }
+
+
+def path_of(make: Any) -> str:
+    """Where a class or function is imported from: of the packages that have it, the outermost."""
+    rooms = make.__module__.split(".")
+    for depth in range(2, len(rooms)):
+        room = ".".join(rooms[:depth])
+        if getattr(import_module(room), make.__name__, None) is make:
+            return f"{room}.{make.__name__}"
+    return f"{make.__module__}.{make.__qualname__}"
 
 
 def make_part(setting: str, value: Any, **sizes: Any) -> Any:

@@ -6,33 +6,26 @@ import dataclasses
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
 
-from selftrain.catalog import (
-    EMBEDDING,
-    METHODS,
-    RECIPES,
-    default_recipe,
-    make_part,
-    make_recipe,
-    make_strategy,
-    method_of,
-)
+from selftrain.catalog import EMBEDDING, METHODS, RECIPES, make_part, make_recipe, make_strategy, method_of
 from selftrain.catalog import short_averages as short_averages_of
+from selftrain.cli import UsageError
 from selftrain.cli.folder import config_near
+from selftrain.cli.naming import load_object
 from selftrain.cli.piles import kind_of
-from selftrain.cli.settings import load_object, pick
-from selftrain.cli.stops import UsageError
 from selftrain.data import Pile
 from selftrain.errors import SelftrainError
 from selftrain.networks.by_name import ENCODERS, make_encoder, make_network, network_name
 from selftrain.networks.optim import Training, learner
 from selftrain.storage.run_dir import read_card
 from selftrain.strategy.base import Strategy, SupervisedStrategy
+from selftrain.tasks import Classification
 from selftrain.types import BatchPlan, InputKind
 
 STEPS = 1000  # of a stage that says neither steps nor epochs
@@ -107,33 +100,42 @@ def plan_of(settings: Mapping[str, Any]) -> BatchPlan:
 
 
 def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of ``Training``, with the schedule as a function."""
-    return {key: make_part(key, value) for key, value in settings.items()}
+    """Fields of ``Training``, with schedule and optimizer as functions."""
+    made = {key: make_part(key, value) for key, value in settings.items() if key != "optimizer"}
+    chosen = settings["optimizer"]
+    if isinstance(chosen, Mapping):  # a class of torch.optim, which gets the parameters from the learner
+        chosen = partial(load_object(chosen["class_path"]), **chosen["init_args"])
+    return made | {"optimizer": chosen}
 
 
-def resolved_strategy(
-    strategy: str, settings: Mapping[str, Any], given: Mapping[str, Any], steps: int
-) -> dict[str, Any]:
-    """All settings of a strategy, with the averages that are not given shortened to fit the stage."""
-    short = short_averages_of(METHODS[strategy].make, steps) if strategy in METHODS else {}
-    return {key: short[key] if key in short and key not in given else value for key, value in settings.items()}
+def resolved_strategy(spec: Mapping[str, Any], given: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    """A strategy with all its settings; averages that are not given are shortened to fit the stage.
+
+    Args:
+        spec: Class and all settings.
+        given: Those that the line or a config file says.
+        steps: Of the stage.
+    """
+    make = load_object(spec["class_path"])
+    known = any(make is method.make for method in METHODS.values())
+    short = short_averages_of(make, steps) if known else {}  # an average of the user's own class is the user's choice
+    own = {key: value for key, value in short.items() if key not in given.get("init_args", {})}
+    return {"class_path": spec["class_path"], "init_args": {**spec["init_args"], **own}}
 
 
 def build_strategy(
-    problem: Problem, strategy: str, settings: Mapping[str, Any], common: Mapping[str, Any], *, start: bool = True
+    problem: Problem, spec: Mapping[str, Any], common: Mapping[str, Any], *, start: bool = True
 ) -> SupervisedStrategy:
     """A strategy with its students; their start is drawn from torch's generator.
 
     Args:
         problem: What it is for.
-        strategy: Name, or ``module:name``.
-        settings: Of the strategy.
+        spec: Class and settings of the strategy.
         common: With ``network``, ``init_from`` and ``training``.
         start: Whether students take the weights of ``init_from``: not if others are loaded afterwards.
     """
-    make = pick("strategy", strategy, METHODS)
-    named = strategy if strategy in METHODS else make
-    outputs = len(problem.classes) * method_of(named).outputs
+    make = load_object(spec["class_path"])
+    outputs = len(problem.classes) * method_of(make).outputs
     init_from = common["init_from"] if start else None
     network = _maker(common["network"])
 
@@ -143,46 +145,41 @@ def build_strategy(
     with settings_checked():
         training = Training(**training_of(common["training"]))
         return make_strategy(
-            named,
+            make,
             learner(fresh, init_from=init_from, training=training),
-            {key: torch.tensor(v) if key == "prior" and v is not None else v for key, v in settings.items()},
-            classes=len(problem.classes),
+            {key: torch.tensor(v) if key == "prior" and v is not None else v for key, v in spec["init_args"].items()},
+            task=Classification(len(problem.classes)),
+            label_shape=(len(problem.classes),),
             unlabeled=problem.unlabeled,
             steps=problem.steps,
         )
 
 
-def build_stage(problem: Problem, recipe: str, settings: Mapping[str, Any], common: Mapping[str, Any]) -> Strategy:
+def build_stage(problem: Problem, spec: Mapping[str, Any], common: Mapping[str, Any]) -> Strategy:
     """A stage of pretraining; arguments as of ``build_strategy``."""
-    make = pick("recipe", recipe, RECIPES)
     with settings_checked():
         encoder = make_encoder(_maker(common["network"]), problem.kind, problem.shape)
         training = {key: value for key, value in training_of(common["training"]).items() if value is not None}
-        return make_recipe(recipe if recipe in RECIPES else make, encoder, settings, training)
+        return make_recipe(load_object(spec["class_path"]), encoder, spec["init_args"], training)
 
 
-def network_for(problem: Problem, network: str, *, init_from: str | None = None, recipe: str | None = None) -> str:
-    """The network that ``--network`` means: a name in ``selftrain.estimator.ENCODERS`` or ``module:name``.
+def network_for(problem: Problem, network: Any, *, init_from: str | None = None, recipe: Any = None) -> Any:
+    """The network that ``--network`` means: a name in ``selftrain.estimator.ENCODERS``, a class, or ``module:name``.
 
     Args:
         problem: What it is for.
         network: ``"auto"`` is the network of the stage it starts from, else one that fits.
         init_from: The stage.
-        recipe: That the network is pretrained with; most need tokens.
+        recipe: Class of the recipe that the network is pretrained with; most need tokens.
     """
     before = None if init_from is None else config_near(Path(init_from))
     if network == "auto" and before is not None:
         network = before["network"]
-    if ":" in network:
+    if not isinstance(network, str) or ":" in network:
         return network
     with settings_checked():
-        masked = recipe is not None and recipe not in EMBEDDING
+        masked = recipe is not None and recipe not in [RECIPES[name] for name in EMBEDDING]
         return network_name(network, problem.kind, problem.shape, masked=masked)
-
-
-def recipe_for(pile: Pile) -> str:
-    """The recipe that ``--recipe auto`` means."""
-    return default_recipe(kind_of(pile), tuple(pile.card()["shape"]))
 
 
 def normalized_for(pile: Pile, init_from: str | None) -> Pile:
@@ -206,7 +203,9 @@ def check_device(device: str | None) -> torch.device:
     return found
 
 
-def _maker(network: str) -> Any:
+def _maker(network: Any) -> Any:
+    if isinstance(network, Mapping):
+        return partial(load_object(network["class_path"]), **network["init_args"])
     return load_object(network) if ":" in network else network
 
 

@@ -1,60 +1,85 @@
-"""What the commands that make runs share: options of a stage, and the settings that a run is resumed with."""
+"""What the commands that make runs share: options of a stage, the settings that a run is resumed with, and the run."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from selftrain.cli.folder import settings_in
-from selftrain.cli.line import Line, Parser
-from selftrain.cli.settings import add_option, add_settings
-from selftrain.cli.stops import UsageError
+import torch
+
+from selftrain.cli import UsageError, building, report
+from selftrain.cli.folder import recorded, settings_in, unfinished
+from selftrain.cli.parser import Parser, switch
+from selftrain.data import Pile
+from selftrain.engine import loop
+from selftrain.networks.optim import Training
+from selftrain.strategy.base import Strategy
 from selftrain.types import BatchPlan
 
 NOT_STORED = ("resume", "overwrite", "progress", "stop_after", "out")
 _MAY_CHANGE = (*NOT_STORED, "device", "workers", "timeout")
+NETWORK = f"auto, {', '.join(building.NETWORKS)} (by kind of input); a class of networks, with its settings behind \
+dots; or module:name of your own, called with the shape of an input and the number of outputs, with the shape, or alone"
+
+
+def add_network(parser: Parser, *, training: bool) -> None:
+    """The options of a network and its training.
+
+    Args:
+        parser: That gets them.
+        training: Whether all of them have defaults; else ``null`` leaves them to the recipe.
+    """
+    group = parser.add_argument_group("network")
+    group.add_argument("--network", type=str | torch.nn.Module, default="auto", help=NETWORK, metavar="NAME")
+    parser._option_string_actions["--network.help"].help = "show the settings of one: --network.help module.Class"
+    names = parser.add_class_arguments(Training, "training")
+    if not training:
+        parser.set_defaults(dict.fromkeys(names))
 
 
 def add_stage(parser: Parser, *, steps: int, out: str) -> None:
     """Options of ``selftrain.fit``."""
-    group = parser.add_argument_group("the stage")
-    add_option(group, "steps", int | None, None, f"steps of training; neither steps nor epochs: {steps}")
-    add_option(group, "epochs", int | None, None, "passes over the unlabeled samples, instead of steps")
-    add_settings(parser, "plan", BatchPlan, skip=("seed",), title="batches")
-    add_option(
-        group, "seed", int, 0, "key of the network's start, batches and views; --data.seed is that of the labels"
-    )
-    add_option(group, "device", str | None, None, "where to train, such as cuda or cuda:1; null: the CPU")
-    add_option(group, "out", str | None, None, f"run folder; null: {out}")
-    add_option(group, "resume", bool, False, "go on with the run in --out, with its settings, exactly where it stopped")
-    add_option(group, "overwrite", bool, False, "replace the run in --out; files of no run are never removed")
-    add_option(group, "progress", bool | None, None, "whether to show a progress bar; null: on a terminal")
+    add = parser.add_argument_group("stage").add_argument
+    add("--steps", type=int | None, help=f"steps of training; neither steps nor epochs: {steps}")
+    add("--epochs", type=int | None, help="passes over the unlabeled samples, instead of steps")
+    help = "key of the network's start, batches and views; --data.seed is that of the labels"
+    add("--seed", type=int, default=0, help=help)
+    add("--device", type=str | None, help="where to train, such as cuda or cuda:1; null: the CPU")
+    add("--out", type=str | None, help=f"run folder; null: {out}")
+    help = "go on with the run in --out, with its settings, exactly where it stopped"
+    switch(parser, "resume", help)
+    switch(parser, "overwrite", "replace the run in --out; files of no run are never removed")
+    add("--progress", type=bool | None, help="whether to show a progress bar; null: on a terminal")
+    parser.add_class_arguments(BatchPlan, "plan", skip={"seed"})
 
 
 def add_times(parser: Parser) -> None:
     """Options of ``selftrain.fit`` that say when."""
-    group = parser.add_argument_group("when")
-    add_option(group, "eval_every", int | None, None, "steps between evaluations; null: ten in a run")
-    add_option(group, "log_every", int, 20, "steps between two rows of the log")
-    add_option(group, "checkpoint_every", int | None, None, "steps between checkpoints; null: at each evaluation")
-    add_option(group, "stop_after", int | None, None, "stop after so many steps, with a checkpoint, for --resume")
-    add_option(group, "snapshots", int, 0, "moments whose weights are kept in the folder snapshots")
-    add_option(group, "self_check", bool, True, "watch the run and raise alarms, see selftrain.fit")
+    add = parser.add_argument_group("times").add_argument
+    add("--eval_every", type=int | None, help="steps between evaluations; null: ten in a run")
+    add("--log_every", type=int, default=20, help="steps between two rows of the log")
+    add("--checkpoint_every", type=int | None, help="steps between checkpoints; null: at each evaluation")
+    add("--stop_after", type=int | None, help="stop after so many steps, with a checkpoint, for --resume")
+    add("--snapshots", type=int, default=0, help="moments whose weights are kept in the folder snapshots")
+    add("--self_check", type=bool, default=True, help="watch the run and raise alarms, see selftrain.fit")
 
 
-def resumed(line: Line, command: str) -> Line:
-    """The line above the settings of the run that is to be resumed, or the line itself.
+def to_resume(command: str, words: Sequence[str]) -> dict[str, Any] | None:
+    """The settings of the run that is to be resumed; ``None``: a new one.
 
     Raises:
         UsageError: ``--resume`` without ``--out``.
         RunFolderError: no run there.
     """
-    if not line.has("resume"):
-        return line
-    out = line.chosen("out", "out")
-    if out is None:
+    pairs = [word.partition("=") for word in words]
+    if not any(key == "--resume" and value != "false" for key, _, value in pairs):
+        return None
+    places = [value or words[i + 1] for i, (key, _, value) in enumerate(pairs) if key == "--out" and i + 1 < len(words)]
+    places += [value for key, _, value in pairs[-1:] if key == "--out"]
+    if not places:
         raise UsageError(f"--resume needs the run: selftrain {command} --resume --out RUN")
-    return line.over(settings_in(out))
+    return settings_in(places[-1])
 
 
 def check_same(settings: Mapping[str, Any], out: str, free: Collection[str] = ()) -> None:
@@ -90,3 +115,47 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         plain = list(value) if isinstance(value, tuple) else value
         rows |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": plain}
     return rows
+
+
+def run_stage(
+    command: str,
+    strategy: Strategy,
+    settings: Mapping[str, Any],
+    pile: Pile,
+    problem: building.Problem,
+    out: Path,
+    device: torch.device,
+    **more: Any,
+) -> loop.Run:
+    """Train a strategy in a claimed folder, or go on there, and say what runs.
+
+    Args:
+        command: That is told for going on.
+        strategy: As it begins.
+        settings: All options.
+        pile: The data.
+        problem: Posed by them.
+        out: The folder.
+        device: Where to train.
+        **more: Further arguments of ``selftrain.fit``.
+    """
+    kept = stored(settings)
+    with recorded(out, command, kept, problem.as_dict()) as text, report.told_how_to_resume(command, out):
+        report.begun(text, pile, out)
+        return loop.fit(
+            strategy,
+            pile,
+            out=out,
+            steps=problem.steps,
+            plan=building.plan_of(settings),
+            device=device,
+            **more,
+            **_ways(settings, out),
+            **fit_options(settings),
+        )
+
+
+def _ways(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Whether to resume or to replace what is in the folder; a run that has no checkpoint yet begins anew."""
+    goes_on = bool(settings["resume"]) and unfinished(out)
+    return {"resume": goes_on, "overwrite": bool(settings["overwrite"] or settings["resume"]) and not goes_on}

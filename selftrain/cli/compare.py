@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,18 @@ import numpy as np
 import torch
 
 from selftrain.catalog import METHODS, default_method
-from selftrain.cli import building, common, report
+from selftrain.cli import UsageError, building, common, report
 from selftrain.cli.evaluate_run import predictions
 from selftrain.cli.folder import CONFIG, claim, unfinished
-from selftrain.cli.line import Line, Parser, read_config, write_config
+from selftrain.cli.naming import spec_of
 from selftrain.cli.opened import open_run
+from selftrain.cli.parser import Parser, make_parser, parse, read_config, write_config
 from selftrain.cli.piles import absolute, add_data, read_pile
-from selftrain.cli.settings import add_option, add_settings
-from selftrain.cli.stops import UsageError
-from selftrain.cli.train import NETWORK, add_strategy, train
+from selftrain.cli.train import INIT, train
 from selftrain.cli.verdict import Cell, Verdict, judged
 from selftrain.data import Pile
 from selftrain.engine import loop
 from selftrain.errors import DataError
-from selftrain.networks.optim import Training
 from selftrain.runtime.distributed import launched
 from selftrain.storage.atomic import write_json
 
@@ -40,44 +39,41 @@ HELD_OUT = 0.25  # share of the labels that judges where there is neither a test
 RESULT = "compare.json"
 
 
-def make_parser(line: Line) -> Parser:
-    """All options, with the settings of the strategies that the line names."""
-    parser = line.parser(ABOUT)
-    add_data(parser, line)
+def parser(names: Sequence[str]) -> Parser:
+    """All options, with the settings of the strategies that are compared."""
+    found = make_parser("compare", ABOUT, "--data DATA --strategies NAME ... [options]")
+    add_data(found)
     help = f"to compare with supervised: {', '.join(name for name in METHODS if name != FLOOR)}"
-    add_option(parser, "strategies", str, [default_method()], help, nargs="+")
+    found.add_argument("--strategies", type=str, default=[default_method()], help=help, nargs="+", metavar="NAME")
     help = "keys of the choice of labels and of validation, one for each draw"
-    add_option(parser, "draws", int, [0], help, nargs="+")
-    add_option(parser, "seeds", int, [0], "keys of the network's start, batches and views", nargs="+")
-    add_option(parser, "network", str, "auto", NETWORK)
-    add_option(parser, "init_from", str | None, None, "run of `selftrain pretrain`, or file of weights, to start from")
-    for name in (FLOOR, *names_in(line)):
-        add_strategy(parser, name, name)
-    add_settings(parser, "training", Training)
-    common.add_stage(parser, steps=building.STEPS, out="runs/compare")
-    return parser
+    found.add_argument("--draws", type=int, default=[0], help=help, nargs="+")
+    help = "keys of the network's start, batches and views"
+    found.add_argument("--seeds", type=int, default=[0], help=help, nargs="+")
+    found.add_argument("--init_from", type=str | None, help=INIT, metavar="RUN")
+    for name in names:
+        help = f"its settings follow the name, such as --{name}.decay 0.99"
+        found.add_choice(name, "strategy", METHODS[name].make, help, f"strategy {name}")
+    common.add_network(found, training=True)
+    common.add_stage(found, steps=building.STEPS, out="runs/compare")
+    return found
 
 
-def names_in(line: Line) -> list[str]:
-    """Strategies that a line names, before there is a parser."""
-    found: Any = [default_method()]
-    for _, layer in line.layers:
-        found = (layer or {}).get("strategies", found)
-    words = line.words
+def names_in(words: Sequence[str], below: Mapping[str, Any]) -> list[str]:
+    """The strategies that a line and its config files name, the floor first; their options are added to the parser."""
+    found: Any = below.get("strategies", [default_method()])
+    for place, word in enumerate(words):
+        if word.partition("=")[0] == "--config":
+            config = read_config(word.partition("=")[2] or "".join(words[place + 1 : place + 2]))
+            found = config.get("strategies", found)
     if "--strategies" in words:
         after = words[words.index("--strategies") + 1 :]
-        stop = next((place for place, word in enumerate(after) if word.startswith("-")), len(after))
-        found = after[:stop]
+        found = list(takewhile(lambda word: not word.startswith("-"), after))
     names = [found] if isinstance(found, str) else list(found)
     for name in names:
+        spec_of("strategy", name)  # complains of an unknown one
         if name not in METHODS:
-            import difflib
-
-            near = difflib.get_close_matches(str(name), METHODS, 1)
-            raise UsageError(
-                f"no strategy {name!r}; {f'did you mean {near[0]}? ' if near else ''}known are {', '.join(METHODS)}"
-            )
-    return [name for name in dict.fromkeys(names) if name != FLOOR]
+            raise UsageError(f"--strategies {name}: a comparison names its runs; known are {', '.join(METHODS)}")
+    return [FLOOR, *(name for name in dict.fromkeys(names) if name != FLOOR)]
 
 
 @dataclass(frozen=True)
@@ -108,12 +104,14 @@ class Comparison:
 
     def pile(self, draw: int) -> Pile:
         """The data of one draw, with something to judge by."""
-        own = {**self.settings, "data": {**self.settings["data"], "seed": draw}}
+        spec = self.settings["data"]
+        given = {**spec["init_args"], "seed": draw}
+        own = {**self.settings, "data": {**spec, "init_args": given}}
         pile = read_pile(own)
         if pile.labeled is None:
             raise DataError(f"{pile.source} has no labels; a comparison needs some")
         if pile.test is None and pile.validation is None:
-            own["data"]["validation"] = HELD_OUT
+            given["validation"] = HELD_OUT
             pile = read_pile(own)
         if pile.test is None and pile.validation is None:
             raise DataError(
@@ -139,7 +137,7 @@ class Comparison:
         keys = ("data", "labels", "views", "training", "steps", "epochs", "plan", "device", "init_from")
         settings = {key: self.settings[key] for key in keys} | {
             "seed": seed,
-            "strategy": {"name": name, **self.settings[name]},
+            "strategy": self.settings[name],
         }
         settings["network"] = building.network_for(
             problem, self.settings["network"], init_from=self.settings["init_from"]
@@ -154,18 +152,18 @@ def run(words: Sequence[str]) -> int:
     """Train what is missing, judge, print, write JSON."""
     if launched():
         raise UsageError("compare runs in one process; torchrun is for selftrain train and pretrain")
-    line = common.resumed(Line("compare", words), "compare")
-    settings, given = line.parse(make_parser(line))
+    stored = common.to_resume("compare", words) or {}
+    names = names_in(words, stored)
+    below = {name: spec_of("strategy", name) for name in names} | stored
+    settings, given = parse(parser(names), words, below)
     out = claim(settings["out"] or Path("runs", "compare"), resume=settings["resume"], overwrite=settings["overwrite"])
     device = building.check_device(settings["device"])
     settings = absolute(settings)
-    if settings["init_from"] is not None:
-        settings["init_from"] = str(Path(settings["init_from"]).resolve())
-    comparison = Comparison(settings, out, device, [FLOOR, *names_in(line)])
+    comparison = Comparison(settings, out, device, names)
     first = comparison.pile(settings["draws"][0])  # complains of the data before anything is written
     steps = building.steps_of(settings, first)
     for name in comparison.names:
-        settings[name] = building.resolved_strategy(name, settings[name], given.get(name, {}), steps)
+        settings[name] = building.resolved_strategy(settings[name], given[name], steps)
     if settings["resume"]:
         _check_same(common.stored(settings), out)
     out.mkdir(parents=True, exist_ok=True)

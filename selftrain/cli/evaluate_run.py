@@ -9,10 +9,10 @@ from typing import Any, Literal
 import torch
 
 from selftrain.cli import report
-from selftrain.cli.line import Line, Parser
+from selftrain.cli.naming import source_of
 from selftrain.cli.opened import Opened, open_run, run_settings
+from selftrain.cli.parser import Parser, make_parser
 from selftrain.cli.piles import add_data
-from selftrain.cli.settings import add_option
 from selftrain.data import Pile
 from selftrain.engine.run import measure
 from selftrain.errors import DataError
@@ -25,23 +25,24 @@ RUN is the folder of `selftrain train` or `pretrain`. Inputs are normalized, and
 PARTS = ("test", "validation", "labeled", "unlabeled")
 
 
-def make_parser(line: Line) -> Parser:
+def parser() -> Parser:
     """All options; those of the data are as for ``train``."""
-    parser = line.parser(ABOUT, "RUN [options]")
+    found = make_parser("evaluate", ABOUT, "RUN [options]")
     hint = Literal["test", "validation", "labeled", "unlabeled"] | None
-    add_option(parser, "part", hint, None, "part of the data; null: test, else validation, of other data also labeled")
+    help = "part of the data; null: test, else validation, of other data also labeled"
+    found.add_argument("--part", type=hint, default=None, help=help)
     help = "weights: the best on validation, or the last; null: the best, where there are any"
-    add_option(parser, "which", Literal["best", "last"] | None, None, help)
-    add_option(parser, "json", str | None, None, "file to write the figures to, as JSON")
-    add_option(parser, "batch_size", int, 500, "samples a pass")
-    add_option(parser, "device", str | None, None, "where to predict; null: the CPU")
-    add_data(parser, line)
-    return parser
+    found.add_argument("--which", type=Literal["best", "last"] | None, default=None, help=help)
+    found.add_argument("--json", type=str | None, default=None, help="file to write the figures to, as JSON")
+    found.add_argument("--batch_size", type=int, default=500, help="samples a pass")
+    found.add_argument("--device", type=str | None, default=None, help="where to predict; null: the CPU")
+    add_data(found)
+    return found
 
 
 def run(words: Sequence[str]) -> int:
     """Evaluate, print, and write JSON if asked to."""
-    folder, _, settings = run_settings("evaluate", words, make_parser)
+    folder, _, settings = run_settings("evaluate", words, parser())
     opened = open_run(folder, settings["which"], settings["device"])
     pile = opened.pile(settings)
     part = settings["part"] or _part(opened, pile, settings)
@@ -91,7 +92,7 @@ def predictions(strategy: SupervisedStrategy, pile: Pile, part: str, batch_size:
 
 def _part(opened: Opened, pile: Pile, settings: Any) -> str:
     """The part that tells most: never one that was learned from, unless the data are other ones."""
-    other = settings["data"]["path"] != opened.settings["data"]["path"]
+    other = source_of(settings["data"]) != source_of(opened.settings["data"])
     supervised = isinstance(opened.strategy, SupervisedStrategy)
     parts = ("test", "validation", *(("labeled",) if other else ()), *(() if supervised else ("unlabeled",)))
     for name in parts:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from selftrain.cli.line import Line, Parser
 from selftrain.cli.opened import open_run, run_settings
-from selftrain.cli.settings import add_option
+from selftrain.cli.parser import Parser, make_parser, switch
 from selftrain.errors import SelftrainError
 from selftrain.exporting import FORMATS, deployed, export_network
 from selftrain.exporting.network import What
@@ -21,23 +20,24 @@ a table as the card encodes them; normalization is inside (but for safetensors, 
 file is read back and must give the same answers before it is there."""
 
 
-def make_parser(line: Line) -> Parser:
+def parser() -> Parser:
     """All options."""
-    parser = line.parser(ABOUT, "RUN [options]")
+    found = make_parser("export", ABOUT, "RUN [options]")
     help = "classifier: inputs to probabilities; encoder: inputs to features; null: what the run has"
-    add_option(parser, "what", Literal["classifier", "encoder"] | None, None, help)
+    found.add_argument("--what", type=Literal["classifier", "encoder"] | None, default=None, help=help)
     help = f"some of {', '.join(FORMATS)}; onnx needs selftrain[onnx]"
-    add_option(parser, "formats", Literal["safetensors", "onnx", "torch"], ["safetensors"], help, nargs="+")
-    add_option(parser, "out", str | None, None, "folder for the files; null: export in RUN")
+    known = Literal["safetensors", "onnx", "torch"]
+    found.add_argument("--formats", type=known, default=["safetensors"], help=help, nargs="+")
+    found.add_argument("--out", type=str | None, default=None, help="folder for the files; null: export in RUN")
     help = "weights: the best on validation, or the last; null: the best, where there are any"
-    add_option(parser, "which", Literal["best", "last"] | None, None, help)
-    add_option(parser, "overwrite", bool, False, "replace files of the same names")
-    return parser
+    found.add_argument("--which", type=Literal["best", "last"] | None, default=None, help=help)
+    switch(found, "overwrite", "replace files of the same names")
+    return found
 
 
 def run(words: Sequence[str]) -> int:
     """Write, and say what."""
-    folder, _, settings = run_settings("export", words, make_parser, data=False)
+    folder, _, settings = run_settings("export", words, parser(), data=False)
     opened = open_run(folder, settings["which"])
     what: What = settings["what"] or ("classifier" if isinstance(opened.strategy, SupervisedStrategy) else "encoder")
     inputs = opened.card["input"]

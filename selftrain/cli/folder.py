@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from selftrain.cli.line import as_yaml, read_config, write_config
+from selftrain.cli.parser import as_yaml, read_config, write_config
 from selftrain.errors import RunFolderError
 from selftrain.runtime.distributed import is_first
 from selftrain.storage.atomic import write_json

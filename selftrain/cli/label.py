@@ -8,11 +8,10 @@ from typing import Any, Literal
 
 import torch
 
-from selftrain.cli.line import Line, Parser
+from selftrain.cli import UsageError
 from selftrain.cli.opened import Opened, open_run, run_settings
+from selftrain.cli.parser import Parser, make_parser, switch
 from selftrain.cli.piles import add_data, everything, read_pile
-from selftrain.cli.settings import add_option
-from selftrain.cli.stops import UsageError
 from selftrain.data import Pile, Samples
 from selftrain.errors import RunFolderError
 from selftrain.labels.ledger import Ledger
@@ -27,23 +26,25 @@ the ledger: id, label, class, confidence, margin, accepted, ..., verdict, correc
 _ROWS = 10_000  # entered at once
 
 
-def make_parser(line: Line) -> Parser:
+def parser() -> Parser:
     """All options; those of the data are as for ``train``."""
-    parser = line.parser(ABOUT, "RUN [DATA] [options]")
-    add_option(parser, "out", str | None, None, "file to write, .csv or .parquet; null: labels-RUN.csv")
-    add_option(parser, "threshold", float, 0.0, "confidence from which a label is marked as accepted, in [0, 1]")
+    found = make_parser("label", ABOUT, "RUN [DATA] [options]")
+    help = "file to write, .csv or .parquet; null: labels-RUN.csv"
+    found.add_argument("--out", type=str | None, default=None, help=help)
+    help = "confidence from which a label is marked as accepted, in [0, 1]"
+    found.add_argument("--threshold", type=float, default=0.0, help=help)
     help = "weights: the best on validation, or the last; null: the best, where there are any"
-    add_option(parser, "which", Literal["best", "last"] | None, None, help)
-    add_option(parser, "overwrite", bool, False, "replace the file --out")
-    add_option(parser, "batch_size", int, 500, "samples a pass")
-    add_option(parser, "device", str | None, None, "where to predict; null: the CPU")
-    add_data(parser, line)
-    return parser
+    found.add_argument("--which", type=Literal["best", "last"] | None, default=None, help=help)
+    switch(found, "overwrite", "replace the file --out")
+    found.add_argument("--batch_size", type=int, default=500, help="samples a pass")
+    found.add_argument("--device", type=str | None, default=None, help="where to predict; null: the CPU")
+    add_data(found)
+    return found
 
 
 def run(words: Sequence[str]) -> int:
     """Label, write, and say how sure the labels are."""
-    folder, other, settings = run_settings("label", words, make_parser, other=True)
+    folder, other, settings = run_settings("label", words, parser(), other=True)
     if not 0 <= settings["threshold"] <= 1:
         raise UsageError(f"threshold is {settings['threshold']}; a confidence is in [0, 1]")
     out = Path(settings["out"] or f"labels-{Path(folder).resolve().name}.csv")

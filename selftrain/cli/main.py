@@ -13,8 +13,8 @@ from importlib import import_module
 from types import FrameType
 from typing import Any
 
-from selftrain.cli.hints import as_options
-from selftrain.cli.stops import EXIT_CODES, FAILED, INTERRUPTED, OK, TERMINATED, USAGE, Terminated, UsageError
+from selftrain import errors
+from selftrain.cli import EXIT_CODES, FAILED, INTERRUPTED, OK, TERMINATED, USAGE, Terminated, UsageError
 from selftrain.errors import SelftrainError
 
 COMMANDS = {
@@ -36,12 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Command and options; ``None``: those of the process.
 
     Returns:
-        The exit code, see ``selftrain.cli.stops``.
+        The exit code, see ``selftrain.cli``.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     try:
-        with _signals(), _plain_warnings(debug), _first_alone():
+        with _signals(), _plain_warnings(debug), _first_alone(), _options_in_messages():
             return _run([word for word in words if word != "--debug"])
     except (KeyboardInterrupt, Terminated) as stop:
         word = "terminated" if isinstance(stop, Terminated) else "interrupted"
@@ -109,7 +109,7 @@ def _end(message: str, code: int) -> int:
 
 def _told(error: BaseException) -> str:
     """An error in one line."""
-    text = as_options(" ".join(str(error).split())) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     return text
@@ -134,6 +134,16 @@ def _signals() -> Iterator[None]:
 
 
 @contextmanager
+def _options_in_messages() -> Iterator[None]:
+    """Messages say ``--data.size`` where Python would say ``size=``."""
+    errors.as_options = True
+    try:
+        yield
+    finally:
+        errors.as_options = False
+
+
+@contextmanager
 def _first_alone() -> Iterator[None]:
     """Of the processes that torchrun starts, the first one prints."""
     if int(os.environ.get("RANK", "0")) == 0:
@@ -148,7 +158,7 @@ def _plain_warnings(debug: bool) -> Iterator[None]:
     """Warnings as one line each, without the place in the source."""
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        print(f"selftrain: warning: {as_options(' '.join(str(message).split()))}", file=sys.stderr)
+        print(f"selftrain: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
     with warnings.catch_warnings():
         if not debug:

@@ -7,12 +7,13 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from selftrain import data
-from selftrain.catalog import NAMES, SIZES, named
+from selftrain.catalog import NAMES, SIZES, named, path_of
 from selftrain.cli import UsageError
 from selftrain.data import Pile
 from selftrain.data.readers.paths import holds_arrays
@@ -69,18 +70,20 @@ def spec_of(kind: str, text: str) -> Any:
     Raises:
         UsageError: an unknown name, or code that is not there.
     """
-    if text in ("null", "None") or text.lstrip().startswith("{"):
+    if text in ("null", "None", "auto" if kind == "recipe" else "null"):
+        return "null"
+    if text.lstrip().startswith("{"):
         return text
-    if kind == "data":
+    if kind == "data" and not (":" in text and not Path(text).exists()):
         read, key = READERS[reader_of(text)]
         return {"class_path": f"selftrain.data.{read.__name__}", "init_args": {key: text}}
     if kind == "network":
         make = load_object(text) if ":" in text or "." in text else None
-        return path_of(make) if inspect.isclass(make) else text  # a function is called with the sizes, it has no options
+        return plain(make) if inspect.isclass(make) else text  # a function gets the sizes alone
     if kind not in NAMES:
         return text
     if ":" in text and "(" not in text:
-        return path_of(load_object(text))
+        return plain(load_object(text))
     if "." in text.partition("(")[0]:
         return text
     try:
@@ -94,9 +97,27 @@ def spec_of(kind: str, text: str) -> Any:
     raise UsageError(f"no {kind} {text!r}; {hint}known are {', '.join(NAMES[kind])}, or module:name for your own")
 
 
-def path_of(make: Any) -> dict[str, Any]:
-    """A class or function as it is written in a config file."""
-    return {"class_path": f"{make.__module__}.{make.__qualname__}", "init_args": {}}
+def plain(make: Any) -> dict[str, Any]:
+    """A class or function without settings, as it is written in a config file."""
+    return {"class_path": path_of(make), "init_args": {}}
+
+
+def source_of(spec: Mapping[str, Any]) -> Any:
+    """The path or name of data."""
+    keys = [key for _, key in READERS.values() if key in spec["init_args"]]
+    return spec["init_args"][keys[0]] if keys else spec["class_path"]
+
+
+def short_name(kind: str, spec: Mapping[str, Any]) -> str:
+    """The name in the catalog that says most of a class with its settings, or the class's own."""
+    found = [name for name, make in NAMES[kind].items() if _says(make, spec)]
+    return found[-1] if found else str(spec["class_path"].rpartition(".")[2])
+
+
+def _says(make: Any, spec: Mapping[str, Any]) -> bool:
+    bare, own = (make.func, make.keywords) if isinstance(make, partial) else (make, {})
+    given = spec["init_args"]
+    return load_object(spec["class_path"]) is bare and all(given.get(key) == value for key, value in own.items())
 
 
 def load_object(path: str) -> Any:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from selftrain.cli import building
+from selftrain.cli import UsageError, building
 from selftrain.cli.folder import problem_in, settings_in
-from selftrain.cli.line import Line, Parser
-from selftrain.cli.piles import READERS, numbered_as, read_pile, reader_of
-from selftrain.cli.stops import UsageError
+from selftrain.cli.naming import READERS, load_object, source_of, spec_of
+from selftrain.cli.parser import Parser, parse
+from selftrain.cli.piles import numbered_as, read_pile
 from selftrain.data import Pile
 from selftrain.errors import CheckpointError, RunFolderError
 from selftrain.runtime.rng import own_randomness
 from selftrain.storage import checkpoint
-from selftrain.storage.run_dir import CARD, read_card
+from selftrain.storage.run_dir import read_card
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 
 Which = Literal["best", "last"]
@@ -98,19 +97,14 @@ def open_run(folder: str | Path, which: Which | None = None, device: str | None 
 
 
 def run_settings(
-    command: str,
-    words: Sequence[str],
-    make_parser: Callable[[Line], Parser],
-    *,
-    data: bool = True,
-    other: bool = False,
+    command: str, words: Sequence[str], parser: Parser, *, data: bool = True, other: bool = False
 ) -> tuple[str, str | None, dict[str, Any]]:
     """What a line about a run says: the run, the other data that it names, and its options.
 
     Args:
         command: Its name.
         words: Of the line.
-        make_parser: Makes the parser of its options.
+        parser: Of its options.
         data: Whether it has the options of data, which are those of the run unless it says others.
         other: Whether a second word may name other data.
 
@@ -118,68 +112,45 @@ def run_settings(
         UsageError: the first word is an option, though not ``--help``; or an option is wrong.
         RunFolderError: no such run.
     """
-    run, rest = _run_word(words, command)
+    rest = list(words)
+    run = rest.pop(0) if rest and not rest[0].startswith("-") else None
+    if run is None and not any(word in ("-h", "--help") or word.partition("=")[0].endswith(".help") for word in rest):
+        raise UsageError(f"say which run, first of all: selftrain {command} RUN [options]")
     second = rest.pop(0) if other and rest and not rest[0].startswith("-") else None
-    line = data_line(command, rest, run, second) if data and run is not None else Line(command, rest)
-    settings, _ = line.parse(make_parser(line))
+    rest = rest if second is None else ["--data", second, *rest]
+    settings, _ = parse(parser, rest, _data_of(run, rest) if data and run is not None else None)
     assert run is not None  # --help has ended before
     return run, second, settings
 
 
-def data_line(command: str, words: Sequence[str], run: str, other: str | None = None) -> Line:
-    """A line whose data are those of a run, unless it says others.
+def _data_of(run: str, words: Sequence[str]) -> dict[str, Any]:
+    """Settings of the data of a run, under those that a line says.
 
     Of other data of the same kind, what says how inputs are read is as it was for the run (size, mode, ...); a table is
     encoded as the run's was.
-
-    Args:
-        command: Its name.
-        words: Options.
-        run: Run folder.
-        other: Other data that a word without option names.
-
-    Raises:
-        RunFolderError: no such run.
     """
-    line, settings = Line(command, words), settings_in(run)
+    settings = settings_in(run)
     own = {key: settings[key] for key in _DATA if key in settings}
-    path = other or line.chosen("data", "path") or own["data"]["path"]
-    if path != own["data"]["path"]:
-        own |= {"data": _read_alike(own["data"], path), "labels": []}
-    if reader_of(path) == "a table":
-        own["data"] = own["data"] | {"encoding": str(Path(run, CARD))}
-    return line.over(own)
-
-
-def _run_word(words: Sequence[str], command: str) -> tuple[str | None, list[str]]:
-    """The run that a command is about, and the other words; ``None``: none is named, as with ``--help`` alone.
-
-    Raises:
-        UsageError: the first word is an option, though not ``--help``.
-    """
-    if words and not words[0].startswith("-"):
-        return words[0], list(words[1:])
-    if not {"-h", "--help"} & set(words):
-        raise UsageError(f"say which run, first of all: selftrain {command} RUN [options]")
-    return None, list(words)
-
-
-def _read_alike(data: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Other data, with the settings of the run's data that say how inputs are read."""
-    kind = reader_of(path)
-    takes = inspect.signature(READERS[kind]).parameters
-    return {"path": path} | {key: data[key] for key in _ALIKE if key in data and key in takes}
+    pairs = [word.partition("=") for word in words]
+    said = [value or words[i + 1] for i, (key, _, value) in enumerate(pairs) if key == "--data"]
+    spec = spec_of("data", said[-1]) if said else own["data"]
+    make = load_object(spec["class_path"])
+    if source_of(spec) != source_of(own["data"]):
+        takes, before = inspect.signature(make).parameters, own["data"]["init_args"]
+        alike = {key: before[key] for key in _ALIKE if key in before and key in takes}
+        own |= {"data": {**spec, "init_args": {**alike, **spec["init_args"]}}, "labels": []}
+    if make is READERS["a table"][0]:
+        own["data"] = {**spec, "init_args": own["data"]["init_args"] | {"encoding": read_card(run)["input"]["table"]}}
+    return own
 
 
 def _built(settings: Mapping[str, Any], problem: building.Problem) -> Strategy:
-    chosen = copy.deepcopy(settings.get("strategy") or settings.get("recipe"))
-    if not isinstance(chosen, dict):
+    if settings.get("strategy") is None and settings.get("recipe") is None:
         raise RunFolderError(
             "the run's settings name neither a strategy nor a recipe; it is no run of train or pretrain"
         )
-    name = chosen.pop("name")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if "strategy" in settings:
-            return building.build_strategy(problem, name, chosen, settings, start=False)
-        return building.build_stage(problem, name, chosen, settings)
+        if settings.get("strategy") is not None:
+            return building.build_strategy(problem, settings["strategy"], settings, start=False)
+        return building.build_stage(problem, settings["recipe"], settings)

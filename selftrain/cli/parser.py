@@ -20,10 +20,8 @@ from selftrain.cli import EXIT_CODES, UsageError
 from selftrain.cli.naming import KINDS, filled, load_object, spec_of
 
 Spec = dict[str, Any]
-_HINTS = ("<class 'float'>", "a number"), ("<class 'int'>", "a whole number"), ("<class 'bool'>", "true or false")
-
 # numbers of a tensor, such as a prior, are a list in every file and on the line
-register_type(Tensor, list, lambda value: [float(number) for number in value], type_check=lambda v, _: isinstance(v, list))
+register_type(Tensor, list, lambda value: [float(v) for v in value], type_check=lambda v, _: isinstance(v, list))
 
 
 class Parser(ArgumentParser):
@@ -57,6 +55,7 @@ def make_parser(command: str, about: str, usage: str = "[options]") -> Parser:
         epilog=EXIT_CODES,
         exit_on_error=False,
         default_env=False,
+        allow_abbrev=False,
         formatter_class=_Help,
     )
     help = "YAML, TOML or JSON file of these options; may be given several times"
@@ -85,7 +84,8 @@ def parse(parser: Parser, words: Sequence[str], below: Mapping[str, Any] | None 
     try:
         every, given = parser.parse_args(ordered), parser.parse_args(ordered, defaults=False)
     except (argparse.ArgumentError, TypeError) as error:
-        raise UsageError(f"{_in_a_line(str(error), parser, ordered)} (see {parser.prog} --help)") from error
+        chosen = {key: spec["class_path"] for key, spec in _named(below or {}).items() if _is_spec(spec)}
+        raise UsageError(f"{_in_a_line(str(error), parser, ordered, chosen)} (see {parser.prog} --help)") from error
     return _plain(every), _plain(given)
 
 
@@ -146,16 +146,19 @@ class _Config(ActionConfigFile):
             self.apply_config(parser, cfg, self.dest, as_yaml(settings))
         except (TypeError, argparse.ArgumentError) as error:
             source = "the run's own settings" if inline else values
-            raise UsageError(f"{source}: {_in_a_line(str(error), parser, (), cfg)}") from error
+            text = _in_a_line(str(error), parser, (), {}).replace("unknown option --", "unknown key ")
+            raise UsageError(f"{source}: {text}") from error
 
 
 def _named(value: Any, kind: str = "") -> Any:
-    """Settings of a file, with what its names stand for: ``strategy: fst_d`` and ``strategy: {name: fst_d, depth: 2}``."""
+    """Settings of a file, with what names stand for: ``strategy: fst_d``, or ``strategy: {name: fst_d, depth: 2}``."""
     if isinstance(value, str):
         return spec_of(kind, value)
     if not isinstance(value, Mapping):
         return value
     inner = {str(key).replace("-", "_"): item for key, item in value.items()}
+    if kind in NAMES["strategy"] and "class_path" not in inner:  # compare: settings follow the name of a strategy
+        inner, kind = {"name": kind, **inner}, "strategy"
     key = "path" if kind == "data" else "name"
     if kind in KINDS and not {"class_path", "init_args"} & set(inner):
         chosen = spec_of(kind, str(inner.pop(key))) if inner.get(key) is not None else {}
@@ -214,36 +217,49 @@ def _plain(options: Any) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in ("config", "debug", "print_config")}
 
 
-def _in_a_line(message: str, parser: Parser, words: Sequence[str], cfg: Any = None) -> str:
-    """What jsonargparse says of a fault over many lines, as option, value and what it must be."""
-    keys = re.findall(r'Parser key "([^"]+)"|class_path \'([^\']+)\'', message)
-    option = "--" + ".".join(key for key, _ in keys if key and key != "config")
-    paths = [path for _, path in keys if path]
+def _is_spec(value: Any) -> bool:
+    return isinstance(value, Mapping) and "class_path" in value
+
+
+def _in_a_line(message: str, parser: Parser, words: Sequence[str], chosen: Mapping[str, str]) -> str:
+    """What jsonargparse says of a fault over many lines, as option, value and what it must be.
+
+    Args:
+        message: Its own.
+        parser: That was asked.
+        words: Of the line.
+        chosen: Classes that are chosen under the words.
+    """
+    keys = [key for key in re.findall(r'Parser key "([^"]+)"', message) if key != "config"]
+    option, paths = "--" + ".".join(keys), re.findall(r"class_path '([^']+)'", message)
     unknown = re.search(r"Option '([^']+)' is not accepted|unrecognized arguments: (--[^\s=]+)|Key '([^']+)'", message)
     if unknown is not None:
         key = f"{option}.{unknown[1]}" if unknown[1] else unknown[2] or f"--{unknown[3]}"
-        return f"unknown option {key}; {_nearest(key, parser, words, paths)}"
-    value = re.search(r"Given value: (.*)|value: NestedArg\(key='.*', val='(.*)'\)", message)
-    if not option.strip("-") or value is None:
+        return f"unknown option {key}; {_nearest(key, parser, words, chosen, paths)}"
+    # the innermost of nested faults comes first
+    found = re.search(r"(?s)(.*?)(?:Given|Got) value: ([^\n]*)", message)
+    if found is None or not keys:
         return " ".join(message.split())
-    wanted = message[message.rindex(f'"{keys[-1][0] or keys[0][0]}"') :][: message.index("Given value")]
-    hints = dict.fromkeys(re.findall(r"Expected (?:a|any of|one of) (.*?)(?:$|\. Got|\n)", wanted))
-    words_of = " or ".join(_worded(hint) for hint in hints)
-    return f"{option} is {value[1] or value[2]!r}; it must be {words_of}" if words_of else " ".join(message.split())
+    reasons = re.findall(r"(?:Expected|expected) (.+)", found[1].rpartition("Parser key")[2])
+    wanted = " or ".join(dict.fromkeys(worded(reason.removeprefix("a ").rstrip(". ")) for reason in reasons))
+    return f"{option} is {found[2]!r}; it must be {wanted or ' '.join(found[1].split())}"
 
 
-def _worded(hint: str) -> str:
-    for python, words in (*_HINTS, ("<class 'NoneType'>", "null"), ("<class 'str'>", "text")):
-        hint = hint.replace(python, words)
-    return hint
+def worded(hint: str) -> str:
+    """A type in words."""
+    hint = re.sub(r"<class '([^']+)'>", r"\1", hint)
+    hint = re.sub(r"(?:typing\.)?Literal\[(.*?)\]", lambda found: "one of " + found[1].replace("'", ""), hint)
+    hint = re.sub(r"Optional\[(.*)\]", r"\1 | null", hint).replace("Callable[[float], float]", "schedule")
+    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
+    return " or ".join(words.get(part.strip(), part.strip()) for part in hint.split(" | "))
 
 
-def _nearest(key: str, parser: Parser, words: Sequence[str], paths: Sequence[str]) -> str:
+def _nearest(key: str, parser: Parser, words: Sequence[str], chosen: Mapping[str, str], paths: Sequence[str]) -> str:
     """The known option that is nearest to an unknown one."""
-    names = [option for option in parser._option_string_actions if option.startswith("--")]
-    chosen = {word.partition("=")[0]: word.partition("=")[2] for word in words if '"class_path"' in word}
-    for option, spec in chosen.items():
-        names += [f"{option}.{name}" for name in _settings_of(json.loads(spec)["class_path"])]
+    names = [name for name in parser._option_string_actions if name.startswith("--") and not name.endswith(".help")]
+    said = {word.partition("=")[0][2:]: word.partition("=")[2] for word in words if '"class_path"' in word}
+    for option, path in {**chosen, **{key: json.loads(spec)["class_path"] for key, spec in said.items()}}.items():
+        names += [f"--{option}.{name}" for name in _settings_of(path)]
     if paths:
         names += [f"{key.rpartition('.')[0]}.{name}" for name in _settings_of(paths[-1])]
     last = key.rpartition(".")[2].removeprefix("--")
@@ -270,4 +286,4 @@ class _Help(DefaultHelpFormatter):
 
     def _get_type_str(self, action: Any) -> str | None:
         found = super()._get_type_str(action)
-        return None if found is None else found.replace("Optional[", "").replace("null", "nothing")
+        return None if found is None else worded(found)

@@ -1,4 +1,4 @@
-"""Data from the command line: which reader a path needs, its settings as options, and the pile they give."""
+"""Data from the command line: the options of data and views, and the pile they give."""
 
 from __future__ import annotations
 
@@ -12,64 +12,26 @@ import torch
 
 from selftrain import data
 from selftrain.catalog import VIEWS
-from selftrain.cli.labelfiles import sorted_labels
-from selftrain.cli.line import Line, Parser
-from selftrain.cli.settings import PATHS, add_choice, add_option, add_settings, pick
-from selftrain.cli.stops import UsageError
-from selftrain.data import Pile, Samples, Subset, TableEncoding
+from selftrain.cli import UsageError
+from selftrain.cli.naming import READERS, load_object, source_of
+from selftrain.cli.parser import Parser
+from selftrain.data import Pile, Samples, Subset, TableEncoding, ViewMaker
 from selftrain.data.base.joined import Joined
-from selftrain.data.readers.paths import holds_arrays
-from selftrain.data.readers.tabular import TABLE_SUFFIXES
 from selftrain.errors import DataError
 from selftrain.labels.review import read_review
+from selftrain.storage.tables import PARQUET, csv_rows
 
-Reader = Callable[..., Pile]
-READERS: Mapping[str, Reader] = {
-    "a named data set": data.load,
-    "a folder of images": data.from_folder,
-    "arrays": data.from_arrays_file,
-    "a table": data.from_table,
-}
-NOT_OPTIONS = ("name", "folder", "path", "table", "views")  # what --data itself says, and --views
-_FILLED = ("seed", "bank", "categorical")  # settings of views that the data know
+_PATHS = ("folder", "path", "table", "test", "labels_csv", "validation", "unlabeled", "encoding", "root")
 _DATA = "folder of images, .npy or .npz file, folder of them, CSV or Parquet table, or a named data set: "
 
 
-def reader_of(path: str) -> str:
-    """The kind of data that a path or a name stands for, one of ``READERS``.
-
-    Raises:
-        DataError: nothing is there, or a file of another kind.
-    """
-    place = Path(path)
-    if place.is_dir():
-        return "arrays" if holds_arrays(place) else "a folder of images"
-    if place.is_file():
-        kinds = {".npy": "arrays", ".npz": "arrays"} | {ending: "a table" for ending in TABLE_SUFFIXES}
-        if place.suffix.lower() in kinds:
-            return kinds[place.suffix.lower()]
-        raise DataError(
-            f"{place} is of no known kind; pass a folder of images, or a file that ends in {', '.join(kinds)}"
-        )
-    if path in data.names():
-        return "a named data set"
-    raise DataError(f"there is no file or folder {place}; correct the path, or name one of {', '.join(data.names())}")
-
-
-def add_data(parser: Parser, line: Line) -> None:
-    """Options for data and views: of what ``--data`` names, or all there are while it names nothing."""
-    path, views = line.chosen("data", "path"), line.chosen("views", "name")
-    add_choice(parser, "data", "path", _DATA + ", ".join(data.names()))
+def add_data(parser: Parser) -> None:
+    """Options for data and views."""
+    parser.add_choice("data", "data", Pile, _DATA + ", ".join(data.names()), "data")
     help = "CSV files of labels: columns path and label (of a folder), or reviewed pseudo-labels as the page saves them"
-    add_option(parser, "labels", str, [], help, nargs="+")
-    kinds = list(READERS) if path is None else [reader_of(path)]
-    known: list[str] = []
-    for kind in kinds:
-        title = f"settings of {kind}" + ("" if path is None else f": {path}")
-        known += add_settings(parser, "data", READERS[kind], skip=(*NOT_OPTIONS, *known), title=title)
-    add_choice(parser, "views", "name", f"maker of views: {', '.join(VIEWS)}; null: the one for this kind of input")
-    if views not in (None, "null"):
-        add_settings(parser, "views", pick("views", views, VIEWS), skip=(*_FILLED, *_objects(views)))
+    parser.add_argument("--labels", type=str, default=[], help=help, nargs="+", metavar="FILE")
+    help = f"maker of views: {', '.join(VIEWS)}, or module:name of your own; null: the one for this kind of input"
+    parser.add_choice("views", "views", (*VIEWS.values(), ViewMaker), help, "views")
 
 
 def read_pile(settings: Mapping[str, Any]) -> Pile:
@@ -82,17 +44,17 @@ def read_pile(settings: Mapping[str, Any]) -> Pile:
         UsageError: no data, or options that do not fit each other.
         DataError: data that cannot be used.
     """
-    given = dict(settings["data"])
-    path = given.pop("path")
-    if path is None:
+    if settings["data"] is None:
         raise UsageError("no data; say --data PATH, or a named set such as --data digits")
-    kind = reader_of(path)
+    read, given = load_object(settings["data"]["class_path"]), dict(settings["data"]["init_args"])
     lists, reviews = sorted_labels(settings.get("labels") or [])
     if lists:
-        if kind != "a folder of images" or len(lists) > 1:
-            raise UsageError(f"{lists[0]} lists labels by path: that is for one folder of images, and {path} is {kind}")
+        if read is not data.from_folder or len(lists) > 1:
+            kind = next((kind for kind, (make, _) in READERS.items() if make is read), "code")
+            what = f"{source_of(settings['data'])} is {kind}"
+            raise UsageError(f"{lists[0]} lists labels by path: that is for one folder of images, and {what}")
         given["labels_csv"] = lists[0]
-    pile = READERS[kind](path, **given)
+    pile: Pile = read(**given)
     pile = with_views(pile, settings.get("views") or {})
     for review in reviews:
         found = read_review(review, pile.classes, frozenset(pile.unlabeled_ids()))
@@ -104,18 +66,21 @@ def read_pile(settings: Mapping[str, Any]) -> Pile:
 def absolute(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The same settings with paths that do not depend on the working directory."""
     found = dict(settings)
-    found["data"] = {key: _absolute(value) if key in PATHS else value for key, value in settings["data"].items()}
+    if settings["data"] is not None:
+        given = settings["data"]["init_args"].items()
+        own = {key: _absolute(value) if key in _PATHS else value for key, value in given}
+        found["data"] = {**settings["data"], "init_args": own}
+    if settings.get("init_from") is not None:
+        found["init_from"] = str(Path(settings["init_from"]).resolve())
     found["labels"] = [_absolute(value) for value in settings.get("labels") or []]
     return found
 
 
 def with_views(pile: Pile, settings: Mapping[str, Any]) -> Pile:
     """A pile with the views that the options say, or itself."""
-    name = settings.get("name")
-    if name is None:
+    if not settings:
         return pile
-    make = pick("views", name, VIEWS)
-    given = _recipes({key: value for key, value in settings.items() if key != "name"})
+    make, given = load_object(settings["class_path"]), _recipes(settings["init_args"])
     if pile.encoding is not None:
         given["categorical"] = TableEncoding.from_dict(pile.encoding).categorical
         given["bank"] = getattr(pile.views, "bank", None)
@@ -123,7 +88,7 @@ def with_views(pile: Pile, settings: Mapping[str, Any]) -> Pile:
         pile.views = make(**given).fitted(pile.unlabeled or pile.labeled)
         pile.card()  # complains of views that are for another kind of input
     except (TypeError, ValueError) as error:
-        raise UsageError(f"views {name!r} do not fit: {error}") from error
+        raise UsageError(f"views {make.__name__} do not fit: {error}") from error
     return pile
 
 
@@ -179,10 +144,26 @@ def _recipes(settings: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _objects(views: str | None) -> tuple[str, ...]:
-    """Settings that are pipelines of albumentations, which text cannot say."""
-    return ("weak", "strong") if views in VIEWS and VIEWS[str(views)] is data.AlbumentationsViews else ()
-
-
 def _absolute(value: Any) -> Any:
     return str(Path(value).resolve()) if isinstance(value, str) and Path(value).exists() else value
+
+
+def sorted_labels(paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """CSV files that list labels by path, and reviewed ledgers."""
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for path in paths:
+        if path.isdigit():
+            raise UsageError(f"--labels {path} is no file; to use only {path} labels, say --data.labels {path}")
+        found[_is_review(path)].append(path)
+    return found[False], found[True]
+
+
+def _is_review(path: str) -> bool:
+    if Path(path).suffix.lower() in PARQUET:
+        return True
+    columns = next(csv_rows(Path(path)), (0, []))[1]
+    if {"id", "verdict", "correction"} <= set(columns):
+        return True
+    if {"path", "label"} <= set(columns):
+        return False
+    raise DataError(f"{path} has the columns {', '.join(columns)}; labels need path and label, reviews id and verdict")

@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from selftrain.cli.stops import TERMINATED, Terminated
+from selftrain.cli import TERMINATED, Terminated
 from selftrain.data import Pile
 from selftrain.engine.loop import Run
 from selftrain.metrics.intervals import clopper_pearson

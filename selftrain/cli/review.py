@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from selftrain.cli.line import Line, Parser
 from selftrain.cli.opened import open_run, run_settings
+from selftrain.cli.parser import Parser, make_parser
 from selftrain.cli.piles import add_data
-from selftrain.cli.settings import add_option, add_settings
 from selftrain.data import TableEncoding
 from selftrain.labels.page import write_review
 
@@ -18,19 +17,19 @@ RUN is the folder of a finished `selftrain train`. What the page saves goes back
 selftrain train --config RUN/config.yaml --labels reviewed.csv --out NEW"""
 
 
-def make_parser(line: Line) -> Parser:
+def parser() -> Parser:
     """All options; those of the data are as for ``train``."""
-    parser = line.parser(ABOUT, "RUN [options]")
-    add_option(parser, "out", str | None, None, "file to write; null: review.html in RUN")
+    found = make_parser("review", ABOUT, "RUN [options]")
+    found.add_argument("--out", type=str | None, default=None, help="file to write; null: review.html in RUN")
     skip = ("run", "pile", "path", "part", "strategy", "columns")
-    add_settings(parser, "", write_review, skip=skip, title="the page")
-    add_data(parser, line)
-    return parser
+    found.add_function_arguments(write_review, skip=set(skip))
+    add_data(found)
+    return found
 
 
 def run(words: Sequence[str]) -> int:
     """Write the page, and say where it is."""
-    folder, _, settings = run_settings("review", words, make_parser)
+    folder, _, settings = run_settings("review", words, parser())
     opened = open_run(folder, "last")
     pile = opened.pile(settings)
     names = ("samples", "choose", "name", "thumbnail", "megabytes", "seed")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from selftrain.errors import setting
 from selftrain.metrics.calibration_error import expected_calibration_error
 from selftrain.metrics.intervals import Numbers, check_rate, checked_decisions, clopper_pearson, upper_tail
 from selftrain.runtime import signals
@@ -180,7 +181,9 @@ def predictions(strategy: SupervisedStrategy, pile: Pile, part: object) -> Itera
     device = next(strategy.parameters()).device
     batches = pile.evaluation(part, _BATCH, device)
     if batches is None:
-        raise ValueError(f"the pile has no samples in {part!r}; hold labels back (validation=...) or pass a set")
+        raise ValueError(
+            f"the pile has no samples in {part!r}; hold labels back ({setting('validation')}) or pass a set"
+        )
     with strategy.evaluating():
         for batch in batches:
             signals.check()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selftrain.errors import setting
 from selftrain.evaluation.accuracy_estimate import Estimate, estimate_accuracy
 from selftrain.evaluation.agreement import LOOKS, pile_looks, view_agreement
 from selftrain.evaluation.calibration import Calibration, calibrate, calibration_at, predictions
@@ -70,7 +71,11 @@ class Quality:
         """A few lines to read."""
         lines = [f"labeled {self.coverage:.1%} of the pile, accepted {self.accepted:.1%} of those"]
         if self.estimate is None:
-            why = "nothing is accepted" if self.held_out else "no held-out labels; hold some back (validation=...)"
+            why = (
+                "nothing is accepted"
+                if self.held_out
+                else f"no held-out labels; hold some back ({setting('validation')})"
+            )
             lines.append(f"accuracy of the accepted: unknown ({why})")
         else:
             e = self.estimate

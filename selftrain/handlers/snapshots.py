@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from selftrain.errors import RunFolderError
+from selftrain.errors import RunFolderError, setting
 from selftrain.storage.atomic import write_json
 from selftrain.storage.run_dir import INDEX, SNAPSHOTS, card_of, export_weights
 
@@ -96,7 +96,7 @@ def select_snapshot(
         raise ValueError(f"use is {use!r}; choose 'frozen' or 'fine-tune'")
     rows = read(folder)
     if not rows:
-        raise RunFolderError(f"{folder} holds no snapshots; train with fit(..., out=..., snapshots=8)")
+        raise RunFolderError(f"{folder} holds no snapshots; train with {setting('snapshots', 8, of='')}")
     chosen = rows[-1] if use == "fine-tune" else rows[_best(rows, figure, part)]
     return Path(folder) / SNAPSHOTS / str(chosen["file"])
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from selftrain.errors import setting
 from selftrain.runtime.distributed import here
 
 _ORDINARY = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
@@ -115,5 +116,7 @@ def check() -> None:
 
 def _ending(number: int) -> BaseException:
     if number == signal.SIGINT:
-        return KeyboardInterrupt("stopped by SIGINT; a run with a folder goes on with resume=True")
+        return KeyboardInterrupt(
+            f"stopped by SIGINT; a run with a folder goes on with {setting('resume', True, of='')}"
+        )
     return SystemExit(128 + number)

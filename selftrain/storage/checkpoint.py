@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 
 import torch
 
-from selftrain.errors import CheckpointError, RunFolderError
+from selftrain.errors import CheckpointError, RunFolderError, setting
 from selftrain.storage.atomic import whole_file
 
 FORMAT = 1
@@ -74,7 +74,9 @@ def load_newest(folder: Path, device: torch.device | str = "cpu") -> dict[str, A
         if problems:
             warnings.warn(f"continuing from {entry['file']}: {'; '.join(problems)}", stacklevel=2)
         return state
-    raise CheckpointError("; ".join(problems) or f"{folder} holds no checkpoint; start anew with overwrite=True")
+    raise CheckpointError(
+        "; ".join(problems) or f"{folder} holds no checkpoint; start anew with {setting('overwrite', True, of='')}"
+    )
 
 
 def load(path: Path, sha256: str, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selftrain.errors import setting
 from selftrain.evaluation.accuracy_estimate import estimate_accuracy
 from selftrain.evaluation.calibration import predictions
 from selftrain.labels.ledger import Ledger
@@ -61,7 +62,7 @@ def _held_out(strategy: SupervisedStrategy | None, pile: Pile, part: object) -> 
     if strategy is None:
         return None, "the page was written without the strategy of the run"
     if pile.evaluation(part, 1, torch.device("cpu")) is None:
-        return None, "there are no held-out labels; hold some back (validation=...)"
+        return None, f"there are no held-out labels; hold some back ({setting('validation')})"
     rows: list[_Decisions] = []
     for value, target in predictions(strategy, pile, part):
         known = target.mask() > 0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selftrain.engine.run import Run
-from selftrain.errors import DataError, RunFolderError
+from selftrain.errors import DataError, RunFolderError, setting
 from selftrain.labels.ledger import Ledger
 from selftrain.storage import checkpoint
 from selftrain.strategy.base import SupervisedStrategy
@@ -85,7 +85,9 @@ def opened(
     if not path.is_dir():
         return Ledger.read(path, list(pile.classes)), strategy, path.stem
     if not (path / LEDGER).is_file():
-        raise RunFolderError(f"{path} has no {LEDGER}, which a finished run leaves there; finish it: fit(resume=True)")
+        raise RunFolderError(
+            f"{path} has no {LEDGER}, which a finished run leaves there; finish it: {setting('resume', True, of='')}"
+        )
     if strategy is not None:
         _take_weights(strategy, path)
     return Ledger.read(path / LEDGER, list(pile.classes)), strategy, path.resolve().name

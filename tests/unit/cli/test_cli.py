@@ -12,19 +12,22 @@ import time
 import pytest
 
 import selftrain as st
+from selftrain import errors
 from selftrain.catalog import METHODS, RECIPES
-from selftrain.cli import building
+from selftrain.cli import UsageError, building
 from selftrain.cli import main as cli
-from selftrain.cli.hints import as_options
-from selftrain.cli.line import Line, read_config
-from selftrain.cli.stops import UsageError
-from selftrain.cli.train import make_parser
+from selftrain.cli.naming import spec_of
+from selftrain.cli.parser import parse, read_config
+from selftrain.cli.train import parser
 from selftrain.exporting import FORMATS
 
 
 def parsed(*words):
-    line = Line("train", list(words))
-    return line.parse(make_parser(line))
+    return parse(parser(), words, {"strategy": "freematch"})
+
+
+def name_of(settings):
+    return settings["strategy"]["class_path"].rpartition(".")[2]
 
 
 def told(capsys, *words):
@@ -67,23 +70,35 @@ def test_every_command_has_a_help_with_defaults(command, capsys):
 
 def test_the_settings_of_what_is_chosen_are_options(capsys):
     with pytest.raises(SystemExit):
-        cli.main(["train", "--strategy", "fst_d", "--data", "digits", "--help"])
+        cli.main(["train", "--strategy.help", "fst_d"])
     text = " ".join(capsys.readouterr().out.split())
     assert "--strategy.depth" in text
-    assert "type: int, default: 3" in text  # that of the name, not of the class
+    assert "type: a whole number, default: 3" in text  # that of the name, not of the class
+    assert "--strategy.make_learner" not in text
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--data.help", "digits"])
+    text = capsys.readouterr().out
     assert "--data.root" in text
     assert "--data.on_error" not in text
-    assert "everything, above, top" in text  # what a rule can be
+    assert "--data.name" not in text  # that is what --data says
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--strategy.select.help=flex"])
+    text = capsys.readouterr().out
+    assert "--strategy.select.threshold" in text
+    assert "groups" not in text.replace("groups that", "").replace("of groups", "")  # the problem says how many
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    assert "temporal_ensembling" in capsys.readouterr().out
 
 
 def test_dashes_switches_and_short_names():
     settings, given = parsed(
         "--strategy", "fst_d", "--strategy.depth=2", "--init-from", "x", "--resume", "--data", "digits"
     )
-    assert settings["strategy"]["name"] == "fst_d"
-    assert given["strategy"] == {"name": "fst_d", "depth": 2}
+    assert name_of(settings) == "FutureSelfTraining"
+    assert given["strategy"]["init_args"] == {"depth": 2}
     assert (settings["init_from"], settings["resume"], settings["overwrite"]) == ("x", True, False)
-    assert settings["data"]["path"] == "digits"
+    assert settings["data"]["init_args"]["name"] == "digits"
     assert settings["training"]["lr"] == st.Training().lr
 
 
@@ -103,7 +118,8 @@ def test_config_files(name, text, tmp_path):
     path = tmp_path / name
     path.write_text(text)
     settings, given = parsed("--plan.labeled", "4", "--config", str(path))  # the command line wins, wherever it stands
-    assert given["strategy"] == {"name": "fst_d", "depth": 2}
+    assert name_of(given) == "FutureSelfTraining"
+    assert given["strategy"]["init_args"] == {"depth": 2}
     assert settings["plan"]["labeled"] == 4
     assert settings["labels"] == ["a.csv", "b.csv"]
 
@@ -113,7 +129,7 @@ def test_later_files_win_and_a_name_alone_is_a_choice(tmp_path):
     first.write_text("strategy: fixmatch\nsteps: 5\n")
     second.write_text("strategy: mean_teacher\n")
     settings, _ = parsed("--config", str(first), "--config", str(second))
-    assert (settings["strategy"]["name"], settings["steps"]) == ("mean_teacher", 5)
+    assert (name_of(settings), settings["steps"]) == ("MeanTeacher", 5)
 
 
 @pytest.mark.parametrize(
@@ -216,13 +232,11 @@ def test_signals_have_their_codes(number, tmp_path):
 def test_every_method_is_built_from_what_its_options_resolve_to(name):
     """All settings said at once give what none said gives: so a stored config is the run it was stored with."""
     problem = building.Problem("table", (6,), ["a", "b", "c"], 20, 50)
-    settings, _ = parsed("--strategy", name)
-    whole = building.resolved_strategy(name, settings["strategy"], {}, problem.steps)
+    settings, given = parsed("--strategy", name)
+    whole = building.resolved_strategy(settings["strategy"], given["strategy"], problem.steps)
+    short = building.resolved_strategy(spec_of("strategy", name), given["strategy"], problem.steps)
     common = settings | {"network": "mlp"}
-    built = [
-        building.build_strategy(problem, name, {k: v for k, v in one.items() if k != "name"}, common)
-        for one in (whole, {"name": name})
-    ]
+    built = [building.build_strategy(problem, one, common) for one in (whole, short)]
     from selftrain.engine.stage import settings_of
 
     assert settings_of(built[0]) == settings_of(built[1])
@@ -254,12 +268,14 @@ def test_training_of_a_recipe_can_be_changed_in_part(name):
         assert torch.equal(one, other)
 
 
-def test_hints_are_words_of_the_command_line():
-    told = as_options('leave them out with on_error="skip"; pass size= or size=32, overwrite=True, keys={1: 2}')
-    assert told == (
-        "leave them out with --data.on_error skip; pass --data.size or --data.size 32, --overwrite, keys={1: 2}"
-    )
-    assert as_options("raise BatchPlan(labeled=...)") == "raise --plan.labeled"
+def test_remedies_are_words_of_whoever_reads_them(monkeypatch):
+    assert errors.setting("on_error", "skip") == 'on_error="skip"'
+    assert errors.setting("size") == "size=..."
+    assert errors.setting("resume", True, of="") == "resume=True"
+    monkeypatch.setattr(errors, "as_options", True)
+    assert errors.setting("on_error", "skip") == "--data.on_error skip"
+    assert errors.setting("size") == "--data.size"
+    assert errors.setting("resume", True, of="") == "--resume"
 
 
 def test_a_wrong_one_of_several_values_is_named(capsys):

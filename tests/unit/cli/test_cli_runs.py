@@ -16,10 +16,10 @@ import selftrain as st
 from selftrain.catalog import short_averages
 from selftrain.cli import main as cli
 from selftrain.cli.folder import claim, recorded
-from selftrain.cli.line import Line, read_config
 from selftrain.cli.opened import open_run
+from selftrain.cli.parser import parse, read_config
 from selftrain.cli.piles import kind_of, read_pile
-from selftrain.cli.train import make_parser
+from selftrain.cli.train import parser
 from selftrain.data import from_arrays_file
 from selftrain.strategies import FreeMatch
 
@@ -85,12 +85,12 @@ def test_a_run_says_what_it_was_and_what_came_of_it(home, capsys):
     words = ["--data", str(home / "a.npz"), "--data.validation", "6", "--out", "run", *QUICK]
     assert cli.main(["train", *words]) == 0
     text = capsys.readouterr().out
-    assert "name: freematch" in text  # the resolved settings
+    assert "class_path: selftrain.strategies.FreeMatch" in text  # the resolved settings
     assert "Pile(24 labeled, 60 unlabeled, 6 validation, 30 test; 3 classes" in text
     assert "test       accuracy" in text
     assert "of 30 (95 % interval" in text
     config = read_config("run/config.yaml")
-    assert config["strategy"]["decay"] == pytest.approx(short_averages(FreeMatch, 6)["decay"])
+    assert config["strategy"]["init_args"]["decay"] == pytest.approx(short_averages(FreeMatch, 6)["decay"])
     assert config["network"] == "mlp"
     assert "out" not in config
     assert cli.main(["train", "--config", "run/config.yaml", "--out", "again"]) == 0  # it is a config file
@@ -124,7 +124,7 @@ def test_a_run_is_resumed_with_its_own_settings(home, capsys):
     one, other = (load_file(f"{name}/export.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert cli.main(["train", *data, "--out", "parts", "--overwrite", "--strategy", "supervised"]) == 0
-    assert read_config("parts/config.yaml")["strategy"]["name"] == "supervised"
+    assert read_config("parts/config.yaml")["strategy"]["class_path"].endswith("Supervised")
 
 
 def test_evaluation_is_that_of_the_run(trained, capsys):
@@ -272,7 +272,7 @@ def test_a_comparison_is_paired_resumable_and_can_grow(home, capsys):
     settings = [read_config(f"c/draw-0/seed-0/{name}/config.yaml") for name in ("supervised", "fixmatch")]
     shared = [{key: value for key, value in one.items() if key != "strategy"} for one in settings]
     assert shared[0] == shared[1]
-    assert settings[0]["strategy"]["decay"] == 0.5
+    assert settings[0]["strategy"]["init_args"]["decay"] == 0.5
     assert cli.main(["compare", "--resume", "--out", "c", "--steps", "7"]) == 2
     assert "steps was 6, is 7" in capsys.readouterr().err
 
@@ -289,7 +289,7 @@ def test_code_of_ones_own(home, capsys, tmp_path):
     words += ["--network", "mine:network"]
     assert cli.main(["train", "--data", str(home / "a.npz"), *words, "--out", "own", *QUICK]) == 0
     assert open_run("own").strategy.softness == 2.0
-    assert open_run("own").settings["strategy"]["select"] == "free"
+    assert open_run("own").settings["strategy"]["init_args"]["select"]["class_path"] == "selftrain.select.Free"
     capsys.readouterr()
 
 
@@ -306,8 +306,7 @@ def test_code_of_ones_own(home, capsys, tmp_path):
 def test_views_are_those_that_are_named(home, kind, words, changed):
     np.save(home / "s.npy", RNG.normal(size=(20, 2, 16)).astype(np.float32))
     np.save(home / "p.npy", RNG.normal(size=(20, 16, 3)).astype(np.float32))
-    line = Line("train", ["--data", str(home / kind), *words])
-    settings, _ = line.parse(make_parser(line))
+    settings, _ = parse(parser(), ["--data", str(home / kind), *words])
     pile = read_pile(settings)
     assert {name: getattr(pile.views, name) for name in changed} == changed
     if kind == "photos":
@@ -321,7 +320,7 @@ def test_views_are_those_that_are_named(home, kind, words, changed):
 def test_views_of_another_kind_are_refused(home, capsys):
     words = ["--data", str(home / "a.npz"), "--views", "series", "--out", "x"]
     assert cli.main(["train", *words, *QUICK]) == 2
-    assert "views 'series' do not fit" in capsys.readouterr().err
+    assert "views SeriesViews do not fit" in capsys.readouterr().err
 
 
 def test_of_several_processes_the_first_writes_and_prints(trained, monkeypatch, capsys):

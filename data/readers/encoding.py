@@ -210,8 +210,8 @@ def _name_column(name: str, texts: Sequence[str], most: int, tables: Sequence[Ta
         table, row = _first_text(name, tables)
         raise DataError(
             f"{table.location(row)}: {name} is {table.texts(name)[row]!r}, so the column holds names, "
-            f"{len(vocabulary)} different ones, more than max_categories={most}; leave it out ({setting('drop', [name])}), use "
-            "it as id, correct what should be numbers, or raise max_categories"
+            f"{len(vocabulary)} different ones, more than max_categories={most}; leave it out "
+            f"({setting('drop', [name])}), use it as id, correct what should be numbers, or raise max_categories"
         )
     return TableColumn(name, vocabulary=vocabulary)
 

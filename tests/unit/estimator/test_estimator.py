@@ -150,9 +150,7 @@ def test_what_is_shipped_predicts_as_the_strategy(name):
     outputs = 3 * catalog.METHODS[name].outputs
     torch.manual_seed(0)
     make = st.learner(lambda: nn.Sequential(nn.Linear(13, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, outputs)))
-    strategy = make_strategy(
-        name, make, {}, task=st.Classification(3), label_shape=(3,), unlabeled=20, steps=10
-    )
+    strategy = make_strategy(name, make, {}, task=st.Classification(3), label_shape=(3,), unlabeled=20, steps=10)
     for module in strategy.modules():  # teachers that are not their students
         for parameter in module.parameters(recurse=False):
             parameter.data.add_(torch.randn_like(parameter))

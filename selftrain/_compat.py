@@ -160,8 +160,19 @@ RENAMED = {
         "PileLabels": "selftrain.labels.table.PseudoLabelTable",
         "label_pile": "selftrain.labels.teacher_pass.label_pile",
     },
-    "selftrain.rules": {"Evidence": "selftrain.select.ScoredBatch", "Select": "selftrain.select.Selector"},
-    "selftrain.select": {"Evidence": "ScoredBatch", "Select": "Selector"},
+    "selftrain.lesson": {"Lesson": "selftrain.strategy.pseudo_labeling.PseudoLabeling"},
+    "selftrain.objectives": {
+        "Guess": "selftrain.strategy.pseudo_labeling.PseudoLabel",
+        "unmoved": "selftrain.tasks.unmoved",
+    },
+    "selftrain.peers": {"PeerStrategy": "selftrain.strategy.several.SeveralStudents"},
+    "selftrain.rules": {
+        "Evidence": "selftrain.select.ScoredBatch",
+        "Select": "selftrain.select.Selector",
+        "look": "selftrain.select.score",
+    },
+    "selftrain.select": {"Evidence": "ScoredBatch", "Select": "Selector", "look": "score"},
+    "selftrain.solo": {"SoloStrategy": "selftrain.strategy.single.SingleStudent"},
     "selftrain.strategy.label_memory": {"LabelBank": "LabelMemory"},
 }
 

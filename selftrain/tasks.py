@@ -411,6 +411,22 @@ def relative(source: View, destination: View) -> View:
     return View(destination.x, there[:, :2])
 
 
+def has_classes(task: Task) -> bool:
+    """Whether units have classes, with shares that can be compared; joints have places instead."""
+    share = torch.full((task.groups,), 1 / task.groups)
+    try:
+        task.reweigh(share[None], share)  # refused where there are none
+    except ValueError:
+        return False
+    return True
+
+
+def unmoved(task: Task, value: Tensor, view: View) -> Target:
+    """A prediction (B, C, *S) of a view in the geometry of the unmoved image; what the view hides is not valid."""
+    here = Target(value, torch.ones_like(task.confidence(value)))
+    return task.warp(here, relative(view, View(view.x)))
+
+
 def _square(theta: Tensor) -> Tensor:
     """Affine maps (B, 2, 3) -> the same maps (B, 3, 3)."""
     return torch.cat([theta, theta.new_tensor([[[0, 0, 1]]]).expand(len(theta), 1, 3)], 1)

@@ -9,25 +9,28 @@ on labeled samples; 4. logits of labeled samples are a random mixture, number by
 samples and from a pass with labeled ones alone (two sets of BatchNorm statistics); 5. supervised loss + mu(t) x the
 loss of the strong view under the aligned predictions.
 
-Left out: strong views of labeled samples. Differs: predictions to be aligned come from a pass of their own without
-gradient. The pass with labeled samples alone leaves the running statistics of BatchNorm as they are.
+It is FixMatch with another threshold (``selftrain.select.Relative``), aligned labels (``Align``) and interpolated
+logits, so the step is written out. Left out: strong views of labeled samples. Differs: predictions to be aligned come
+from a pass of their own without gradient. The pass with labeled samples alone leaves the running statistics of
+BatchNorm as they are.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 
-from selftrain.networks.student import MakeLearner
+from selftrain.mix import Mix
+from selftrain.networks.ema import Buffers
+from selftrain.networks.student import LabelMode, MakeLearner
 from selftrain.schedule import Schedule
 from selftrain.select import Relative
 from selftrain.select.alignment import Align
-from selftrain.strategy.losses import Outcome
-from selftrain.strategy.single import SelfGuided
-from selftrain.tasks import Task
-from selftrain.types import Batch, Clock
+from selftrain.strategies.fixmatch import FixMatch
+from selftrain.strategy.pseudo_labeling import Distance
+from selftrain.tasks import Task, relative
+from selftrain.types import Batch, Clock, Report
 
 
 def half_cosine(progress: float) -> float:
@@ -35,11 +38,11 @@ def half_cosine(progress: float) -> float:
     return 0.5 - math.cos(min(math.pi, 2 * math.pi * progress)) / 2
 
 
-class AdaMatch(SelfGuided):
+class AdaMatch(FixMatch):
     """Learn the strong view from aligned predictions that are nearly as sure as those on labeled samples.
 
-    Source: the paper's sections 3.1 to 3.4 (see ``selftrain.select.Relative`` and ``Align``). Defaults: relative
-    threshold 0.9, soft aligned targets, weight mu(t), decay 0.999.
+    Source: the paper's sections 3.1 to 3.4. Defaults: relative threshold 0.9, soft aligned targets, weight mu(t), decay
+    0.999. The other settings are explained in ``FixMatch`` and ``PseudoLabeling``.
 
     Args:
         task: Kind of output.
@@ -50,8 +53,6 @@ class AdaMatch(SelfGuided):
         interpolate: Mix the labeled logits of the two passes at random; without it one pass is made.
         rampup: mu(t); ``None``: the paper's half cosine.
         hard: Whether the decision or the aligned prediction is the target.
-        settings: See ``SelfGuided`` and ``Lesson``: label_mode, decay, buffers, unlabeled_weight, distance,
-            temperature, mix, together.
     """
 
     def __init__(
@@ -65,21 +66,37 @@ class AdaMatch(SelfGuided):
         interpolate: bool = True,
         rampup: Schedule | None = None,
         hard: bool = False,
-        **settings: Any,
-    ) -> None:
+        temperature: float = 1.0, align_targets: bool = True, mix: Mix | None = None, distance: Distance = "ce",
+        unlabeled_weight: float = 1.0, together: bool = True, label_mode: LabelMode = "eval",
+        decay: float | None = 0.999, buffers: Buffers = "ema",
+    ) -> None:  # fmt: skip
         align = Align(task, target="labeled", decay=align_decay) if aligned else None
-        ramp, rule = rampup or half_cosine, Relative(threshold)
-        super().__init__(task, make_learner, select=rule, align=align, rampup=ramp, hard=hard, **settings)
+        super().__init__(
+            task, make_learner, select=Relative(threshold), align=align, align_targets=align_targets, hard=hard,
+            temperature=temperature, mix=mix, distance=distance, unlabeled_weight=unlabeled_weight,
+            rampup=rampup or half_cosine, together=together, label_mode=label_mode, decay=decay, buffers=buffers,
+        )  # fmt: skip
         self.interpolate = interpolate
 
-    def objective(self, batch: Batch, clock: Clock) -> Outcome:
-        """Loss with randomly interpolated logits of the labeled samples."""
-        guess = self.lesson.guess(self.look, batch)
-        x, target = self.lesson.exercise(batch, guess.target, "weak", "strong")
-        logits, learned = self.lesson.answers(self.student, batch.labeled.x, x)
+    def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
+        """One student step under aligned labels, with randomly interpolated logits of the labeled samples."""
+        weak, strong = batch.unlabeled["weak"], batch.unlabeled["strong"]
+        # Section 3.2 and 3.3: align to the source (labeled) samples, keep what is nearly as sure as they are.
+        y_target = self.task.probs(self.student.label(weak.x, self.label_mode))
+        y_source = self.task.probs(self.student.label(batch.labeled.x, self.label_mode))
+        pseudo = self.pseudo_labeling.make(y_target, batch.unlabeled.index, y_source)
+        x, target = self.pseudo_labeling.mixed(strong.x, self.task.warp(pseudo.target, relative(weak, strong)))
+        logits, strong_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         if self.interpolate:
+            # Section 3.1: lambda Z' + (1 - lambda) Z'', lambda uniform for each logit: with the statistics of all
+            # samples and with those of labeled ones alone, which must not move the running statistics a second time
             with self.student.untracked():
                 alone = self.student(batch.labeled.x)
             share = torch.rand_like(logits)
             logits = share * logits + (1 - share) * alone
-        return self.lesson.grade(logits, learned, batch.labeled, target, guess, clock)
+        # L_source + mu(t) L_target
+        supervised = self.task.loss(logits, batch.labeled.target)
+        unsupervised = self.pseudo_labeling.loss(strong_logits, target)
+        if self.student.update(supervised + self.pseudo_labeling.weight(clock) * unsupervised) and self.ema is not None:
+            self.ema.update(self.student.model)
+        return pseudo.report(supervised=supervised, unsupervised=unsupervised)

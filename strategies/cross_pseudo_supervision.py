@@ -10,23 +10,23 @@ own mixtures; the shipped prediction is the mean of both networks (the paper tes
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from selftrain.mix import Mix
+from selftrain.networks.ema import Buffers
+from selftrain.networks.student import LabelMode, MakeLearner
+from selftrain.schedule import Schedule
+from selftrain.select import Selector
+from selftrain.select.alignment import Align
+from selftrain.strategy.pseudo_labeling import Distance, PseudoLabeling
+from selftrain.strategy.several import SeveralStudents, mean_report
+from selftrain.tasks import Task, relative
+from selftrain.types import Batch, Clock, Report, Target
 
-from torch import Tensor
 
-from selftrain.networks.student import LabelMode, Learner, MakeLearner
-from selftrain.select import everything
-from selftrain.strategy.losses import Guess, Outcome, pseudo_label
-from selftrain.strategy.pseudo_labeling import Lesson
-from selftrain.strategy.several import PeerStrategy, joint_report
-from selftrain.tasks import Task
-from selftrain.types import Batch, Clock, Labeled, Report, Target
-
-
-class CrossPseudoSupervision(PeerStrategy):
+class CrossPseudoSupervision(SeveralStudents):
     """Let two networks label for each other.
 
-    Source: the paper's eq. 1 to 4. Default weight 1.5 (Pascal VOC), hard labels, no threshold.
+    Source: the paper's eq. 1 to 4. Default weight 1.5 (Pascal VOC), hard labels, no threshold. The other settings are
+    explained in ``PseudoLabeling`` and ``SeveralStudents``.
 
     Args:
         task: Kind of output.
@@ -34,11 +34,6 @@ class CrossPseudoSupervision(PeerStrategy):
         unlabeled_weight: Factor of the cross loss, >= 0.
         on_labeled: Cross-label the labeled samples too, as the paper does without CutMix; all of them count, unmixed
             and unaligned, whatever ``select`` keeps of the others.
-        label_mode: How the labeling passes treat BatchNorm and dropout, see ``Learner.label``.
-        decay: Decay of a moving average of each network, which then predicts in its place; ``None``: none.
-        buffers: See ``Teacher``.
-        lesson: Further settings of ``Lesson``: rampup, distance, select, hard, temperature, align, align_targets, mix,
-            together.
     """
 
     views = ("weak",)
@@ -50,41 +45,41 @@ class CrossPseudoSupervision(PeerStrategy):
         *,
         unlabeled_weight: float = 1.5,
         on_labeled: bool = True,
-        label_mode: LabelMode = "eval",
-        decay: float | None = None,
-        buffers: Literal["copy", "ema"] = "ema",
-        **lesson: Any,
-    ) -> None:
+        rampup: Schedule | None = None, distance: Distance = "ce", select: Selector | None = None, hard: bool = True,
+        temperature: float = 1.0, align: Align | None = None, align_targets: bool = True, mix: Mix | None = None,
+        together: bool = True, label_mode: LabelMode = "eval", decay: float | None = None, buffers: Buffers = "ema",
+    ) -> None:  # fmt: skip
         super().__init__(task, make_learner, label_mode=label_mode, decay=decay, buffers=buffers)
-        self.lesson = Lesson(task, unlabeled_weight=unlabeled_weight, **lesson)
         self.on_labeled = on_labeled
+        self.pseudo_labeling = PseudoLabeling(
+            task, unlabeled_weight=unlabeled_weight, rampup=rampup, distance=distance, select=select, hard=hard,
+            temperature=temperature, align=align, align_targets=align_targets, mix=mix, together=together,
+        )  # fmt: skip
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Both networks label, then each learns from the other."""
-        values = self.look(batch.unlabeled["weak"].x)
-        given = self.look(batch.labeled.x) if self.on_labeled or self.lesson.reads_labeled else [None, None]
-        shares = self.task.agree(values).to(values).mean(0)
-        outcomes = []
+        view, labeled, labeling = batch.unlabeled["weak"], batch.labeled, self.pseudo_labeling
+        # P_1 and P_2 of all samples, before either network moves
+        p = self.predict_each(view.x)
+        crossed = self.on_labeled or labeling.reads_labeled
+        p_labeled = self.predict_each(labeled.x) if crossed else [None, None]
+        shares = self.task.agree(p).to(p).mean(0)
+        reports = []
         for i, learner in enumerate(self.learners()):
             peer = 1 - i
-            guess = self.lesson.judge(values[peer], batch.unlabeled.index, given[peer], shares)
-            outcomes.append(self._crossed(learner, batch, guess, given[peer], clock))
-            self.advance(i, outcomes[-1].loss)
-        return joint_report(outcomes)
-
-    def _crossed(self, learner: Learner, batch: Batch, guess: Guess, given: Tensor | None, clock: Clock) -> Outcome:
-        """Supervised loss + the cross losses on unlabeled and, if wanted, on labeled samples."""
-        x, target = self.lesson.exercise(batch, guess.target, "weak", "weak")
-        logits, learned = self.lesson.answers(learner, batch.labeled.x, x)
-        outcome = self.lesson.grade(logits, learned, batch.labeled, target, guess, clock)
-        if not self.on_labeled or given is None:
-            return outcome
-        return outcome.plus(self.lesson.weight(clock) * self._crossed_labeled(logits, batch.labeled, given))
-
-    def _crossed_labeled(self, logits: Tensor, given: Labeled, value: Tensor) -> Tensor:
-        """Distance of the labeled samples' logits to the other network's prediction of them."""
-        lesson, valid = self.lesson, given.target
-        guess = pseudo_label(
-            self.task, value, given.index, everything(), hard=lesson.hard, temperature=lesson.temperature
-        )
-        return lesson.compare(logits, Target(guess.target.value, valid.mask(), valid.valid))
+            # Y_peer: its decisions are the labels of this network (eq. 2), on the view they were made on
+            pseudo = labeling.make(p[peer], batch.unlabeled.index, p_labeled[peer], shares)
+            x, target = labeling.mixed(view.x, self.task.warp(pseudo.target, relative(view, view)))
+            logits, unlabeled_logits = learner(labeled.x, x, together=labeling.together)
+            # L_s + lambda (L_cps^u + L_cps^l) (eq. 1 to 4)
+            supervised, unsupervised = self.task.loss(logits, labeled.target), labeling.loss(unlabeled_logits, target)
+            loss = supervised + labeling.weight(clock) * unsupervised
+            if self.on_labeled:
+                # Labeled samples are crossed too: every unit that has a label, whatever the peer's confidence
+                valid = labeled.target
+                cross = Target(labeling.harden(p_labeled[peer]), valid.mask(), valid.valid)
+                loss = loss + labeling.weight(clock) * labeling.loss(logits, cross)
+            if learner.update(loss):
+                self.follow(i)
+            reports.append(pseudo.report(supervised=supervised, unsupervised=unsupervised))
+        return mean_report(reports)

@@ -15,21 +15,19 @@ EMA of the weights where the code averages them every 5 epochs from epoch 200 (S
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 import torch
-from torch import Tensor
 
 from selftrain.labels.table import PseudoLabelTable
-from selftrain.mix import cat, mixup
+from selftrain.mix import cat, mixup, pick
+from selftrain.networks.ema import Buffers
 from selftrain.networks.student import MakeLearner
-from selftrain.strategy.losses import Guess, Outcome
-from selftrain.strategy.single import SoloStrategy
+from selftrain.strategy.single import SingleStudent
 from selftrain.tasks import Task
-from selftrain.types import Batch, Clock, Report, Target, View
+from selftrain.types import Batch, Clock, Report
 
 
-class CurriculumLabeling(SoloStrategy):
+class CurriculumLabeling(SingleStudent):
     """Train a fresh network on labels and on a frozen teacher's kept decisions as one set, with mixup.
 
     Source: the paper's step of one round. Kept samples join the labeled ones; samples without a kept unit are not
@@ -63,7 +61,7 @@ class CurriculumLabeling(SoloStrategy):
         alpha: float = 1.0,
         view: str = "strong",
         decay: float | None = 0.999,
-        buffers: Literal["copy", "ema"] = "ema",
+        buffers: Buffers = "ema",
     ) -> None:
         super().__init__(task, make_learner, decay=decay, buffers=buffers)
         if not alpha >= 0:
@@ -73,28 +71,21 @@ class CurriculumLabeling(SoloStrategy):
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """One gradient step on the mixture of labeled and kept samples."""
-        guess = self.labels.guess(batch.unlabeled.index, hard=self.hard)
-        outcome = self._objective(batch, guess)
-        self.advance(outcome.loss)
-        return outcome.report()
-
-    def _objective(self, batch: Batch, guess: Guess) -> Outcome:
-        """Loss of the joint set, and its two parts by the sample that each mixture is named after."""
-        given, (x, kept) = batch.labeled, self._kept(batch.unlabeled[self.views[0]], guess)
-        mixed, target = mixup(torch.cat([given.x, x]), cat(given.target, kept), self.task, alpha=self.alpha)
-        logits, n = self.student(mixed), len(given.x)
-        with torch.no_grad():
-            supervised = self.task.loss(logits[:n], _rows(target, slice(None, n)))
-            unsupervised = self.task.loss(logits[n:], _rows(target, slice(n, None)))
-        return Outcome(self.task.loss(logits, target), supervised, unsupervised, guess)
-
-    def _kept(self, view: View, guess: Guess) -> tuple[Tensor, Target]:
-        """Samples with a kept unit, and their targets in the geometry of the view: other units are not valid."""
-        target = self.task.warp(guess.target, view)
+        labeled, view = batch.labeled, batch.unlabeled[self.views[0]]
+        # The last round's labels; what the percentile did not keep weighs 0.
+        pseudo = self.labels.pseudo_label(batch.unlabeled.index, hard=self.hard)
+        target = self.task.warp(pseudo.target, view)
+        # Kept samples join the labeled ones as if they were: others are not shown, other units not counted, and
+        # so the mean is over labeled and kept units alike.
         target = replace(target, valid=target.mask() * target.weight > 0)
-        rows = (target.mask() > 0).reshape(len(target.weight), -1).any(1)
-        return view.x[rows], _rows(target, rows)
-
-
-def _rows(target: Target, rows: Tensor | slice) -> Target:
-    return Target(target.value[rows], target.weight[rows], None if target.valid is None else target.valid[rows])
+        kept = (target.mask() > 0).reshape(len(target.weight), -1).any(1)
+        x = torch.cat([labeled.x, view.x[kept]])
+        mixed, joint = mixup(x, cat(labeled.target, pick(target, kept)), self.task, alpha=self.alpha)
+        logits, n = self.student(mixed), len(labeled.x)
+        loss = self.task.loss(logits, joint)
+        with torch.no_grad():  # its two parts, by the sample that each mixture is named after: for the log alone
+            supervised = self.task.loss(logits[:n], pick(joint, slice(None, n)))
+            unsupervised = self.task.loss(logits[n:], pick(joint, slice(n, None)))
+        if self.student.update(loss) and self.ema is not None:
+            self.ema.update(self.student.model)
+        return pseudo.report(supervised=supervised, unsupervised=unsupervised)

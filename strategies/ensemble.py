@@ -15,24 +15,30 @@ is ours (``quorum=0`` turns it off; the paper's setting is ``quorum=0, weighting
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from selftrain.mix import Mix
+from selftrain.networks.ema import Buffers
 from selftrain.networks.student import LabelMode, MakeLearner
+from selftrain.schedule import Schedule
+from selftrain.select import Selector
+from selftrain.select.alignment import Align
 from selftrain.strategy.base import Predictor
-from selftrain.strategy.losses import Guess
-from selftrain.strategy.pseudo_labeling import Lesson
-from selftrain.strategy.several import PeerStrategy, joint_report
-from selftrain.tasks import Task
+from selftrain.strategy.pseudo_labeling import Distance, PseudoLabeling
+from selftrain.strategy.several import SeveralStudents, mean_report
+from selftrain.tasks import Task, has_classes, relative
 from selftrain.types import Batch, Clock, Report
 
 Weighting = Literal["equal", "share", "entropy"]
 
 
-class Ensemble(PeerStrategy):
+class Ensemble(SeveralStudents):
     """Let the agreement of several networks decide which pseudo-labels count, and how much.
+
+    The other settings are explained in ``PseudoLabeling`` and ``SeveralStudents``.
 
     Args:
         task: Kind of output; it says what agreement means.
@@ -45,12 +51,6 @@ class Ensemble(PeerStrategy):
             all are heard.
         outlier_class: Number of the class that labeled outliers have; ``predict`` gives it probability 0. ``None``:
             there is none.
-        hard: Whether decisions or soft predictions are the targets.
-        label_mode: How the weak passes treat BatchNorm and dropout, see ``Learner.label``.
-        decay: Decay of a moving average of each member, which then predicts in its place; ``None``: none.
-        buffers: See ``Teacher``.
-        lesson: Further settings of ``Lesson``: unlabeled_weight, rampup, distance, select, temperature, align,
-            align_targets, mix, together.
 
     Raises:
         ValueError: for fewer than two members, a quorum outside [0, 1], an unknown weighting or outlier class.
@@ -68,12 +68,11 @@ class Ensemble(PeerStrategy):
         weighting: Weighting = "equal",
         inliers_only: bool = False,
         outlier_class: int | None = None,
-        hard: bool = False,
-        label_mode: LabelMode = "eval",
-        decay: float | None = None,
-        buffers: Literal["copy", "ema"] = "ema",
-        **lesson: Any,
-    ) -> None:
+        hard: bool = False, select: Selector | None = None, temperature: float = 1.0, align: Align | None = None,
+        align_targets: bool = True, mix: Mix | None = None, distance: Distance = "ce", unlabeled_weight: float = 1.0,
+        rampup: Schedule | None = None, together: bool = True, label_mode: LabelMode = "eval",
+        decay: float | None = None, buffers: Buffers = "ema",
+    ) -> None:  # fmt: skip
         super().__init__(task, make_learner, members=members, label_mode=label_mode, decay=decay, buffers=buffers)
         if not 0 <= quorum <= 1:
             raise ValueError(f"quorum is {quorum}; it must be in [0, 1]")
@@ -81,35 +80,42 @@ class Ensemble(PeerStrategy):
             raise ValueError(f"weighting is {weighting!r}; choose 'equal', 'share' or 'entropy'")
         self.quorum, self.weighting, self.inliers_only = quorum, weighting, inliers_only
         self.outlier_class = outlier_class
-        self.lesson = Lesson(task, hard=hard, **lesson)
+        self.pseudo_labeling = PseudoLabeling(
+            task, hard=hard, select=select, temperature=temperature, align=align, align_targets=align_targets, mix=mix,
+            distance=distance, unlabeled_weight=unlabeled_weight, rampup=rampup, together=together,
+        )  # fmt: skip
         self.register_buffer("counted", self._counted(), persistent=False)
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """One joint pseudo-label, one gradient step a member."""
-        guess, inliers = self._consensus(batch)
-        outcomes = []
+        weak, strong, labeling = batch.unlabeled["weak"], batch.unlabeled["strong"], self.pseudo_labeling
+        # Inliers of a unit: the members that side with the mean of all
+        values = self.predict_each(weak.x)
+        inlier = self.task.agree(values).to(values)  # (N, B, *U)
+        share = inlier.mean(0)
+        # The consensus is the mean of all members, or of the inliers; where there are none, of all.
+        heard = torch.where(share > 0, inlier, 1.0) if self.inliers_only else torch.ones_like(inlier)
+        counts = torch.stack([self.task.spread(h) for h in heard])
+        consensus = (values * counts).sum(0) / counts.sum(0)
+        labeled = self.predict_each(batch.labeled.x).mean(0) if labeling.reads_labeled else None
+        pseudo = labeling.make(consensus, batch.unlabeled.index, labeled, share)
+        pseudo = pseudo.scaled(self._weight(consensus, share))  # v(u), 0 below the quorum
+        target = self.task.warp(pseudo.target, relative(weak, strong))
+        reports = []
         for i, member in enumerate(self.learners()):
-            outcomes.append(self.lesson.loss(member, batch, guess, clock))
-            self.advance(i, outcomes[-1].loss)
-        return joint_report(outcomes, agreement=inliers)
+            # Every member learns labels and the one target, each from mixtures of its own.
+            x, mixed = labeling.mixed(strong.x, target)
+            logits, strong_logits = member(batch.labeled.x, x, together=labeling.together)
+            supervised, unsupervised = self.task.loss(logits, batch.labeled.target), labeling.loss(strong_logits, mixed)
+            if member.update(supervised + labeling.weight(clock) * unsupervised):
+                self.follow(i)
+            reports.append(pseudo.report(supervised=supervised, unsupervised=unsupervised))
+        return mean_report(reports, agreement=share.mean())
 
     def predictors(self) -> dict[str, Predictor]:
         """The mean of the members, and each member; all without the outlier class, if there is one."""
         found = super().predictors()
         return found if self.outlier_class is None else {name: self._inlying(p) for name, p in found.items()}
-
-    @torch.no_grad()
-    def _consensus(self, batch: Batch) -> tuple[Guess, Tensor]:
-        """The joint pseudo-label of the weak view, and the mean share of inliers."""
-        values = self.look(batch.unlabeled["weak"].x)
-        inlier = self.task.agree(values).to(values)  # (N, B, *U)
-        share = inlier.mean(0)
-        heard = torch.where(share > 0, inlier, 1.0) if self.inliers_only else torch.ones_like(inlier)
-        spread = torch.stack([self.task.spread(h) for h in heard])
-        value = (values * spread).sum(0) / spread.sum(0)
-        given = self.look(batch.labeled.x).mean(0) if self.lesson.reads_labeled else None
-        guess = self.lesson.judge(value, batch.unlabeled.index, given, share)
-        return guess.scaled(self._weight(value, share)), share.mean()
 
     def _weight(self, value: Tensor, share: Tensor) -> Tensor:
         """Weight of each unit (B, *U) by the members' agreement and the entropy of their consensus."""
@@ -132,10 +138,8 @@ class Ensemble(PeerStrategy):
         if not 0 <= self.outlier_class < self.task.groups:
             raise ValueError(f"outlier_class is {self.outlier_class}; the classes are 0 to {self.task.groups - 1}")
         factor[self.outlier_class] = 0
-        try:
-            self.task.reweigh(factor[None], factor)  # refused where there are no classes
-        except ValueError as error:
-            raise ValueError(f"outlier_class is {self.outlier_class}, but joints have no classes; set None") from error
+        if not has_classes(self.task):
+            raise ValueError(f"outlier_class is {self.outlier_class}, but joints have no classes; set None")
         return factor
 
     def _inlying(self, predict: Predictor) -> Predictor:

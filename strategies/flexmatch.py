@@ -4,24 +4,29 @@ Algorithm: 1. count for each class how many unlabeled samples the student was la
 class by its count over the largest one, through a convex map; 3. then as FixMatch: decisions about the weak view at or
 above the threshold of their class are learned on the strong view.
 
-Left out: CTAugment. Differs: the weak view has a pass of its own without gradient.
+It is FixMatch with another threshold: the step is that of ``strategies/fixmatch.py``, the threshold
+``selftrain.select.Flex``. Left out: CTAugment. Differs: the weak view has a pass of its own without gradient.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from selftrain.networks.student import MakeLearner
+from selftrain.mix import Mix
+from selftrain.networks.ema import Buffers
+from selftrain.networks.student import LabelMode, MakeLearner
+from selftrain.schedule import Schedule
 from selftrain.select import Flex
-from selftrain.strategy.single import SelfGuided
+from selftrain.select.adaptive import Mapping
+from selftrain.select.alignment import Align
+from selftrain.strategies.fixmatch import FixMatch
+from selftrain.strategy.pseudo_labeling import Distance
 from selftrain.tasks import Task
 
 
-class FlexMatch(SelfGuided):
-    """Learn the strong view from decisions whose threshold depends on how well their class is learned.
+class FlexMatch(FixMatch):
+    """FixMatch with a threshold that depends on how well the class of a decision is learned.
 
-    Source: the paper's eq. 5 to 9 (see ``selftrain.select.Flex``). Defaults are the paper's: threshold 0.95, convex
-    map, warm-up, weight 1, hard labels, decay 0.999.
+    Source: the paper's eq. 5 to 9. Defaults are the paper's: threshold 0.95, convex map, warm-up, weight 1, hard
+    labels, decay 0.999. The other settings are explained in ``FixMatch`` and ``PseudoLabeling``.
 
     Args:
         task: Kind of output.
@@ -31,8 +36,6 @@ class FlexMatch(SelfGuided):
         threshold: Highest threshold, in (0, 1].
         warmup: Count the samples that were never confident as a rival of the largest class.
         mapping: Map from count to threshold: ``"convex"``, ``"linear"`` or ``"concave"``.
-        settings: See ``SelfGuided`` and ``Lesson``: label_mode, decay, buffers, unlabeled_weight, rampup, distance,
-            hard, temperature, align, align_targets, mix, together.
     """
 
     def __init__(
@@ -44,8 +47,15 @@ class FlexMatch(SelfGuided):
         units: tuple[int, ...] = (),
         threshold: float = 0.95,
         warmup: bool = True,
-        mapping: Any = "convex",
-        **settings: Any,
-    ) -> None:
+        mapping: Mapping = "convex",
+        hard: bool = True, temperature: float = 1.0, align: Align | None = None, align_targets: bool = True,
+        mix: Mix | None = None, distance: Distance = "ce", unlabeled_weight: float = 1.0,
+        rampup: Schedule | None = None, together: bool = True, label_mode: LabelMode = "eval",
+        decay: float | None = 0.999, buffers: Buffers = "ema",
+    ) -> None:  # fmt: skip
         rule = Flex(unlabeled, task.groups, threshold=threshold, warmup=warmup, mapping=mapping, units=units)
-        super().__init__(task, make_learner, select=rule, **settings)
+        super().__init__(
+            task, make_learner, select=rule, hard=hard, temperature=temperature, align=align,
+            align_targets=align_targets, mix=mix, distance=distance, unlabeled_weight=unlabeled_weight, rampup=rampup,
+            together=together, label_mode=label_mode, decay=decay, buffers=buffers,
+        )  # fmt: skip

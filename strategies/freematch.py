@@ -7,6 +7,7 @@ Algorithm: 1. a moving mean of the confidence is the threshold, moving mean pred
 term compares the mean prediction on the strong view, each class divided by its share of decisions, with the same of the
 moving means, and pulls the two apart.
 
+It is FixMatch with thresholds of its own (``selftrain.select.Free``) and one loss more, so the step is written out.
 Left out: nothing. Differs: the weak view has a pass of its own without gradient. The sign of the fairness term is the
 paper's and the released code's: minus a cross-entropy is minimized, so the cross-entropy grows. ``fairness_sign=-1``
 turns it.
@@ -14,23 +15,27 @@ turns it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from selftrain.networks.student import MakeLearner
+from selftrain.mix import Mix
+from selftrain.networks.ema import Buffers
+from selftrain.networks.student import LabelMode, MakeLearner
+from selftrain.schedule import Schedule
 from selftrain.select import Free
-from selftrain.strategy.single import SelfGuided
-from selftrain.tasks import Task
+from selftrain.select.alignment import Align
+from selftrain.strategies.fixmatch import FixMatch
+from selftrain.strategy.pseudo_labeling import Distance
+from selftrain.tasks import Task, has_classes, relative
 from selftrain.types import Batch, Clock, Report
 
 
-class FreeMatch(SelfGuided):
+class FreeMatch(FixMatch):
     """Learn the strong view from decisions above a threshold that follows the network's own confidence.
 
-    Source: the paper's eq. 5 to 12 (thresholds: ``selftrain.select.Free``). Defaults: decay of the thresholds 0.999,
-    fairness weight 0.001 (released configurations), weight 1, hard labels, decay of the weights 0.999.
+    Source: the paper's eq. 5 to 12. Defaults: decay of the thresholds 0.999, fairness weight 0.001 (released
+    configurations), weight 1, hard labels, decay of the weights 0.999. The other settings are explained in ``FixMatch``
+    and ``PseudoLabeling``.
 
     Args:
         task: Kind of output.
@@ -40,8 +45,6 @@ class FreeMatch(SelfGuided):
         limits: Lowest and highest level (the paper: (0, 0.95) for SVHN); ``None``: free.
         fairness_weight: Factor of the fairness term, >= 0. It compares class shares; keypoints need 0.
         fairness_sign: 1 as published, -1 turned.
-        settings: See ``SelfGuided`` and ``Lesson``: label_mode, decay, buffers, unlabeled_weight, rampup, distance,
-            hard, temperature, align, align_targets, mix, together.
 
     Raises:
         ValueError: for a negative weight, a sign other than 1 and -1, or a fairness term of joints.
@@ -57,31 +60,48 @@ class FreeMatch(SelfGuided):
         limits: tuple[float, float] | None = None,
         fairness_weight: float = 0.001,
         fairness_sign: int = 1,
-        **settings: Any,
-    ) -> None:
+        hard: bool = True, temperature: float = 1.0, align: Align | None = None, align_targets: bool = True,
+        mix: Mix | None = None, distance: Distance = "ce", unlabeled_weight: float = 1.0,
+        rampup: Schedule | None = None, together: bool = True, label_mode: LabelMode = "eval",
+        decay: float | None = 0.999, buffers: Buffers = "ema",
+    ) -> None:  # fmt: skip
         if not fairness_weight >= 0 or fairness_sign not in (1, -1):
             raise ValueError(
                 f"fairness_weight is {fairness_weight} and fairness_sign {fairness_sign}; "
                 "the weight must be 0 or more, the sign 1 or -1"
             )
-        if fairness_weight:
-            _check_classes(task, fairness_weight)
+        if fairness_weight and not has_classes(task):
+            raise ValueError(f"fairness_weight is {fairness_weight}, but joints have no class shares; set 0")
         self_made = Free(task.groups, decay=threshold_decay, quantile=quantile, limits=limits)
-        super().__init__(task, make_learner, select=self_made, **settings)
+        super().__init__(
+            task, make_learner, select=self_made, hard=hard, temperature=temperature, align=align,
+            align_targets=align_targets, mix=mix, distance=distance, unlabeled_weight=unlabeled_weight, rampup=rampup,
+            together=together, label_mode=label_mode, decay=decay, buffers=buffers,
+        )  # fmt: skip
         self.fairness_weight, self.fairness_sign = fairness_weight, fairness_sign
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """One student step under self-made thresholds, with the fairness term."""
-        guess = self.lesson.guess(self.look, batch)
-        x, target = self.lesson.exercise(batch, guess.target, "weak", "strong")
-        logits, learned = self.lesson.answers(self.student, batch.labeled.x, x)
-        outcome = self.lesson.grade(logits, learned, batch.labeled, target, guess, clock)
-        if not self.fairness_weight:
-            self.advance(outcome.loss)
-            return outcome.report()
-        fairness = self.fairness(self.task.probs(learned), target.weight * target.mask())
-        self.advance(outcome.plus(self.fairness_weight * self.fairness_sign * fairness).loss)
-        return outcome.report(fairness=fairness)
+        weak, strong = batch.unlabeled["weak"], batch.unlabeled["strong"]
+        # q_b, which moves tau_t, p_t and h_t first (eq. 5 to 8), is then judged by them.
+        q = self.task.probs(self.student.label(weak.x, self.label_mode))
+        labeled = None
+        if self.pseudo_labeling.reads_labeled:
+            labeled = self.task.probs(self.student.label(batch.labeled.x, self.label_mode))
+        pseudo = self.pseudo_labeling.make(q, batch.unlabeled.index, labeled)
+        # L_s and L_u (eq. 9) as in FixMatch
+        x, target = self.pseudo_labeling.mixed(strong.x, self.task.warp(pseudo.target, relative(weak, strong)))
+        logits, strong_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
+        supervised = self.task.loss(logits, batch.labeled.target)
+        unsupervised = self.pseudo_labeling.loss(strong_logits, target)
+        loss, more = supervised + self.pseudo_labeling.weight(clock) * unsupervised, {}
+        if self.fairness_weight:
+            # L_f (eq. 11) looks at the kept units where the strong view shows them: what it hides is not valid.
+            more["fairness"] = self.fairness(self.task.probs(strong_logits), target.weight * target.mask())
+            loss = loss + self.fairness_weight * self.fairness_sign * more["fairness"]
+        if self.student.update(loss) and self.ema is not None:
+            self.ema.update(self.student.model)
+        return pseudo.report(supervised=supervised, unsupervised=unsupervised, **more)
 
     def fairness(self, strong: Tensor, weight: Tensor) -> Tensor:
         """``sum_c N(p / h)_c log N(q / k)_c``: p, h moving mean and histogram, q, k those of the kept strong values.
@@ -94,10 +114,10 @@ class FreeMatch(SelfGuided):
         kept = weight > 0
         rows = self.task.distribution(strong)
         if not bool(kept.any()):
-            return 0.0 * strong.sum()
+            return 0.0 * strong.sum()  # a mean of nothing would be nan; this has a gradient path
         rows = rows[kept]
         counts = torch.bincount(rows.argmax(1), minlength=rows.shape[1]).to(rows)
-        rule = self.lesson.select
+        rule = self.pseudo_labeling.select
         assert isinstance(rule, Free)
         wanted = _normalized(rule.presence, rule.histogram)
         return (wanted * (_normalized(rows.mean(0), counts / counts.sum()) + 1e-12).log()).sum()
@@ -107,11 +127,3 @@ def _normalized(mean: Tensor, histogram: Tensor) -> Tensor:
     """``mean / histogram`` brought to sum 1; classes that no decision fell on count 0."""
     ratio = torch.where(histogram > 0, mean / histogram.clamp(min=1e-12), torch.zeros_like(mean))
     return ratio / ratio.sum().clamp(min=1e-12)
-
-
-def _check_classes(task: Task, fairness_weight: float) -> None:
-    share = torch.full((task.groups,), 1 / task.groups)
-    try:
-        task.reweigh(share[None], share)  # refused where there are no classes
-    except ValueError as error:
-        raise ValueError(f"fairness_weight is {fairness_weight}, but joints have no class shares; set 0") from error

@@ -11,25 +11,29 @@ unlabeled batches after each labeled one).
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from selftrain.mix import Mix
+from selftrain.networks.ema import Buffers
 from selftrain.networks.student import LabelMode, MakeLearner
+from selftrain.schedule import Schedule
 from selftrain.select import ClassWise, Selector
-from selftrain.strategy.losses import Guess
-from selftrain.strategy.pseudo_labeling import Lesson
-from selftrain.strategy.several import PeerStrategy, joint_report
-from selftrain.tasks import Task
+from selftrain.select.alignment import Align
+from selftrain.strategy.pseudo_labeling import Distance, PseudoLabel, PseudoLabeling
+from selftrain.strategy.several import SeveralStudents, mean_report
+from selftrain.tasks import Task, relative
 from selftrain.types import Batch, Clock, Report
 
 
-class JointMatch(PeerStrategy):
+class JointMatch(SeveralStudents):
     """Let two networks teach each other what they are sure of, most of all where they disagree.
 
     Source: the paper's section 3 in the form of the released code. Defaults: threshold 0.98, status decay 0.9, delta
-    0.9, weight 1, hard labels, one status for both networks, no averages.
+    0.9, weight 1, hard labels, one status for both networks, no averages. The other settings are explained in
+    ``PseudoLabeling`` and ``SeveralStudents``.
 
     Args:
         task: Kind of output.
@@ -41,12 +45,8 @@ class JointMatch(PeerStrategy):
         disagree_on: What disagreement means: ``"mask"``: only the labeling network is confident (the released code);
             ``"label"``: their decisions differ.
         select: Rule instead of the class-wise thresholds; each network gets a copy unless the status is shared.
-        label_mode: How the labeling passes treat BatchNorm and dropout, see ``Learner.label``.
         decay: Decay of a moving average of each network, which then predicts in its place (0.9 in the paper's IMDB
             runs); ``None``: none.
-        buffers: See ``Teacher``.
-        lesson: Further settings of ``Lesson``: unlabeled_weight, rampup, distance, hard, temperature, align,
-            align_targets, mix, together.
 
     Raises:
         ValueError: for a delta outside [0, 1], an unknown ``disagree_on``, or thresholds beside a ``select``.
@@ -63,11 +63,11 @@ class JointMatch(PeerStrategy):
         delta: float = 0.9,
         disagree_on: Literal["mask", "label"] = "mask",
         select: Selector | None = None,
-        label_mode: LabelMode = "eval",
-        decay: float | None = None,
-        buffers: Literal["copy", "ema"] = "ema",
-        **lesson: Any,
-    ) -> None:
+        hard: bool = True, temperature: float = 1.0, align: Align | None = None, align_targets: bool = True,
+        mix: Mix | None = None, distance: Distance = "ce", unlabeled_weight: float = 1.0,
+        rampup: Schedule | None = None, together: bool = True, label_mode: LabelMode = "eval",
+        decay: float | None = None, buffers: Buffers = "ema",
+    ) -> None:  # fmt: skip
         super().__init__(task, make_learner, label_mode=label_mode, decay=decay, buffers=buffers)
         if not 0 <= delta <= 1:
             raise ValueError(f"delta is {delta}; it must be in [0, 1]")
@@ -77,27 +77,39 @@ class JointMatch(PeerStrategy):
             raise ValueError("select replaces the class-wise thresholds; leave out threshold and status_decay")
         self.delta, self.disagree_on = delta, disagree_on
         rule = select or ClassWise(task.groups, threshold=threshold, decay=status_decay)
-        first = Lesson(task, select=rule, **lesson)
-        self.lessons = nn.ModuleList([first, first if shared_status else copy.deepcopy(first)])
+        first = PseudoLabeling(
+            task, select=rule, hard=hard, temperature=temperature, align=align, align_targets=align_targets, mix=mix,
+            distance=distance, unlabeled_weight=unlabeled_weight, rampup=rampup, together=together,
+        )  # fmt: skip
+        self.pseudo_labelings = nn.ModuleList([first, first if shared_status else copy.deepcopy(first)])
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Both networks label, then each learns from the other."""
-        guesses = self.guesses(batch)
-        outcomes = []
-        for i, learner in enumerate(self.learners()):
-            peer = guesses[1 - i].scaled(self.importance(guesses[1 - i], guesses[i]))
-            outcomes.append(self._lesson(i).loss(learner, batch, peer, clock))
-            self.advance(i, outcomes[-1].loss)
-        return joint_report(outcomes)
+        weak, strong = batch.unlabeled["weak"], batch.unlabeled["strong"]
+        pseudo_f, pseudo_g = self.pseudo_labels(batch)  # of both before either moves
+        reports = []
+        for i, (learner, own, peer) in enumerate(
+            zip(self.learners(), (pseudo_f, pseudo_g), (pseudo_g, pseudo_f), strict=True)
+        ):
+            # Cross-labeling: what the peer is sure of, weighted by delta where the two disagree, else by 1 - delta
+            pseudo, labeling = peer.scaled(self.importance(peer, own)), self.labeling(i)
+            x, target = labeling.mixed(strong.x, self.task.warp(pseudo.target, relative(weak, strong)))
+            logits, strong_logits = learner(batch.labeled.x, x, together=labeling.together)
+            supervised = self.task.loss(logits, batch.labeled.target)
+            unsupervised = labeling.loss(strong_logits, target)
+            if learner.update(supervised + labeling.weight(clock) * unsupervised):
+                self.follow(i)
+            reports.append(pseudo.report(supervised=supervised, unsupervised=unsupervised))
+        return mean_report(reports)
 
-    def guesses(self, batch: Batch) -> list[Guess]:
+    def pseudo_labels(self, batch: Batch) -> list[PseudoLabel]:
         """Each network's pseudo-labels of the weak view; a shared status takes in the first, then the second."""
-        values, index = self.look(batch.unlabeled["weak"].x), batch.unlabeled.index
-        given = self.look(batch.labeled.x) if self._lesson(0).reads_labeled else [None, None]
+        values, index = self.predict_each(batch.unlabeled["weak"].x), batch.unlabeled.index
+        labeled = self.predict_each(batch.labeled.x) if self.labeling(0).reads_labeled else [None, None]
         shares = self.task.agree(values).to(values).mean(0)
-        return [self._lesson(i).judge(values[i], index, given[i], shares) for i in range(2)]
+        return [self.labeling(i).make(values[i], index, labeled[i], shares) for i in range(2)]
 
-    def importance(self, labeling: Guess, learning: Guess) -> Tensor:
+    def importance(self, labeling: PseudoLabel, learning: PseudoLabel) -> Tensor:
         """Weight of each unit (B, *U): delta where the networks disagree, else 1 - delta."""
         if self.disagree_on == "label":
             both = torch.stack([labeling.labels.value, learning.labels.value])
@@ -106,7 +118,8 @@ class JointMatch(PeerStrategy):
             differ = (labeling.labels.weight > 0) != (learning.labels.weight > 0)
         return torch.where(differ, self.delta, 1 - self.delta).to(labeling.labels.weight)
 
-    def _lesson(self, member: int) -> Lesson:
-        lesson = self.lessons[member]
-        assert isinstance(lesson, Lesson)
-        return lesson
+    def labeling(self, member: int) -> PseudoLabeling:
+        """How a network labels: with the status of its own, or with that of both."""
+        found = self.pseudo_labelings[member]
+        assert isinstance(found, PseudoLabeling)
+        return found

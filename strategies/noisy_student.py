@@ -12,20 +12,18 @@ resolution and fine-tuning at a larger one. Stochastic depth belongs to the netw
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
 from selftrain.labels.table import PseudoLabelTable
+from selftrain.networks.ema import Buffers
 from selftrain.networks.student import MakeLearner
 from selftrain.schedule import Schedule, ramp_linear
-from selftrain.strategy.losses import Guess, Outcome
-from selftrain.strategy.single import SoloStrategy
+from selftrain.strategy.single import SingleStudent
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Report
 
 
-class NoisyStudent(SoloStrategy):
+class NoisyStudent(SingleStudent):
     """Learn labels and a frozen teacher's labels of the strong view.
 
     Source: the paper's algorithm 1: the mean loss on labels plus the mean loss on pseudo-labels. Defaults are those of
@@ -67,7 +65,7 @@ class NoisyStudent(SoloStrategy):
         together: bool = True,
         labeled_view: str = "strong",
         decay: float | None = 0.9999,
-        buffers: Literal["copy", "ema"] = "ema",
+        buffers: Buffers = "ema",
     ) -> None:
         super().__init__(task, make_learner, decay=decay, buffers=buffers)
         for name, weight in (("labeled_weight", labeled_weight), ("unlabeled_weight", unlabeled_weight)):
@@ -79,21 +77,21 @@ class NoisyStudent(SoloStrategy):
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Learn labels and stored labels under noise."""
-        guess = self.labels.guess(batch.unlabeled.index, hard=self.hard)
-        outcome = self._objective(batch, guess, self.unlabeled_weight * self.rampup(clock.progress))
-        self.advance(outcome.loss)
-        return outcome.report()
-
-    def _objective(self, batch: Batch, guess: Guess, weight: float) -> Outcome:
-        """Both losses; the stored labels are of the plain image and follow the strong view."""
         strong = batch.unlabeled["strong"]
-        target = self.task.warp(guess.target, strong)
+        # y~_i: what the teacher said once, without noise, of the plain image; it follows the noised view.
+        pseudo = self.labels.pseudo_label(batch.unlabeled.index, hard=self.hard)
+        target = self.task.warp(pseudo.target, strong)
+        weight = self.unlabeled_weight * self.rampup(clock.progress)
         if self.labeled_weight == 0:
+            # On pseudo-labels alone labeled samples are not looked at: they would move the BatchNorm statistics.
             unsupervised = self.task.loss(self.student(strong.x), target)
-            return Outcome(weight * unsupervised, torch.zeros_like(unsupervised), unsupervised, guess)
-        if self.together:
-            logits, learned = self.student.together(batch.labeled.x, strong.x)
+            supervised, loss = torch.zeros_like(unsupervised), weight * unsupervised
         else:
-            logits, learned = self.student(batch.labeled.x), self.student(strong.x)
-        supervised, unsupervised = self.task.loss(logits, batch.labeled.target), self.task.loss(learned, target)
-        return Outcome(self.labeled_weight * supervised + weight * unsupervised, supervised, unsupervised, guess)
+            # (1/n) sum l(y_i, f_noised(x_i)) + (1/m) sum l(y~_i, f_noised(x~_i))
+            logits, strong_logits = self.student(batch.labeled.x, strong.x, together=self.together)
+            supervised = self.task.loss(logits, batch.labeled.target)
+            unsupervised = self.task.loss(strong_logits, target)
+            loss = self.labeled_weight * supervised + weight * unsupervised
+        if self.student.update(loss) and self.ema is not None:
+            self.ema.update(self.student.model)
+        return pseudo.report(supervised=supervised, unsupervised=unsupervised)

@@ -9,23 +9,25 @@ fixed (as in re-implementations); gradients through both have the same expectati
 
 from __future__ import annotations
 
-from typing import Any
-
-from selftrain.networks.student import LabelMode, MakeLearner
+from selftrain.mix import Mix
+from selftrain.networks.ema import Buffers
+from selftrain.networks.student import LabelMode, MakeLearner, check_label_mode
 from selftrain.schedule import Schedule, ramp_sigmoid
-from selftrain.strategy.losses import Outcome
-from selftrain.strategy.pseudo_labeling import Distance
-from selftrain.strategy.single import SelfGuided
-from selftrain.tasks import Task
-from selftrain.types import Batch, Clock
+from selftrain.select import Selector
+from selftrain.select.alignment import Align
+from selftrain.strategy.pseudo_labeling import Distance, PseudoLabeling
+from selftrain.strategy.single import SingleStudent
+from selftrain.tasks import Task, relative
+from selftrain.types import Batch, Clock, Report
 
 
-class PiModel(SelfGuided):
+class PiModel(SingleStudent):
     """Make two looks at the same sample agree.
 
     Source: the paper's algorithm 1. Defaults: squared difference, weight 10 on the mean over classes
     (re-implementations; the paper's 100 x share of labels is on another scale), sigmoid ramp-up over 40 %, the fixed
-    look with dropout and batch statistics.
+    look with dropout and batch statistics. The other settings are explained in ``PseudoLabeling`` and
+    ``SingleStudent``.
 
     Args:
         task: Kind of output.
@@ -33,12 +35,8 @@ class PiModel(SelfGuided):
         view: The view of the learned look; ``"weak2"`` is a second weak one.
         unlabeled_weight: Final weight w, >= 0.
         rampup: Growth of w; ``None``: ``ramp_sigmoid()``.
-        distance: ``"mse"`` between values, or ``"ce"``.
-        hard: Whether the decision or the soft prediction of the fixed look is the target.
         label_mode: How the fixed look treats BatchNorm and dropout: ``"frozen"`` has dropout and leaves the running
             statistics.
-        settings: See ``SelfGuided`` and ``Lesson``: decay, buffers, select, temperature, align, align_targets, mix,
-            together.
     """
 
     def __init__(
@@ -50,16 +48,34 @@ class PiModel(SelfGuided):
         unlabeled_weight: float = 10.0,
         rampup: Schedule | None = None,
         distance: Distance = "mse",
-        hard: bool = False,
         label_mode: LabelMode = "frozen",
-        **settings: Any,
-    ) -> None:
-        own: dict[str, Any] = {"unlabeled_weight": unlabeled_weight, "distance": distance, "hard": hard}
-        super().__init__(task, make_learner, label_mode=label_mode, rampup=rampup or ramp_sigmoid(), **own, **settings)
-        self.view = view
+        select: Selector | None = None, hard: bool = False, temperature: float = 1.0, align: Align | None = None,
+        align_targets: bool = True, mix: Mix | None = None, together: bool = True, decay: float | None = 0.999,
+        buffers: Buffers = "ema",
+    ) -> None:  # fmt: skip
+        super().__init__(task, make_learner, decay=decay, buffers=buffers)
+        self.view, self.label_mode = view, check_label_mode(label_mode)
         self.views = ("weak", view)
+        self.pseudo_labeling = PseudoLabeling(
+            task, select=select, hard=hard, temperature=temperature, align=align, align_targets=align_targets, mix=mix,
+            distance=distance, unlabeled_weight=unlabeled_weight, rampup=rampup or ramp_sigmoid(), together=together,
+        )  # fmt: skip
 
-    def objective(self, batch: Batch, clock: Clock) -> Outcome:
+    def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Hold the first look, learn the second."""
-        first = self.lesson.guess(self.look, batch)
-        return self.lesson.loss(self.student, batch, first, clock, source="weak", view=self.view)
+        first, second = batch.unlabeled["weak"], batch.unlabeled[self.view]
+        # z_i: the first look, with noise of its own and held fixed
+        z = self.task.probs(self.student.label(first.x, self.label_mode))
+        labeled = None
+        if self.pseudo_labeling.reads_labeled:
+            labeled = self.task.probs(self.student.label(batch.labeled.x, self.label_mode))
+        pseudo = self.pseudo_labeling.make(z, batch.unlabeled.index, labeled)
+        # z~_i: the second look, in the same pass as the labeled samples
+        x, target = self.pseudo_labeling.mixed(second.x, self.task.warp(pseudo.target, relative(first, second)))
+        logits, second_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
+        # cross-entropy of the labels + w(t) |z_i - z~_i|^2
+        supervised = self.task.loss(logits, batch.labeled.target)
+        unsupervised = self.pseudo_labeling.loss(second_logits, target)
+        if self.student.update(supervised + self.pseudo_labeling.weight(clock) * unsupervised) and self.ema is not None:
+            self.ema.update(self.student.model)
+        return pseudo.report(supervised=supervised, unsupervised=unsupervised)

@@ -16,22 +16,22 @@ it at that moment (their pass over all samples after warm-up).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from selftrain.mix import cat, mixup
+from selftrain.networks.ema import Buffers
 from selftrain.networks.student import LabelMode, MakeLearner, check_label_mode
-from selftrain.select import Selector, everything, look
+from selftrain.select import Selector, everything, score
 from selftrain.strategy.label_memory import LabelMemory
-from selftrain.strategy.losses import entropy_loss, prior_loss, unmoved
-from selftrain.strategy.single import SoloStrategy
-from selftrain.tasks import Task
-from selftrain.types import Batch, Clock, PseudoLabels, Report, Target, Unlabeled
+from selftrain.strategy.losses import entropy_loss, prior_loss
+from selftrain.strategy.single import SingleStudent
+from selftrain.tasks import Task, unmoved
+from selftrain.types import Batch, Clock, PseudoLabels, Report, Target
 
 
-class SoftLabels(SoloStrategy):
+class SoftLabels(SingleStudent):
     """Learn mixtures of labeled samples and of last epoch's soft labels.
 
     Source: the paper's eq. 1 to 6. Defaults are those of the released code: alpha 1, both weights, 16 labeled samples
@@ -45,10 +45,12 @@ class SoftLabels(SoloStrategy):
         alpha: Mixup concentration, >= 0; 0 turns mixup off.
         prior_weight: Factor of the prior term, >= 0 (for keypoints the prior is over places: set 0).
         entropy_weight: Factor of the entropy term, >= 0.
-        settings: ``prior`` (class shares, shape (classes,); None: uniform), ``select`` (rule from confidence to
-            weight; the paper keeps everything), ``min_labeled`` (16), ``label_view`` (``"plain"``),
-            ``label_mode`` (``"batch"``: batch statistics, no dropout), ``decay`` and ``buffers`` of the shipped
-            teacher (decay ``None``, the paper's, ships the student).
+        prior: Class shares, shape (classes,); ``None``: uniform.
+        select: Rule from confidence to weight; ``None``, as in the paper: everything.
+        min_labeled: Labeled samples that a batch must hold.
+        label_view: View that the labels of the next epoch are made on.
+        label_mode: How that pass treats BatchNorm and dropout: ``"batch"``: batch statistics, no dropout.
+        decay: EMA decay of a shipped teacher; ``None``, as in the paper: ship the student.
 
     Raises:
         ValueError: for a negative weight or a prior that does not fit, and at the first step if the batch holds fewer
@@ -71,13 +73,12 @@ class SoftLabels(SoloStrategy):
         label_view: str = "plain",
         label_mode: LabelMode = "batch",
         decay: float | None = None,
-        **settings: Any,
+        buffers: Buffers = "ema",
     ) -> None:
-        super().__init__(task, make_learner, decay=decay, **settings)
+        super().__init__(task, make_learner, decay=decay, buffers=buffers)
         if min(alpha, prior_weight, entropy_weight) < 0:
             weights = f"alpha {alpha}, prior_weight {prior_weight}, entropy_weight {entropy_weight}"
             raise ValueError(f"{weights}: all must be 0 or more")
-        check_label_mode(label_mode)
         if select is not None and select.reads_labeled:
             raise ValueError(
                 "select reads labeled predictions, and these labels are of the last epoch; use another rule"
@@ -87,22 +88,33 @@ class SoftLabels(SoloStrategy):
         self.bank = LabelMemory(task, unlabeled, label_shape)
         self.alpha, self.prior_weight, self.entropy_weight = alpha, prior_weight, entropy_weight
         self.prior, self.select, self.min_labeled = prior, select or everything(), min_labeled
-        self.label_view, self.label_mode = label_view, label_mode
+        self.label_view, self.label_mode = label_view, check_label_mode(label_mode)
         self.views = ("weak",) if label_view == "weak" else ("weak", label_view)
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Store fresh predictions, learn the mixed batch."""
         self._check(batch)
-        labels = self._labels(batch.unlabeled)
-        weak = batch.unlabeled["weak"]
-        guess = self.task.warp(Target(labels.value, labels.weight), weak)
+        unlabeled, weak, view = batch.unlabeled, batch.unlabeled["weak"], batch.unlabeled[self.label_view]
+        # h_theta(x): what the network says now goes to the next epoch, as labels of the unmoved image.
+        fresh = unmoved(self.task, self.task.probs(self.student.label(view.x, self.label_mode)), view)
+        shown, known = fresh.mask(), self.bank.known[unlabeled.index]
+        self.bank.write(unlabeled.index, fresh.value, shown)
+        # y~: what it said in the last epoch; before the first visit there is only what it says now.
+        value = torch.where(self.task.spread(known), self.bank.read(unlabeled.index), fresh.value)
+        weight = self.select(score(self.task, value, unlabeled.index))
+        labels = PseudoLabels(unlabeled.index, value, weight * shown.clamp(min=known.to(shown)))
+        # Mixup of labeled and unlabeled samples with one another: x = d x_p + (1 - d) x_q, and so their labels
+        target = cat(batch.labeled.target, self.task.warp(Target(labels.value, labels.weight), weak))
         x = torch.cat([batch.labeled.x, weak.x])
-        mixed, target = mixup(x, cat(batch.labeled.target, guess), self.task, alpha=self.alpha)
+        mixed, target = mixup(x, target, self.task, alpha=self.alpha)
         logits = self.student(mixed)
+        # l* + lambda_A R_A + lambda_H R_H (eq. 2): R_A keeps classes from dying out, R_H predictions from staying flat
         loss = self.task.loss(logits, target)
-        spread = self.task.distribution(self.task.probs(logits))
-        prior, entropy = prior_loss(spread, self.prior), entropy_loss(spread)
-        self.advance(loss + self.prior_weight * prior + self.entropy_weight * entropy)
+        h = self.task.distribution(self.task.probs(logits))
+        prior, entropy = prior_loss(h, self.prior), entropy_loss(h)
+        moved = self.student.update(loss + self.prior_weight * prior + self.entropy_weight * entropy)
+        if moved and self.ema is not None:
+            self.ema.update(self.student.model)
         used = (labels.weight > 0).float().mean()
         scalars = {"loss/mixed": loss, "loss/prior": prior, "loss/entropy": entropy, "used": used}
         return Report({name: value.detach() for name, value in scalars.items()}, labels)
@@ -110,17 +122,6 @@ class SoftLabels(SoloStrategy):
     def end_epoch(self, clock: Clock) -> Mapping[str, Tensor]:
         """Take this epoch's predictions into use."""
         return {"bank/written": self.bank.turn()}
-
-    def _labels(self, pile: Unlabeled) -> PseudoLabels:
-        """Labels in use for these rows; the network's present view of them goes to the next epoch."""
-        view = pile[self.label_view]
-        seen = self.task.probs(self.student.label(view.x, self.label_mode))
-        fresh = unmoved(self.task, seen, view)  # the bank holds labels of the unmoved image
-        shown, known = fresh.mask(), self.bank.known[pile.index]
-        self.bank.write(pile.index, fresh.value, shown)
-        value = torch.where(self.task.spread(known), self.bank.read(pile.index), fresh.value)
-        weight = self.select(look(self.task, value, pile.index))
-        return PseudoLabels(pile.index, value, weight * shown.clamp(min=known.to(shown)))
 
     def _check(self, batch: Batch) -> None:
         if len(batch.labeled.x) < self.min_labeled:

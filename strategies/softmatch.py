@@ -4,26 +4,29 @@ Algorithm: 1. the student predicts the weak view; 2. for the weights alone, the 
 prior; 3. a Gaussian around the moving mean of the aligned confidence weighs every sample, none is thrown away; 4. the
 decision, that of the prediction as it was, is learned on the strong view with that weight.
 
-Left out: the variant with a mean and variance for each class. Differs: the weak view has a pass of its own without
-gradient; the moving mean of the alignment warms up (see ``Align``).
+It is FixMatch with a weight where that has a threshold: the step is that of ``strategies/fixmatch.py``, the weight
+``selftrain.select.Soft`` of predictions aligned by ``Align``. Left out: the variant with a mean and variance for each
+class. Differs: the weak view has a pass of its own without gradient; the moving mean of the alignment warms up.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from selftrain.networks.student import MakeLearner
+from selftrain.mix import Mix
+from selftrain.networks.ema import Buffers
+from selftrain.networks.student import LabelMode, MakeLearner
+from selftrain.schedule import Schedule
 from selftrain.select import Soft
 from selftrain.select.alignment import Align
-from selftrain.strategy.single import SelfGuided
+from selftrain.strategies.fixmatch import FixMatch
+from selftrain.strategy.pseudo_labeling import Distance
 from selftrain.tasks import Task
 
 
-class SoftMatch(SelfGuided):
-    """Learn the strong view from all decisions, each weighted by how usual its confidence is.
+class SoftMatch(FixMatch):
+    """FixMatch without a threshold: all decisions, each weighted by how usual its confidence is.
 
-    Source: the paper's eq. 6 to 10 (see ``selftrain.select.Soft`` and ``Align``). Defaults: decay 0.999 of all moving
-    means, 2 sigmas, uniform alignment, weight 1, hard labels.
+    Source: the paper's eq. 6 to 10. Defaults: decay 0.999 of all moving means, 2 sigmas, uniform alignment, weight 1,
+    hard labels. The other settings are explained in ``FixMatch`` and ``PseudoLabeling``.
 
     Args:
         task: Kind of output.
@@ -32,8 +35,6 @@ class SoftMatch(SelfGuided):
         threshold_decay: Share of the old mean, variance and prior that stays at each step, in [0, 1).
         uniform: Weigh by predictions aligned to a uniform prior; joints have none, so keypoints need ``False``. The
             labels are never aligned.
-        settings: See ``SelfGuided`` and ``Lesson``: label_mode, decay, buffers, unlabeled_weight, rampup, distance,
-            hard, temperature, mix, together.
     """
 
     def __init__(
@@ -44,8 +45,15 @@ class SoftMatch(SelfGuided):
         sigmas: float = 2.0,
         threshold_decay: float = 0.999,
         uniform: bool = True,
-        **settings: Any,
-    ) -> None:
-        align = Align(task, decay=threshold_decay) if uniform else None
-        weigh = Soft(task.groups, decay=threshold_decay, sigmas=sigmas)
-        super().__init__(task, make_learner, select=weigh, align=align, align_targets=False, **settings)
+        hard: bool = True, temperature: float = 1.0, mix: Mix | None = None, distance: Distance = "ce",
+        unlabeled_weight: float = 1.0, rampup: Schedule | None = None, together: bool = True,
+        label_mode: LabelMode = "eval", decay: float | None = 0.999, buffers: Buffers = "ema",
+    ) -> None:  # fmt: skip
+        weigh, align = Soft(task.groups, decay=threshold_decay, sigmas=sigmas), None
+        if uniform:
+            align = Align(task, decay=threshold_decay)
+        super().__init__(
+            task, make_learner, select=weigh, align=align, align_targets=False, hard=hard, temperature=temperature,
+            mix=mix, distance=distance, unlabeled_weight=unlabeled_weight, rampup=rampup, together=together,
+            label_mode=label_mode, decay=decay, buffers=buffers,
+        )  # fmt: skip

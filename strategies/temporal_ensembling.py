@@ -12,27 +12,30 @@ weighs 0, as the first epoch does there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from selftrain.mix import Mix
+from selftrain.networks.ema import Buffers
 from selftrain.networks.student import MakeLearner
 from selftrain.runtime import undo
 from selftrain.schedule import Schedule, ramp_sigmoid
+from selftrain.select import Selector
+from selftrain.select.alignment import Align
 from selftrain.strategy.label_memory import LabelMemory
-from selftrain.strategy.losses import Guess, unmoved
-from selftrain.strategy.pseudo_labeling import Distance, Lesson
-from selftrain.strategy.single import SoloStrategy
-from selftrain.tasks import Task
+from selftrain.strategy.pseudo_labeling import Distance, PseudoLabeling
+from selftrain.strategy.single import SingleStudent
+from selftrain.tasks import Task, unmoved
 from selftrain.types import Batch, Clock, Report
 
 
-class TemporalEnsembling(SoloStrategy):
+class TemporalEnsembling(SingleStudent):
     """Make each prediction agree with the mean of what earlier epochs said of the sample.
 
     Source: the paper's algorithm 2. Defaults: momentum 0.6, squared difference, weight 10 on the mean over classes
-    (re-implementations), sigmoid ramp-up, the student is shipped.
+    (re-implementations), sigmoid ramp-up, the student is shipped. The other settings are explained in
+    ``PseudoLabeling`` and ``SingleStudent``.
 
     Args:
         task: Kind of output.
@@ -42,11 +45,6 @@ class TemporalEnsembling(SoloStrategy):
         momentum: Share a of the old ensemble that stays at each visit, in [0, 1).
         unlabeled_weight: Final weight w, >= 0.
         rampup: Growth of w; ``None``: ``ramp_sigmoid()``.
-        distance: ``"mse"`` between values, or ``"ce"``.
-        hard: Whether the ensemble's decision or its soft prediction is the target.
-        decay: EMA decay of a shipped teacher; ``None``: ship the student.
-        buffers: See ``Teacher``.
-        lesson: Further settings of ``Lesson``: select, temperature, align, align_targets, mix, together.
 
     Raises:
         ValueError: for a momentum outside [0, 1), no rows, a label shape of too few axes, or (at a step) sizes
@@ -66,17 +64,17 @@ class TemporalEnsembling(SoloStrategy):
         momentum: float = 0.6,
         unlabeled_weight: float = 10.0,
         rampup: Schedule | None = None,
-        distance: Distance = "mse",
-        hard: bool = False,
-        decay: float | None = None,
-        buffers: Literal["copy", "ema"] = "ema",
-        **lesson: Any,
-    ) -> None:
+        distance: Distance = "mse", hard: bool = False, decay: float | None = None, buffers: Buffers = "ema",
+        select: Selector | None = None, temperature: float = 1.0, align: Align | None = None,
+        align_targets: bool = True, mix: Mix | None = None, together: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__(task, make_learner, decay=decay, buffers=buffers)
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum is {momentum}; it must be in [0, 1)")
-        own: dict[str, Any] = {"unlabeled_weight": unlabeled_weight, "distance": distance, "hard": hard}
-        self.lesson = Lesson(task, rampup=rampup or ramp_sigmoid(), **own, **lesson)
+        self.pseudo_labeling = PseudoLabeling(
+            task, unlabeled_weight=unlabeled_weight, rampup=rampup or ramp_sigmoid(), distance=distance, select=select,
+            hard=hard, temperature=temperature, align=align, align_targets=align_targets, mix=mix, together=together,
+        )  # fmt: skip
         self.momentum = momentum
         self.bank = LabelMemory(task, unlabeled, label_shape)
         self.register_buffer("visits", torch.zeros(unlabeled, *self.bank.units, dtype=torch.int32))
@@ -84,14 +82,26 @@ class TemporalEnsembling(SoloStrategy):
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Learn what earlier epochs said, remember what is said now."""
         self._check(batch)
-        guess = self._remembered(batch)
-        apart = self.lesson.mix is not None  # predictions of mixed samples belong to none of them
-        said = self.student.label(batch.unlabeled["weak"].x, "frozen") if apart else None
-        outcome = self.lesson.loss(self.student, batch, guess, clock, source=None, view="weak")
-        assert outcome.learned is not None  # the lesson keeps the logits
-        self._remember(batch, outcome.learned.detach() if said is None else said)
-        self.advance(outcome.loss)
-        return outcome.report()
+        view, index = batch.unlabeled["weak"], batch.unlabeled.index
+        # z~: the ensemble of earlier epochs, of the unmoved image; a unit without a history weighs 0
+        labeled = None
+        if self.pseudo_labeling.reads_labeled:
+            labeled = self.task.probs(self.student.label(batch.labeled.x))
+        pseudo = self.pseudo_labeling.make(self.bank.read(index), index, labeled)
+        pseudo = pseudo.scaled(self.bank.known[index].to(pseudo.target.weight))
+        # Predictions of mixed samples belong to none of them: with a mix the samples have a pass of their own.
+        alone = None if self.pseudo_labeling.mix is None else self.student.label(view.x, "frozen")
+        # z: the prediction of this visit, in the pass that is learned
+        x, target = self.pseudo_labeling.mixed(view.x, self.task.warp(pseudo.target, view))
+        logits, z = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
+        # cross-entropy of the labels + w(t) |z - z~|^2
+        supervised = self.task.loss(logits, batch.labeled.target)
+        unsupervised = self.pseudo_labeling.loss(z, target)
+        # Z <- a Z + (1 - a) z, kept for the next epoch
+        self._remember(batch, z.detach() if alone is None else alone)
+        if self.student.update(supervised + self.pseudo_labeling.weight(clock) * unsupervised) and self.ema is not None:
+            self.ema.update(self.student.model)
+        return pseudo.report(supervised=supervised, unsupervised=unsupervised)
 
     def end_epoch(self, clock: Clock) -> Mapping[str, Tensor]:
         """Take this epoch's ensemble into use."""
@@ -107,13 +117,6 @@ class TemporalEnsembling(SoloStrategy):
         shape = tuple(batch.labeled.target.value.shape[1:])
         if shape != own:
             raise ValueError(f"label_shape is {own}, a label of the data has {shape}; set label_shape={shape}")
-
-    def _remembered(self, batch: Batch) -> Guess:
-        """The ensemble's pseudo-labels, of the unmoved image; weight 0 for units without a history."""
-        index = batch.unlabeled.index
-        given = self.task.probs(self.student.label(batch.labeled.x)) if self.lesson.reads_labeled else None
-        guess = self.lesson.judge(self.bank.read(index), index, given)
-        return guess.scaled(self.bank.known[index].to(guess.target.weight))
 
     def _remember(self, batch: Batch, logits: Tensor) -> None:
         """Move what the view shows by (1 - a) / (1 - a^t), which is Z / (1 - a^t) written as a running mean."""

@@ -10,18 +10,20 @@ Left out: back-translation (text). Differs: sums are divided by the whole batch,
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from torch import Tensor
 
-from selftrain.networks.student import MakeLearner
+from selftrain.mix import Mix
+from selftrain.networks.ema import Buffers
+from selftrain.networks.student import LabelMode, MakeLearner, check_label_mode
 from selftrain.schedule import Schedule
 from selftrain.select import Selector, above
-from selftrain.strategy.losses import Outcome
-from selftrain.strategy.single import SelfGuided
-from selftrain.tasks import Task
-from selftrain.types import Batch, Clock, Labeled
+from selftrain.select.alignment import Align
+from selftrain.strategy.pseudo_labeling import Distance, PseudoLabeling
+from selftrain.strategy.single import SingleStudent
+from selftrain.tasks import Task, has_classes, relative
+from selftrain.types import Batch, Clock, Labeled, Report
 
 Annealing = Literal["linear", "log", "exp"]
 _RISE: dict[str, Schedule] = {
@@ -31,11 +33,11 @@ _RISE: dict[str, Schedule] = {
 }
 
 
-class UDA(SelfGuided):
+class UDA(SingleStudent):
     """Learn the strong view from sharpened predictions of the weak one; anneal the signal of the labels.
 
     Source: the paper's eq. 1 and section 2.2, 3.3. Defaults: threshold 0.8, temperature 0.4, weight 1, no annealing (as
-    there on CIFAR), decay 0.999.
+    there on CIFAR), decay 0.999. The other settings are explained in ``PseudoLabeling`` and ``SingleStudent``.
 
     Args:
         task: Kind of output.
@@ -44,8 +46,7 @@ class UDA(SelfGuided):
         temperature: Sharpening of the soft targets, in (0, 1] for sharper ones.
         annealing: Rise of the TSA limit from 1 / choices to 1: ``"linear"``, ``"log"`` (fast) or ``"exp"`` (late);
             ``None``: all labels count always. It compares probabilities, so keypoints need ``None``.
-        settings: See ``SelfGuided`` and ``Lesson``: label_mode, decay, buffers, unlabeled_weight, rampup, distance,
-            hard, align, align_targets, mix, together.
+        label_mode: How the labeling pass treats BatchNorm and dropout, see ``Learner.label``.
 
     Raises:
         ValueError: for an unknown annealing, or for one of joints.
@@ -59,41 +60,55 @@ class UDA(SelfGuided):
         select: Selector | None = None,
         temperature: float = 0.4,
         annealing: Annealing | None = None,
-        hard: bool = False,
-        **settings: Any,
-    ) -> None:
-        sharp: dict[str, Any] = {"temperature": temperature, "hard": hard}
-        super().__init__(task, make_learner, select=select or above(0.8), **sharp, **settings)
+        hard: bool = False, align: Align | None = None, align_targets: bool = True, mix: Mix | None = None,
+        distance: Distance = "ce", unlabeled_weight: float = 1.0, rampup: Schedule | None = None,
+        together: bool = True, label_mode: LabelMode = "eval", decay: float | None = 0.999, buffers: Buffers = "ema",
+    ) -> None:  # fmt: skip
+        super().__init__(task, make_learner, decay=decay, buffers=buffers)
         if annealing is not None and annealing not in _RISE:
             raise ValueError(f"annealing is {annealing!r}; choose 'linear', 'log', 'exp' or None")
-        if annealing is not None:
-            _check_classes(task, annealing)
-        self.annealing = annealing
+        if annealing is not None and not has_classes(task):
+            raise ValueError(f"annealing is {annealing!r}, but joints have no class probabilities; set None")
+        self.annealing, self.label_mode = annealing, check_label_mode(label_mode)
+        self.pseudo_labeling = PseudoLabeling(
+            task, select=select or above(0.8), hard=hard, temperature=temperature, align=align,
+            align_targets=align_targets, mix=mix, distance=distance, unlabeled_weight=unlabeled_weight, rampup=rampup,
+            together=together,
+        )  # fmt: skip
 
-    def objective(self, batch: Batch, clock: Clock) -> Outcome:
+    def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Label the weak view, learn the strong one, leave out labels that are known too well."""
-        guess = self.lesson.guess(self.look, batch)
-        trust = None if self.annealing is None else lambda value, given: self.signal(value, given, clock)
-        return self.lesson.loss(self.student, batch, guess, clock, trust=trust)
+        weak, strong = batch.unlabeled["weak"], batch.unlabeled["strong"]
+        # p_theta~(y | x): a fixed copy of the parameters, which is what a pass without gradient is
+        p = self.task.probs(self.student.label(weak.x, self.label_mode))
+        labeled = None
+        if self.pseudo_labeling.reads_labeled:
+            labeled = self.task.probs(self.student.label(batch.labeled.x, self.label_mode))
+        # Section 3.3: masked by confidence, then sharpened with the temperature
+        pseudo = self.pseudo_labeling.make(p, batch.unlabeled.index, labeled)
+        x, target = self.pseudo_labeling.mixed(strong.x, self.task.warp(pseudo.target, relative(weak, strong)))
+        logits, strong_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
+        # Section 2.2 (TSA): the gradient may not change which labels are left out, so the signal is detached.
+        labels = batch.labeled.target
+        if self.annealing is not None:
+            labels = labels.scaled(self.signal(self.task.probs(logits).detach(), batch.labeled, clock))
+        # Eq. 1: J = supervised cross-entropy + lambda x consistency
+        supervised = self.task.loss(logits, labels)
+        unsupervised = self.pseudo_labeling.loss(strong_logits, target)
+        if self.student.update(supervised + self.pseudo_labeling.weight(clock) * unsupervised) and self.ema is not None:
+            self.ema.update(self.student.model)
+        return pseudo.report(supervised=supervised, unsupervised=unsupervised)
 
-    def signal(self, value: Tensor, given: Labeled, clock: Clock) -> Tensor:
+    def signal(self, value: Tensor, labeled: Labeled, clock: Clock) -> Tensor:
         """Weight 1.0 where the probability of the true class is at most the limit of this moment, else 0.0.
 
         Args:
             value: Probabilities of the labeled samples, shape (B, C, *S).
-            given: The labeled samples.
+            labeled: The labeled samples.
             clock: Says how far the limit has risen.
         """
         assert self.annealing is not None  # asked only with an annealing
-        least = 1 / value.shape[1]
+        least = 1 / value.shape[1]  # 1 / K: what a guess at random has
         limit = _RISE[self.annealing](clock.progress) * (1 - least) + least
-        right: Tensor = (value * given.target.value).sum(1)
+        right: Tensor = (value * labeled.target.value).sum(1)
         return (right <= limit).to(value)
-
-
-def _check_classes(task: Task, annealing: str) -> None:
-    share = torch.full((task.groups,), 1 / task.groups)
-    try:
-        task.reweigh(share[None], share)  # refused where there are no classes
-    except ValueError as error:
-        raise ValueError(f"annealing is {annealing!r}, but joints have no class probabilities; set None") from error

@@ -11,25 +11,28 @@ bfloat16).
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
 import torch
 from torch import Tensor
 
+from selftrain.mix import Mix
+from selftrain.networks.ema import Buffers
 from selftrain.networks.student import MakeLearner
 from selftrain.schedule import Schedule, ramp_linear
+from selftrain.select import Selector
+from selftrain.select.alignment import Align
 from selftrain.strategy.losses import entropy_loss
-from selftrain.strategy.pseudo_labeling import Lesson
-from selftrain.strategy.single import SoloStrategy
+from selftrain.strategy.pseudo_labeling import Distance, PseudoLabeling
+from selftrain.strategy.single import SingleStudent
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Report, Target
 
 
-class VAT(SoloStrategy):
+class VAT(SingleStudent):
     """Make the prediction constant in the direction in which it changes most.
 
     Source: the paper's eq. 5 to 12 and algorithm 1. Defaults: eps 6, one power iteration, weight 0.3, entropy weight
-    0.06, linear ramp-up over 40 % (the settings for CIFAR-10 in Oliver et al. 2018).
+    0.06, linear ramp-up over 40 % (the settings for CIFAR-10 in Oliver et al. 2018). The other settings are explained
+    in ``PseudoLabeling`` and ``SingleStudent``.
 
     Args:
         task: Kind of output.
@@ -42,11 +45,9 @@ class VAT(SoloStrategy):
         unlabeled_weight: Factor of the adversarial loss, >= 0.
         entropy_weight: Factor of the entropy term, >= 0.
         rampup: Growth of both factors; ``None``: ``ramp_linear(0.4)``.
-        decay: EMA decay of the shipped teacher; ``None``: ship the student.
-        buffers: See ``Teacher``.
         hard: Whether the clean decision or the clean prediction is the target.
-        lesson: Further settings of ``Lesson``: select, temperature, align, align_targets, distance, mix (of the
-            attacked samples), together (labeled and clean samples).
+        mix: Mixing of the attacked samples with one another; ``None``: none.
+        together: One concatenated pass for labeled and clean samples, or two.
 
     Raises:
         ValueError: for a length that is not positive, fewer than one iteration or a negative weight.
@@ -66,41 +67,52 @@ class VAT(SoloStrategy):
         unlabeled_weight: float = 0.3,
         entropy_weight: float = 0.06,
         rampup: Schedule | None = None,
-        hard: bool = False,
-        decay: float | None = 0.999,
-        buffers: Literal["copy", "ema"] = "ema",
-        **lesson: Any,
-    ) -> None:
+        hard: bool = False, decay: float | None = 0.999, buffers: Buffers = "ema", select: Selector | None = None,
+        temperature: float = 1.0, align: Align | None = None, align_targets: bool = True, mix: Mix | None = None,
+        distance: Distance = "ce", together: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__(task, make_learner, decay=decay, buffers=buffers)
         if not (eps > 0 and xi > 0 and iterations >= 1 and entropy_weight >= 0):
             raise ValueError(
                 f"eps is {eps}, xi {xi}, iterations {iterations}, entropy_weight {entropy_weight}; "
                 "lengths must be above 0, iterations at least 1, the weight 0 or more"
             )
-        ramp = rampup or ramp_linear(0.4)
-        self.lesson = Lesson(task, unlabeled_weight=unlabeled_weight, rampup=ramp, hard=hard, **lesson)
         self.eps, self.xi, self.iterations, self.entropy_weight = eps, xi, iterations, entropy_weight
+        self.pseudo_labeling = PseudoLabeling(
+            task, unlabeled_weight=unlabeled_weight, rampup=rampup or ramp_linear(0.4), distance=distance,
+            select=select, hard=hard, temperature=temperature, align=align, align_targets=align_targets, mix=mix,
+            together=together,
+        )  # fmt: skip
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Find the worst direction, then learn not to mind it."""
         x = batch.unlabeled["weak"].x
-        logits, clean = self.lesson.answers(self.student, batch.labeled.x, x)
-        given = self.task.probs(logits).detach() if self.lesson.reads_labeled else None
-        guess = self.lesson.judge(self.task.probs(clean).detach(), batch.unlabeled.index, given)
+        logits, clean = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
+        # p(y | x, theta^): the clean prediction as a constant (eq. 5)
+        labeled = self.task.probs(logits).detach() if self.pseudo_labeling.reads_labeled else None
+        pseudo = self.pseudo_labeling.make(self.task.probs(clean).detach(), batch.unlabeled.index, labeled)
+        # r_vadv and p(y | x + r_vadv, theta) (eq. 6); inputs that nobody will ever see leave no trace in BatchNorm
         with self.student.untracked():
-            attack, target = self.lesson.mixed(x + self.eps * self.worst(x, guess.target), guess.target)
+            r_vadv = self.eps * self.worst(x, pseudo.target)
+            attack, target = self.pseudo_labeling.mixed(x + r_vadv, pseudo.target)
             attacked = self.student(attack)
-        outcome = self.lesson.grade(logits, attacked, batch.labeled, target, guess, clock)
+        # l(D_l, theta) + alpha R_vadv (eq. 8)
+        supervised = self.task.loss(logits, batch.labeled.target)
+        unsupervised = self.pseudo_labeling.loss(attacked, target)
+        loss = supervised + self.pseudo_labeling.weight(clock) * unsupervised
+        # + the conditional entropy of the clean predictions (the paper's VAT+EntMin), under the same rise
         entropy = entropy_loss(self.task.distribution(self.task.probs(clean)))
-        rise = self.lesson.rampup(clock.progress)
-        self.advance(outcome.plus(self.entropy_weight * rise * entropy).loss)
-        return outcome.report(entropy=entropy)
+        rise = self.pseudo_labeling.rampup(clock.progress)
+        if self.student.update(loss + self.entropy_weight * rise * entropy) and self.ema is not None:
+            self.ema.update(self.student.model)
+        return pseudo.report(supervised=supervised, unsupervised=unsupervised, entropy=entropy)
 
     def worst(self, x: Tensor, target: Target) -> Tensor:
         """Unit directions (B, ...) in which the prediction of ``x`` leaves ``target`` fastest; without gradient."""
-        every = Target(target.value, torch.ones_like(target.weight))
-        direction = _unit(torch.randn_like(x))
+        every = Target(target.value, torch.ones_like(target.weight))  # units that are not kept have a direction too
+        direction = _unit(torch.randn_like(x))  # d ~ N(0, I)
         for _ in range(self.iterations):
+            # d <- grad_r D(p(y | x), p(y | x + r)) at r = xi d, a power iteration of the Hessian (eq. 9 to 12)
             direction.requires_grad_(True)
             change = self.task.loss(self.student(x + self.xi * direction), every)
             (gradient,) = torch.autograd.grad(change, direction)

@@ -13,8 +13,8 @@ from selftrain.data.base.samples import Samples
 from selftrain.data.views.image import ViewMaker
 from selftrain.networks.ema import Teacher
 from selftrain.strategy.base import Strategy
-from selftrain.strategy.several import PeerStrategy
-from selftrain.strategy.single import SoloStrategy
+from selftrain.strategy.several import SeveralStudents
+from selftrain.strategy.single import SingleStudent
 
 Module = TypeVar("Module", bound=nn.Module)
 BATCH = 500  # samples of a pass
@@ -53,13 +53,13 @@ def ship(strategy: Strategy, classes: int) -> Shipped:
     Raises:
         ValueError: for a strategy of which this is not known.
     """
-    if isinstance(strategy, PeerStrategy):
-        asked = [a.model for a in strategy.averages if isinstance(a, Teacher)] or [m.model for m in strategy.learners()]
-    elif isinstance(strategy, SoloStrategy):
+    if isinstance(strategy, SeveralStudents):
+        asked = [a.model for a in strategy.emas if isinstance(a, Teacher)] or [m.model for m in strategy.learners()]
+    elif isinstance(strategy, SingleStudent):
         asked = [strategy.shipped]
     else:
         name = type(strategy).__name__
-        raise ValueError(f"{name} does not say which networks it ships; derive it from SoloStrategy or PeerStrategy")
+        raise ValueError(f"{name} does not say which networks it ships; derive it from SingleStudent or SeveralStudents")
     counted = getattr(strategy, "counted", None)
     factor = counted if isinstance(counted, Tensor) and counted.shape == (classes,) else torch.ones(classes)
     return Shipped([copy.deepcopy(network) for network in asked], factor.detach().clone())

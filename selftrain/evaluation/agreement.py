@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selftrain.runtime import signals
 from selftrain.strategy.base import SupervisedStrategy
-from selftrain.strategy.losses import unmoved
+from selftrain.tasks import unmoved
 from selftrain.tasks import Task
 from selftrain.types import BatchPlan, Needs, Pile, Target
 

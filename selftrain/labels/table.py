@@ -12,7 +12,7 @@ from selftrain.errors import CheckpointError
 from selftrain.labels.refine import balanced_weight, by_rows, check_units, check_value, percentile
 from selftrain.labels.table_file import digest_of, read_labels, write_labels
 from selftrain.metrics.calibration_error import pseudo_label_accuracy
-from selftrain.strategy.losses import Guess
+from selftrain.strategy.pseudo_labeling import PseudoLabel
 from selftrain.tasks import Task
 from selftrain.types import PseudoLabels, Target
 
@@ -62,7 +62,7 @@ class PseudoLabelTable(nn.Module):
         return len(self.value)
 
     # -- reading -----------------------------------------------------------------------------------------------------
-    def guess(self, index: Tensor, *, hard: bool = False) -> Guess:
+    def pseudo_label(self, index: Tensor, *, hard: bool = False) -> PseudoLabel:
         """Targets of these rows in the geometry of the plain image, and what to tell the ledger.
 
         Args:
@@ -78,7 +78,7 @@ class PseudoLabelTable(nn.Module):
             raise ValueError(f"row {row} is outside the labels of {len(self)} samples; label the pile you train on")
         value, weight = self.value[index].float(), self.weight[index]
         made = self._task.harden(value) if hard else value
-        return Guess(Target(made, weight), PseudoLabels(index, value, weight))
+        return PseudoLabel(Target(made, weight), PseudoLabels(index, value, weight))
 
     @property
     def label(self) -> Tensor:

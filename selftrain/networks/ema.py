@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from selftrain.networks.student import Learner, run_network
 from selftrain.runtime import undo
 
+Buffers = Literal["copy", "ema"]
+
 
 class Teacher(nn.Module):
     """Follow one or several students by an exponential moving average (EMA) of their weights.
@@ -40,7 +42,7 @@ class Teacher(nn.Module):
         student: Learner,
         decay: float = 0.999,
         *,
-        buffers: Literal["copy", "ema"] = "ema",
+        buffers: Buffers = "ema",
         part: nn.Module | None = None,
     ) -> None:
         super().__init__()

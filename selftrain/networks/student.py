@@ -92,10 +92,21 @@ class Learner(nn.Module):
         return self
 
     # -- forward ---------------------------------------------------------------------------------------------------
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of ``x`` in fp32, gradients flow into the network."""
-        logits: Tensor = run_network(self.model, x, self.precision, self.channels_last)
-        return logits
+    def forward(self, *inputs: Tensor, together: bool = True) -> Tensor | tuple[Tensor, ...]:
+        """Logits of one input, or of each of several, in fp32; gradients flow into the network.
+
+        Args:
+            inputs: Shape (B, ...) each; B may differ.
+            together: Several go through one concatenated pass: one set of BatchNorm statistics, and less time. Or
+                through a pass each.
+        """
+        if len(inputs) == 1:
+            logits: Tensor = run_network(self.model, inputs[0], self.precision, self.channels_last)
+            return logits
+        if not together:
+            return tuple(self(x) for x in inputs)
+        joined: Tensor = run_network(self.model, torch.cat(inputs), self.precision, self.channels_last)
+        return tuple(joined.split([len(x) for x in inputs]))
 
     def several(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """Outputs of a network that gives several of ``x`` and more, each in fp32; gradients flow into the network.
@@ -103,12 +114,6 @@ class Learner(nn.Module):
         All inputs and outputs have the samples along their first axis.
         """
         return run_network(self.model, x, self.precision, self.channels_last, *more)
-
-    def together(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Logits of several inputs through one concatenated pass: one set of BatchNorm statistics, less time."""
-        sizes = [len(x) for x in inputs]
-        logits: Tensor = self(torch.cat(inputs))
-        return tuple(logits.split(sizes))
 
     @contextlib.contextmanager
     def untracked(self) -> Iterator[None]:
@@ -346,10 +351,11 @@ class Learner(nn.Module):
             p.grad = None if grad is None else grad.to(p)
 
 
-def check_label_mode(mode: str) -> None:
-    """Refuse a mode that ``Learner.label`` does not know."""
+def check_label_mode(mode: LabelMode) -> LabelMode:
+    """The mode, if ``Learner.label`` knows it."""
     if mode not in LABEL_MODES:
         raise ValueError(f"label mode is {mode!r}; choose one of {', '.join(LABEL_MODES)}")
+    return mode
 
 
 def run_network(

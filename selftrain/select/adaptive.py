@@ -181,7 +181,7 @@ class Soft(Selector):
     ``exp(-min(confidence - mean, 0)^2 / (2 variance / sigmas^2))`` with moving mean and (unbiased) variance of the
     confidence; 1 above the mean. The batch is taken in first (a batch of one unit has no variance and leaves both). The
     paper weighs by predictions aligned to a uniform prior (``Align``) and learns them as they were
-    (``align_targets=False`` of ``Lesson``); here both are settings of their own.
+    (``align_targets=False`` of ``PseudoLabeling``); here both are settings of their own.
 
     Args:
         groups: Number of classes or joints; the mean starts at 1 / groups, the variance at 1.
@@ -234,9 +234,9 @@ class Relative(Selector):
 
     def forward(self, evidence: ScoredBatch) -> Tensor:
         """Weight 1.0 at or above the relative threshold, else 0.0."""
-        if evidence.given is None:
-            raise ValueError("a relative threshold needs the confidence of the labeled batch; pass it as `given`")
-        level = self.threshold * evidence.given.mean()
+        if evidence.labeled is None:
+            raise ValueError("a relative threshold needs the confidence of the labeled batch; pass it as `labeled`")
+        level = self.threshold * evidence.labeled.mean()
         return (evidence.confidence >= level).to(evidence.confidence)
 
 

@@ -52,28 +52,28 @@ class Align(nn.Module):
             raise ValueError(f"target is {target!r}; choose 'uniform', 'labeled' or a tensor of class shares")
 
     @torch.no_grad()
-    def forward(self, value: Tensor, given: Tensor | None = None) -> Tensor:
+    def forward(self, value: Tensor, labeled: Tensor | None = None) -> Tensor:
         """Aligned predictions (B, C, *S) of ``value``, without gradient.
 
         Args:
             value: Predictions of the unlabeled batch, shape (B, C, *S), in [0, 1].
-            given: Predictions of the labeled batch; needed in training mode if ``reads_labeled``.
+            labeled: Predictions of the labeled batch; needed in training mode if ``reads_labeled``.
 
         Raises:
             ValueError: if they are needed and missing.
         """
         if self.training and value.numel():
-            self._take_in(value, given)
+            self._take_in(value, labeled)
         factor = self.expected.clamp(min=_FLOOR) / self.predicted.clamp(min=_FLOOR)
         return self._task.reweigh(value, factor.to(value))
 
-    def _take_in(self, value: Tensor, given: Tensor | None) -> None:
-        if self.reads_labeled and given is None:
-            raise ValueError("aligning to the labeled samples needs the predictions on them; pass them as `given`")
+    def _take_in(self, value: Tensor, labeled: Tensor | None) -> None:
+        if self.reads_labeled and labeled is None:
+            raise ValueError("aligning to the labeled samples needs the predictions on them; pass them as `labeled`")
         moves = 1 - min(self.decay, 1 - 1 / (int(self.updates) + 1))
         self.predicted.lerp_(self._task.presence(value).to(self.predicted), moves)
-        if self.reads_labeled and given is not None:
-            self.expected.lerp_(self._task.presence(given).to(self.expected), moves)
+        if self.reads_labeled and labeled is not None:
+            self.expected.lerp_(self._task.presence(labeled).to(self.expected), moves)
         self.updates += 1
 
 

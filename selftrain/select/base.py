@@ -24,27 +24,27 @@ class ScoredBatch:
         presence: Mean prediction for each group, shape (groups,): mean class probability, or mean height of a joint's
             peak.
         index: Rows of the unlabeled set, shape (B,).
-        given: Confidence of the labeled units of this step, any shape; ``None`` unless the rule ``reads_labeled``.
+        labeled: Confidence of the labeled units of this step, any shape; ``None`` unless the rule ``reads_labeled``.
     """
 
     confidence: Tensor
     group: Tensor
     presence: Tensor
     index: Tensor
-    given: Tensor | None = None
+    labeled: Tensor | None = None
 
 
 @torch.no_grad()
-def look(task: Task, value: Tensor, index: Tensor, given: Tensor | None = None) -> ScoredBatch:
-    """Gather the evidence of a prediction.
+def score(task: Task, value: Tensor, index: Tensor, labeled: Tensor | None = None) -> ScoredBatch:
+    """What a rule may know of a prediction.
 
     Args:
         task: Kind of output.
         value: Prediction of the unlabeled batch, shape (B, C, *S), in [0, 1].
         index: Rows of the unlabeled set, shape (B,).
-        given: Prediction of the labeled batch, or ``None``.
+        labeled: Prediction of the labeled batch, or ``None``.
     """
-    sure = None if given is None else task.confidence(given)
+    sure = None if labeled is None else task.confidence(labeled)
     return ScoredBatch(task.confidence(value), task.group(value), task.presence(value), index, sure)
 
 
@@ -53,7 +53,7 @@ class Selector(nn.Module):
 
     Attributes:
         rejects: Whether the rule can leave units out at all.
-        reads_labeled: Whether it needs ``ScoredBatch.given``.
+        reads_labeled: Whether it needs ``ScoredBatch.labeled``.
     """
 
     rejects: bool = True

@@ -1,30 +1,60 @@
-"""How pseudo-labels are made and learned: the settings that every method with an unsupervised loss shares."""
+"""Pseudo-labels: how a prediction becomes a target with a weight for each unit, and how much that counts."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from selftrain.mix import Mix
-from selftrain.networks.student import Learner
 from selftrain.schedule import Schedule, ramp_linear
-from selftrain.select import Selector, everything
+from selftrain.select import Selector, everything, score
 from selftrain.select.alignment import Align
-from selftrain.strategy.losses import Guess, Outcome, carry, pseudo_label
 from selftrain.tasks import Task
-from selftrain.types import Batch, Clock, Labeled, Target, View
+from selftrain.types import Clock, PseudoLabels, Report, Target
 
 Distance = Literal["mse", "ce"]
-Predict = Callable[[Tensor], Tensor]
-Trust = Callable[[Tensor, Labeled], Tensor]
 
 
-class Lesson(nn.Module):
-    """Turn predictions into pseudo-labels, and pseudo-labels into a loss.
+@dataclass(frozen=True)
+class PseudoLabel:
+    """What a student learns of unlabeled samples, and what the ledger is told of it.
+
+    Args:
+        target: In the geometry of the view it was made on.
+        labels: For the ledger.
+    """
+
+    target: Target
+    labels: PseudoLabels
+
+    def scaled(self, factor: Tensor) -> PseudoLabel:
+        """The same with unit weights multiplied by ``factor`` (B, *U)."""
+        weight = self.target.weight * factor
+        return PseudoLabel(replace(self.target, weight=weight), replace(self.labels, weight=weight))
+
+    def report(self, *, supervised: Tensor, unsupervised: Tensor, **more: Tensor) -> Report:
+        """What a step says of itself: these labels, the share of units used, and its losses by name.
+
+        Args:
+            supervised: Loss on the labels.
+            unsupervised: Loss on the pseudo-labels, before its factor.
+            more: Further losses.
+        """
+        scalars = {
+            "loss/supervised": supervised.detach(),
+            "loss/unsupervised": unsupervised.detach(),
+            "used": self.labels.weight.gt(0).float().mean(),
+        }
+        return Report(scalars | {f"loss/{name}": term.detach() for name, term in more.items()}, self.labels)
+
+
+class PseudoLabeling(nn.Module):
+    """Turn predictions into pseudo-labels. The settings are those of nearly every strategy, under the same names.
 
     Args:
         task: Kind of output.
@@ -71,129 +101,61 @@ class Lesson(nn.Module):
         self.select, self.align, self.align_targets, self.mix = select or everything(), align, align_targets, mix
         self.hard, self.temperature, self.together = hard, temperature, together
 
-    def weight(self, clock: Clock) -> float:
-        """Factor of the unsupervised loss at this moment."""
-        return self.unlabeled_weight * self.rampup(clock.progress)
-
-    @contextlib.contextmanager
-    def still(self) -> Iterator[None]:
-        """Judge without moving thresholds and priors: for virtual steps."""
-        before = self.training
-        self.eval()
-        try:
-            yield
-        finally:
-            self.train(before)
-
-    @torch.no_grad()
-    def guess(self, predict: Predict, batch: Batch, *, view: str = "weak") -> Guess:
-        """The pseudo-label of one view.
-
-        Args:
-            predict: Inputs (B, ...) -> values (B, C, *S), without gradient.
-            batch: With that view; its labeled samples are predicted too if the rule or the alignment asks for them.
-            view: Name of the view.
-        """
-        value = predict(batch.unlabeled[view].x)
-        given = predict(batch.labeled.x) if self.reads_labeled else None
-        return self.judge(value, batch.unlabeled.index, given)
-
     @property
     def reads_labeled(self) -> bool:
         """Whether pseudo-labels depend on predictions for the labeled batch."""
         return self.select.reads_labeled or (self.align is not None and self.align.reads_labeled)
 
     @torch.no_grad()
-    def judge(
-        self, value: Tensor, index: Tensor, given: Tensor | None = None, agreement: Tensor | None = None
-    ) -> Guess:
-        """Align, select, then harden or sharpen a prediction (as it was before the alignment, if that is chosen).
+    def make(
+        self, value: Tensor, index: Tensor, labeled: Tensor | None = None, agreement: Tensor | None = None
+    ) -> PseudoLabel:
+        """Align, select, then harden or sharpen a prediction.
 
         Args:
             value: Prediction, shape (B, C, *S), in [0, 1].
             index: Rows of the unlabeled set, shape (B,).
-            given: Prediction of the labeled batch, if ``reads_labeled``.
+            labeled: Prediction of the labeled batch, if ``reads_labeled``.
             agreement: Share of members that agree, shape (B, *U), for the ledger; ``None``: one member.
+        Gradient: none.
         """
-        aligned = value if self.align is None else self.align(value, given)
-        return pseudo_label(
-            self._task,
-            aligned if self.align_targets else value,
-            index,
-            self.select,
-            hard=self.hard,
-            temperature=self.temperature,
-            given=given,
-            agreement=agreement,
-            judged=aligned,
+        # Class shares come first, for a decision that the alignment turns must be judged as what it has become.
+        aligned = value if self.align is None else self.align(value, labeled)
+        # Confidence is that of the prediction, never of the target: sharpening and hardening would make all sure.
+        weight = self.select(score(self._task, aligned, index, labeled))
+        learned = aligned if self.align_targets else value
+        return PseudoLabel(
+            Target(self.harden(learned), weight),
+            PseudoLabels(index, learned, weight, agreement),  # the ledger keeps the soft value: a person may lower bars
         )
 
-    def loss(
-        self,
-        student: Learner,
-        batch: Batch,
-        guess: Guess,
-        clock: Clock,
-        *,
-        source: str | None = "weak",
-        view: str = "strong",
-        trust: Trust | None = None,
-    ) -> Outcome:
-        """Supervised loss on the labels plus the weighted distance of the student's view to the pseudo-label.
-
-        Args:
-            student: Learner that gets the gradient.
-            batch: Labeled samples and the two views.
-            guess: Pseudo-label made on the view ``source``.
-            clock: Says how far the ramp-up is.
-            source: View whose geometry the pseudo-label has; ``None``: that of the unmoved image.
-            view: View that is learned.
-            trust: Weights of the labeled units (B, *U) from the student's values on them; ``None``: 1.
-        Gradient: to the student, through the labeled and the learned pass.
-        """
-        x, target = self.exercise(batch, guess.target, source, view)
-        logits, learned = self.answers(student, batch.labeled.x, x)
-        return self.grade(logits, learned, batch.labeled, target, guess, clock, trust)
-
-    def exercise(self, batch: Batch, target: Target, source: str | None, view: str) -> tuple[Tensor, Target]:
-        """Inputs of the learned view and the pseudo-label in its geometry, mixed if there is a mix."""
-        shown = batch.unlabeled[view]
-        origin = View(shown.x) if source is None else batch.unlabeled[source]
-        return self.mixed(shown.x, carry(self._task, target, origin, shown))
+    def harden(self, value: Tensor) -> Tensor:
+        """Decisions, or soft values sharpened by the temperature."""
+        if self.hard:
+            return self._task.harden(value)
+        return value if self.temperature == 1.0 else self._task.sharpen(value, self.temperature)
 
     def mixed(self, x: Tensor, target: Target) -> tuple[Tensor, Target]:
-        """Inputs and targets after the mix, if there is one."""
+        """Inputs and targets after the mix, if there is one; the target must be in the geometry of ``x``."""
         if self.mix is None:
             return x, target
         mixed: tuple[Tensor, Target] = self.mix(x, target, self._task)
         return mixed
 
-    def answers(self, student: Learner, given: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The student's logits of labeled and learned inputs, in one pass or two."""
-        if not self.together:
-            return student(given), student(x)
-        logits, learned = student.together(given, x)
-        return logits, learned
-
-    def compare(self, logits: Tensor, target: Target) -> Tensor:
-        """The distance that was chosen; gradients flow to ``logits``."""
+    def loss(self, logits: Tensor, target: Target) -> Tensor:
+        """The distance that was chosen, divided by all valid units; gradients flow to ``logits``."""
         return self._task.consistency(logits, target) if self.distance == "mse" else self._task.loss(logits, target)
 
-    def grade(
-        self,
-        logits: Tensor,
-        learned: Tensor,
-        given: Labeled,
-        target: Target,
-        guess: Guess,
-        clock: Clock,
-        trust: Trust | None = None,
-    ) -> Outcome:
-        """Both losses of the student's answers, and their sum."""
-        labels = given.target
-        if trust is not None:
-            labels = labels.scaled(trust(self._task.probs(logits).detach(), given))
-        supervised = self._task.loss(logits, labels)
-        unsupervised = self.compare(learned, target)
-        loss = supervised + self.weight(clock) * unsupervised
-        return Outcome(loss, supervised, unsupervised, guess, learned)
+    def weight(self, clock: Clock) -> float:
+        """Factor of the unsupervised loss at this moment."""
+        return self.unlabeled_weight * self.rampup(clock.progress)
+
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """Make labels without moving thresholds and priors: for virtual steps."""
+        before = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(before)

@@ -1,21 +1,20 @@
-"""Parts that methods with several networks share: who they are, what they ship, and one lesson for each."""
+"""What methods with several students share: who they are, the averages that follow them, and what is shipped."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from selftrain.networks.ema import Teacher
+from selftrain.networks.ema import Buffers, Teacher
 from selftrain.networks.student import LabelMode, Learner, MakeLearner, check_label_mode
 from selftrain.strategy.base import Predictor, SupervisedStrategy
-from selftrain.strategy.losses import Outcome
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Report
 
 
-class PeerStrategy(SupervisedStrategy):
+class SeveralStudents(SupervisedStrategy):
     """Several networks, trained side by side; the mean of their predictions is shipped.
 
     Args:
@@ -38,40 +37,39 @@ class PeerStrategy(SupervisedStrategy):
         members: int = 2,
         label_mode: LabelMode = "eval",
         decay: float | None = None,
-        buffers: Literal["copy", "ema"] = "ema",
+        buffers: Buffers = "ema",
     ) -> None:
         super().__init__(task)
         if members < 2:
             raise ValueError(f"members is {members}; peers need at least 2")
-        check_label_mode(label_mode)
         self.members = nn.ModuleList(make_learner() for _ in range(members))
-        self.label_mode = label_mode
-        averages = [] if decay is None else [Teacher(m, decay, buffers=buffers) for m in self.learners()]
-        self.averages = nn.ModuleList(averages)
+        self.label_mode = check_label_mode(label_mode)
+        emas = [] if decay is None else [Teacher(m, decay, buffers=buffers) for m in self.learners()]
+        self.emas = nn.ModuleList(emas)
 
     def learners(self) -> list[Learner]:
         """The networks, in their order."""
         return [m for m in self.members if isinstance(m, Learner)]
 
     @torch.no_grad()
-    def look(self, x: Tensor) -> Tensor:
+    def predict_each(self, x: Tensor) -> Tensor:
         """Every network's prediction of inputs to be labeled, shape (N, B, C, *S), without gradient."""
         return torch.stack([self.task.probs(m.label(x, self.label_mode)) for m in self.learners()])
 
-    def advance(self, member: int, loss: Tensor) -> None:
-        """Update one network; its average follows when its weights moved."""
-        learner = self.learners()[member]
-        if learner.update(loss) and len(self.averages):
-            average = self.averages[member]
-            assert isinstance(average, Teacher)
-            average.update(learner.model)
+    def follow(self, member: int) -> None:
+        """Let the average of a network, if there is one, take in its weights, which have just moved."""
+        if len(self.emas):
+            ema = self.emas[member]
+            assert isinstance(ema, Teacher)
+            ema.update(self.learners()[member].model)
 
     def step_labeled(self, batch: Batch, clock: Clock) -> Report:
         """Every network takes a supervised step."""
         losses = []
         for i, learner in enumerate(self.learners()):
             loss = self.task.loss(learner(batch.labeled.x), batch.labeled.target)
-            self.advance(i, loss)
+            if learner.update(loss):
+                self.follow(i)
             losses.append(loss.detach())
         return Report({"loss/supervised": torch.stack(losses).mean()})
 
@@ -82,19 +80,18 @@ class PeerStrategy(SupervisedStrategy):
 
     def export(self) -> dict[str, Tensor]:
         """Weights of the first network (networks that started apart cannot be averaged)."""
-        first = self.averages[0] if len(self.averages) else self.learners()[0]
+        first = self.emas[0] if len(self.emas) else self.learners()[0]
         model = first.model
         assert isinstance(model, nn.Module)
         return {name: t.detach().clone() for name, t in model.state_dict().items()}
 
     def _alone(self, member: int) -> Predictor:
-        if len(self.averages):
-            return lambda x: self.task.probs(self.averages[member](x))
+        if len(self.emas):
+            return lambda x: self.task.probs(self.emas[member](x))
         return lambda x: self.task.probs(self.learners()[member].label(x))
 
 
-def joint_report(outcomes: list[Outcome], **more: Tensor) -> Report:
-    """Scalars of several networks' outcomes, averaged, and the pseudo-labels of the first."""
-    rows = [outcome.report() for outcome in outcomes]
-    scalars = {name: torch.stack([row.scalars[name] for row in rows]).mean() for name in rows[0].scalars}
-    return Report(scalars | more, rows[0].pseudo_labels)
+def mean_report(reports: Sequence[Report], **more: Tensor) -> Report:
+    """Scalars of several networks' reports, averaged, with ``more`` beside them; the pseudo-labels of the first."""
+    scalars = {name: torch.stack([r.scalars[name] for r in reports]).mean() for name in reports[0].scalars}
+    return Report(scalars | more, reports[0].pseudo_labels)

@@ -11,7 +11,7 @@ from selftrain.evaluation.probing.encoding import features_of
 from selftrain.networks.optim import learner
 from selftrain.networks.student import Precision
 from selftrain.runtime.rng import own_randomness, seed_step, step_key
-from selftrain.strategy.single import SoloStrategy
+from selftrain.strategy.single import SingleStudent
 from selftrain.tasks import Classification
 from selftrain.types import BatchPlan, Clock, Needs, Pile
 
@@ -66,13 +66,13 @@ def from_scratch(
         seed_step(seed, device)
         encoder = fresh().to(device)
         network = nn.Sequential(encoder, nn.Linear(features_of(encoder, few).x.shape[1], len(pile.classes)))
-        strategy = SoloStrategy(task, learner(network.to(device), lr=lr, precision=precision), decay=DECAY)
+        strategy = SingleStudent(task, learner(network.to(device), lr=lr, precision=precision), decay=DECAY)
         _train(strategy, pile, steps, BatchPlan(labeled, 1.0, seed), device)
     with strategy.evaluating():
         return strategy.evaluate(asked)[strategy.monitor]
 
 
-def _train(strategy: SoloStrategy, pile: Pile, steps: int, plan: BatchPlan, device: torch.device) -> None:
+def _train(strategy: SingleStudent, pile: Pile, steps: int, plan: BatchPlan, device: torch.device) -> None:
     """Supervised steps; no unlabeled sample is read."""
     stream = pile.stream(Needs((), strategy.task.encode, strategy.task.warp), plan, device)
     strategy.train()

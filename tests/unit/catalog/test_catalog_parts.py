@@ -51,10 +51,10 @@ def test_what_is_no_part(setting, text, message):
 def test_methods_and_recipes_take_text():
     sizes = {"unlabeled": 24, "label_shape": (3,)}
     parts = {"select": "top(0.3)", "mix": "cutmix", "align": "uniform", "rampup": "ramp_sigmoid(0.1)"}
-    lesson = build("fixmatch", TASK, toy.learner("classification"), **sizes, **parts).lesson
-    assert lesson.select.share == 0.3
-    assert isinstance(lesson.mix, CutMix)
-    assert isinstance(lesson.align, Align)
-    assert lesson.rampup(0.1) == 1.0
+    labeling = build("fixmatch", TASK, toy.learner("classification"), **sizes, **parts).pseudo_labeling
+    assert labeling.select.share == 0.3
+    assert isinstance(labeling.mix, CutMix)
+    assert isinstance(labeling.align, Align)
+    assert labeling.rampup(0.1) == 1.0
     stage = make_recipe("ijepa", ViT(8, 2, width=16, depth=1, heads=2), {"masks": "random_mask(0.5)"})
     assert stage.masker.ratio == 0.5

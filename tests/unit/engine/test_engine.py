@@ -672,7 +672,7 @@ def test_a_checkpoint_that_does_not_fit_is_named(what, tmp_path):
 def test_resuming_with_another_hyper_parameter_is_refused(setting, value, tmp_path):
     st.fit(fixmatch(), MemoryPile(), out=tmp_path, stop_after=5, **LENGTH)
     other = FixMatch(st.Classification(3), lambda: sgd_learner(normed()), **{"select": Above(0.5), setting: value})
-    with pytest.raises(RunFolderError, match=f"settings.lesson.{setting}"):
+    with pytest.raises(RunFolderError, match=f"settings.pseudo_labeling.{setting}"):
         st.fit(other, MemoryPile(), out=tmp_path, resume=True, **LENGTH)
 
 
@@ -696,7 +696,7 @@ def test_a_stage_hands_its_weights_to_the_next():
     first = st.fit(Supervised(st.Classification(3), st.learner(mlp(), lr=0.01)), MemoryPile(), plan=PLAN, epochs=2)
     second = FixMatch(st.Classification(3), st.learner(mlp(seed=9), init_from=first))
     assert same(dict(first.export()), dict(second.student.model.state_dict()))
-    assert same(dict(first.export()), dict(second.follower.model.state_dict()))
+    assert same(dict(first.export()), dict(second.ema.model.state_dict()))
 
 
 def test_versions_are_told():

@@ -23,7 +23,7 @@ from selftrain.metrics.significance import clearly_below, collapsed, effective_c
 from selftrain.networks.optim import weights_of
 from selftrain.storage import checkpoint
 from selftrain.strategy.base import Strategy
-from selftrain.strategy.single import SoloStrategy
+from selftrain.strategy.single import SingleStudent
 from selftrain.types import Batch, BatchPlan, Clock, Labeled, PseudoLabels, Report, Target
 
 PLAN = BatchPlan(labeled=4, unlabeled_ratio=2.0)  # 8 of 40 unlabeled samples: 5 steps an epoch
@@ -31,7 +31,7 @@ TASK, CPU = st.Classification(3), torch.device("cpu")
 LATE = Clock(90, 0, 100)
 
 
-class Own(SoloStrategy):
+class Own(SingleStudent):
     """Labels its weak view, learns its strong one; every part can be broken."""
 
     views = ("weak", "strong")
@@ -132,7 +132,7 @@ class Sabotaged(Own):
 
     def step(self, batch, clock, *extra):
         report = super().step(batch, clock)
-        for parameter in self.follower.parameters():
+        for parameter in self.ema.parameters():
             parameter.zero_()
         return report
 
@@ -684,7 +684,7 @@ def test_the_control_is_the_supervised_run(tmp_path):
     control = checkpoint.load_newest(tmp_path / "baseline" / "checkpoints")
     mine = {name.removeprefix("method."): value for name, value in control["strategy"].items()}
     theirs = alone.strategy.state_dict()
-    assert mine.keys() >= {name for name in theirs if name.startswith(("student.model.", "follower.model."))}
+    assert mine.keys() >= {name for name in theirs if name.startswith(("student.model.", "ema.model."))}
     assert same({name: mine[name] for name in theirs}, theirs)
     assert run.baseline == alone.last
     assert same(weights_of(tmp_path / "baseline"), dict(alone.export()))
@@ -803,7 +803,7 @@ class Trouble(Constant):
         self._now, self._rows = clock.step, batch.unlabeled.index
         supervised, _, labels = self.losses(batch, clock)
         self.advance(supervised)
-        for parameter in self.follower.parameters():
+        for parameter in self.ema.parameters():
             parameter.zero_()
         return Report({}, labels)
 

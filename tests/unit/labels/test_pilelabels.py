@@ -61,7 +61,7 @@ def test_rows_of_the_table_are_rows_of_the_stream():
     needs = Needs(views=("plain",), encode=TASK.encode, warp=TASK.warp)
     for (batch,) in pile.stream(needs, BatchPlan(labeled=4, unlabeled_ratio=2.0), torch.device("cpu")).epoch(0):
         shown = strategy.predict(batch.unlabeled["plain"].x)
-        assert torch.allclose(labels.guess(batch.unlabeled.index).target.value, shown, atol=1e-6)
+        assert torch.allclose(labels.pseudo_label(batch.unlabeled.index).target.value, shown, atol=1e-6)
 
 
 def test_annotations_are_never_read():
@@ -103,7 +103,7 @@ def test_half_precision_rounds_values_and_keeps_confidences():
     assert torch.equal(half.value, whole.value.half())
     assert torch.equal(half.confidence, whole.confidence)
     assert not torch.equal(half.confidence, TASK.confidence(half.value.float()))
-    read = half.guess(torch.tensor([3, 1]))
+    read = half.pseudo_label(torch.tensor([3, 1]))
     assert read.target.value.dtype == torch.float32
     assert torch.equal(read.target.value, half.value[[3, 1]].float())
     assert half.hard().value.dtype == half.sharpened(0.5).value.dtype == torch.float16
@@ -305,7 +305,7 @@ def test_rows_are_read_with_their_weights(case):
     value = values(case, batch=6)
     weight = torch.rand(6, *case.units)
     labels, rows = PseudoLabelTable(case.task, value, weight=weight), torch.tensor([4, 0, 4])
-    soft, hard = labels.guess(rows), labels.guess(rows, hard=True)
+    soft, hard = labels.pseudo_label(rows), labels.pseudo_label(rows, hard=True)
     assert torch.equal(soft.target.value, value[rows])
     assert torch.equal(hard.target.value, case.task.harden(value[rows]))
     for guess in (soft, hard):
@@ -318,8 +318,8 @@ def test_rows_are_read_with_their_weights(case):
 
 def test_a_row_beyond_the_table_is_refused():
     with pytest.raises(ValueError, match="row 3 is outside the labels of 3 samples"):
-        table(0.5, 0.6, 0.7).guess(torch.tensor([0, 3]))
-    assert len(table(0.5).guess(torch.tensor([], dtype=torch.long)).target.value) == 0
+        table(0.5, 0.6, 0.7).pseudo_label(torch.tensor([0, 3]))
+    assert len(table(0.5).pseudo_label(torch.tensor([], dtype=torch.long)).target.value) == 0
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------

@@ -484,7 +484,7 @@ def test_labels_come_from_the_weights_that_are_handed_on(whole, tmp_path):
     assert best.past.labels["label"].digest != whole.past.labels["label"].digest
     expected = label_pile(best.past["teacher"].strategy, cloud()).value
     assert torch.equal(best.past.labels["label"].value, expected)
-    assert best.past["teacher"].strategy.follower.updates == step
+    assert best.past["teacher"].strategy.ema.updates == step
     assert run_pipeline(stages, cloud(), tmp_path, plan=PLAN, resume=True).rows == best.rows
 
 

@@ -540,7 +540,7 @@ def test_looks_are_brought_to_the_plain_image_before_they_are_averaged():
         | picture_batch(second, {"weak2": quarters(1)}).unlabeled.views
     )
     given = picture_batch(first, {}).labeled
-    guess = strategy.mean_guess(Batch(given, Unlabeled(views, torch.arange(2))), list(views.values()))
+    guess = strategy.mean_pseudo_label(Batch(given, Unlabeled(views, torch.arange(2))), list(views.values()))
     mean = (first + second) / 2
     assert torch.allclose(guess.labels.value, mean, atol=1e-5)
     assert torch.allclose(guess.target.value, mean.square() / mean.square().sum(1, keepdim=True), atol=1e-5)
@@ -556,11 +556,11 @@ def test_a_pixel_is_judged_by_the_looks_that_show_it():
     strategy = strategies.MixMatch(PIXELS, make(Told(sites=2), 0.0), temperature=1.0, mix=Mixup(0.0))
     half = picture_batch(first, {"weak": RIGHT_HALF})
     whole = picture_batch(second, {"weak2": None}).unlabeled["weak2"]
-    seen = strategy.mean_guess(half, [half.unlabeled["weak"], whole])
+    seen = strategy.mean_pseudo_label(half, [half.unlabeled["weak"], whole])
     assert torch.allclose(seen.target.value[..., :2], second[..., :2], atol=1e-5)
     assert torch.allclose(seen.target.value[..., 2:], ((first + second) / 2)[..., 2:], atol=1e-5)
     assert seen.target.weight.min() == 1
-    unseen = strategy.mean_guess(half, [half.unlabeled["weak"], half.unlabeled["weak"]])
+    unseen = strategy.mean_pseudo_label(half, [half.unlabeled["weak"], half.unlabeled["weak"]])
     assert unseen.target.weight[..., :2].max() == 0
     assert unseen.labels.weight[..., 2:].min() == 1
 
@@ -571,14 +571,14 @@ def test_the_ledger_hears_how_many_looks_side_with_the_mean():
     others = [rows[[0, 1, 1, 3]], rows[[0, 2, 2, 0]]]
     views = {f"weak{i}": View(x.log()) for i, x in zip(("", 2, 3), (rows, *others), strict=True)}
     batch = Batch(told(rows).labeled, Unlabeled(views, torch.arange(4)))
-    guess = strategies.MixMatch(TASK, make(Told(), 0.0), looks=3).mean_guess(batch, list(views.values()))
+    guess = strategies.MixMatch(TASK, make(Told(), 0.0), looks=3).mean_pseudo_label(batch, list(views.values()))
     # means: 0 | (1.3, 1.4, 0.3) -> 1 | (0.8, 1.9, 0.3) -> 1 | (1.3, 0.45, 1.25) -> 0
     assert guess.labels.agreement == pytest.approx(torch.tensor([1, 1 / 3, 2 / 3, 1 / 3]))
     strategy = strategies.MixMatch(TASK, make(Told(), 0.0), looks=3)
     ledger = Ledger([str(i) for i in range(4)], "abc")
     ledger.write(take_step(strategy, [batch]).pseudo_labels, TASK, 0)
     assert ledger.agreement == pytest.approx(torch.tensor([1, 1 / 3, 2 / 3, 1 / 3]))
-    alone = strategies.MixMatch(TASK, make(Told(), 0.0), looks=1).mean_guess(batch, [views["weak"]])
+    alone = strategies.MixMatch(TASK, make(Told(), 0.0), looks=1).mean_pseudo_label(batch, [views["weak"]])
     assert alone.labels.agreement is None
 
 
@@ -588,12 +588,12 @@ def test_looks_are_compared_on_the_plain_image_and_where_they_show_it():
     views = picture_batch(first, {"weak": MIRROR, "weak2": None, "weak3": RIGHT_HALF}).unlabeled.views
     strategy = strategies.MixMatch(PIXELS, make(Told(sites=2), 0.0))
     batch = Batch(picture_batch(first, {}).labeled, Unlabeled(views, torch.arange(2)))
-    assert strategy.mean_guess(batch, [views["weak"], views["weak2"]]).labels.agreement.min() == 1
-    seen = strategy.mean_guess(batch, [views["weak3"], View(first.flip(1).log())]).labels.agreement
+    assert strategy.mean_pseudo_label(batch, [views["weak"], views["weak2"]]).labels.agreement.min() == 1
+    seen = strategy.mean_pseudo_label(batch, [views["weak3"], View(first.flip(1).log())]).labels.agreement
     assert seen[..., :2].min() == 1
     swapped = first.argmax(1) == first.flip(1).argmax(1)
     assert torch.equal(seen[..., 2:], torch.where(swapped, 1.0, 0.5)[..., 2:])
-    unseen = strategy.mean_guess(batch, [views["weak3"], views["weak3"]]).labels.agreement
+    unseen = strategy.mean_pseudo_label(batch, [views["weak3"], views["weak3"]]).labels.agreement
     assert unseen[..., :2].max() == 0
     assert unseen[..., 2:].min() == 1
 

@@ -117,7 +117,7 @@ def test_jointmatch_learns_what_the_other_is_sure_of(delta, on, shared):
         assert torch.allclose(report.pseudo_labels.weight, heard[-2])  # what the first network learned
         assert torch.allclose(report.pseudo_labels.value, values[1])
         for i in range(2):
-            assert strategy._lesson(i).select.status.tolist() == pytest.approx(status[i].a.tolist(), abs=1e-5)
+            assert strategy.labeling(i).select.status.tolist() == pytest.approx(status[i].a.tolist(), abs=1e-5)
     assert len(torch.cat(heard).unique()) == 3  # 0, delta and 1 - delta
 
 
@@ -129,14 +129,14 @@ def test_a_shared_status_takes_in_the_first_network_then_the_second():
         TASK, makers(biased(first, second), 0.0), threshold=0.6, status_decay=0.5, disagree_on="label"
     )
     batch = told([first] * 3)
-    guesses = strategy.guesses(batch)
+    guesses = strategy.pseudo_labels(batch)
     assert guesses[0].labels.weight.tolist() == [1, 1, 1]
     assert guesses[1].labels.weight.tolist() == [0, 0, 0]
-    rule = strategy._lesson(0).select
-    assert rule is strategy._lesson(1).select
+    rule = strategy.labeling(0).select
+    assert rule is strategy.labeling(1).select
     assert rule.status.tolist() == pytest.approx([0.333358, 0.308308, 0.358333], abs=1e-5)
     for _ in range(2):  # two more batches, each heard twice
-        strategy.guesses(batch)
+        strategy.pseudo_labels(batch)
     a = np.full(3, 1 / 3)
     for _ in range(3):
         a = ((a + np.array(first)) / 2 + np.array(second)) / 2
@@ -148,10 +148,10 @@ def test_separate_statuses_hear_one_network_each():
     strategy = strategies.JointMatch(
         TASK, makers(biased(first, second), 0.0), threshold=0.6, status_decay=0.5, shared_status=False
     )
-    strategy.guesses(told([first] * 3))
+    strategy.pseudo_labels(told([first] * 3))
     for i, value in enumerate((first, second)):
         wanted = (np.full(3, 1 / 3) + np.array(value)) / 2
-        assert strategy._lesson(i).select.status.tolist() == pytest.approx(wanted.tolist(), abs=1e-5)
+        assert strategy.labeling(i).select.status.tolist() == pytest.approx(wanted.tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_disagreement_is_about_masks_or_about_labels(masks, labels, on, wanted):
     strategy = strategies.JointMatch(TASK, makers(several(2)), disagree_on=on, select=select.above(0.5))
     rows = [torch.tensor([[0.8, 0.1, 0.1] if m else [0.4, 0.3, 0.3]]) for m in masks]
     values = [row.roll(c, 1) for row, c in zip(rows, labels, strict=True)]
-    guesses = [strategy._lesson(0).judge(v, torch.tensor([0])) for v in values]
+    guesses = [strategy.labeling(0).make(v, torch.tensor([0])) for v in values]
     assert [float(g.labels.weight) for g in guesses] == list(masks)
     assert strategy.importance(*guesses).tolist() == pytest.approx([wanted])
 
@@ -179,7 +179,7 @@ def test_a_rule_of_ones_own_replaces_the_class_wise_thresholds(shared):
     rule = select.free(3, decay=0.5)
     strategy = strategies.JointMatch(TASK, makers(several(2)), select=rule, shared_status=shared)
     take_step(strategy, [batch_of(1)])
-    first, second = (strategy._lesson(i).select for i in range(2))
+    first, second = (strategy.labeling(i).select for i in range(2))
     assert isinstance(second, select.Free)
     assert (first is second) == shared
     assert (float(first.level) == float(second.level)) == shared
@@ -242,7 +242,7 @@ def test_labeled_samples_that_are_not_valid_are_not_crossed():
     valid = batch.labeled.target.mask() > 0
     assert not valid.all()
     first, given = strategy.learners()[0], strategy.look(batch.labeled.x)[1]
-    guess = strategy.lesson.judge(strategy.look(batch.unlabeled["weak"].x)[1], batch.unlabeled.index)
+    guess = strategy.pseudo_labeling.judge(strategy.look(batch.unlabeled["weak"].x)[1], batch.unlabeled.index)
     outcome = strategy._crossed(first, batch, guess, given, Clock(0, 0, 1))
     wanted = F.cross_entropy(first.model(batch.labeled.x), given.argmax(1), reduction="none")[valid].mean()
     extra = outcome.loss - outcome.supervised - 1.5 * outcome.unsupervised

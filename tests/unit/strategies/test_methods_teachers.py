@@ -29,7 +29,7 @@ from zoo import take_step
 
 from selftrain import mix, select, strategies, toy
 from selftrain.select.alignment import Align
-from selftrain.strategy.losses import Guess
+from selftrain.strategy.pseudo_labeling import PseudoLabel
 from selftrain.types import Batch, Clock, PseudoLabels, Target
 
 DECAY = 0.6
@@ -162,8 +162,8 @@ def test_the_student_learns_from_teacher_and_reviewer_then_both_follow(follows, 
         assert alike(strategy.reviewer.model, reviewer.model), step
 
 
-def _guess(value: Tensor, weight: Tensor) -> Guess:
-    return Guess(Target(value, weight), PseudoLabels(torch.arange(len(value)), value, weight))
+def _guess(value: Tensor, weight: Tensor) -> PseudoLabel:
+    return PseudoLabel(Target(value, weight), PseudoLabels(torch.arange(len(value)), value, weight))
 
 
 @pytest.mark.parametrize("kind", toy.KINDS)
@@ -213,8 +213,8 @@ def test_teacher_and_reviewer_have_thresholds_of_their_own():
         (_, kept), (_, reviewed) = teacher.judge(values[0], [], values[0]), reviewer.judge(values[1], [], values[1])
         said = take_step(strategy, [batch]).pseudo_labels
         assert said.weight.tolist() == (kept + reviewed).tolist()
-        assert float(strategy.lesson.select.level) == pytest.approx(teacher.tau, abs=1e-6)
-        assert float(strategy.second.select.level) == pytest.approx(reviewer.tau, abs=1e-6)
+        assert float(strategy.pseudo_labeling.select.level) == pytest.approx(teacher.tau, abs=1e-6)
+        assert float(strategy.reviewer_labeling.select.level) == pytest.approx(reviewer.tau, abs=1e-6)
     assert teacher.tau != reviewer.tau
 
 
@@ -262,8 +262,8 @@ def test_fst_with_free_thresholds_follows_the_trace_by_hand(depth):
         take_step(strategy, [batch])
         assert alike(strategy.student.model, hand), step
         assert alike(strategy.teacher.model, teacher.model), step
-        assert float(strategy.lesson.select.level) == pytest.approx(rule.tau, abs=1e-6)
-        assert strategy.lesson.select.presence.tolist() == pytest.approx(rule.p.tolist(), abs=1e-5)
+        assert float(strategy.pseudo_labeling.select.level) == pytest.approx(rule.tau, abs=1e-6)
+        assert strategy.pseudo_labeling.select.presence.tolist() == pytest.approx(rule.p.tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize("width", [1, 3])
@@ -283,7 +283,7 @@ def test_fst_w_with_free_thresholds_follows_the_trace_by_hand(width):
         take_step(strategy, [batch, *extra])
         assert alike(strategy.student.model, hand), step
         assert alike(strategy.teacher.model, teacher.model), step
-        assert float(strategy.lesson.select.level) == pytest.approx(rule.tau, abs=1e-6)
+        assert float(strategy.pseudo_labeling.select.level) == pytest.approx(rule.tau, abs=1e-6)
 
 
 MOVING = {
@@ -311,10 +311,10 @@ def test_a_moving_rule_moves_once_a_step(name, cls, how, faithful):
             for i in range(1 + strategy.extra_batches)
         ]
         said = take_step(strategy, given).pseudo_labels
-        assert torch.equal(beside(select.look(TASK, said.value, said.index)), said.weight)
-        assert not zoo.differences(strategy.lesson.select.state_dict(), beside.state_dict()), step
+        assert torch.equal(beside(select.score(TASK, said.value, said.index)), said.weight)
+        assert not zoo.differences(strategy.pseudo_labeling.select.state_dict(), beside.state_dict()), step
         assert zoo.differences(before, beside.state_dict())
-        assert strategy.lesson.training
+        assert strategy.pseudo_labeling.training
 
 
 @future_kinds
@@ -335,9 +335,9 @@ def test_the_alignment_moves_once_a_step(cls, how):
         strategy.taught = taught
         value, labeled = (v.double().numpy() for v in heard[-2:])  # those of the real step
         beside.align(value, labeled)
-        assert int(strategy.lesson.align.updates) == step
-        assert strategy.lesson.align.predicted.tolist() == pytest.approx(beside.predicted.tolist(), abs=1e-6)
-        assert strategy.lesson.align.expected.tolist() == pytest.approx(beside.expected.tolist(), abs=1e-6)
+        assert int(strategy.pseudo_labeling.align.updates) == step
+        assert strategy.pseudo_labeling.align.predicted.tolist() == pytest.approx(beside.predicted.tolist(), abs=1e-6)
+        assert strategy.pseudo_labeling.align.expected.tolist() == pytest.approx(beside.expected.tolist(), abs=1e-6)
 
 
 # -- future self-training with mixes -----------------------------------------------------------------------------------
@@ -399,8 +399,8 @@ def test_every_mix_works_in_every_step_and_leaves_the_rule_alone(kind, how, name
         given = zoo.batches(strategy, kind, step=step)
         said = take_step(strategy, given).pseudo_labels
         take_step(plain, given)
-        beside(select.look(toy.task(kind), said.value, said.index))
-        assert not zoo.differences(strategy.lesson.select.state_dict(), beside.state_dict())
+        beside(select.score(toy.task(kind), said.value, said.index))
+        assert not zoo.differences(strategy.pseudo_labeling.select.state_dict(), beside.state_dict())
     assert len(calls) == 2 * (4 if name == "fst_d" else 3)
     assert not torch.equal(zoo.weights(strategy), zoo.weights(plain))
 

@@ -188,7 +188,7 @@ def test_flexmatch_thresholds_over_three_batches_by_hand():
     known = [[0, 0, 1, -1], [0, 0, 1, 1], [0, 0, 1, 1]]
     for value, kept, memory in zip((first, later, later), wanted, known, strict=True):
         assert take_step(strategy, [told(value)]).pseudo_labels.weight.tolist() == kept
-        assert strategy.lesson.select.known.tolist() == memory
+        assert strategy.pseudo_labeling.select.known.tolist() == memory
 
 
 def test_flexmatch_counts_pixels_where_pixels_are_labeled():
@@ -214,7 +214,7 @@ def test_freematch_follows_its_equations(settings):
 def test_freematch_thresholds_over_three_batches_by_hand():
     """Decay 1/2. The second batch's first sample passes only since the batch is taken in before it is judged."""
     strategy = strategies.FreeMatch(TASK, make(Told(), 0.0), threshold_decay=0.5)
-    rule = strategy.lesson.select
+    rule = strategy.pseudo_labeling.select
     trace = [
         (
             [[0.8, 0.1, 0.1], [0.2, 0.6, 0.2]],
@@ -267,8 +267,8 @@ def test_freematch_adds_the_fairness_term_with_its_sign(decay, sign):
 def fair() -> tuple[Any, Tensor, Tensor]:
     """A FreeMatch with known moving means, strong logits, and weights that keep three samples of four."""
     strategy = strategies.FreeMatch(TASK, make(), fairness_weight=1.0)
-    strategy.lesson.select.presence.copy_(torch.tensor([0.5, 0.3, 0.2]))
-    strategy.lesson.select.histogram.copy_(torch.tensor([0.5, 0.25, 0.25]))
+    strategy.pseudo_labeling.select.presence.copy_(torch.tensor([0.5, 0.3, 0.2]))
+    strategy.pseudo_labeling.select.histogram.copy_(torch.tensor([0.5, 0.25, 0.25]))
     strong = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.7, 0.1, 0.2], [0.1, 0.1, 0.8]])
     return strategy, strong.log().requires_grad_(True), torch.tensor([1.0, 1.0, 0.5, 0.0])
 
@@ -300,9 +300,9 @@ def test_without_a_kept_unit_the_fairness_term_is_nothing():
 
 def test_moving_means_of_the_fairness_term_carry_no_gradient_and_are_not_moved_by_it():
     strategy, strong, weight = fair()
-    before = {name: b.clone() for name, b in strategy.lesson.select.named_buffers()}
+    before = {name: b.clone() for name, b in strategy.pseudo_labeling.select.named_buffers()}
     strategy.fairness(strong.softmax(1), weight).backward()
-    for name, buffer in strategy.lesson.select.named_buffers():
+    for name, buffer in strategy.pseudo_labeling.select.named_buffers():
         assert torch.equal(buffer, before[name])
         assert not buffer.requires_grad
 
@@ -317,7 +317,7 @@ def test_fairness_is_measured_where_the_strong_view_shows_kept_pixels(theta):
     assert 0.2 < kept.float().mean() < 0.8
     if theta is RIGHT_HALF:
         kept[..., :2] = False  # these are not shown
-    rule = strategy.lesson.select
+    rule = strategy.pseudo_labeling.select
     wanted = fairness(rule.presence, rule.histogram, value.movedim(1, -1)[kept], torch.ones(int(kept.sum())) > 0)
     assert torch.allclose(report.scalars["loss/fairness"], wanted, atol=1e-5)
 
@@ -341,7 +341,7 @@ def test_softmatch_follows_its_equations(settings):
 def test_softmatch_weights_over_three_batches_by_hand():
     """Decay 1/2, no alignment: mean (1/3 + 0.7) / 2, variance (1 + 0.02) / 2 (over n - 1), and so on."""
     strategy = strategies.SoftMatch(TASK, make(Told(), 0.0), threshold_decay=0.5, uniform=False)
-    rule = strategy.lesson.select
+    rule = strategy.pseudo_labeling.select
     trace = [
         ([[0.8, 0.1, 0.1], [0.2, 0.6, 0.2]], 0.516667, 0.51, [1, 1]),
         ([[0.4, 0.3, 0.3], [0.1, 0.2, 0.7]], 0.533333, 0.2775, [0.879741, 1]),

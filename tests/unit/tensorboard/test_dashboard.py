@@ -178,7 +178,7 @@ def test_mixed_batches_are_what_the_student_learned(tmp_path):
     assert [e.step for e in events(tmp_path).Images("mixed")] == [2, 4]
     watched, target = Mixed(), Target(torch.eye(3)[[0, 1, 2, 0]], torch.ones(4))
     with watched.watching(run.strategy):
-        run.strategy.lesson.mix(torch.rand(4, 2, 8, 8), target, run.strategy.task)
+        run.strategy.pseudo_labeling.mix(torch.rand(4, 2, 8, 8), target, run.strategy.task)
     assert watched.x is not None
     assert torch.equal(watched.x, kept[-1][0])
     texts = watched.captions(run.strategy.task, ["a", "b", "c"], 4)
@@ -372,8 +372,8 @@ def test_settings_are_those_of_the_method_and_not_of_the_networks(drawn):
     found = settings_of_run(json.loads((drawn.out / "run.json").read_text()))
     assert found["strategy"] == "FixMatch"
     assert (found["steps"], found["labeled"], found["unlabeled_ratio"], found["learning_rate"]) == (4, 4, 2.0, 0.1)
-    assert found["with.lesson.select.threshold"] == 0.5
-    assert found["with.lesson.hard"] == "True"
+    assert found["with.pseudo_labeling.select.threshold"] == 0.5
+    assert found["with.pseudo_labeling.hard"] == "True"
     assert not any(".model." in name or name.endswith("channels_last") for name in found)
 
 

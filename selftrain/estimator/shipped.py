@@ -59,7 +59,9 @@ def ship(strategy: Strategy, classes: int) -> Shipped:
         asked = [strategy.shipped]
     else:
         name = type(strategy).__name__
-        raise ValueError(f"{name} does not say which networks it ships; derive it from SingleStudent or SeveralStudents")
+        raise ValueError(
+            f"{name} does not say which networks it ships; derive it from SingleStudent or SeveralStudents"
+        )
     counted = getattr(strategy, "counted", None)
     factor = counted if isinstance(counted, Tensor) and counted.shape == (classes,) else torch.ones(classes)
     return Shipped([copy.deepcopy(network) for network in asked], factor.detach().clone())

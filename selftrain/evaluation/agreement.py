@@ -10,8 +10,7 @@ from torch import Tensor
 
 from selftrain.runtime import signals
 from selftrain.strategy.base import SupervisedStrategy
-from selftrain.tasks import unmoved
-from selftrain.tasks import Task
+from selftrain.tasks import Task, unmoved
 from selftrain.types import BatchPlan, Needs, Pile, Target
 
 LOOKS = ("weak", "weak2", "weak3")  # the same recipe, with draws of their own

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,14 +13,37 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.networks.student import Learner
+from selftrain.strategy.pseudo_labeling import PseudoLabeling
 from selftrain.tasks import Task
 from selftrain.types import Annotated, Batch, Clock, Needs, Report
 
 Predictor = Callable[[Tensor], Tensor]
 
 
+_ARGS = re.compile(r"^Args:((?:\n {4}.*)+)", re.MULTILINE)
+_ARGUMENT = re.compile(r"^ {4}(\w+): .*(?:\n {8}.*)*", re.MULTILINE)
+
+
+def _explained(doc: str | None) -> dict[str, str]:
+    """Entries of a docstring's ``Args:`` by name."""
+    section = _ARGS.search(inspect.cleandoc(doc or ""))
+    return {entry[1]: entry[0] for entry in _ARGUMENT.finditer(section[1])} if section else {}
+
+
 class StrategyType(type):
     """Of what kind the classes of strategies are: what one is built with is checked, and kept with what was built."""
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
+        """Complete the docstring: settings that many strategies share are explained once, in ``PseudoLabeling``."""
+        super().__init__(name, bases, namespace)
+        text, own, known = inspect.cleandoc(cls.__doc__ or ""), _explained(cls.__doc__), {}
+        for source in (PseudoLabeling, *reversed(cls.__mro__[1:])):
+            known |= _explained(source.__doc__)
+        more = [known[name] for name in cls.__signature__.parameters if name in known and name not in own]
+        if "__doc__" in namespace and more:
+            section = _ARGS.search(text)
+            end = section.end() if section else len(text)
+            cls.__doc__ = "\n".join([text[:end] + ("" if section else "\n\nArgs:"), *more]) + text[end:]
 
     @property
     def __signature__(cls) -> inspect.Signature:

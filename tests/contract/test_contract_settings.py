@@ -19,29 +19,25 @@ import selftrain as st
 from selftrain import Learner, Strategy, Teacher, select, strategies, toy
 from selftrain.mix import CutMix, Mixup
 from selftrain.select.alignment import Align
-from selftrain.strategy.pseudo_labeling import Lesson
+from selftrain.strategy.pseudo_labeling import PseudoLabeling
+from selftrain.strategy.several import SeveralStudents
+from selftrain.strategy.single import SingleStudent
 
 CLASSES = {name: getattr(strategies, name) for name in strategies.__all__}
-POSITIONAL = ("self", "task", "make_learner")  # what a strategy is about; all else is a setting
-
-
-OWN = {  # what a method fixes itself, and so does not hand on
-    "FlexMatch": ("select",),
-    "FreeMatch": ("select",),
-    "SoftMatch": ("select", "align", "align_targets"),
-    "AdaMatch": ("select", "align"),
-}
+POSITIONAL = ("task", "make_learner")  # what a strategy is about; all else is a setting
 
 
 def settings_of(cls: type) -> list[str]:
-    """Names of all settings, those that ``**settings`` hands to the parent included."""
-    parameters = inspect.signature(cls.__init__).parameters.values()
-    names = [p.name for p in parameters if p.name not in POSITIONAL and p.kind is not p.VAR_KEYWORD]
-    rest = [p.name for p in parameters if p.kind is p.VAR_KEYWORD]
-    if rest:  # **lesson goes to the lesson, anything else to the parent
-        parent = Lesson if rest == ["lesson"] else next(c for c in cls.__mro__[1:] if "__init__" in vars(c))
-        names += [name for name in settings_of(parent) if name not in names]
-    return [name for name in names if name not in OWN.get(cls.__name__, ())]
+    """Names of all settings, in the order of the signature."""
+    return [name for name in inspect.signature(cls).parameters if name not in POSITIONAL]
+
+
+@pytest.mark.parametrize("cls", [*CLASSES.values(), SingleStudent, SeveralStudents], ids=lambda cls: cls.__name__)
+def test_a_signature_names_explains_and_types_every_setting(cls):
+    for name, parameter in inspect.signature(cls).parameters.items():
+        assert parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY), name
+        assert parameter.annotation not in (parameter.empty, "Any"), name
+        assert f"\n    {name}: " in inspect.getdoc(cls), name
 
 
 # -- what each setting changes -----------------------------------------------------------------------------------------
@@ -134,6 +130,7 @@ SPECIAL["TemporalEnsembling", "buffers"] = Case(["copy", "ema"], {"decay": 0.9})
 SPECIAL["TemporalEnsembling", "select"] = Case([select.above(0.45), select.top(0.5), select.everything()])
 SPECIAL["AdaMatch", "align_targets"] = Case([True, False])  # it has an alignment of its own
 SPECIAL["AdaMatch", "threshold"] = Case([0.9, 1.0])
+SPECIAL["FixMatch", "threshold"] = Case([0.2, 0.5], {"select": None})
 SPECIAL["SoftMatch", "uniform"] = Case([True, False], {"threshold_decay": 0.2})  # it shows in weights below 1 alone
 SPECIAL["JointMatch", "select"] = Case(RULES, {"threshold": 0.98})  # the default: a rule replaces the thresholds
 SPECIAL["JointMatch", "shared_status"] = Case([True, False], {"threshold": 0.36})
@@ -146,15 +143,15 @@ def case_of(strategy: str, setting: str) -> Case | None:
     return SPECIAL.get((strategy, setting)) or CASES.get(setting)
 
 
+SHARED = {*inspect.signature(PseudoLabeling).parameters, "label_mode", "decay", "buffers"}
 WHOLE = ("FixMatch", "MeanTeacher", "SoftLabels", "Ensemble")  # every run; of the others only what is their own
 
 
 def _all_settings() -> list[Any]:
     rows = []
     for name, cls in CLASSES.items():
-        own = inspect.signature(cls.__init__).parameters
         for setting in settings_of(cls):
-            marks = [] if name in WHOLE or setting in own else [pytest.mark.slow]
+            marks = [] if name in WHOLE or setting not in SHARED else [pytest.mark.slow]
             rows.append(pytest.param(name, setting, marks=marks))
     return rows
 
@@ -162,7 +159,7 @@ def _all_settings() -> list[Any]:
 SETTINGS = _all_settings()
 
 
-def test_settings_of_parents_are_found():
+def test_settings_are_found():
     assert {"order", "decay", "temperature", "buffers", "together"} <= set(settings_of(strategies.MeanTeacher))
     assert "buffers" in settings_of(strategies.SoftLabels)
     assert settings_of(strategies.Supervised) == ["decay", "buffers"]
@@ -221,7 +218,7 @@ def test_every_value_of_every_setting_changes_something(name, setting):
         return
     if (name, setting) in HANDED_ON:
         for value in HANDED_ON[name, setting]:
-            assert getattr(build_class(name, base_of(name) | {setting: value}).lesson.select, setting) == value
+            assert getattr(build_class(name, base_of(name) | {setting: value}).pseudo_labeling.select, setting) == value
         return
     case = case_of(name, setting)
     assert case is not None, f"{name}({setting}=...) is new: say in CASES which values must lead to different runs"
@@ -312,7 +309,10 @@ def test_senseless_settings_are_refused_by_their_value(name, settings, shown):
 
 @pytest.mark.parametrize("name", list(ZOO))
 def test_an_unknown_setting_is_refused(name):
-    with pytest.raises(TypeError, match="thresold"):
+    """By the name of the strategy; the nearest setting is named, where one is near."""
+    takes = inspect.signature(ZOO[name].make).parameters
+    near = "did you mean 'threshold" if {"threshold", "threshold_decay"} & set(takes) else ""
+    with pytest.raises(TypeError, match=f"{ZOO[name].make.__name__} has no setting 'thresold'; {near}"):
         build(name, "classification", thresold=0.95)
 
 

@@ -22,7 +22,6 @@ from torch.distributed.run import get_args_parser
 
 from selftrain import errors
 from selftrain.handlers import selfcheck
-from selftrain.strategy.pseudo_labeling import Lesson
 
 FOLDERS = {"selftrain": "selftrain", "selftrain.strategies": "strategies", "selftrain.data": "data"}
 SETUP = ConfigParser(interpolation=None)
@@ -231,15 +230,6 @@ def table_rows(first):
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table.splitlines()]
 
 
-def default_of(kind, name):
-    """Default of an argument, looked up in the bases that ``**settings`` go to, then in the lesson."""
-    for base in (*getattr(kind, "__mro__", [kind]), Lesson):
-        parameter = inspect.signature(base).parameters.get(name)
-        if parameter is not None:
-            return parameter.default
-    raise AssertionError(f"{kind.__name__} has no argument {name}")
-
-
 @pytest.mark.parametrize(
     ("heading", "package"), [("strategy", "selftrain.strategies"), ("stage", "selftrain.pretrain")]
 )
@@ -248,7 +238,7 @@ def test_defaults_in_the_guide(heading, package):
     for name, defaults, *_ in table_rows(heading):
         kind = getattr(importlib.import_module(package), name.strip("`"))
         for argument, value in re.findall(r"`(\w+)=([^`]+)`", defaults):
-            assert default_of(kind, argument) == ast.literal_eval(value), f"{name} {argument}"
+            assert inspect.signature(kind).parameters[argument].default == ast.literal_eval(value), f"{name} {argument}"
             checked += 1
     assert checked >= 8
 

@@ -31,7 +31,7 @@ FAIR_PLACE = "test_methods_thresholds.py::test_fairness_is_measured_where_the_st
 SOFT = "test_methods_thresholds.py::test_softmatch_weights_over_three_batches_by_hand"
 SOFT_ALIGNED = "test_methods_thresholds.py::test_softmatch_weighs_aligned_predictions"
 SOFT_ALIGNED += "_and_learns_decisions_as_they_are"
-WEIGHTS_ALONE = "test_lesson.py::test_an_alignment_may_be_for_the_weights_alone"
+WEIGHTS_ALONE = "test_pseudo_labeling.py::test_an_alignment_may_be_for_the_weights_alone"
 ADA_BY_HAND = "test_methods_thresholds.py::test_the_adamatch_threshold_over_three_batches_by_hand"
 ADA_ALIGNED = "test_methods_thresholds.py::test_adamatch_aligns_to_the_predictions_on_labeled_samples"
 ADA_LOGITS = "test_methods_thresholds.py::test_adamatch_mixes_the_logits_of_a_joint_and_a_labeled_pass"
@@ -64,7 +64,7 @@ MUTANTS = [
     Mutant(
         "FixMatch: another threshold",
         "strategies/fixmatch.py",
-        "select or above(0.95)",
+        "select or above(threshold)",
         "select or above(0.8)",
         FIXMATCH,
     ),
@@ -92,22 +92,28 @@ MUTANTS = [
     Mutant(
         "soft labels: a new sample has a uniform label",
         "strategies/soft_labels.py",
-        "value = torch.where(self.task.spread(known), self.bank.read(pile.index), fresh.value)",
-        "value = self.bank.read(pile.index)",
+        "value = torch.where(self.task.spread(known), self.bank.read(unlabeled.index), fresh.value)",
+        "value = self.bank.read(unlabeled.index)",
         BANK,
     ),
     # -- consistency
     Mutant(
         "pi-model: gradient through the fixed look",
         "strategies/pi_model.py",
-        "        return self.lesson.loss(self.student, batch, first,",
+        "        # z~_i: the second look",
         "        from dataclasses import replace\n\n"
-        '        said = self.task.probs(self.student(batch.unlabeled["weak"].x))\n'
-        "        first = replace(first, target=replace(first.target, value=said))\n"
-        "        return self.lesson.loss(self.student, batch, first,",
+        "        said = self.task.probs(self.student(first.x))\n"
+        "        pseudo = replace(pseudo, target=replace(pseudo.target, value=said))\n"
+        "        # z~_i: the second look",
         PI,
     ),
-    Mutant("pi-model: the same look twice", "strategies/pi_model.py", "view=self.view)", 'view="weak")', PI),
+    Mutant(
+        "pi-model: the same look twice",
+        "strategies/pi_model.py",
+        "batch.unlabeled[self.view]",
+        'batch.unlabeled["weak"]',
+        PI,
+    ),
     Mutant(
         "temporal ensembling: no bias correction",
         "strategies/temporal_ensembling.py",
@@ -118,8 +124,8 @@ MUTANTS = [
     Mutant(
         "temporal ensembling: samples without a history count",
         "strategies/temporal_ensembling.py",
-        "return guess.scaled(self.bank.known[index].to(guess.target.weight))",
-        "return guess",
+        "        pseudo = pseudo.scaled(self.bank.known[index].to(pseudo.target.weight))\n",
+        "",
         TEMPORAL,
     ),
     Mutant(
@@ -133,7 +139,7 @@ MUTANTS = [
         "temporal ensembling: memory in the geometry of the view",
         "strategies/temporal_ensembling.py",
         "said = unmoved(self.task, value, view)",
-        "said = unmoved(self.task, value, View(view.x))",
+        "said = unmoved(self.task, value, type(view)(view.x))",
         BACK,
     ),
     Mutant(
@@ -146,8 +152,8 @@ MUTANTS = [
     Mutant(
         "soft labels: pixels outside a view are written",
         "strategies/soft_labels.py",
-        "self.bank.write(pile.index, fresh.value, shown)",
-        "self.bank.write(pile.index, fresh.value)",
+        "self.bank.write(unlabeled.index, fresh.value, shown)",
+        "self.bank.write(unlabeled.index, fresh.value)",
         CROPPED,
     ),
     Mutant(
@@ -179,16 +185,16 @@ MUTANTS = [
         VAT,
     ),
     Mutant("VAT: attacks move the statistics", "strategies/vat.py", "with self.student.untracked():", "if True:", VAT),
-    Mutant("VAT: eps ignored", "strategies/vat.py", "x + self.eps * self.worst", "x + self.worst", EPS),
+    Mutant("VAT: eps ignored", "strategies/vat.py", "self.eps * self.worst", "self.worst", EPS),
     Mutant("UDA: annealing turned round", "strategies/uda.py", "(right <= limit)", "(right >= limit)", TSA),
     Mutant(
         "UDA: annealing by the largest probability",
         "strategies/uda.py",
-        "(value * given.target.value).sum(1)",
+        "(value * labeled.target.value).sum(1)",
         "value.amax(1)",
         TSA,
     ),
-    Mutant("UDA: temperature ignored", "strategies/uda.py", '"temperature": temperature', '"temperature": 1.0', UDA),
+    Mutant("UDA: temperature ignored", "strategies/uda.py", "temperature=temperature", "temperature=1.0", UDA),
     Mutant(
         "MixMatch: unbiased mixup",
         "strategies/mixmatch.py",
@@ -206,15 +212,15 @@ MUTANTS = [
     Mutant(
         "MixMatch: looks averaged where they lie",
         "strategies/mixmatch.py",
-        "unmoved(self.task, self.look(view.x), view)",
-        "unmoved(self.task, self.look(view.x), View(view.x))",
+        "unmoved(self.task, value, look)",
+        "unmoved(self.task, value, View(look.x))",
         LOOKS,
     ),
     Mutant(
         "MixMatch: labels of the plain image for every look",
         "strategies/mixmatch.py",
-        "[self.task.warp(guess.target, look) for look in looks]",
-        "[guess.target for look in looks]",
+        "[self.task.warp(pseudo.target, look) for look in looks]",
+        "[pseudo.target for look in looks]",
         LOOKS,
     ),
     # -- thresholds
@@ -237,15 +243,15 @@ MUTANTS = [
     Mutant(
         "FreeMatch: fairness turned round",
         "strategies/freematch.py",
-        "self.fairness_weight * self.fairness_sign * fairness",
-        "-self.fairness_weight * self.fairness_sign * fairness",
+        "self.fairness_weight * self.fairness_sign * more",
+        "-self.fairness_weight * self.fairness_sign * more",
         FAIR,
     ),
     Mutant(
         "FreeMatch: the sign is not switched",
         "strategies/freematch.py",
-        "self.fairness_weight * self.fairness_sign * fairness",
-        "self.fairness_weight * fairness",
+        "self.fairness_weight * self.fairness_sign * more",
+        "self.fairness_weight * more",
         FAIR,
     ),
     Mutant(
@@ -259,7 +265,7 @@ MUTANTS = [
         "FreeMatch: fairness of the pixels that the weak view keeps",
         "strategies/freematch.py",
         "target.weight * target.mask()",
-        "guess.target.weight",
+        "pseudo.target.weight",
         FAIR_PLACE,
     ),
     Mutant("SoftMatch: biased variance", "selftrain/select/adaptive.py", "flat.var()", "flat.var(correction=0)", SOFT),
@@ -274,14 +280,14 @@ MUTANTS = [
     Mutant(
         "an alignment for the weights alone never reaches the rule",
         "selftrain/strategy/pseudo_labeling.py",
-        "judged=aligned",
-        "judged=value",
+        "score(self._task, aligned,",
+        "score(self._task, value,",
         WEIGHTS_ALONE,
     ),
     Mutant(
         "AdaMatch: absolute threshold",
         "selftrain/select/adaptive.py",
-        "self.threshold * evidence.given.mean()",
+        "self.threshold * evidence.labeled.mean()",
         "self.threshold",
         ADA_BY_HAND,
     ),
@@ -311,22 +317,22 @@ MUTANTS = [
     Mutant(
         "two heads: tie left out",
         "strategies/mean_teacher.py",
-        "outcome.plus(self.tie_weight * tie).loss",
-        "outcome.loss",
+        " + self.tie_weight * tie",
+        "",
         HEADS,
     ),
     Mutant(
         "two heads: the label head agrees with the teacher",
         "strategies/mean_teacher.py",
-        "self.lesson.grade(logits, learned2,",
-        "self.lesson.grade(logits, learned,",
+        "self.pseudo_labeling.loss(strong_logits2, target)",
+        "self.pseudo_labeling.loss(strong_logits, target)",
         HEADS,
     ),
     Mutant(
         "two heads: the teacher's other head labels",
         "strategies/mean_teacher.py",
-        "self.task.probs(self.heads(self.teacher(x))[0])",
-        "self.task.probs(self.heads(self.teacher(x))[1])",
+        "self.task.probs(self.heads(self.teacher(weak.x))[0])",
+        "self.task.probs(self.heads(self.teacher(weak.x))[1])",
         HEADS,
     ),
     Mutant(
@@ -347,22 +353,22 @@ MUTANTS = [
     Mutant(
         "reviewer moves the teacher's thresholds",
         "strategies/reviewer.py",
-        "copy.deepcopy(self.lesson)",
-        "self.lesson",
+        "copy.deepcopy(self.pseudo_labeling)",
+        "self.pseudo_labeling",
         OWN_RULES,
     ),
     Mutant(
         "virtual steps in depth move the thresholds",
         "strategies/future.py",
-        "self.lesson.still():\n            for _",
-        "copy.copy(self.lesson.still()):\n            self.lesson.train()\n            for _",
+        "self.pseudo_labeling.still():\n                for _",
+        "self.pseudo_labeling.still():\n                self.pseudo_labeling.train()\n                for _",
         DEPTH,
     ),
     Mutant(
         "virtual steps in width move the thresholds",
         "strategies/future.py",
-        "self.lesson.still():\n            self.student",
-        "copy.copy(self.lesson.still()):\n            self.lesson.train()\n            self.student",
+        "self.pseudo_labeling.still():\n                    supervised",
+        "self.pseudo_labeling.still():\n                    self.pseudo_labeling.train()\n                    supervised",
         WIDTH,
     ),
     Mutant(
@@ -376,8 +382,8 @@ MUTANTS = [
     Mutant(
         "JointMatch: each network labels for itself",
         "strategies/jointmatch.py",
-        "peer = guesses[1 - i].scaled(self.importance(guesses[1 - i], guesses[i]))",
-        "peer = guesses[i].scaled(self.importance(guesses[i], guesses[1 - i]))",
+        "(pseudo_f, pseudo_g), (pseudo_g, pseudo_f)",
+        "(pseudo_g, pseudo_f), (pseudo_f, pseudo_g)",
         JOINT,
     ),
     Mutant(
@@ -404,8 +410,8 @@ MUTANTS = [
     Mutant(
         "JointMatch: the second network moves the status first",
         "strategies/jointmatch.py",
-        "index, given[i], shares) for i in range(2)]",
-        "index, given[i], shares) for i in (1, 0)][::-1]",
+        "index, labeled[i], shares) for i in range(2)]",
+        "index, labeled[i], shares) for i in (1, 0)][::-1]",
         STATUS,
     ),
     Mutant(
@@ -418,8 +424,8 @@ MUTANTS = [
     Mutant(
         "CPS: labeled samples are not crossed",
         "strategies/cross_pseudo_supervision.py",
-        "if not self.on_labeled or given is None:",
-        "if True:",
+        "if self.on_labeled:",
+        "if False:",
         CPS,
     ),
     Mutant("ensemble: shares weigh nothing", "strategies/ensemble.py", "return used * share", "return used", ENSEMBLE),

@@ -73,59 +73,61 @@ CORE = [
     # -- gradients and views
     Mutant(
         "student detached in the unsupervised loss",
-        "selftrain/strategy/pseudo_labeling.py",
-        "self.compare(learned, target)",
-        "self.compare(learned.detach(), target)",
+        "strategies/fixmatch.py",
+        "self.pseudo_labeling.loss(strong_logits, target)",
+        "self.pseudo_labeling.loss(strong_logits.detach(), target)",
         GRADIENT,
     ),
     Mutant(
         "no gradient on the strong view",
-        "selftrain/strategy/pseudo_labeling.py",
-        "= student.together(given, x)",
-        '= student(given), student.label(x, "train")',
+        "strategies/fixmatch.py",
+        "= self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)",
+        '= self.student(batch.labeled.x), self.student.label(x, "train")',
         GRADIENT,
     ),
     Mutant(
         "labels count nothing",
-        "selftrain/strategy/pseudo_labeling.py",
-        "loss = supervised + self.weight(clock) * unsupervised",
-        "loss = self.weight(clock) * unsupervised",
+        "strategies/fixmatch.py",
+        "self.student.update(supervised + self.pseudo_labeling",
+        "self.student.update(self.pseudo_labeling",
         NOTHING_KEPT,
     ),
     Mutant(
         "views swapped",
-        "selftrain/strategy/pseudo_labeling.py",
-        "        shown = batch.unlabeled[view]\n",
-        "        view, source = source or view, source and view\n        shown = batch.unlabeled[view]\n",
+        "strategies/fixmatch.py",
+        'weak, strong = batch.unlabeled["weak"]',
+        'strong, weak = batch.unlabeled["weak"]',
         VIEWS,
     ),
     Mutant(
         "teacher labels the strong view",
-        "selftrain/strategy/single.py",
-        "self.lesson.guess(self.taught, batch)",
-        'self.lesson.guess(self.taught, batch, view="strong")',
+        "strategies/mean_teacher.py",
+        "self.task.probs(self.teacher(weak.x))",
+        "self.task.probs(self.teacher(strong.x))",
         VIEWS,
     ),
     Mutant(
         "threshold on the wrong view",
-        "selftrain/strategy/single.py",
-        "guess = self.lesson.guess(self.look, batch)",
-        "guess = self.lesson.guess(self.look, batch)\n"
-        "        guess.target.weight.copy_(self.lesson.guess(self.look, batch, view='strong').target.weight)",
+        "strategies/fixmatch.py",
+        "pseudo = self.pseudo_labeling.make(q, batch.unlabeled.index, labeled)",
+        "q2 = self.task.probs(self.student.label(strong.x, self.label_mode))\n"
+        "        other = self.pseudo_labeling.make(q2, batch.unlabeled.index, labeled)\n"
+        "        pseudo = self.pseudo_labeling.make(q, batch.unlabeled.index, labeled)\n"
+        "        pseudo.target.weight.copy_(other.target.weight)",
         VIEWS,
     ),
     Mutant(
         "warp forgotten",
-        "selftrain/strategy/losses.py",
-        "return task.warp(target, relative(source, destination))",
-        "return target",
+        "strategies/fixmatch.py",
+        "self.task.warp(pseudo.target, relative(weak, strong))",
+        "pseudo.target",
         GEOMETRY,
     ),
     Mutant(
         "warp in the wrong direction",
-        "selftrain/strategy/losses.py",
-        "relative(source, destination)",
-        "relative(destination, source)",
+        "strategies/fixmatch.py",
+        "relative(weak, strong)",
+        "relative(strong, weak)",
         GEOMETRY,
     ),
     # -- teachers
@@ -149,19 +151,16 @@ CORE = [
     ),
     Mutant(
         "EMA before the step",
-        "selftrain/strategy/single.py",
-        "        if self.student.update(loss) and self.follower is not None:\n"
-        "            self.follower.update(self.student.model)",
-        "        if self.follower is not None:\n"
-        "            self.follower.update(self.student.model)\n"
-        "        self.student.update(loss)",
+        "strategies/supervised.py",
+        "        if self.student.update(loss) and self.ema is not None:\n            self.ema.update(self.student.model)",
+        "        if self.ema is not None:\n            self.ema.update(self.student.model)\n        self.student.update(loss)",
         FOLLOWS,
     ),
     Mutant(
         "teacher follows before the student has moved",
-        "selftrain/strategy/single.py",
-        "        if self.student.update(loss) and self.follower is not None:",
-        "        self.student.update(loss)\n        if self.follower is not None:",
+        "strategies/fixmatch.py",
+        "unsupervised) and self.ema is not None:",
+        "unsupervised) is not self.ema is not None:",
         WAITS,
     ),
     Mutant(
@@ -245,16 +244,15 @@ CORE = [
     Mutant(
         "FST virtual updates do not enter the teacher",
         "strategies/future.py",
-        "                self.student.update(self.objective(batch, clock).loss)\n"
-        "                self.teacher.update(self.student.model, count=self.count_all)\n",
-        "                self.student.update(self.objective(batch, clock).loss)\n",
+        "                    self.teacher.update(self.student.model, count=self.count_all)\n",
+        "",
         FST,
     ),
     Mutant(
         "FST teacher skips the student of today",
         "strategies/future.py",
-        "        self.teacher.update(self.student.model)\n        with",
-        "        with",
+        "            # phi <- mu phi + (1 - mu) theta\n            self.teacher.update(self.student.model)\n",
+        "",
         FST,
     ),
     Mutant(
@@ -267,22 +265,22 @@ CORE = [
     Mutant(
         "FST looks ahead from every gathered batch",
         "strategies/future.py",
-        "if not self.student.gathering:\n            self._look_ahead",
-        "if True:\n            self._look_ahead",
+        "if not self.student.gathering:  #",
+        "if True:  #",
         WAITS,
     ),
     Mutant(
         "FST-W looks ahead from every gathered batch",
         "strategies/future.py",
-        "if not self.student.gathering:\n            futures",
-        "if True:\n            futures",
+        "if not self.student.gathering:\n            # theta",
+        "if True:\n            # theta",
         WAITS,
     ),
     Mutant(
         "FST looks ahead from the last gathered batch",
         "strategies/future.py",
-        "if not self.student.gathering:\n            self._look_ahead",
-        "if self.student._pending == self.student.accumulate - 1:\n            self._look_ahead",
+        "if not self.student.gathering:  #",
+        "if self.student._pending == self.student.accumulate - 1:  #",
         GATHERED_STEP,
     ),
     # -- what counts
@@ -305,16 +303,16 @@ CORE = [
     ),
     Mutant(
         "temperature ignored",
-        "selftrain/strategy/losses.py",
-        "value if temperature == 1.0 else task.sharpen(value, temperature)",
+        "selftrain/strategy/pseudo_labeling.py",
+        "value if self.temperature == 1.0 else self._task.sharpen(value, self.temperature)",
         "value",
         SETTINGS,
     ),
     Mutant(
         "soft labels where hard ones are asked for",
-        "selftrain/strategy/losses.py",
-        "task.harden(value) if hard else soft",
-        "soft",
+        "selftrain/strategy/pseudo_labeling.py",
+        "        if self.hard:\n            return self._task.harden(value)\n",
+        "",
         SETTINGS,
     ),
     Mutant(
@@ -350,8 +348,8 @@ CORE = [
     Mutant(
         "mixup on inputs only",
         "strategies/soft_labels.py",
-        "loss = self.task.loss(logits, target)",
-        "loss = self.task.loss(logits, cat(batch.labeled.target, guess))",
+        "mixed, target = mixup(x, target, self.task, alpha=self.alpha)",
+        "mixed, _ = mixup(x, target, self.task, alpha=self.alpha)",
         MIXED,
     ),
     # -- learner, engine and storage

@@ -76,15 +76,15 @@ MUTANTS = [
     Mutant(
         "noisy student: labels do not follow the view",
         NOISY,
-        "target = self.task.warp(guess.target, strong)",
-        "target = guess.target",
+        "target = self.task.warp(pseudo.target, strong)",
+        "target = pseudo.target",
         WARPED,
     ),
     Mutant(
         "noisy student: weights of the table ignored",
         NOISY,
-        "target = self.task.warp(guess.target, strong)",
-        "target = self.task.warp(type(guess.target)(guess.target.value, torch.ones_like(guess.target.weight)), strong)",
+        "target = self.task.warp(pseudo.target, strong)",
+        "target = self.task.warp(pseudo.target.scaled(1 / pseudo.target.weight), strong)",
         "test_generations.py::test_three_steps_of_a_noisy_student_by_hand",
     ),
     Mutant(
@@ -95,7 +95,11 @@ MUTANTS = [
         "test_generations.py::test_a_stage_on_pseudo_labels_alone_does_not_look_at_labeled_samples",
     ),
     Mutant(
-        "curriculum: labels do not follow the view", ROUND, "self.task.warp(guess.target, view)", "guess.target", WARPED
+        "curriculum: labels do not follow the view",
+        ROUND,
+        "self.task.warp(pseudo.target, view)",
+        "pseudo.target",
+        WARPED,
     ),
     Mutant(
         "curriculum: dropped pixels are counted",
@@ -107,8 +111,8 @@ MUTANTS = [
     Mutant(
         "curriculum: dropped samples are mixed in",
         ROUND,
-        "return view.x[rows], _rows(target, rows)",
-        "return view.x, target",
+        ".reshape(len(target.weight), -1).any(1)",
+        ".reshape(len(target.weight), -1).any(1) | True",
         MIXED,
     ),
     # -- pipelines

@@ -1,11 +1,11 @@
-"""Faults of the rules, the alignment, the mixes and the lesson."""
+"""Faults of the rules, the alignment, the mixes and the pseudo-labels."""
 
 from __future__ import annotations
 
 from fault import Mutant
 
 RULES, ADAPTIVE, ALIGN = "selftrain/select/base.py", "selftrain/select/adaptive.py", "selftrain/select/alignment.py"
-MIX, LESSON, TASKS = "selftrain/mix.py", "selftrain/strategy/pseudo_labeling.py", "selftrain/tasks.py"
+MIX, LABELING, TASKS = "selftrain/mix.py", "selftrain/strategy/pseudo_labeling.py", "selftrain/tasks.py"
 
 PAIRS = "test_mix.py::test_each_pair_may_have_a_share_of_its_own"
 STILL = "test_select.py::test_evaluation_judges_and_moves_nothing"
@@ -18,8 +18,8 @@ CLASS_WISE = "test_adaptive.py::test_class_wise_follows_the_equations"
 ALIGNED = "test_align.py::test_alignment_follows_the_equations"
 CLASSMIX = "test_mix.py::test_classmix_pastes_half_of_the_partners_classes"
 PATCH = "test_mix.py::test_a_patch_of_one_joint_stands_on_another"
-ORDER = "test_lesson.py::test_alignment_comes_first_then_selection_then_hardening"
-CARRIED = "test_lesson.py::test_a_label_is_carried_from_where_it_was_made"
+ORDER = "test_pseudo_labeling.py::test_alignment_comes_first_then_selection_then_hardening"
+GEOMETRY = "test_contract.py::test_turning_a_view_with_its_map_leaves_the_update_as_it_is"
 
 MUTANTS = [
     # -- rules
@@ -101,7 +101,7 @@ MUTANTS = [
     Mutant(
         "relative to the unlabeled samples",
         ADAPTIVE,
-        "self.threshold * evidence.given.mean()",
+        "self.threshold * evidence.labeled.mean()",
         "self.threshold * evidence.confidence.mean()",
         "test_adaptive.py::test_relative_follows_the_trace_by_hand",
     ),
@@ -117,9 +117,9 @@ MUTANTS = [
     Mutant(
         "alignment divides by yesterday's mean",
         ALIGN,
-        "            self._take_in(value, given)\n        factor = self.expected.clamp(min=_FLOOR)"
+        "            self._take_in(value, labeled)\n        factor = self.expected.clamp(min=_FLOOR)"
         " / self.predicted.clamp(min=_FLOOR)",
-        "            late = self.predicted.clone()\n            self._take_in(value, given)\n"
+        "            late = self.predicted.clone()\n            self._take_in(value, labeled)\n"
         "        factor = self.expected.clamp(min=_FLOOR) / late.clamp(min=_FLOOR)",
         ALIGNED,
     ),
@@ -189,54 +189,54 @@ MUTANTS = [
         "test_mix.py::test_patches_come_from_the_image_as_it_was",
     ),
     Mutant("a joint is pasted on itself", MIX, "torch.randint(1, joints", "torch.randint(0, joints", PATCH),
-    # -- lesson
+    # -- pseudo-labels
     Mutant(
-        "lesson aligns nothing",
-        LESSON,
-        "value if self.align is None else self.align(value, given)",
+        "pseudo-labels are never aligned",
+        LABELING,
+        "value if self.align is None else self.align(value, labeled)",
         "value",
         ORDER,
     ),
     Mutant(
-        "lesson selects by sharpened predictions",
-        "selftrain/strategy/losses.py",
-        "select(look(task, seen, index, given))",
-        "select(look(task, task.sharpen(seen, temperature), index, given))",
-        "test_lesson.py::test_selection_comes_before_sharpening",
+        "selection by sharpened predictions",
+        LABELING,
+        "score(self._task, aligned, index",
+        "score(self._task, self._task.sharpen(aligned, self.temperature), index",
+        "test_pseudo_labeling.py::test_selection_comes_before_sharpening",
     ),
     Mutant(
-        "lesson mixes before it carries",
-        LESSON,
-        "return self.mixed(shown.x, carry(self._task, target, origin, shown))",
-        "x, target = self.mixed(shown.x, target)\n        return x, carry(self._task, target, origin, shown)",
-        "test_lesson.py::test_the_learned_view_is_mixed_after_its_label_is_carried_there",
+        "a step mixes before it carries",
+        "strategies/fixmatch.py",
+        "mixed(strong.x, self.task.warp(pseudo.target, relative(weak, strong)))",
+        "mixed(strong.x, pseudo.target)\n        target = self.task.warp(target, relative(weak, strong))",
+        "test_step.py::test_the_learned_view_is_mixed_after_its_label_is_carried_there",
     ),
     Mutant(
         "labels of the unmoved image taken for labels of the learned view",
-        LESSON,
-        "View(shown.x) if source is None",
-        "shown if source is None",
-        CARRIED,
+        "strategies/temporal_ensembling.py",
+        "self.task.warp(pseudo.target, view)",
+        "pseudo.target",
+        GEOMETRY,
     ),
     Mutant(
         "standing still moves thresholds",
-        LESSON,
+        LABELING,
         "        self.eval()\n        try:",
         "        try:",
-        "test_lesson.py::test_standing_still_judges_and_moves_nothing",
+        "test_pseudo_labeling.py::test_standing_still_judges_and_moves_nothing",
     ),
     Mutant(
         "standing still never ends",
-        LESSON,
+        LABELING,
         "self.train(before)",
         "pass",
-        "test_lesson.py::test_after_standing_still_the_mode_is_what_it_was",
+        "test_pseudo_labeling.py::test_after_standing_still_the_mode_is_what_it_was",
     ),
     Mutant(
-        "trust has a gradient",
-        LESSON,
-        "trust(self._task.probs(logits).detach(), given)",
-        "trust(self._task.probs(logits), given)",
-        "test_lesson.py::test_trust_weighs_the_labels_by_what_the_student_says",
+        "the weights of labels have a gradient",
+        "strategies/uda.py",
+        "self.signal(self.task.probs(logits).detach(),",
+        "self.signal(self.task.probs(logits),",
+        "test_step.py::test_the_signal_weighs_the_labels_by_what_the_student_says",
     ),
 ]

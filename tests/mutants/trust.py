@@ -244,8 +244,8 @@ MUTANTS = [
     Mutant(
         "MixMatch: looks that show nothing are asked",
         "strategies/mixmatch.py",
-        "siding(self.task, values, shown)",
-        "siding(self.task, values, torch.ones_like(shown))",
+        "siding(self.task, value, shown)",
+        "siding(self.task, value, torch.ones_like(shown))",
         "test_methods_consistency.py::test_looks_are_compared_on_the_plain_image_and_where_they_show_it",
     ),
 ]

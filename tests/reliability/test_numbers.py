@@ -19,7 +19,7 @@ from selftrain.networks import ema
 from selftrain.runtime import undo
 from selftrain.runtime.undo import Undo
 from selftrain.storage import checkpoint
-from selftrain.strategy import losses
+from selftrain.strategy.pseudo_labeling import PseudoLabeling
 
 learner = import_module("selftrain.networks.student")
 NAN, INF = float("nan"), float("inf")
@@ -273,7 +273,7 @@ def test_a_gradient_that_overflows_in_fp16_halves_the_scale_and_moves_nothing():
 def test_a_confidence_exactly_at_the_threshold_is_kept():
     task, value = st.Classification(2), torch.tensor([[0.75, 0.25], [0.75 - 2**-24, 0.25 + 2**-24]])
     rule = st.select.above(0.75)
-    guess = losses.pseudo_label(task, value, torch.arange(2), rule, hard=True)
+    guess = PseudoLabeling(task, select=rule).make(value, torch.arange(2))
     assert guess.labels.weight.tolist() == [1.0, 0.0]
 
 

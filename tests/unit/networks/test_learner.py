@@ -28,14 +28,16 @@ def distance(before, after):
 
 
 # -- forward -----------------------------------------------------------------------------------------------------------
-def test_together_is_one_pass_over_the_joined_batch():
+@pytest.mark.parametrize("together", [True, False])
+def test_several_inputs_go_through_one_pass_over_the_joined_batch_or_a_pass_each(together):
     learner = sgd_learner(normed(dropout=0.0))
     parts = torch.randn(4, 3), torch.randn(6, 3) + 2
     reference = copy.deepcopy(learner.model)
-    first, second = learner.together(*parts)
-    assert torch.equal(torch.cat([first, second]), reference(torch.cat(parts)))
+    first, second = learner(*parts, together=together)
+    wanted = reference(torch.cat(parts)) if together else torch.cat([reference(part) for part in parts])
+    assert torch.equal(torch.cat([first, second]), wanted)
     assert (len(first), len(second)) == (4, 6)
-    assert int(learner.model[1].num_batches_tracked) == 1
+    assert int(learner.model[1].num_batches_tracked) == (1 if together else 2)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -8,7 +8,7 @@ import torch
 from helpers import all_tasks
 
 from selftrain import select
-from selftrain.select import ScoredBatch, look
+from selftrain.select import ScoredBatch, score
 from selftrain.tasks import Classification, Keypoints, Segmentation
 
 CASES = all_tasks()
@@ -27,7 +27,7 @@ def judged(rule, value, index=None, given=None):
     value = torch.as_tensor(value)
     index = torch.arange(len(value)) if index is None else torch.as_tensor(index)
     given = None if given is None else torch.as_tensor(given)
-    return rule(look(Classification(value.shape[1]), value, index, given)).tolist()
+    return rule(score(Classification(value.shape[1]), value, index, given)).tolist()
 
 
 def sure(confidence, group, index=None, groups=3):
@@ -204,7 +204,7 @@ def test_pixels_have_a_memory_of_their_own():
     task = Segmentation(2)
     rule = select.flex(3, 2, threshold=0.8, units=(1, 2))
     first = torch.tensor([[[[0.9, 0.3]], [[0.1, 0.7]]]])  # left pixel sure of 0, right one of 1 by 0.7
-    assert rule(look(task, first, torch.tensor([1]))).tolist() == [[[1, 1]]]
+    assert rule(score(task, first, torch.tensor([1]))).tolist() == [[[1, 1]]]
     assert rule.known.tolist() == [[[-1, -1]], [[0, -1]], [[-1, -1]]]
     assert rule.progress().tolist() == pytest.approx([1 / 5, 0])  # one pixel known, five not
 
@@ -214,10 +214,10 @@ def test_joints_have_a_memory_of_their_own():
     rule = select.flex(4, 3, threshold=0.6, units=(3,), warmup=False)
     value = torch.zeros(2, 3, 4, 4)
     value[0, 0, 1, 1], value[0, 1, 1, 1], value[1, 0, 2, 2] = 0.9, 0.5, 0.7
-    assert rule(look(task, value, torch.tensor([3, 0]))).tolist() == [[1] * 3] * 2
+    assert rule(score(task, value, torch.tensor([3, 0]))).tolist() == [[1] * 3] * 2
     assert rule.known.tolist() == [[0, -1, -1], [-1] * 3, [-1] * 3, [0, -1, -1]]
     assert rule.progress().tolist() == [1, 0, 0]
-    assert rule(look(task, 0.5 * value, torch.tensor([3, 0]))).tolist() == [[0, 1, 1], [0, 1, 1]]
+    assert rule(score(task, 0.5 * value, torch.tensor([3, 0]))).tolist() == [[0, 1, 1], [0, 1, 1]]
 
 
 @pytest.mark.parametrize("row", [6, -1, 99])
@@ -231,7 +231,7 @@ def test_rows_outside_the_memory_are_named(row):
 def test_units_that_are_not_the_samples_are_named():
     value = torch.rand(1, 3, 2, 2).softmax(1)
     with pytest.raises(ValueError, match=r"a sample has units \(2, 2\), the rule \(\)"):
-        select.flex(6, 3)(look(Segmentation(3), value, torch.arange(1)))
+        select.flex(6, 3)(score(Segmentation(3), value, torch.arange(1)))
 
 
 # -- Free --------------------------------------------------------------------------------------------------------------
@@ -371,7 +371,7 @@ def test_relative_has_no_memory():
 
 
 def test_relative_needs_labeled_predictions():
-    with pytest.raises(ValueError, match="needs the confidence of the labeled batch; pass it as `given`"):
+    with pytest.raises(ValueError, match="needs the confidence of the labeled batch; pass it as `labeled`"):
         judged(select.relative(), TRACE[0])
 
 
@@ -404,6 +404,6 @@ def test_thresholds_of_groups_follow_their_presence(case):
     value = case.task.probs(torch.randn(5, 4, *case.sites, generator=generator)) * 0.9
     presence = case.task.presence(value)
     for rule, top in [(select.free(4, decay=0.0), None), (select.class_wise(4, threshold=0.6, decay=0.0), 0.6)]:
-        rule(look(case.task, value, torch.arange(5)))
+        rule(score(case.task, value, torch.arange(5)))
         highest = case.task.confidence(value).mean().item() if top is None else top
         assert levels(rule, 4) == close((highest * presence / presence.max()).tolist())

@@ -194,7 +194,7 @@ def test_only_alignment_to_labeled_samples_reads_them():
 def test_missing_labeled_predictions_are_named_before_anything_moves():
     align = aligner("labeled")
     before = snapshot(align)
-    with pytest.raises(ValueError, match="needs the predictions on them; pass them as `given`"):
+    with pytest.raises(ValueError, match="needs the predictions on them; pass them as `labeled`"):
         align(torch.tensor(TRACE[0]))
     assert same(align.state_dict(), before)
 

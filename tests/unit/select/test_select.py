@@ -6,7 +6,7 @@ import torch
 from helpers import all_tasks, same, snapshot
 
 from selftrain import select
-from selftrain.select import ScoredBatch, look
+from selftrain.select import ScoredBatch, score
 from selftrain.tasks import Classification, Keypoints, Segmentation
 
 CASES = all_tasks()
@@ -38,7 +38,7 @@ def predictions(case, batch, seed, sharpness=2.0):
 def evidence(case, number, batch=3):
     """The evidence of one of several batches: rows of the unlabeled set in turn, and labeled samples beside it."""
     index = (torch.arange(batch) + 3 * number) % ROWS
-    return look(case.task, predictions(case, batch, number), index, predictions(case, 2, 50 + number))
+    return score(case.task, predictions(case, batch, number), index, predictions(case, 2, 50 + number))
 
 
 RULES = {
@@ -62,19 +62,19 @@ each_moving_rule = pytest.mark.parametrize("name", MOVING)
 @each_task
 def test_evidence_is_what_the_task_says_of_a_prediction(case):
     value, given, index = predictions(case, 3, 0), predictions(case, 2, 1), torch.tensor([4, 0, 7])
-    found = look(case.task, value, index, given)
+    found = score(case.task, value, index, given)
     assert torch.equal(found.confidence, case.task.confidence(value))
     assert torch.equal(found.group, case.task.group(value))
     assert torch.equal(found.presence, case.task.presence(value))
-    assert torch.equal(found.given, case.task.confidence(given))
+    assert torch.equal(found.labeled, case.task.confidence(given))
     assert found.index is index
-    assert look(case.task, value, index).given is None
+    assert score(case.task, value, index).labeled is None
 
 
 def test_evidence_has_no_gradient():
     value = torch.randn(3, 4, requires_grad=True).softmax(1)
-    found = look(Classification(4), value, torch.arange(3), value)
-    assert not any(t.requires_grad for t in (found.confidence, found.presence, found.given))
+    found = score(Classification(4), value, torch.arange(3), value)
+    assert not any(t.requires_grad for t in (found.confidence, found.presence, found.labeled))
 
 
 # -- every rule, every task --------------------------------------------------------------------------------------------
@@ -103,8 +103,8 @@ def test_a_pixel_is_judged_like_a_sample(name):
     for number in range(3):
         image, given = predictions(CASES[1], 3, number), predictions(CASES[1], 2, 50 + number)
         flat, beside = (t.movedim(1, -1).flatten(0, -2) for t in (image, given))
-        expected = samples(look(Classification(GROUPS), flat, torch.arange(len(flat)), beside))
-        assert torch.equal(pixels(look(Segmentation(GROUPS), image, torch.arange(3), given)).flatten(), expected)
+        expected = samples(score(Classification(GROUPS), flat, torch.arange(len(flat)), beside))
+        assert torch.equal(pixels(score(Segmentation(GROUPS), image, torch.arange(3), given)).flatten(), expected)
 
 
 def test_flex_remembers_a_pixel_like_a_sample():
@@ -114,8 +114,8 @@ def test_flex_remembers_a_pixel_like_a_sample():
     for number in range(5):
         image, index = predictions(CASES[1], 3, number, sharpness=4.0), (torch.arange(3) + 2 * number) % ROWS
         flat, rows = image.movedim(1, -1).flatten(0, -2), (index[:, None] * 30 + torch.arange(30)).flatten()
-        kept.append(samples(look(Classification(GROUPS), flat, rows)))
-        assert torch.equal(pixels(look(Segmentation(GROUPS), image, index)).flatten(), kept[-1])
+        kept.append(samples(score(Classification(GROUPS), flat, rows)))
+        assert torch.equal(pixels(score(Segmentation(GROUPS), image, index)).flatten(), kept[-1])
     assert kept[0].all()
     assert not kept[-1].all()
 
@@ -172,7 +172,7 @@ def test_a_copy_has_a_memory_of_its_own(name):
 def test_no_gradient_leaves_a_rule_or_enters_its_memory(name):
     rule, found = RULES[name](CASES[0]), evidence(CASES[0], 0)
     asked = ScoredBatch(
-        found.confidence.requires_grad_(), found.group, found.presence.requires_grad_(), found.index, found.given
+        found.confidence.requires_grad_(), found.group, found.presence.requires_grad_(), found.index, found.labeled
     )
     assert not rule(asked).requires_grad
     assert not any(buffer.requires_grad for buffer in rule.buffers())
@@ -205,7 +205,7 @@ def test_weights_have_the_precision_of_the_confidence(name, dtype):
     rule = RULES[name](CASES[0])
     for number in range(2):
         found = evidence(CASES[0], number)
-        given = found.given.to(dtype)
+        given = found.labeled.to(dtype)
         weight = rule(
             ScoredBatch(found.confidence.to(dtype), found.group, found.presence.to(dtype), found.index, given)
         )
@@ -228,7 +228,9 @@ def test_a_rule_works_where_the_data_are(case, name):
     rule, twin = RULES[name](case).cuda(), RULES[name](case)
     for number in range(3):
         found = evidence(case, number)
-        there = ScoredBatch(*(getattr(found, f).cuda() for f in ("confidence", "group", "presence", "index", "given")))
+        there = ScoredBatch(
+            *(getattr(found, f).cuda() for f in ("confidence", "group", "presence", "index", "labeled"))
+        )
         assert torch.allclose(rule(there).cpu(), twin(found), atol=1e-6)
 
 
@@ -397,5 +399,5 @@ def test_joints_have_thresholds_of_their_own():
     value = torch.zeros(3, 2, 4, 4)
     value[:, 0, 1, 1], value[:, 1, 2, 2] = 0.9, 0.3
     rule = select.free(2, decay=0.0)  # level 0.6, joint 1 needs 0.6 * 0.3 / 0.9 = 0.2
-    assert rule(look(task, value, torch.arange(3))).tolist() == [[1, 1]] * 3
+    assert rule(score(task, value, torch.arange(3))).tolist() == [[1, 1]] * 3
     assert weigh(select.above(0.6), task.confidence(value)).tolist() == [[1, 0]] * 3

@@ -241,12 +241,14 @@ def test_labeled_samples_that_are_not_valid_are_not_crossed():
     batch = zoo.batches(strategy, kind)[0]
     valid = batch.labeled.target.mask() > 0
     assert not valid.all()
-    first, given = strategy.learners()[0], strategy.look(batch.labeled.x)[1]
-    guess = strategy.pseudo_labeling.judge(strategy.look(batch.unlabeled["weak"].x)[1], batch.unlabeled.index)
-    outcome = strategy._crossed(first, batch, guess, given, Clock(0, 0, 1))
-    wanted = F.cross_entropy(first.model(batch.labeled.x), given.argmax(1), reduction="none")[valid].mean()
-    extra = outcome.loss - outcome.supervised - 1.5 * outcome.unsupervised
-    assert torch.allclose(extra, 1.5 * wanted, atol=1e-5)
+    decided, losses, wanted = strategy.predict_each(batch.labeled.x).argmax(2), [], []
+    for i, learner in enumerate(strategy.learners()):
+        units = F.cross_entropy(learner.model(batch.labeled.x), decided[1 - i], reduction="none")
+        wanted.append(units[valid].mean().detach())
+        learner.update = lambda loss: losses.append(loss.detach())
+    said = take_step(strategy, [batch]).scalars
+    extra = torch.stack(losses).mean() - said["loss/supervised"] - 1.5 * said["loss/unsupervised"]
+    assert torch.allclose(extra, 1.5 * torch.stack(wanted).mean(), atol=1e-5)
 
 
 # -- ensemble ----------------------------------------------------------------------------------------------------------
@@ -378,7 +380,7 @@ def test_a_labeled_step_moves_every_network_and_average(cls):
     strategy.train()
     strategy.step_labeled(batch, Clock(0, 0, 10))
     side_by_side(strategy, hands, 1)
-    assert [int(a.updates) for a in strategy.averages] == [1] * len(hands)
+    assert [int(a.updates) for a in strategy.emas] == [1] * len(hands)
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import inspect
 import pytest
 import torch
 
-from selftrain import Strategy, strategies, toy
+from selftrain import Strategy, select, strategies, toy
 
 TASK = toy.task("classification")
 
@@ -20,8 +20,8 @@ class Open(Strategy):
 
 
 def test_a_misspelled_setting_names_the_strategy_and_the_nearest_setting():
-    with pytest.raises(TypeError, match="Supervised has no setting 'dcay'; did you mean 'decay'"):
-        strategies.Supervised(TASK, toy.learner("classification"), dcay=0.5)
+    with pytest.raises(TypeError, match="MeanTeacher has no setting 'ordr'; did you mean 'order'"):
+        strategies.MeanTeacher(TASK, toy.learner("classification"), ordr="after")
 
 
 def test_a_setting_like_no_other_shows_those_there_are():
@@ -50,6 +50,32 @@ def test_what_a_strategy_was_built_with_is_kept_with_defaults():
     assert strategy.arguments == {"task": TASK, "make_learner": make, "decay": 0.5, "buffers": "ema"}
     assert not any("arguments" in name for name in strategy.state_dict())
     assert copy.deepcopy(strategy).arguments["decay"] == 0.5
+
+
+def test_fixmatch_takes_a_threshold_or_a_rule():
+    make = toy.learner("classification")
+    assert strategies.FixMatch(TASK, make, threshold=0.7).pseudo_labeling.select.threshold == 0.7
+    assert strategies.FixMatch(TASK, make, select=select.top(0.3)).pseudo_labeling.select.share == 0.3
+    with pytest.raises(ValueError, match=r"threshold is 0.7, and select replaces it; give one of them"):
+        strategies.FixMatch(TASK, make, threshold=0.7, select=select.top(0.3))
+
+
+def test_settings_that_are_shared_are_explained_in_every_class_that_has_them():
+    class Own(strategies.MeanTeacher):
+        """Something else.
+
+        Args:
+            task: Kind of output.
+            order: When.
+
+        Raises:
+            ValueError: never.
+        """
+
+    assert "\n    order: When.\n    make_learner: Builds the student.\n    decay: EMA" in Own.__doc__
+    assert "\n    mix: Mixing of the learned view's samples with one another" in Own.__doc__
+    assert Own.__doc__.endswith("ValueError: never.")
+    assert Own.__doc__.count("order: ") == 1
 
 
 def test_settings_that_a_constructor_takes_by_any_name_are_kept_by_name():

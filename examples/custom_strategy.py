@@ -10,7 +10,6 @@ on a core (--fast: some 5).
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import torch
 from common import beside, options, train
@@ -19,37 +18,54 @@ import selftrain as st
 from selftrain import data, strategies
 from selftrain.networks.student import MakeLearner
 from selftrain.select import Selector, above
-from selftrain.strategy.losses import Outcome
-from selftrain.strategy.single import SelfGuided
+from selftrain.strategy.pseudo_labeling import PseudoLabeling
+from selftrain.strategy.single import SingleStudent
 from selftrain.tasks import Task
-from selftrain.types import Batch, Clock
+from selftrain.types import Batch, Clock, Report
 
 
-class TwoLooks(SelfGuided):
+class TwoLooks(SingleStudent):
     """Learn the strong view from the mean of two weak looks, where both decide alike and the mean is sure.
 
     Args:
         task: Kind of output; its samples must not move between looks (``Classification``).
         make_learner: Builds the student.
-        select: Rule from the confidence of the mean to weight; ``None``: ``above(0.8)``.
-        settings: See ``SelfGuided`` and ``Lesson``.
+        threshold: Confidence of the mean that a decision needs, in [0, 1].
+        select: Rule from the confidence of the mean to weight in place of the threshold.
+        unlabeled_weight: Factor of the unsupervised loss, >= 0.
+        decay: EMA decay of the shipped average, in [0, 1]; ``None``: ship the student.
     """
 
     views = ("weak", "weak2", "strong")
 
     def __init__(
-        self, task: Task, make_learner: MakeLearner, *, select: Selector | None = None, **settings: Any
+        self,
+        task: Task,
+        make_learner: MakeLearner,
+        *,
+        threshold: float = 0.8,
+        select: Selector | None = None,
+        unlabeled_weight: float = 1.0,
+        decay: float | None = 0.999,
     ) -> None:
-        super().__init__(task, make_learner, select=select or above(0.8), **settings)
+        super().__init__(task, make_learner, decay=decay)
+        rule = select or above(threshold)
+        self.pseudo_labeling = PseudoLabeling(task, select=rule, unlabeled_weight=unlabeled_weight)
 
-    def objective(self, batch: Batch, clock: Clock) -> Outcome:
+    def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Look twice without gradient, keep what is agreed about, learn it."""
-        looks = torch.stack([self.look(batch.unlabeled[name].x) for name in ("weak", "weak2")])  # (2, B, C)
-        agreement = self.task.agree(looks).float().mean(0)  # share of looks that side with the mean, (B,)
-        given = self.look(batch.labeled.x) if self.lesson.reads_labeled else None
-        guess = self.lesson.judge(looks.mean(0), batch.unlabeled.index, given, agreement)
-        agreed = guess.scaled(agreement.eq(1).float())
-        return self.lesson.loss(self.student, batch, agreed, clock, source=None)
+        looks = [self.task.probs(self.student.label(batch.unlabeled[name].x)) for name in ("weak", "weak2")]
+        values = torch.stack(looks)  # (2, B, C)
+        agreement = self.task.agree(values).float().mean(0)  # share of looks that side with the mean, (B,)
+        labeled = self.task.probs(self.student.label(batch.labeled.x)) if self.pseudo_labeling.reads_labeled else None
+        pseudo = self.pseudo_labeling.make(values.mean(0), batch.unlabeled.index, labeled, agreement)
+        pseudo = pseudo.scaled(agreement.eq(1).float())  # a label that depends on the draw is a poor one
+        logits, strong_logits = self.student(batch.labeled.x, batch.unlabeled["strong"].x)
+        supervised = self.task.loss(logits, batch.labeled.target)
+        unsupervised = self.pseudo_labeling.loss(strong_logits, pseudo.target)
+        if self.student.update(supervised + self.pseudo_labeling.weight(clock) * unsupervised) and self.ema is not None:
+            self.ema.update(self.student.model)
+        return pseudo.report(supervised=supervised, unsupervised=unsupervised)
 
 
 def main() -> None:

@@ -156,7 +156,15 @@ def fault(item: Import, module: str) -> str | None:
 
 
 # A strategy may import the one it is, but for a part.
-VARIED: dict[str, tuple[str, ...]] = {}
+_FIXMATCH, _MEAN_TEACHER = ("selftrain.strategies.fixmatch",), ("selftrain.strategies.mean_teacher",)
+VARIED: dict[str, tuple[str, ...]] = {
+    "selftrain.strategies.adamatch": _FIXMATCH,
+    "selftrain.strategies.flexmatch": _FIXMATCH,
+    "selftrain.strategies.freematch": _FIXMATCH,
+    "selftrain.strategies.future": _MEAN_TEACHER,
+    "selftrain.strategies.reviewer": _MEAN_TEACHER,
+    "selftrain.strategies.softmatch": _FIXMATCH,
+}
 
 
 def switches(source: str, tree: ast.Module) -> list[int]:

@@ -38,7 +38,7 @@ def test_every_declared_view_of_every_batch_changes_the_update(name, kind):
     given = zoo.batches(build(name, kind), kind)
     strategy = build(name, kind)
     assert len(given) == 1 + strategy.extra_batches
-    assert set(given[0].unlabeled.views if given[0].unlabeled else ()) == set(strategy.views)
+    assert set(given[0].unlabeled.views if given[0].has_unlabeled else ()) == set(strategy.views)
     take_step(strategy, given)
     for view in strategy.views:
         for place, batch in enumerate(given):

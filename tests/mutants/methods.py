@@ -368,7 +368,8 @@ MUTANTS = [
         "virtual steps in width move the thresholds",
         "strategies/future.py",
         "self.pseudo_labeling.still():\n                    supervised",
-        "self.pseudo_labeling.still():\n                    self.pseudo_labeling.train()\n                    supervised",
+        "self.pseudo_labeling.still():\n"
+        "                    self.pseudo_labeling.train()\n                    supervised",
         WIDTH,
     ),
     Mutant(

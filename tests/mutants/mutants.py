@@ -152,8 +152,8 @@ CORE = [
     Mutant(
         "EMA before the step",
         "strategies/supervised.py",
-        "        if self.student.update(loss) and self.ema is not None:\n            self.ema.update(self.student.model)",
-        "        if self.ema is not None:\n            self.ema.update(self.student.model)\n        self.student.update(loss)",
+        "if self.student.update(loss) and self.ema is not None:\n            self.ema.update(self.student.model)",
+        "if self.ema is not None:\n            self.ema.update(self.student.model)\n        self.student.update(loss)",
         FOLLOWS,
     ),
     Mutant(

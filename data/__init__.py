@@ -16,7 +16,8 @@ from selftrain.data.readers.paths import from_path
 from selftrain.data.readers.tables import from_table
 from selftrain.data.readers.wrapped import DatasetSet, from_dataset
 from selftrain.data.views.albumentations import AlbumentationsViews
-from selftrain.data.views.image import TensorViews, ViewMaker
+from selftrain.data.views.base import ViewMaker
+from selftrain.data.views.image import TensorViews
 from selftrain.data.views.points import PointViews
 from selftrain.data.views.presets import Strong, Weak
 from selftrain.data.views.series import SeriesViews

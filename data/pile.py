@@ -17,7 +17,8 @@ from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Rows,
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing
 from selftrain.data.loading.evaluation import Evaluation, check_annotated
 from selftrain.data.loading.stream import PairedStream
-from selftrain.data.views.image import TensorViews, ViewMaker
+from selftrain.data.views.base import ViewMaker
+from selftrain.data.views.image import TensorViews
 from selftrain.data.views.points import PointViews
 from selftrain.data.views.series import SeriesViews
 from selftrain.data.views.table import TableViews

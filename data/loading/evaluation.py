@@ -9,7 +9,7 @@ from torch import Tensor
 
 from selftrain.data.base.reading import read_rows
 from selftrain.data.base.samples import Samples
-from selftrain.data.views.image import ViewMaker
+from selftrain.data.views.base import ViewMaker
 from selftrain.errors import DataError
 from selftrain.types import Annotated
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from selftrain.data.base.reading import blamed, read_rows
 from selftrain.data.base.samples import Samples
 from selftrain.data.loading.orders import Taken, cycle, one_pass
-from selftrain.data.views.image import ViewMaker
+from selftrain.data.views.base import ViewMaker
 from selftrain.types import BatchPlan
 
 Job = tuple[int, int]  # epoch and step

@@ -11,7 +11,7 @@ from torch import Tensor
 from selftrain.data.base.samples import Samples
 from selftrain.data.loading.fetching import Fetched, Fetcher, Job, Part
 from selftrain.data.loading.workers import Workers
-from selftrain.data.views.image import ViewMaker
+from selftrain.data.views.base import ViewMaker
 from selftrain.types import Batch, BatchPlan, Labeled, Needs, Unlabeled, View
 
 

@@ -19,7 +19,7 @@ from selftrain.data.base.splits import Overlap, check_labels
 from selftrain.data.base.stored import StoredSet, load_array
 from selftrain.data.pile import Pile, numbered_names
 from selftrain.data.readers.assembling import assemble
-from selftrain.data.views.image import ViewMaker
+from selftrain.data.views.base import ViewMaker
 from selftrain.data.views.points import PointViews
 from selftrain.errors import DataError, setting
 

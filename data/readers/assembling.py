@@ -10,7 +10,7 @@ from selftrain.data.base.joined import Joined
 from selftrain.data.base.samples import Samples, Subset
 from selftrain.data.base.splits import Overlap, split
 from selftrain.data.pile import Pile
-from selftrain.data.views.image import ViewMaker
+from selftrain.data.views.base import ViewMaker
 from selftrain.errors import DataError
 
 

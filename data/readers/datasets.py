@@ -18,7 +18,8 @@ from selftrain.data.base.samples import ArraySet
 from selftrain.data.base.splits import Overlap
 from selftrain.data.pile import Pile
 from selftrain.data.readers.decoding import encoded_images, read_idx
-from selftrain.data.views.image import TensorViews, ViewMaker
+from selftrain.data.views.base import ViewMaker
+from selftrain.data.views.image import TensorViews
 from selftrain.data.views.presets import Strong, Weak
 from selftrain.errors import DataError
 

@@ -16,7 +16,7 @@ from selftrain.data.readers.assembling import assemble
 from selftrain.data.readers.decoding import Mode
 from selftrain.data.readers.files import IMAGE_SUFFIXES, FileSet
 from selftrain.data.readers.scanning import OnError, Scanned, scan, shown, usable
-from selftrain.data.views.image import ViewMaker
+from selftrain.data.views.base import ViewMaker
 from selftrain.errors import DataError, setting
 from selftrain.storage.tables import csv_rows
 

@@ -17,7 +17,7 @@ from selftrain.data.pile import Pile
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.readers.encoding import TableEncoding, fit_encoding
 from selftrain.data.readers.tabular import MISSING, Table, read_table
-from selftrain.data.views.image import ViewMaker
+from selftrain.data.views.base import ViewMaker
 from selftrain.data.views.table import TableViews
 from selftrain.errors import DataError
 

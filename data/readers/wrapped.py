@@ -27,7 +27,7 @@ from selftrain.data.base.splits import Overlap, check_labels
 from selftrain.data.pile import Pile, numbered_names
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.readers.decoding import Fit, Mode, to_bytes
-from selftrain.data.views.image import ViewMaker
+from selftrain.data.views.base import ViewMaker
 from selftrain.data.views.points import PointViews
 from selftrain.errors import DataError, setting
 

@@ -12,13 +12,11 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from selftrain.data.base.random import keys
-from selftrain.data.base.samples import Samples
-from selftrain.data.base.statistics import statistics
-from selftrain.data.views.image import Statistic, as_channels, check_name
+from selftrain.data.views.base import Normalizing, Statistic, check_name
 from selftrain.types import View
 
 
-class AlbumentationsViews:
+class AlbumentationsViews(Normalizing):
     """Views by any albumentations pipeline, the same for any number of loader processes.
 
     A pipeline of its own draws the same numbers in every process and every epoch; here each sample's generators are
@@ -42,6 +40,7 @@ class AlbumentationsViews:
     """
 
     on_workers = True
+    per_channel = (-1, 1, 1)
 
     def __init__(
         self,
@@ -53,23 +52,9 @@ class AlbumentationsViews:
         std: Statistic = None,
         seed: int = 0,
     ) -> None:
+        super().__init__(mean, std, seed)
         self.weak = default_weak(flip) if weak is None else weak
         self.strong = default_strong(flip) if strong is None else strong
-        self.mean = as_channels(mean)
-        self.std = as_channels(std)
-        self.seed = seed
-
-    def seeded(self, seed: int) -> AlbumentationsViews:
-        """The same pipelines with another key."""
-        return AlbumentationsViews(self.weak, self.strong, mean=self.mean, std=self.std, seed=seed)
-
-    def fitted(self, samples: Samples) -> AlbumentationsViews:
-        """The same pipelines, normalizing by the pixels of ``samples`` where no mean or std was given."""
-        if self.mean is not None and self.std is not None:
-            return self
-        mean, std = statistics(samples)
-        mean, std = mean if self.mean is None else self.mean, std if self.std is None else self.std
-        return AlbumentationsViews(self.weak, self.strong, mean=mean, std=std, seed=self.seed)
 
     @torch.no_grad()
     def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
@@ -91,9 +76,7 @@ class AlbumentationsViews:
         if recipe != "plain":
             pipeline = self.weak if recipe == "weak" else self.strong
             x = _piped(pipeline, images, keys(self.seed, epoch, index, name)).to(images.device)
-        x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
-        x = x if self.mean is None else x - self.mean.to(x)
-        return View(x if self.std is None else x / self.std.to(x))
+        return View(self.normalize(x.float() / 255 if x.dtype == torch.uint8 else x.float()))
 
 
 def _piped(pipeline: Any, images: Tensor, sample_keys: Tensor) -> Tensor:

@@ -1,62 +1,22 @@
-"""Views of whole image batches: tensor operations on the batch's device, with parameters of their own for each sample.
-
-A view maker is called as ``views(name, images, index, epoch)``. Names: ``"plain"`` (only scaled and normalized),
-``"weak"``, ``"strong"``, and numbered ones such as ``"weak2"``: the same recipe with independent draws.
-"""
+"""Views of whole image batches: tensor operations on their device, with parameters of their own for each sample."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from selftrain.data.base.random import uniform
-from selftrain.data.base.samples import Samples
-from selftrain.data.base.statistics import statistics
 from selftrain.data.views import image_ops
+from selftrain.data.views.base import Normalizing, Statistic, check_name
 from selftrain.data.views.presets import Strong, Weak
 from selftrain.types import View
 
-Statistic = float | Sequence[float] | Tensor | None
-_NAME = re.compile(r"(plain|(?:weak|strong)[0-9]*)")
 _WEAK_DRAWS, _CUTOUT_DRAWS = 7, 3
 
 
-class ViewMaker(Protocol):
-    """What streams need of a maker of views.
-
-    Attributes:
-        on_workers: True when loader processes should call it (one-by-one pipelines on the CPU); False when the main
-            process should, on the training device.
-    """
-
-    on_workers: bool
-
-    def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
-        """One view of a batch; ``index`` (B,) and ``epoch`` are the keys of the draws."""
-        ...
-
-    def seeded(self, seed: int) -> ViewMaker:
-        """The same maker with another key."""
-        ...
-
-    def fitted(self, samples: Samples) -> ViewMaker:
-        """The same maker with the normalization of ``samples`` where none was given."""
-        ...
-
-
-def check_name(name: str) -> str:
-    """The recipe a view's name asks for: ``"plain"``, ``"weak"`` or ``"strong"``."""
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"no view {name!r}; known are plain, weak, strong and numbered ones such as weak2")
-    return name.rstrip("0123456789")
-
-
-class TensorViews:
+class TensorViews(Normalizing):
     """Views of image batches, made as a whole on the batch's device.
 
     ``View.theta`` (B, 2, 3) tells the geometry of weak and strong views in the convention of ``affine_grid``; it is
@@ -76,6 +36,7 @@ class TensorViews:
     """
 
     on_workers = False
+    per_channel = (-1, 1, 1)
 
     def __init__(
         self,
@@ -86,21 +47,8 @@ class TensorViews:
         std: Statistic = None,
         seed: int = 0,
     ) -> None:
-        self.weak = weak or Weak()
-        self.strong = strong or Strong()
-        self.mean = as_channels(mean)
-        self.std = as_channels(std)
-        self.seed = seed
-
-    def seeded(self, seed: int) -> TensorViews:
-        """The same recipes with another key."""
-        return TensorViews(self.weak, self.strong, mean=self.mean, std=self.std, seed=seed)
-
-    def fitted(self, samples: Samples) -> TensorViews:
-        """The same recipes, normalizing by the pixels of ``samples`` where no mean or std was given."""
-        mean, std = statistics(samples) if self.mean is None or self.std is None else (self.mean, self.std)
-        mean, std = mean if self.mean is None else self.mean, std if self.std is None else self.std
-        return TensorViews(self.weak, self.strong, mean=mean, std=std, seed=self.seed)
+        super().__init__(mean, std, seed)
+        self.weak, self.strong = weak or Weak(), strong or Strong()
 
     @torch.no_grad()
     def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
@@ -124,12 +72,6 @@ class TensorViews:
         draws = uniform(self.seed, epoch, index, name, count)
         geometry = _geometry(self.weak, draws, (images.shape[2], images.shape[3]))
         return self._weak(images, geometry) if recipe == "weak" else self._strong(images, draws, geometry)
-
-    def normalize(self, images: Tensor) -> Tensor:
-        """Subtract the mean and divide by the standard deviation, images in [0, 1]."""
-        if self.mean is not None:
-            images = images - self.mean.to(images)
-        return images if self.std is None else images / self.std.to(images)
 
     def _weak(self, images: Tensor, geometry: _Geometry) -> View:
         if self.weak.crop is None:
@@ -219,10 +161,3 @@ def _apply_points(images: Tensor, names: tuple[str, ...], choice: Tensor, streng
     # a table's own operations have the numbers below len(names); everything else changes no value
     tables = image_ops.point_tables(names, choice, strength, image_ops.histogram(levels))
     return tables.gather(2, levels).view(images.shape)
-
-
-def as_channels(value: Statistic) -> Tensor | None:
-    """A number or one per channel as (1 or C, 1, 1)."""
-    if value is None:
-        return None
-    return torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selftrain.data.base.random import normal, uniform
 from selftrain.data.base.samples import Samples
-from selftrain.data.views.image import check_name
+from selftrain.data.views.base import check_name
 from selftrain.types import View
 
 _PLANE_OF = {0: (1, 2), 1: (2, 0), 2: (0, 1)}

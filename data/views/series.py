@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from selftrain.data.base.random import normal, uniform
-from selftrain.data.base.samples import Samples
-from selftrain.data.base.statistics import statistics
-from selftrain.data.views.image import Statistic, check_name
+from selftrain.data.views.base import Normalizing, Statistic, check_name
 from selftrain.types import View
 
 Ends = Literal["edge", "wrap"]
 
 
-class SeriesViews:
+class SeriesViews(Normalizing):
     """Views of series (B, C, L), standardized per channel; the counterpart of ``TensorViews``.
 
     Plain: standardized and clipped. Weak: moved in time, then multiplied by one factor, then Gaussian noise. Strong:
@@ -71,14 +68,9 @@ class SeriesViews:
         std: Statistic = None,
         seed: int = 0,
     ) -> None:
+        super().__init__(mean, std, seed)
         self.clip, self.shift, self.pad, self.gain, self.weak_jitter = clip, shift, pad, gain, weak_jitter
         self.crop, self.scaling, self.strong_jitter, self.mask, self.drop = crop, scaling, strong_jitter, mask, drop
-        self.mean = None if mean is None else torch.as_tensor(mean, dtype=torch.float32)
-        self.std = None if std is None else torch.as_tensor(std, dtype=torch.float32)
-        self.seed = seed
-        self._check()
-
-    def _check(self) -> None:
         for word in ("shift", "gain", "scaling"):
             if not 0 <= getattr(self, word) < 1:
                 raise ValueError(f"{word} is {getattr(self, word)}; it must be in [0, 1)")
@@ -95,22 +87,6 @@ class SeriesViews:
         if self.pad not in ("edge", "wrap"):
             raise ValueError(f"pad is {self.pad!r}; known are edge, wrap")
 
-    def seeded(self, seed: int) -> SeriesViews:
-        """The same recipes with another key."""
-        changed = copy.copy(self)
-        changed.seed = seed
-        return changed
-
-    def fitted(self, samples: Samples) -> SeriesViews:
-        """The same recipes, standardizing by the channels of ``samples`` where no mean or std was given."""
-        if self.mean is not None and self.std is not None:
-            return self
-        mean, std = statistics(samples)
-        changed = copy.copy(self)
-        changed.mean = mean if self.mean is None else self.mean
-        changed.std = std if self.std is None else self.std
-        return changed
-
     @torch.no_grad()
     def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
         """One view of a batch.
@@ -125,8 +101,12 @@ class SeriesViews:
             Float input (B, C, L), standardized.
         """
         recipe = check_name(name)
-        _check_series(images)
-        x = self._standardized(images.float())
+        if images.ndim != 3:
+            shape = f"inputs have shape {tuple(images.shape)}, not (B, C, L)"
+            raise ValueError(f"{shape}; TensorViews are for images, TableViews for tables")
+        if not images.is_floating_point():
+            raise ValueError(f"series are of type {images.dtype}; convert them to float, in the unit they are meant in")
+        x = self.normalize(images.float())
         if recipe == "plain":
             return View(x)
         x = self._placed(x, uniform(self.seed, epoch, index, f"{name}/place", 3), recipe == "strong")
@@ -137,10 +117,13 @@ class SeriesViews:
         factor = _around_one(uniform(self.seed, epoch, index, f"{name}/gain", x.shape[1]), self.scaling)
         x = x * factor + self.strong_jitter * noise
         hidden = _run(uniform(self.seed, epoch, index, f"{name}/mask", 2), self.mask, x.shape[2])
-        dropped = _dropped(uniform(self.seed, epoch, index, f"{name}/drop", x.shape[1]), self.drop)
+        draws = uniform(self.seed, epoch, index, f"{name}/drop", x.shape[1])
+        # never the channel with the largest draw: a series of zeros has no class
+        dropped = ((draws < self.drop) & (draws < draws.amax(1, keepdim=True)))[..., None]
         return View(x.masked_fill(hidden | dropped, 0.0))
 
-    def _standardized(self, x: Tensor) -> Tensor:
+    def normalize(self, x: Tensor) -> Tensor:
+        """Standardize, then cut at ``clip``."""
         x = x if self.mean is None else x - self.mean.to(x).reshape(-1, 1)
         x = x if self.std is None else x / self.std.to(x).reshape(-1, 1)
         return x if self.clip is None else x.clamp(-self.clip, self.clip)
@@ -190,16 +173,3 @@ def _run(draws: Tensor, share: float, length: int) -> Tensor:
     start = torch.floor(draws[:, 1:] * (length - run + 1))
     at = torch.arange(length, device=draws.device)
     return ((at >= start) & (at < start + run))[:, None]
-
-
-def _dropped(draws: Tensor, probability: float) -> Tensor:
-    """Which channels are left out, (B, C, 1); never the one with the largest draw."""
-    return ((draws < probability) & (draws < draws.amax(1, keepdim=True)))[..., None]
-
-
-def _check_series(images: Tensor) -> None:
-    if images.ndim != 3:
-        shape = tuple(images.shape)
-        raise ValueError(f"inputs have shape {shape}, not (B, C, L); TensorViews are for images, TableViews for tables")
-    if not images.is_floating_point():
-        raise ValueError(f"series are of type {images.dtype}; convert them to float, in the unit they are meant in")

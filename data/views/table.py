@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from selftrain.data.base.random import normal, uniform
-from selftrain.data.base.samples import Samples
-from selftrain.data.base.statistics import coded_columns, statistics
-from selftrain.data.views.image import Statistic, check_name
+from selftrain.data.base.statistics import coded_columns
+from selftrain.data.views.base import Normalizing, Statistic, check_name
 from selftrain.types import View
 
 
-class TableViews:
+class TableViews(Normalizing):
     """Views of table rows (B, F), standardized per feature; the counterpart of ``TensorViews``.
 
     Weak: Gaussian noise. Strong: more noise, then each feature is replaced with probability ``replace``, by the
@@ -62,34 +61,9 @@ class TableViews:
         for column in categorical:
             if column < 0:
                 raise ValueError(f"categorical holds column {column}; columns are counted from 0")
+        super().__init__(mean, std, seed)
         self.categorical = tuple(categorical)
         self.weak_noise, self.strong_noise, self.replace, self.bank = weak_noise, strong_noise, replace, bank
-        self.mean = None if mean is None else torch.as_tensor(mean, dtype=torch.float32)
-        self.std = None if std is None else torch.as_tensor(std, dtype=torch.float32)
-        self.seed = seed
-
-    def seeded(self, seed: int) -> TableViews:
-        """The same recipes with another key."""
-        return self._like(self.mean, self.std, seed)
-
-    def fitted(self, samples: Samples) -> TableViews:
-        """The same recipes, standardizing by ``samples`` where no mean or std was given."""
-        if self.mean is not None and self.std is not None:
-            return self
-        mean, std = statistics(samples, self.categorical)
-        return self._like(mean if self.mean is None else self.mean, std if self.std is None else self.std, self.seed)
-
-    def _like(self, mean: Statistic, std: Statistic, seed: int) -> TableViews:
-        return TableViews(
-            categorical=self.categorical,
-            weak_noise=self.weak_noise,
-            strong_noise=self.strong_noise,
-            replace=self.replace,
-            bank=self.bank,
-            mean=mean,
-            std=std,
-            seed=seed,
-        )
 
     @torch.no_grad()
     def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
@@ -107,7 +81,7 @@ class TableViews:
         recipe = check_name(name)
         if images.ndim != 2:
             raise ValueError(f"inputs have shape {tuple(images.shape)}, not (B, F); use TensorViews for images")
-        x = self._standardize(images.float())
+        x = self.normalize(images.float())
         if recipe == "plain":
             return View(x)
         noise = normal(self.seed, epoch, index, f"{name}/noise", x.shape[1])
@@ -115,9 +89,9 @@ class TableViews:
             return View(self._kept(x, x + self.weak_noise * noise))
         return View(self._replaced(self._kept(x, x + self.strong_noise * noise), name, index, epoch))
 
-    def _standardize(self, x: Tensor) -> Tensor:
-        y = x if self.mean is None else x - self.mean.to(x)
-        return self._kept(x, y if self.std is None else y / self.std.to(y))
+    def normalize(self, x: Tensor) -> Tensor:
+        """Standardize all but the columns of codes."""
+        return self._kept(x, super().normalize(x))
 
     def _kept(self, codes: Tensor, x: Tensor) -> Tensor:
         """``x`` with the categorical columns of ``codes``."""
@@ -128,5 +102,5 @@ class TableViews:
         chosen, place = draws.chunk(2, 1)
         if self.bank is None:
             return self._kept(x, x.masked_fill(chosen < self.replace, 0.0))  # the mean, after standardization
-        bank = self._standardize(self.bank.to(x))
+        bank = self.normalize(self.bank.to(x))
         return torch.where(chosen < self.replace, bank.gather(0, (place * len(bank)).long()), x)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.data.base.samples import Samples
-from selftrain.data.views.image import ViewMaker
+from selftrain.data.views.base import ViewMaker
 from selftrain.networks.ema import Teacher
 from selftrain.strategy.base import Strategy
 from selftrain.strategy.several import SeveralStudents

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from selftrain.networks.student import Learner, MakeLearner, Precision
 from selftrain.schedule import Schedule, cosine
 
 Weights = Mapping[str, Tensor]
+MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 
 
 class HasExport(Protocol):
@@ -46,7 +47,7 @@ class Training:
         max_grad_norm, accumulate, precision, channels_last, compile: see ``Learner``.
     """
 
-    optimizer: str | Callable[[list[dict[str, Any]]], torch.optim.Optimizer] = "adamw"
+    optimizer: str | MakeOptimizer = "adamw"
     lr: float = 1e-3
     weight_decay: float = 0.01
     momentum: float = 0.9
@@ -67,8 +68,8 @@ class Training:
             raise ValueError(f"encoder_lr is {self.encoder_lr}; it must be 0 or more")
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
             raise ValueError(f"layer_decay is {self.layer_decay}; it must be above 0 and at most 1, or None")
-        if isinstance(self.optimizer, str) and self.optimizer not in _OPTIMIZERS:
-            raise ValueError(f"optimizer is {self.optimizer!r}; choose one of {sorted(_OPTIMIZERS)} or pass a function")
+        if isinstance(self.optimizer, str) and self.optimizer not in ("adamw", "sgd"):
+            raise ValueError(f"optimizer is {self.optimizer!r}; choose one of ['adamw', 'sgd'] or pass a function")
 
     def learner(self, network: nn.Module) -> Learner:
         """Build the learner of ``network`` (which is used as it is, not copied).
@@ -76,10 +77,19 @@ class Training:
         Raises:
             ValueError: for ``layer_decay`` with a network whose encoder does not say its layers.
         """
-        groups, make = _groups(network, self), self.optimizer
+        groups = _groups(network, self)
+        if callable(self.optimizer):
+            optimizer = self.optimizer(groups)
+        else:
+            common: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+            if self.optimizer == "sgd":  # which refuses Nesterov's form without momentum
+                nesterov = self.momentum > 0
+                optimizer = torch.optim.SGD(groups, momentum=self.momentum, nesterov=nesterov, **common)
+            else:
+                optimizer = torch.optim.AdamW(groups, betas=(self.momentum, self.beta2), **common)
         return Learner(
             network,
-            _OPTIMIZERS[make](groups, self) if isinstance(make, str) else make(groups),
+            optimizer,
             schedule=self.schedule or cosine(),
             max_grad_norm=self.max_grad_norm,
             accumulate=self.accumulate,
@@ -94,7 +104,19 @@ def learner(
     *,
     init_from: HasExport | Weights | str | Path | None = None,
     training: Training | None = None,
-    **settings: Any,
+    optimizer: str | MakeOptimizer = "adamw",
+    lr: float = 1e-3,
+    weight_decay: float = 0.01,
+    momentum: float = 0.9,
+    beta2: float = 0.999,
+    encoder_lr: float = 1.0,
+    layer_decay: float | None = None,
+    schedule: Schedule | None = None,
+    max_grad_norm: float | None = None,
+    accumulate: int = 1,
+    precision: Precision = "fp32",
+    channels_last: bool | None = None,
+    compile: bool = False,
 ) -> MakeLearner:
     """Describe a student; strategies call the result once for each student they need.
 
@@ -105,14 +127,43 @@ def learner(
             ``.safetensors`` file. Every weight handed on must exist in the network; those of the network that are
             not handed on (a new head) keep their own start.
         training: All settings at once; or give them one by one:
-        **settings: Fields of ``Training``.
+        optimizer: See ``Training``.
+        lr: See ``Training``.
+        weight_decay: See ``Training``.
+        momentum: See ``Training``.
+        beta2: See ``Training``.
+        encoder_lr: See ``Training``.
+        layer_decay: See ``Training``.
+        schedule: See ``Training``.
+        max_grad_norm: See ``Training``.
+        accumulate: See ``Training``.
+        precision: See ``Training``.
+        channels_last: See ``Training``.
+        compile: See ``Training``.
 
     Raises:
+        ValueError: for ``training`` beside single settings, or one out of range.
         CheckpointError: when the student is built, if weights do not fit the network.
     """
-    plan = training or Training(**settings)
-    if training is not None and settings:
-        raise ValueError(f"give either training or single settings, not both: {sorted(settings)}")
+    single = Training(
+        optimizer=optimizer,
+        lr=lr,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        beta2=beta2,
+        encoder_lr=encoder_lr,
+        layer_decay=layer_decay,
+        schedule=schedule,
+        max_grad_norm=max_grad_norm,
+        accumulate=accumulate,
+        precision=precision,
+        channels_last=channels_last,
+        compile=compile,
+    )
+    given = sorted(field.name for field in fields(single) if getattr(single, field.name) != field.default)
+    if training is not None and given:
+        raise ValueError(f"give either training or single settings, not both: {given}")
+    plan = training or single
 
     def make() -> Learner:
         fresh = copy.deepcopy(network) if isinstance(network, nn.Module) else network()
@@ -159,23 +210,6 @@ def load_weights(network: nn.Module, weights: Weights) -> list[str]:
         )
     network.load_state_dict(dict(weights), strict=False)
     return [name for name in own if name not in weights]
-
-
-def _adamw(groups: list[dict[str, Any]], plan: Training) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=plan.lr, betas=(plan.momentum, plan.beta2), weight_decay=plan.weight_decay)
-
-
-def _sgd(groups: list[dict[str, Any]], plan: Training) -> torch.optim.Optimizer:
-    nesterov = plan.momentum > 0
-    return torch.optim.SGD(
-        groups, lr=plan.lr, momentum=plan.momentum, nesterov=nesterov, weight_decay=plan.weight_decay
-    )
-
-
-_OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], Training], torch.optim.Optimizer]] = {
-    "adamw": _adamw,
-    "sgd": _sgd,
-}
 
 
 def _groups(network: nn.Module, plan: Training) -> list[dict[str, Any]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from selftrain.select.adaptive import ClassWise, Flex, Free, Relative, Soft
+from selftrain.select.adaptive import ClassWise, Flex, Free, Mapping, Relative, Soft
 from selftrain.select.base import Above, Everything, Quantile, Selector, TopShare
 
 
@@ -23,24 +21,34 @@ def top(share: float = 0.5) -> Selector:
     return TopShare(share)
 
 
-def quantile(share: float = 0.5, **settings: Any) -> Selector:
+def quantile(share: float = 0.5, *, decay: float = 0.99) -> Selector:
     """Keep what lies above a moving quantile: about ``share`` of all units; see ``Quantile``."""
-    return Quantile(share, **settings)
+    return Quantile(share, decay=decay)
 
 
-def flex(unlabeled: int, groups: int, **settings: Any) -> Selector:
+def flex(
+    unlabeled: int,
+    groups: int,
+    *,
+    threshold: float = 0.95,
+    warmup: bool = True,
+    mapping: Mapping = "convex",
+    units: tuple[int, ...] = (),
+) -> Selector:
     """Lower the threshold of slowly learned classes (FlexMatch); see ``Flex``."""
-    return Flex(unlabeled, groups, **settings)
+    return Flex(unlabeled, groups, threshold=threshold, warmup=warmup, mapping=mapping, units=units)
 
 
-def free(groups: int, **settings: Any) -> Selector:
+def free(
+    groups: int, *, decay: float = 0.999, quantile: float | None = None, limits: tuple[float, float] | None = None
+) -> Selector:
     """Thresholds from the network's own confidence (FreeMatch); see ``Free``."""
-    return Free(groups, **settings)
+    return Free(groups, decay=decay, quantile=quantile, limits=limits)
 
 
-def soft(groups: int, **settings: Any) -> Selector:
+def soft(groups: int, *, decay: float = 0.999, sigmas: float = 2.0) -> Selector:
     """Gaussian weights around the mean confidence (SoftMatch); see ``Soft``."""
-    return Soft(groups, **settings)
+    return Soft(groups, decay=decay, sigmas=sigmas)
 
 
 def relative(threshold: float = 0.9) -> Selector:
@@ -48,6 +56,6 @@ def relative(threshold: float = 0.9) -> Selector:
     return Relative(threshold)
 
 
-def class_wise(groups: int, **settings: Any) -> Selector:
+def class_wise(groups: int, *, threshold: float = 0.98, decay: float = 0.9) -> Selector:
     """One threshold scaled by the presence of each class (JointMatch); see ``ClassWise``."""
-    return ClassWise(groups, **settings)
+    return ClassWise(groups, threshold=threshold, decay=decay)

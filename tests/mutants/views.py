@@ -100,8 +100,8 @@ MUTANTS = [
     Mutant(
         "codes of tables divided by a given std",
         TABLES,
-        "self._kept(x, y if self.std is None else y / self.std.to(y))",
-        "y if self.std is None else y / self.std.to(y)",
+        "return self._kept(x, super().normalize(x))",
+        "return super().normalize(x)",
         "test_data_table_views.py::test_a_given_normalization_spares_codes_too",
     ),
     Mutant(
@@ -120,9 +120,9 @@ MUTANTS = [
     ),
     Mutant(
         "categories lost with another key",
-        TABLES,
-        "            categorical=self.categorical,\n",
-        "",
+        "data/views/base.py",
+        "changed.seed = seed",
+        "changed.seed, changed.categorical = seed, ()",
         "test_data_table_views.py::test_another_key_keeps_the_categories",
     ),
     # -- spectrograms

@@ -1,3 +1,6 @@
+import inspect
+from dataclasses import fields
+
 import pytest
 import torch
 from helpers import convnet, mlp, same, weights
@@ -138,6 +141,10 @@ def test_settings_come_whole_or_one_by_one():
     assert whole.optimizer.param_groups[0]["lr"] == 0.25
     with pytest.raises(ValueError, match=r"give either training or single settings, not both: \['lr'\]"):
         learner(mlp(), training=Training(), lr=0.5)
+    ours = {p.name: p.default for p in inspect.signature(learner).parameters.values()}
+    assert {field.name: field.default for field in fields(Training)}.items() <= ours.items()
+    with pytest.raises(TypeError, match="learning_rate"):
+        learner(mlp(), learning_rate=0.5)
 
 
 # -- networks ----------------------------------------------------------------------------------------------------------

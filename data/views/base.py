@@ -1,0 +1,95 @@
+"""What a maker of views is, and the normalization that most of them share.
+
+A view maker is called as ``views(name, images, index, epoch)``. Names: ``"plain"`` (only scaled and normalized),
+``"weak"``, ``"strong"``, and numbered ones such as ``"weak2"``: the same recipe with independent draws.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from selftrain.data.base.samples import Samples
+from selftrain.data.base.statistics import statistics
+from selftrain.types import View
+
+Statistic = float | Sequence[float] | Tensor | None
+_NAME = re.compile(r"(plain|(?:weak|strong)[0-9]*)")
+_Views = TypeVar("_Views", bound="Normalizing")
+
+
+class ViewMaker(Protocol):
+    """What streams need of a maker of views.
+
+    Attributes:
+        on_workers: True when loader processes should call it (one-by-one pipelines on the CPU); False when the main
+            process should, on the training device.
+    """
+
+    on_workers: bool
+
+    def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
+        """One view of a batch; ``index`` (B,) and ``epoch`` are the keys of the draws."""
+        ...
+
+    def seeded(self, seed: int) -> ViewMaker:
+        """The same maker with another key."""
+        ...
+
+    def fitted(self, samples: Samples) -> ViewMaker:
+        """The same maker with the normalization of ``samples`` where none was given."""
+        ...
+
+
+def check_name(name: str) -> str:
+    """The recipe a view's name asks for: ``"plain"``, ``"weak"`` or ``"strong"``."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"no view {name!r}; known are plain, weak, strong and numbered ones such as weak2")
+    return name.rstrip("0123456789")
+
+
+class Normalizing:
+    """Base of makers that subtract a mean and divide by a standard deviation, each a number or one per channel.
+
+    Attributes:
+        mean, std: ``None``: not known yet.
+        seed: Key of the draws.
+        per_channel: Shape that mean and std are kept in, so that they lie beside the inputs; ``None``: as given.
+        categorical: Columns whose numbers are codes, which are not normalized.
+    """
+
+    per_channel: tuple[int, ...] | None = None
+    categorical: Sequence[int] = ()
+
+    def __init__(self, mean: Statistic, std: Statistic, seed: int) -> None:
+        self.mean, self.std, self.seed = self._shaped(mean), self._shaped(std), seed
+
+    def seeded(self: _Views, seed: int) -> _Views:
+        """The same recipes with another key."""
+        changed = copy.copy(self)
+        changed.seed = seed
+        return changed
+
+    def fitted(self: _Views, samples: Samples) -> _Views:
+        """The same recipes, normalizing by the channels of ``samples`` where no mean or std was given."""
+        if self.mean is not None and self.std is not None:
+            return self
+        mean, std = statistics(samples, self.categorical)
+        changed = copy.copy(self)
+        changed.mean = self._shaped(mean) if self.mean is None else self.mean
+        changed.std = self._shaped(std) if self.std is None else self.std
+        return changed
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Subtract the mean and divide by the standard deviation, where there are any."""
+        x = x if self.mean is None else x - self.mean.to(x)
+        return x if self.std is None else x / self.std.to(x)
+
+    def _shaped(self, value: Statistic) -> Tensor | None:
+        given = None if value is None else torch.as_tensor(value, dtype=torch.float32)
+        return given if given is None or self.per_channel is None else given.reshape(self.per_channel)

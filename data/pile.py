@@ -79,12 +79,21 @@ class Pile:
         reference = self.unlabeled or self.labeled
         if reference is None:
             raise DataError("the pile has neither labeled nor unlabeled samples; check where the data are read")
-        self.classes: Sequence[str] = self._checked_classes(classes)
+        found = {part: _class_numbers(part, getattr(self, part), classes) for part in _PARTS}
+        known = {part: numbers for part, numbers in found.items() if numbers is not None}
+        self.classes: Sequence[str] = list(numbered_names(known.values()) if classes is None else classes)
+        if "labeled" in known:
+            warn_missing(known["labeled"], self.classes)
         self.views = (views or _default_views(reference)).fitted(reference)
         self.source = source
         self.encoding: Mapping[str, Any] | None = None
         self.skipped: Sequence[tuple[str, str]] = ()
-        self._truth = self._checked_truth(truth)
+        if truth is None or self.unlabeled is None or bool((truth < 0).all()):
+            self._truth = None
+        elif len(truth) != len(self.unlabeled):
+            raise DataError(f"{len(self.unlabeled)} unlabeled samples but {len(truth)} true labels; give one for each")
+        else:
+            self._truth = check_labels(truth, self.classes)
 
     @classmethod
     def from_arrays(
@@ -185,7 +194,10 @@ class Pile:
         reference = self.unlabeled or self.labeled
         assert reference is not None  # __init__ refuses a pile without samples
         plain = self.views("plain", reference.images(np.arange(1)), torch.zeros(1, dtype=torch.long), 0).x
-        card = {"shape": list(plain.shape[1:])} | {key: _numbers(self.views, key) for key in ("mean", "std")}
+        card: dict[str, Any] = {"shape": list(plain.shape[1:])}
+        for key in ("mean", "std"):
+            value = getattr(self.views, key, None)
+            card[key] = None if value is None else torch.as_tensor(value).flatten().tolist()
         return card if self.encoding is None else card | {"table": dict(self.encoding)}
 
     def normalized_as(self, card: Mapping[str, Any]) -> Pile:
@@ -320,7 +332,17 @@ class Pile:
         ids = self.unlabeled_ids()
         rows = [row for row, name in enumerate(ids) if name in review]
         found = [ids[row] for row in rows]
-        _check_found(review, found)
+        counts = Counter(found)
+        missing = next((name for name in review if name not in counts), None)
+        if missing is not None:
+            raise DataError(
+                f"no unlabeled sample has the id {missing!r}; apply a review to the pile its ledger is about"
+            )
+        double = next((name for name, count in counts.items() if count > 1), None)
+        if double is not None:  # a decision must be about one sample
+            raise DataError(f"{counts[double]} unlabeled samples have the id {double!r}; give each an id of its own")
+        sets = [getattr(self, part) for part in _PARTS]
+        classified = all(s is None or s.annotations is None or s.annotations.ndim == 1 for s in sets)
         labels = [review[name] for name in found]
         for name, label in zip(found, labels, strict=True):
             if not -1 <= label < len(self.classes):
@@ -328,32 +350,12 @@ class Pile:
                     f"sample {name!r} is reviewed as class {label}, outside the {len(self.classes)} classes (0 to "
                     f"{len(self.classes) - 1}); correct it, or add the class to the pile"
                 )
-            if label >= 0 and not self._has_classes():
+            if label >= 0 and not classified:
                 raise DataError(
                     f"sample {name!r} is reviewed as {self.classes[label]!r}, but annotations here are no classes "
                     "(masks or points); it can only be rejected"
                 )
         return np.array(rows, dtype=np.int64), np.array(labels, dtype=np.int64)
-
-    def _has_classes(self) -> bool:
-        """Whether annotations, where there are any, are one class a sample."""
-        sets = [getattr(self, part) for part in _PARTS]
-        return all(s is None or s.annotations is None or s.annotations.ndim == 1 for s in sets)
-
-    def _checked_classes(self, classes: Sequence[str] | None) -> Sequence[str]:
-        found = {part: _class_numbers(part, getattr(self, part), classes) for part in _PARTS}
-        labels = {part: numbers for part, numbers in found.items() if numbers is not None}
-        classes = numbered_names(labels.values()) if classes is None else classes
-        if "labeled" in labels:
-            warn_missing(labels["labeled"], classes)
-        return list(classes)
-
-    def _checked_truth(self, truth: Tensor | None) -> Tensor | None:
-        if truth is None or self.unlabeled is None or bool((truth < 0).all()):
-            return None
-        if len(truth) != len(self.unlabeled):
-            raise DataError(f"{len(self.unlabeled)} unlabeled samples but {len(truth)} true labels; give one for each")
-        return check_labels(truth, self.classes)
 
 
 def _class_numbers(part: str, samples: Samples | None, classes: Sequence[str] | None) -> Tensor | None:
@@ -368,17 +370,6 @@ def _class_numbers(part: str, samples: Samples | None, classes: Sequence[str] | 
     return labels
 
 
-def _check_found(review: Mapping[str, int], found: Sequence[str]) -> None:
-    """Refuse decisions about samples that are not there, or not alone under their name."""
-    counts = Counter(found)
-    missing = next((name for name in review if name not in counts), None)
-    if missing is not None:
-        raise DataError(f"no unlabeled sample has the id {missing!r}; apply a review to the pile its ledger is about")
-    double = next((name for name, count in counts.items() if count > 1), None)
-    if double is not None:
-        raise DataError(f"{counts[double]} unlabeled samples have the id {double!r}; give each an id of its own")
-
-
 def numbered_names(labels: Iterable[Tensor]) -> Sequence[str]:
     """Class names 0, 1, ... up to the largest label."""
     return [str(i) for i in range(1 + max((int(y.max()) for y in labels if len(y)), default=-1))]
@@ -390,9 +381,3 @@ def _default_views(samples: Samples) -> ViewMaker:
     if axes == 2:
         return TableViews()
     return SeriesViews() if axes == 3 else TensorViews()
-
-
-def _numbers(views: ViewMaker, name: str) -> list[float] | None:
-    """A statistic of a view maker as plain numbers."""
-    value = getattr(views, name, None)
-    return None if value is None else torch.as_tensor(value).flatten().tolist()

@@ -59,10 +59,10 @@ def with_labels(labeled: Samples | None, added: Subset, labels: Rows) -> Samples
         added: Rows of another set, or of the one that ``labeled`` is a subset of.
         labels: Their class numbers.
     """
-    added, classes = _flat(added), torch.from_numpy(labels)
+    added, classes = _of_innermost(added), torch.from_numpy(labels)
     if labeled is None:
         return _annotated(added.base, added.rows, classes)
-    labeled = _flat(labeled) if isinstance(labeled, Subset) else labeled
+    labeled = _of_innermost(labeled) if isinstance(labeled, Subset) else labeled
     given = check_labels(labeled.annotations)
     if not isinstance(labeled, Subset) or labeled.base is not added.base:
         return Joined(labeled, added, torch.cat([given, classes]))
@@ -77,7 +77,7 @@ def _annotated(base: Samples, rows: Rows, annotations: Tensor | None) -> Subset:
     return subset
 
 
-def _flat(subset: Subset) -> Subset:
+def _of_innermost(subset: Subset) -> Subset:
     """The same rows of the innermost set."""
     base, rows = subset.base, subset.rows
     while isinstance(base, Subset):

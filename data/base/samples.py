@@ -191,7 +191,20 @@ def prepared(
     x: Any, channels: Channels | None = None, limits: tuple[float, float] | None = None, kind: Kind | None = None
 ) -> Tensor:
     """Inputs as sets hand them out: axes in order, values checked; arguments and errors as of ``ArraySet``."""
-    return _inputs(_tensor(x), channels, limits) if kind is None else _numbers(_tensor(x), kind)
+    values = _tensor(x)
+    if kind is not None:
+        return _series_or_clouds(values, kind)
+    if values.ndim not in (2, 3, 4):
+        raise DataError(
+            f"inputs have shape {tuple(values.shape)}; give (N, F), (N, H, W), (N, H, W, C) or (N, C, H, W)"
+        )
+    if values.is_floating_point():
+        _check_finite(values)
+        values = values.float()
+    if values.ndim == 2:
+        return values.float()
+    values = values.unsqueeze(1) if values.ndim == 3 else _channels_first(values, channels)
+    return _pixel_range(values, limits)
 
 
 def _tensor(values: Any) -> Tensor:
@@ -214,20 +227,7 @@ def as_annotations(y: Any) -> Tensor:
     return values.float() if values.is_floating_point() else values.long()
 
 
-def _inputs(x: Tensor, channels: Channels | None, limits: tuple[float, float] | None) -> Tensor:
-    """Check values and bring the axes into order: (N, C, H, W) or (N, F)."""
-    if x.ndim not in (2, 3, 4):
-        raise DataError(f"inputs have shape {tuple(x.shape)}; give (N, F), (N, H, W), (N, H, W, C) or (N, C, H, W)")
-    if x.is_floating_point():
-        _check_finite(x)
-        x = x.float()
-    if x.ndim == 2:
-        return x.float()
-    x = x.unsqueeze(1) if x.ndim == 3 else _channels_first(x, channels)
-    return _pixel_range(x, limits)
-
-
-def _numbers(x: Tensor, kind: Kind) -> Tensor:
+def _series_or_clouds(x: Tensor, kind: Kind) -> Tensor:
     """Check series (N, C, L) or clouds (N, P, 2 or 3)."""
     if kind not in ("series", "points"):
         raise ValueError(f"kind is {kind!r}; choose 'series', 'points' or None")

@@ -36,7 +36,9 @@ def statistics(samples: Samples, categorical: Sequence[int] = ()) -> tuple[Tenso
     rows = torch.from_numpy(np.unique(places))
     count, total, square = 0, torch.zeros(()), torch.zeros(())
     for start in range(0, len(rows), _CHUNK):
-        values = _columns(read_rows(samples, rows[start : start + _CHUNK], "the set that inputs are normalized by"))
+        x = read_rows(samples, rows[start : start + _CHUNK], "the set that inputs are normalized by")
+        values = x.double() / 255 if x.dtype == torch.uint8 else x.double()  # double: the squares below cancel
+        values = values if x.ndim == 2 else values.movedim(1, -1).flatten(0, -2)  # a row for each pixel
         count += len(values)
         total = total + values.sum(0)
         square = square + values.square().sum(0)
@@ -60,9 +62,3 @@ def coded_columns(categorical: Sequence[int], rows: Tensor) -> Tensor:
     coded = torch.zeros(columns, dtype=torch.bool)
     coded[list(categorical)] = True
     return coded.to(rows.device)
-
-
-def _columns(x: Tensor) -> Tensor:
-    """One row per pixel (or table row), one column per channel, double precision against cancellation."""
-    scaled = x.double() / 255 if x.dtype == torch.uint8 else x.double()
-    return scaled if x.ndim == 2 else scaled.movedim(1, -1).flatten(0, -2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import warnings
@@ -85,12 +86,14 @@ def check(
 def _pile_report(pile: Pile, workers: int | None) -> DataReport:
     known: list[Known] = []
     lost: list[tuple[str, str]] = []
-    first = None
+    first: Tensor | None = None
     for part in PARTS:
         samples: Samples | None = getattr(pile, part)
         if samples is not None:
             _read_part(part, samples, workers, known, lost)
-            first = _first(samples) if first is None else first
+            if first is None:
+                with contextlib.suppress(DataError):  # which the finding about this row tells
+                    first = samples.images(np.zeros(1, np.int64))
     shape, width = (None, 1) if first is None else (list(first.shape[1:]), first.element_size())
     findings = []
     if lost:
@@ -111,6 +114,9 @@ def _read_part(
     def read(start: int) -> list[tuple[str, str]]:
         return _contents(samples, np.arange(start, min(start + _CHUNK, len(samples))))
 
+    # annotations that an unlabeled set may have are never read
+    classes = samples.annotations if part != "unlabeled" else None
+    classes = None if classes is None or classes.ndim != 1 else classes
     chunks = in_parallel(read, range(0, len(samples), _CHUNK), workers)
     for row, (content, reason) in enumerate(found for chunk in chunks for found in chunk):
         name = samples.ids[row]
@@ -119,14 +125,8 @@ def _read_part(
         if reason:
             lost.append((name, reason))
         else:
-            known.append(Known(part, name, _label(samples, part, row), content))
-
-
-def _first(samples: Samples) -> Tensor | None:
-    try:
-        return samples.images(np.zeros(1, np.int64))
-    except DataError:
-        return None
+            label = -1 if classes is None else int(classes[row])
+            known.append(Known(part, name, label, content))
 
 
 def _contents(samples: Samples, rows: Rows) -> list[tuple[str, str]]:
@@ -140,8 +140,3 @@ def _contents(samples: Samples, rows: Rows) -> list[tuple[str, str]]:
     values = images.numpy()
     head = repr((values.dtype.str, values.shape[1:])).encode()
     return [(hashlib.blake2b(head + row.tobytes(), digest_size=16).hexdigest(), "") for row in values]
-
-
-def _label(samples: Samples, part: str, row: int) -> int:
-    known = samples.annotations
-    return -1 if known is None or known.ndim != 1 or part == "unlabeled" else int(known[row])

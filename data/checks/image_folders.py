@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from selftrain.data.checks.contents import Known, class_findings, content_findings, count, make_report
 from selftrain.data.checks.findings import DataReport, Finding, Level
 from selftrain.data.readers.decoding import Mode
-from selftrain.data.readers.folders import LabelFault, Listing, list_folder, list_held_out, other_files
+from selftrain.data.readers.folders import LabelFault, list_folder, list_held_out, other_files
 from selftrain.data.readers.scanning import OnError, Scanned, scan
 from selftrain.errors import DataError, setting
 
@@ -49,7 +49,12 @@ def folder_report(
             findings.append(Finding("refused", "stops", f"{part}: {error}"))
     roots = {"": root, **held_out}
     scanned: dict[str, list[Scanned]] = {
-        part: scan([roots[part] / name for name in found.paths], _names(part, found.paths), mode, workers)
+        part: scan(
+            [roots[part] / name for name in found.paths],
+            [f"{part}:{name}" if part else name for name in found.paths],
+            mode,
+            workers,
+        )
         for part, found in listings.items()
     }
     files = [file for part in scanned.values() for file in part]
@@ -59,22 +64,16 @@ def folder_report(
     findings += _damage_findings(scanned | {"": [*scanned[""], *missing]}, on_error, max_skipped)
     whole = [file for file in files if file.damage is None]
     findings += _mode_findings(whole, mode) + _size_findings(whole, size) + _name_findings(whole)
-    known = [sample for part, found in listings.items() for sample in _known_files(part, found, scanned[part])]
+    known = [
+        Known(part or ("labeled" if label >= 0 else "unlabeled"), file.id, label, file.content)
+        for part, found in listings.items()
+        for file, label in zip(scanned[part], found.y, strict=True)
+        if file.damage is None
+    ]
     findings += content_findings(known, classes) + class_findings(known, classes) + _layout_findings(root, classes)
     extent = _extent(whole, size)
     shape = None if extent is None else [1 if mode == "L" else 3, *extent]
     return make_report(str(root), len(files), known, classes, findings, shape, 1)
-
-
-def _names(part: str, paths: Sequence[str]) -> list[str]:
-    """Names of files in the report: those of held-out parts say so."""
-    return [f"{part}:{path}" if part else path for path in paths]
-
-
-def _known_files(part: str, listing: Listing, scanned: Sequence[Scanned]) -> Iterable[Known]:
-    for file, label in zip(scanned, listing.y, strict=True):
-        if file.damage is None:
-            yield Known(part or ("labeled" if label >= 0 else "unlabeled"), file.id, label, file.content)
 
 
 def _fault_findings(faults: Sequence[LabelFault]) -> list[Finding]:

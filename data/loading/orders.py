@@ -11,7 +11,7 @@ from torch import Tensor
 from selftrain.data.base.random import permutation
 
 
-class Taken(NamedTuple):
+class BatchIndices(NamedTuple):
     """Rows of one batch.
 
     Args:
@@ -25,23 +25,23 @@ class Taken(NamedTuple):
     epoch: int
 
 
-def one_pass(n: int, size: int, step: int, *, seed: int, epoch: int) -> Taken:
+def one_pass(n: int, size: int, step: int, *, seed: int, epoch: int) -> BatchIndices:
     """Rows of one step of a single pass over ``n`` rows in a keyed order.
 
     A batch that reaches over the end goes on at the pass's first rows, so that every batch is full.
     """
     place = torch.arange(step * size, (step + 1) * size)
     rows = _order(seed, epoch, n, "pass")[place % n]
-    return Taken(rows, rows + n * (place // n), epoch)
+    return BatchIndices(rows, rows + n * (place // n), epoch)
 
 
-def cycle(n: int, size: int, step: int, *, seed: int) -> Taken:
+def cycle(n: int, size: int, step: int, *, seed: int) -> BatchIndices:
     """Rows of the ``step``-th batch of an endless sequence of passes, each in a keyed order of its own."""
     place = torch.arange(step * size, (step + 1) * size)
     first, last = step * size // n, ((step + 1) * size - 1) // n
     orders = torch.stack([_order(seed, number, n, "cycle") for number in range(first, last + 1)])
     rows = orders[place // n - first, place % n]
-    return Taken(rows, rows + n * (place // n), 0)
+    return BatchIndices(rows, rows + n * (place // n), 0)
 
 
 @lru_cache(maxsize=16)

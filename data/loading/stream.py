@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from selftrain.data.base.samples import Samples
-from selftrain.data.loading.fetching import Fetched, Fetcher, Job, Part
+from selftrain.data.loading.fetching import Fetcher, RawPart
 from selftrain.data.loading.workers import Workers
 from selftrain.data.views.base import ViewMaker
 from selftrain.types import Batch, BatchPlan, Labeled, Needs, Unlabeled, View
@@ -90,18 +90,12 @@ class PairedStream:
         ahead = self.needs.extra_batches
         jobs = [(number, step % self.steps_per_epoch) for step in range(start, self.steps_per_epoch + ahead)]
         window: deque[Batch] = deque(maxlen=ahead + 1)
-        for fetched in self._fetched(jobs):
-            window.append(self._batch(fetched))
+        for raw in self._workers(jobs) if self.plan.workers else map(self._fetch.__getitem__, jobs):
+            window.append(Batch(self._labeled(raw.labeled), self._unlabeled(raw.unlabeled)))
             if len(window) == ahead + 1:
                 yield list(window)
 
-    def _fetched(self, jobs: list[Job]) -> Iterator[Fetched]:
-        return self._workers(jobs) if self.plan.workers else map(self._fetch.__getitem__, jobs)
-
-    def _batch(self, fetched: Fetched) -> Batch:
-        return Batch(self._labeled(fetched.labeled), self._unlabeled(fetched.unlabeled))
-
-    def _labeled(self, part: Part | None) -> Labeled | None:
+    def _labeled(self, part: RawPart | None) -> Labeled | None:
         if part is None or part.annotation is None or self.needs.encode is None:
             return None
         name = self.needs.labeled_view
@@ -111,12 +105,12 @@ class PairedStream:
             target = self.needs.warp(target, view)
         return Labeled(view.x, target, self._here(part.rows))
 
-    def _unlabeled(self, part: Part | None) -> Unlabeled | None:
+    def _unlabeled(self, part: RawPart | None) -> Unlabeled | None:
         if part is None:
             return None
         return Unlabeled(self._views(part, self.needs.views), self._here(part.rows))
 
-    def _views(self, part: Part, names: Sequence[str]) -> dict[str, View]:
+    def _views(self, part: RawPart, names: Sequence[str]) -> dict[str, View]:
         if part.images is None:
             return {
                 name: View(self._here(x), None if theta is None else self._here(theta))

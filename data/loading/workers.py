@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from selftrain.data.base.reading import shown
 from selftrain.data.loading.childsignal import CHILD_SIGNAL
-from selftrain.data.loading.fetching import LABELED, UNLABELED, Fetched, Fetcher, Job
+from selftrain.data.loading.fetching import LABELED, UNLABELED, EpochStep, Fetcher, RawBatch
 from selftrain.errors import DataError
 
 _PARTS = (LABELED, UNLABELED)
@@ -38,7 +38,7 @@ class Workers:
         self.fetch, self.pin_memory = fetch, pin_memory
         self._idle: _Loader | None = None
 
-    def __call__(self, jobs: list[Job]) -> Iterator[Fetched]:
+    def __call__(self, jobs: list[EpochStep]) -> Iterator[RawBatch]:
         """What the jobs fetch, in their order.
 
         Raises:
@@ -66,9 +66,9 @@ class _Loader:
 
     def __init__(self, fetch: Fetcher, pin_memory: bool) -> None:
         plan = fetch.plan
-        self.fetch, self.jobs = fetch, list[Job]()
+        self.fetch, self.jobs = fetch, list[EpochStep]()
         self.places = torch.full((plan.workers, 4), -1).share_memory_()
-        self.loader: DataLoader[Fetched | DataError] | None = DataLoader(
+        self.loader: DataLoader[RawBatch | DataError] | None = DataLoader(
             _Remote(fetch, self.places),
             batch_size=None,
             sampler=self.jobs,
@@ -81,7 +81,7 @@ class _Loader:
             generator=torch.Generator(),  # else the loader would draw its base seed from the global state
         )
 
-    def items(self, jobs: list[Job]) -> Iterator[Fetched]:
+    def items(self, jobs: list[EpochStep]) -> Iterator[RawBatch]:
         """What the processes fetch for some jobs."""
         assert self.loader is not None
         self.jobs[:] = jobs
@@ -113,7 +113,7 @@ class _Loader:
         if isinstance(error, RuntimeError) and text.startswith("DataLoader"):
             found = re.findall(r"pid(?:\(s\))? ([\d, ]+)", text)
             dead = {int(number) for numbers in found for number in numbers.split(",")}
-        elif isinstance(error, (OSError, EOFError)) and (dead := self._died()):  # as a batch was taken from it
+        elif isinstance(error, (OSError, EOFError)) and (dead := self._died()):  # as a batch was indices from it
             text = f"DataLoader worker (pid {', '.join(map(str, sorted(dead)))}) died"
         else:
             return None
@@ -129,24 +129,24 @@ class _Loader:
         return {process.pid for process in processes if process.sentinel in ended}
 
     def _said(self, epoch: int, step: int, part: int) -> str:
-        rows = self.fetch.taken((epoch, step), _PARTS[part]).rows
+        rows = self.fetch.indices((epoch, step), _PARTS[part]).rows
         return f"rows {shown(rows)} of the {_PARTS[part]} set (step {step} of epoch {epoch})"
 
 
 @dataclass(frozen=True)
-class _Remote(Dataset["Fetched | DataError"]):
+class _Remote(Dataset["RawBatch | DataError"]):
     """A fetcher for loader processes: bad data are handed over, since an exception would arrive wrapped in a trace."""
 
     fetch: Fetcher
     places: Tensor
 
-    def __getitem__(self, job: Job) -> Fetched | DataError:
+    def __getitem__(self, job: EpochStep) -> RawBatch | DataError:
         try:
             return self.fetch.fetch(job, lambda part: self.note(job, part))
         except DataError as error:
             return error
 
-    def note(self, job: Job, part: str) -> None:
+    def note(self, job: EpochStep, part: str) -> None:
         """Leave word of what this process is about to read."""
         worker = torch.utils.data.get_worker_info()
         if worker is not None:

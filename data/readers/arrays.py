@@ -107,22 +107,18 @@ def _arrays(path: Path, keys: Mapping[str, str]) -> dict[str, _Part]:
         raise DataError(f"{path} is no .npz file, .npy file or folder of .npy files; convert it to one")
     try:
         with np.load(path, allow_pickle=False) as file:
-            _check_unpacked(file.zip, path)
-            return {keys.get(key, _lower(key)): _member(file, key, path) for key in file.files}
+            size, memory = sum(info.file_size for info in file.zip.infolist()), machine_memory()
+            if size > memory:  # by mistake or to do harm: a small archive may unpack to anything
+                raise DataError(
+                    f"{path} unpacks to {size / 2**30:,.1f} GiB and this machine has {memory / 2**30:,.1f}; save the "
+                    "arrays as .npy files, which are read row by row"
+                )
+            known = {key: key.lower() if key.lower() in KEYS else key for key in file.files}  # X is as good as x
+            return {keys.get(key, name): _member(file, key, path) for key, name in known.items()}
     except DataError:
         raise
     except Exception as error:  # the archive is input: zipfile, zlib and numpy raise many kinds
         raise DataError(f"cannot read {path}: {error}; it is no whole .npz file") from error
-
-
-def _check_unpacked(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse an archive that unpacks to more than the machine's memory, whether by mistake or to do harm."""
-    size, memory = sum(info.file_size for info in archive.infolist()), machine_memory()
-    if size > memory:
-        raise DataError(
-            f"{path} unpacks to {size / 2**30:,.1f} GiB and this machine has {memory / 2**30:,.1f}; save the arrays as "
-            ".npy files, which are read row by row"
-        )
 
 
 def _member(file: Any, key: str, path: Path) -> NDArray[Any]:
@@ -133,11 +129,6 @@ def _member(file: Any, key: str, path: Path) -> NDArray[Any]:
     if not isinstance(array, np.ndarray):
         raise DataError(f"{key!r} of {path} is no array; save the file with numpy.savez")
     return array
-
-
-def _lower(key: str) -> str:
-    """``X`` and ``X_test`` are as good as ``x`` and ``x_test``."""
-    return key.lower() if key.lower() in KEYS else key
 
 
 def _check_keys(arrays: Mapping[str, _Part], path: Path) -> None:

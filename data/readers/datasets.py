@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,21 +121,13 @@ def _mnist_like(torchvision_name: str, npz: str, packaged: str, classes: Sequenc
         if root is not None and (root / npz).is_file():
             return _npz(root / npz, classes)
         for folder in [Path(packaged)] if root is None else [root, root / torchvision_name / "raw"]:
-            if _has_idx(folder):
-                return _idx(folder, classes)
+            if any((folder / f"train-images-idx3-ubyte{end}").is_file() for end in ("", ".gz")):
+                x, x_test = (read_idx(folder / f"{part}-images-idx3-ubyte") for part in ("train", "t10k"))
+                y, y_test = (read_idx(folder / f"{part}-labels-idx1-ubyte") for part in ("train", "t10k"))
+                return Raw(x, y, x_test, y_test, classes, f"IDX files in {folder}")
         return _torchvision(torchvision_name, root, classes=classes)
 
     return read
-
-
-def _has_idx(folder: Path) -> bool:
-    return any((folder / f"train-images-idx3-ubyte{end}").is_file() for end in ("", ".gz"))
-
-
-def _idx(folder: Path, classes: Sequence[str]) -> Raw:
-    x, x_test = (read_idx(folder / f"{part}-images-idx3-ubyte") for part in ("train", "t10k"))
-    y, y_test = (read_idx(folder / f"{part}-labels-idx1-ubyte") for part in ("train", "t10k"))
-    return Raw(x, y, x_test, y_test, classes, f"IDX files in {folder}")
 
 
 def _npz(path: Path, classes: Sequence[str] | None) -> Raw:
@@ -149,19 +142,6 @@ def _npz(path: Path, classes: Sequence[str] | None) -> Raw:
 def _cifar10(root: Path | None) -> Raw:
     npz = None if root is None else root / "cifar10_jpeg.npz"
     return _npz(npz, None) if npz is not None and npz.is_file() else _torchvision("CIFAR10", root)
-
-
-def _cifar100(root: Path | None) -> Raw:
-    return _torchvision("CIFAR100", root)
-
-
-def _svhn(root: Path | None) -> Raw:
-    return _torchvision("SVHN", root, "split", ("train", "test"), [str(i) for i in range(10)])
-
-
-def _stl10(root: Path | None) -> Raw:
-    """STL-10's 5,000 labeled and 100,000 unlabeled training images."""
-    return _torchvision("STL10", root, "split", ("train+unlabeled", "test"))
 
 
 def _torchvision(
@@ -205,7 +185,12 @@ _KNOWN: dict[str, Known] = {
         Strong(),
     ),
     "cifar10": Known(_cifar10, *_PHOTO),
-    "cifar100": Known(_cifar100, *_PHOTO),
-    "svhn": Known(_svhn, Weak(), Strong(pad="reflect")),
-    "stl10": Known(_stl10, *_PHOTO),
+    "cifar100": Known(partial(_torchvision, "CIFAR100"), *_PHOTO),
+    "svhn": Known(
+        partial(_torchvision, "SVHN", argument="split", parts=("train", "test"), classes=[str(i) for i in range(10)]),
+        Weak(),
+        Strong(pad="reflect"),
+    ),
+    # 5,000 labeled and 100,000 unlabeled training images
+    "stl10": Known(partial(_torchvision, "STL10", argument="split", parts=("train+unlabeled", "test")), *_PHOTO),
 }

@@ -107,10 +107,17 @@ def from_folder(
     skipped: list[tuple[str, str]] = []
     sets = {}
     for part, found in listings.items():
-        kept, lost = _checked(roots[part], found, on_error, max_skipped, size, mode, workers)
+        kept, lost = _readable(roots[part], found, on_error, max_skipped, size, mode, workers)
         skipped += lost
-        sets[part] = _file_set(roots[part], kept, mode, size, cache)
-    _warn_skipped(skipped, sum(len(found.paths) for found in listings.values()))
+        files = [roots[part] / path for path in kept.paths]
+        sets[part] = FileSet(files, kept.y, mode=mode, size=size, ids=kept.paths, cache=cache)
+    if skipped:
+        total, first = sum(len(found.paths) for found in listings.values()), skipped[:3]
+        named = "; ".join(f"{shown(name)}: {reason}" for name, reason in first)
+        warnings.warn(
+            f"{len(skipped):,} of {total:,} files cannot be read and were left out ({named}); see pile.skipped",
+            stacklevel=2,
+        )
     pile = assemble(
         sets[""],
         None,
@@ -168,7 +175,7 @@ def check_extents(scanned: Sequence[Scanned], source: str) -> None:
         )
 
 
-def _checked(
+def _readable(
     root: Path,
     listing: Listing,
     on_error: OnError,
@@ -192,20 +199,6 @@ def _checked(
     if not kept:
         raise DataError(f"no image below {root} can be read; the first one, {shown(lost[0][0])}: {lost[0][1]}")
     return Listing([listing.paths[i] for i in kept], [listing.y[i] for i in kept], listing.classes), lost
-
-
-def _warn_skipped(skipped: Sequence[tuple[str, str]], files: int) -> None:
-    if skipped:
-        first = "; ".join(f"{shown(name)}: {reason}" for name, reason in skipped[:3])
-        warnings.warn(
-            f"{len(skipped):,} of {files:,} files cannot be read and were left out ({first}); see pile.skipped",
-            stacklevel=3,
-        )
-
-
-def _file_set(root: Path, listing: Listing, mode: Mode, size: int | tuple[int, int] | None, cache: bool) -> FileSet:
-    files = [root / path for path in listing.paths]
-    return FileSet(files, listing.y, mode=mode, size=size, ids=listing.paths, cache=cache)
 
 
 def image_files(root: Path) -> list[str]:
@@ -269,17 +262,13 @@ def _read_csv(root: Path, labels_csv: Path) -> tuple[dict[str, str], list[LabelF
         path, label = _one_spelling(cells.get("path", "")), cells.get("label", "").strip()
         fault = _fault(root, path, where)
         if fault is None and path in given:
-            fault = LabelFault("twice", path, _twice(path, given[path], label, where))
+            words = "" if given[path] == label else f", as {given[path]!r} and as {label!r}"
+            fault = LabelFault("twice", path, f"{where}: {shown(path)} is listed twice{words}; keep one line")
         if fault is not None:
             faults.append(fault)
         else:
             given[path] = label
     return given, faults
-
-
-def _twice(path: str, first: str, second: str, where: str) -> str:
-    words = "" if first == second else f", as {first!r} and as {second!r}"
-    return f"{where}: {shown(path)} is listed twice{words}; keep one line"
 
 
 def _one_spelling(path: str) -> str:

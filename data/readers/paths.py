@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +29,28 @@ def from_path(path: str | os.PathLike[str], **settings: Any) -> Pile:
 
     Raises:
         DataError: nothing there, a file of another kind, or data that cannot be used.
+        TypeError: a setting that this reader does not take; the message has the nearest that it does.
     """
     place = Path(path)
-    if place.is_dir():
-        return from_arrays_file(place, **settings) if holds_arrays(place) else from_folder(place, **settings)
-    if not place.is_file():
-        raise DataError(f"there is no file or folder {place}; correct the path")
     ending = place.suffix.lower()
-    if ending in _ARRAY_SUFFIXES:
-        return from_arrays_file(place, **settings)
-    if ending in TABLE_SUFFIXES:
-        return from_table(place, **settings)
-    known = ", ".join((*_ARRAY_SUFFIXES, *TABLE_SUFFIXES))
-    raise DataError(f"{place} is of no known kind; pass a folder of images, or a file that ends in {known}")
+    if place.is_dir():
+        read: Callable[..., Pile] = from_arrays_file if holds_arrays(place) else from_folder
+    elif not place.is_file():
+        raise DataError(f"there is no file or folder {place}; correct the path")
+    elif ending in _ARRAY_SUFFIXES:
+        read = from_arrays_file
+    elif ending in TABLE_SUFFIXES:
+        read = from_table
+    else:
+        known = ", ".join((*_ARRAY_SUFFIXES, *TABLE_SUFFIXES))
+        raise DataError(f"{place} is of no known kind; pass a folder of images, or a file that ends in {known}")
+    takes = inspect.signature(read).parameters
+    for name in settings:
+        if name not in takes:
+            near = difflib.get_close_matches(name, takes, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(takes)}"
+            raise TypeError(f"{place} is read by {read.__name__}, which has no setting {name!r}; {hint}")
+    return read(place, **settings)
 
 
 def holds_arrays(folder: Path) -> bool:

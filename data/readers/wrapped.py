@@ -206,7 +206,7 @@ def from_dataset(
     if not isinstance(validation, int | float):
         sets["validation"], validation = validation, 0
     if isinstance(labeled, Mapping):
-        sets = _taken(labeled) | {part: given for part, given in sets.items() if given is not None}
+        sets = _by_part(labeled) | {part: given for part, given in sets.items() if given is not None}
     else:
         sets["labeled"] = labeled
     sets = {part: given for part, given in sets.items() if given is not None}
@@ -295,7 +295,12 @@ def _class_numbers(
     raw: Mapping[str, Sequence[Any]], classes: Sequence[str] | None
 ) -> tuple[dict[str, Tensor], Sequence[str]]:
     """Class numbers of the parts, from numbers or texts, and the names of the classes."""
-    parts = {part: [-1 if value is None else _plain(value) for value in values] for part, values in raw.items()}
+    parts = {  # a tensor of one number is the number
+        part: [
+            -1 if y is None else y.item() if hasattr(y, "item") and getattr(y, "ndim", 0) == 0 else y for y in values
+        ]
+        for part, values in raw.items()
+    }
     if any(isinstance(value, str) for values in parts.values() for value in values):
         texts = {part: [as_text(value) for value in values] for part, values in parts.items()}
         if classes is None:
@@ -303,10 +308,6 @@ def _class_numbers(
         return {part: numbered(names, classes, f"the {part} set")[0] for part, names in texts.items()}, list(classes)
     found = {part: check_labels(np.asarray(values), classes) for part, values in parts.items()}
     return found, numbered_names(found.values()) if classes is None else list(classes)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
 
 
 def _known_classes(dataset: Any, label: str | None) -> Sequence[str] | None:
@@ -337,7 +338,7 @@ def _is_pair(item: Any) -> bool:
     return isinstance(item, list) and len(item) > 0 and not all(isinstance(value, int | float) for value in item)
 
 
-def _taken(splits: Mapping[str, Any]) -> dict[str, Any]:
+def _by_part(splits: Mapping[str, Any]) -> dict[str, Any]:
     """The splits by the part they become."""
     parts = {part: given for name, given in splits.items() if (part := (_SPLITS | {"test": "test"}).get(name))}
     if "labeled" not in parts and "unlabeled" not in parts:

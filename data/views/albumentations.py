@@ -81,7 +81,10 @@ class AlbumentationsViews(Normalizing):
 
 def _piped(pipeline: Any, images: Tensor, sample_keys: Tensor) -> Tensor:
     """Run a pipeline on every image with generators of its own."""
-    _one_thread()
+    if get_worker_info() is not None:
+        import cv2
+
+        cv2.setNumThreads(0)  # OpenCV would start a thread per core in every loader process
     arrays = images.permute(0, 2, 3, 1).cpu().numpy()
     results = [_one(pipeline, image, key % (1 << 64)) for image, key in zip(arrays, sample_keys.tolist(), strict=True)]
     sizes = sorted({result.shape for result in results})
@@ -95,14 +98,6 @@ def _one(pipeline: Any, image: Any, key: int) -> Any:
     pipeline.set_random_state(np.random.default_rng(key), random.Random(key))
     result = pipeline(image=np.ascontiguousarray(image))["image"]
     return result[:, :, None] if result.ndim == 2 else result
-
-
-def _one_thread() -> None:
-    """Keep OpenCV from starting a thread per core in every loader process."""
-    if get_worker_info() is not None:
-        import cv2
-
-        cv2.setNumThreads(0)
 
 
 def _albumentations() -> Any:

@@ -81,7 +81,10 @@ class TensorViews(Normalizing):
 
     def _strong(self, images: Tensor, draws: Tensor, geometry: _Geometry) -> View:
         recipe, size = self.strong, (images.shape[2], images.shape[3])
-        choice, strength = _chosen(recipe, draws[:, _WEAK_DRAWS:-_CUTOUT_DRAWS])
+        chosen = draws[:, _WEAK_DRAWS:-_CUTOUT_DRAWS]
+        kinds = len(recipe.point) + len(recipe.geometric) + 1  # the last one does nothing
+        choice = torch.floor(chosen[:, : recipe.operations] * kinds).long()
+        strength = (2 * chosen[:, recipe.operations :] - 1) * recipe.magnitude
         x = _apply_points(images, recipe.point, choice, strength)
         theta = geometry.theta
         if recipe.geometric or self.weak.crop is not None:
@@ -138,13 +141,6 @@ def _crop(crop: tuple[float, float] | None, draws: Tensor) -> tuple[Tensor, Tens
     ratio = (4 / 3) ** (2 * draws[:, 1] - 1)
     half = torch.stack([area * ratio, area / ratio], 1).sqrt().clamp_max(1)
     return half, (2 * draws[:, 2:] - 1) * (1 - half)
-
-
-def _chosen(recipe: Strong, draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Number and strength of the operation of each slot, both (B, operations)."""
-    kinds = len(recipe.point) + len(recipe.geometric) + 1  # the last one does nothing
-    choice = torch.floor(draws[:, : recipe.operations] * kinds).long()
-    return choice, (2 * draws[:, recipe.operations :] - 1) * recipe.magnitude
 
 
 def _unit(images: Tensor) -> Tensor:

@@ -102,7 +102,11 @@ class PointViews:
             Float input of the same shape.
         """
         recipe = check_name(name)
-        self._check_points(images)
+        shape = tuple(images.shape)
+        if images.ndim != 3 or shape[2] not in (2, 3):
+            raise ValueError(f"inputs have shape {shape}, not (B, N, 2) or (B, N, 3); SeriesViews are for series")
+        if shape[2] == 2 and self.axis is not None:
+            raise ValueError(f"axis is {self.axis}, but points with 2 coordinates turn in their plane; leave it out")
         x = in_unit_sphere(images.float())
         if recipe == "plain":
             return View(x)
@@ -115,13 +119,6 @@ class PointViews:
         noise = normal(self.seed, epoch, index, f"{name}/jitter", x.shape[1] * x.shape[2]).view_as(x)
         x = x + (self.jitter * noise).clamp(-self.jitter_limit, self.jitter_limit)
         return View(_thinned(x, uniform(self.seed, epoch, index, f"{name}/drop", 1 + x.shape[1]), self.drop))
-
-    def _check_points(self, images: Tensor) -> None:
-        shape = tuple(images.shape)
-        if images.ndim != 3 or shape[2] not in (2, 3):
-            raise ValueError(f"inputs have shape {shape}, not (B, N, 2) or (B, N, 3); SeriesViews are for series")
-        if shape[2] == 2 and self.axis is not None:
-            raise ValueError(f"axis is {self.axis}, but points with 2 coordinates turn in their plane; leave it out")
 
 
 def in_unit_sphere(x: Tensor) -> Tensor:

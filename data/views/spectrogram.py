@@ -44,8 +44,19 @@ def log_spectrogram(
         >>> log_spectrogram(torch.randn(8, 2, 1000), window=64, hop=16, bins=24, rate=100.0).shape
         torch.Size([8, 2, 24, 59])
     """
-    _check_settings(window, hop, bins, rate, floor)
-    _check_series(series, window)
+    for word, value, least in (("window", window, 2), ("hop", hop, 1), ("bins", bins, 1)):
+        if value is not None and value < least:
+            raise ValueError(f"{word} is {value}; it must be at least {least}")
+    for word, number in (("rate", rate), ("floor", floor)):
+        if not number > 0:
+            raise ValueError(f"{word} is {number}; it must be above 0")
+    if bins is None and rate != 1:
+        raise ValueError(f"rate is {rate}, but it only places mel bands; give bins as well, or leave it out")
+    if series.ndim != 3 or not series.is_floating_point():
+        shape = tuple(series.shape)
+        raise ValueError(f"series have shape {shape} and type {series.dtype}; give floats (N, C, L)")
+    if series.shape[2] < window:
+        raise ValueError(f"series are {series.shape[2]} samples long, the window {window}; give a shorter window")
     weights = torch.hann_window(window, device=series.device, dtype=series.dtype)
     frames = torch.stft(series.flatten(0, 1), window, hop, window=weights, center=False, return_complex=True)
     power = (frames.real.square() + frames.imag.square()) / weights.square().sum()
@@ -118,22 +129,3 @@ def fit_grid(x: Tensor, patch: int | tuple[int, int]) -> Tensor:
         length = max(1, (2 * x.shape[axis] + side) // (2 * side)) * side
         x = x.index_select(axis, torch.arange(length, device=x.device).clamp_max(x.shape[axis] - 1))
     return x
-
-
-def _check_settings(window: int, hop: int, bins: int | None, rate: float, floor: float) -> None:
-    for word, value, least in (("window", window, 2), ("hop", hop, 1), ("bins", bins, 1)):
-        if value is not None and value < least:
-            raise ValueError(f"{word} is {value}; it must be at least {least}")
-    for word, number in (("rate", rate), ("floor", floor)):
-        if not number > 0:
-            raise ValueError(f"{word} is {number}; it must be above 0")
-    if bins is None and rate != 1:
-        raise ValueError(f"rate is {rate}, but it only places mel bands; give bins as well, or leave it out")
-
-
-def _check_series(series: Tensor, window: int) -> None:
-    if series.ndim != 3 or not series.is_floating_point():
-        shape = tuple(series.shape)
-        raise ValueError(f"series have shape {shape} and type {series.dtype}; give floats (N, C, L)")
-    if series.shape[2] < window:
-        raise ValueError(f"series are {series.shape[2]} samples long, the window {window}; give a shorter window")

@@ -26,20 +26,12 @@ def patch_grid(size: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:
         ValueError: if ``patch`` does not divide ``size``; the message offers patches that do.
     """
     if any(side % part for side, part in zip(size, patch, strict=True)):
-        offers = " x ".join(str(_divisors(side)) for side in size)
+        offers = " x ".join(str([d for d in range(1, side) if side % d == 0] or [1]) for side in size)
+        sizes, patches = "x".join(map(str, size)), "x".join(map(str, patch))
         raise ValueError(
-            f"size {_times(size)} is not divisible by patch {_times(patch)}; use a patch from {offers}, or pad or "
-            "resize the inputs"
+            f"size {sizes} is not divisible by patch {patches}; use a patch from {offers}, or pad or resize the inputs"
         )
     return tuple(side // part for side, part in zip(size, patch, strict=True))
-
-
-def _times(sides: Sequence[int]) -> str:
-    return "x".join(map(str, sides))
-
-
-def _divisors(side: int) -> list[int]:
-    return [d for d in range(1, side) if side % d == 0] or [1]
 
 
 def patchify(x: Tensor, grid: Sequence[int]) -> Tensor:

@@ -43,16 +43,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, N, width) -> tokens (B, N, width)."""
-        x = x + self._attend(self.norm_attention(x))
+        batch, count, width = x.shape
+        mixed = self.mix(self.norm_attention(x)).view(batch, count, 3, self.heads, -1)
+        query, key, value = mixed.permute(2, 0, 3, 1, 4)  # (B, heads, N, d)
+        seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(batch, count, width)
+        x = x + self.join(seen)
         change: Tensor = self.narrow(F.gelu(self.widen(self.norm_network(x))))
         return x + change
-
-    def _attend(self, x: Tensor) -> Tensor:
-        batch, count, width = x.shape
-        query, key, value = self.mix(x).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, N, d)
-        seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(batch, count, width)
-        joined: Tensor = self.join(seen)
-        return joined
 
 
 def run_blocks(blocks: nn.Sequential, tokens: Tensor, codes: Tensor, *, again: bool) -> Tensor:

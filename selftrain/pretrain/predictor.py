@@ -121,7 +121,11 @@ class ConvPredictor(nn.Module):
         check_noise(noise)
         self.enter = nn.Identity() if noise is None else nn.Linear(width, width).apply(init_linear)
         self.blank = nn.Parameter(torch.randn(width) * 0.02) if noise is None else None
-        self.layers = nn.Sequential(*(layer for _ in range(depth) for layer in _separable(width)))
+        layers: list[nn.Module] = []
+        for _ in range(depth):
+            layers += [nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)]  # depthwise
+            layers += [nn.Conv2d(width, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
         ends = signed or outputs != width
         # features behind a ReLU are never negative, so a predictor that ends in one needs no layer behind it (the
         # paper's)
@@ -180,8 +184,3 @@ def draw_noise(predictor: Predictor | ConvPredictor, shape: tuple[int, ...], lik
     if not predictor.training:
         return torch.zeros(shape, device=like.device)
     return (cast(float, predictor.noise) * torch.randn(shape)).to(like.device)
-
-
-def _separable(width: int) -> list[nn.Module]:
-    depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
-    return [depthwise, nn.Conv2d(width, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]

@@ -439,6 +439,8 @@ def test_from_path_finds_the_kind(photos, tmp_path):
         from_path(tmp_path / "nothing")
     with pytest.raises(DataError, match="no known kind"):
         from_path(save(tmp_path / "a.png"))
+    with pytest.raises(TypeError, match="from_folder, which has no setting 'sise'; did you mean 'size'"):
+        from_path(photos, sise=8)
 
 
 # --- bytes at random

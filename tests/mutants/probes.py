@@ -141,7 +141,13 @@ MUTANTS = [
     ),
     # -- encoders
     Mutant("features in training mode", "selftrain/networks/modes.py", "    module.eval()\n", "", REST),
-    Mutant("one mode for all modules", "selftrain/networks/modes.py", "part.training = mode", "part.training = modes[0][1]", REST),
+    Mutant(
+        "one mode for all modules",
+        "selftrain/networks/modes.py",
+        "part.training = mode",
+        "part.training = modes[0][1]",
+        REST,
+    ),
     Mutant(
         "calibration adds to old statistics",
         ENCODING,

@@ -6,21 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.base import ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, column_or_1d
+from torch import Tensor, nn
 
-from selftrain.catalog import default_method
-from selftrain.data import Pile
+from selftrain.catalog import EMBEDDING, default_method, make_rule, make_strategy, method_of
+from selftrain.data import Pile, PointViews, Subset
+from selftrain.engine.loop import fit
 from selftrain.engine.run import Run
 from selftrain.errors import DataError
 from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.encoder import PretrainedEncoder
-from selftrain.estimator.fitting import Plan, Start, checked_counts, fitted_encoder, make_pile, provenance
-from selftrain.estimator.inputs import Array
-from selftrain.estimator.marks import read_classes, unlabeled_rows
+from selftrain.estimator.inputs import Array, Inputs, read_classes, unlabeled_rows
 from selftrain.estimator.shipped import inference_model, joined, run, ship
-from selftrain.networks.optim import Training
+from selftrain.networks.by_name import make_network
+from selftrain.networks.modes import eval_mode
+from selftrain.networks.optim import Training, learner
+from selftrain.tasks import Classification
+from selftrain.types import BatchPlan
 from selftrain.wrapper.labels import Labels, hold_out
 
 _APART = 7919  # keys of members lie this far apart
@@ -147,18 +152,31 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         rows = self._learn_rows(X)
         labels = read_classes(np.asarray(column_or_1d(y, warn=True)), self.unlabeled)
         check_consistent_length(rows, labels.given)
-        plan, seed = self._plan(), self._seed()
+        for name, count in (("members", self.members), ("batch_size", self.batch_size)):
+            if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+                raise ValueError(f"{name} is {count!r}; it must be an integer of at least 1")
+        automatic = isinstance(self.strategy, str) and self.strategy == "auto"
+        self.strategy_ = default_method(self.select) if automatic else self.strategy
+        seed = self._seed()
         self.validation_ = self._held_out(labels, seed)
         self.encoder_ = self._pretrained(X, seed)
-        pile = make_pile(self.inputs_, rows, labels, self.validation_, self._views())
-        start = Start.of(self.encoder_, self.network)
+        views = self.views if self.encoder_ is None or self.views is not None else self.encoder_.views_
+        pile = _pile(self.inputs_, rows, labels, self.validation_, views)
         runs = []
         for member in range(self.members):
             key = (seed + _APART * member) % 2**31
             with self._alone(key):
-                runs.append(plan.train(pile, self.inputs_, start, key, self._folder(member), self._device()))
-        self.n_iter_ = plan.steps(pile)
-        return self._keep(runs, pile, labels)
+                runs.append(self._trained(pile, key, member))
+
+        self.classes_, self.views_, self.n_iter_ = labels.classes, pile.views, self._steps(pile)
+        network = joined([ship(run.strategy, len(self.classes_)) for run in runs])
+        example = next(iter(pile.evaluation("labeled", 1, self._device()) or ())).x
+        self.network_ = inference_model(network, example)
+        self.transduction_, self.labeled_iter_ = _provenance(runs[0], pile, labels)
+        self.ledger_ = runs[0].ledger
+        self.alarms_ = [alarm for run in runs for alarm in run.alarms]
+        self.termination_condition_ = "max_steps" if pile.unlabeled else "all_labeled"
+        return self
 
     def predict(self, X: Any) -> Array:
         """The class of each row, shape (N,)."""
@@ -198,22 +216,59 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         widths = [getattr(getattr(network, "encoder", None), "embed_dim", 0) for network in self.network_.networks]
         return int(sum(widths))
 
-    def _plan(self) -> Plan:
-        """All settings, checked."""
-        checked_counts(self.members, self.batch_size)
-        training = Training(lr=self.lr, weight_decay=self.weight_decay) if self.training is None else self.training
-        automatic = isinstance(self.strategy, str) and self.strategy == "auto"
-        self.strategy_ = default_method(self.select) if automatic else self.strategy
-        return Plan(
-            strategy=self.strategy_,
-            settings=self.strategy_params or {},
-            select=self.select,
-            training=training,
-            length=self._length(STEPS),
-            batch=int(self.batch_size),
-            ratio=self.unlabeled_ratio,
-            options={"overwrite": self.overwrite, "progress": bool(self.verbose)},
+    def _steps(self, pile: Pile) -> int:
+        """Steps of training.
+
+        Raises:
+            ValueError: for both steps and epochs, or less than 1.
+        """
+        steps = STEPS if self.steps is None and self.epochs is None else self.steps
+        if self.epochs is not None and steps is not None:
+            raise ValueError(f"steps is {steps} and epochs {self.epochs}; give one of them")
+        if self.epochs is not None:
+            batch = BatchPlan(labeled=int(self.batch_size), unlabeled_ratio=self.unlabeled_ratio)
+            rows, size = (pile.unlabeled, batch.unlabeled) if pile.unlabeled else (pile.labeled, batch.labeled)
+            steps = self.epochs * -(-len(rows or ()) // size)
+        if steps is None or steps < 1:
+            raise ValueError(f"steps is {steps}, epochs {self.epochs}; there must be at least 1")
+        return int(steps)
+
+    def _trained(self, pile: Pile, seed: int, member: int) -> Run:
+        """Train one strategy; draws are the caller's to seed."""
+        classes, unlabeled, inputs = len(pile.classes), len(pile.unlabeled or ()), self.inputs_
+        outputs, encoder = classes * method_of(self.strategy_).outputs, self.encoder_
+        template = self.network if encoder is None else encoder.network
+
+        def network() -> nn.Module:
+            masked = encoder is not None and encoder.recipe_ not in EMBEDDING
+            made = make_network(template, inputs.kind, inputs.shape, outputs, masked=masked)
+            _check_outputs(made, inputs.shape, outputs)
+            return made
+
+        training = self.training or Training(lr=self.lr, weight_decay=self.weight_decay)
+        rule = make_rule(self.select, classes=classes, unlabeled=max(1, unlabeled))
+        strategy = make_strategy(
+            self.strategy_,
+            learner(network, init_from=None if encoder is None else encoder.weights(), training=training),
+            {**({} if rule is None else {"select": rule}), **(self.strategy_params or {})},
+            task=Classification(classes),
+            label_shape=(classes,),
+            unlabeled=unlabeled,
+            steps=self._steps(pile),
         )
+        run = fit(
+            strategy,
+            pile,
+            out=self._folder(member),
+            overwrite=self.overwrite,
+            plan=BatchPlan(labeled=int(self.batch_size), unlabeled_ratio=self.unlabeled_ratio, seed=seed),
+            device=self._device(),
+            steps=self._steps(pile),
+            progress=bool(self.verbose),
+        )
+        if run.best_state is not None:
+            strategy.load_state_dict(run.best_state)
+        return run
 
     def _held_out(self, labels: Labels, seed: int) -> Array:
         """Rows that validate."""
@@ -229,9 +284,14 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             return None
         given = getattr(self.pretrain, "estimator", self.pretrain)  # what a FrozenEstimator holds
         if isinstance(given, PretrainedEncoder) and hasattr(given, "encoder_"):
-            encoder = fitted_encoder(given, self.inputs_)
-            self.inputs_ = encoder.inputs_
-            return encoder
+            theirs, ours = given.inputs_, self.inputs_
+            if (theirs.kind, theirs.given, theirs.shape) != (ours.kind, ours.given, ours.shape):
+                raise DataError(
+                    f"the encoder was fitted to {theirs.kind} rows of shape {theirs.given}, these are {ours.kind} rows "
+                    f"of shape {ours.given}; fit it to rows like these"
+                )
+            self.inputs_ = theirs
+            return given
         fresh = clone(given) if isinstance(given, PretrainedEncoder) else PretrainedEncoder(recipe=given)
         own = {"network": self.network} if fresh.network == "auto" else {}
         for name in ("kind", "channels", "views", "device"):
@@ -243,9 +303,6 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         fitted: PretrainedEncoder = fresh.fit(X)
         return fitted
 
-    def _views(self) -> Any:
-        return self.views if self.encoder_ is None or self.views is not None else self.encoder_.views_
-
     def _folder(self, member: int) -> Path | None:
         """Run folder of a member."""
         if self.out is None:
@@ -253,19 +310,47 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         alone = self.members == 1 and self.encoder_ is None
         return Path(self.out) if alone else Path(self.out) / f"member-{member}"
 
-    def _keep(self, runs: list[Run], pile: Pile, labels: Labels) -> SelfTrainClassifier:
-        """Take over what is left of the finished runs."""
-        self.classes_, self.views_ = labels.classes, pile.views
-        network = joined([ship(run.strategy, len(self.classes_)) for run in runs])
-        example = next(iter(pile.evaluation("labeled", 1, self._device()) or ())).x
-        self.network_ = inference_model(network, example)
-        self.transduction_, self.labeled_iter_ = provenance(runs[0], pile, labels)
-        self.ledger_ = runs[0].ledger
-        self.alarms_ = [alarm for run in runs for alarm in run.alarms]
-        self.termination_condition_ = "max_steps" if pile.unlabeled else "all_labeled"
-        return self
-
     def _ask(self, question: Any, rows: Array) -> Array:
         samples = self.inputs_.samples(self.inputs_.read(rows))
         answer: Array = run(question, self.network_, self.views_, samples).numpy()
         return answer
+
+
+def _pile(inputs: Inputs, rows: Array, labels: Labels, held: Array, views: Any) -> Pile:
+    """Labeled, unlabeled and held-out rows; the ids of the unlabeled ones are their row numbers."""
+    samples = inputs.samples(inputs.read(rows), labels.codes)
+    known = np.setdiff1d(np.flatnonzero(labels.codes >= 0), held)
+    if views is None and inputs.kind == "points":
+        views = PointViews()
+    return Pile(
+        Subset(samples, known),
+        Subset(samples, np.flatnonzero(labels.codes < 0), annotated=False),
+        Subset(samples, held),
+        classes=[str(name) for name in labels.classes],
+        views=views,
+    )
+
+
+def _provenance(run: Run, pile: Pile, labels: Labels) -> tuple[Array, Array]:
+    """The labels that were learned from at last, and the step since when, both (N,); see ``SelfTrainClassifier``."""
+    codes, since = labels.codes.copy(), np.where(labels.labeled, 0, -1)
+    rows = np.array([int(name) for name in pile.unlabeled_ids()], dtype=np.int64)
+    first, label = (getattr(run.ledger, name).cpu().numpy() for name in ("first_accepted", "label"))
+    since[rows] = np.where(first >= 0, first + 1, -1)
+    codes[rows] = np.where(run.ledger.accepted.cpu().numpy(), label, -1)
+    return labels.write(codes), since
+
+
+@torch.no_grad()
+def _check_outputs(network: nn.Module, shape: tuple[int, ...], outputs: int) -> None:
+    """Refuse a network that gives something else than one number for each output."""
+    try:
+        with eval_mode(network):
+            found: Tensor = network(torch.zeros(1, *shape))
+    except RuntimeError as error:
+        raise ValueError(f"{type(network).__name__} does not run on inputs of shape {shape}: {error}") from error
+    if tuple(found.shape) != (1, outputs):
+        name = type(network).__name__
+        raise ValueError(
+            f"{name} gives {tuple(found.shape)} for one input of shape {shape}; it must give (1, {outputs})"
+        )

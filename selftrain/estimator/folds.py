@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import column_or_1d
 
 from selftrain.errors import DataError
-from selftrain.estimator.marks import unlabeled_rows
+from selftrain.estimator.inputs import unlabeled_rows
 from selftrain.wrapper.labels import Array
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from selftrain.data.base.samples import ArraySet, Channels
 from selftrain.errors import DataError
 from selftrain.types import InputKind
+from selftrain.wrapper.labels import Labels, is_unlabeled, read_labels
 
 Array = NDArray[Any]
 KINDS: tuple[InputKind, ...] = get_args(InputKind)
@@ -90,6 +91,22 @@ def learn_inputs(x: Array, kind: str | None, channels: Channels | None, blocks: 
     plain = Inputs(found, tuple(x.shape[1:]), tuple(x.shape[1:]), channels, limits, blocks(found))
     one = plain.read(x[:1])
     return Inputs(found, plain.given, tuple(one.shape[1:]), channels, limits, plain.blocks)
+
+
+def unlabeled_rows(y: Array, marker: Any) -> Array:
+    """Which rows hold the marker or, in an array of objects, None or NaN, shape (N,), bool."""
+    marked = is_unlabeled(y, marker)
+    return np.asarray(marked | is_unlabeled(y, None)) if y.dtype == object else marked
+
+
+def read_classes(y: Array, marker: Any) -> Labels:
+    """Classes and their numbers, see ``selftrain.wrapper.labels.read_labels``; gaps among text count as unlabeled."""
+    if y.dtype == object:
+        filled = y.copy()
+        filled[is_unlabeled(y, None)] = marker
+        labels = read_labels(filled, marker)
+        return Labels(labels.classes, labels.codes, y)
+    return read_labels(y, marker)
 
 
 def _kind(x: Array, kind: str | None) -> InputKind:

@@ -2,7 +2,7 @@
 
 from fault import Mutant
 
-BASE, MAIN, FITTING = (f"selftrain/estimator/{name}.py" for name in ("base", "classifier", "fitting"))
+BASE, MAIN = (f"selftrain/estimator/{name}.py" for name in ("base", "classifier"))
 SHIPPED, INPUTS = (f"selftrain/estimator/{name}.py" for name in ("shipped", "inputs"))
 FOLDS, NETWORKS = "selftrain/estimator/folds.py", "selftrain/networks/by_name.py"
 PROVENANCE = "test_estimator.py::test_provenance_is_that_of_the_ledger"
@@ -10,24 +10,24 @@ SEED = "test_estimator.py::test_one_seed_one_result_and_the_callers_state_stays"
 COMPANY = "test_estimator.py::test_a_row_is_answered_alike_in_any_company"
 
 MUTANTS = [
-    Mutant("estimator: steps counted from 0", FITTING, "first + 1, -1)", "first, -1)", PROVENANCE),
+    Mutant("estimator: steps counted from 0", MAIN, "first + 1, -1)", "first, -1)", PROVENANCE),
     Mutant(
         "estimator: every pseudo-label passes for learned",
-        FITTING,
+        MAIN,
         "np.where(run.ledger.accepted.cpu().numpy(), label, -1)",
         "label",
         PROVENANCE,
     ),
     Mutant(
         "estimator: held-out labels are learned from",
-        FITTING,
+        MAIN,
         "np.setdiff1d(np.flatnonzero(labels.codes >= 0), held)",
         "np.flatnonzero(labels.codes >= 0)",
         "test_estimator.py::test_rows_held_out_are_not_learned_from",
     ),
     Mutant(
         "estimator: the last weights although held-out labels chose",
-        FITTING,
+        MAIN,
         "strategy.load_state_dict(run.best_state)",
         "pass",
         "test_estimator.py::test_the_weights_that_are_best_on_held_out_rows_are_kept",
@@ -95,8 +95,8 @@ MUTANTS = [
     ),
     Mutant(
         "estimator: pretrained weights are left out",
-        FITTING,
-        "init_from=start.weights",
+        MAIN,
+        "init_from=None if encoder is None else encoder.weights()",
         "init_from=None",
         "test_estimator_encoder.py::test_students_start_from_the_pretrained_weights",
     ),

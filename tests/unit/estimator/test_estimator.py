@@ -116,10 +116,10 @@ def test_without_unlabeled_rows_it_warns_once_and_learns_the_labels():
 @pytest.fixture
 def runs(monkeypatch):
     """All calls of the engine, as they end."""
-    from selftrain.estimator import fitting
+    from selftrain.estimator import classifier
 
-    seen, real = [], fitting.fit
-    monkeypatch.setattr(fitting, "fit", lambda *a, **k: seen.append(real(*a, **k)) or seen[-1])
+    seen, real = [], classifier.fit
+    monkeypatch.setattr(classifier, "fit", lambda *a, **k: seen.append(real(*a, **k)) or seen[-1])
     return seen
 
 

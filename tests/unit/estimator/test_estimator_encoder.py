@@ -104,7 +104,7 @@ def test_a_recipe_by_name_or_as_a_function(recipe, monkeypatch):
     [
         ({"recipe": "bert"}, "no recipe 'bert'; known are mae"),
         ({"recipe": "tjepa", "network": "mlp"}, "lacks"),
-        ({"recipe_params": {"varianse": 1.0}}, "unexpected keyword argument 'varianse'"),
+        ({"recipe_params": {"varianse": 1.0}}, "VICReg has no setting 'varianse'; did you mean 'variance'"),
         ({"recipe": lambda encoder: encoder}, "it must build a stage"),
         ({"network": torch.nn.Linear(13, 4)}, "Linear is no encoder: it has no embed_dim"),
     ],

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from selftrain import select
     from selftrain.engine.loop import fit
     from selftrain.engine.run import Run, evaluate
+    from selftrain.engine.times import Checkpoints, Evaluation
     from selftrain.errors import (
         CheckpointError,
         DataError,
@@ -53,6 +54,7 @@ _compat.install()
 _HOMES = {
     "engine.loop": ("fit",),
     "engine.run": ("Run", "evaluate"),
+    "engine.times": ("Checkpoints", "Evaluation"),
     "errors": ("CheckpointError", "DataError", "NonFiniteError", "RunFolderError", "SelftrainError", "TrainingError"),
     "estimator": ("LabeledKFold", "PretrainedEncoder", "SelfTrainClassifier"),
     "exporting": ("export",),
@@ -93,10 +95,12 @@ __all__ = [
     "Alarm",
     "BatchPlan",
     "CheckpointError",
+    "Checkpoints",
     "Classification",
     "Classifier",
     "ConvEncoder",
     "DataError",
+    "Evaluation",
     "Keypoints",
     "LabeledKFold",
     "Learner",

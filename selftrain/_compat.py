@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import wraps
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any, TypeVar, cast
 
 MOVED = {
     "adaptive": "select.adaptive",
@@ -133,16 +136,11 @@ MOVED = {
     "run": "engine.run",
     "runfolder": "storage.run_dir",
     "selfcheck": "handlers.selfcheck",
-    "session": "engine.session",
-    "skipping": "engine.skipping",
     "snapshots": "handlers.snapshots",
     "solo": "strategy.single",
-    "stage": "engine.stage",
     "tablefile": "storage.tables",
     "teacher": "networks.ema",
     "thumbnails": "labels.thumbnails",
-    "undo": "runtime.undo",
-    "watched": "engine.watched",
 }
 
 # Names that have changed, by module; the module's ``__getattr__`` asks here, as does the alias of a moved module.
@@ -155,6 +153,7 @@ RENAMED = {
         name: f"selftrain.data.views.image.{name}" for name in ("TensorViews", "ViewMaker", "as_channels")
     },
     "selftrain.evaluation.probing": {"at_rest": "selftrain.networks.modes.eval_mode"},
+    "selftrain.handlers.baseline": {"LabelsOnly": "SupervisedBaseline"},
     "selftrain.labels.table": {"PileLabels": "PseudoLabelTable"},
     "selftrain.pilelabels": {
         "PileLabels": "selftrain.labels.table.PseudoLabelTable",
@@ -175,6 +174,55 @@ RENAMED = {
     "selftrain.solo": {"SoloStrategy": "selftrain.strategy.single.SingleStudent"},
     "selftrain.strategy.label_memory": {"LabelBank": "LabelMemory"},
 }
+
+
+# Keywords of ``fit`` in version 0.1, and what they were called there.
+_FIT_KEYWORDS = ("eval_every", "monitor", "checkpoint_every", "stop_after", "log_every", "self_check", "snapshots",
+                 "progress", "dashboard", "skip_limit")  # fmt: skip
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def old_fit_keywords(fit: Function) -> Function:
+    """Let ``fit`` take its keywords of version 0.1, with a DeprecationWarning that names the new ones."""
+
+    @wraps(fit)
+    def accepting(*given: Any, **settings: Any) -> Any:
+        ranks = settings.pop("ranks", None)
+        if ranks is not None:
+            text = "ranks of fit will go in 1.0; call fit inside `with Ranks(...):`"
+            warnings.warn(text, DeprecationWarning, stacklevel=2)
+        with ranks or nullcontext():
+            return fit(*given, **new_fit_keywords(settings, stacklevel=3))
+
+    return cast(Function, accepting)
+
+
+def new_fit_keywords(given: Mapping[str, Any], *, stacklevel: int) -> dict[str, Any]:
+    """Keywords of ``fit`` with the present ones in place of those of version 0.1, and a DeprecationWarning if any."""
+    old = {name: given[name] for name in _FIT_KEYWORDS if name in given}
+    settings = {name: value for name, value in given.items() if name not in old}
+    if not old:
+        return settings
+    times, handlers = import_module("selftrain.engine.times"), import_module("selftrain.handlers")
+    words = []
+    for keyword, kind, names in (
+        ("evaluation", times.Evaluation, {"eval_every": "every", "monitor": "monitor"}),
+        ("checkpoints", times.Checkpoints, {"checkpoint_every": "every", "stop_after": "stop_after"}),
+    ):
+        chosen = {new: old[name] for name, new in names.items() if old.get(name) is not None}
+        if any(name in old for name in names):
+            settings.setdefault(keyword, kind(**chosen))
+            words.append(f"{keyword}={kind.__name__}(...)")
+    watchers = {"log_every": handlers.MetricsLog, "self_check": handlers.SelfCheck, "snapshots": handlers.Snapshots,
+                "progress": handlers.Progress, "dashboard": import_module("selftrain.tensorboard").TensorBoard,
+                "skip_limit": handlers.NonFiniteGuard}  # fmt: skip
+    made = [make(old[name]) for name, make in watchers.items() if name in old]
+    if made:
+        settings["handlers"] = [*settings.get("handlers", ()), *made]
+        words.append(f"handlers=[{', '.join(f'{type(handler).__name__}(...)' for handler in made)}]")
+    text = f"{', '.join(old)} of fit will go in 1.0; pass {', '.join(words)}"
+    warnings.warn(text, DeprecationWarning, stacklevel=stacklevel)
+    return settings
 
 
 def renamed(module: str, name: str) -> object:

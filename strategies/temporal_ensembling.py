@@ -19,7 +19,6 @@ from torch import Tensor
 from selftrain.mix import Mix
 from selftrain.networks.ema import Buffers
 from selftrain.networks.student import MakeLearner
-from selftrain.runtime import undo
 from selftrain.schedule import Schedule, ramp_sigmoid
 from selftrain.select import Selector
 from selftrain.select.alignment import Align
@@ -124,7 +123,6 @@ class TemporalEnsembling(SingleStudent):
         value = self.task.probs(logits)
         said = unmoved(self.task, value, view)
         shown = said.mask()
-        undo.keep(self.visits, rows=index)
         self.visits[index] += shown.to(self.visits)
         times = self.visits[index].clamp(min=1).to(value)
         share = shown * (1 - self.momentum) / (1 - self.momentum**times)

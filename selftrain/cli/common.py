@@ -13,6 +13,8 @@ from selftrain.cli.folder import recorded, settings_in, unfinished
 from selftrain.cli.parser import Parser, switch
 from selftrain.data import Pile
 from selftrain.engine import loop
+from selftrain.engine.times import Checkpoints, Evaluation
+from selftrain.handlers import Handler, MetricsLog, Progress, SelfCheck, Snapshots
 from selftrain.networks.optim import Training
 from selftrain.strategy.base import Strategy
 from selftrain.types import BatchPlan
@@ -104,9 +106,16 @@ def stored(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fit_options(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of ``selftrain.fit`` that are options by the same name."""
-    names = ("eval_every", "log_every", "checkpoint_every", "stop_after", "snapshots", "self_check", "progress")
-    return {name: settings[name] for name in names if name in settings}
+    """Arguments of ``selftrain.fit`` that options of a stage mean."""
+    watchers: list[Handler] = [Progress(settings.get("progress"))]
+    if "eval_every" not in settings:
+        return {"handlers": watchers}
+    watchers += [MetricsLog(settings["log_every"]), SelfCheck(settings["self_check"]), Snapshots(settings["snapshots"])]
+    return {
+        "evaluation": Evaluation(settings["eval_every"]),
+        "checkpoints": Checkpoints(settings["checkpoint_every"], settings["stop_after"]),
+        "handlers": watchers,
+    }
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,37 +1,54 @@
-"""The engine: time, data, evaluation, storage. It knows no method, no data set and no task by name.
+"""The loop: time, data, evaluation and storage of a run. It knows no method, data set, task or handler by name.
 
 Randomness: before each step the global generator is seeded by (seed, step), so that a run can be entered at any step
-and continues bit for bit. The caller's random state is put back at the end. ``fit`` prepares what a
-``selftrain.engine.session.Session`` then carries out.
+and continues bit for bit. The caller's random state is put back at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
+from selftrain._compat import old_fit_keywords
+from selftrain.engine.beside import open_baseline, train_baseline
 from selftrain.engine.run import Run, evaluate, versions
-from selftrain.engine.stage import Stage
-from selftrain.errors import CheckpointError
-from selftrain.handlers.baseline import LabelsOnly
-from selftrain.handlers.snapshots import log_spaced
+from selftrain.engine.state import Setup, TrainState
+from selftrain.engine.times import Checkpoints, Evaluation, total_steps
+from selftrain.engine.watchers import with_defaults
+from selftrain.errors import CheckpointError, NonFiniteError
+from selftrain.handlers import Handler
+from selftrain.handlers.baseline import SupervisedBaseline
+from selftrain.networks.ema import Teacher
+from selftrain.networks.student import Learner
 from selftrain.runtime import signals
-from selftrain.runtime.distributed import Ranks, from_first, is_first, joined, joined_stream, own_device
-from selftrain.runtime.rng import own_randomness
+from selftrain.runtime.distributed import (
+    any_rank,
+    from_first,
+    is_first,
+    joined,
+    joined_stream,
+    keep_together,
+    own_device,
+)
+from selftrain.runtime.finite import finite_outputs
+from selftrain.runtime.rng import own_randomness, seed_step, step_key
 from selftrain.storage.checkpoint import load_newest
 from selftrain.storage.lock import locked
 from selftrain.storage.run_dir import CHECKPOINTS, has_begun
 from selftrain.strategy.base import Strategy
-from selftrain.tensorboard import Dashboard
-from selftrain.types import BatchPlan, Pile
+from selftrain.types import Batch, BatchPlan, Clock, Pile, PseudoLabels, Report
 
 __all__ = ["Run", "evaluate", "fit", "versions"]
 
 
-@signals.heeding()
+@old_fit_keywords
+@signals.handle_signals()
 def fit(
     strategy: Strategy,
     pile: Pile,
@@ -40,28 +57,21 @@ def fit(
     epochs: int | None = None,
     steps: int | None = None,
     plan: BatchPlan | None = None,
-    monitor: Mapping[str, object] | None = None,
-    eval_every: int | None = None,
-    log_every: int = 20,
-    checkpoint_every: int | None = None,
+    evaluation: Evaluation | None = None,
+    checkpoints: Checkpoints | None = None,
+    handlers: Sequence[Handler] = (),
     device: torch.device | str | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    stop_after: int | None = None,
-    self_check: bool = True,
     baseline: bool = False,
-    snapshots: int = 0,
     continue_from: Run | str | Path | None = None,
-    progress: bool | None = None,
-    dashboard: Dashboard | bool = True,
-    ranks: Ranks | None = None,
-    skip_limit: int = 10,
 ) -> Run:
     """Train a strategy on a pile.
 
     SIGTERM and SIGINT: the step or the batch of an evaluation is finished, the state stored, then the program ends with
     status 143 or 130; a second signal ends it at once. Only in the main thread, and only where the program has no
-    handlers of its own; handlers are given back at the end.
+    handlers of its own; handlers are given back at the end. Several processes that ``torchrun`` has started work
+    together: see ``selftrain.runtime.distributed``.
 
     Args:
         strategy: The method with its students.
@@ -70,40 +80,21 @@ def fit(
         epochs: Passes over the unlabeled set; or
         steps: number of steps. One of the two; both ``None``: 10 epochs.
         plan: Batch sizes, seed, workers.
-        monitor: Further data to evaluate on, by name (not ``"validation"``), for watching only: it never picks a
-            checkpoint.
-        eval_every: Steps between evaluations; ``None``: ten in a run.
-        log_every: Steps between two rows of the log.
-        checkpoint_every: Steps between checkpoints; ``None``: at each evaluation.
+        evaluation: When the run is evaluated, and on what beside the pile's own parts.
+        checkpoints: When it is stored, and whether it stops before its end.
+        handlers: What watches the run beside, or in place of, what does so anyway: ``NonFiniteGuard``,
+            ``LedgerWriter``, ``SelfCheck``, ``MetricsLog``, ``TensorBoard`` and ``Progress``; see
+            ``selftrain.handlers``.
         device: Where to train; ``None``: where the strategy is.
         resume: Continue the run in ``out`` exactly where its newest checkpoint is, or from the start if there is none
             yet.
         overwrite: Replace the run in ``out``.
-        stop_after: End after this many steps of the whole stage, with a checkpoint: the rest is for ``resume``. Leaves
-            no mark in the log: rows and evaluations stay where they are without it.
-        self_check: Watch the run and raise an alarm, at most once for each kind, where it does nothing or goes wrong:
-            ``no_gradient``, ``collapse``, ``keeps_nothing``, ``keeps_everything``, ``teacher_worse``,
-            ``features_collapsed`` and ``worse_than_supervised``. An alarm is a ``SelfTrainingWarning``, a text in the
-            log and an entry of ``Run.alarms``. Costs up to three steps on a copy of the strategy; training is the same
-            bit for bit.
-        baseline: When the stage is finished, also train the supervised control (``selftrain.handlers.baseline``) from
+        baseline: When the stage is finished, also train the supervised baseline (``selftrain.handlers.baseline``) from
             the same start, on the same labels, steps and plan, in the folder ``baseline`` inside ``out``, and compare.
-        snapshots: Moments, evenly spaced on a logarithmic scale from a hundredth of the stage to its end, at which the
-            run is evaluated and its export stored in the folder ``snapshots``: see ``select_snapshot``.
         continue_from: A run of the same method and network, or its folder, whose weights this one starts from: those of
             the student, of teachers, target encoders and predictors, and all thresholds and memories; optimizer,
             schedules and ledger start anew. Evaluated before the first step too, as ``Run.before``. For the same data
             give a small learning rate, a thirtieth to a hundredth of the first, and a short warm-up (DAP).
-        progress: Whether to show a progress bar; ``None``: if standard error is a terminal.
-        dashboard: What TensorBoard shows of a run with a folder beside its scalars: pictures, figures, curves,
-            histograms, the projector; ``False``: nothing, ``Dashboard(...)``: how much of it. Training is the same bit
-            for bit.
-        ranks: How several processes work together, if ``torchrun`` has started some: sizes of ``plan`` are those of all
-            together, and each process has its share of the rows (``selftrain.runtime.distributed``); ``None``:
-            ``Ranks()``.
-        skip_limit: Steps in a row that may be left out because a loss, a gradient or the output of a network is NaN or
-            infinite, 0 or more. Such a step leaves nothing behind in weights, teachers, thresholds, label banks and
-            ledger, and is counted (``Run.skipped``, ``train/skipped`` in the log).
 
     Returns:
         The run; its strategy is the one passed in.
@@ -113,54 +104,165 @@ def fit(
             is set, if the run to resume was started with other settings, or if the folder cannot be written.
         DataError: from the data, before training starts.
         RankError: if another process has stopped, does not answer, or was given other data or arguments.
-        TrainingError: if more than ``skip_limit`` steps in a row were not finite, or if training the baseline changes
-            the strategy.
+        TrainingError: if more steps in a row than ``NonFiniteGuard`` allows were not finite, or if training the
+            baseline changes the strategy.
         CheckpointError: if the weights of ``continue_from`` do not fit the strategy.
-        ValueError: for a number of steps below 1, snapshots without a run folder, a monitored set named like the pile's
-            own, or a baseline of a strategy that has no step on labels alone or cannot be copied.
+        ValueError: for a number of steps below 1, or a baseline of a strategy that has no step on labels alone or
+            cannot be copied.
 
     Warns:
         SelfTrainingWarning: the self-check found something wrong; the message says what to do.
     """
-    _check_counts(log_every=log_every, eval_every=eval_every, checkpoint_every=checkpoint_every, stop_after=stop_after)
-    if skip_limit < 0:
-        raise ValueError(f"skip_limit is {skip_limit}; it must be 0 or more")
-    if "validation" in (monitor or {}):
-        raise ValueError("monitor holds a set named 'validation', which is the pile's own; give it another name")
-    if snapshots and out is None:
-        raise ValueError(f"snapshots is {snapshots} but there is no run folder to store them in; pass out=...")
-    plan = plan or BatchPlan()
+    plan, evaluation, checkpoints = plan or BatchPlan(), evaluation or Evaluation(), checkpoints or Checkpoints()
     where = own_device(torch.device(device) if device is not None else next(strategy.parameters()).device)
     strategy.to(where)
-    folder = None if out is None else Path(out)
-    with joined(ranks, where), ExitStack() as held:
+    folder, watchers = None if out is None else Path(out), with_defaults(handlers)
+    with joined(None, where), ExitStack() as held:
         stream = joined_stream(pile, strategy.needs(), plan, where)
-        for data in (monitor or {}).values():
+        for data in evaluation.monitor.values():
             pile.evaluation(data, 1, where)  # complains of what cannot be evaluated before the training
-        total = _total_steps(epochs, steps, stream.steps_per_epoch)
+        total = total_steps(epochs, steps, stream.steps_per_epoch)
+        end = min(total, checkpoints.stop_after or total)
         held.enter_context(locked(folder if is_first() else None, create=not resume))
         begins = from_first(lambda: not (resume and has_begun(out)))
         if continue_from is not None and begins:
             take_over(strategy, continue_from)
-        control = LabelsOnly(strategy) if baseline else None  # copied before it learns
-        times = (log_every, eval_every or max(1, total // 10), checkpoint_every)
-        stage = Stage(pile, plan, total, dict(monitor or {}), times, where, resume, overwrite)
-        marks = {"baseline": baseline, "snapshots": snapshots, "continued": continue_from is not None}
-        session = stage.open(strategy, stream, out, {k: v for k, v in marks.items() if v}, check=self_check)
-        session.snapshots = log_spaced(total, snapshots)
-        session.dashboard = (Dashboard() if dashboard else None) if isinstance(dashboard, bool) else dashboard
-        beside = stage.again(begins).open_control(control, session)
-        for one in filter(None, (session, beside)):
-            one.progress, one.skipping.limit = progress, skip_limit
-        end = total if stop_after is None else min(total, stop_after)
-        with own_randomness(where), stage.board(session) as board:
-            if continue_from is not None and session.start == 0:
-                session.control(board)
-            session.train(board, end)
+
+        setup = Setup(pile, plan, total, evaluation, checkpoints, where)
+        copy = SupervisedBaseline(strategy) if baseline else None  # copied before the strategy learns
+        chosen = {"baseline": True} if baseline else {}
+        for handler in watchers:
+            chosen |= handler.settings()
+        chosen |= {"continued": True} if continue_from is not None else {}
+        claim = {"resume": resume, "overwrite": overwrite}
+        state = setup.open(strategy, stream, folder, watchers, chosen, **claim)
+        beside = open_baseline(setup, state, copy, begins=begins, **claim)
+        held.enter_context(own_randomness(where))
+        if continue_from is not None and state.step == 0:
+            state.before = {name: dict(figures) for name, figures in state.evaluate().items()}
+        with state.handled():
+            if state.step == 0:
+                _log_figures(state, state.before or {})
+            train(state, end)
             if beside is not None and end == total:
-                stage.train_control(beside, strategy)
-                session.compare(beside.run, board)
-        return session.run
+                train_baseline(beside, state, lambda: train(beside, total))
+        return state.run()
+
+
+def train(state: TrainState, end: int) -> None:
+    """Take the steps from ``state.step`` to ``end``, and do what is due after each."""
+    strategy, per_epoch = state.strategy, state.steps_per_epoch
+    networks = [m for m in strategy.modules() if isinstance(m, (Learner, Teacher))]
+    begun = time.perf_counter() - state.seconds
+    if state.due is not None:
+        _make_up(state, end)
+    seen = state.step  # steps that the handlers have seen
+    while state.step < end:
+        for batches in state.stream.epoch(*divmod(state.step, per_epoch)):
+            clock, state.batches = Clock(state.step, state.step // per_epoch, state.total), batches
+            again = clock.step < seen  # taken once more after a failure: nobody may see it twice
+            for handler in () if again else state.handlers:
+                handler.before_step(clock.step + 1)
+            try:
+                report = take_step(strategy, networks, batches, clock, state)
+            except NonFiniteError as error:
+                # Its traces are in weights, thresholds and memories by now. But a run is exact wherever it is entered:
+                # it goes on from an earlier state, and leaves this step out when it comes here again.
+                seen, state.step = max(seen, clock.step), _go_back(state, clock.step + 1, error)
+                break
+            state.step += 1
+            ended = strategy.end_epoch(replace(clock, step=state.step)) if state.step % per_epoch == 0 else {}
+            if not again:
+                state.seconds = time.perf_counter() - begun
+                _after_step(state, report, ended, end)
+            if state.step >= end:
+                break
+    if state.step >= state.total:
+        state.finish()
+
+
+def take_step(
+    strategy: Strategy, networks: Iterable[nn.Module], batches: Sequence[Batch], clock: Clock, state: TrainState
+) -> Report | None:
+    """The strategy's step; ``None``: it is left out."""
+    seed_step(step_key(state.seed, clock.step), state.device)
+    strategy.train()
+    for learner in strategy.learners():
+        learner.set_lr(clock.progress)
+    if clock.step in state.left_out:
+        return None
+    batch, *extra = batches
+    with finite_outputs(networks):
+        if not batch.has_unlabeled and strategy.views:
+            return strategy.step_labeled(batch, clock)
+        return strategy.step(batch, clock, *extra)
+
+
+def _go_back(state: TrainState, step: int, error: NonFiniteError) -> int:
+    """Bring back an earlier state, if a handler has kept one; returns its step."""
+    for handler in state.handlers:
+        back = handler.after_failure(step, error)
+        if back is not None:
+            return back
+    raise error
+
+
+def _after_step(state: TrainState, report: Report | None, ended: Mapping[str, Tensor], end: int) -> None:
+    """What is due once ``state.step`` steps are done: handlers, evaluation, checkpoint, a stop."""
+    state.report = report
+    if report is not None:
+        state.accumulate(report.scalars)
+        norms = [learner.grad_norm for learner in state.strategy.learners()]
+        state.accumulate({"grad_norm": torch.stack(norms).mean()})
+    state.accumulate(ended)
+    for handler in state.handlers:
+        handler.after_step(state.step, report)
+    if state.evaluation_due(state.step):
+        _evaluate(state)
+    if state.step % state.checkpoint_every == 0 or state.step == end:
+        state.save(state.step)
+    for handler in state.handlers:
+        handler.end_step(state.step)
+    # A signal stops the run between two steps, whichever rank has received it.
+    if any_rank(signals.stop_requested()):
+        if state.stored != state.step:
+            state.save(state.step)
+        any_rank(False)  # none leaves while the first one writes
+        signals.stop()
+
+
+def _evaluate(state: TrainState) -> None:
+    """Evaluate; where a stop cuts that short, the state is stored with what it takes to evaluate anew."""
+    random, report = torch.get_rng_state(), state.report or Report({})
+    keep_together(state.strategy)
+    try:
+        figures = state.evaluate()
+    except signals.Stop:
+        said = report.pseudo_labels
+        state.due = {"random": random, "said": None if said is None else vars(said)}
+        state.save(state.step)
+        raise
+    _log_figures(state, figures)
+    state.keep_best()
+    for handler in state.handlers:
+        handler.after_evaluation(state.step, state.figures)
+
+
+def _make_up(state: TrainState, end: int) -> None:
+    """Do the evaluation of the last step that a stop cut short."""
+    due, state.due = state.due, None
+    assert due is not None
+    state.batches = next(iter(state.stream.epoch(*divmod(state.step - 1, state.steps_per_epoch))))
+    torch.set_rng_state(due["random"].cpu())
+    state.report = Report({}, None if due["said"] is None else PseudoLabels(**due["said"]))
+    _evaluate(state)
+    if state.step % state.checkpoint_every == 0 or state.step == end:
+        state.save(state.step)
+
+
+def _log_figures(state: TrainState, figures: dict[str, dict[str, float]]) -> None:
+    for part, row in figures.items():
+        state.log_scalars({f"{part}/{key}": value for key, value in row.items()}, state.step)
 
 
 def take_over(strategy: Strategy, source: Run | str | Path) -> None:
@@ -182,18 +284,3 @@ def take_over(strategy: Strategy, source: Run | str | Path) -> None:
             f"the run to continue does not fit this {type(strategy).__name__}; build it with the same method, encoder "
             f"and sizes: {error}"
         ) from error
-
-
-def _check_counts(**counts: int | None) -> None:
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise ValueError(f"{name} is {count}; it must be at least 1")
-
-
-def _total_steps(epochs: int | None, steps: int | None, per_epoch: int) -> int:
-    if epochs is not None and steps is not None:
-        raise ValueError(f"give epochs ({epochs}) or steps ({steps}), not both")
-    total = steps if steps is not None else (10 if epochs is None else epochs) * per_epoch
-    if total < 1:
-        raise ValueError(f"the run has {total} steps; epochs or steps must be at least 1")
-    return total

@@ -116,7 +116,7 @@ def measure(strategy: Strategy, pile: Pile, data: object, *, batch_size: int = 5
 class _Counted:
     """Batches that can be gone through any number of times, and how many samples the last time had.
 
-    A stop that was asked for is heeded before each batch.
+    A stop that was asked for happens before each batch.
     """
 
     def __init__(self, batches: Iterable[Annotated]) -> None:

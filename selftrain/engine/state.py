@@ -1,212 +1,346 @@
-"""What a session carries from step to step, its checkpoints, and the files of a finished run."""
+"""The state of a run: what is carried from step to step, how it is stored, and what a finished run leaves behind."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from selftrain.engine.run import Run, versions
-from selftrain.engine.skipping import Skipping
+from selftrain.engine.run import Figures, Run, measure, versions
+from selftrain.engine.times import EVALUATIONS, Checkpoints, Evaluation
 from selftrain.errors import CheckpointError, RunFolderError
 from selftrain.evaluation.quality import Quality
-from selftrain.handlers.selfcheck import Alarm, SelfCheck
-from selftrain.runtime.distributed import from_first, is_first
+from selftrain.handlers.base import Context, Handler
+from selftrain.handlers.nonfinite import copied
+from selftrain.labels.ledger import Ledger
+from selftrain.runtime.distributed import check_alike, from_first, here, is_first, same_start
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import write_json
-from selftrain.storage.run_dir import CARD, CHECKPOINTS, SUMMARY, export_weights, has_begun
-from selftrain.strategy.base import SupervisedStrategy
-from selftrain.tensorboard import Dashboard
-from selftrain.tensorboard.writer import Board
-from selftrain.types import Stream
+from selftrain.storage.run_dir import CARD, CHECKPOINTS, SUMMARY, export_weights, has_begun, prepare_folder
+from selftrain.strategy.base import Strategy, SupervisedStrategy
+from selftrain.types import BatchPlan, Pile, Stream
 
-_FORM: dict[type, tuple[str, ...]] = {  # parts of a stored state; those of the last kind may be None
+# What is stored of the state itself, by kind; strategy, ledger and handlers store themselves.
+_FORM: dict[type, tuple[str, ...]] = {
     int: ("step", "samples"),
-    list: ("alarms",),
-    dict: ("strategy", "ledger", "window", "counts", "last", "best", "train", "unchecked"),
     float: ("seconds",),
-    object: ("best_state", "baseline", "before", "check", "due"),
+    list: ("left_out",),
+    dict: ("figures", "best", "train"),
+    object: ("best_state", "baseline", "before", "due"),  # a dict or None
 }
 
 
-def _check_form(state: Any) -> None:
-    """Refuse a state whose parts are not of their kind."""
-    for kind, names in _FORM.items():
-        for name in names:
-            part = state.get("due") if name == "due" else state[name]
-            good = isinstance(part, dict | None) if kind is object else isinstance(part, kind)
-            if not good or (kind is int and part < 0):
-                raise ValueError(f"its {name} is {part!r:.100}")
-
-
-@dataclass
-class Carried:
-    """State of a session, which is stored and taken back, and what is made of it at the end.
+@dataclass(kw_only=True)
+class TrainState(Context):
+    """All that a run carries from step to step. It is stored as one, and taken back as one.
 
     Args:
-        run: What is filled in.
         stream: Training batches.
-        seed: Key of the steps' random numbers.
-        total: Steps of the stage.
         monitor: Further data to evaluate on, by name.
-        log_every: Steps between two rows of the log.
-        eval_every: Steps between evaluations.
-        checkpoint_every: Steps between checkpoints; ``None``: at each evaluation.
-        device: Where the strategy is.
-        check: The self-check; ``None``: none.
-        snapshots: Steps whose weights are stored.
-        progress: Whether to show a progress bar; ``None``: on a terminal.
-        dashboard: What TensorBoard shows beside scalars; ``None``: nothing.
-        skipping: What becomes of steps that meet numbers that are not finite.
+        checkpoint_every: Steps between checkpoints.
+
+    Attributes:
+        step: Steps that are done.
+        best: Figures of the best evaluation on validation, and its step.
+        best_state: The strategy's state then.
+        seconds: Time spent in training.
+        baseline: Figures of the supervised baseline, by part.
+        due: What it takes to make up for an evaluation that a signal cut short.
+        stored: Step of the newest checkpoint.
+        finished: Whether the run was finished before.
     """
 
-    run: Run
     stream: Stream
-    seed: int
-    total: int
     monitor: Mapping[str, object]
-    log_every: int
-    eval_every: int
-    checkpoint_every: int | None
-    device: torch.device
-    check: SelfCheck | None = None
-    snapshots: frozenset[int] = frozenset()
-    progress: bool | None = None
-    dashboard: Dashboard | None = None
-    start: int = 0
-    settings: dict[str, Any] = field(default_factory=dict)
-    window: dict[str, Tensor] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    samples: int = 0  # of the last validation
-    known: Quality | None = None  # of the finished run's pseudo-labels
-    skipping: Skipping = field(default_factory=Skipping)
-    stored: int = -1  # step of the newest checkpoint
-    due: dict[str, Any] | None = None  # of an evaluation that a stop cut short
+    checkpoint_every: int
+    step: int = 0
+    best: Figures = field(default_factory=dict)
+    best_state: dict[str, Any] | None = None
+    seconds: float = 0.0
+    baseline: dict[str, Figures] | None = None
+    due: dict[str, Any] | None = None
+    stored: int = -1
+    finished: bool = False
+    quality: Quality | None = None
+    _handler_states: Mapping[str, Any] = field(default_factory=dict)
+
+    # -- evaluation ------------------------------------------------------------------------------------------------
+    def evaluation_due(self, step: int) -> bool:
+        """Whether the run is evaluated once so many steps are done."""
+        regular = step % self.evaluate_every == 0 or step == self.total
+        return regular or any(handler.wants_evaluation(step) for handler in self.handlers)
+
+    def measure(self, part: object) -> Figures | None:
+        """Figures of a part of the pile, now; ``None`` where it is empty."""
+        if self.pile.evaluation(part, 1, self.device) is None:
+            return None
+        return measure(self.strategy, self.pile, part)[0]
+
+    def evaluate(self) -> dict[str, Figures]:
+        """Figures of every part that is watched; a stop in between leaves no trace."""
+        found = {}
+        for name, data in {**{part: part for part in self.strategy.judged_on}, **self.monitor}.items():
+            if self.pile.evaluation(data, 1, self.device) is not None:
+                found[name] = measure(self.strategy, self.pile, data)
+        self.samples = found["validation"][1] if "validation" in found else self.samples
+        self.figures |= {name: figures for name, (figures, _) in found.items()}
+        return {name: figures for name, (figures, _) in found.items()}
+
+    def keep_best(self) -> None:
+        """Keep the weights if no evaluation on validation was better."""
+        figures, monitor = self.figures.get("validation", {}), self.strategy.monitor
+        figure = figures.get(monitor)
+        if figure is not None and figure > self.best.get(monitor, float("-inf")):
+            self.best = figures | {"step": self.step}
+            self.best_state = copied(self.strategy.state_dict())
+
+    # -- handlers --------------------------------------------------------------------------------------------------
+    def _named(self) -> dict[str, Any]:
+        """Handlers by the names that their states are stored under."""
+        names: dict[str, Any] = {}
+        for handler in self.handlers:
+            name = type(handler).__name__
+            names[f"{name} {sum(n.split()[0] == name for n in names) + 1}" if name in names else name] = handler
+        return names
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Inside, the handlers watch the run.
+
+        Raises:
+            CheckpointError: if what was stored of one does not fit it.
+            RunFolderError: if the disk refuses a log.
+        """
+        problem: BaseException | None = None
+        try:
+            for name, handler in self._named().items():
+                handler.begin(self)
+                if name in self._handler_states:
+                    with self._fitting():
+                        handler.load_state_dict(self._handler_states[name])
+            yield
+        except BaseException as error:
+            problem = error
+            raise
+        finally:
+            self._close(problem)
+
+    def _close(self, problem: BaseException | None) -> None:
+        refused: OSError | None = None
+        for handler in self.handlers:
+            try:
+                handler.close()
+            except OSError as error:
+                refused = error
+        problem = problem or refused  # the error that is under way says more
+        gone = self.folder is not None and not self.folder.is_dir()
+        if isinstance(problem, OSError) and (gone or problem is refused):
+            raise RunFolderError(f"cannot write into {self.folder}: {problem}") from problem
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a run needs to continue bit for bit."""
+        own = {name: getattr(self, name) for names in _FORM.values() for name in names}
+        handlers = {name: handler.state_dict() for name, handler in self._named().items()}
+        return own | {
+            "strategy": self.strategy.state_dict(),
+            "ledger": self.ledger.state_dict(),
+            "handlers": {name: state for name, state in handlers.items() if state},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state_dict`` gave; handlers get their part when they begin.
+
+        Raises:
+            CheckpointError: if it does not fit.
+        """
+        with self._fitting():
+            for kind, names in _FORM.items():
+                for name in names:
+                    part = state[name]
+                    good = isinstance(part, dict | None) if kind is object else isinstance(part, kind)
+                    if not good or (kind is int and part < 0):
+                        raise ValueError(f"its {name} is {part!r:.100}")
+            self.strategy.load_state_dict(state["strategy"])
+            self.ledger.load_state_dict(state["ledger"])
+            self._handler_states = {str(name): dict(part) for name, part in state["handlers"].items()}
+            for names in _FORM.values():
+                for name in names:
+                    setattr(self, name, state[name])
+        self.start = self.stored = self.step
+
+    @contextmanager
+    def _fitting(self) -> Iterator[None]:
+        """A state of another form raises any type of error inside; the user needs one."""
+        try:
+            yield
+        except Exception as error:
+            raise CheckpointError(
+                f"the checkpoint in {self.out} does not fit this strategy and data: {error}"
+            ) from error
+
     def save(self, step: int) -> None:
         """Write the checkpoint of this step."""
-        run = self.run
-        if run.out is None:
+        if self.out is None:
             return
-        state = {
-            "step": step,
-            "strategy": run.strategy.state_dict(),
-            "ledger": run.ledger.state_dict(),
-            "window": self.window,
-            "counts": self.counts,
-            "samples": self.samples,
-            "last": run.last,
-            "best": run.best,
-            "best_state": run.best_state,
-            "train": run.train,
-            "seconds": run.seconds,
-            "alarms": [asdict(alarm) for alarm in run.alarms],
-            "unchecked": run.unchecked,
-            "baseline": run.baseline,
-            "before": run.before,
-            "check": None if self.check is None else self.check.state_dict(),
-            "due": self.due,
-            "skipping": self.skipping.state_dict(),
-        }
+        state = self.state_dict() | {"step": step}  # on every rank: gathering a state may take all of them
         self.stored = step
         if not is_first():
             return
-        if not run.out.is_dir():
-            raise RunFolderError(f"{run.out} is gone: it was removed or renamed during the run; start the run anew")
-        checkpoint.save(run.out / CHECKPOINTS, state, step)
-        write_json(run.out / CARD, self.card(step))  # now, for whoever goes on from a run that is not finished
+        if not self.out.is_dir():
+            raise RunFolderError(f"{self.out} is gone: it was removed or renamed during the run; start the run anew")
+        checkpoint.save(self.out / CHECKPOINTS, state, step)
+        write_json(self.out / CARD, self.card(step))  # now, for whoever goes on from a run that is not finished
 
     def restore(self) -> None:
-        """Take the newest checkpoint of the run folder; ``start`` becomes its step, 0 if there is none yet."""
-        run = self.run
-        assert run.out is not None  # resume without a folder is refused before
-        folder = run.out
+        """Take the newest checkpoint of the run folder, if there is one yet."""
+        assert self.out is not None  # resume without a folder is refused before
+        folder = self.out
         state = from_first(
             lambda: checkpoint.load_newest(folder / CHECKPOINTS, self.device) if has_begun(folder) else None
         )
-        if state is None:
-            return
-        try:
-            _check_form(state)
-            run.strategy.load_state_dict(state["strategy"])
-            run.ledger.load_state_dict(state["ledger"])
-            self._take(state)
-        except Exception as error:  # a state of another form raises any type; the user needs one
-            raise CheckpointError(
-                f"the checkpoint in {run.out} does not fit this strategy and data: {error}"
-            ) from error
-        self.start = self.stored = state["step"]
+        self.finished = (folder / SUMMARY).is_file()  # the last file of a finished run
+        if state is not None:
+            self.load_state_dict(state)
+        self.resumed_at = self.start
 
-    def _take(self, state: dict[str, Any]) -> None:
-        run = self.run
-        self.window, self.counts, self.samples = state["window"], state["counts"], state["samples"]
-        run.last, run.best, run.best_state = state["last"], state["best"], state["best_state"]
-        run.train, run.seconds = state["train"], state["seconds"]
-        run.alarms = [Alarm(**alarm) for alarm in state["alarms"]]
-        run.unchecked, run.baseline, run.before = state["unchecked"], state["baseline"], state["before"]
-        self.due = state.get("due")
-        self.skipping.load_state_dict(state.get("skipping", {"count": 0, "row": []}))
-        run.skipped = self.skipping.count
-        if self.check is not None and state["check"] is not None:
-            self.check.load_state_dict(state["check"])
+    # -- what a run leaves behind ----------------------------------------------------------------------------------
+    def run(self) -> Run:
+        """The run as its user gets it."""
+        return Run(
+            self.strategy, self.pile, self.ledger, self.out,
+            last=self.figures, best=self.best, best_state=self.best_state, before=self.before, train=self.train,
+            seconds=self.seconds, alarms=self.alarms, unchecked=self.unchecked, skipped=len(self.left_out),
+            baseline=self.baseline,
+        )  # fmt: skip
 
-    # -- a finished run --------------------------------------------------------------------------------------------
-    def finish(self, board: Board | None) -> None:
-        """Write the files of a finished run; the log hears of it once (``None``: it has heard)."""
-        run = self.run
-        if run.out is None:
+    def finish(self) -> None:
+        """Write the files of a finished run; its log hears of it once."""
+        if self.out is None:
             return
-        quality = self.quality()
+        labels = isinstance(self.strategy, SupervisedStrategy) and bool((self.ledger.seen > 0).any())
+        self.quality = self.run().quality() if labels else None
+        if not self.finished:
+            if self.quality is not None:
+                self.log_text("quality", self.quality.text(), self.total)
+            for handler in self.handlers:
+                handler.end()
         if not is_first():
             return
-        if bool((run.ledger.seen > 0).any()):
-            run.ledger.to_csv(run.out / "pseudo_labels.csv")
-        if quality is not None and board is not None:
-            board.text("quality", quality.text(), self.total)
-        if self.dashboard is not None and board is not None:
-            board.finished()
-        export_weights(run.export(), run.out)
-        write_json(run.out / CARD, self.card(self.total))
+        if bool((self.ledger.seen > 0).any()):
+            self.ledger.to_csv(self.out / "pseudo_labels.csv")
+        export_weights(self.strategy.export(), self.out)
+        write_json(self.out / CARD, self.card(self.total))
         self.summarize()
 
     def summarize(self) -> None:
         """Write the figures of a finished run."""
-        run = self.run
-        if run.out is None or not is_first():
+        if self.out is None or not is_first():
             return
-        rows = {"last": run.last, "best": run.best, "train": run.train, "seconds": run.seconds, "skipped": run.skipped}
-        rows |= {"alarms": [asdict(alarm) for alarm in run.alarms], "unchecked": run.unchecked}
-        rows |= {"before": run.before, "baseline": run.baseline, "ledger": run.ledger.summary(), "versions": versions()}
-        quality = self.quality()
-        write_json(run.out / SUMMARY, rows | {"quality": None if quality is None else quality.to_dict()})
-
-    def quality(self) -> Quality | None:
-        """What can be known of the pseudo-labels without their truth, if there are any; measured once."""
-        labels = isinstance(self.run.strategy, SupervisedStrategy) and bool((self.run.ledger.seen > 0).any())
-        if self.known is None and labels:
-            self.known = self.run.quality()
-        return self.known
+        rows = {"last": self.figures, "best": self.best, "train": self.train, "seconds": self.seconds}
+        rows |= {"skipped": len(self.left_out), "alarms": [asdict(alarm) for alarm in self.alarms]}
+        rows |= {"unchecked": self.unchecked, "before": self.before, "baseline": self.baseline}
+        rows |= {"ledger": self.ledger.summary(), "versions": versions()}
+        quality = None if self.quality is None else self.quality.to_dict()
+        write_json(self.out / SUMMARY, rows | {"quality": quality})
 
     def card(self, step: int) -> dict[str, Any]:
-        """What travels with the weights of a step, see ``runfolder.read_card``."""
-        strategy = self.run.strategy
-        given = getattr(self.run.pile, "card", None)
-        shipped = getattr(strategy, "shipped", None)
+        """What travels with the weights of a step, see ``selftrain.read_card``."""
+        given = getattr(self.pile, "card", None)
+        shipped = getattr(self.strategy, "shipped", None)
         network = shipped() if callable(shipped) and not isinstance(shipped, nn.Module) else shipped
+        encoder = getattr(network, "encoder", network)
+        sizes = {key: getattr(encoder, key, None) for key in ("shape", "grid", "embed_dim", "token_dim")}
         return {
-            "strategy": type(strategy).__name__,
+            "strategy": type(self.strategy).__name__,
             "steps": step,
             "versions": versions(),
             "input": {"shape": None, "mean": None, "std": None} if given is None else given(),
-            "encoder": _described(getattr(network, "encoder", network)),
+            "encoder": None if None in sizes.values() else {"class": type(encoder).__name__} | sizes,
         }
 
 
-def _described(network: object) -> dict[str, Any] | None:
-    """Class and sizes of an encoder; ``None`` if it says none."""
-    sizes = {key: getattr(network, key, None) for key in ("shape", "grid", "embed_dim", "token_dim")}
-    return None if None in sizes.values() else {"class": type(network).__name__} | sizes
+@dataclass(frozen=True)
+class Setup:
+    """What a run and its supervised baseline have in common."""
+
+    pile: Pile
+    plan: BatchPlan
+    total: int
+    evaluation: Evaluation
+    checkpoints: Checkpoints
+    device: torch.device
+
+    def open(
+        self,
+        strategy: Strategy,
+        stream: Stream,
+        out: Path | None,
+        handlers: Sequence[Handler],
+        chosen: Mapping[str, Any],
+        *,
+        resume: bool,
+        overwrite: bool,
+    ) -> TrainState:
+        """Claim the folder and make ready to train, from the newest checkpoint if the run is resumed.
+
+        Args:
+            strategy: To be trained.
+            stream: Its batches.
+            out: Its folder.
+            handlers: That watch it.
+            chosen: Further settings that a run is resumed with alike only.
+            resume: See ``fit``.
+            overwrite: See ``fit``.
+        """
+        pile, every = self.pile, self.evaluation.every or max(1, self.total // EVALUATIONS)
+        settings = {"total_steps": self.total, "plan": asdict(self.plan) | {"workers": None, "timeout": None}}
+        settings |= settings_of(strategy) | dict(chosen)
+        claim = {"resume": resume, "overwrite": overwrite}
+        _check_ranks(pile, settings | claim)
+        from_first(lambda: (prepare_folder(out, settings, **claim), None)[1])
+        ledger = Ledger(pile.unlabeled_ids(), pile.classes, pile.unlabeled_truth()).to(self.device)
+        state = TrainState(
+            strategy=strategy, pile=pile, ledger=ledger, out=out, folder=out if is_first() else None,
+            device=self.device, seed=self.plan.seed, total=self.total, steps_per_epoch=stream.steps_per_epoch,
+            evaluate_every=every, parts=[*strategy.judged_on, *self.evaluation.monitor], settings=settings,
+            handlers=handlers, stream=stream, monitor=self.evaluation.monitor,
+            checkpoint_every=self.checkpoints.every or every,
+        )  # fmt: skip
+        if resume:
+            state.restore()
+        same_start(strategy, (learner.optimizer for learner in strategy.learners()))
+        return state
+
+
+def settings_of(strategy: Strategy) -> dict[str, Any]:
+    """What the user chose, as far as numbers, text and switches say it: a run is resumed with the same only."""
+    chosen = {
+        f"{name}.{key}".lstrip("."): value
+        for name, module in strategy.named_modules()
+        for key, value in vars(module).items()
+        if _plain(value) and not key.startswith("_") and key != "training"
+    }
+    rates = [learner.base_rates for learner in strategy.learners()]
+    return {"strategy": type(strategy).__name__, "settings": chosen, "learning_rates": rates}
+
+
+def _plain(value: object) -> bool:
+    """Whether a value is a number, a text or a switch, or some of them in order."""
+    values = value if isinstance(value, tuple) else (value,)
+    return bool(values) and all(isinstance(v, (bool, int, float, str)) for v in values)
+
+
+def _check_ranks(pile: Pile, settings: dict[str, Any]) -> None:
+    """Refuse processes that were given different samples or settings."""
+    if here() is None:
+        return
+    names = hashlib.sha256("\0".join(str(name) for name in pile.unlabeled_ids()).encode()).hexdigest()
+    samples = {"unlabeled samples": len(pile.unlabeled_ids()), "unlabeled ids (SHA-256)": names}
+    check_alike(samples | settings)

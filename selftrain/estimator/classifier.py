@@ -21,6 +21,7 @@ from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.encoder import PretrainedEncoder
 from selftrain.estimator.inputs import Array, Inputs, read_classes, unlabeled_rows
 from selftrain.estimator.shipped import inference_model, joined, run, ship
+from selftrain.handlers import Progress
 from selftrain.networks.by_name import make_network
 from selftrain.networks.modes import eval_mode
 from selftrain.networks.optim import Training, learner
@@ -264,7 +265,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             plan=BatchPlan(labeled=int(self.batch_size), unlabeled_ratio=self.unlabeled_ratio, seed=seed),
             device=self._device(),
             steps=self._steps(pile),
-            progress=bool(self.verbose),
+            handlers=[Progress(bool(self.verbose))],
         )
         if run.best_state is not None:
             strategy.load_state_dict(run.best_state)

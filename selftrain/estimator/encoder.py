@@ -11,6 +11,7 @@ from selftrain.engine.loop import fit
 from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.inputs import Array, Inputs
 from selftrain.estimator.shipped import inference_model, run
+from selftrain.handlers import Progress
 from selftrain.networks.by_name import make_encoder
 from selftrain.networks.optim import load_weights
 from selftrain.types import BatchPlan
@@ -103,7 +104,7 @@ class PretrainedEncoder(NetworkEstimator):
                 overwrite=self.overwrite,
                 plan=BatchPlan(labeled=min(self.batch_size, len(samples)), unlabeled_ratio=1, seed=seed),
                 device=self._device(),
-                progress=bool(self.verbose),
+                handlers=[Progress(bool(self.verbose))],
                 **self._length(STEPS),
             )
         weights = {name.removeprefix("encoder."): tensor.cpu() for name, tensor in done.export().items()}

@@ -1,4 +1,4 @@
-"""The supervised control of a method: its own step on labels alone, on the same labels, steps and plan."""
+"""The supervised baseline of a method: its own step on labels alone, on the same labels, steps and plan."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from selftrain._compat import renamed
 from selftrain.networks.student import Learner
 from selftrain.strategy.base import Strategy
 from selftrain.types import Annotated, Batch, Clock, Needs, Report
 
 
-class LabelsOnly(Strategy):
+class SupervisedBaseline(Strategy):
     """Train a copy of a strategy by its ``step_labeled`` and nothing else: what the labels give without the pile.
 
     It asks for no views, so that no unlabeled sample is read; predictions, figures and weights are those of the copy.
     Networks, optimizer, schedule and what is shipped (such as the teacher) are therefore the method's own.
 
     Args:
-        strategy: The untrained strategy; copied, so that training the control leaves it alone.
+        strategy: The untrained strategy; copied, so that training the baseline leaves it alone.
 
     Raises:
         ValueError: if the strategy reads no labels, has no ``step_labeled`` or cannot be copied.
@@ -67,3 +68,7 @@ class LabelsOnly(Strategy):
     def export(self) -> dict[str, Tensor]:
         """The copy's weights."""
         return self.method.export()
+
+
+def __getattr__(name: str) -> object:
+    return renamed(__name__, name)

@@ -8,20 +8,21 @@ step on a copy of the strategy (``selftrain.handlers.gradcheck``).
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from selftrain.handlers.base import Context, Handler
 from selftrain.handlers.gradcheck import NotMeasured, unsupervised_grad_norm
-from selftrain.labels.ledger import Ledger
 from selftrain.metrics.significance import clearly_below, collapsed, effective_classes, labeled_shares
+from selftrain.runtime.distributed import is_first
 from selftrain.runtime.rng import step_key
 from selftrain.select import Selector
-from selftrain.strategy.base import Strategy
-from selftrain.types import Batch, Clock, Pile, Report
+from selftrain.types import Batch, Clock, Report
 
 PROBES, APART, LATE = 3, 5, 0.9  # steps on a copy a run, steps before and between them, moment they are told
 STREAK, SHARE = 50, 0.2  # a streak counts from so many steps, and so large a share of the stage
@@ -95,39 +96,74 @@ class Findings:
         self.alarms.append(Alarm(kind, step, message, REMEDIES[kind], figures))
 
 
-class SelfCheck:
-    """Watch one run.
+class SelfCheck(Handler):
+    """Watch a run and raise an alarm, at most once for each kind, where it does nothing or goes wrong.
+
+    Kinds: ``no_gradient``, ``collapse``, ``keeps_nothing``, ``keeps_everything``, ``teacher_worse``,
+    ``features_collapsed`` and, with a baseline, ``worse_than_supervised``. An alarm is a ``SelfTrainingWarning``, a
+    text in the log and an entry of ``Run.alarms``. Costs up to three steps on a copy of the strategy; training is the
+    same bit for bit.
 
     Args:
-        strategy: The method; only copied, never changed.
-        ledger: Its pseudo-labels.
-        pile: Where the labeled samples are.
-        total: Steps of the stage.
-        per_epoch: Steps of an epoch.
-        seed: Key of the random numbers of probes.
-        device: Where the strategy is.
+        on: Whether anything is watched.
     """
 
-    def __init__(
-        self,
-        strategy: Strategy,
-        ledger: Ledger,
-        pile: Pile,
-        *,
-        total: int,
-        per_epoch: int,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        self.strategy, self.ledger, self.pile = strategy, ledger, pile
-        self.total, self.per_epoch, self.seed, self.device = total, per_epoch, seed, device
+    def __init__(self, on: bool = True) -> None:
+        self.on = on
         self.probes = {"tries": 0, "silent": 0, "first": 0, "done": 0}
-        self.streaks = {kind: torch.zeros((), dtype=torch.long, device=device) for kind in ("nothing", "everything")}
+        self.streaks = {kind: torch.zeros((), dtype=torch.long) for kind in ("nothing", "everything")}
         self.one_sided = 0  # evaluations in a row
         self.start: dict[str, float] = {}  # figures of features before the first step
         self.embedded: dict[str, Tensor] = {}  # spread of embeddings at the first and the last step
         self._prior: Tensor | None = None
         self._prior_known = False
+
+    def begin(self, context: Context) -> None:
+        """Forget an earlier run; keep the figures of features before the first step."""
+        self.__init__(self.on)  # type: ignore[misc]
+        self.context, self.strategy, self.ledger = context, context.strategy, context.ledger
+        self.total, self.per_epoch, self.device = context.total, context.steps_per_epoch, context.device
+        self.streaks = {kind: count.to(self.device) for kind, count in self.streaks.items()}
+        if self.on and context.start == 0:
+            known, judged = (context.before or {}).get("unlabeled"), self.strategy.judged_on
+            if known is None and "unlabeled" in judged:
+                known = context.measure("unlabeled")
+            self.keep_start(known or {})
+
+    # -- events ----------------------------------------------------------------------------------------------------
+    def after_step(self, step: int, report: Report | None) -> None:
+        """Look at the step, unless it was left out."""
+        if self.on and report is not None:
+            due = self.context.evaluation_due(step)
+            self.log(self.watch(step, self.context.batches, report, judged=due), step)
+
+    def after_evaluation(self, step: int, figures: Mapping[str, Mapping[str, float]]) -> None:
+        """Look at the figures."""
+        if self.on:
+            held_out = figures.get("validation", {})
+            self.log(self.judge(step, held_out, self.context.samples), step)
+            self.log(self.judge_features(step, figures.get("unlabeled", held_out)), step)
+
+    def after_baseline(self, step: int, figures: Mapping[str, Mapping[str, float]]) -> None:
+        """Hold the run against its baseline."""
+        if self.on:
+            here, there = self.context.figures.get("validation", {}), figures.get("validation", {})
+            self.log(self.compare(step, here, there, self.context.samples), step)
+
+    def log(self, found: Findings, step: int) -> None:
+        """Log what was found; an alarm whose kind is new is kept and warned of."""
+        context = self.context
+        context.log_scalars(found.scalars, step)
+        for kind, reason in found.unchecked.items():
+            context.unchecked[kind] = reason
+            context.log_text(f"unchecked/{kind}", reason, step)
+        known = {alarm.kind for alarm in context.alarms}
+        for alarm in found.alarms:
+            if alarm.kind not in known:
+                context.alarms.append(alarm)
+                context.log_alarm(alarm.kind, alarm.text, step)
+                if is_first():
+                    warnings.warn(f"{alarm.kind} at step {step}: {alarm.text}", SelfTrainingWarning, stacklevel=2)
 
     # -- every step ------------------------------------------------------------------------------------------------
     def watch(self, step: int, batches: Sequence[Batch], report: Report, *, judged: bool) -> Findings:
@@ -150,7 +186,7 @@ class SelfCheck:
         found, late = Findings(), max(step, math.ceil(LATE * self.total))
         clock = Clock(late, (step - 1) // self.per_epoch, self.total)
         try:
-            norm = unsupervised_grad_norm(self.strategy, batches, clock, step_key(self.seed, step), self.device)
+            norm = unsupervised_grad_norm(self.strategy, batches, clock, step_key(self.context.seed, step), self.device)
         except NotMeasured as error:
             self.probes["done"] = 1
             found.unchecked[NO_GRADIENT] = str(error)
@@ -196,7 +232,7 @@ class SelfCheck:
             found.alarm(TEACHER_WORSE, step, message, teacher=teacher, student=student, samples=float(samples))
         return found
 
-    def begin(self, figures: Mapping[str, float]) -> None:
+    def keep_start(self, figures: Mapping[str, float]) -> None:
         """Keep the ``figures`` of features before the first step, for ``judge_features`` to compare with."""
         self.start = {name: figures[name] for name in FALLEN if name in figures}
 
@@ -279,7 +315,7 @@ class SelfCheck:
     def _labeled_shares(self, classes: int) -> Tensor | None:
         """Share of each class among the labels; ``None`` where annotations are no class numbers."""
         if not self._prior_known:
-            self._prior, self._prior_known = labeled_shares(self.pile, classes, self.device), True
+            self._prior, self._prior_known = labeled_shares(self.context.pile, classes, self.device), True
         return self._prior
 
     # -- the end ---------------------------------------------------------------------------------------------------
@@ -297,14 +333,16 @@ class SelfCheck:
     # -- storage ---------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to raise the same alarms at the same steps."""
-        state = {"probes": self.probes, "streaks": self.streaks, "one_sided": self.one_sided}
-        return state | {"start": self.start, "embedded": self.embedded}
+        state = {"probes": self.probes, "streaks": self.streaks, "one_sided": self.one_sided, "start": self.start}
+        alarms = [asdict(alarm) for alarm in self.context.alarms]
+        return state | {"embedded": self.embedded, "alarms": alarms, "unchecked": self.context.unchecked}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state_dict`` gave."""
         self.probes, self.streaks = dict(state["probes"]), dict(state["streaks"])
-        self.one_sided = state["one_sided"]
-        self.start, self.embedded = dict(state.get("start", {})), dict(state.get("embedded", {}))
+        self.one_sided, self.start, self.embedded = state["one_sided"], dict(state["start"]), dict(state["embedded"])
+        self.context.alarms[:] = [Alarm(**alarm) for alarm in state["alarms"]]
+        self.context.unchecked.update(state["unchecked"])
 
 
 def _keeps(report: Report) -> bool:

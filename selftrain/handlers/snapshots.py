@@ -13,13 +13,48 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from selftrain.errors import RunFolderError, setting
+from selftrain.errors import RunFolderError
+from selftrain.handlers.base import Context, Figures, Handler
+from selftrain.runtime.distributed import is_first
 from selftrain.storage.atomic import write_json
 from selftrain.storage.run_dir import INDEX, SNAPSHOTS, card_of, export_weights
 
 EARLIEST = 100  # the first snapshot is at this part of the run
 Use = Literal["frozen", "fine-tune"]
 PREFERRED = ("knn", "rankme_centered", "rankme")  # figures that say how good frozen features are; larger is better
+
+
+class Snapshots(Handler):
+    """Evaluate a run at several moments, and store its export in the folder ``snapshots``; see ``select_snapshot``.
+
+    Args:
+        count: Moments, evenly spaced on a logarithmic scale from a hundredth of the stage to its end.
+
+    Raises:
+        ValueError: for a negative count; at ``fit``, for a run without a folder.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count, self.steps = count, log_spaced(1, count)
+
+    def begin(self, context: Context) -> None:
+        """Set the moments."""
+        if self.count and context.out is None:
+            raise ValueError(f"snapshots is {self.count} but there is no run folder to store them in; pass out=...")
+        self.context, self.steps = context, log_spaced(context.total, self.count)
+
+    def wants_evaluation(self, step: int) -> bool:
+        """At each moment."""
+        return step in self.steps
+
+    def after_evaluation(self, step: int, figures: Mapping[str, Figures]) -> None:
+        """Store a snapshot at each moment."""
+        if step in self.steps and self.context.out is not None and is_first():
+            add(self.context.out, step, self.context.strategy.export(), figures, self.context.card(step))
+
+    def settings(self) -> dict[str, Any]:
+        """How many."""
+        return {"snapshots": self.count} if self.count else {}
 
 
 def log_spaced(total: int, count: int) -> frozenset[int]:
@@ -82,7 +117,7 @@ def select_snapshot(
     """Choose a snapshot by what its weights are for; hand the path to ``learner(init_from=...)``.
 
     Args:
-        folder: Run folder of a stage trained with ``fit(..., snapshots=...)``.
+        folder: Run folder of a stage trained with ``fit(..., handlers=[Snapshots(8)])``.
         use: ``"frozen"``: the one with the highest ``figure``; ``"fine-tune"``: the last.
         figure: Name of an evaluation figure, larger is better; ``None``: the first of ``knn``, ``rankme_centered`` and
             ``rankme`` that all snapshots have.
@@ -96,7 +131,7 @@ def select_snapshot(
         raise ValueError(f"use is {use!r}; choose 'frozen' or 'fine-tune'")
     rows = read(folder)
     if not rows:
-        raise RunFolderError(f"{folder} holds no snapshots; train with {setting('snapshots', 8, of='')}")
+        raise RunFolderError(f"{folder} holds no snapshots; train with handlers=[Snapshots(8)] (--snapshots 8)")
     chosen = rows[-1] if use == "fine-tune" else rows[_best(rows, figure, part)]
     return Path(folder) / SNAPSHOTS / str(chosen["file"])
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.networks.student import Learner, run_network
-from selftrain.runtime import undo
 
 Buffers = Literal["copy", "ema"]
 
@@ -79,7 +78,6 @@ class Teacher(nn.Module):
         share = 1 - (min(self.decay, 1 - 1 / (t + 1)) if decay is None else decay)
         mine: list[Tensor] = list(self.model.parameters())
         theirs = _mean([list(s.parameters()) for s in sources])
-        undo.keep(*mine, *self.model.buffers())
         torch._foreach_lerp_(mine, theirs, share)
         self._follow_buffers(sources, share)
         self.updates += int(count)

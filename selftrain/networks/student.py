@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.errors import NonFiniteError, TrainingError
-from selftrain.runtime import undo
 from selftrain.runtime.distributed import any_rank, mean_gradients, spread
 from selftrain.schedule import Schedule, constant
 
@@ -144,7 +143,6 @@ class Learner(nn.Module):
         check_label_mode(mode)
         was_training = self.training
         buffers = [b.clone() for b in self.model.buffers()] if mode == "frozen" else []
-        undo.keep(*list(self.model.buffers())[: len(buffers)])
         self._enter(mode)
         try:
             logits: Tensor = self(x)
@@ -176,8 +174,7 @@ class Learner(nn.Module):
             gradient overflows.
 
         Raises:
-            NonFiniteError: if the loss, the output of a network in this step or (without fp16) the gradient norm is
-                not finite; the weights are untouched.
+            NonFiniteError: if the loss or (without fp16) the gradient norm is not finite; the weights are untouched.
         """
         _check_finite(loss)
         share = 1 if self._virtual else self.accumulate
@@ -185,7 +182,6 @@ class Learner(nn.Module):
         self._pending += 1
         if self._pending < share:
             self._check_gathered()
-            self._done()
             return False
         self._pending = 0
         return self._step()
@@ -230,8 +226,6 @@ class Learner(nn.Module):
         if not finite and not self.scaler.is_enabled():
             self.optimizer.zero_grad(set_to_none=True)
             raise _not_finite(norm)
-        if not self._virtual:
-            undo.steps(self)
         self.grad_norm = norm.detach()
         if self.max_grad_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
@@ -242,12 +236,7 @@ class Learner(nn.Module):
             raise NonFiniteError(
                 f"the gradient norm is {norm.item()} at any scale; lower the learning rate or use bf16"
             )
-        self._done()
         return finite
-
-    def _done(self) -> None:
-        if not self._virtual:
-            undo.stepped(self)
 
     @contextlib.contextmanager
     def virtual(self, restore: Restore = "all") -> Iterator[None]:
@@ -263,10 +252,7 @@ class Learner(nn.Module):
         """
         if restore not in ("all", "parameters"):
             raise ValueError(f"restore is {restore!r}; choose 'all' or 'parameters'")
-        if restore == "parameters":
-            undo.steps(self, always=True)  # what leaks out must come back after an error
         state = self._snapshot()
-        undo.keep(*self.model.buffers())
         self._virtual, self._pending = True, 0
         for p in self.model.parameters():
             p.grad = None
@@ -275,23 +261,6 @@ class Learner(nn.Module):
         finally:
             self._virtual, self._pending = False, state["pending"]
             self._rewind(state, restore)
-
-    def mark(self) -> Callable[[], None]:
-        """How to bring back the gradients gathered so far for a step that is not finished, or that there are none."""
-        pending = self._pending
-        saved = [None if p.grad is None or not pending else p.grad.clone() for p in self.model.parameters()]
-
-        def restore() -> None:
-            self._pending = pending
-            for p, grad in zip(self.model.parameters(), saved, strict=True):
-                p.grad = grad
-
-        return restore
-
-    def freeze(self) -> Callable[[], None]:
-        """How to bring back all of the present state."""
-        state = self._snapshot()
-        return lambda: self._rewind(state, "all")
 
     def _snapshot(self) -> dict[str, Any]:
         device = next(self.model.parameters()).device
@@ -365,9 +334,7 @@ def run_network(
 
     Several processes share the rows out among them, see ``selftrain.runtime.distributed``.
     """
-    given = spread(lambda x, *more: _run(network, x, precision, channels_last, *more), x, *more)
-    undo.doubt(given)
-    return given
+    return spread(lambda x, *more: _run(network, x, precision, channels_last, *more), x, *more)
 
 
 def _run(network: Callable[..., Output], x: Tensor, precision: Precision, channels_last: bool, *more: Tensor) -> Output:
@@ -400,11 +367,8 @@ def _not_finite(norm: Tensor) -> NonFiniteError:
 
 
 def _check_finite(loss: Tensor) -> None:
-    if undo.all_finite(loss):
-        return
     if not torch.isfinite(loss):
         raise NonFiniteError(f"the loss is {loss.item()}; lower the learning rate or set max_grad_norm")
-    raise NonFiniteError("the output of a network is not finite; look for such values in the inputs and in the teacher")
 
 
 def _autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:

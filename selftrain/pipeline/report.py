@@ -5,39 +5,46 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from selftrain.engine.run import Figures, versions
+from selftrain.handlers.metrics_log import METRICS, MetricsFile
 from selftrain.pipeline.folder import REPORT, TABLE, folder_name
 from selftrain.pipeline.state import Row
 from selftrain.storage.atomic import write_json, write_text
-from selftrain.tensorboard.writer import METRICS, Board
+from selftrain.tensorboard.writer import TensorBoardWriter
 
 
 def publish(folder: Path, rows: Sequence[Row], *, finished: bool) -> None:
     """Write the report, the table and the logs of all stages."""
     write_json(folder / REPORT, {"finished": finished, "stages": rows, "versions": versions()})
     write_text(folder / TABLE, table(rows))
-    begun = (folder / METRICS).exists()
-    with Board(folder, 0 if begun else None) as board:  # all of it is written again
+    begin = 0 if (folder / METRICS).exists() else None  # all of it is written again
+    log, shown = MetricsFile(folder, begin), TensorBoardWriter(folder, begin)
+    with closing(shown):
         at = 0
         for row in rows:
-            _repeat(folder / folder_name(row["number"], row["name"]) / METRICS, at, board)
+            _repeat(folder / folder_name(row["number"], row["name"]) / METRICS, at, log, shown)
             at += row["steps"]
-            board.scalars(_marks(row), at)
-        board.text("report", f"```\n{table(rows)}```", at)
+            log.scalars(_marks(row), at)
+            shown.scalars(_marks(row), at)
+        shown.text("report", f"```\n{table(rows)}```", at)
 
 
-def _repeat(path: Path, at: int, board: Board) -> None:
+def _repeat(path: Path, at: int, log: MetricsFile, shown: TensorBoardWriter) -> None:
     """Log once more, ``at`` steps later, what a stage has logged."""
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         row = json.loads(line)
         step = at + int(row.pop("step"))
         if "alarm" in row:
-            board.alarm(row["alarm"], row["text"], step)
+            log.alarm(row["alarm"], row["text"], step)
+            shown.text(f"alarm/{row['alarm']}", row["text"], step)
         else:
-            board.scalars({name: math.nan if value is None else float(value) for name, value in row.items()}, step)
+            values = {name: math.nan if value is None else float(value) for name, value in row.items()}
+            log.scalars(values, step)
+            shown.scalars(values, step)
 
 
 def _marks(row: Row) -> Figures:

@@ -59,7 +59,7 @@ class PipelineRun:
         return table(self.rows)
 
 
-@signals.heeding()
+@signals.handle_signals()
 def run_pipeline(
     stages: Sequence[Part],
     pile: Pile,

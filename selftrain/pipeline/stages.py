@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 
+from selftrain._compat import new_fit_keywords
 from selftrain.engine.loop import fit
 from selftrain.engine.run import Run
+from selftrain.engine.times import Checkpoints, Evaluation
 from selftrain.pipeline.folder import check_name
 from selftrain.pipeline.report import figure
 from selftrain.pipeline.state import Job, Past, Row
@@ -36,7 +38,7 @@ class Stage:
         epochs: passes over the unlabeled set. Both ``None``: 10 epochs.
         plan: Batch sizes, seed, workers; ``None``: those of the pipeline.
         which: Weights to hand on, the last ones or the best on validation.
-        options: Further arguments of ``fit`` by name, such as ``eval_every`` and ``checkpoint_every``.
+        options: Further arguments of ``fit`` by name, such as ``handlers`` and ``evaluation``.
 
     Raises:
         ValueError: for a name that is no name of a folder, a length below 1 or given twice, an unknown ``which``, or
@@ -63,6 +65,7 @@ class Stage:
         taken = sorted(set(self.options) & OWN_OPTIONS)
         if taken:
             raise ValueError(f"options of stage {self.name!r} hold {taken}, which the stage or the pipeline sets")
+        object.__setattr__(self, "options", new_fit_keywords(self.options, stacklevel=4))
 
     def needs(self) -> tuple[str, ...]:
         """Names of stages that must come before: known to ``make`` alone."""
@@ -101,18 +104,18 @@ class Stage:
 
     def _fit(self, strategy: Strategy, plan: BatchPlan, job: Job, number: int, total: int, steps: int) -> Run:
         folder = job.folder(number, self.name)
-        begun = has_begun(folder)  # before that nothing is lost
+        begun, options = has_begun(folder), dict(self.options)  # before a checkpoint nothing is lost
         return fit(
             strategy,
             job.pile,
             out=folder,
             steps=total,
             plan=plan,
-            monitor=job.monitor,
+            evaluation=replace(options.pop("evaluation", None) or Evaluation(), monitor=job.monitor or {}),
+            checkpoints=replace(options.pop("checkpoints", None) or Checkpoints(), stop_after=steps),
             device=job.device,
-            stop_after=steps,
             **job.entry(begun),
-            **self.options,
+            **options,
         )
 
     def _hand_over(self, run: Run) -> None:

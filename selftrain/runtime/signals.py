@@ -1,8 +1,8 @@
 """SIGTERM and SIGINT end a program once what is under way is finished and stored; a second one ends it at once.
 
-Inside ``heeding`` the first signal only leaves a note. Loops ask for it where they can stop: the training loop after
-each step, which it then stores, evaluation and labeling after each batch. The block ends as Python does by itself, with
-``KeyboardInterrupt`` (exit status 130 in a shell) or ``SystemExit(143)``.
+Inside ``handle_signals`` the first signal only leaves a note. Loops ask for it where they can stop: the training loop
+after each step, which it then stores, evaluation and labeling after each batch. The block ends as Python does by
+itself, with ``KeyboardInterrupt`` (exit status 130 in a shell) or ``SystemExit(143)``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ORDINARY = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_h
 
 
 class Stop(BaseException):
-    """A loop has stopped as it was asked to; ``heeding`` turns it into what the signal's sender expects."""
+    """A loop has stopped as it was asked to; ``handle_signals`` turns it into what the signal's sender expects."""
 
 
 class _Watch:
@@ -62,7 +62,7 @@ _watch: _Watch | None = None
 
 
 @contextmanager
-def heeding() -> Iterator[None]:
+def handle_signals() -> Iterator[None]:
     """Stop where loops ask; inside another such block, or outside the main thread, nothing changes.
 
     Raises:
@@ -90,7 +90,7 @@ def heeding() -> Iterator[None]:
         raise _ending(watch.received)
 
 
-def requested() -> bool:
+def stop_requested() -> bool:
     """Whether a signal has asked for a stop."""
     return _watch is not None and _watch.received > 0
 
@@ -100,7 +100,7 @@ def stop() -> None:
 
     Raises:
         Stop: which no ``except Exception`` catches.
-        SystemExit: with status 143, outside of ``heeding``.
+        SystemExit: with status 143, outside of ``handle_signals``.
     """
     if _watch is None:
         raise _ending(signal.SIGTERM)
@@ -110,7 +110,7 @@ def stop() -> None:
 
 def check() -> None:
     """Stop here if that was asked for; several ranks stop only where all do."""
-    if requested() and here() is None:
+    if stop_requested() and here() is None:
         stop()
 
 

@@ -11,7 +11,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from selftrain.runtime import undo
 from selftrain.select.base import ScoredBatch, Selector, check_decay
 
 Mapping = Literal["convex", "linear", "concave"]
@@ -88,7 +87,6 @@ class Flex(Selector):
         before = self._counted(self.known[rows])
         sure = (evidence.confidence >= self.threshold).nonzero(as_tuple=True)
         place = (evidence.index[sure[0]], *sure[1:])
-        undo.keep(self.known, rows=rows)
         self.known[place] = evidence.group[sure].to(self.known)
         self.counts += self._counted(self.known[rows]) - before
 

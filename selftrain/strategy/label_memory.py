@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from selftrain._compat import renamed
-from selftrain.runtime import undo
 from selftrain.tasks import Task
 
 
@@ -68,7 +67,6 @@ class LabelMemory(nn.Module):
             raise ValueError(f"row {int(index.max())} is outside the bank of {rows}; set unlabeled=len(pile.unlabeled)")
         said = torch.ones_like(self.written[index]) if shown is None else shown.bool()
         fresh = value.detach().to(self.next)
-        undo.keep(self.next, self.written, rows=index)
         self.next[index] = torch.where(self._task.spread(said), fresh, self.latest(index))
         self.written[index] |= said
 

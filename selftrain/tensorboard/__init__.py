@@ -1,7 +1,6 @@
-"""What TensorBoard shows of a run beside its scalars. The engine calls it without knowing what is in it."""
+"""What TensorBoard shows of a run. The engine calls it as one handler among others."""
 
-from selftrain.tensorboard.handler import Show
+from selftrain.tensorboard.handler import TensorBoard
 from selftrain.tensorboard.settings import Dashboard
-from selftrain.tensorboard.speed import Stopwatch
 
-__all__ = ["Dashboard", "Show", "Stopwatch"]
+__all__ = ["Dashboard", "TensorBoard"]

@@ -1,15 +1,16 @@
-"""The dashboard of one run: asked by the engine at its start, at its evaluations and at its end."""
+"""The handler that shows a run in TensorBoard: what is logged, and at evaluations the dashboard."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import json
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
-from selftrain.labels.ledger import Ledger
+from selftrain.handlers.base import Context, Handler
+from selftrain.runtime.distributed import alone
 from selftrain.strategy.base import Strategy
 from selftrain.tasks import Classification, Task
 from selftrain.tensorboard import figures, hparams, tags
@@ -18,92 +19,132 @@ from selftrain.tensorboard.held_out import HeldOut, held_out, part_of
 from selftrain.tensorboard.mixes import Mixed
 from selftrain.tensorboard.projector import points, write_points
 from selftrain.tensorboard.settings import Dashboard
+from selftrain.tensorboard.speed import EVALUATING, TRAINING, WAITING, Stopwatch
 from selftrain.tensorboard.tiles import WIDE, captioned, grid, tiles, with_labels
-from selftrain.tensorboard.writer import Board
-from selftrain.types import Annotated, Batch, Pile, PseudoLabels, Report
+from selftrain.tensorboard.writer import TensorBoardWriter
+from selftrain.types import Annotated, Batch, PseudoLabels, Report
 
 _VALIDATION, _UNLABELED = "validation", "unlabeled"
 
 
-class Show:
-    """Draw one run. It reads reports, the ledger and predictions, and changes none of them.
+class TensorBoard(Handler):
+    """Write all that is logged to TensorBoard, and draw pictures, figures, curves, histograms and the projector.
+
+    It reads reports, the ledger and predictions, and changes none of them: training is the same bit for bit. Strategies
+    that make no predictions are shown as such without a task.
 
     Args:
-        settings: How much of it.
-        board: Where it is drawn; without a folder nothing is done.
-        strategy: Asked for predictions in evaluation mode; one that makes none is shown as one without a task.
-        pile: The data.
-        ledger: Pseudo-labels of the unlabeled set.
-        device: Where the strategy is.
-        total: Steps of the stage.
-        eval_every: Steps between evaluations.
+        dashboard: How much is drawn; ``False``: nothing, scalars and texts stay.
     """
 
-    def __init__(
-        self,
-        settings: Dashboard,
-        board: Board,
-        strategy: Strategy,
-        pile: Pile,
-        ledger: Ledger,
-        *,
-        device: torch.device,
-        total: int,
-        eval_every: int,
-    ) -> None:
-        self.settings, self.board, self.strategy, self.pile, self.ledger = settings, board, strategy, pile, ledger
-        self.device, self.total, self.eval_every = device, total, eval_every
-        predicts = type(strategy).predict is not Strategy.predict
-        self.task: Task | None = getattr(strategy, "task", None) if predicts else None
-        groups = 0 if self.task is None else self.task.groups
-        self.names = group_names(pile.classes, groups)
-        self.shown = shown_groups(groups, settings.classes)
-        self.mixed = Mixed()
+    def __init__(self, dashboard: Dashboard | bool = True) -> None:
+        self.dashboard = dashboard
+        self.writer = TensorBoardWriter(None)
 
-    # -- when ------------------------------------------------------------------------------------------------------
-    def begin(self, settings: Mapping[str, Any], parts: Iterable[str]) -> None:
-        """At the start of a run with these settings, evaluated on these parts: what TensorBoard lays out by."""
+    def begin(self, context: Context) -> None:
+        """At the start of a run: its settings, and what TensorBoard lays the page out by."""
+        self.context, self.strategy, self.pile, self.ledger = context, context.strategy, context.pile, context.ledger
+        self.device, self.task = context.device, None
+        self.writer = TensorBoardWriter(context.folder, context.resumed_at)
+        self.watch, self.inside, self.row_at = Stopwatch(self.device), False, 0
+        self.mixed, self.watching = Mixed(), contextlib.ExitStack()
+        if context.start == 0:
+            self.log_text("settings", f"```\n{json.dumps(context.settings, indent=1)}\n```", 0)
+        chosen = (Dashboard() if self.dashboard else None) if isinstance(self.dashboard, bool) else self.dashboard
+        self.draws: Dashboard | None = chosen if context.folder is not None else None
+        if self.draws is None:
+            return
+        predicts = type(self.strategy).predict is not Strategy.predict
+        self.task: Task | None = getattr(self.strategy, "task", None) if predicts else None
+        groups = 0 if self.task is None else self.task.groups
+        self.names = group_names(self.pile.classes, groups)
+        self.shown = shown_groups(groups, self.draws.classes)
+        if context.start == 0:
+            self._lay_out()
+
+    def _lay_out(self) -> None:
         features = self.task is None or _UNLABELED in self.strategy.judged_on
         left_out = (() if features else (tags.FEATURES,)) + (
             (tags.RIGHT, tags.CLASSES, tags.TEACHER) if self.task is None else ()
         )
         questions = [question for question in tags.QUESTIONS if question not in left_out]
-        self.board.layout(tags.layout(questions, self.strategy.monitor))
-        finals = hparams.final_figures(parts, self.strategy.monitor)
-        self.board.hparams(hparams.settings_of_run(settings), finals)
+        self.writer.layout(tags.layout(questions, self.strategy.monitor))
+        finals = hparams.final_figures(self.context.parts, self.strategy.monitor)
+        self.writer.hparams(hparams.settings_of_run(self.context.settings), finals)
         if len(self.shown) < len(self.names):
             names = ", ".join(self.names[i] for i in self.shown)
             text = f"{len(self.shown)} of {len(self.names)} classes are shown one by one: {names}"
-            self.board.text("classes/shown", text, 0)
+            self.log_text("classes/shown", text, 0)
 
-    @contextlib.contextmanager
-    def watching(self, judged: bool) -> Iterator[None]:
-        """Around a step: keep what is mixed in it if an evaluation follows."""
-        if not judged or not self._pictured:
-            yield
-            return
-        self.mixed = Mixed()
-        with self.mixed.watching(self.strategy):
-            yield
+    # -- events ----------------------------------------------------------------------------------------------------
+    def before_step(self, step: int) -> None:
+        """Keep what is mixed in the step if an evaluation follows."""
+        self.watch.lap(TRAINING if self.inside else WAITING)  # inside: a step that failed, and those taken once more
+        self.inside = True
+        self.watching.close()
+        if self._pictured and self.context.evaluation_due(step):
+            self.mixed = Mixed()
+            self.watching.enter_context(self.mixed.watching(self.strategy))
 
-    def evaluated(self, step: int, found: Mapping[str, Mapping[str, float]], batch: Batch, report: Report) -> None:
-        """After an evaluation with these figures by part, whose step had this batch and this report."""
-        if self.board.folder is None:
+    def after_step(self, step: int, report: Report | None) -> None:
+        """Stop the watch."""
+        self.watching.close()
+        samples = sum(len(part.index) for part in self.context.batches[0].parts)
+        self.watch.step(samples, settle=self.context.evaluation_due(step))
+        self.inside = False
+
+    def after_evaluation(self, step: int, figures: Mapping[str, Mapping[str, float]]) -> None:
+        """Draw."""
+        if self.draws is None:
             return
-        self._pictures(step, batch, report)
-        self._confidence(step)
-        self._teacher(step, found.get(_VALIDATION, {}))
-        asked = self._ask()
-        self._classes(step, asked)
-        before = step - self.eval_every if step % self.eval_every == 0 else step
-        if self.settings.due(step, before, self.total):
-            self._figures(step, asked)
-            self._project(step)
+        with alone():  # the first rank's own affair: the others have no folder to draw into
+            self._pictures(step, self.context.batches[0], self.context.report or Report({}))
+            self._confidence(step)
+            self._teacher(step, figures.get(_VALIDATION, {}))
+            asked = self._ask()
+            self._classes(step, asked)
+            every = self.context.evaluate_every
+            before = step - every if step % every == 0 else step
+            if self.draws.due(step, before, self.context.total):
+                self._figures(step, asked)
+                self._project(step)
+
+    def end_step(self, step: int) -> None:
+        """The time since the step went into logs, evaluations, figures and checkpoints."""
+        self.watch.lap(EVALUATING)
+        if self.row_at == step:
+            self.writer.scalars(self.watch.row(), step)  # here alone: no two runs share them
+
+    def log_scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Write numbers."""
+        self.row_at = step if "train/lr" in values else self.row_at  # figures of speed come with rows of training
+        self.writer.scalars(values, step)
+
+    def log_text(self, name: str, content: str, step: int) -> None:
+        """Write Markdown."""
+        self.writer.text(name, content, step)
+
+    def log_alarm(self, kind: str, content: str, step: int) -> None:
+        """Write a text ``alarm/kind``."""
+        self.writer.text(f"alarm/{kind}", content, step)
+
+    def end(self) -> None:
+        """The run whose settings were written is done."""
+        if self.draws is not None:
+            self.writer.finished()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.writer.close()
+
+    def for_baseline(self) -> TensorBoard:
+        """The baseline has scalars and texts."""
+        return TensorBoard(False)
 
     # -- samples ---------------------------------------------------------------------------------------------------
     @property
     def _pictured(self) -> bool:
-        return self.board.folder is not None and self.settings.pictures > 0
+        return self.draws is not None and self.draws.pictures > 0
 
     def _pictures(self, step: int, batch: Batch, report: Report) -> None:
         if not self._pictured:
@@ -111,10 +152,10 @@ class Show:
         for name, images in self.strategy.pictures(batch).items():
             self._picture(name, tiles(images), step)
         if report.pseudo_labels is not None and batch.has_unlabeled:
-            view = next(iter(batch.unlabeled.views.values())).x[: self.settings.pictures]
+            view = next(iter(batch.unlabeled.views.values())).x[: self.draws.pictures]
             self._pseudo_labels(step, view, batch.unlabeled.index, report.pseudo_labels)
         if self.mixed.x is not None and self.task is not None:
-            x = self.mixed.x[: self.settings.pictures]
+            x = self.mixed.x[: self.draws.pictures]
             self._picture("mixed", tiles(x), step, self.mixed.captions(self.task, self.pile.classes, len(x)))
 
     def _pseudo_labels(self, step: int, view: Tensor, index: Tensor, said: PseudoLabels) -> None:
@@ -129,16 +170,16 @@ class Show:
             return
         if captions:
             shown = captioned(shown, captions)
-            self.board.image(name, grid(shown, max(1, WIDE // (shown.shape[-1] + 2))), step)  # to be read
+            self.writer.image(name, grid(shown, max(1, WIDE // (shown.shape[-1] + 2))), step)  # to be read
         else:
-            self.board.image(name, grid(shown), step)
+            self.writer.image(name, grid(shown), step)
 
     # -- figures of classes and of trust -----------------------------------------------------------------------------
     def _ask(self) -> HeldOut | None:
         """Decisions about held-out samples; ``None`` where there are none."""
         if self.task is None:
             return None
-        batches = part_of(self.pile, _VALIDATION, self.device, self.settings.samples)
+        batches = part_of(self.pile, _VALIDATION, self.device, self.draws.samples)
         return held_out(self.strategy, self.task, batches)
 
     def _confidence(self, step: int) -> None:
@@ -147,15 +188,15 @@ class Show:
         if not bool(seen.any()):
             return
         label, confidence = self.ledger.label[seen].cpu(), self.ledger.confidence[seen].cpu()
-        self.board.histogram(f"confidence/{ALL}", confidence, step)
+        self.writer.histogram(f"confidence/{ALL}", confidence, step)
         for group in self.shown if len(self.ledger.classes) else ():
             if bool((label == group).any()):
-                self.board.histogram(f"confidence/{self.names[group]}", confidence[label == group], step)
+                self.writer.histogram(f"confidence/{self.names[group]}", confidence[label == group], step)
 
     def _teacher(self, step: int, found: Mapping[str, float]) -> None:
         teacher, student = (found.get(f"{self.strategy.monitor}/{name}") for name in ("teacher", "student"))
         if teacher is not None and student is not None:
-            self.board.scalars({"teacher/lead": teacher - student}, step)
+            self.context.log_scalars({"teacher/lead": teacher - student}, step)
 
     def _classes(self, step: int, asked: HeldOut | None) -> None:
         shares = self._shares(asked)
@@ -167,7 +208,7 @@ class Show:
         }
         accuracy = shares.get("accuracy", torch.zeros(0))
         known = accuracy[~accuracy.isnan()]
-        self.board.scalars(({"classes/lowest_accuracy": float(known.min())} if len(known) else {}) | row, step)
+        self.context.log_scalars(({"classes/lowest_accuracy": float(known.min())} if len(known) else {}) | row, step)
 
     def _shares(self, asked: HeldOut | None) -> dict[str, Tensor]:
         """Of each class the accuracy of held-out samples; of its pseudo-labels the share accepted and their precision.
@@ -184,7 +225,7 @@ class Show:
 
     def _figures(self, step: int, asked: HeldOut | None) -> None:
         if asked is not None:
-            self.board.curve(f"pr/{RIGHT}", asked.right, asked.confidence, step)
+            self.writer.curve(f"pr/{RIGHT}", asked.right, asked.confidence, step)
             self._per_class_curves(step, asked)
             self._confusion(step, asked)
         parts = [] if asked is None else [("held-out samples", asked.confidence, asked.right)]
@@ -192,27 +233,27 @@ class Show:
         if known is not None:
             parts.append(("pseudo-labels", *known))
         if parts:
-            self.board.image("figures/reliability", figures.reliability(parts), step)
+            self.writer.image("figures/reliability", figures.reliability(parts), step)
         shares = self._shares(asked)
         if shares:
-            rows = worst_groups(next(iter(shares.values())), self.settings.classes)
+            rows = worst_groups(next(iter(shares.values())), self.draws.classes)
             series = {name: values[rows] for name, values in shares.items()}
             picture = figures.class_bars([self.names[i] for i in rows], series, self._title(len(rows)))
-            self.board.image("figures/classes", picture, step)
+            self.writer.image("figures/classes", picture, step)
 
     def _per_class_curves(self, step: int, asked: HeldOut) -> None:
         for group in self.shown if asked.scores is not None else ():
             assert asked.scores is not None
-            self.board.curve(f"pr/{self.names[group]}", asked.truth == group, asked.scores[:, group], step)
+            self.writer.curve(f"pr/{self.names[group]}", asked.truth == group, asked.scores[:, group], step)
 
     def _confusion(self, step: int, asked: HeldOut) -> None:
         if not isinstance(self.task, Classification):
             return
         groups = len(self.names)
-        rows = worst_groups(asked.accuracy(groups), self.settings.classes)
+        rows = worst_groups(asked.accuracy(groups), self.draws.classes)
         names = [self.names[i] for i in rows] + (["all others"] if len(rows) < groups else [])
         counts = figures.kept(asked.confusion(groups), rows)
-        self.board.image("figures/confusion", figures.confusion(counts, names, self._title(len(rows))), step)
+        self.writer.image("figures/confusion", figures.confusion(counts, names, self._title(len(rows))), step)
 
     def _title(self, shown: int) -> str:
         groups = len(self.names)
@@ -230,16 +271,16 @@ class Show:
 
     # -- features --------------------------------------------------------------------------------------------------
     def _project(self, step: int) -> None:
-        if not self.settings.points or self.board.folder is None:
+        if not self.draws.points or self.writer.folder is None:
             return
         decides = isinstance(self.task, Classification)
         found = points(self.strategy, self._samples(), self.pile.classes, decides=decides)
         if found is not None:
-            write_points(found, self.board.folder, step)
+            write_points(found, self.writer.folder, step)
 
     def _samples(self) -> Iterator[tuple[str, Annotated]]:
         """Held-out and unlabeled samples, half of the points each at most."""
-        half = self.settings.points // 2
-        for part, room in ((_VALIDATION, self.settings.points - half), (_UNLABELED, half)):
+        half = self.draws.points // 2
+        for part, room in ((_VALIDATION, self.draws.points - half), (_UNLABELED, half)):
             for batch in part_of(self.pile, part, self.device, room) if room else ():
                 yield part, batch

@@ -1,73 +1,37 @@
-"""What a run shows: ``metrics.jsonl`` for programs, TensorBoard for people."""
+"""What TensorBoard is told: one file of events a process."""
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from torch import Tensor
 
-from selftrain.errors import RunFolderError
-from selftrain.storage.atomic import check_target, write_text
-
-METRICS, EVENTS = "metrics.jsonl", "events.out.tfevents.*"
+EVENTS = "events.out.tfevents.*"
 _BINS = 20  # of a histogram
 
 
-class Board:
-    """Write what one run logs: scalars, texts, pictures and the rest; does nothing without a folder.
+class TensorBoardWriter:
+    """Write scalars, texts, pictures and the rest; does nothing without a folder.
 
     Args:
         folder: Run folder, or ``None``.
-        resume_at: Step a resumed run continues after; later entries of both logs are dropped, so that each step has
-            one value.
-
-    Raises:
-        RunFolderError: if ``metrics.jsonl`` is a link, a device or a folder, or when the disk refuses a row.
+        resume_at: Step a resumed run continues after; later entries do not count any more.
     """
 
     def __init__(self, folder: Path | None, resume_at: int | None = None) -> None:
         self.folder, self._resume_at = folder, resume_at
         self._writer: Any = None
-        if folder is not None:
-            check_target(folder / METRICS)
-        if folder is not None and resume_at is not None:
-            _drop_after(folder / METRICS, resume_at)
 
-    def __enter__(self) -> Board:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        refused = self._closed()
-        problem = error or refused  # the error that is under way says more
-        gone = self.folder is not None and not self.folder.is_dir()
-        if isinstance(problem, OSError) and (gone or problem is refused):
-            raise RunFolderError(f"cannot write into {self.folder}: {problem}") from problem
-
-    def _closed(self) -> OSError | None:
-        """Close the file of TensorBoard; what the disk has against it."""
-        try:
-            if self._writer is not None:
-                self._writer.close()
-        except OSError as refused:
-            return refused
-        return None
+    def close(self) -> None:
+        """Close the file; raises ``OSError`` for what the disk has against it."""
+        if self._writer is not None:
+            self._writer.close()
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Log finite or NaN numbers under their names at ``step``."""
-        if self.folder is None or not values:
-            return
-        self._row({"step": step} | {n: v if math.isfinite(v) else None for n, v in values.items()})
-        for name, value in values.items():
-            self._tensorboard().add_scalar(name, value, step)
-
-    def timings(self, values: Mapping[str, float], step: int) -> None:
-        """Log numbers that no two runs share: in TensorBoard alone, as the lines are the same for every repetition."""
+        """Log numbers under their names at ``step``."""
         for name, value in values.items() if self.folder is not None else ():
             self._tensorboard().add_scalar(name, value, step)
 
@@ -120,20 +84,6 @@ class Board:
         if self.folder is not None:
             self._tensorboard().add_text(name, content, step)
 
-    def alarm(self, kind: str, content: str, step: int) -> None:
-        """Log an alarm of this kind: a row ``{"step", "alarm", "text"}`` and a text ``alarm/kind``."""
-        if self.folder is not None:
-            self._row({"step": step, "alarm": kind, "text": content})
-            self.text(f"alarm/{kind}", content, step)
-
-    def _row(self, row: Mapping[str, object]) -> None:
-        assert self.folder is not None
-        try:
-            with open(self.folder / METRICS, "a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-        except OSError as error:
-            raise RunFolderError(f"cannot write {self.folder / METRICS}: {error}") from error
-
     def _tensorboard(self) -> Any:
         if self._writer is None:
             assert self.folder is not None
@@ -160,17 +110,3 @@ def _writer_after(folder: Path, purge: int) -> Any:
         for path in made:
             path.unlink()
         time.sleep(0.05)
-
-
-def _drop_after(path: Path, step: int) -> None:
-    if path.is_file():
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        rows = [line for line in lines if _step(line) <= step]
-        write_text(path, "".join(line + "\n" for line in rows))
-
-
-def _step(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf  # a crash cut the line short

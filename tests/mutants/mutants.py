@@ -391,28 +391,28 @@ CORE = [
     Mutant(
         "ledger not restored",
         "selftrain/engine/state.py",
-        'run.ledger.load_state_dict(state["ledger"])',
+        'self.ledger.load_state_dict(state["ledger"])',
         "pass",
         RESUME,
     ),
     Mutant(
         "resume starts the epoch again",
-        "selftrain/engine/session.py",
-        "epoch, inside = divmod(step, per_epoch)",
-        "epoch, inside = step // per_epoch, 0",
+        "selftrain/engine/loop.py",
+        "for batches in state.stream.epoch(*divmod(state.step, per_epoch)):",
+        "for batches in state.stream.epoch(state.step // per_epoch):",
         RESUME,
     ),
     Mutant(
         "step seed not keyed by the step",
-        "selftrain/engine/session.py",
-        "step_key(self.seed, clock.step)",
-        "step_key(self.seed, 0)",
+        "selftrain/engine/loop.py",
+        "step_key(state.seed, clock.step)",
+        "step_key(state.seed, 0)",
         OWN_DRAWS,
     ),
     Mutant(
         "steps not seeded",
-        "selftrain/engine/session.py",
-        "seed_step(step_key(self.seed, clock.step), self.device)",
+        "selftrain/engine/loop.py",
+        "seed_step(step_key(state.seed, clock.step), state.device)",
         "pass",
         SEED,
     ),
@@ -423,7 +423,7 @@ CORE = [
         "fork_rng(enabled=False, devices",
         SEED,
     ),
-    Mutant("learning rate not paced", "selftrain/engine/session.py", "learner.set_lr(clock.progress)", "pass", PACED),
+    Mutant("learning rate not paced", "selftrain/engine/loop.py", "learner.set_lr(clock.progress)", "pass", PACED),
 ]
 
 

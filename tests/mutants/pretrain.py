@@ -384,8 +384,8 @@ MUTANTS = [
     Mutant(
         "continuing: weights are taken over again on resuming",
         "selftrain/engine/loop.py",
-        "        if continue_from is not None and session.start == 0:",
-        "        if continue_from is not None:",
+        "if continue_from is not None and state.step == 0:",
+        "if continue_from is not None:",
         f"{GOING_ON}::test_a_run_that_continues_another_can_be_resumed",
     ),
     Mutant(
@@ -398,7 +398,7 @@ MUTANTS = [
     Mutant(
         "card: none for a run that is not finished",
         "selftrain/engine/state.py",
-        "write_json(run.out / CARD, self.card(step))",
+        "write_json(self.out / CARD, self.card(step))",
         "pass",
         TRAVELS,
     ),
@@ -439,15 +439,15 @@ MUTANTS = [
     ),
     Mutant(
         "collapse of features judged on few validation samples",
-        "selftrain/engine/watched.py",
-        'self.check.judge_features(step, run.last.get("unlabeled", figures))',
-        "self.check.judge_features(step, figures)",
+        "selftrain/handlers/selfcheck.py",
+        'self.judge_features(step, figures.get("unlabeled", held_out))',
+        "self.judge_features(step, held_out)",
         f"{STAGE}::test_features_are_judged_on_the_unlabeled_samples_where_there_is_a_choice",
     ),
     Mutant(
         "collapse of features: the start is not looked at",
-        "selftrain/engine/session.py",
-        "            self.check.begin(self.untrained())\n",
+        "selftrain/handlers/selfcheck.py",
+        "            self.keep_start(known or {})\n",
         "            pass\n",
         f"{STAGE}::test_features_are_judged_on_the_unlabeled_samples_where_there_is_a_choice",
     ),
@@ -468,8 +468,8 @@ MUTANTS = [
     Mutant(
         "collapse of embeddings forgotten by resuming",
         "selftrain/handlers/selfcheck.py",
-        'dict(state.get("start", {})), dict(state.get("embedded", {}))',
-        'dict(state.get("start", {})), {}',
+        'dict(state["start"]), dict(state["embedded"])',
+        'dict(state["start"]), {}',
         EMBEDDINGS,
     ),
     Mutant(

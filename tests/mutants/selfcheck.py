@@ -129,19 +129,19 @@ MUTANTS = [
         "MARGIN",
         FILE + "test_clearly_below_is_two_points_and_two_standard_errors",
     ),
-    Mutant("alarms repeated", "selftrain/engine/watched.py", "if alarm.kind not in known:", "if True:", RESUMED),
+    Mutant("alarms repeated", "selftrain/handlers/selfcheck.py", "if alarm.kind not in known:", "if True:", RESUMED),
     Mutant(
         "alarms forgotten by resuming",
-        "selftrain/engine/state.py",
-        'run.alarms = [Alarm(**alarm) for alarm in state["alarms"]]',
-        "run.alarms = []",
+        "selftrain/handlers/selfcheck.py",
+        'self.context.alarms[:] = [Alarm(**alarm) for alarm in state["alarms"]]',
+        "pass",
         RESUMED,
     ),
     Mutant(
         "evaluations in a row forgotten by resuming",
         "selftrain/handlers/selfcheck.py",
-        'self.one_sided = state["one_sided"]',
-        "self.one_sided = 0",
+        'self.one_sided, self.start, self.embedded = state["one_sided"],',
+        "self.one_sided, self.start, self.embedded = 0,",
         RESUMED,
     ),
     Mutant(
@@ -153,9 +153,9 @@ MUTANTS = [
     ),
     Mutant(
         "start of the control not stored",
-        "selftrain/engine/stage.py",
-        "            beside.save(0)\n",
-        "            pass\n",
+        "selftrain/engine/beside.py",
+        "        beside.save(0)  #",
+        "        pass  #",
         CONTROL,
     ),
     Mutant(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from harness import EVERY, STEPS, Bench, Child, Progress, Trial, drawn, fork, kill_at_change, struck, train
 
-import selftrain.engine.watched as watched_module
-from selftrain.engine.session import Session
+import selftrain.engine.loop as loop_module
+import selftrain.engine.state as state_module
 
 
 def killed(bench: Bench, folder: Path, begin: Callable[[Path, Progress], Child]) -> Trial:
@@ -62,7 +62,7 @@ def killed_while_evaluating(bench: Bench, folder: Path, number: int) -> Trial:
 
 def _at_evaluation(number: int, act: object) -> None:
     """In a child: do something in the ``number``-th evaluation of the run."""
-    measure, seen = watched_module.measure, [0]
+    measure, seen = state_module.measure, [0]
 
     def patched(strategy: object, pile: object, data: object) -> object:
         seen[0] += 1
@@ -86,7 +86,7 @@ def _at_evaluation(number: int, act: object) -> None:
             strategy.evaluate = evaluated  # type: ignore[attr-defined]
         return measure(strategy, pile, data)  # type: ignore[arg-type]
 
-    watched_module.measure = patched  # type: ignore[assignment]
+    state_module.measure = patched  # type: ignore[assignment]
 
 
 def _stopped(bench: Bench, folder: Path, number: int, sent: signal.Signals, fault: str) -> Trial:
@@ -140,16 +140,16 @@ def asked_twice(bench: Bench, folder: Path, number: int) -> Trial:
     at, sent = draw.randrange(STEPS), draw.choice([signal.SIGTERM, signal.SIGINT])
 
     def work() -> None:
-        step = Session.one_step
+        step = loop_module.take_step
 
-        def endless(self: Session, batches: object, clock: object) -> object:
+        def endless(strategy: object, networks: object, batches: object, clock: object, state: object) -> object:
             if clock.step == at:  # type: ignore[attr-defined]
                 os.kill(os.getpid(), sent)
                 os.kill(os.getpid(), sent)
                 time.sleep(60)
-            return step(self, batches, clock)  # type: ignore[arg-type]
+            return step(strategy, networks, batches, clock, state)  # type: ignore[arg-type]
 
-        Session.one_step = endless  # type: ignore[assignment,method-assign]
+        loop_module.take_step = endless  # type: ignore[assignment]
         train(folder / "run", progress)
 
     status = fork(work, folder / "log").wait(30)

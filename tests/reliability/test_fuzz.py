@@ -25,7 +25,9 @@ def test_what_was_found_is_refused(name, value):
     structures.attempt(CASES[name], value)
 
 
-@pytest.mark.parametrize("change", [{"step": None}, {"step": -1}, {"window": []}, {"ledger": "x"}, {"best_state": 3}])
+@pytest.mark.parametrize(
+    "change", [{"step": None}, {"step": -1}, {"handlers": []}, {"figures": []}, {"ledger": "x"}, {"best_state": 3}]
+)
 def test_a_state_of_another_form_is_refused(change):
     state = structures._stored()[0] | change
     structures.attempt(CASES["checkpoint state"], state)

@@ -15,9 +15,11 @@ from torch import nn
 import selftrain as st
 from selftrain import data, strategies, toy
 from selftrain.errors import NonFiniteError
+from selftrain.handlers import Handler, MetricsLog, NonFiniteGuard
+from selftrain.handlers.nonfinite import EVERY, copied
 from selftrain.networks import ema
-from selftrain.runtime import undo
-from selftrain.runtime.undo import Undo
+from selftrain.networks.student import Learner
+from selftrain.runtime.finite import finite_outputs
 from selftrain.storage import checkpoint
 from selftrain.strategy.pseudo_labeling import PseudoLabeling
 
@@ -58,13 +60,13 @@ def spoil_output(monkeypatch, number, value):
 
 
 def attempt(strategy, given):
-    """One watched step; whether it failed and was taken back."""
-    guard = Undo(strategy, strategy.learners())
+    """One watched step, as the loop and its guard take it; whether it failed and the state before it came back."""
+    kept = copied(strategy.state_dict())
     try:
-        with guard.watching():
+        with finite_outputs(m for m in strategy.modules() if isinstance(m, (Learner, st.Teacher))):
             zoo.take_step(strategy, given)
     except NonFiniteError:
-        guard.take_back()
+        strategy.load_state_dict(kept)
         return True
     return False
 
@@ -81,7 +83,6 @@ def assert_failed_without_trace(strategy, given, before):
 
 @pytest.mark.parametrize("name", zoo.ZOO)
 def test_a_step_that_fails_leaves_no_trace(name, monkeypatch):
-    monkeypatch.setattr(undo, "SMALL", 20)  # so that label banks count as large, and thresholds do not
     strategy = zoo.build(name, KIND)
     zoo.take_step(strategy, zoo.batches(strategy, KIND))
     before = zoo.state_of(strategy)
@@ -151,28 +152,9 @@ def test_a_gathered_gradient_that_is_not_finite_costs_its_own_step_alone():
 
     strategy.step = spoiled_step
     with pytest.warns(st.SelfTrainingWarning, match="step 6 was left out: the gradient norm is nan"):
-        run = st.fit(strategy, toy.pile(KIND), steps=16, plan=zoo.PLAN, self_check=False)
+        run = st.fit(strategy, toy.pile(KIND), steps=16, plan=zoo.PLAN)
     assert run.skipped == 1
     assert strategy.student.gathering  # 15 steps are three times four and three
-
-
-class Careless(strategies.FixMatch):
-    """Writes a large buffer before its update without saying so."""
-
-    def __init__(self, *given, **settings):
-        super().__init__(*given, **settings)
-        self.register_buffer("memory", torch.zeros(undo.SMALL + 1))
-
-    def step(self, batch, clock, *extra):
-        self.memory[0] += 1
-        return super().step(batch, clock, *extra)
-
-
-def test_what_was_not_kept_is_told_and_not_hidden():
-    strategy = Careless(toy.task(KIND), toy.learner(KIND))
-    given = zoo.batches(strategy, KIND)
-    with pytest.raises(st.TrainingError, match=r"Careless.memory was changed without selftrain.runtime.undo.keep"):
-        attempt(strategy, [next(spoiled_inputs(given[0], NAN))])
 
 
 # -- a run -------------------------------------------------------------------------------------------------------------
@@ -199,10 +181,10 @@ class SpoiledStream:
             yield [next(spoiled_inputs(batches[0], NAN)), *batches[1:]] if bad else batches
 
 
-def fit(steps=(), out=None, name="freematch", **settings):
-    strategy = zoo.build(name, KIND)
-    times = {"eval_every": 4, "log_every": 2, "plan": zoo.PLAN, "steps": 8}
-    return st.fit(strategy, Spoiled(steps), out=out, **times | settings)
+def fit(bad=(), out=None, name="freematch", handlers=(), student=None, **settings):
+    strategy = zoo.build(name, KIND, **({} if student is None else {"student": student}))
+    times = {"evaluation": st.Evaluation(every=4), "plan": zoo.PLAN, "steps": 8}
+    return st.fit(strategy, Spoiled(bad), out=out, handlers=[MetricsLog(2), *handlers], **times | settings)
 
 
 def test_a_run_leaves_bad_steps_out_and_counts_them(tmp_path):
@@ -217,6 +199,86 @@ def test_a_run_leaves_bad_steps_out_and_counts_them(tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text())["skipped"] == 3
 
 
+class Seen(Handler):
+    """Writes down what it sees; may know before the run which steps to leave out."""
+
+    def __init__(self, left_out=()):
+        self.left_out, self.steps, self.reports = left_out, [], []
+
+    def begin(self, context):
+        context.left_out.extend(self.left_out)
+
+    def after_step(self, step, report):
+        self.steps.append(step)
+        self.reports.append(report is not None)
+
+
+@pytest.mark.filterwarnings("ignore::selftrain.SelfTrainingWarning")
+@pytest.mark.parametrize("name", ["freematch", "soft_labels", "fst", "cps", "temporal_ensembling"])
+def test_a_run_that_goes_back_is_the_run_that_never_took_the_bad_step(name, tmp_path):
+    """Also where steps, epochs and evaluations lie between the state that was kept and the bad step."""
+    bad, runs, seen = [1, 6, 7, 13], [], []
+    for left_out in ((), bad):
+        seen.append(Seen(left_out))
+        folder = tmp_path / f"{len(left_out)}"
+        runs.append(fit(set(bad), folder, name=name, steps=16, student={"accumulate": 2}, handlers=[seen[-1]]))
+    for watcher in seen:
+        assert watcher.steps == list(range(1, 17))
+        assert watcher.reports == [step - 1 not in bad for step in watcher.steps]
+    one, two = (run.strategy.state_dict() for run in runs)
+    assert not zoo.differences(one, two)
+    assert not zoo.differences(runs[0].ledger.state_dict(), runs[1].ledger.state_dict())
+    assert (runs[0].skipped, runs[0].last, runs[0].train) == (4, runs[1].last, runs[1].train)
+    rows = [[json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()] for name in ("0", "4")]
+    for row in rows[0] + rows[1]:
+        row.pop("train/skipped", None)  # one run finds the bad steps, the other is told
+    assert rows[0] == rows[1]
+
+
+def test_a_state_is_kept_seldom_and_soon_after_a_bad_step():
+    """What a good step pays is a share of a copy; what a bad one costs are the steps since the last copy."""
+    strategy, guard = zoo.build("supervised", KIND), NonFiniteGuard()
+
+    class Context:
+        left_out = []
+
+    Context.strategy = strategy
+    guard.begin(Context)
+
+    def copies(steps):
+        found = []
+        for step in steps:
+            before = guard.kept
+            guard.before_step(step)
+            found += [step] if guard.kept is not before else []
+        return found
+
+    assert copies(range(1, 400)) == [1, 2, 4, 8, 16, 32, 64, 128, 192, 256, 320, 384]
+    with pytest.warns(st.SelfTrainingWarning, match="step 399 was left out"):
+        assert guard.after_failure(399, NonFiniteError("bad")) == 383
+    assert copies(range(399, 530)) == [399, 400, 402, 406, 414, 430, 462, 526]
+    assert EVERY == 64
+
+
+def test_a_bad_step_that_is_taken_again_elsewhere_is_left_out_as_well():
+    """A step that was good the first time and is bad when it is taken again does not send the run round in circles."""
+    strategy, calls = zoo.build("supervised", KIND), []
+    step = strategy.step
+
+    def moody(batch, clock, *extra):
+        calls.append(clock.step)
+        report = step(batch, clock, *extra)
+        if clock.step == 6 or (clock.step == 4 and calls.count(4) == 2):
+            raise NonFiniteError("as the script says")
+        return report
+
+    strategy.step = moody
+    with pytest.warns(st.SelfTrainingWarning):
+        run = st.fit(strategy, toy.pile(KIND), steps=8, plan=zoo.PLAN)
+    assert run.skipped == 2
+    assert calls == [0, 1, 2, 3, 4, 5, 6, 3, 4, 3, 5, 7]
+
+
 def test_a_run_without_bad_steps_says_nothing_of_them(tmp_path):
     assert fit((), tmp_path).skipped == 0
     assert "skipped" not in (tmp_path / "metrics.jsonl").read_text()
@@ -225,18 +287,18 @@ def test_a_run_without_bad_steps_says_nothing_of_them(tmp_path):
 def test_the_row_of_a_resumed_run_goes_on(tmp_path):
     """Two of a limit of three before the stop, two after it: four in a row are too many."""
     with pytest.warns(st.SelfTrainingWarning):
-        fit({3, 4, 5, 6}, tmp_path, skip_limit=3, stop_after=5)
+        fit({3, 4, 5, 6}, tmp_path, handlers=[NonFiniteGuard(3)], checkpoints=st.Checkpoints(stop_after=5))
     with pytest.raises(st.TrainingError, match="4 steps in a row up to step 7"):
-        fit({3, 4, 5, 6}, tmp_path, skip_limit=3, resume=True)
+        fit({3, 4, 5, 6}, tmp_path, handlers=[NonFiniteGuard(3)], resume=True)
 
 
 @pytest.mark.filterwarnings("ignore::selftrain.SelfTrainingWarning")
 def test_too_many_in_a_row_end_the_run_with_a_report(tmp_path):
     report = "4 steps in a row up to step 6 were left out, 5 in all: 4 times the loss is nan"
     with pytest.raises(st.TrainingError, match=report):
-        fit({0, 2, 3, 4, 5}, tmp_path, skip_limit=3)
+        fit({0, 2, 3, 4, 5}, tmp_path, handlers=[NonFiniteGuard(3)])
     assert "4 steps in a row" in (tmp_path / "metrics.jsonl").read_text()
-    good = fit({0}, stop_after=2)
+    good = fit({0}, checkpoints=st.Checkpoints(stop_after=2))
     stored = checkpoint.load_newest(tmp_path / "checkpoints")
     assert stored["step"] == 6
     moved = zoo.differences(good.strategy.state_dict(), stored["strategy"])
@@ -246,9 +308,9 @@ def test_too_many_in_a_row_end_the_run_with_a_report(tmp_path):
 
 def test_a_limit_of_none_ends_at_the_first():
     with pytest.raises(NonFiniteError, match="the loss is nan"):
-        fit({2}, skip_limit=0)
+        fit({2}, handlers=[NonFiniteGuard(0)])
     with pytest.raises(ValueError, match="skip_limit is -1"):
-        fit(skip_limit=-1)
+        NonFiniteGuard(-1)
 
 
 # -- fp16 --------------------------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def test_labeling_stops_after_a_batch(tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
             return predict(self, x)
 
-        with signals.heeding():
+        with signals.handle_signals():
             strategy = zoo.build("supervised", "classification")
             strategies.Supervised.predict = once
             st.label_pile(strategy, toy.pile("classification"), batch_size=4)
@@ -127,10 +127,10 @@ def test_handlers_are_given_back_and_the_users_own_stay():
     mine = lambda *given: None  # noqa: E731
     before = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, mine)
     try:
-        with signals.heeding():
+        with signals.handle_signals():
             assert signal.getsignal(signal.SIGINT) is mine
             assert signal.getsignal(signal.SIGTERM) is not before[0]
-            with signals.heeding():
+            with signals.handle_signals():
                 pass
             assert signal.getsignal(signal.SIGTERM) is not before[0]
         assert signal.getsignal(signal.SIGTERM) is before[0]
@@ -142,7 +142,7 @@ def test_another_thread_leaves_handlers_alone():
     seen = []
 
     def work():
-        with signals.heeding():
+        with signals.handle_signals():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     before = signal.getsignal(signal.SIGTERM)
@@ -153,10 +153,10 @@ def test_another_thread_leaves_handlers_alone():
 
 
 def test_a_stop_is_heeded_though_the_work_was_just_done():
-    with pytest.raises(SystemExit) as caught, signals.heeding():
+    with pytest.raises(SystemExit) as caught, signals.handle_signals():
         os.kill(os.getpid(), signal.SIGTERM)
     assert caught.value.code == 143
-    assert not signals.requested()
+    assert not signals.stop_requested()
 
 
 def test_the_step_is_finished_and_its_state_stored(tmp_path):
@@ -182,7 +182,7 @@ def test_a_second_signal_ends_at_once():
         os.kill(os.getpid(), signal.SIGINT)
         reached.append(which)
 
-    with pytest.raises(KeyboardInterrupt), signals.heeding():
+    with pytest.raises(KeyboardInterrupt), signals.handle_signals():
         [ask(which) for which in ("the first one", "the second one")]
     assert reached == ["the first one"]
 

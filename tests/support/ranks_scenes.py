@@ -185,7 +185,7 @@ FAULTS: Mapping[str, tuple[Callable[[], Any], Callable[[], Result]]] = {
         partial(method, "mean_teacher"),
     ),
     "every rank starts by itself": (
-        lambda: mock.patch("selftrain.engine.stage.same_start", return_value=None),
+        lambda: mock.patch("selftrain.engine.state.same_start", return_value=None),
         other_start,
     ),
     "all ranks fetch the same share": (

@@ -28,6 +28,8 @@ _stages = itertools.count()  # the same on all ranks, which take the same stages
 class Ranks:
     """How several processes work as one; without effect in one process.
 
+    ``with Ranks(...):`` holds for every ``selftrain.fit`` inside; without it, the defaults do.
+
     Args:
         batchnorm: ``"joint"``: BatchNorm normalizes with the statistics of all ranks' rows, as one process with the
             whole batch does; ``"own"``: each rank with those of its own rows, which saves a message for each layer on
@@ -47,6 +49,16 @@ class Ranks:
             raise ValueError(f"batchnorm is {self.batchnorm!r}; choose 'joint' or 'own'")
         if not self.timeout > 0:
             raise ValueError(f"timeout is {self.timeout} seconds; it must be above 0")
+
+    def __enter__(self) -> Ranks:
+        _chosen.append(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _chosen.pop()
+
+
+_chosen = [Ranks()]
 
 
 class Group:
@@ -214,7 +226,7 @@ def joined(options: Ranks | None, device: torch.device) -> Iterator[Group | None
     if _here is not None or not launched():
         yield None
         return
-    group = _met(options or Ranks(), device)
+    group = _met(options or _chosen[-1], device)
     try:
         with working(group):
             yield group

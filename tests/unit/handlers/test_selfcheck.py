@@ -16,7 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import selftrain as st
 from selftrain import select, strategies, toy
 from selftrain.errors import CheckpointError, RunFolderError, TrainingError
-from selftrain.handlers.baseline import LabelsOnly
+from selftrain.handlers.base import Context
+from selftrain.handlers.baseline import SupervisedBaseline
 from selftrain.handlers.gradcheck import NotMeasured, unsupervised_grad_norm
 from selftrain.handlers.selfcheck import KINDS, REMEDIES, Alarm, SelfCheck, SelfTrainingWarning
 from selftrain.metrics.significance import clearly_below, collapsed, effective_classes
@@ -218,7 +219,7 @@ def test_an_alarm_is_a_warning_a_text_and_an_entry_of_the_run(tmp_path):
     plain = {"kind": "no_gradient", "step": 10, "message": alarm.message, "remedy": alarm.remedy}
     plain |= {"figures": {"unsupervised_grad_norm": 0.0}}
     assert json.loads((tmp_path / "summary.json").read_text())["alarms"] == [plain]
-    assert checkpoint.load_newest(tmp_path / "checkpoints")["alarms"] == [plain]
+    assert checkpoint.load_newest(tmp_path / "checkpoints")["handlers"]["SelfCheck"]["alarms"] == [plain]
     (stored,) = (tmp_path / "checkpoints").glob("*-000000100.pt")
     assert torch.load(stored, weights_only=True)["state"]["alarms"] == [plain]
 
@@ -535,7 +536,10 @@ def test_a_rule_that_keeps_nothing_is_found():
 
 def watching(strategy, *, steps, per_epoch=5):
     ledger = st.Ledger([str(i) for i in range(40)], MemoryPile.classes)
-    return SelfCheck(strategy, ledger, MemoryPile(), total=steps, per_epoch=per_epoch, seed=0, device=CPU)
+    check = SelfCheck()
+    times = {"total": steps, "steps_per_epoch": per_epoch, "evaluate_every": 5, "start": 1, "seed": 0}
+    check.begin(Context(strategy, MemoryPile(), ledger, None, None, CPU, parts=(), settings={}, **times))
+    return check
 
 
 def kept(weigh, *, rule=None, steps=100, eval_every=5, per_epoch=5, figures=None):
@@ -672,7 +676,7 @@ def test_self_training_that_is_worse_than_the_labels_alone_is_found(tmp_path):
     assert summary["baseline"] == run.baseline
     assert [a["kind"] for a in summary["alarms"]] == ["worse_than_supervised"]
     state = checkpoint.load_newest(tmp_path / "checkpoints")
-    assert (state["baseline"], state["alarms"]) == (summary["baseline"], summary["alarms"])
+    assert (state["baseline"], state["handlers"]["SelfCheck"]["alarms"]) == (summary["baseline"], summary["alarms"])
 
 
 def test_the_control_is_the_supervised_run(tmp_path):
@@ -732,7 +736,7 @@ def test_without_the_check_the_figures_are_there_and_no_alarm():
 
 def test_the_control_asks_for_no_view_and_tells_of_no_pseudo_label():
     strategy = Own(decay=0.9)
-    control = LabelsOnly(strategy)
+    control = SupervisedBaseline(strategy)
     assert (control.views, control.needs().views, control.extra_batches) == ((), (), 0)
     assert control.needs().encode is not None
     assert (control.monitor, control.labeled_view, control.judged_on) == ("accuracy", "weak", ("validation",))
@@ -848,7 +852,7 @@ def test_a_long_resumed_run_has_the_alarms_of_the_whole_one(stops, tmp_path):
 
 def test_what_the_check_remembers_is_stored(tmp_path):
     fit(Trouble(), MANY, out=tmp_path, stop_after=37, **LENGTH)
-    check = checkpoint.load_newest(tmp_path / "checkpoints")["check"]
+    check = checkpoint.load_newest(tmp_path / "checkpoints")["handlers"]["SelfCheck"]
     assert check["probes"] == {"tries": 2, "silent": 2, "first": 5, "done": 1}
     assert {name: int(count) for name, count in check["streaks"].items()} == {"nothing": 0, "everything": 15}
     assert check["one_sided"] == 1  # those of steps 10 and 20 are before a fifth of the stage
@@ -918,7 +922,7 @@ def test_the_check_may_be_switched_while_resuming(tmp_path):
 def test_a_checkpoint_without_the_alarms_is_refused(tmp_path):
     fit(Own(), steps=20, stop_after=10, out=tmp_path)
     state = checkpoint.load_newest(tmp_path / "checkpoints")
-    del state["alarms"]
+    del state["handlers"]["SelfCheck"]["alarms"]
     checkpoint.save(tmp_path / "checkpoints", state, 10)
     with pytest.raises(CheckpointError, match="alarms"):
         st.fit(Own(), MemoryPile(), plan=PLAN, steps=20, resume=True, out=tmp_path)

@@ -10,7 +10,7 @@ from pretrain_helpers import conv, images, vit
 from torch import nn
 
 from selftrain import pretrain
-from selftrain.engine.stage import settings_of
+from selftrain.engine.state import settings_of
 from selftrain.networks.optim import Training
 from selftrain.pretrain.losses import DISTANCES, InfoNCE, LeJEPALoss, UniSiamLoss, VICRegLoss
 from selftrain.pretrain.maskers import (

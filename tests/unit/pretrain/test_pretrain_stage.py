@@ -9,7 +9,9 @@ from helpers import MemoryPile, pictures
 from pretrain_helpers import STAGES, batch, conv, gratings, images, stage, train, vit
 
 from selftrain.engine.loop import evaluate, fit
+from selftrain.engine.times import Evaluation
 from selftrain.errors import CheckpointError
+from selftrain.handlers.base import Context
 from selftrain.handlers.selfcheck import SelfCheck, SelfTrainingWarning
 from selftrain.metrics.features import feature_spread, feature_std, knn_accuracy, rankme
 from selftrain.networks.encoders import Classifier
@@ -286,7 +288,9 @@ def test_features_that_are_one_large_constant_from_the_start_have_not_collapsed(
 
 
 def a_check(name="mae"):
-    return SelfCheck(stage(name), None, None, total=100, per_epoch=10, seed=0, device=torch.device("cpu"))  # no ledger
+    check, times = SelfCheck(), {"seed": 0, "total": 100, "steps_per_epoch": 10, "evaluate_every": 10, "start": 1}
+    check.begin(Context(stage(name), None, None, None, None, torch.device("cpu"), parts=(), settings={}, **times))
+    return check  # no pile, no ledger
 
 
 SOUND = {"rankme_centered": 44.0, "feature_spread": 0.3}
@@ -317,7 +321,7 @@ def test_collapse_is_judged_from_the_middle_of_the_stage_on():
 )
 def test_only_what_is_low_and_fell_is_blamed(start, now, blamed):
     check, words = a_check(), {"rankme_centered": "directions", "feature_spread": "of their size"}
-    check.begin(SOUND | start if start else {})
+    check.keep_start(SOUND | start if start else {})
     found = check.judge_features(100, now).alarms
     assert len(found) == bool(blamed)
     if blamed:
@@ -329,13 +333,15 @@ def test_only_what_is_low_and_fell_is_blamed(start, now, blamed):
 class Told(SelfCheck):
     """Keeps what it is told of features."""
 
-    def __init__(self, *given, **settings):
-        super().__init__(*given, **settings)
-        self.begun, self.told = [], []
+    begun, told = (), ()
 
-    def begin(self, figures):
+    def begin(self, context):
+        self.begun, self.told = [], []
+        super().begin(context)
+
+    def keep_start(self, figures):
         self.begun.append(dict(figures))
-        super().begin(figures)
+        super().keep_start(figures)
 
     def judge_features(self, step, figures):
         self.told.append((step, dict(figures)))
@@ -343,18 +349,16 @@ class Told(SelfCheck):
 
 
 @pytest.mark.parametrize("unlabeled", [True, False])
-def test_features_are_judged_on_the_unlabeled_samples_where_there_is_a_choice(unlabeled, monkeypatch):
+def test_features_are_judged_on_the_unlabeled_samples_where_there_is_a_choice(unlabeled):
     """Validation samples are few, and may be none."""
-    checks = []
-    monkeypatch.setattr("selftrain.engine.stage.SelfCheck", lambda *g, **s: checks.append(Told(*g, **s)) or checks[0])
+    check = Told()
     strategy, pile = stage("mae", vit(channels=2)), MemoryPile(pictures, validation=9)
     if not unlabeled:
         strategy.judged_on = ("validation",)
         expected = []
     else:
         expected = [evaluate(strategy, pile, "unlabeled")]
-    run = fit(strategy, pile, steps=4, eval_every=2)
-    check = checks[0]
+    run = fit(strategy, pile, steps=4, evaluation=Evaluation(every=2), handlers=[check])
     assert [figures for figures in check.begun if figures] == expected
     assert [step for step, _ in check.told] == [2, 4]
     assert check.told[-1][1] == run.last["unlabeled" if unlabeled else "validation"]

@@ -14,10 +14,50 @@ from tensorboard.plugins.hparams.api_pb2 import Status
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util.tensor_util import make_ndarray
 
+import selftrain as st
+from selftrain.engine.state import TrainState
 from selftrain.errors import RunFolderError
-from selftrain.tensorboard.writer import Board
+from selftrain.handlers import MetricsLog
+from selftrain.strategies import Supervised
+from selftrain.tensorboard import TensorBoard
 
 PARTS = ("experiment", "session_start_info", "session_end_info")
+
+
+class Board:
+    """The two logs of a run, and nothing of a run but its folder."""
+
+    def __init__(self, folder, resume_at=None):
+        strategy = Supervised(st.Classification(2), st.learner(torch.nn.Linear(2, 2)))
+        self.shown = TensorBoard(False)
+        self.state = TrainState(
+            strategy=strategy, pile=None, ledger=None, out=folder, folder=folder, device=torch.device("cpu"), seed=0,
+            total=9, steps_per_epoch=1, evaluate_every=1, parts=(), settings={}, stream=None, monitor={},
+            checkpoint_every=1, handlers=[MetricsLog(), self.shown], start=1, resumed_at=resume_at,
+        )  # fmt: skip
+        self.inside = self.state.handled()
+
+    def __enter__(self):
+        self.inside.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        return self.inside.__exit__(*error)
+
+    def scalars(self, values, step):
+        self.state.log_scalars(values, step)
+
+    def text(self, name, content, step):
+        self.state.log_text(name, content, step)
+
+    def alarm(self, kind, content, step):
+        self.state.log_alarm(kind, content, step)
+
+    def timings(self, values, step):
+        self.shown.writer.scalars(values, step)
+
+    def __getattr__(self, name):
+        return getattr(self.shown.writer, name)
 
 
 def rows(folder):
@@ -250,19 +290,27 @@ def test_a_folder_that_is_gone_is_named(tmp_path, noticed):
     assert not (tmp_path / "run").exists()
 
 
+def inside(folder, act):
+    """Log something and do something else, in a run."""
+    with Board(folder) as board:
+        board.text("a", "first", 0)
+        act(board)
+
+
 def test_a_disk_that_is_full_at_the_end_is_named(tmp_path, monkeypatch):
-    board = Board(tmp_path)
-    board.text("a", "first", 0)
-    monkeypatch.setattr(board._tensorboard(), "close", lambda: (_ for _ in ()).throw(OSError(28, "No space left")))
-    with pytest.raises(RunFolderError, match="No space left"), board:
-        pass
-    with pytest.raises(ValueError, match="says more"), board:
-        raise ValueError("this says more")
+    def fill(board, error=None):
+        close = lambda: (_ for _ in ()).throw(OSError(28, "No space left"))  # noqa: E731
+        monkeypatch.setattr(board.shown.writer._tensorboard(), "close", close)
+        if error:
+            raise error
+
+    with pytest.raises(RunFolderError, match="No space left"):
+        inside(tmp_path, fill)
+    with pytest.raises(ValueError, match="says more"):
+        inside(tmp_path, lambda board: fill(board, ValueError("this says more")))
 
 
 @pytest.mark.parametrize("logged", [True, False])
 def test_errors_of_other_files_pass_the_board(tmp_path, logged):
-    board = Board(tmp_path if logged else None)
-    board.text("a", "first", 0)
-    with pytest.raises(FileNotFoundError, match="mine"), board:
-        (tmp_path / "mine").read_text()
+    with pytest.raises(FileNotFoundError, match="mine"):
+        inside(tmp_path if logged else None, lambda board: (tmp_path / "mine").read_text())

@@ -18,11 +18,12 @@ import selftrain as st
 from selftrain import strategies, toy
 from selftrain.metrics.calibration_error import expected_calibration_error
 from selftrain.mix import Mixup
-from selftrain.tensorboard import Dashboard, Stopwatch, figures
+from selftrain.tensorboard import Dashboard, figures
 from selftrain.tensorboard.class_names import group_names, shown_groups, worst_groups
 from selftrain.tensorboard.held_out import held_out, part_of, spaced
 from selftrain.tensorboard.hparams import settings_of_run
 from selftrain.tensorboard.mixes import Mixed
+from selftrain.tensorboard.speed import Stopwatch
 from selftrain.types import Annotated, BatchPlan, Target
 
 CPU, PLAN = torch.device("cpu"), BatchPlan(labeled=4, unlabeled_ratio=2.0)
@@ -311,7 +312,8 @@ def test_a_number_out_of_range_is_refused(name, value):
 
 
 def test_without_a_folder_nothing_is_asked(monkeypatch):
-    monkeypatch.setattr("selftrain.engine.session.Show", None)
+    monkeypatch.setattr("selftrain.tensorboard.handler.Mixed.watching", None)
+    monkeypatch.setattr("selftrain.tensorboard.handler.held_out", None)
     fit(None)
 
 

@@ -1,0 +1,72 @@
+"""How long a run is, and when what is due."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+EPOCHS = 10  # of a run whose length is not given
+EVALUATIONS = 10  # in a run, unless it is said how often
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """When a run is evaluated, and on what.
+
+    Args:
+        every: Steps between evaluations; ``None``: ten in a run.
+        monitor: Further data to evaluate on, by name (not ``"validation"``), for watching only: it never picks a
+            checkpoint.
+
+    Raises:
+        ValueError: for an ``every`` below 1, or a monitored set named like the pile's own.
+    """
+
+    every: int | None = None
+    monitor: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_counts(eval_every=self.every)
+        if "validation" in self.monitor:
+            raise ValueError("monitor holds a set named 'validation', which is the pile's own; give it another name")
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """When a run is stored.
+
+    Args:
+        every: Steps between checkpoints; ``None``: at each evaluation.
+        stop_after: End after this many steps of the whole stage, with a checkpoint: the rest is for ``resume``. Leaves
+            no mark in the log: rows and evaluations stay where they are without it.
+
+    Raises:
+        ValueError: for a number below 1.
+    """
+
+    every: int | None = None
+    stop_after: int | None = None
+
+    def __post_init__(self) -> None:
+        check_counts(checkpoint_every=self.every, stop_after=self.stop_after)
+
+
+def check_counts(**counts: int | None) -> None:
+    """Refuse numbers of steps below 1."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"{name} is {count}; it must be at least 1")
+
+
+def total_steps(epochs: int | None, steps: int | None, per_epoch: int) -> int:
+    """Steps of a stage: as given, or so many passes over the unlabeled set; neither: ten.
+
+    Raises:
+        ValueError: for both, or less than one step.
+    """
+    if epochs is not None and steps is not None:
+        raise ValueError(f"give epochs ({epochs}) or steps ({steps}), not both")
+    total = steps if steps is not None else (EPOCHS if epochs is None else epochs) * per_epoch
+    if total < 1:
+        raise ValueError(f"the run has {total} steps; epochs or steps must be at least 1")
+    return total

@@ -1,0 +1,128 @@
+"""``metrics.jsonl``, the log for programs: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selftrain.errors import RunFolderError
+from selftrain.handlers.base import Context, Figures, Handler
+from selftrain.storage.atomic import check_target, write_text
+from selftrain.types import Report
+
+METRICS = "metrics.jsonl"
+
+
+class MetricsLog(Handler):
+    """Log the means of training scalars every so many steps, and write all that is logged to ``metrics.jsonl``.
+
+    Args:
+        every: Steps between two rows of training, at least 1.
+
+    Raises:
+        ValueError: for an ``every`` below 1.
+    """
+
+    def __init__(self, every: int = 20) -> None:
+        if every < 1:
+            raise ValueError(f"log_every is {every}; it must be at least 1")
+        self.every = every
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def begin(self, context: Context) -> None:
+        """Open the file; rows after the step that a resumed run goes on from are dropped."""
+        self.context, self.sums, self.counts = context, {}, {}
+        self.file = None if context.folder is None else MetricsFile(context.folder, context.resumed_at)
+
+    def accumulate(self, values: Mapping[str, Tensor]) -> None:
+        """Add scalars to the means that the next row will hold."""
+        for name, value in values.items():
+            value = value.detach().double()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def after_step(self, step: int, report: Report | None) -> None:
+        """Log the means since the last row, if a row is due."""
+        if step % self.every and step != self.context.total:
+            return
+        # The device is waited for here alone: in between, sums stay on it.
+        row = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        if self.context.left_out:
+            row["skipped"] = float(len(self.context.left_out))
+        row["lr"] = next(iter(self.context.strategy.learners())).optimizer.param_groups[0]["lr"]
+        row = {f"train/{name}": value for name, value in row.items()}
+        self.context.train |= row
+        self.sums, self.counts = {}, {}
+        self.context.log_scalars(row, step)
+
+    def log_scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Write a row."""
+        if self.file is not None:
+            self.file.scalars(values, step)
+
+    def log_alarm(self, kind: str, content: str, step: int) -> None:
+        """Write a row ``{"step", "alarm", "text"}``."""
+        if self.file is not None:
+            self.file.alarm(kind, content, step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums since the last row."""
+        return {"sums": self.sums, "counts": self.counts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state_dict`` gave."""
+        self.sums = {str(name): torch.as_tensor(value) for name, value in state["sums"].items()}
+        self.counts = {name: int(state["counts"][name]) for name in self.sums}
+
+    def for_baseline(self) -> MetricsLog:
+        """The baseline has a log like this one."""
+        return MetricsLog(self.every)
+
+
+class MetricsFile:
+    """Append rows to the file in a folder.
+
+    Args:
+        folder: Run folder.
+        resume_at: Step a resumed run continues after; later rows are dropped, so that each step has one value.
+
+    Raises:
+        RunFolderError: if the file is a link, a device or a folder, or when the disk refuses a row.
+    """
+
+    def __init__(self, folder: Path, resume_at: int | None = None) -> None:
+        self.path = folder / METRICS
+        check_target(self.path)
+        if resume_at is not None and self.path.is_file():
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+            write_text(self.path, "".join(line + "\n" for line in lines if _step(line) <= resume_at))
+
+    def scalars(self, values: Figures | Mapping[str, float], step: int) -> None:
+        """Write finite numbers, and ``null`` for others: JSON has no word for them."""
+        if values:
+            self._write({"step": step} | {n: v if math.isfinite(v) else None for n, v in values.items()})
+
+    def alarm(self, kind: str, content: str, step: int) -> None:
+        """Write a row ``{"step", "alarm", "text"}``."""
+        self._write({"step": step, "alarm": kind, "text": content})
+
+    def _write(self, row: Mapping[str, object]) -> None:
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise RunFolderError(f"cannot write {self.path}: {error}") from error
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf  # a crash cut the line short

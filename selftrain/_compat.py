@@ -99,13 +99,13 @@ MOVED = {
     "pretrain.joint": "pretrain.joint_mode",
     "pretrain.patches": "networks.patches",
     "pretrain.positions": "networks.positions",
-    "pretrain.recipes": "pretrain.methods",
+    "pretrain.recipes": "pretrain",
     "pretrain.sequence": "pretrain.draws",
     "pretrain.stage": "pretrain.base",
     "pretrain.tokenizers": "networks.tokenizers",
     "pretrain.twoview": "pretrain.joint_embedding",
     "pretrain.view_losses": "pretrain.losses",
-    "pretrain.view_recipes": "pretrain.methods",
+    "pretrain.view_recipes": "pretrain",
     "pretrain.vit": "networks.vit",
     "probes": "metrics.features",
     "probing": "evaluation.probing",
@@ -150,7 +150,8 @@ RENAMED = {
         name: f"selftrain.data.readers.decoding.{name}" for name in ("decode", "encoded_images", "read_idx", "to_bytes")
     },
     "selftrain.data.views": {
-        name: f"selftrain.data.views.image.{name}" for name in ("TensorViews", "ViewMaker", "as_channels")
+        "TensorViews": "selftrain.data.views.image.TensorViews",
+        "ViewMaker": "selftrain.data.views.base.ViewMaker",
     },
     "selftrain.evaluation.probing": {"at_rest": "selftrain.networks.modes.eval_mode"},
     "selftrain.handlers.baseline": {"LabelsOnly": "SupervisedBaseline"},

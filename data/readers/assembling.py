@@ -14,7 +14,7 @@ from selftrain.data.views.base import ViewMaker
 from selftrain.errors import DataError
 
 
-def assemble(
+def assemble(  # noqa: D417
     training: Samples | None,
     unlabeled: Samples | None = None,
     test: Samples | None = None,
@@ -27,19 +27,14 @@ def assemble(
     views: ViewMaker | None = None,
     source: str = "arrays",
 ) -> Pile:
-    """Make a pile; all but ``unlabeled`` and ``validation`` as in ``Pile.from_samples``.
+    """Make a pile of what a reader has found.
 
     Args:
         training: Samples with class numbers, -1 = unlabeled; ``None``, or without annotations: there are no labels.
         unlabeled: Further samples without label, joined to those of ``training``.
         test: Samples with class numbers that only the final evaluation sees.
         validation: Labels to hold back, or a set of its own.
-        classes: Names of the classes.
-        labels: Labels to use in all; ``None``: every one.
-        overlap: Whether labeled rows are unlabeled ones too.
-        seed: Key of the choice of labels.
-        views: Maker of views.
-        source: Where the data are from.
+        classes, labels, overlap, seed, views, source: As in ``Pile.from_samples``.
 
     Raises:
         DataError: no samples, or labels that cannot be used.

@@ -34,7 +34,17 @@ class ViewMaker(Protocol):
     on_workers: bool
 
     def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
-        """One view of a batch; ``index`` (B,) and ``epoch`` are the keys of the draws."""
+        """One view of a batch.
+
+        Args:
+            name: Name of the view.
+            images: Inputs (B, ...) as sets hand them out.
+            index: Sample numbers, the keys of the draws, (B,), on the device of ``images``.
+            epoch: Epoch number, a key as well.
+
+        Returns:
+            Float inputs of the same shape on the same device, normalized, and their geometry where it is known.
+        """
         ...
 
     def seeded(self, seed: int) -> ViewMaker:

@@ -52,17 +52,7 @@ class TensorViews(Normalizing):
 
     @torch.no_grad()
     def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
-        """One view of a batch.
-
-        Args:
-            name: Name of the view.
-            images: (B, C, H, W), uint8 or float in [0, 1].
-            index: Sample numbers, the keys of the draws, (B,), on the device of ``images``.
-            epoch: Epoch number, a key as well.
-
-        Returns:
-            Float input (B, C, H, W), normalized, and its geometry.
-        """
+        """One view of images (B, C, H, W), uint8 or float in [0, 1]; see ``ViewMaker``."""
         recipe = check_name(name)
         if images.ndim != 4:
             raise ValueError(f"inputs have shape {tuple(images.shape)}, not (B, C, H, W); use TableViews for tables")

@@ -90,17 +90,7 @@ class PointViews:
 
     @torch.no_grad()
     def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
-        """One view of a batch.
-
-        Args:
-            name: Name of the view.
-            images: Coordinates (B, N, 2) or (B, N, 3), numbers of any type and scale.
-            index: Sample numbers, the keys of the draws, (B,), on the device of ``images``.
-            epoch: Epoch number, a key as well.
-
-        Returns:
-            Float input of the same shape.
-        """
+        """One view of clouds (B, N, 2 or 3), numbers of any type and scale; see ``ViewMaker``."""
         recipe = check_name(name)
         shape = tuple(images.shape)
         if images.ndim != 3 or shape[2] not in (2, 3):

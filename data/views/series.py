@@ -89,17 +89,7 @@ class SeriesViews(Normalizing):
 
     @torch.no_grad()
     def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
-        """One view of a batch.
-
-        Args:
-            name: Name of the view.
-            images: Series (B, C, L), float, in units of their own.
-            index: Sample numbers, the keys of the draws, (B,), on the device of ``images``.
-            epoch: Epoch number, a key as well.
-
-        Returns:
-            Float input (B, C, L), standardized.
-        """
+        """One view of series (B, C, L), float, in units of their own; see ``ViewMaker``."""
         recipe = check_name(name)
         if images.ndim != 3:
             shape = f"inputs have shape {tuple(images.shape)}, not (B, C, L)"

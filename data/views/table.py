@@ -67,17 +67,7 @@ class TableViews(Normalizing):
 
     @torch.no_grad()
     def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
-        """One view of a batch.
-
-        Args:
-            name: Name of the view.
-            images: Rows of the table, (B, F).
-            index: Sample numbers, the keys of the draws, (B,), on the device of ``images``.
-            epoch: Epoch number, a key as well.
-
-        Returns:
-            Float input (B, F), standardized but for the categorical columns.
-        """
+        """One view of rows (B, F); codes stay as they are; see ``ViewMaker``."""
         recipe = check_name(name)
         if images.ndim != 2:
             raise ValueError(f"inputs have shape {tuple(images.shape)}, not (B, F); use TensorViews for images")

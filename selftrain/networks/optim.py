@@ -99,7 +99,7 @@ class Training:
         )
 
 
-def learner(
+def learner(  # noqa: D417
     network: nn.Module | Callable[[], nn.Module],
     *,
     init_from: HasExport | Weights | str | Path | None = None,
@@ -127,19 +127,8 @@ def learner(
             ``.safetensors`` file. Every weight handed on must exist in the network; those of the network that are
             not handed on (a new head) keep their own start.
         training: All settings at once; or give them one by one:
-        optimizer: See ``Training``.
-        lr: See ``Training``.
-        weight_decay: See ``Training``.
-        momentum: See ``Training``.
-        beta2: See ``Training``.
-        encoder_lr: See ``Training``.
-        layer_decay: See ``Training``.
-        schedule: See ``Training``.
-        max_grad_norm: See ``Training``.
-        accumulate: See ``Training``.
-        precision: See ``Training``.
-        channels_last: See ``Training``.
-        compile: See ``Training``.
+        optimizer, lr, weight_decay, momentum, beta2, encoder_lr, layer_decay, schedule, max_grad_norm, accumulate,
+            precision, channels_last, compile: See ``Training``.
 
     Raises:
         ValueError: for ``training`` beside single settings, or one out of range.

@@ -19,21 +19,19 @@ from selftrain.pretrain.maskers import (
     Runs,
     TimeFrequency,
 )
-from selftrain.pretrain.methods import (
-    AJEPA,
-    CNNJEPA,
-    ECGJEPA,
-    IJEPA,
-    MAE,
-    SARJEPA,
-    TJEPA,
-    LeJEPA,
-    PointJEPA,
-    SimCLR,
-    StoP,
-    UniSiam,
-    VICReg,
-)
+from selftrain.pretrain.methods.a_jepa import AJEPA
+from selftrain.pretrain.methods.cnn_jepa import CNNJEPA
+from selftrain.pretrain.methods.ecg_jepa import ECGJEPA
+from selftrain.pretrain.methods.ijepa import IJEPA
+from selftrain.pretrain.methods.lejepa import LeJEPA
+from selftrain.pretrain.methods.mae import MAE
+from selftrain.pretrain.methods.point_jepa import PointJEPA
+from selftrain.pretrain.methods.sar_jepa import SARJEPA
+from selftrain.pretrain.methods.simclr import SimCLR
+from selftrain.pretrain.methods.stop import StoP
+from selftrain.pretrain.methods.t_jepa import TJEPA
+from selftrain.pretrain.methods.unisiam import UniSiam
+from selftrain.pretrain.methods.vicreg import VICReg
 from selftrain.pretrain.predictor import ConvPredictor, Predictor, Projector
 from selftrain.pretrain.regularizers import SIGReg
 from selftrain.pretrain.targets import HOG, EMALatent, FrozenLatent, GradientRatio, OwnLatent, Pixels, PredictionTarget

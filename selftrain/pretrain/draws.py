@@ -17,14 +17,43 @@ Generator = torch.Generator | None
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """Settings of maskers that hide blocks of a grid; see ``maskers.MultiBlock``."""
+    """Settings of maskers that hide blocks of a grid.
 
-    blocks: int
-    scale: Range
-    aspect: Range
-    context_scale: Range
-    min_keep: int
-    tries: int
+    Args:
+        blocks: Target blocks M, >= 1.
+        scale: Smallest and largest share of the grid that a target block covers, in (0, 1].
+        aspect: Smallest and largest height / width of a target block, in tokens, > 0.
+        context_scale: Smallest and largest share of the grid that the (square) context block covers, in (0, 1].
+        min_keep: Context tokens that must survive, >= 1.
+        tries: Draws of a sample's positions before the fallback, >= 1.
+    """
+
+    blocks: int = 4
+    scale: Range = (0.15, 0.2)
+    aspect: Range = (0.75, 1.5)
+    context_scale: Range = (0.85, 1.0)
+    min_keep: int = 1
+    tries: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("blocks", "min_keep", "tries"):
+            check_count(name, getattr(self, name))
+        check_range("scale", self.scale, 1.0, closed=True)
+        check_range("aspect", self.aspect, math.inf)
+        check_range("context_scale", self.context_scale, 1.0, closed=True)
+
+
+def check_count(name: str, value: int, least: int = 1) -> None:
+    """Refuse a count that is too small."""
+    if value < least:
+        raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+
+def check_range(name: str, limits: Range, top: float, *, closed: bool = False) -> None:
+    """Refuse limits that do not rise or leave (0, top), or (0, top] where it is closed."""
+    low, high = limits
+    if not 0 < low <= high <= top or (high == top and not closed):
+        raise ValueError(f"{name} is ({low}, {high}); it must rise and lie in (0, {top}{']' if closed else ')'}")
 
 
 def uniform(limits: Range, generator: Generator) -> float:

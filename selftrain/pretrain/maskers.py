@@ -22,6 +22,8 @@ from selftrain.pretrain.draws import (
     Generator,
     Range,
     blocks,
+    check_count,
+    check_range,
     coin,
     composition,
     floor,
@@ -75,26 +77,12 @@ class MultiBlock(BlockPlan):
     failures they may). ``union`` is of CNN-JEPA, Kalapos & Gyires-Toth 2024, arXiv:2408.07514.
 
     Args:
-        blocks: Target blocks M, >= 1.
-        scale: Smallest and largest share of the grid that a target block covers, in (0, 1].
-        aspect: Smallest and largest height / width of a target block, > 0.
-        context_scale: Smallest and largest share of the grid that the (square) context block covers, in (0, 1].
-        min_keep: Context tokens that must survive, >= 1.
-        tries: Draws of a sample's positions before the fallback, >= 1.
+        blocks, scale, aspect, context_scale, min_keep, tries: See ``BlockPlan``.
         union: Whether all blocks together are one target set, cut to the smallest of the batch at random; what is cut
             off is neither seen nor predicted. Otherwise each block is a set.
     """
 
-    blocks: int = 4
-    scale: Range = (0.15, 0.2)
-    aspect: Range = (0.75, 1.5)
-    context_scale: Range = (0.85, 1.0)
-    min_keep: int = 1
-    tries: int = 20
     union: bool = False
-
-    def __post_init__(self) -> None:
-        _check_blocks(self)
 
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """One look; M target sets, or one."""
@@ -120,23 +108,11 @@ class TimeFrequency(BlockPlan):
     decides which lines are lost is a guess.
 
     Args:
-        blocks: Target blocks M, >= 1.
-        scale: Smallest and largest share of the grid that a target block covers, in (0, 1].
-        aspect: Smallest and largest height / width of a target block, in tokens, > 0.
-        context_scale: Smallest and largest share of the grid that the (square) context block covers, in (0, 1].
-        min_keep: Context tokens that must survive, >= 1.
-        tries: Draws of a sample's positions before the fallback, >= 1.
+        blocks, scale, aspect, context_scale, min_keep, tries: See ``BlockPlan``.
     """
 
     blocks: int = 3
     scale: Range = (0.05, 0.075)
-    aspect: Range = (0.75, 1.5)
-    context_scale: Range = (0.85, 1.0)
-    min_keep: int = 1
-    tries: int = 20
-
-    def __post_init__(self) -> None:
-        _check_blocks(self)
 
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """One look, a target set for each block."""
@@ -167,8 +143,8 @@ class Blocks:
     length: int = 3
 
     def __post_init__(self) -> None:
-        _check_range("keep", self.keep, 1.0)
-        _check_count("length", self.length)
+        check_range("keep", self.keep, 1.0)
+        check_count("length", self.length)
 
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """One look, one target set: all that is not seen."""
@@ -217,9 +193,9 @@ class FeatureSubset:
     sets: int = 4
 
     def __post_init__(self) -> None:
-        _check_range("context", self.context, 1.0)
-        _check_range("target", self.target, 1.0)
-        _check_count("sets", self.sets)
+        check_range("context", self.context, 1.0)
+        check_range("target", self.target, 1.0)
+        check_count("sets", self.sets)
 
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """One look, ``sets`` target sets."""
@@ -257,9 +233,9 @@ class Runs:
     context: Range = (0.4, 0.75)
 
     def __post_init__(self) -> None:
-        _check_count("sets", self.sets)
-        _check_range("target", self.target, 1.0)
-        _check_range("context", self.context, 1.0, closed=True)
+        check_count("sets", self.sets)
+        check_range("target", self.target, 1.0)
+        check_range("context", self.context, 1.0, closed=True)
 
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """One look, ``sets`` target sets."""
@@ -304,8 +280,8 @@ class LocalWindows:
     ratio: float = 0.8
 
     def __post_init__(self) -> None:
-        _check_count("windows", self.windows)
-        _check_count("size", self.size, least=2)
+        check_count("windows", self.windows)
+        check_count("size", self.size, least=2)
         _check_ratio(self.ratio)
 
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
@@ -399,28 +375,9 @@ def check_masker(masker: Masker, layout: Layout) -> None:
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
-def _check_blocks(plan: BlockPlan) -> None:
-    for name in ("blocks", "min_keep", "tries"):
-        _check_count(name, getattr(plan, name))
-    _check_range("scale", plan.scale, 1.0, closed=True)
-    _check_range("aspect", plan.aspect, math.inf)
-    _check_range("context_scale", plan.context_scale, 1.0, closed=True)
-
-
-def _check_count(name: str, value: int, least: int = 1) -> None:
-    if value < least:
-        raise ValueError(f"{name} is {value}; it must be at least {least}")
-
-
 def _check_ratio(ratio: float) -> None:
     if not 0 < ratio < 1:
         raise ValueError(f"mask ratio is {ratio}; it must be in (0, 1)")
-
-
-def _check_range(name: str, limits: Range, top: float, *, closed: bool = False) -> None:
-    low, high = limits
-    if not 0 < low <= high <= top or (high == top and not closed):
-        raise ValueError(f"{name} is ({low}, {high}); it must rise and lie in (0, {top}{']' if closed else ')'}")
 
 
 def _check_probability(name: str, value: float) -> None:

@@ -5,6 +5,7 @@ Each is built as ``predictor(encoder, outputs)`` and called with the tokens seen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -75,19 +76,11 @@ class Predictor(nn.Module):
         """
         known, count = self.enter(tokens), given.shape[1]
         # in the precision that autocast gave the tokens, or the concatenation below would take them back to float32
-        unknown = self._blanks(wanted, tokens).to(known.dtype)
+        unknown = blanks(self, wanted.shape, tokens).to(known.dtype)
         codes = self.positions(layout, torch.cat([given, wanted], 1))
         mixed = run_blocks(self.blocks, torch.cat([known, unknown], 1), codes, again=self.again)
         predicted: Tensor = self.leave(self.norm(mixed[:, count:]))
         return predicted
-
-    def _blanks(self, wanted: Tensor, tokens: Tensor) -> Tensor:
-        if self.blank is not None:
-            return self.blank.expand(*wanted.shape, -1)
-        # through the layer that tokens take: with a layer of its own the network would drive its weights to 0, and the
-        # noise with them
-        blanks: Tensor = self.enter(draw_noise(self, (*wanted.shape, tokens.shape[-1]), tokens))
-        return blanks
 
 
 class ConvPredictor(nn.Module):
@@ -135,18 +128,11 @@ class ConvPredictor(nn.Module):
     def forward(self, tokens: Tensor, given: Tensor, wanted: Tensor, layout: Layout) -> Tensor:
         """Predictions (B, Nw, outputs) for ``wanted`` (B, Nw) from ``tokens`` (B, Ng, token_dim) at ``given``."""
         known = self.enter(tokens)
-        cells = self._blanks(tokens, layout.count).to(known.dtype)
+        cells = blanks(self, (len(tokens), layout.count), tokens).to(known.dtype)
         cells = cells.scatter(1, given[..., None].expand_as(known), known)
         picture = cells.transpose(1, 2).unflatten(2, self.grid)
         predicted: Tensor = self.leave(pick(self.layers(picture).flatten(2).transpose(1, 2), wanted))
         return predicted
-
-    def _blanks(self, tokens: Tensor, count: int) -> Tensor:
-        shape = (len(tokens), count, tokens.shape[-1])
-        if self.blank is not None:
-            return self.blank.expand(shape)
-        blanks: Tensor = self.enter(draw_noise(self, shape, tokens))
-        return blanks
 
 
 class Projector(nn.Sequential):
@@ -179,8 +165,14 @@ def check_noise(noise: float | None) -> None:
         raise ValueError(f"noise is {noise}; it is a standard deviation above 0, or None for fixed positions")
 
 
-def draw_noise(predictor: Predictor | ConvPredictor, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Noise of a stochastic fill, drawn on the CPU so that a seed gives the same everywhere; zeros at rest."""
-    if not predictor.training:
-        return torch.zeros(shape, device=like.device)
-    return (cast(float, predictor.noise) * torch.randn(shape)).to(like.device)
+def blanks(predictor: Predictor | ConvPredictor, shape: Sequence[int], tokens: Tensor) -> Tensor:
+    """What stands at hidden places, (*shape, width): the learned mask token, or noise (StoP), which is 0 at rest."""
+    if predictor.blank is not None:
+        return predictor.blank.expand(*shape, -1)
+    noise = torch.zeros(*shape, tokens.shape[-1])
+    if predictor.training:  # on the CPU, so that a seed gives the same everywhere
+        noise = cast(float, predictor.noise) * torch.randn(noise.shape)
+    # through the layer that tokens take: with a layer of its own the network would drive its weights to 0, and the
+    # noise with them
+    filled: Tensor = predictor.enter(noise.to(tokens.device))
+    return filled

@@ -241,15 +241,15 @@ MUTANTS = [
     Mutant(
         "pretraining: noise of positions passes a layer of its own",
         "selftrain/pretrain/predictor.py",
-        "        blanks: Tensor = self.enter(draw_noise(self, (*wanted.shape, tokens.shape[-1]), tokens))",
-        "        blanks: Tensor = draw_noise(self, (*wanted.shape, self.enter.out_features), tokens)",
+        "filled: Tensor = predictor.enter(noise.to(tokens.device))",
+        "filled: Tensor = cast(float, predictor.noise) * torch.randn(*shape, predictor.enter.out_features)",
         f"{PREDICTOR}::test_the_noise_passes_the_layer_that_takes_the_tokens_in",
     ),
     Mutant(
         "pretraining: noise at rest",
         "selftrain/pretrain/predictor.py",
-        "    if not predictor.training:\n        return torch.zeros(shape, device=like.device)\n",
-        "",
+        "    if predictor.training:  #",
+        "    if True:  #",
         f"{PREDICTOR}::test_noise_is_drawn_anew_in_training_and_is_none_at_rest",
     ),
     Mutant(

@@ -41,19 +41,12 @@ class AJEPA(Masked):
 
     Args:
         encoder: For spectrograms (B, 1, frequencies, frames), such as ``ViT``; it is copied.
-        predictor_width: See ``Predictor`` (the paper: width 512, depth 16).
-        predictor_depth: See ``Predictor`` (the paper: width 512, depth 16).
-        predictor_heads: See ``Predictor`` (the paper: width 512, depth 16).
+        predictor_width, predictor_depth, predictor_heads: See ``Predictor`` (the paper: width 512, depth 16).
         noise: See ``IJEPA``.
         start: Share of time-frequency masks at the first step; see ``Curriculum``.
         masks: Draws context and targets; ``None``: the paper's curriculum.
         decay: See ``EMALatent``.
-        ship: See ``IJEPA``.
-        view: See ``IJEPA``.
-        training: See ``IJEPA``.
-
-    Raises:
-        ValueError: for an argument out of range, or an encoder whose grid has not two axes.
+        ship, view, training: See ``IJEPA``.
     """
 
     def __init__(

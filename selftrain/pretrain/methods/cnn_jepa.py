@@ -42,18 +42,11 @@ class CNNJEPA(Masked):
 
     Args:
         encoder: With a grid of two axes and sparse ``tokens``, such as ``ConvEncoder``; it is copied.
-        depth: See ``ConvPredictor``.
-        noise: See ``ConvPredictor``.
-        signed: See ``ConvPredictor``.
+        depth, noise, signed: See ``ConvPredictor``.
         masks: Draws context and targets; ``None``: the paper's mixture.
-        decay: See ``EMALatent``.
-        path: See ``EMALatent``.
-        ship: See ``IJEPA``.
-        view: See ``IJEPA``.
+        decay, path: See ``EMALatent``.
+        ship, view: See ``IJEPA``.
         training: How to train; ``None``: AdamW, learning rate 2e-3, weight decay 0.01, 5 % warm-up and a cosine to 0.
-
-    Raises:
-        ValueError: for an argument out of range, or an encoder whose grid has not two axes.
     """
 
     def __init__(

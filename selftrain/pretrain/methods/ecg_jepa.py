@@ -43,19 +43,13 @@ class ECGJEPA(Masked):
 
     Args:
         encoder: For series (B, channels, length), such as ``series_transformer``; it is copied.
-        predictor_width: See ``Predictor``.
-        predictor_depth: See ``Predictor``.
-        predictor_heads: See ``Predictor``.
+        predictor_width, predictor_depth, predictor_heads: See ``Predictor``.
         noise: See ``IJEPA``.
         masks: Draws context and targets; ``None``: ``Blocks()``.
         decay: See ``EMALatent``.
-        ship: See ``IJEPA``.
-        view: See ``IJEPA``.
+        ship, view: See ``IJEPA``.
         training: How to train; ``None``: AdamW with betas (0.9, 0.99), learning rate 1e-3, weight decay 0.05, 5 %
             warm-up and a cosine to 0.
-
-    Raises:
-        ValueError: for an argument out of range, or an encoder whose grid has not one axis.
     """
 
     def __init__(

@@ -41,20 +41,14 @@ class IJEPA(Masked):
 
     Args:
         encoder: For images; it is copied.
-        predictor_width: See ``Predictor``.
-        predictor_depth: See ``Predictor``.
-        predictor_heads: See ``Predictor``.
+        predictor_width, predictor_depth, predictor_heads: See ``Predictor``.
         noise: Standard deviation of stochastic positions; ``None``: fixed ones. ``StoP`` is this with 0.25.
         masks: Draws context and targets; ``None``: ``MultiBlock()``.
-        decay: See ``EMALatent``.
-        path: See ``EMALatent``.
+        decay, path: See ``EMALatent``.
         ship: What ``predict`` and ``export`` give: the target encoder (the paper) or the student's.
         view: Name of the view to look at.
         training: How to train; ``None``: AdamW, learning rate 1e-3, weight decay 0.05, 5 % warm-up and a cosine to 0.
         name: Word for the loss in the log.
-
-    Raises:
-        ValueError: for an argument out of range, an encoder without the contract, or inputs that do not fit it.
     """
 
     def __init__(

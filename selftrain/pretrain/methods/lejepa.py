@@ -39,9 +39,6 @@ class LeJEPA(JointEmbedding):
         views: Names of the views; the first ``global_views`` make the center.
         global_views: At least 1.
         training: See ``JointEmbedding``.
-
-    Raises:
-        ValueError: for an argument out of range, or an encoder without the contract.
     """
 
     def __init__(

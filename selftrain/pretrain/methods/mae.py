@@ -38,17 +38,11 @@ class MAE(Masked):
     Args:
         encoder: For images or series (anything cut into patches); it is copied.
         mask_ratio: Share of hidden patches, in (0, 1); 0.75 is the paper's.
-        decoder_width: See ``Predictor``.
-        decoder_depth: See ``Predictor``.
-        decoder_heads: See ``Predictor``.
-        normalize: See ``Pixels``.
-        flat: See ``Pixels``.
+        decoder_width, decoder_depth, decoder_heads: See ``Predictor``.
+        normalize, flat: See ``Pixels``.
         view: Name of the view to look at.
         training: How to train; ``None``: AdamW with betas (0.9, 0.95), weight decay 0.05 (the paper's), learning rate
             1.5e-3, 5 % warm-up and a cosine to 0.
-
-    Raises:
-        ValueError: for an argument out of range, an encoder without the contract, or inputs that do not fit it.
     """
 
     def __init__(

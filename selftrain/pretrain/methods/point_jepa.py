@@ -40,19 +40,13 @@ class PointJEPA(Masked):
 
     Args:
         encoder: For clouds (B, points, coordinates), such as ``point_transformer``; it is copied.
-        predictor_width: See ``Predictor``.
-        predictor_depth: See ``Predictor``.
-        predictor_heads: See ``Predictor``.
+        predictor_width, predictor_depth, predictor_heads: See ``Predictor``.
         noise: See ``IJEPA``.
         masks: Draws context and targets; ``None``: ``Runs()``.
         decay: See ``EMALatent``.
         beta: Where the smooth L1 distance turns from squared to absolute, > 0.
         ship: What ``predict`` and ``export`` give: the student's encoder (the paper) or the target encoder.
-        view: See ``IJEPA``.
-        training: See ``IJEPA``.
-
-    Raises:
-        ValueError: for an argument out of range, or an encoder without the contract.
+        view, training: See ``IJEPA``.
     """
 
     def __init__(

@@ -45,14 +45,8 @@ class SARJEPA(Masked):
         window: Tokens a side of a window, at most the grid's.
         mask_ratio: Share of a window's tokens that is hidden, in (0, 1).
         radii: See ``GradientRatio``.
-        decoder_width: See ``Predictor``.
-        decoder_depth: See ``Predictor``.
-        decoder_heads: See ``Predictor``.
-        view: See ``MAE``.
-        training: See ``MAE``.
-
-    Raises:
-        ValueError: for an argument out of range, or an encoder that is not for images.
+        decoder_width, decoder_depth, decoder_heads: See ``Predictor``.
+        view, training: See ``MAE``.
     """
 
     def __init__(

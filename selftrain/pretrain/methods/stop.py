@@ -35,19 +35,11 @@ class StoP(IJEPA):
     Args:
         encoder: For images; it is copied.
         noise: Standard deviation of the positions' noise, > 0.
-        predictor_width: See ``Predictor``.
-        predictor_depth: See ``Predictor``.
-        predictor_heads: See ``Predictor``.
+        predictor_width, predictor_depth, predictor_heads: See ``Predictor``.
         masks: See ``IJEPA``.
-        decay: See ``EMALatent``.
-        path: See ``EMALatent``.
-        ship: See ``IJEPA``.
-        view: See ``IJEPA``.
-        training: See ``IJEPA``.
+        decay, path: See ``EMALatent``.
+        ship, view, training: See ``IJEPA``.
         name: Word for the loss in the log.
-
-    Raises:
-        ValueError: as ``IJEPA``.
     """
 
     def __init__(

@@ -41,18 +41,13 @@ class TJEPA(Masked):
 
     Args:
         encoder: For rows (B, columns), such as ``table_transformer``; it is copied.
-        predictor_width: See ``Predictor``.
-        predictor_depth: See ``Predictor``.
-        predictor_heads: See ``Predictor``.
+        predictor_width, predictor_depth, predictor_heads: See ``Predictor``.
         noise: See ``IJEPA``.
         masks: Draws context and targets; ``None``: ``FeatureSubset(context=(0.3, 0.5))``.
         decay: See ``EMALatent``.
         ship: See ``IJEPA``.
         view: Name of the view to look at; the method needs no augmentation.
         training: How to train; ``None``: AdamW, learning rate 1e-3, no weight decay, 5 % warm-up and a cosine to 0.
-
-    Raises:
-        ValueError: for an argument out of range, or an encoder without the contract.
     """
 
     def __init__(

@@ -36,9 +36,6 @@ class UniSiam(JointEmbedding):
         predictor: Hidden width of the predictor; ``None``: a quarter of the embedding.
         views: Names of the views.
         training: See ``JointEmbedding``.
-
-    Raises:
-        ValueError: for an argument out of range, or an encoder without the contract.
     """
 
     def __init__(

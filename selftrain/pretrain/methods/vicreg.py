@@ -39,9 +39,6 @@ class VICReg(JointEmbedding):
         projector: Widths of the head.
         views: Names of the views.
         training: See ``JointEmbedding``.
-
-    Raises:
-        ValueError: for an argument out of range, or an encoder without the contract.
     """
 
     def __init__(

@@ -15,10 +15,19 @@ from selftrain.types import Target, View
 
 
 class Task(Protocol):
-    """The questions a strategy may ask about its outputs. Shapes: see ``selftrain.types``."""
+    """The questions that may be asked about outputs: by strategies, and by all that shows or judges what they learned.
+
+    Shapes: see ``selftrain.types``.
+    """
 
     monitor: str
     groups: int  # what thresholds and priors may differ by: classes, or joints
+    has_classes: bool  # whether a unit decides among the groups (a class), or has one already and decides on a place
+    one_unit: bool  # whether a sample is one unit, so that it has one label
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape (C, *S) of a prediction for an input of a shape."""
+        ...
 
     def encode(self, annotation: Tensor) -> Target:
         """Turn annotations of the data set into a target of weight 1."""
@@ -124,11 +133,16 @@ class Classification:
     """
 
     monitor = "accuracy"
+    has_classes = one_unit = True
 
     def __init__(self, classes: int) -> None:
         if classes < 2:
             raise ValueError(f"classes is {classes}; a classification needs at least 2")
         self.classes = self.groups = classes
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """A probability for each class."""
+        return (self.classes,)
 
     def encode(self, annotation: Tensor) -> Target:
         """One-hot targets of class indices (B,).
@@ -227,10 +241,15 @@ class Segmentation(Classification):
     """
 
     monitor = "mean_iou"
+    one_unit = False
 
     def __init__(self, classes: int, *, void: int = 255) -> None:
         super().__init__(classes)
         self.void = void
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """A probability for each class in each pixel."""
+        return (self.classes, *shape[-2:])
 
     def encode(self, annotation: Tensor) -> Target:
         """One-hot targets of index masks (B, H, W); ``void`` pixels are not valid.
@@ -270,6 +289,7 @@ class Keypoints:
     """
 
     monitor = "pck"
+    has_classes = one_unit = False
 
     def __init__(self, joints: int, size: tuple[int, int], *, sigma: float = 1.5, radius: float = 2.0) -> None:
         if joints < 1:
@@ -278,6 +298,10 @@ class Keypoints:
             raise ValueError(f"sigma is {sigma} and radius {radius}; both must be above 0")
         self.joints, self.size, self.sigma, self.radius = joints, size, sigma, radius
         self.groups = joints
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """A heatmap for each joint."""
+        return (self.joints, *self.size)
 
     def encode(self, annotation: Tensor) -> Target:
         """Gaussians at annotated joints.

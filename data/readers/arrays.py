@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from selftrain.data.base.labels import as_text, numbered
@@ -43,7 +44,8 @@ def from_arrays_file(
 ) -> Pile:
     """Make a pile from arrays in files.
 
-    The arrays are ``x`` (as in ``ArraySet``), ``y`` (class numbers, -1 = unlabeled; or names, empty = unlabeled),
+    The arrays are ``x`` (as in ``ArraySet``), ``y`` (class numbers, -1 = unlabeled; names, empty = unlabeled; masks
+    (N, H, W) of class numbers, a row of -1 = unlabeled, 255 = no class; or joints (N, K, 3): x, y, visible),
     ``x_unlabeled``, ``x_validation``, ``y_validation``, ``x_test``, ``y_test``, ``ids``, ``ids_unlabeled`` and
     ``classes``; only ``x`` or ``x_unlabeled`` must be there. Inputs in .npy files are read row by row when they are
     needed, so that they may be larger than memory; those in .npz files are loaded. Python objects are never loaded.
@@ -163,8 +165,13 @@ def _labels(arrays: Mapping[str, _Part], classes: Sequence[str] | None, path: Pa
     found: dict[str, Any] = {}
     for part, y in raw.items():
         where = f"{path}, y{part}"
-        found[part] = numbered(named[part], classes, where)[0] if named else check_labels(y, classes)
-    found["classes"] = numbered_names(found.values()) if classes is None else list(classes)
+        joints = y.dtype.kind == "f" and y.ndim == 3 and y.shape[2] == 3
+        if joints or (y.dtype.kind in "iub" and y.ndim == 3):
+            found[part] = torch.from_numpy(y.astype(np.float32 if joints else np.int64))
+        else:
+            found[part] = numbered(named[part], classes, where)[0] if named else check_labels(y, classes)
+    classed = [y[y != 255] if y.dim() > 1 else y for y in found.values() if not y.is_floating_point()]
+    found["classes"] = numbered_names(classed) if classes is None else list(classes)
     return found
 
 

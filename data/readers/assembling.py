@@ -8,7 +8,7 @@ import torch
 
 from selftrain.data.base.joined import Joined
 from selftrain.data.base.samples import Samples, Subset
-from selftrain.data.base.splits import Overlap, split
+from selftrain.data.base.splits import Overlap, by_class, split
 from selftrain.data.pile import Pile
 from selftrain.data.views.base import ViewMaker
 from selftrain.errors import DataError
@@ -30,7 +30,8 @@ def assemble(  # noqa: D417
     """Make a pile of what a reader has found.
 
     Args:
-        training: Samples with class numbers, -1 = unlabeled; ``None``, or without annotations: there are no labels.
+        training: Samples with class numbers, -1 = unlabeled, or with masks or joints; ``None``, or without annotations:
+            there are no labels.
         unlabeled: Further samples without label, joined to those of ``training``.
         test: Samples with class numbers that only the final evaluation sees.
         validation: Labels to hold back, or a set of its own.
@@ -46,10 +47,12 @@ def assemble(  # noqa: D417
             raise DataError(f"validation is {share}, but no sample has a label to hold back")
         rest = joined(training, unlabeled)
         return Pile(None, rest, held_out, test, classes=classes, views=views, source=source)
-    known = training.annotations
+    known = by_class(training.annotations)
     if labels is None and not bool((known >= 0).any()):
         labels = 0
-    parts = split(known, labels, classes=classes, validation=share, seed=seed, overlap=overlap)
+    one_label = training.annotations.dim() == 1  # of masks and joints all that is known is whether a row has any
+    names = classes if one_label else None
+    parts = split(known, labels, classes=names, validation=share, seed=seed, overlap=overlap)
     rest = Subset(training, parts.unlabeled, annotated=False)
     truth = known[torch.from_numpy(parts.unlabeled)]
     if unlabeled is not None and len(unlabeled):
@@ -61,7 +64,7 @@ def assemble(  # noqa: D417
         test,
         classes=classes,
         views=views,
-        truth=truth,
+        truth=truth if one_label else None,
         source=source,
     )
 

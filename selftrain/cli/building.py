@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from selftrain.catalog import EMBEDDING, METHODS, RECIPES, make_part, make_recip
 from selftrain.catalog import short_averages as short_averages_of
 from selftrain.cli import UsageError
 from selftrain.cli.folder import config_near
-from selftrain.cli.naming import load_object
+from selftrain.cli.naming import load_object, spec_of
 from selftrain.cli.piles import kind_of
 from selftrain.data import Pile
 from selftrain.errors import SelftrainError
@@ -25,7 +26,6 @@ from selftrain.networks.by_name import ENCODERS, make_encoder, make_network, net
 from selftrain.networks.optim import Training, learner
 from selftrain.storage.run_dir import read_card
 from selftrain.strategy.base import Strategy, SupervisedStrategy
-from selftrain.tasks import Classification
 from selftrain.types import BatchPlan, InputKind
 
 STEPS = 1000  # of a stage that says neither steps nor epochs
@@ -42,6 +42,7 @@ class Problem:
         classes: Names.
         unlabeled: Number of unlabeled samples.
         steps: Of the stage.
+        task: Class and arguments of the task, ``None`` where nothing is predicted.
     """
 
     kind: InputKind
@@ -49,6 +50,7 @@ class Problem:
     classes: list[str]
     unlabeled: int
     steps: int
+    task: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, pile: Pile, steps: int) -> Problem:
@@ -56,6 +58,31 @@ class Problem:
         kind = cast("InputKind", kind_of(pile))
         unlabeled = len(pile.unlabeled or ())
         return cls(kind, tuple(pile.card()["shape"]), [str(name) for name in pile.classes], unlabeled, steps)
+
+    def posed(self, pile: Pile, spec: Mapping[str, Any] | None) -> Problem:
+        """The same with the task that is said, or that the annotations of the pile pose.
+
+        Raises:
+            UsageError: the annotations are for another task.
+        """
+        sets = (part for part in (pile.labeled, pile.validation, pile.test) if part is not None)
+        given = next(
+            (part.annotations for part in sets if part.annotations is not None), torch.zeros(1, dtype=torch.long)
+        )
+        joints = given.is_floating_point()
+        spec = spec or spec_of(
+            "task", "classification" if given.dim() == 1 else "keypoints" if joints else "segmentation"
+        )
+        make = load_object(spec["class_path"])
+        if (make.has_classes, make.one_unit) != (not joints, given.dim() == 1):
+            form = "one class a sample" if given.dim() == 1 else "joints" if joints else "masks"
+            raise UsageError(f"--task {make.__name__}: the labels of {pile.source} are {form}; leave --task out")
+        sizes = {"classes": len(self.classes), "joints": given.shape[1:2].numel(), "size": list(self.shape[-2:])}
+        takes = inspect.signature(make).parameters
+        own = {key: value for key, value in sizes.items() if key in takes} | dict(spec["init_args"])
+        with settings_checked():
+            make(**own)
+        return dataclasses.replace(self, task={"class_path": spec["class_path"], "init_args": own})
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values."""
@@ -134,8 +161,9 @@ def build_strategy(
         common: With ``network``, ``init_from`` and ``training``.
         start: Whether students take the weights of ``init_from``: not if others are loaded afterwards.
     """
-    make = load_object(spec["class_path"])
-    outputs = len(problem.classes) * method_of(make).outputs
+    make, task = load_object(spec["class_path"]), make_part("task", problem.task)
+    label_shape = task.output_shape(problem.shape)
+    outputs = label_shape[0] * method_of(make).outputs
     init_from = common["init_from"] if start else None
     network = _maker(common["network"])
 
@@ -148,8 +176,8 @@ def build_strategy(
             make,
             learner(fresh, init_from=init_from, training=training),
             {key: torch.tensor(v) if key == "prior" and v is not None else v for key, v in spec["init_args"].items()},
-            task=Classification(len(problem.classes)),
-            label_shape=(len(problem.classes),),
+            task=task,
+            label_shape=label_shape,
             unlabeled=problem.unlabeled,
             steps=problem.steps,
         )
@@ -177,6 +205,11 @@ def network_for(problem: Problem, network: Any, *, init_from: str | None = None,
         network = before["network"]
     if not isinstance(network, str) or ":" in network:
         return network
+    if problem.task is not None and len(make_part("task", problem.task).output_shape(problem.shape)) > 1:
+        raise UsageError(
+            f"--network {network}: the networks with a name give one answer a sample, and these labels are masks or "
+            "joints; say --network module:name of your own, called with the shape of an input and the number of outputs"
+        )
     with settings_checked():
         masked = recipe is not None and recipe not in [RECIPES[name] for name in EMBEDDING]
         return network_name(network, problem.kind, problem.shape, masked=masked)

@@ -37,6 +37,7 @@ and strategies, draws and seeds can be added."""
 FLOOR = "supervised"
 HELD_OUT = 0.25  # share of the labels that judges where there is neither a test nor a validation set
 RESULT = "compare.json"
+_TASK = spec_of("task", "classification")  # gains are paired sample by sample: each is right or wrong
 
 
 def parser(names: Sequence[str]) -> Parser:
@@ -122,7 +123,7 @@ class Comparison:
     def cell(self, pile: Pile, name: str, draw: int, seed: int) -> Cell:
         """One strategy on one draw with one seed: trained, or read if that was done before."""
         folder = self.out / f"draw-{draw}" / f"seed-{seed}" / name
-        problem = building.Problem.of(pile, building.steps_of(self.settings, pile))
+        problem = building.Problem.of(pile, building.steps_of(self.settings, pile)).posed(pile, _TASK)
         done = (folder / "summary.json").is_file() and not self.settings["overwrite"]
         print(f"{'kept' if done else 'training':<11}{name}, draw {draw}, seed {seed}", flush=True)
         if not done:

@@ -48,7 +48,8 @@ def run(words: Sequence[str]) -> int:
     part = settings["part"] or _part(opened, pile, settings)
     found = evaluated(opened, pile, part, settings["batch_size"])
     print(f"data       {pile}")
-    print(f"{part:<11}{report.in_words(found['figures'], found['samples'])}: weights of step {opened.step}")
+    words = report.in_words(found["figures"], report.judged(opened.strategy, found["samples"]))
+    print(f"{part:<11}{words}: weights of step {opened.step}")
     print(report.of_classes(found), end="")
     if settings["json"] is not None:
         write_json(Path(settings["json"]), found)
@@ -61,7 +62,7 @@ def evaluated(opened: Opened, pile: Pile, part: str, batch_size: int = 500) -> d
     figures, samples = measure(opened.strategy, pile, part, batch_size=batch_size)
     found = {"run": str(opened.folder), "step": opened.step, "data": pile.source, "part": part, "samples": samples}
     found["figures"] = figures
-    if isinstance(opened.strategy, SupervisedStrategy) and part != "unlabeled":
+    if isinstance(opened.strategy, SupervisedStrategy) and opened.strategy.task.has_classes and part != "unlabeled":
         found |= _by_class(opened.strategy, pile, part, batch_size)
     return found
 
@@ -80,13 +81,15 @@ def _by_class(strategy: SupervisedStrategy, pile: Pile, part: str, batch_size: i
 
 @torch.no_grad()
 def predictions(strategy: SupervisedStrategy, pile: Pile, part: str, batch_size: int = 500) -> tuple[Any, Any]:
-    """True and predicted class number of each sample of a part, (N,) each, on the CPU."""
+    """True and predicted class number of each unit of a part that has one, (N,) each, on the CPU."""
     device = next(strategy.parameters()).device
     truth, label = [], []
     with strategy.evaluating():
         for batch in pile.evaluation(part, batch_size, device) or ():
-            truth.append(batch.annotation.cpu())
-            label.append(strategy.task.label(strategy.predict(batch.x)).cpu())
+            target = strategy.task.encode(batch.annotation)
+            valid = target.mask() > 0  # not the void pixels of a mask
+            truth.append(strategy.task.label(target.value)[valid].cpu())
+            label.append(strategy.task.label(strategy.predict(batch.x))[valid].cpu())
     return torch.cat(truth).numpy(), torch.cat(label).numpy()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from selftrain.cli.opened import open_run, run_settings
+from selftrain.cli.opened import check_one_unit, open_run, run_settings
 from selftrain.cli.parser import Parser, make_parser, switch
 from selftrain.errors import SelftrainError
 from selftrain.exporting import FORMATS, deployed, export_network
@@ -40,6 +40,8 @@ def run(words: Sequence[str]) -> int:
     folder, _, settings = run_settings("export", words, parser(), data=False)
     opened = open_run(folder, settings["which"])
     what: What = settings["what"] or ("classifier" if isinstance(opened.strategy, SupervisedStrategy) else "encoder")
+    if what == "classifier":
+        check_one_unit(opened, "an exported classifier")
     inputs = opened.card["input"]
     if (opened.settings["views"] or {}).get("clip") is not None:
         raise SelftrainError("views.clip cuts off inputs, which an exported network cannot repeat; train without it")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from selftrain.cli import UsageError
-from selftrain.cli.opened import Opened, open_run, run_settings
+from selftrain.cli.opened import Opened, check_one_unit, open_run, run_settings
 from selftrain.cli.parser import Parser, make_parser, switch
 from selftrain.cli.piles import add_data, everything, read_pile
 from selftrain.data import Pile, Samples
@@ -51,6 +51,7 @@ def run(words: Sequence[str]) -> int:
     if out.exists() and not settings["overwrite"]:
         raise RunFolderError(f"{out} is there already; say --overwrite, or --out with another file")
     opened = open_run(folder, settings["which"], settings["device"])
+    check_one_unit(opened, "the table")
     samples, pile = _samples(opened, settings, whole=other is not None)
     ledger = labeled(opened, samples, pile, settings["threshold"], settings["batch_size"])
     (ledger.to_parquet if out.suffix.lower() == ".parquet" else ledger.to_csv)(out)

@@ -96,6 +96,20 @@ def open_run(folder: str | Path, which: Which | None = None, device: str | None 
     return Opened(place, settings, problem, strategy, int(state["best"]["step"] if best else state["step"]))
 
 
+def check_one_unit(opened: Opened, what: str) -> None:
+    """Refuse runs that predict masks or joints where there is room for one label a sample.
+
+    Raises:
+        RunFolderError: says what to do instead.
+    """
+    task = opened.labeler().task
+    if not task.one_unit:
+        raise RunFolderError(
+            f"{opened.folder} predicts with {type(task).__name__}, several answers a sample, and {what} has room for "
+            f"one; ask it in Python: selftrain.open_run({str(opened.folder)!r}).strategy.predict(x)"
+        )
+
+
 def run_settings(
     command: str, words: Sequence[str], parser: Parser, *, data: bool = True, other: bool = False
 ) -> tuple[str, str | None, dict[str, Any]]:

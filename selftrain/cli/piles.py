@@ -128,8 +128,9 @@ def numbered_as(pile: Pile, classes: Sequence[str]) -> Pile:
 def _renumbered(part: Samples | None, number: torch.Tensor) -> Samples | None:
     if part is None or part.annotations is None:
         return part
-    changed = Subset(part, np.arange(len(part)))
-    changed.annotations = number[part.annotations]
+    changed, before = Subset(part, np.arange(len(part))), part.annotations
+    known = (before >= 0) & (before < len(number))  # a mask has void pixels, too
+    changed.annotations = torch.where(known, number[before.where(known, 0)], before)
     return changed
 
 

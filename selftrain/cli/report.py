@@ -15,7 +15,7 @@ from selftrain.cli import TERMINATED, Terminated
 from selftrain.data import Pile
 from selftrain.engine.loop import Run
 from selftrain.metrics.intervals import clopper_pearson
-from selftrain.strategy.base import SupervisedStrategy
+from selftrain.strategy.base import Strategy, SupervisedStrategy
 
 FEW = 50  # validation samples below which the choice of weights is mostly chance
 
@@ -56,6 +56,11 @@ def in_words(figures: Mapping[str, float], samples: int | None = None) -> str:
     return ", ".join(texts)
 
 
+def judged(strategy: Strategy, samples: int) -> int | None:
+    """How many answers an accuracy is of; ``None``: unknown, as neighboring pixels are not right by chance alone."""
+    return samples if isinstance(strategy, SupervisedStrategy) and strategy.task.one_unit else None
+
+
 def of_classes(found: Mapping[str, Any]) -> str:
     """Precision and recall of each class as lines; empty where there are no classes."""
     rows = found.get("classes", {})
@@ -94,7 +99,7 @@ def told_how_to_resume(command: str, out: Path) -> Iterator[None]:
 def _of_labels(run: Run, pile: Pile) -> None:
     parts = [part for part in ("validation", "test") if getattr(pile, part) is not None]
     for part in parts:
-        samples = len(getattr(pile, part))
+        samples = judged(run.strategy, len(getattr(pile, part)))
         if run.best_state is not None:
             words = in_words(run.evaluate(part, which="best"), samples)
             print(f"{part:<11}{words}: weights of step {int(run.best['step'])}, the best on validation")
@@ -108,7 +113,8 @@ def _of_labels(run: Run, pile: Pile) -> None:
             "no labels were held out, so nothing tells how good it is; --data.validation 0.2 holds back a fifth of them"
         )
     for part, figures in (run.baseline or {}).items():
-        print(f"baseline   {part}: {in_words(figures, len(getattr(pile, part) or ()))}: labels alone")
+        samples = judged(run.strategy, len(getattr(pile, part) or ()))
+        print(f"baseline   {part}: {in_words(figures, samples)}: labels alone")
     found = run.ledger.summary()
     if found:
         print(f"pile       {_accepted(found)}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from selftrain.catalog import METHODS, default_method
+from selftrain.catalog import METHODS, TASKS, default_method
 from selftrain.cli import building, common, report
 from selftrain.cli.folder import claim
 from selftrain.cli.naming import short_name
@@ -17,6 +17,7 @@ from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.data import Pile
 from selftrain.engine import loop
 from selftrain.strategy.base import SupervisedStrategy
+from selftrain.tasks import Classification, Keypoints
 
 ABOUT = """Train a network on few labels and many unlabeled samples.
 
@@ -24,6 +25,7 @@ What is chosen by name has settings of its own, behind dots: --strategy fst_d --
 --strategy.help fst_d, --data.help photos/ and so on. Config files hold the same names; the command line wins."""
 STRATEGY = f"{', '.join(METHODS)}; a class of selftrain.strategies; or module:name of your own. Averages that are not \
 set look back on at most a tenth of the steps. null: freematch, or fixmatch with --strategy.select"
+TASK = f"{', '.join(TASKS)}; null: what the labels are (a class each, masks, or joints)"
 INIT = "run of `selftrain pretrain` or `train`, or file of weights, to start from"
 
 
@@ -31,6 +33,7 @@ def parser() -> Parser:
     """All options."""
     found = make_parser("train", ABOUT, "--data DATA [options]")
     add_data(found)
+    found.add_choice("task", "task", (Classification, Keypoints), TASK, "task")
     found.add_choice("strategy", "strategy", SupervisedStrategy, STRATEGY, "strategy")
     found.add_argument("--init_from", type=str | None, help=INIT, metavar="RUN")
     switch(found, "baseline", "also train the supervised control on the same labels, and compare")
@@ -50,7 +53,7 @@ def run(words: Sequence[str]) -> int:
     device = building.check_device(settings["device"])
     settings = absolute(settings)
     pile = building.normalized_for(read_pile(settings), settings["init_from"])
-    problem = building.Problem.of(pile, building.steps_of(settings, pile))
+    problem = building.Problem.of(pile, building.steps_of(settings, pile)).posed(pile, settings["task"])
     settings["network"] = building.network_for(problem, settings["network"], init_from=settings["init_from"])
     settings["strategy"] = building.resolved_strategy(settings["strategy"], given["strategy"], problem.steps)
     if settings["resume"]:

@@ -20,7 +20,6 @@ from selftrain.metrics.calibration_error import expected_calibration_error
 from selftrain.metrics.intervals import Numbers, check_rate, checked_decisions, clopper_pearson, upper_tail
 from selftrain.runtime import signals
 from selftrain.strategy.base import SupervisedStrategy
-from selftrain.tasks import Classification
 from selftrain.types import Pile, Target
 
 _COLDEST, _HOTTEST = 0.05, 20.0  # temperatures that are tried
@@ -136,7 +135,7 @@ def calibrate(strategy: SupervisedStrategy, pile: Pile, part: object = "validati
         ValueError: if outputs are no classes (keypoints), or the part is empty.
     """
     task = getattr(strategy, "task", None)
-    if not isinstance(task, Classification):
+    if task is None or not task.has_classes:
         kind = type(strategy if task is None else task).__name__
         raise ValueError(f"{kind} has no class probabilities to calibrate; use Classification or Segmentation")
     values, classes = [], []  # of the units of each sample

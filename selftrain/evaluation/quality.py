@@ -16,7 +16,7 @@ from selftrain.labels.ledger import Ledger
 from selftrain.metrics.calibration_error import pseudo_label_accuracy
 from selftrain.metrics.significance import effective_classes
 from selftrain.strategy.base import SupervisedStrategy
-from selftrain.tasks import Classification, Task
+from selftrain.tasks import Task
 from selftrain.types import Pile, Target
 
 
@@ -150,7 +150,7 @@ def report(
     quality = replace(from_ledger(ledger, prior), view_agreement=agreement)
     if pile.evaluation(part, 1, next(strategy.parameters()).device) is None:
         return quality
-    has_classes = isinstance(strategy.task, Classification) and len(ledger.classes) > 0
+    has_classes = strategy.task.has_classes and len(ledger.classes) > 0
     rows = _held_out(strategy, pile, part, has_classes=has_classes)
     if not rows:
         return quality

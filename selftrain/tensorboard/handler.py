@@ -12,7 +12,7 @@ from torch import Tensor
 from selftrain.handlers.base import Context, Handler
 from selftrain.runtime.distributed import alone
 from selftrain.strategy.base import Strategy
-from selftrain.tasks import Classification, Task
+from selftrain.tasks import Task
 from selftrain.tensorboard import figures, hparams, tags
 from selftrain.tensorboard.class_names import ALL, RIGHT, group_names, shown_groups, worst_groups
 from selftrain.tensorboard.held_out import HeldOut, held_out, part_of
@@ -247,7 +247,7 @@ class TensorBoard(Handler):
             self.writer.curve(f"pr/{self.names[group]}", asked.truth == group, asked.scores[:, group], step)
 
     def _confusion(self, step: int, asked: HeldOut) -> None:
-        if not isinstance(self.task, Classification):
+        if not self.task.has_classes:
             return
         groups = len(self.names)
         rows = worst_groups(asked.accuracy(groups), self.draws.classes)
@@ -273,7 +273,7 @@ class TensorBoard(Handler):
     def _project(self, step: int) -> None:
         if not self.draws.points or self.writer.folder is None:
             return
-        decides = isinstance(self.task, Classification)
+        decides = self.task.has_classes
         found = points(self.strategy, self._samples(), self.pile.classes, decides=decides)
         if found is not None:
             write_points(found, self.writer.folder, step)

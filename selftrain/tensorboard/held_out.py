@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from selftrain.strategy.base import Strategy
-from selftrain.tasks import Classification, Task
+from selftrain.tasks import Task
 from selftrain.types import Annotated, Pile
 
 BATCH = 100
@@ -92,6 +92,6 @@ def _units(task: Task, value: Tensor, annotation: Tensor) -> list[Tensor]:
     kept = torch.nonzero((target.mask() * target.weight > 0).flatten()).squeeze(1)
     kept = kept[:: max(1, -(-len(kept) // (_UNITS * len(value))))]
     rows = [column[kept].cpu() for column in columns]
-    if isinstance(task, Classification):
+    if task.has_classes:
         rows.append(value.movedim(1, -1).flatten(0, -2)[kept].float().cpu())
     return rows

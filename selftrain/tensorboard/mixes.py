@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from selftrain.mix import Mix
-from selftrain.tasks import Classification, Task
+from selftrain.tasks import Task
 from selftrain.types import Target
 
 
@@ -40,7 +40,7 @@ class Mixed:
 
     def captions(self, task: Task, classes: Sequence[str], limit: int) -> list[str]:
         """Both largest classes of each of the first targets with their percent; none where outputs are no classes."""
-        if self.target is None or not isinstance(task, Classification) or self.target.value.dim() != 2:
+        if self.target is None or not (task.has_classes and task.one_unit):
             return []
         share, label = self.target.value[:limit].detach().topk(2, dim=1)
         rows = zip(label.tolist(), share.tolist(), strict=True)

@@ -1,9 +1,11 @@
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 from helpers import all_tasks, values
+from paths import ROOT
 from sklearn import metrics
 from torch.nn import functional as F
 
@@ -610,3 +612,22 @@ def test_a_weak_view_that_stays_still_changes_nothing():
     assert relative(View(torch.zeros(1, 1)), strong) is strong
     still = View(torch.zeros(1, 1))
     assert relative(still, still).theta is None
+
+
+def test_what_others_ask_of_a_task():
+    """Calibration, the pages and the dashboard ask these, and no one asks for a class of tasks."""
+    asked = {
+        Classification(3): (True, True, (3,)),
+        Segmentation(3): (True, False, (3, 8, 6)),
+        Keypoints(2, (4, 3)): (False, False, (2, 4, 3)),
+    }
+    for task, answers in asked.items():
+        assert (task.has_classes, task.one_unit, task.output_shape((1, 8, 6))) == answers
+    found = [
+        str(path.relative_to(ROOT))
+        for room in ("selftrain", "strategies", "data")
+        for path in (ROOT / room).rglob("*.py")
+        if path.name != "tasks.py"
+        and re.search(r"isinstance\([^)]*(Classification|Segmentation|Keypoints)", path.read_text())
+    ]
+    assert found == []

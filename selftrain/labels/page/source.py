@@ -17,7 +17,6 @@ from selftrain.errors import DataError, RunFolderError, setting
 from selftrain.labels.ledger import Ledger
 from selftrain.storage import checkpoint
 from selftrain.strategy.base import SupervisedStrategy
-from selftrain.tasks import Classification, Segmentation
 from selftrain.types import Pile
 
 LEDGER = "pseudo_labels.csv"
@@ -100,7 +99,7 @@ def check_one_label_each(pile: Pile, strategy: SupervisedStrategy | None) -> Non
         ValueError: for masks and joints.
     """
     task = None if strategy is None else strategy.task
-    wrong = task is not None and (not isinstance(task, Classification) or isinstance(task, Segmentation))
+    wrong = task is not None and not (task.has_classes and task.one_unit)
     for part in ("labeled", "validation"):
         batches = pile.evaluation(part, 1, torch.device("cpu"))
         first = None if batches is None else next(iter(batches))

@@ -332,3 +332,59 @@ def test_of_several_processes_the_first_writes_and_prints(trained, monkeypatch, 
     with recorded(trained.parent / "other", "train", {"a": 1}, {}):
         assert not (trained.parent / "other").exists()
     assert cli.main(["compare", "--data", "digits"]) == 2
+
+
+DENSE = """
+from torch import nn
+
+
+def network(shape, outputs):
+    return nn.Sequential(nn.Conv2d(shape[0], 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, outputs, 1))
+"""
+
+
+@pytest.mark.parametrize("task", ["segmentation", "keypoints"])
+def test_masks_and_joints_are_learned_from_arrays(task, tmp_path, capsys):
+    """What the labels are says the task; one label a sample is what the table and the page have room for."""
+    (tmp_path / "dense_nets.py").write_text(DENSE)
+    x = RNG.random((20, 1, 12, 12)).astype(np.float32)
+    if task == "segmentation":
+        y = RNG.integers(0, 3, (20, 12, 12))
+        y[0, 0] = 255  # void
+        y[8:] = -1
+    else:
+        y = np.concatenate([12 * RNG.random((20, 2, 2)), np.ones((20, 2, 1))], 2).astype(np.float32)
+        y[8:, :, 2] = 0
+    np.savez("d.npz", x=x, y=y, x_test=x[:4], y_test=y[:4])
+    words = ["--data", "d.npz", "--data.validation", "2", "--strategy", "fixmatch", *QUICK]
+    assert cli.main(["train", *words, "--network", "dense_nets:network", "--out", "said", "--task", task]) == 0
+    assert cli.main(["train", *words, "--network", "dense_nets:network", "--out", "seen"]) == 0  # by the labels
+    text = capsys.readouterr().out
+    assert "Pile(6 labeled, 12 unlabeled, 2 validation, 4 test" in text
+    assert ("mean_iou" if task == "segmentation" else "pck") in text
+    assert "interval" not in text  # pixels next to one another are not right or wrong by chance alone
+    one, other = (load_file(f"{name}/export.safetensors") for name in ("said", "seen"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert type(open_run("seen").strategy.task).__name__.lower() == task
+    assert cli.main(["evaluate", "seen", "--json", "e.json"]) == 0
+    found = read_json("e.json")
+    if task == "segmentation":
+        assert np.sum(found["confusion"]) == 4 * 12 * 12 - 12  # every pixel but the void ones
+        assert found["figures"]["accuracy"] == pytest.approx(np.trace(found["confusion"]) / np.sum(found["confusion"]))
+    else:
+        assert "classes" not in found
+    capsys.readouterr()
+    for command, message in [
+        (["label", "seen"], "the table has room for one; ask it in Python"),
+        (["export", "seen"], "an exported classifier has room for one"),
+        (["review", "seen"], "shows one class a sample"),
+    ]:
+        assert cli.main(command) == 1
+        assert message in capsys.readouterr().err
+    wrong = "keypoints" if task == "segmentation" else "segmentation"
+    assert cli.main(["train", *words, "--task", wrong]) == 2
+    assert "leave --task out" in capsys.readouterr().err
+    assert cli.main(["train", *words]) == 2
+    assert "say --network module:name" in capsys.readouterr().err
+    assert cli.main(["compare", *words[:4], "--strategies", "fixmatch", *QUICK]) == 2
+    assert "--task Classification" in capsys.readouterr().err

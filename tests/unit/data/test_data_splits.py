@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from selftrain.data import split
-from selftrain.data.base.splits import check_labels
+from selftrain.data.base.splits import by_class, check_labels
 from selftrain.errors import DataError
 
 Y = np.repeat(np.arange(5), 40)
@@ -142,3 +142,13 @@ def test_whole_floats_and_tensors_are_labels():
             checked = check_labels(y, ["a", "b", "c"])
         assert checked.dtype == torch.int64
         assert checked.tolist() == [0, -1, 2]
+
+
+def test_masks_and_joints_are_chosen_by_whether_there_is_one():
+    masks = torch.zeros(4, 2, 2, dtype=torch.long)
+    masks[1], masks[2], masks[3, 0, 0] = -1, 255, -1
+    assert by_class(masks).tolist() == [0, -1, -1, 0]
+    joints = torch.ones(3, 2, 3)
+    joints[1, :, 2], joints[2, 0, 2] = 0, 0
+    assert by_class(joints).tolist() == [0, -1, 0]
+    assert by_class(torch.tensor([2, -1])).tolist() == [2, -1]

@@ -247,7 +247,7 @@ class TensorBoard(Handler):
             self.writer.curve(f"pr/{self.names[group]}", asked.truth == group, asked.scores[:, group], step)
 
     def _confusion(self, step: int, asked: HeldOut) -> None:
-        if not self.task.has_classes:
+        if self.task is None or not self.task.has_classes:
             return
         groups = len(self.names)
         rows = worst_groups(asked.accuracy(groups), self.draws.classes)
@@ -273,7 +273,7 @@ class TensorBoard(Handler):
     def _project(self, step: int) -> None:
         if not self.draws.points or self.writer.folder is None:
             return
-        decides = self.task.has_classes
+        decides = self.task is not None and self.task.has_classes
         found = points(self.strategy, self._samples(), self.pile.classes, decides=decides)
         if found is not None:
             write_points(found, self.writer.folder, step)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selftrain.tasks import Task
-from selftrain.types import Target
+from selftrain.types import Recorded, Target
 
 _NO_CLASS = -1  # of pixels that are not valid
 
@@ -147,7 +147,7 @@ def keypoint_mix(x: Tensor, target: Target, task: Task, *, size: float = 0.15, p
     return mixed, target
 
 
-class Mix(nn.Module):
+class Mix(Recorded, nn.Module):
     """Base of the mixes: blend inputs (B, ...) and targets of one batch with one another."""
 
     def forward(self, x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from selftrain.errors import DataError
-from selftrain.types import Target, View
+from selftrain.types import Recorded, Target, View
 
 
 class Task(Protocol):
@@ -125,7 +125,7 @@ def _cross_entropy(logits: Tensor, value: Tensor) -> Tensor:
     return -(value * logits.log_softmax(1)).sum(1)
 
 
-class Classification:
+class Classification(Recorded):
     """One label a sample; a unit is a sample.
 
     Args:
@@ -278,7 +278,7 @@ class Segmentation(Classification):
         return {"mean_iou": _ratio(iou.sum(), len(iou)), "accuracy": _ratio(hit.sum(), tally.sum())}
 
 
-class Keypoints:
+class Keypoints(Recorded):
     """K joints as heatmaps; a unit is a joint.
 
     Args:

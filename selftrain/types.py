@@ -7,14 +7,49 @@ gets a pseudo-label of its own: a sample, a pixel, a joint.
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 InputKind = Literal["table", "image", "series", "points"]
+
+
+class Recorded:
+    """Keep what an object was built with, so that a run folder can say how to build the like again."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            # A wrapper and not __new__: what asks for the signature of a class would be shown that of __new__.
+            cls.__init__ = noting(cls.__init__, _keep)  # type: ignore[misc]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the constructor was called with, by name and with defaults: another version may have others."""
+        values, settings = vars(self).get("_built_with", ((), {}))
+        bound = inspect.signature(type(self)).bind(*values, **settings)
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+
+def noting(init: Callable[..., None], note: Callable[[Any, tuple[Any, ...], dict[str, Any]], None]) -> Any:
+    """A constructor that first tells ``note`` of its object, values and settings."""
+
+    @functools.wraps(init)
+    def noted(self: Any, *values: Any, **settings: Any) -> None:
+        note(self, values, dict(settings))  # before: the constructor may change what it was given
+        init(self, *values, **settings)
+
+    return noted
+
+
+def _keep(made: Any, values: tuple[Any, ...], settings: dict[str, Any]) -> None:
+    vars(made).setdefault("_built_with", (values, settings))  # the outermost call is the one of the user
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from selftrain.data.base.samples import Samples
 from selftrain.data.base.statistics import statistics
-from selftrain.types import View
+from selftrain.types import Recorded, View
 
 Statistic = float | Sequence[float] | Tensor | None
 _NAME = re.compile(r"(plain|(?:weak|strong)[0-9]*)")
@@ -63,7 +63,7 @@ def check_name(name: str) -> str:
     return name.rstrip("0123456789")
 
 
-class Normalizing:
+class Normalizing(Recorded):
     """Base of makers that subtract a mean and divide by a standard deviation, each a number or one per channel.
 
     Attributes:

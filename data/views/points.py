@@ -11,12 +11,12 @@ from torch import Tensor
 from selftrain.data.base.random import normal, uniform
 from selftrain.data.base.samples import Samples
 from selftrain.data.views.base import check_name
-from selftrain.types import View
+from selftrain.types import Recorded, View
 
 _PLANE_OF = {0: (1, 2), 1: (2, 0), 2: (0, 1)}
 
 
-class PointViews:
+class PointViews(Recorded):
     """Views of point clouds (B, N, 2 or 3), each cloud centered and scaled by itself; number and order of points stay.
 
     Plain: the mean of the points is at 0 and the farthest point at distance 1, for each cloud by itself, so where a

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from selftrain.networks.encoders import Classifier, ConvEncoder
 from selftrain.networks.vit import ViT, point_transformer, series_transformer, table_transformer
-from selftrain.types import InputKind
+from selftrain.types import InputKind, Recorded
 
 Network = str | nn.Module | Callable[..., nn.Module]
 Shape = tuple[int, ...]
@@ -19,7 +19,7 @@ BLOCK = 4  # sides of images and series are extended to multiples of this for th
 _LARGEST = 64  # pixels a side up to which a ConvNet with a flat read-out is small
 
 
-class DenseEncoder(nn.Module):
+class DenseEncoder(Recorded, nn.Module):
     """Hidden layers for table rows: (B, features) -> (B, width).
 
     Args:
@@ -59,7 +59,7 @@ class DenseEncoder(nn.Module):
         return list(self.blocks)
 
 
-class PlainEncoder(nn.Module):
+class PlainEncoder(Recorded, nn.Module):
     """No layer at all: the features of a row are the row, so that a head on it is logistic regression."""
 
     def __init__(self, columns: int) -> None:

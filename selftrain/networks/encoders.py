@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selftrain.types import Recorded
+
 
 @runtime_checkable
 class Encoder(Protocol):
@@ -44,7 +46,7 @@ class Encoder(Protocol):
         ...
 
 
-class Classifier(nn.Module):
+class Classifier(Recorded, nn.Module):
     """An encoder and a linear head: images (B, c, H, W) -> logits (B, classes).
 
     Args:
@@ -65,7 +67,7 @@ class Classifier(nn.Module):
         return logits
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Recorded, nn.Module):
     """A small ConvNet with a flat read-out: two conv blocks, each halving the grid, then a linear layer.
 
     The flat read-out (not a global average) is what makes it strong with few labels on centered images. Pretraining by

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.errors import CheckpointError
+from selftrain.networks.described import Node, calls_noted, describe
 from selftrain.networks.student import Learner, MakeLearner, Precision
 from selftrain.schedule import Schedule, cosine
 
@@ -120,6 +121,8 @@ def learner(  # noqa: D417
 ) -> MakeLearner:
     """Describe a student; strategies call the result once for each student they need.
 
+    How the network is built is noted, so that the folder of a run can build it again (``selftrain.open_run``).
+
     Args:
         network: A function that builds a fresh network (each student of an ensemble then starts differently), or a
             module, which is copied: all students start alike.
@@ -154,13 +157,38 @@ def learner(  # noqa: D417
         raise ValueError(f"give either training or single settings, not both: {given}")
     plan = training or single
 
-    def make() -> Learner:
-        fresh = copy.deepcopy(network) if isinstance(network, nn.Module) else network()
-        if init_from is not None:
-            load_weights(fresh, weights_of(init_from))
-        return plan.learner(fresh)
+    return _MakeLearner(network, init_from, plan)
 
-    return make
+
+class _MakeLearner:
+    """What ``learner`` returns."""
+
+    def __init__(
+        self,
+        network: nn.Module | Callable[[], nn.Module],
+        init_from: HasExport | Weights | str | Path | None,
+        training: Training,
+    ) -> None:
+        self.network, self.init_from, self.training = network, init_from, training
+        self.built: list[Node] = []  # how the network of each student was
+
+    def __call__(self) -> Learner:
+        """A student."""
+        with calls_noted() as calls:
+            fresh = copy.deepcopy(self.network) if isinstance(self.network, nn.Module) else self.network()
+            self.built.append(describe(fresh, calls))
+        if self.init_from is not None:
+            load_weights(fresh, weights_of(self.init_from))
+        return self.training.learner(fresh)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _MakeLearner:
+        """Itself, like any function: the stage it starts from is not copied with a strategy."""
+        return self
+
+    def described(self) -> Node:
+        """The networks it has made, and how they are trained."""
+        alike = all(node == self.built[0] for node in self.built)
+        return {"learner": self.built[:1] if alike else list(self.built), "training": describe(self.training)}
 
 
 def weights_of(source: HasExport | Weights | str | Path) -> Weights:

@@ -16,9 +16,10 @@ from selftrain.networks.encoders import conv_blocks, sparse_cells
 from selftrain.networks.patches import Size, pair, patch_grid, patchify, pick
 from selftrain.networks.positions import CoordinatePositions, GridPositions
 from selftrain.networks.token_grid import Grid, Layout
+from selftrain.types import Recorded
 
 
-class Tokenizer(nn.Module):
+class Tokenizer(Recorded, nn.Module):
     """Base: where tokens are, and that inputs have the shape it was built for.
 
     Args:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from selftrain.networks.patches import Size, pair
 from selftrain.networks.token_grid import Grid, Layout
 from selftrain.networks.tokenizers import ImagePatches, PointGroups, SeriesPatches, TableColumns, Tokenizer
+from selftrain.types import Recorded
 
 Pool = int | Literal["all", "max_mean"]
 
@@ -59,7 +60,7 @@ def run_blocks(blocks: nn.Sequential, tokens: Tensor, codes: Tensor, *, again: b
     return tokens
 
 
-class Transformer(nn.Module):
+class Transformer(Recorded, nn.Module):
     """Turn tokens of any kind into features with a transformer; offers the ``Encoder`` contract.
 
     Pre-norm blocks, LayerNorm at the end, no class token: as in I-JEPA (Assran et al. 2023, arXiv:2301.08243). Linear

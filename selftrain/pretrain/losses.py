@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selftrain.pretrain.regularizers import SIGReg, covariance_term, precise, uniformity_term, unit, variance_term
+from selftrain.types import Recorded
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 LossAndParts: TypeAlias = "tuple[Tensor, dict[str, Tensor]]"
@@ -66,7 +67,7 @@ def as_distance(distance: str | Distance) -> Distance:
     return DISTANCES[distance]
 
 
-class InfoNCE(nn.Module):
+class InfoNCE(Recorded, nn.Module):
     """Tell another view of a sample from all views of the batch's other samples.
 
     ``-log(exp(<z_i, z_i+> / temperature) / sum_{j != i} exp(<z_i, z_j> / temperature))`` on unit vectors, for each two
@@ -111,7 +112,7 @@ class InfoNCE(nn.Module):
         return torch.stack([-positive.mean(), others.logsumexp(1).mean()])
 
 
-class VICRegLoss(nn.Module):
+class VICRegLoss(Recorded, nn.Module):
     """Pull views together; keep every dimension's spread above 1 and dimensions uncorrelated.
 
     ``invariance mean (z - z')^2 + variance (v(z) + v(z')) + covariance (c(z) + c(z'))``, averaged over all ordered
@@ -151,7 +152,7 @@ class VICRegLoss(nn.Module):
         return loss, {name: part.detach() for name, part in parts.items()}
 
 
-class LeJEPALoss(nn.Module):
+class LeJEPALoss(Recorded, nn.Module):
     """Pull views to the center of the global ones while each view's embeddings are held to an isotropic Gaussian.
 
     ``(1 - weight) inv + weight mean_v SIGReg(z_v)`` with ``inv = mean (z_v - c)^2`` over views, samples and dimensions,
@@ -201,7 +202,7 @@ class LeJEPALoss(nn.Module):
         return loss, {"invariance": apart.detach(), "sigreg": gauss.detach()}
 
 
-class UniSiamLoss(nn.Module):
+class UniSiamLoss(Recorded, nn.Module):
     """Predict the direction of one view's embedding from another's, and spread embeddings over the sphere.
 
     ``-mean cos(q_a, stop z_b) + weight uniformity_term(z, temperature)``, the cosine over all ordered pairs of views a

@@ -10,10 +10,12 @@ import math
 import torch
 from torch import Tensor, nn
 
+from selftrain.types import Recorded
+
 _SHORT = 1e-12  # a shorter vector has no direction
 
 
-class SIGReg(nn.Module):
+class SIGReg(Recorded, nn.Module):
     """Hold embeddings to an isotropic Gaussian: every projection on a line should be N(0, 1).
 
     ``mean over random unit vectors a of N * integral |phi_a(t) - exp(-t^2 / 2)|^2 exp(-t^2 / 2) dt`` with ``phi_a(t) =

@@ -21,12 +21,13 @@ from selftrain.networks.patches import patchify, pick
 from selftrain.networks.student import Learner, run_network
 from selftrain.pretrain.operators import gradient_ratio, hog
 from selftrain.schedule import cosine
+from selftrain.types import Recorded
 
 Norm = Literal["layer", "l2", "none"]
 Path = Literal["linear", "cosine"]
 
 
-class PredictionTarget(nn.Module):
+class PredictionTarget(Recorded, nn.Module):
     """Base: fixed targets that need no learning.
 
     Attributes:

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from selftrain.select.base import check_decay
 from selftrain.tasks import Task
+from selftrain.types import Recorded
 
 _FLOOR = 1e-6
 
 
-class Align(nn.Module):
+class Align(Recorded, nn.Module):
     """Multiply each class by expected share / predicted share and normalize.
 
     Source: Berthelot et al., "ReMixMatch", ICLR 2020, arXiv:1911.09785, section 3.1. The predicted share is a moving

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.tasks import Task
+from selftrain.types import Recorded
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def score(task: Task, value: Tensor, index: Tensor, labeled: Tensor | None = Non
     return ScoredBatch(task.confidence(value), task.group(value), task.presence(value), index, sure)
 
 
-class Selector(nn.Module):
+class Selector(Recorded, nn.Module):
     """Base of the rules: give each unit a weight in [0, 1], without gradient.
 
     Attributes:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
+import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec
 
 import numpy as np
 import torch
@@ -51,6 +55,8 @@ class Pile:
         labeled, unlabeled, validation, test: The sets; an empty one is ``None``.
         encoding: How rows of a table became numbers, as a mapping (``TableEncoding.as_dict``); else ``None``.
         skipped: Files that were left out because they cannot be read, each with the reason.
+        origin: How to read the data again: ``reader``, a function of ``selftrain.data``, its ``settings``, and what was
+            ``reviewed`` since; ``None`` for arrays in memory.
 
     Raises:
         DataError: no samples at all, or a label outside the classes (row and value are named).
@@ -88,6 +94,7 @@ class Pile:
         self.source = source
         self.encoding: Mapping[str, Any] | None = None
         self.skipped: Sequence[tuple[str, str]] = ()
+        self.origin: dict[str, Any] | None = None
         if truth is None or self.unlabeled is None or bool((truth < 0).all()):
             self._truth = None
         elif len(truth) != len(self.unlabeled):
@@ -311,7 +318,33 @@ class Pile:
             labeled = with_labels(self.labeled, Subset(self.unlabeled, rows[known], annotated=False), labels[known])
         source = f"{self.source}; reviewed: {known.sum()} labels, {(~known).sum()} rejected"
         truth = None if self._truth is None else self._truth[torch.from_numpy(stays)]
-        return self._with(labeled, Subset(self.unlabeled, stays, annotated=False), truth, source)
+        other = self._with(labeled, Subset(self.unlabeled, stays, annotated=False), truth, source)
+        if other.origin is not None:
+            other.origin = other.origin | {"reviewed": [*other.origin.get("reviewed", ()), dict(review)]}
+        return other
+
+    def numbered_as(self, classes: Sequence[str]) -> Pile:
+        """The same data with labels that are numbered by another list of classes.
+
+        Raises:
+            DataError: a class that is not in the list.
+        """
+        if list(self.classes) == list(classes):
+            return self
+        unknown = [name for name in self.classes if name not in classes]
+        if unknown:
+            raise DataError(f"{self.source} has a class {unknown[0]!r}; the run knows {', '.join(classes)}")
+        number = torch.tensor([list(classes).index(name) for name in self.classes])
+        other = copy.copy(self)
+        other.classes = list(classes)
+        for part in ("labeled", "unlabeled", "validation", "test"):
+            samples = getattr(self, part)
+            if samples is not None and samples.annotations is not None:
+                changed = Subset(samples, np.arange(len(samples)))
+                changed.annotations = _renumbered(samples.annotations, number)
+                setattr(other, part, changed)
+        other._truth = None if self._truth is None else _renumbered(self._truth, number)
+        return other
 
     def __repr__(self) -> str:
         sizes = {part: len(getattr(self, part) or ()) for part in ("labeled", "unlabeled", *_PARTS[1:])}
@@ -324,7 +357,7 @@ class Pile:
         """The same problem with other training samples."""
         held_out = self.validation, self.test
         other = Pile(labeled, unlabeled, *held_out, classes=self.classes, views=self.views, truth=truth, source=source)
-        other.encoding, other.skipped = self.encoding, self.skipped
+        other.encoding, other.skipped, other.origin = self.encoding, self.skipped, self.origin
         return other
 
     def _decided(self, review: Mapping[str, int]) -> tuple[Rows, Rows]:
@@ -356,6 +389,36 @@ class Pile:
                     "(masks or points); it can only be rejected"
                 )
         return np.array(rows, dtype=np.int64), np.array(labels, dtype=np.int64)
+
+
+_Settings = ParamSpec("_Settings")
+_PLACES = ("path", "folder", "table", "root", "test", "labels_csv", "validation", "unlabeled", "encoding", "parts")
+
+
+def readable_again(reader: Callable[_Settings, Pile]) -> Callable[_Settings, Pile]:
+    """A reader whose piles know their ``origin``; paths in it do not depend on the working directory."""
+
+    @functools.wraps(reader)
+    def read(*values: _Settings.args, **settings: _Settings.kwargs) -> Pile:
+        pile = reader(*values, **settings)
+        given = inspect.signature(reader).bind(*values, **settings).arguments
+        placed = {name: _absolute(value) if name in _PLACES else value for name, value in given.items()}
+        pile.origin = {"reader": reader.__name__, "settings": placed}
+        return pile
+
+    return read
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _absolute(inner) for key, inner in value.items()}
+    there = isinstance(value, (str, os.PathLike)) and Path(value).exists()
+    return str(Path(value).resolve()) if there else value
+
+
+def _renumbered(labels: Tensor, number: Tensor) -> Tensor:
+    """Class numbers by another list; -1 stays."""
+    return torch.where(labels < 0, labels, number[labels.clamp(min=0)])
 
 
 def _class_numbers(part: str, samples: Samples | None, classes: Sequence[str] | None) -> Tensor | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from selftrain import select
     from selftrain.engine.loop import fit
     from selftrain.engine.run import Run, evaluate
+    from selftrain.engine.spec import open_run
     from selftrain.engine.times import Checkpoints, Evaluation
     from selftrain.errors import (
         CheckpointError,
@@ -54,6 +55,7 @@ _compat.install()
 _HOMES = {
     "engine.loop": ("fit",),
     "engine.run": ("Run", "evaluate"),
+    "engine.spec": ("open_run",),
     "engine.times": ("Checkpoints", "Evaluation"),
     "errors": ("CheckpointError", "DataError", "NonFiniteError", "RunFolderError", "SelftrainError", "TrainingError"),
     "estimator": ("LabeledKFold", "PretrainedEncoder", "SelfTrainClassifier"),
@@ -126,6 +128,7 @@ __all__ = [
     "label_pile",
     "learner",
     "load_weights",
+    "open_run",
     "ramp_linear",
     "ramp_sigmoid",
     "read_card",

@@ -18,7 +18,7 @@ from selftrain.data.base.memory import machine_memory
 from selftrain.data.base.samples import ArraySet, Channels, Kind, RowNumbers, Samples
 from selftrain.data.base.splits import Overlap, check_labels
 from selftrain.data.base.stored import StoredSet, load_array
-from selftrain.data.pile import Pile, numbered_names
+from selftrain.data.pile import Pile, numbered_names, readable_again
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.views.base import ViewMaker
 from selftrain.data.views.points import PointViews
@@ -28,6 +28,7 @@ KEYS = ("x", "y", "ids", "x_unlabeled", "ids_unlabeled", "x_validation", "y_vali
 _Part = NDArray[Any] | Path  # an array in memory, or the .npy file it is in
 
 
+@readable_again
 def from_arrays_file(
     path: str | os.PathLike[str],
     *,

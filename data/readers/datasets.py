@@ -17,7 +17,7 @@ import numpy as np
 
 from selftrain.data.base.samples import ArraySet
 from selftrain.data.base.splits import Overlap
-from selftrain.data.pile import Pile
+from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.decoding import encoded_images, read_idx
 from selftrain.data.views.base import ViewMaker
 from selftrain.data.views.image import TensorViews
@@ -48,6 +48,7 @@ class Known:
     strong: Strong
 
 
+@readable_again
 def load(
     name: str,
     labels: int | None = 100,

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
 from selftrain.data.base.splits import Overlap
-from selftrain.data.pile import Pile
+from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.readers.decoding import Mode
 from selftrain.data.readers.files import IMAGE_SUFFIXES, FileSet
@@ -44,6 +44,7 @@ class Listing:
     faults: Sequence[LabelFault] = ()
 
 
+@readable_again
 def from_folder(
     folder: str | os.PathLike[str],
     labels_csv: str | os.PathLike[str] | None = None,

@@ -13,7 +13,7 @@ from torch import Tensor
 from selftrain.data.base.labels import numbered
 from selftrain.data.base.samples import ArraySet, RowNumbers
 from selftrain.data.base.splits import Overlap
-from selftrain.data.pile import Pile
+from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.readers.encoding import TableEncoding, fit_encoding
 from selftrain.data.readers.tabular import MISSING, Table, read_table
@@ -24,6 +24,7 @@ from selftrain.errors import DataError
 _BANK = 2000  # rows that strong views take replacements from
 
 
+@readable_again
 def from_table(
     table: Any,
     label: str | None = None,

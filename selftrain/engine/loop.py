@@ -65,6 +65,7 @@ def fit(
     overwrite: bool = False,
     baseline: bool = False,
     continue_from: Run | str | Path | None = None,
+    note: Mapping[str, object] | None = None,
 ) -> Run:
     """Train a strategy on a pile.
 
@@ -95,6 +96,7 @@ def fit(
             the student, of teachers, target encoders and predictors, and all thresholds and memories; optimizer,
             schedules and ledger start anew. Evaluated before the first step too, as ``Run.before``. For the same data
             give a small learning rate, a thirtieth to a hundredth of the first, and a short warm-up (DAP).
+        note: Plain values to find again in ``out``, under ``note`` in ``rebuild.json``.
 
     Returns:
         The run; its strategy is the one passed in.
@@ -128,7 +130,7 @@ def fit(
         if continue_from is not None and begins:
             take_over(strategy, continue_from)
 
-        setup = Setup(pile, plan, total, evaluation, checkpoints, where)
+        setup = Setup(pile, plan, total, evaluation, checkpoints, where, note)
         copy = SupervisedBaseline(strategy) if baseline else None  # copied before the strategy learns
         chosen = {"baseline": True} if baseline else {}
         for handler in watchers:

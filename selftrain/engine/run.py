@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from selftrain.evaluation.quality import Quality, report
 from selftrain.handlers.selfcheck import Alarm
@@ -56,6 +56,29 @@ class Run:
     skipped: int = 0
     baseline: dict[str, Figures] | None = None
     before: dict[str, Figures] | None = None
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is shipped: from plain inputs to logits, or the encoder of a stage of pretraining."""
+        found: Any = getattr(self.strategy, "shipped", None)
+        found = found() if callable(found) and not isinstance(found, nn.Module) else found
+        return found if isinstance(found, nn.Module) else next(iter(self.strategy.learners())).model
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes."""
+        return self.pile.classes
+
+    @property
+    def views(self) -> Any:
+        """The maker of views of the data."""
+        return getattr(self.pile, "views", None)
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """What a plain input is: ``shape``, ``mean`` and ``std``, see ``selftrain.read_card``."""
+        card = getattr(self.pile, "card", None)  # a pile of the user's own kind has none
+        return {"shape": None, "mean": None, "std": None} if card is None else card()
 
     def evaluate(self, data: object = "test", *, which: Literal["last", "best"] = "last") -> Figures:
         """Figures on a part of the pile (``"test"``) or another data set, with the last or the best weights.

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from selftrain.engine import spec
 from selftrain.engine.run import Figures, Run, measure, versions
 from selftrain.engine.times import EVALUATIONS, Checkpoints, Evaluation
 from selftrain.errors import CheckpointError, RunFolderError
@@ -252,16 +252,15 @@ class TrainState(Context):
 
     def card(self, step: int) -> dict[str, Any]:
         """What travels with the weights of a step, see ``selftrain.read_card``."""
-        given = getattr(self.pile, "card", None)
-        shipped = getattr(self.strategy, "shipped", None)
-        network = shipped() if callable(shipped) and not isinstance(shipped, nn.Module) else shipped
+        run = self.run()
+        network: Any = run.network if hasattr(self.strategy, "shipped") else None
         encoder = getattr(network, "encoder", network)
         sizes = {key: getattr(encoder, key, None) for key in ("shape", "grid", "embed_dim", "token_dim")}
         return {
             "strategy": type(self.strategy).__name__,
             "steps": step,
             "versions": versions(),
-            "input": {"shape": None, "mean": None, "std": None} if given is None else given(),
+            "input": run.inputs,
             "encoder": None if None in sizes.values() else {"class": type(encoder).__name__} | sizes,
         }
 
@@ -276,6 +275,7 @@ class Setup:
     evaluation: Evaluation
     checkpoints: Checkpoints
     device: torch.device
+    note: Mapping[str, object] | None = None
 
     def open(
         self,
@@ -301,10 +301,11 @@ class Setup:
         """
         pile, every = self.pile, self.evaluation.every or max(1, self.total // EVALUATIONS)
         settings = {"total_steps": self.total, "plan": asdict(self.plan) | {"workers": None, "timeout": None}}
-        settings |= settings_of(strategy) | dict(chosen)
+        settings |= spec.settings_of(strategy) | dict(chosen)
         claim = {"resume": resume, "overwrite": overwrite}
         _check_ranks(pile, settings | claim)
         from_first(lambda: (prepare_folder(out, settings, **claim), None)[1])
+        from_first(lambda: spec.write_record(out, strategy, pile, self.note))
         ledger = Ledger(pile.unlabeled_ids(), pile.classes, pile.unlabeled_truth()).to(self.device)
         state = TrainState(
             strategy=strategy, pile=pile, ledger=ledger, out=out, folder=out if is_first() else None,
@@ -317,24 +318,6 @@ class Setup:
             state.restore()
         same_start(strategy, (learner.optimizer for learner in strategy.learners()))
         return state
-
-
-def settings_of(strategy: Strategy) -> dict[str, Any]:
-    """What the user chose, as far as numbers, text and switches say it: a run is resumed with the same only."""
-    chosen = {
-        f"{name}.{key}".lstrip("."): value
-        for name, module in strategy.named_modules()
-        for key, value in vars(module).items()
-        if _plain(value) and not key.startswith("_") and key != "training"
-    }
-    rates = [learner.base_rates for learner in strategy.learners()]
-    return {"strategy": type(strategy).__name__, "settings": chosen, "learning_rates": rates}
-
-
-def _plain(value: object) -> bool:
-    """Whether a value is a number, a text or a switch, or some of them in order."""
-    values = value if isinstance(value, tuple) else (value,)
-    return bool(values) and all(isinstance(v, (bool, int, float, str)) for v in values)
 
 
 def _check_ranks(pile: Pile, settings: dict[str, Any]) -> None:

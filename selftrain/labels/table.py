@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from selftrain.errors import CheckpointError
 from selftrain.labels.refine import balanced_weight, by_rows, check_units, check_value, percentile
 from selftrain.labels.table_file import digest_of, read_labels, write_labels
 from selftrain.metrics.calibration_error import pseudo_label_accuracy
+from selftrain.networks.described import describe
 from selftrain.strategy.pseudo_labeling import PseudoLabel
 from selftrain.tasks import Task
 from selftrain.types import PseudoLabels, Target
@@ -243,6 +245,12 @@ class PseudoLabelTable(nn.Module):
             self._digest = digest_of(dict(self.named_buffers()))
         return self._digest
 
+    def described(self) -> dict[str, Any]:
+        """For the record of a run: one without labels, which its students, once trained, do without."""
+        sizes = {"shape": list(self.value.shape), "units": list(self.weight.shape)}
+        settings = {"task": describe(self._task), "recipe": self.recipe, **sizes}
+        return {"make": f"{__name__}:{_LabelsElsewhere.__name__}", "settings": settings}
+
     def get_extra_state(self) -> dict[str, str]:
         """What tells this table from another."""
         return {"digest": self.digest}
@@ -282,6 +290,26 @@ class PseudoLabelTable(nn.Module):
         if labels.digest != digest:
             raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one written with it")
         return labels
+
+
+class _LabelsElsewhere(PseudoLabelTable):
+    """In the place of the labels of a run that was opened from its folder: nothing is learned from them."""
+
+    def __init__(self, task: Task, recipe: str, shape: list[int], units: list[int]) -> None:
+        nothing = torch.zeros(1)
+        super().__init__(task, nothing.expand(shape), confidence=nothing.expand(units), recipe=recipe)
+
+    def set_extra_state(self, state: dict[str, str]) -> None:
+        """Stand for the labels of the run, whichever they were."""
+        self._digest = state["digest"]
+
+    def guess(self, index: Tensor, *, hard: bool = False) -> PseudoLabel:
+        """Refuse.
+
+        Raises:
+            CheckpointError: always.
+        """
+        raise CheckpointError("the labels of this run are not in its folder; build its strategy with them to train on")
 
 
 def __getattr__(name: str) -> object:

@@ -86,18 +86,23 @@ def in_short(node: Node) -> Any:
         return node
     if "learner" in node:
         networks = [in_short(one) for one in node["learner"]]
-        return {"network": networks[0] if len(networks) == 1 else networks} | in_short(node["training"])
+        return {"network": networks[0] if len(networks) == 1 else networks} | settings_in_short(node["training"])
     if "make" in node or "partial" in node:
         name = _short(node["make"]) if "make" in node else in_short(node["partial"])
         args = {"args": in_short(node["args"])} if node.get("args") else {}
-        given = args | {key: in_short(one) for key, one in node["settings"].items()}
+        given = args | settings_in_short(node)
         return {"class": name} | given if given else name
     if "map" in node:
         return {str(in_short(key)): in_short(one) for key, one in node["map"]}
-    ((kind, value),) = (
-        (k, v) for k, v in node.items() if k in ("name", "tuple", "tensor", "dtype", "float", "unknown")
-    )
-    return _short(value) if kind == "name" else in_short(value)
+    if "name" in node:
+        return _short(node["name"])
+    # What cannot be described is none: where a script defines a function says nothing of what it does.
+    return in_short(next((node[key] for key in ("tuple", "tensor", "dtype", "float") if key in node), None))
+
+
+def settings_in_short(node: Node) -> dict[str, Any]:
+    """The settings of what was built, for people."""
+    return {name: in_short(one) for name, one in node.get("settings", {}).items()}
 
 
 def _made(value: Any, calls: Calls, inner: Callable[[Any], Node]) -> Node:

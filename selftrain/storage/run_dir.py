@@ -15,17 +15,25 @@ from selftrain.errors import RunFolderError
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import remove_parts, whole_file, write_text
 
-SETTINGS = "run.json"
+SETTINGS, RECORD = "run.json", "rebuild.json"  # what a resumed run must share; what it is built again from
+LABELS = "pseudo_labels.csv"
 CARD, SUMMARY = "export.json", "summary.json"
 CHECKPOINTS = "checkpoints"
 SNAPSHOTS, INDEX = "snapshots", "snapshots.json"  # folder of weights along the way, and the list in it
 PROJECTOR, PROJECTOR_CONFIG = "projector", "projector_config.pbtxt"  # features that TensorBoard shows
 PROJECTED = ("tensors.tsv", "metadata.tsv", "sprite.png")
-OWN = (SETTINGS, "metrics.jsonl", SUMMARY, "export.safetensors", CARD, "pseudo_labels.csv", PROJECTOR_CONFIG)
+OWN = (SETTINGS, RECORD, "metrics.jsonl", SUMMARY, "export.safetensors", CARD, LABELS, PROJECTOR_CONFIG)
 
 
-def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Path | None:
-    """Claim the folder of a run and write its settings.
+def prepare_folder(
+    out: str | Path | None,
+    settings: dict[str, Any],
+    *,
+    resume: bool,
+    overwrite: bool,
+    record: Mapping[str, Any] | None = None,
+) -> Path | None:
+    """Claim the folder of a run and write its settings, and the ``record`` that it is built again from.
 
     Raises:
         RunFolderError: if it holds a run and neither ``resume`` nor ``overwrite`` is set, if there is nothing to
@@ -49,7 +57,10 @@ def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: 
         _clear(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        remove_parts(folder, SETTINGS)  # other things in it may be the user's
+        for name in (SETTINGS, RECORD):
+            remove_parts(folder, name)  # other things in it may be the user's
+        if record is not None:
+            write_json(folder / RECORD, record)
         write_text(folder / SETTINGS, json.dumps(settings, indent=1))
     except (OSError, RunFolderError) as error:
         raise RunFolderError(f"cannot write into {folder}: {error}") from error
@@ -117,6 +128,11 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
         before = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, RecursionError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}") from error
+    if before.get("format") is None and settings.get("format") is not None:
+        raise RunFolderError(
+            f"the run in {folder} was started by selftrain 0.1, whose steps are not these; finish it there, "
+            f"or start from its weights: learner(init_from={str(folder)!r})"
+        )
     before, now = _flat(before), _flat(json.loads(json.dumps(settings)))
     changed = {k: (before.get(k), now.get(k)) for k in before.keys() | now.keys() if before.get(k) != now.get(k)}
     if changed:

@@ -1,0 +1,461 @@
+"""How a run is built again from its folder: what ``fit`` writes down, and ``open_run``, which reads it.
+
+A folder is data and not code. What its record names is found in the rooms below alone, and called only if it is a class
+of the kind that belongs there; anything else is asked for as an object, or needs ``trust=True``.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import itertools
+import json
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from importlib import import_module
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import nn
+
+from selftrain.engine.run import Run
+from selftrain.errors import CheckpointError, DataError, RunFolderError, SelftrainError
+from selftrain.handlers.selfcheck import Alarm
+from selftrain.labels.ledger import Ledger
+from selftrain.networks.described import Node, describe, fingerprint, settings_in_short
+from selftrain.networks.optim import learner
+from selftrain.runtime.rng import own_randomness
+from selftrain.storage import checkpoint
+from selftrain.storage.run_dir import CARD, CHECKPOINTS, LABELS, RECORD, SETTINGS, read_card
+from selftrain.strategy.base import Strategy, SupervisedStrategy
+from selftrain.types import Pile, Recorded
+
+FORMAT = 2  # of the record; version 0.1 had none
+READERS = ("load", "from_folder", "from_table", "from_arrays_file")  # of selftrain.data: they make a pile again
+# Where classes may come from: no room among them has one that reads code, starts a process or calls what it is given.
+_ROOMS = (
+    *(f"selftrain.{room}" for room in ("schedule", "tasks", "mix", "select", "networks", "strategies", "pretrain")),
+    *("selftrain.strategy", "selftrain.handlers.baseline", "selftrain.labels.table", "selftrain.data.views"),
+    *("torch.nn.modules", "torchvision.models", "torchvision.ops", "timm.models", "timm.layers"),
+)
+_OPTIMIZERS = "torch.optim"
+_FUNCTIONS = ("torch.nn.functional", "selftrain.pretrain.distances")  # of tensors alone
+_HOLD_CODE = ("GraphModule", "ScriptModule")  # modules with code of their own
+_CARRIED = ("last", "best", "train", "seconds", "best_state", "unchecked", "baseline", "before")
+
+
+# -- what fit writes down ----------------------------------------------------------------------------------------------
+def settings_of(strategy: Strategy) -> dict[str, Any]:
+    """What the user chose, in short: a run is resumed with the same only."""
+    settings = settings_in_short(describe(strategy))
+    rates = [learner.base_rates for learner in strategy.learners()]
+    return {"format": FORMAT, "strategy": type(strategy).__name__, "settings": settings, "learning_rates": rates}
+
+
+def record_of(strategy: Strategy, pile: Pile, note: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Everything a run is built again from, as plain values.
+
+    Args:
+        strategy: As it begins.
+        pile: Its data.
+        note: What the caller wants to find again in the folder.
+    """
+    origin = getattr(pile, "origin", None)  # a pile of the user's own kind has none
+    if origin is not None:
+        origin = origin | {"settings": {name: describe(value) for name, value in origin["settings"].items()}}
+    return {
+        "format": FORMAT,
+        "strategy": describe(strategy),
+        "networks": [fingerprint(learner.model) for learner in strategy.learners()],
+        "classes": [str(name) for name in pile.classes],
+        "views": describe(getattr(pile, "views", None)),
+        "pile": origin,
+        "note": dict(note or {}),
+    }
+
+
+def read_record(folder: str | Path) -> dict[str, Any]:
+    """What ``record_of`` told of the run in a folder.
+
+    Raises:
+        RunFolderError: there is no run, it is of version 0.1, or the record cannot be read.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise RunFolderError(f"there is no run folder {place}")
+    if not (place / RECORD).is_file():
+        if not (place / SETTINGS).is_file():
+            raise RunFolderError(f"{place} holds no run")
+        raise RunFolderError(
+            f"{place} holds a run of selftrain 0.1, which did not write down how it was built; build its strategy and "
+            f"pass it: st.open_run({str(folder)!r}, strategy=...), or start from its weights: learner(init_from=...)"
+        )
+    try:
+        record = dict(json.loads((place / RECORD).read_text(encoding="utf-8")))
+        form = int(record["format"])
+        missing = {"strategy", "networks", "classes", "views", "pile", "note"} - record.keys()
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise RunFolderError(f"{place / RECORD} cannot be read: {error!r}") from error
+    if form != FORMAT or missing:
+        raise RunFolderError(f"{place / RECORD} has format {form}, not {FORMAT}; use the version that wrote it")
+    return record
+
+
+# -- a run from its folder ---------------------------------------------------------------------------------------------
+def open_run(
+    folder: str | Path,
+    *,
+    pile: Pile | None = None,
+    network: nn.Module | Callable[[], nn.Module] | None = None,
+    strategy: Strategy | None = None,
+    trust: bool = False,
+) -> Run:
+    """Build a run again from its folder, with the weights of its last checkpoint, whoever started it.
+
+    The strategy is built at once; the data and the ledger are read when they are asked for. Nothing in the folder is
+    run: classes come from selftrain, torch, torchvision and timm.
+
+    Args:
+        folder: Run folder of ``fit``, the command line, an estimator or a stage of a pipeline.
+        pile: Its data, where they cannot be read again (arrays in memory) or have moved; seen as the run saw inputs.
+        network: The network, or a function that builds one, where its class is not of those four packages, or it was
+            changed after it was built; for a stage of pretraining its encoder.
+        strategy: The strategy, built alike, where it is of another kind; it takes the weights.
+        trust: Import what else the folder names, which runs code of whoever wrote it; a warning says first what.
+
+    Raises:
+        RunFolderError: there is no run, or a part of it must be passed; the message says which and how.
+        CheckpointError: weights that are missing, damaged, or do not fit.
+    """
+    place = Path(folder)
+    # One of version 0.1 has no record; with its strategy passed its weights may be of use all the same.
+    record = read_record(place) if strategy is None or (place / RECORD).is_file() else {}
+    build = _Builder(place, record, network, trust)
+    if trust:
+        build.warn_of_trust()
+    state = checkpoint.load_newest(place / CHECKPOINTS)
+    strategy = strategy or build.strategy()
+    try:
+        strategy.load_state_dict(state["strategy"])
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"the checkpoint in {place} does not fit its strategy: {error}; if it is of version 0.1, or parts of the "
+            "run are your own, build the strategy and pass it: strategy=..."
+        ) from error
+    strategy.eval()
+    return _Opened(place, strategy, pile, build, state)
+
+
+class _Opened(Run):
+    """A run from its folder."""
+
+    def __init__(self, folder: Path, strategy: Strategy, pile: Pile | None, build: _Builder, state: Any) -> None:
+        try:
+            super().__init__(
+                strategy,
+                pile,  # type: ignore[arg-type]
+                None,  # type: ignore[arg-type]
+                out=folder,
+                alarms=[Alarm(**alarm) for alarm in state["alarms"]],
+                skipped=state.get("skipping", {"count": 0})["count"],
+                **{name: state[name] for name in _CARRIED},
+            )
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"the checkpoint in {folder} cannot be read: {error!r}") from error
+        self._folder, self._build, self._stored, self._passed = folder, build, state["ledger"], pile
+        del self.pile, self.ledger  # they are read below, if someone asks
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """As the run's card says."""
+        found: Mapping[str, Any] = read_card(self._folder)["input"]
+        return found
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """As the run's record says."""
+        record = self._build.record
+        return list(record["classes"]) if record else self.pile.classes
+
+    @property
+    def views(self) -> Any:
+        """As the record says; those of the data where they are not all there is to know."""
+        made = self._build.value(self._build.record.get("views"))
+        return made if isinstance(made, Recorded) else getattr(self.pile, "views", None)
+
+    @cached_property
+    def pile(self) -> Pile:  # type: ignore[override]
+        """The data, with inputs and classes as the run saw them."""
+        pile: Any = self._build.pile() if self._passed is None else self._passed
+        if hasattr(pile, "numbered_as") and isinstance(self.strategy, SupervisedStrategy) and self._build.record:
+            pile = pile.numbered_as(self.classes)
+        return pile.normalized_as(self.inputs) if hasattr(pile, "normalized_as") else pile  # type: ignore[no-any-return]
+
+    @cached_property
+    def ledger(self) -> Ledger:  # type: ignore[override]
+        """The pseudo-labels; where the data are gone, from the table that a finished run leaves, without truth."""
+        try:
+            ledger = Ledger(self.pile.unlabeled_ids(), self.classes, self.pile.unlabeled_truth())
+            ledger.load_state_dict(self._stored)
+        except RunFolderError:
+            if self._passed is None and (self._folder / LABELS).is_file():
+                return Ledger.read(self._folder / LABELS, self.classes)
+            raise
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"the pile has {len(ledger)} unlabeled samples and the run in {self._folder} other ones; pass the pile "
+                "that the run was on"
+            ) from error
+        return ledger
+
+
+# -- building ----------------------------------------------------------------------------------------------------------
+class _CannotBuild(Exception):
+    """A part that is not of the four packages, or was never described; says why."""
+
+
+class _Absent:
+    """In the place of a part that cannot be built: whoever uses it is told so; predictions do without most."""
+
+    def __init__(self, why: str) -> None:
+        vars(self)["why"] = why
+
+    def __call__(self, *values: Any, **settings: Any) -> Any:
+        raise RunFolderError(self.why)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what copies and pickles asks for these
+            raise AttributeError(name)
+        raise RunFolderError(self.why)
+
+
+class _Builder:
+    """Build what a record describes.
+
+    Args:
+        folder: Where it is from, for messages.
+        record: As ``read_record`` reads it.
+        network: In the place of networks that cannot be built.
+        trust: Whether to import what is not of the four packages.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        record: Mapping[str, Any],
+        network: nn.Module | Callable[[], nn.Module] | None = None,
+        trust: bool = False,
+    ) -> None:
+        self.folder, self.record, self.network, self.trust = folder, record, network, trust
+        self.replaced = False  # whether all networks are the one that was passed
+        self.ask = partial("st.open_run({!r}, {}=...)".format, str(folder))
+
+    def strategy(self) -> Strategy:
+        """The strategy, as it began."""
+        node = self.record["strategy"]
+        if not isinstance(node, dict) or "make" not in node:
+            raise RunFolderError(
+                f"{self.folder} does not say how to build its strategy; pass it: {self.ask('strategy')}"
+            )
+        while True:
+            # Its first weights are drawn and forgotten; the caller's random state stays.
+            with own_randomness(torch.device("cpu")), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                made = self.value(node)
+            if not isinstance(made, Strategy):
+                raise RunFolderError(f"{made.why}" if isinstance(made, _Absent) else f"{node['make']} is no strategy")
+            if [fingerprint(one.model) for one in made.learners()] == self.record["networks"]:
+                return made
+            if self.network is None or self.replaced:
+                break
+            self.replaced = True
+        which = "what its classes build" if self.network is None else "the one that was passed"
+        raise RunFolderError(
+            f"the network of the run in {self.folder} is not {which}: it was changed after it was built, or its class "
+            f"is another one by now; build it as it was and pass it: {self.ask('network')}"
+        )
+
+    def pile(self) -> Any:
+        """The data, read again.
+
+        Raises:
+            RunFolderError: they were in memory, or cannot be read.
+        """
+        origin = self.record.get("pile")
+        if not isinstance(origin, dict) or origin.get("reader") not in READERS:
+            raise RunFolderError(
+                f"the data of the run in {self.folder} were not read from files; pass them: {self.ask('pile')}"
+            )
+        from selftrain import data  # not at once: `import selftrain` does without the data sets
+
+        try:
+            settings = {str(name): self.value(node) for name, node in origin["settings"].items()}
+            if origin["reader"] == "from_table":
+                settings["encoding"] = self.folder / CARD  # the table may have grown since
+            pile: Any = getattr(data, origin["reader"])(**settings)
+            for review in origin.get("reviewed", ()):
+                pile = pile.reviewed(review)
+            self._show(pile)
+        except (SelftrainError, ValueError, TypeError, OSError, KeyError, AttributeError) as error:
+            raise RunFolderError(
+                f"cannot read the data of the run in {self.folder}: {error}; pass them: {self.ask('pile')}"
+            ) from error
+        return pile
+
+    def _show(self, pile: Any) -> None:
+        """Give the pile the views of the run; what they have from the data stays."""
+        node = self.record["views"]
+        if isinstance(node, dict) and "make" in node:
+            given = {key: self.value(one) for key, one in node["settings"].items()}
+            own = {key: getattr(pile.views, key, None) for key, one in given.items() if isinstance(one, _Absent)}
+            pile.views = self._class(node["make"])(**given | own).fitted(pile.unlabeled or pile.labeled)
+
+    def value(self, node: Node, *, whole: bool = False) -> Any:
+        """What a description stands for.
+
+        Args:
+            node: As ``describe`` made it.
+            whole: Whether every part must be there, as in a network; else one that cannot be built is ``_Absent``.
+        """
+        if isinstance(node, list):
+            return [self.value(one, whole=whole) for one in node]
+        if not isinstance(node, dict):
+            return node
+        try:
+            return next(mean for key, mean in _MEANINGS.items() if key in node)(self, node, whole)
+        except _CannotBuild as error:
+            if whole:
+                raise
+            return _Absent(
+                f"a part of the run in {self.folder} cannot be built: {error}; build the strategy as it was and pass "
+                f"it: {self.ask('strategy')}"
+            )
+        except SelftrainError:
+            raise
+        except Exception as error:  # whatever constructors raise when the record was damaged
+            raise RunFolderError(f"the record in {self.folder} cannot be used: {error!r:.300}") from error
+
+    def _network(self, node: Node) -> nn.Module:
+        """A network, or the one that was passed instead."""
+        try:
+            if self.replaced:
+                raise _CannotBuild
+            made = self.value(node, whole=True)
+        except _CannotBuild as error:
+            if self.network is None:
+                raise RunFolderError(
+                    f"the network of the run in {self.folder} cannot be built: {error}; pass it: {self.ask('network')}"
+                ) from error
+            made = copy.deepcopy(self.network) if isinstance(self.network, nn.Module) else self.network()
+        if not isinstance(made, nn.Module):
+            raise RunFolderError(f"{self.folder} has a {type(made).__name__} where a network belongs")
+        return made
+
+    def _part(self, node: Node, whole: bool) -> Any:
+        kind = self._class(node["make"])
+        values = [self.value(one, whole=whole) for one in node.get("args", [])]
+        # The encoder of a stage of pretraining is a network; that of a network is a part of it.
+        make: dict[str, Any] = {} if whole else {"encoder": self._network}
+        settings = {key: make.get(key, partial(self.value, whole=whole))(one) for key, one in node["settings"].items()}
+        return kind(*values, **settings)
+
+    def _learner(self, node: Node, whole: bool) -> Any:
+        networks = itertools.chain(node["learner"], itertools.repeat(node["learner"][-1]))
+        return learner(lambda: self._network(next(networks)), training=self.value(node["training"]))
+
+    def _partial(self, node: Node, whole: bool) -> Any:
+        found = self._found(node["partial"]["name"])
+        if not (inspect.isclass(found) or _is_ours(node["partial"]["name"])):
+            raise _CannotBuild(f"{node['partial']['name']} is a function")
+        values = [self.value(one, whole=whole) for one in node["args"]]
+        return partial(found, *values, **{key: self.value(one, whole=whole) for key, one in node["settings"].items()})
+
+    def _class(self, path: str) -> Any:
+        """A class that may be called."""
+        found = self._found(path)
+        if not inspect.isclass(found) or issubclass(found, torch.optim.Optimizer):
+            raise RunFolderError(f"{self.folder} names {path} where a class belongs; it was not called")
+        return found
+
+    def _found(self, path: str) -> Any:
+        """The class or function of a name, if it is one that may stand in a record."""
+        module, _, name = str(path).partition(":")
+        parts = [*module.split("."), *name.split(".")]
+        if not all(part.isidentifier() and not part.startswith("__") for part in parts[not _is_ours(path) :]):
+            raise RunFolderError(f"{self.folder} names {path!r:.100}, which is no name of a class")
+        if not _is_ours(path) and (module == "__main__" or not self.trust):
+            of = "the script itself" if module == "__main__" else "none of selftrain, torch, torchvision and timm"
+            raise _CannotBuild(f"{path} is of {of}" + ("" if module == "__main__" else " (trust=True imports it)"))
+        try:
+            found: Any = import_module(module)
+            for part in name.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError) as error:
+            raise _CannotBuild(f"{path} cannot be imported: {error}") from error
+        if not _fits(found, module, name):
+            raise RunFolderError(f"{self.folder} names {path}, which is no part of a run; it was not called")
+        return found
+
+    def warn_of_trust(self) -> None:
+        """Say what is about to be imported of others' code."""
+        foreign = sorted({path for path in _paths(self.record) if not _is_ours(path)})
+        if foreign:
+            warnings.warn(f"{self.folder} is trusted: it has {', '.join(foreign)} imported", stacklevel=3)
+
+
+_MEANINGS: dict[str, Callable[[_Builder, Any, bool], Any]] = {
+    "make": _Builder._part,
+    "learner": _Builder._learner,
+    "partial": _Builder._partial,
+    "name": lambda build, node, whole: build._found(node["name"]),
+    "tuple": lambda build, node, whole: tuple(build.value(node["tuple"], whole=whole)),
+    "map": lambda build, node, whole: OrderedDict(build.value(node["map"], whole=whole)),
+    "tensor": lambda build, node, whole: torch.tensor(build.value(node["tensor"]), dtype=_dtype(node["dtype"])),
+    "dtype": lambda build, node, whole: _dtype(node["dtype"]),
+    "float": lambda build, node, whole: float(node["float"]),
+    "unknown": lambda build, node, whole: _cannot(node["unknown"]),
+}
+
+
+def _cannot(why: str) -> Any:
+    raise _CannotBuild(why)
+
+
+def _dtype(name: str) -> torch.dtype:
+    found = getattr(torch, str(name), None)
+    if not isinstance(found, torch.dtype):
+        raise RunFolderError(f"{name!r:.50} is no type of numbers")
+    return found
+
+
+def _is_ours(path: str) -> bool:
+    """Whether a name is in one of the rooms that records are built from."""
+    module = str(path).partition(":")[0]
+    return any(f"{module}.".startswith(f"{room}.") for room in (*_ROOMS, *_FUNCTIONS, _OPTIMIZERS))
+
+
+def _fits(found: Any, module: str, name: str) -> bool:
+    """Whether what a name led to is defined there, and of a kind that a record may name."""
+    if module == "torch.nn.functional":  # some of its functions are of torch's own library
+        return callable(found) and getattr(found, "__module__", None) in (module, "torch._C._nn", "torch")
+    if (getattr(found, "__module__", None), getattr(found, "__qualname__", None)) != (module, name):
+        return False
+    if not inspect.isclass(found):
+        return isinstance(found, FunctionType) and (module in _FUNCTIONS or not _is_ours(module))
+    kinds = (nn.Module, Recorded, torch.optim.Optimizer)
+    holds_code = any(base.__name__ in _HOLD_CODE for base in found.__mro__)
+    return (issubclass(found, kinds) or dataclasses.is_dataclass(found)) and not holds_code
+
+
+def _paths(node: Node) -> Iterator[str]:
+    """Every class and function that a record names."""
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    if isinstance(node, dict):
+        yield from (node[key] for key in ("make", "name") if ":" in str(node.get(key)))
+    for one in inner:
+        yield from _paths(one)

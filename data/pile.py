@@ -403,7 +403,7 @@ def readable_again(reader: Callable[_Settings, Pile]) -> Callable[_Settings, Pil
         pile = reader(*values, **settings)
         given = inspect.signature(reader).bind(*values, **settings).arguments
         placed = {name: _absolute(value) if name in _PLACES else value for name, value in given.items()}
-        pile.origin = {"reader": reader.__name__, "settings": placed}
+        pile.origin = {"reader": f"{reader.__module__}:{reader.__name__}", "settings": placed}
         return pile
 
     return read

@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pretrain.methods": {"networks", "schedule", "pretrain"},
     "handlers": _STUDENTS | {"storage", "labels", "evaluation"},
     "tensorboard": _STUDENTS | {"storage", "labels", "evaluation", "handlers"},
-    "engine": _RUNS | {"data"},  # a run that is opened reads its data again
+    "engine": _RUNS,
     "labels.page": _RUNS | {"engine", "data"},
     "catalog": _STUDENTS | {"strategies", "pretrain", "data"},
     "wrapper": {"errors"},

@@ -31,12 +31,19 @@ from selftrain.networks.described import Node, describe, fingerprint, settings_i
 from selftrain.networks.optim import learner
 from selftrain.runtime.rng import own_randomness
 from selftrain.storage import checkpoint
+from selftrain.storage.atomic import write_json
 from selftrain.storage.run_dir import CARD, CHECKPOINTS, LABELS, RECORD, SETTINGS, read_card
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import Pile, Recorded
 
 FORMAT = 2  # of the record; version 0.1 had none
-READERS = ("load", "from_folder", "from_table", "from_arrays_file")  # of selftrain.data: they make a pile again
+_TABLE = "selftrain.data.readers.tables:from_table"
+READERS = (  # they make a pile again
+    _TABLE,
+    "selftrain.data.readers.arrays:from_arrays_file",
+    "selftrain.data.readers.datasets:load",
+    "selftrain.data.readers.folders:from_folder",
+)
 # Where classes may come from: no room among them has one that reads code, starts a process or calls what it is given.
 _ROOMS = (
     *(f"selftrain.{room}" for room in ("schedule", "tasks", "mix", "select", "networks", "strategies", "pretrain")),
@@ -57,18 +64,21 @@ def settings_of(strategy: Strategy) -> dict[str, Any]:
     return {"format": FORMAT, "strategy": type(strategy).__name__, "settings": settings, "learning_rates": rates}
 
 
-def record_of(strategy: Strategy, pile: Pile, note: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Everything a run is built again from, as plain values.
+def write_record(out: str | Path | None, strategy: Strategy, pile: Pile, note: Mapping[str, Any] | None) -> None:
+    """Write down what the run is built again from, unless it is there: that of a run that goes on is as it began.
 
     Args:
+        out: Run folder; ``None``: nothing is written.
         strategy: As it begins.
         pile: Its data.
         note: What the caller wants to find again in the folder.
     """
+    if out is None or (Path(out) / RECORD).is_file():
+        return
     origin = getattr(pile, "origin", None)  # a pile of the user's own kind has none
     if origin is not None:
         origin = origin | {"settings": {name: describe(value) for name, value in origin["settings"].items()}}
-    return {
+    record = {
         "format": FORMAT,
         "strategy": describe(strategy),
         "networks": [fingerprint(learner.model) for learner in strategy.learners()],
@@ -77,10 +87,11 @@ def record_of(strategy: Strategy, pile: Pile, note: Mapping[str, Any] | None) ->
         "pile": origin,
         "note": dict(note or {}),
     }
+    write_json(Path(out) / RECORD, record)
 
 
 def read_record(folder: str | Path) -> dict[str, Any]:
-    """What ``record_of`` told of the run in a folder.
+    """What ``write_record`` told of the run in a folder.
 
     Raises:
         RunFolderError: there is no run, it is of version 0.1, or the record cannot be read.
@@ -291,13 +302,12 @@ class _Builder:
             raise RunFolderError(
                 f"the data of the run in {self.folder} were not read from files; pass them: {self.ask('pile')}"
             )
-        from selftrain import data  # not at once: `import selftrain` does without the data sets
-
         try:
             settings = {str(name): self.value(node) for name, node in origin["settings"].items()}
-            if origin["reader"] == "from_table":
+            if origin["reader"] == _TABLE:
                 settings["encoding"] = self.folder / CARD  # the table may have grown since
-            pile: Any = getattr(data, origin["reader"])(**settings)
+            module, _, name = origin["reader"].partition(":")
+            pile: Any = getattr(import_module(module), name)(**settings)
             for review in origin.get("reviewed", ()):
                 pile = pile.reviewed(review)
             self._show(pile)

@@ -25,15 +25,8 @@ PROJECTED = ("tensors.tsv", "metadata.tsv", "sprite.png")
 OWN = (SETTINGS, RECORD, "metrics.jsonl", SUMMARY, "export.safetensors", CARD, LABELS, PROJECTOR_CONFIG)
 
 
-def prepare_folder(
-    out: str | Path | None,
-    settings: dict[str, Any],
-    *,
-    resume: bool,
-    overwrite: bool,
-    record: Mapping[str, Any] | None = None,
-) -> Path | None:
-    """Claim the folder of a run and write its settings, and the ``record`` that it is built again from.
+def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Path | None:
+    """Claim the folder of a run and write its settings.
 
     Raises:
         RunFolderError: if it holds a run and neither ``resume`` nor ``overwrite`` is set, if there is nothing to
@@ -57,10 +50,8 @@ def prepare_folder(
         _clear(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (SETTINGS, RECORD):
-            remove_parts(folder, name)  # other things in it may be the user's
-        if record is not None:
-            write_json(folder / RECORD, record)
+        for name in (SETTINGS, RECORD):  # other things in it may be the user's
+            remove_parts(folder, name)
         write_text(folder / SETTINGS, json.dumps(settings, indent=1))
     except (OSError, RunFolderError) as error:
         raise RunFolderError(f"cannot write into {folder}: {error}") from error

@@ -311,7 +311,7 @@ class _Builder:
             for review in origin.get("reviewed", ()):
                 pile = pile.reviewed(review)
             self._show(pile)
-        except (SelftrainError, ValueError, TypeError, OSError, KeyError, AttributeError) as error:
+        except Exception as error:  # readers and makers of views raise what they will of a record that was damaged
             raise RunFolderError(
                 f"cannot read the data of the run in {self.folder}: {error}; pass them: {self.ask('pile')}"
             ) from error
@@ -320,7 +320,11 @@ class _Builder:
     def _show(self, pile: Any) -> None:
         """Give the pile the views of the run; what they have from the data stays."""
         node = self.record["views"]
-        if isinstance(node, dict) and "make" in node:
+        if node is not None:  # those of the user's own may show a plain input in another way
+            if not isinstance(node, dict) or "make" not in node:
+                raise RunFolderError(
+                    f"its views cannot be built ({node.get('unknown', '?') if isinstance(node, dict) else node!r})"
+                )
             given = {key: self.value(one) for key, one in node["settings"].items()}
             own = {key: getattr(pile.views, key, None) for key, one in given.items() if isinstance(one, _Absent)}
             pile.views = self._class(node["make"])(**given | own).fitted(pile.unlabeled or pile.labeled)
@@ -413,7 +417,10 @@ class _Builder:
 
     def warn_of_trust(self) -> None:
         """Say what is about to be imported of others' code."""
-        foreign = sorted({path for path in _paths(self.record) if not _is_ours(path)})
+        try:
+            foreign = sorted({path for path in _paths(self.record) if not _is_ours(path)})
+        except RecursionError as error:
+            raise RunFolderError(f"the record in {self.folder} cannot be used: {error}") from error
         if foreign:
             warnings.warn(f"{self.folder} is trusted: it has {', '.join(foreign)} imported", stacklevel=3)
 
@@ -466,6 +473,6 @@ def _paths(node: Node) -> Iterator[str]:
     """Every class and function that a record names."""
     inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     if isinstance(node, dict):
-        yield from (node[key] for key in ("make", "name") if ":" in str(node.get(key)))
+        yield from (path for path in (node.get("make"), node.get("name")) if isinstance(path, str) and ":" in path)
     for one in inner:
         yield from _paths(one)

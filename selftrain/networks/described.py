@@ -41,15 +41,31 @@ def calls_noted() -> Iterator[Calls]:
     def note(made: Any, values: tuple[Any, ...], settings: dict[str, Any]) -> None:
         calls.setdefault(id(made), (made, tuple(map(_copied, values)), {k: _copied(v) for k, v in settings.items()}))
 
+    own: dict[Any, FunctionType] = {}
+
+    def watch(cls: type) -> None:
+        init = vars(cls).get("__init__")
+        if isinstance(init, FunctionType) and type(cls) is type:
+            own[cls] = init
+            cls.__init__ = noting(init, note)  # type: ignore[misc]
+
+    def meet(cls: type, **more: Any) -> None:
+        super(nn.Module, cls).__init_subclass__(**more)
+        watch(cls)
+
     # Two threads that took off their wrappers in the order they put them on would leave one of them there.
     with _ONE_AT_A_TIME:
-        own = {cls: vars(cls)["__init__"] for cls in _below(nn.Module, set()) if "__init__" in vars(cls)}
-        own = {cls: init for cls, init in own.items() if isinstance(init, FunctionType) and type(cls) is type}
-        for cls, init in own.items():
-            cls.__init__ = noting(init, note)
+        hook = vars(nn.Module).get("__init_subclass__")
+        for cls in _below(nn.Module, set()):
+            watch(cls)
+        nn.Module.__init_subclass__ = classmethod(meet)  # for what is imported meanwhile
         try:
             yield calls
         finally:
+            if hook is None:
+                del nn.Module.__init_subclass__
+            else:
+                nn.Module.__init_subclass__ = hook
             for cls, init in own.items():
                 cls.__init__ = init
 

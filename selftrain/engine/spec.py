@@ -51,7 +51,7 @@ _ROOMS = (
     *("torch.nn.modules", "torchvision.models", "torchvision.ops", "timm.models", "timm.layers"),
 )
 _OPTIMIZERS = "torch.optim"
-_FUNCTIONS = ("torch.nn.functional", "selftrain.pretrain.distances")  # of tensors alone
+_FUNCTIONS = ("torch.nn.functional", "selftrain.pretrain.losses")  # of tensors alone
 _HOLD_CODE = ("GraphModule", "ScriptModule")  # modules with code of their own
 _CARRIED = ("last", "best", "train", "seconds", "best_state", "unchecked", "baseline", "before")
 

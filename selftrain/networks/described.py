@@ -165,6 +165,8 @@ def _split(cls: type, arguments: dict[str, Any]) -> tuple[list[Any], dict[str, A
 def _looked_up(module: nn.Module) -> tuple[list[Any], dict[str, Any]] | None:
     """Arguments of a layer of torch as its attributes tell them, which is enough for most; ``None``: not for this."""
     cls = type(module)
+    if cls.__init__ is nn.Module.__init__:
+        return [], {}
     if cls in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
         children = OrderedDict(module.named_children())
         numbered = list(children) == [str(i) for i in range(len(children))]

@@ -182,9 +182,7 @@ def test_a_ledger_of_other_data_is_refused(run):
 
 def test_a_network_of_the_users_is_asked_for_by_name(tmp_path, pile):
     run = st.fit(fixmatch(lambda: Own(12)), pile, out=tmp_path, **QUICK)
-    with pytest.raises(
-        st.RunFolderError, match=r"Own is of none of self.*pass it: st.open_run\(.*, network=...\)"
-    ):
+    with pytest.raises(st.RunFolderError, match=r"Own is of none of self.*pass it: st.open_run\(.*, network=...\)"):
         st.open_run(tmp_path)
     for network in (Own(12), lambda: Own(12)):
         assert st.open_run(tmp_path, network=network).evaluate() == run.evaluate()

@@ -53,7 +53,7 @@ _ROOMS = (
 _OPTIMIZERS = "torch.optim"
 _FUNCTIONS = ("torch.nn.functional", "selftrain.pretrain.losses")  # of tensors alone
 _HOLD_CODE = ("GraphModule", "ScriptModule")  # modules with code of their own
-_CARRIED = ("last", "best", "train", "seconds", "best_state", "unchecked", "baseline", "before")
+_CARRIED = ("best", "train", "seconds", "best_state", "baseline", "before")
 
 
 # -- what fit writes down ----------------------------------------------------------------------------------------------
@@ -78,12 +78,15 @@ def write_record(out: str | Path | None, strategy: Strategy, pile: Pile, note: M
     origin = getattr(pile, "origin", None)  # a pile of the user's own kind has none
     if origin is not None:
         origin = origin | {"settings": {name: describe(value) for name, value in origin["settings"].items()}}
+    views = describe(getattr(pile, "views", None))
+    for name in {"mean", "std"} & (views or {}).get("settings", {}).keys():  # they were told, or made from the data
+        views["settings"][name] = describe(getattr(pile.views, name))  # type: ignore[attr-defined]
     record = {
         "format": FORMAT,
         "strategy": describe(strategy),
         "networks": [fingerprint(learner.model) for learner in strategy.learners()],
         "classes": [str(name) for name in pile.classes],
-        "views": describe(getattr(pile, "views", None)),
+        "views": views,
         "pile": origin,
         "note": dict(note or {}),
     }
@@ -167,13 +170,16 @@ class _Opened(Run):
 
     def __init__(self, folder: Path, strategy: Strategy, pile: Pile | None, build: _Builder, state: Any) -> None:
         try:
+            checked = state["handlers"].get("SelfCheck", {"alarms": (), "unchecked": {}})
             super().__init__(
                 strategy,
                 pile,  # type: ignore[arg-type]
                 None,  # type: ignore[arg-type]
                 out=folder,
-                alarms=[Alarm(**alarm) for alarm in state["alarms"]],
-                skipped=state.get("skipping", {"count": 0})["count"],
+                last=state["figures"],
+                alarms=[Alarm(**alarm) for alarm in checked["alarms"]],
+                unchecked=checked["unchecked"],
+                skipped=len(state["left_out"]),
                 **{name: state[name] for name in _CARRIED},
             )
         except (KeyError, TypeError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 Value = float | str
-_NETWORK = "model"  # what is below it are sizes of layers
+_NETWORKS = {"network", "encoder"}  # what is below them are sizes of layers
 _LEFT_OUT = ("monitor", "views", "channels_last", "workers")
 
 
@@ -23,12 +23,21 @@ def settings_of_run(settings: Mapping[str, Any]) -> dict[str, Value]:
     rates = settings["learning_rates"]
     if rates and rates[0]:
         chosen["learning_rate"] = rates[0][-1]
-    chosen |= {f"with.{name}": value for name, value in settings["settings"].items() if _NETWORK not in name.split(".")}
+    chosen |= {f"with.{name}": value for name, value in flat(settings["settings"]).items()}
     return {
         name: value if isinstance(value, (int, float, str)) and not isinstance(value, bool) else str(value)
         for name, value in chosen.items()
         if value is not None and name.rpartition(".")[2] not in _LEFT_OUT
     }
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """One level of names, without the sizes of networks."""
+    rows: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in _NETWORKS:
+            rows |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return rows
 
 
 def final_figures(parts: Iterable[str], monitor: str) -> list[str]:

@@ -237,7 +237,7 @@ def test_every_method_is_built_from_what_its_options_resolve_to(name):
     short = building.resolved_strategy(spec_of("strategy", name), given["strategy"], problem.steps)
     common = settings | {"network": "mlp"}
     built = [building.build_strategy(problem, one, common) for one in (whole, short)]
-    from selftrain.engine.state import settings_of
+    from selftrain.engine.spec import settings_of
 
     assert settings_of(built[0]) == settings_of(built[1])
 

@@ -20,10 +20,13 @@ import selftrain as st
 from selftrain import data, pretrain, strategies, toy
 from selftrain.catalog import METHODS, RECIPES, build, make_recipe
 from selftrain.engine.spec import read_record, settings_of
+from selftrain.handlers import Progress, SelfCheck
 from selftrain.networks.by_name import make_encoder
 from selftrain.networks.described import calls_noted, describe, fingerprint
+from selftrain.tensorboard import TensorBoard
 
-QUICK = {"steps": 2, "progress": False, "self_check": False, "dashboard": False, "plan": st.BatchPlan(labeled=8)}
+QUIET = [Progress(False), SelfCheck(False), TensorBoard(False)]
+QUICK = {"steps": 2, "handlers": QUIET, "plan": st.BatchPlan(labeled=8)}
 
 
 class Own(nn.Module):
@@ -201,8 +204,7 @@ class Net(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(64, 10))
 
 make = st.learner(Net)
-st.fit(strategies.Supervised(st.Classification(10), make), data.load("digits"), out={str(tmp_path / "run")!r}, steps=1,
-       progress=False, self_check=False)
+st.fit(strategies.Supervised(st.Classification(10), make), data.load("digits"), out={str(tmp_path / "run")!r}, steps=1)
 """
     (tmp_path / "script.py").write_text(script)
     subprocess.run([sys.executable, str(tmp_path / "script.py")], check=True, capture_output=True)

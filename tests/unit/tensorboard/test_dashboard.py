@@ -374,8 +374,8 @@ def test_settings_are_those_of_the_method_and_not_of_the_networks(drawn):
     found = settings_of_run(json.loads((drawn.out / "run.json").read_text()))
     assert found["strategy"] == "FixMatch"
     assert (found["steps"], found["labeled"], found["unlabeled_ratio"], found["learning_rate"]) == (4, 4, 2.0, 0.1)
-    assert found["with.pseudo_labeling.select.threshold"] == 0.5
-    assert found["with.pseudo_labeling.hard"] == "True"
+    assert found["with.select.threshold"] == 0.5
+    assert found["with.hard"] == "True"
     assert not any(".model." in name or name.endswith("channels_last") for name in found)
 
 

@@ -22,11 +22,10 @@ from selftrain.pipeline.folder import REPORT as REPORT
 from selftrain.pipeline.folder import TABLE as TABLE
 from selftrain.pipeline.labeling import Labeling
 from selftrain.pipeline.labeling import Refine as Refine
-from selftrain.pipeline.order import Part
 from selftrain.pipeline.presets import MakeFrom as MakeFrom
 from selftrain.pipeline.presets import MakeStrategy as MakeStrategy
 from selftrain.pipeline.presets import complementary, curriculum_labeling, noisy_student, pseudo_first
-from selftrain.pipeline.running import PipelineRun, run_pipeline
+from selftrain.pipeline.running import Part, PipelineRun, run_pipeline
 from selftrain.pipeline.stages import OWN_OPTIONS as OWN_OPTIONS
 from selftrain.pipeline.stages import Best, Stage
 from selftrain.pipeline.stages import Which as Which

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selftrain.errors import RunFolderError
-from selftrain.storage.atomic import write_json
-from selftrain.storage.run_dir import SETTINGS
+from selftrain.storage.atomic import whole_file
+from selftrain.storage.run_dir import SETTINGS, asked_folder
 
 PIPELINE, LABELS, REPORT, TABLE = "pipeline.json", "labels.safetensors", "report.json", "report.txt"
 Rows = Sequence[Mapping[str, Any]]
@@ -45,21 +45,14 @@ def claim(out: str | Path | None, stages: Rows, *, resume: bool, overwrite: bool
         RunFolderError: if it holds a single run, or a pipeline that is neither continued nor replaced or has other
             stages; if there is nothing to continue, or it cannot be written.
     """
-    if resume and overwrite:
-        raise RunFolderError("resume and overwrite exclude each other: continue the pipeline or replace it")
-    if out is None:
-        if resume:
-            raise RunFolderError("resume needs the folder of the pipeline: pass out=...")
+    folder = asked_folder(out, "pipeline", resume=resume, overwrite=overwrite)
+    if folder is None:
         return None
-    folder = Path(out)
     if (folder / SETTINGS).exists():
         raise RunFolderError(f"{folder} holds a single run; choose another folder for the pipeline")
     rows = _agreed(folder, stages, resume=resume, overwrite=overwrite)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunFolderError(f"cannot write into {folder}: {error}") from error
-    write_json(folder / PIPELINE, rows)
+    with whole_file(folder / PIPELINE, create=True) as part:
+        part.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     return folder
 
 

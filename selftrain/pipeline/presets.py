@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from selftrain.labels.table import PseudoLabelTable
 from selftrain.networks.student import MakeLearner
 from selftrain.pipeline.labeling import Labeling, Refine
-from selftrain.pipeline.order import Part
+from selftrain.pipeline.running import Part
 from selftrain.pipeline.stages import Best, Stage, Which
 from selftrain.pipeline.state import Past
 from selftrain.strategies.curriculum_labeling import CurriculumLabeling
@@ -16,6 +17,7 @@ from selftrain.strategies.noisy_student import NoisyStudent
 from selftrain.strategies.supervised import Supervised
 from selftrain.strategy.base import Strategy
 from selftrain.tasks import Task
+from selftrain.types import BatchPlan
 
 MakeFrom = Callable[..., MakeLearner]  # called with init_from=..., such as partial(learner, network, lr=0.01)
 MakeStrategy = Callable[..., Strategy]  # called as (task, make_learner) or (task, make_learner, labels=...)
@@ -33,7 +35,8 @@ def complementary(
     retrain: MakeStrategy = NoisyStudent,
     refine: Refine | None = None,
     which: Which = "last",
-    **settings: Any,
+    plan: BatchPlan | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> list[Part]:
     """Pretrain, fine-tune, label, and train once more on labels and pseudo-labels.
 
@@ -53,18 +56,19 @@ def complementary(
         retrain: Called as ``retrain(task, make_learner, labels=table)``.
         refine: Of the labels, see ``Labeling``.
         which: Weights that the stages with labels hand on.
-        settings: Of all training stages: ``plan`` and ``options``, see ``Stage``.
+        plan: Of all training stages, see ``Stage``.
+        options: Of all training stages, see ``Stage``.
 
     Raises:
         ValueError: for an unknown ``restart``, or steps that name other stages.
     """
-    length = _lengths(steps, "pretrain", "finetune", "retrain")
-    start, last = _start(restart, pretrain), student or learner
+    stages = _Stages(task, _lengths(steps, "pretrain", "finetune", "retrain"), which, plan, options or {})
+    start = _start(restart, pretrain)
     return [
-        *_first(pretrain, length, settings),
-        Stage("finetune", _from(task, learner, finetune, "pretrain"), length["finetune"], which=which, **settings),
+        stages.without_labels(pretrain),
+        stages.train("finetune", learner, finetune, "pretrain"),
         Labeling("label", by="finetune", refine=refine),
-        Stage("retrain", _from(task, last, retrain, start, "label"), length["retrain"], which=which, **settings),
+        stages.train("retrain", student or learner, retrain, start, "label"),
     ]
 
 
@@ -81,7 +85,8 @@ def pseudo_first(
     last: MakeStrategy = Supervised,
     refine: Refine | None = None,
     which: Which = "last",
-    **settings: Any,
+    plan: BatchPlan | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> list[Part]:
     """Learn pseudo-labels alone first, the clean labels last.
 
@@ -101,20 +106,21 @@ def pseudo_first(
         last: Called as ``last(task, make_learner)``.
         refine: See ``complementary``.
         which: See ``complementary``.
-        settings: See ``complementary``.
+        plan: See ``complementary``.
+        options: See ``complementary``.
 
     Raises:
         ValueError: for an unknown ``restart``, or steps that name other stages.
     """
-    length = _lengths(steps, *(["pretrain"] if pretrain else []), "finetune", "pseudo", "last")
-    start, shown, make = _start(restart, pretrain), _start("pretrained", pretrain), student or learner
-    learn = pseudo or _pseudo_only
+    names = [*(["pretrain"] if pretrain else []), "finetune", "pseudo", "last"]
+    stages = _Stages(task, _lengths(steps, *names), which, plan, options or {})
+    start, make = _start(restart, pretrain), student or learner
     return [
-        *_first(pretrain, length, settings),
-        Stage("finetune", _from(task, learner, finetune, shown), length["finetune"], which=which, **settings),
+        *([stages.without_labels(pretrain)] if pretrain else []),
+        stages.train("finetune", learner, finetune, _start("pretrained", pretrain)),
         Labeling("label", by="finetune", refine=refine),
-        Stage("pseudo", _from(task, make, learn, start, "label"), length["pseudo"], which=which, **settings),
-        Stage("last", _from(task, make, last, "pseudo"), length["last"], which=which, **settings),
+        stages.train("pseudo", make, pseudo or _pseudo_only, start, "label"),
+        stages.train("last", make, last, "pseudo"),
     ]
 
 
@@ -131,7 +137,8 @@ def noisy_student(
     balance: bool = True,
     per_class: int | None = None,
     which: Which = "last",
-    **settings: Any,
+    plan: BatchPlan | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> list[Part]:
     """A teacher, then generations of noisy students; each student labels for the next.
 
@@ -149,7 +156,8 @@ def noisy_student(
         balance: Whether predicted classes are balanced; keypoints need False.
         per_class: See ``PseudoLabelTable.balanced``.
         which: See ``complementary``.
-        settings: See ``complementary``.
+        plan: See ``complementary``.
+        options: See ``complementary``.
 
     Raises:
         ValueError: for fewer than 1 generation, another number of learners, or steps that name other stages.
@@ -163,12 +171,12 @@ def noisy_student(
         kept = table.above(threshold)
         return (kept.balanced(per_class) if balance else kept).normalized()
 
-    length, by = _lengths(steps, "teacher", "student"), "teacher"
-    parts: list[Part] = [Stage(by, _from(task, learner, teacher), length[by], which=which, **settings)]
+    stages, by = _Stages(task, _lengths(steps, "teacher", "student"), which, plan, options or {}), "teacher"
+    parts: list[Part] = [stages.train(by, learner, teacher)]
     for i, make in enumerate(students or [learner] * generations, 1):
         parts.append(Labeling(f"label-{i}", by=by, refine=refine))
-        by, build = f"student-{i}", _from(task, make, student, None, f"label-{i}")
-        parts.append(Stage(by, build, length["student"], which=which, **settings))
+        by = f"student-{i}"  # who labels for the next generation
+        parts.append(stages.train(by, make, student, None, f"label-{i}", length="student"))
     return parts
 
 
@@ -181,7 +189,8 @@ def curriculum_labeling(
     first: MakeStrategy = Supervised,
     round: MakeStrategy = CurriculumLabeling,
     which: Which = "best",
-    **settings: Any,
+    plan: BatchPlan | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> list[Part]:
     """Rounds from scratch on ever more of the most confident labels; the round that is best on validation is shipped.
 
@@ -197,40 +206,56 @@ def curriculum_labeling(
         round: Called as ``round(task, make_learner, labels=table)``.
         which: ``"best"``: the best weights of a round label the next, and the best round is shipped, as in the paper;
             ``"last"``: the last weights and the last round, for piles without validation data.
-        settings: See ``complementary``.
+        plan: See ``complementary``.
+        options: See ``complementary``.
 
     Raises:
         ValueError: for fewer than 1 round, or steps that name other stages.
     """
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}; there must be at least 1")
-    length = _lengths(steps, "first", "round")
-    parts: list[Part] = [Stage("round-0", _from(task, learner, first), length["first"], which=which, **settings)]
+    stages = _Stages(task, _lengths(steps, "first", "round"), which, plan, options or {})
+    parts: list[Part] = [stages.train("round-0", learner, first, length="first")]
     for r in range(1, rounds + 1):
         parts.append(Labeling(f"label-{r}", by=f"round-{r - 1}", refine=_top(100 * r / rounds)))
-        build = _from(task, learner, round, None, f"label-{r}")
-        parts.append(Stage(f"round-{r}", build, length["round"], which=which, **settings))
+        # from scratch: what the round before got wrong must not stay in the weights
+        parts.append(stages.train(f"round-{r}", learner, round, None, f"label-{r}", length="round"))
     return parts + ([Best("final", [f"round-{r}" for r in range(rounds + 1)])] if which == "best" else [])
 
 
-def _first(
-    pretrain: Callable[[], Strategy] | None, steps: Mapping[str, int], settings: Mapping[str, Any]
-) -> list[Part]:
-    """The stage without labels, if there is one."""
-    return [] if pretrain is None else [Stage("pretrain", lambda past: pretrain(), steps["pretrain"], **settings)]
+@dataclass(frozen=True)
+class _Stages:
+    """Builds the stages of a pipeline from what all of them share: task, lengths, and the arguments of ``Stage``."""
 
+    task: Task
+    steps: Mapping[str, int]
+    which: Which
+    plan: BatchPlan | None
+    options: Mapping[str, Any]
 
-def _from(
-    task: Task, make: MakeFrom, strategy: MakeStrategy, start: str | None = None, labels: str | None = None
-) -> Callable[[Past], Strategy]:
-    """Builder of a strategy whose learner starts from a stage and which reads a table, if they are named."""
+    def without_labels(self, pretrain: Callable[[], Strategy]) -> Stage:
+        """The stage that pretrains."""
+        return Stage("pretrain", lambda past: pretrain(), self.steps["pretrain"], plan=self.plan, options=self.options)
 
-    def build(past: Past) -> Strategy:
-        ready = make(init_from=None if start is None else past[start])
-        more = {} if labels is None else {"labels": past.labels[labels]}
-        return strategy(task, ready, **more)
+    def train(
+        self,
+        name: str,
+        make: MakeFrom,
+        strategy: MakeStrategy,
+        start: str | None = None,
+        labels: str | None = None,
+        *,
+        length: str | None = None,
+    ) -> Stage:
+        """A stage whose learner starts from another stage and which reads a table, if they are named."""
 
-    return build
+        def build(past: Past) -> Strategy:
+            ready = make(init_from=None if start is None else past[start])
+            more = {} if labels is None else {"labels": past.labels[labels]}
+            return strategy(self.task, ready, **more)
+
+        steps = self.steps[length or name]
+        return Stage(name, build, steps, plan=self.plan, which=self.which, options=self.options)
 
 
 def _pseudo_only(task: Task, make_learner: MakeLearner, *, labels: PseudoLabelTable) -> Strategy:

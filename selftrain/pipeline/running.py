@@ -9,14 +9,18 @@ from pathlib import Path
 import torch
 
 from selftrain.engine.run import Figures, Run, evaluate
+from selftrain.errors import DataError
 from selftrain.pipeline.folder import claim
-from selftrain.pipeline.order import Part, check_data, check_order
+from selftrain.pipeline.labeling import Labeling
 from selftrain.pipeline.report import publish, table
+from selftrain.pipeline.stages import Best, Stage
 from selftrain.pipeline.state import Job, Past, Row
 from selftrain.runtime import signals
 from selftrain.runtime.distributed import is_first
 from selftrain.storage.lock import locked
 from selftrain.types import BatchPlan, Pile
+
+Part = Stage | Labeling | Best
 
 
 @dataclass
@@ -108,18 +112,49 @@ def run_pipeline(
         if is_first():  # of several processes
             claim(out, about, resume=resume, overwrite=overwrite)
         job = Job(pile, folder, plan or BatchPlan(), where, monitor, resume, overwrite, stop_after, test)
-        finished = _run(stages, job)
+        for number, stage in enumerate(stages, 1):
+            signals.check()
+            row = stage.run(job, number)
+            if row is None:  # it was stopped before its end
+                break
+            job.rows.append({"number": number, "name": stage.name} | row)
+        finished = len(job.rows) == len(stages)
         if folder is not None and is_first():
             publish(folder, job.rows, finished=finished)
         return PipelineRun(job.past, job.rows, finished, folder)
 
 
-def _run(stages: Sequence[Part], job: Job) -> bool:
-    """Take the stages in order; whether the last one was finished."""
-    for number, stage in enumerate(stages, 1):
-        signals.check()
-        row = stage.run(job, number)
-        if row is None:
-            return False
-        job.rows.append({"number": number, "name": stage.name} | row)
-    return True
+def check_order(stages: Sequence[Part]) -> None:
+    """Refuse a list in which a stage cannot find what it needs.
+
+    Raises:
+        ValueError: for no stages, two of one name, or a name that does not train before it is needed.
+    """
+    if not stages:
+        raise ValueError("the pipeline has no stages; give at least one")
+    known: list[str] = []
+    trained: list[str] = []
+    for stage in stages:
+        if stage.name in known:
+            raise ValueError(f"two stages are named {stage.name!r}; give each its own name")
+        late = [name for name in stage.needs() if name not in trained]
+        if late:
+            raise ValueError(
+                f"stage {stage.name!r} needs {late[0]!r}, which does not train before it; known: {trained}"
+            )
+        known.append(stage.name)
+        trained += [] if isinstance(stage, Labeling) else [stage.name]
+
+
+def check_data(stages: Sequence[Part], pile: Pile) -> None:
+    """Refuse a pile that a stage has nothing to find in.
+
+    Raises:
+        ValueError: if weights are chosen on validation data and there are none.
+        DataError: if there is nothing to label.
+    """
+    chosen = [s.name for s in stages if isinstance(s, Best) or (isinstance(s, Stage) and s.which == "best")]
+    if chosen and pile.evaluation("validation", 1, torch.device("cpu")) is None:
+        raise ValueError(f"stage {chosen[0]!r} is chosen on validation data, and the pile has none; use which='last'")
+    if any(isinstance(s, Labeling) for s in stages) and not len(pile.unlabeled_ids()):
+        raise DataError("the pile has no unlabeled samples to label; give it some, or train on labels alone")

@@ -87,7 +87,7 @@ class Stage:
         if steps < total:
             return None
         self._hand_over(run)
-        job.past.add(self.name, run)
+        job.past[self.name] = run
         return self._row(run, total, job)
 
     def _built(self, plan: BatchPlan, job: Job, number: int) -> Strategy:
@@ -176,7 +176,7 @@ class Best:
         rows = {row["name"]: row for row in job.rows}
         chosen = max(self.among, key=lambda name: figure(rows[name], "validation"))  # the first of equal ones
         run, folder = job.past[chosen], job.folder(number, self.name)
-        job.past.add(self.name, run)
+        job.past[self.name] = run
         if folder is not None and is_first():
             folder.mkdir(parents=True, exist_ok=True)
             export_weights(run.export(), folder)

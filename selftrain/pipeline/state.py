@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,25 +18,12 @@ from selftrain.types import BatchPlan, Pile
 Row = dict[str, Any]
 
 
-class Past(Mapping[str, Run]):
+class Past(dict[str, Run]):
     """What the stages before have left: their runs by name, and in ``labels`` the refined tables by name."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, Run] = {}
+        super().__init__()
         self.labels: dict[str, PseudoLabelTable] = {}
-
-    def __getitem__(self, name: str) -> Run:
-        return self._runs[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._runs)
-
-    def __len__(self) -> int:
-        return len(self._runs)
-
-    def add(self, name: str, run: Run) -> None:
-        """Enter the run of a finished stage."""
-        self._runs[name] = run
 
 
 @dataclass

@@ -32,13 +32,9 @@ def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: 
         RunFolderError: if it holds a run and neither ``resume`` nor ``overwrite`` is set, if there is nothing to
             resume, if the settings differ from those of the run to resume, or if it cannot be written.
     """
-    if resume and overwrite:
-        raise RunFolderError("resume and overwrite exclude each other: continue the run or replace it")
-    if out is None:
-        if resume:
-            raise RunFolderError("resume needs the folder of the run: pass out=...")
+    folder = asked_folder(out, "run", resume=resume, overwrite=overwrite)
+    if folder is None:
         return None
-    folder = Path(out)
     if resume:
         _check_same(folder, settings)
         for place in (folder, folder / CHECKPOINTS, folder / SNAPSHOTS):
@@ -56,6 +52,19 @@ def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: 
     except (OSError, RunFolderError) as error:
         raise RunFolderError(f"cannot write into {folder}: {error}") from error
     return folder
+
+
+def asked_folder(out: str | Path | None, what: str, *, resume: bool, overwrite: bool) -> Path | None:
+    """The folder that a run or pipeline (``what``) is to be written to, if any.
+
+    Raises:
+        RunFolderError: if ``resume`` and ``overwrite`` are both set, or ``resume`` without a folder.
+    """
+    if resume and overwrite:
+        raise RunFolderError(f"resume and overwrite exclude each other: continue the {what} or replace it")
+    if out is None and resume:
+        raise RunFolderError(f"resume needs the folder of the {what}: pass out=...")
+    return None if out is None else Path(out)
 
 
 def export_weights(weights: Mapping[str, Tensor], folder: Path, name: str = "export.safetensors") -> Path:

@@ -203,8 +203,8 @@ MUTANTS = [
     Mutant(
         "curriculum: a round goes on from the last",
         RECIPES,
-        'build = _from(task, learner, round, None, f"label-{r}")',
-        'build = _from(task, learner, round, f"round-{r - 1}", f"label-{r}")',
+        'stages.train(f"round-{r}", learner, round, None,',
+        'stages.train(f"round-{r}", learner, round, f"round-{r - 1}",',
         "test_pipeline.py::test_every_round_of_a_curriculum_starts_from_scratch_and_the_best_is_shipped",
     ),
     Mutant(

@@ -231,7 +231,8 @@ def test_signals_have_their_codes(number, tmp_path):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_built_from_what_its_options_resolve_to(name):
     """All settings said at once give what none said gives: so a stored config is the run it was stored with."""
-    problem = building.Problem("table", (6,), ["a", "b", "c"], 20, 50)
+    task = {"class_path": "selftrain.tasks.Classification", "init_args": {"classes": 3}}
+    problem = building.Problem("table", (6,), ["a", "b", "c"], 20, 50, task)
     settings, given = parsed("--strategy", name)
     whole = building.resolved_strategy(settings["strategy"], given["strategy"], problem.steps)
     short = building.resolved_strategy(spec_of("strategy", name), given["strategy"], problem.steps)

@@ -18,6 +18,7 @@ from selftrain.types import Batch
 
 ROWS = combos.covering()
 FAST = 20  # combinations tested on every run; the rest with the slow tests
+RESUMED = 8  # of these, stopped and continued on every run
 CASES = [pytest.param(row, id=str(row), marks=[] if i < FAST else [pytest.mark.slow]) for i, row in enumerate(ROWS)]
 
 
@@ -66,7 +67,9 @@ def test_every_declared_view_changes_the_update(combo: Combo):
         assert not torch.equal(weights(strategy), weights(changed)), view
 
 
-@pytest.mark.parametrize("combo", CASES)
+@pytest.mark.parametrize(
+    "combo", CASES[:RESUMED] + [pytest.param(*c.values, id=c.id, marks=pytest.mark.slow) for c in CASES[RESUMED:]]
+)
 def test_resume_is_exact(combo: Combo, tmp_path):
     def fit(name: str, seed: int = 0, **settings: object) -> st.Run:
         plan = {"steps": 5, "plan": PLAN, "eval_every": 4, "log_every": 2, "checkpoint_every": 5}

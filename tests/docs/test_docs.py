@@ -99,7 +99,8 @@ def test_docstring_examples(tmp_path, monkeypatch):
 
 
 def page_of_blocks(page):
-    return pytest.param(page, id=page.relative_to(ROOT).as_posix())
+    marks = [pytest.mark.slow] if page.name == "pretraining-guide.md" else []  # its blocks train stages
+    return pytest.param(page, id=page.relative_to(ROOT).as_posix(), marks=marks)
 
 
 @pytest.mark.parametrize("page", [page_of_blocks(page) for page in sorted({page for page, *_ in blocks("python")})])

@@ -61,7 +61,7 @@ REFINED = {  # what is learned of the labels that a supervised teacher gave the 
     "curriculum_labeling": lambda labels: labels.top_percent(40),
 }
 STEPS = dict.fromkeys(("soft_labels", "temporal_ensembling", "mixmatch"), 200)  # they change once an epoch of 4 steps
-FAST = ("pseudo_label", "mean_teacher", "fixmatch")
+FAST = ("fixmatch",)
 CURVED = ("mean_teacher", "fixmatch", "fst_d", "fst_code", "ensemble")
 
 

@@ -26,6 +26,7 @@ def learn(strategy, views, samples, steps, size):
 
 
 # -- LeJEPA ------------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_lejepa_finds_the_components_of_a_mixture_behind_what_views_change():
     """Views of a point differ in 8 of 32 directions, where the noise is large: neighbors must learn to look elsewhere.
 

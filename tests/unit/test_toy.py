@@ -91,6 +91,7 @@ def test_labeled_targets_follow_their_view(kind):
         assert torch.equal((given.x[:, 0] > 0.5)[labeled], (given.target.value[:, 1] > 0.5)[labeled])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "monitor", "least"),
     [("classification", "accuracy", 0.8), ("segmentation", "mean_iou", 0.6), ("keypoints", "pck", 0.6)],

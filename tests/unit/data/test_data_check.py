@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import selftrain as st
-from selftrain.data import ArraySet, Pile, check, from_folder, from_path
+from selftrain.data import ArraySet, FileSet, Pile, check, from_folder, from_path
 from selftrain.data.readers.scanning import scan
 from selftrain.errors import DataError
 from selftrain.types import BatchPlan, Needs
@@ -404,6 +404,15 @@ def test_rows_that_cannot_be_used_and_classes_without_labels(tmp_path):
     report = check(tmp_path)
     assert not report.ok
     assert "row 299: holds nan" in report.text()
+
+
+def test_one_damaged_file_of_a_pile_does_not_hide_the_others(tmp_path):
+    places = [save(tmp_path / f"{i}.png") for i in range(4)]
+    pile = Pile(FileSet(places, [0, 1, 0, 1]), None, classes=["ant", "bee"])
+    cut(places[2], 0.5)
+    report = check(pile)
+    assert report.of("unreadable") == [[str(places[2])]]
+    assert report.classes == {"ant": {"labeled": 1}, "bee": {"labeled": 2}}
 
 
 def test_tables_and_archives(tmp_path):

@@ -284,3 +284,17 @@ def test_a_damaged_idx_file_is_named(tmp_path, content):
 def test_decode_names_what_it_was_given():
     with pytest.raises(DataError, match="image 3 of archive"):
         decode(io.BytesIO(b"?"), "RGB", "image 3 of archive")
+
+
+def test_images_that_are_kept_in_memory_are_those_of_their_rows(tmp_path):
+    places = [tmp_path / f"{i}.png" for i in range(3)]
+    for place in places:
+        Image.fromarray(RANDOM.integers(0, 256, (6, 5, 3), dtype=np.uint8)).save(place)
+    fresh, kept = FileSet(places), FileSet(places, cache=True)
+    kept.images(rows(2, 0, 1))
+    for place in places:
+        place.unlink()
+    assert torch.equal(kept.images(rows(0, 1, 2)), kept.images(rows(2, 1, 0)).flip(0))
+    assert not torch.equal(kept.images(rows(0)), kept.images(rows(1)))
+    with pytest.raises(DataError, match="0.png"):
+        fresh.images(rows(0))

@@ -237,6 +237,13 @@ def test_rows_can_be_shown_to_a_person(table):
 
 def test_a_table_is_found_by_its_path(table):
     assert len(from_path(table, label="kind").labeled) == 3
+    assert len(from_path(table.rename(table.with_suffix(".CSV")), label="kind").labeled) == 3
+
+
+def test_labels_that_are_held_back_are_not_trained_on(table):
+    pile = from_table(table, "kind", validation=1)
+    assert [len(part) for part in (pile.labeled, pile.validation, pile.unlabeled)] == [2, 1, 3]
+    assert set(pile.labeled.ids).isdisjoint(pile.validation.ids)
 
 
 # --- what cannot be used

@@ -337,6 +337,7 @@ def taught(seed):
     return pile, learn(Supervised(st.Classification(2), make(64, seed), decay=None), pile, seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "width", "refine"),
     [

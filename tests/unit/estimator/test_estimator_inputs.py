@@ -135,6 +135,7 @@ def test_the_recipe_for_each_kind(kind, recipe):
     assert PretrainedEncoder(**QUICK).fit(ROWS["table"][:, :2]).recipe_ == "vicreg"
 
 
+@pytest.mark.slow
 def test_series_and_images_learn():
     x, y = load_digits(return_X_y=True)
     hidden = np.where(np.arange(len(y)) < 100, y, -1)

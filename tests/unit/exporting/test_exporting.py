@@ -47,7 +47,7 @@ def raw(run):
     return inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs, run.strategy.predict(plain)
 
 
-@pytest.mark.parametrize("kind", X)
+@pytest.mark.parametrize("kind", [k if k == "table" else pytest.param(k, marks=pytest.mark.slow) for k in X])
 def test_a_program_answers_as_the_run(kind, tmp_path):
     run = trained(kind)
     files = st.export(run, tmp_path, formats=["safetensors", "torch"])

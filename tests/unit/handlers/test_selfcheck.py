@@ -423,7 +423,9 @@ def test_training_is_the_same_bit_for_bit(name, tmp_path):
     assert traces(tmp_path / "True") == traces(tmp_path / "False")
 
 
-@pytest.mark.parametrize("name", zoo.LEARNING)
+@pytest.mark.parametrize(
+    "name", [n if n in zoo.DENSE else pytest.param(n, marks=pytest.mark.slow) for n in zoo.LEARNING]
+)
 def test_training_by_every_method_is_the_same_bit_for_bit(name):
     runs = []
     for on in (True, False):
@@ -938,6 +940,7 @@ SOUND = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOUND)
 def test_a_sound_run_raises_no_alarm_and_beats_its_control(name, tmp_path):
     torch.manual_seed(0)

@@ -358,6 +358,7 @@ def test_the_regularizer_acts_on_projected_means_and_takes_its_share_of_the_loss
 
 
 # -- learning ----------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_it_learns_to_fill_in_gratings():
     """Masked patches of new images: at least 30 % better than the best constant guess, the patch mean."""
     torch.manual_seed(0)
@@ -372,6 +373,7 @@ def test_it_learns_to_fill_in_gratings():
     assert (guess - aim).square().mean() < 0.7 * aim.square().mean()
 
 
+@pytest.mark.slow
 def test_it_learns_to_predict_latents_of_gratings_without_collapse():
     torch.manual_seed(0)
     settings = {"predictor_width": 32, "predictor_depth": 1, "masks": MultiBlock(blocks=1, min_keep=6)}

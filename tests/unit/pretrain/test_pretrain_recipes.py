@@ -125,6 +125,7 @@ def test_every_recipe_trains_all_its_weights_and_goes_on_bit_for_bit(name):
     assert all(torch.equal(v, resumed[k]) for k, v in straight.items() if torch.is_tensor(v))
 
 
+@pytest.mark.slow
 @each
 def test_the_loss_falls_on_the_same_samples(name):
     """A hundred steps on one batch: the mean of the last ten is below that of steps 5 to 15 (or, for a moving target,

@@ -244,6 +244,7 @@ def test_a_collapse_of_features_is_found_and_told():
     assert "directions" not in alarm.message
 
 
+@pytest.mark.slow
 def test_a_resumed_run_remembers_the_start(tmp_path):
     settings = {"steps": 60, "eval_every": 20, "out": tmp_path}
     fit(collapsing(), gratings_pile(), stop_after=30, **settings)
@@ -254,6 +255,7 @@ def test_a_resumed_run_remembers_the_start(tmp_path):
     assert only(resumed) == only(whole)
 
 
+@pytest.mark.slow
 @both
 def test_a_sound_stage_raises_no_alarm(name, recwarn):
     run = fit(stage(name, vit(pool=1), training=Training(lr=1e-3)), gratings_pile(), steps=60, eval_every=20)
@@ -386,6 +388,7 @@ HELD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNHELD)
 def test_a_collapse_of_embeddings_is_found_although_the_features_are_sound(name, tmp_path):
     torch.manual_seed(0)
@@ -399,6 +402,7 @@ def test_a_collapse_of_embeddings_is_found_although_the_features_are_sound(name,
     assert logged[-1] < logged[0] / 3  # means of twenty steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HELD)
 def test_embeddings_that_are_held_apart_raise_no_alarm(name):
     torch.manual_seed(0)

@@ -51,6 +51,8 @@ RECIPES = {
     "ECGJEPA": "series", "TJEPA": "table", "PointJEPA": "points", "LeJEPA": "cells", "SimCLR": "cells",
     "VICReg": "cells", "UniSiam": "cells",
 }  # fmt: skip
+QUICK = ("IJEPA", "TJEPA", "SimCLR")  # one of each kind of stage on every run, the others with the slow tests
+RARELY = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES]
 PLAN = st.BatchPlan(8, 1.0)
 
 
@@ -60,7 +62,7 @@ def make_pile(kind):
     return data.Pile.from_arrays(x, CLASSES, x[:15], CLASSES[:15], labels=18, validation=0.4, **form)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", RARELY)
 def test_every_recipe_goes_from_a_pile_to_a_report_and_to_a_student(name, tmp_path):
     pile, fresh = make_pile(RECIPES[name]), KINDS[RECIPES[name]][2]
     torch.manual_seed(0)
@@ -85,7 +87,7 @@ def test_every_recipe_goes_from_a_pile_to_a_report_and_to_a_student(name, tmp_pa
     assert 0 <= run.evaluate("test")["accuracy"] <= 1
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", RARELY)
 def test_every_recipe_that_was_stopped_goes_on_as_if_it_had_not(name, tmp_path):
     """Stopped between two evaluations, in the middle of an epoch, and continued by fresh objects."""
     pile, fresh = make_pile(RECIPES[name]), KINDS[RECIPES[name]][2]

@@ -76,27 +76,6 @@ MUTANTS = [
         "test_dashboard_tiles.py::test_joints_are_marked_where_they_peak_unless_they_do_not_count",
     ),
     Mutant(
-        "log: numbers that are not finite are written as they are",
-        "selftrain/tensorboard/writer.py",
-        "v if math.isfinite(v) else None",
-        "v",
-        "test_board.py::test_numbers_that_are_none_are_null_in_the_lines",
-    ),
-    Mutant(
-        "log: a resumed run has two values a step",
-        "selftrain/tensorboard/writer.py",
-        "            _drop_after(folder / METRICS, resume_at)",
-        "            pass",
-        "test_board.py::test_an_alarm_that_is_raised_again_after_resuming_has_one_row",
-    ),
-    Mutant(
-        "log: the step that was stored is dropped",
-        "selftrain/tensorboard/writer.py",
-        "if _step(line) <= step]",
-        "if _step(line) < step]",
-        "test_board.py::test_a_resumed_log_has_one_value_a_step",
-    ),
-    Mutant(
         "thumbnails: images outside their range are cut off",
         "selftrain/labels/thumbnails.py",
         "torch.where(outside, (x - low) / (high - low).clamp(min=1e-6), x)",

@@ -61,23 +61,23 @@ class CrossPseudoSupervision(SeveralStudents):
         view, labeled, labeling = batch.unlabeled["weak"], batch.labeled, self.pseudo_labeling
         # P_1 and P_2 of all samples, before either network moves
         p = self.predict_each(view.x)
-        crossed = self.on_labeled or labeling.reads_labeled
-        p_labeled = self.predict_each(labeled.x) if crossed else [None, None]
+        p_labeled = self.predict_each(labeled.x) if self.on_labeled or labeling.reads_labeled else None
         shares = self.task.agree(p).to(p).mean(0)
         reports = []
         for i, learner in enumerate(self.learners()):
             peer = 1 - i
             # Y_peer: its decisions are the labels of this network (eq. 2), on the view they were made on
-            pseudo = labeling.make(p[peer], batch.unlabeled.index, p_labeled[peer], shares)
+            peer_labeled = None if p_labeled is None else p_labeled[peer]
+            pseudo = labeling.make(p[peer], batch.unlabeled.index, peer_labeled, shares)
             x, target = labeling.mixed(view.x, self.task.warp(pseudo.target, relative(view, view)))
             logits, unlabeled_logits = learner(labeled.x, x, together=labeling.together)
             # L_s + lambda (L_cps^u + L_cps^l) (eq. 1 to 4)
             supervised, unsupervised = self.task.loss(logits, labeled.target), labeling.loss(unlabeled_logits, target)
             loss = supervised + labeling.weight(clock) * unsupervised
-            if self.on_labeled:
+            if self.on_labeled and peer_labeled is not None:
                 # Labeled samples are crossed too: every unit that has a label, whatever the peer's confidence
                 valid = labeled.target
-                cross = Target(labeling.harden(p_labeled[peer]), valid.mask(), valid.valid)
+                cross = Target(labeling.harden(peer_labeled), valid.mask(), valid.valid)
                 loss = loss + labeling.weight(clock) * labeling.loss(logits, cross)
             if learner.update(loss):
                 self.follow(i)

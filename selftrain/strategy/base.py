@@ -36,7 +36,8 @@ class StrategyType(type):
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
         """Complete the docstring: settings that many strategies share are explained once, in ``PseudoLabeling``."""
         super().__init__(name, bases, namespace)
-        text, own, known = inspect.cleandoc(cls.__doc__ or ""), _explained(cls.__doc__), {}
+        text, own = inspect.cleandoc(cls.__doc__ or ""), _explained(cls.__doc__)
+        known: dict[str, str] = {}
         for source in (PseudoLabeling, *reversed(cls.__mro__[1:])):
             known |= _explained(source.__doc__)
         more = [known[name] for name in cls.__signature__.parameters if name in known and name not in own]

@@ -425,7 +425,7 @@ MUTANTS = [
     Mutant(
         "CPS: labeled samples are not crossed",
         "strategies/cross_pseudo_supervision.py",
-        "if self.on_labeled:",
+        "if self.on_labeled and peer_labeled is not None:",
         "if False:",
         CPS,
     ),

@@ -54,6 +54,10 @@ class Own(SingleStudent):
         guess = Target(self.task.harden(value), labels.weight)
         return supervised, self.task.loss(self.student(batch.unlabeled["strong"].x), guess), labels
 
+    def advance(self, loss):
+        if self.student.update(loss) and self.ema is not None:
+            self.ema.update(self.student.model)
+
     def step(self, batch, clock, *extra):
         supervised, unsupervised, labels = self.losses(batch, clock)
         self.advance(supervised + self.rampup(clock.progress) * unsupervised)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.errors import NonFiniteError, TrainingError
-from selftrain.runtime.distributed import any_rank, mean_gradients, spread
+from selftrain.runtime.distributed import any_rank, here, mean_gradients, spread
 from selftrain.schedule import Schedule, constant
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -218,7 +218,8 @@ class Learner(nn.Module):
         return nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
 
     def _step(self) -> bool:
-        mean_gradients(self.model.parameters())
+        if here() is not None:
+            mean_gradients(self.model.parameters())
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = self._norm()
@@ -334,6 +335,8 @@ def run_network(
 
     Several processes share the rows out among them, see ``selftrain.runtime.distributed``.
     """
+    if here() is None:  # one process, as nearly always: there are no rows to share out
+        return _run(network, x, precision, channels_last, *more)
     return spread(lambda x, *more: _run(network, x, precision, channels_last, *more), x, *more)
 
 
@@ -341,18 +344,9 @@ def _run(network: Callable[..., Output], x: Tensor, precision: Precision, channe
     if channels_last and x.dim() == 4:
         x = x.contiguous(memory_format=torch.channels_last)
     dtype = _autocast_dtype(precision, x.device)
-    if dtype is None:
-        given = _pass(network, x, *more)
-    else:
-        with torch.autocast(x.device.type, dtype=dtype):
-            given = _pass(network, x, *more)
-        given = given.float() if isinstance(given, Tensor) else tuple(t.float() for t in given)
-    return given
-
-
-def _pass(network: Callable[..., Output], x: Tensor, *more: Tensor) -> Output:
     try:
-        return network(x, *more)
+        with contextlib.nullcontext() if dtype is None else torch.autocast(x.device.type, dtype=dtype):
+            output = network(x, *more)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -360,6 +354,10 @@ def _pass(network: Callable[..., Output], x: Tensor, *more: Tensor) -> Output:
             f"BatchNorm needs more than 1 value of each channel in training, and the input is {tuple(x.shape)}; raise "
             "the batch size, or take a network without BatchNorm"
         ) from error
+    if dtype is None:
+        return output
+    # Losses sum over many units, which half precision would round away.
+    return output.float() if isinstance(output, Tensor) else tuple(t.float() for t in output)
 
 
 def _not_finite(norm: Tensor) -> NonFiniteError:

@@ -10,8 +10,8 @@ MUTANTS = [
     Mutant(
         "ranks: gradients are not averaged",
         "selftrain/networks/student.py",
-        "        mean_gradients(self.model.parameters())\n        self.scaler.unscale_(self.optimizer)\n",
-        "        self.scaler.unscale_(self.optimizer)\n",
+        "            mean_gradients(self.model.parameters())\n        self.scaler.unscale_(self.optimizer)\n",
+        "            pass\n        self.scaler.unscale_(self.optimizer)\n",
         COUNTS,
     ),
     Mutant(

@@ -90,6 +90,7 @@ class Pile:
         self.classes: Sequence[str] = list(numbered_names(known.values()) if classes is None else classes)
         if "labeled" in known:
             warn_missing(known["labeled"], self.classes)
+        # by the unlabeled samples where there are any: they are the most, and no test row is among them
         self.views = (views or _default_views(reference)).fitted(reference)
         self.source = source
         self.encoding: Mapping[str, Any] | None = None
@@ -200,6 +201,7 @@ class Pile:
         """
         reference = self.unlabeled or self.labeled
         assert reference is not None  # __init__ refuses a pile without samples
+        # measured, not computed: any maker of views may change the shape
         plain = self.views("plain", reference.images(np.arange(1)), torch.zeros(1, dtype=torch.long), 0).x
         card: dict[str, Any] = {"shape": list(plain.shape[1:])}
         for key in ("mean", "std"):
@@ -279,6 +281,7 @@ class Pile:
         if not len(samples):
             return None
         if isinstance(part, str) and part in ("unlabeled", "pile"):
+            # figures that need no labels are stable on two thousand rows, and asked for often
             samples = Excerpt(samples, _EXCERPT if part == "unlabeled" else len(samples))
         return Evaluation(samples, self.views, batch_size, device)
 
@@ -355,6 +358,7 @@ class Pile:
 
     def _with(self, labeled: Samples | None, unlabeled: Samples | None, truth: Tensor | None, source: str) -> Pile:
         """The same problem with other training samples."""
+        # views are fitted already, so that the normalization stays that of the whole pile
         held_out = self.validation, self.test
         other = Pile(labeled, unlabeled, *held_out, classes=self.classes, views=self.views, truth=truth, source=source)
         other.encoding, other.skipped, other.origin = self.encoding, self.skipped, self.origin

@@ -47,6 +47,7 @@ class Joined:
         parts = [self.first.images(index[~later]), self.second.images(index[later] - len(self.first))]
         if parts[0].dtype != parts[1].dtype:
             parts = [part.float() / 255 if part.dtype == torch.uint8 else part.float() for part in parts]
+        # each part is read in one piece; the rank of each row among both puts them back in the order asked for
         places = np.argsort(np.argsort(later, kind="stable"), kind="stable")
         return torch.cat(parts)[torch.from_numpy(places)]
 
@@ -66,6 +67,7 @@ def with_labels(labeled: Samples | None, added: Subset, labels: Rows) -> Samples
     given = check_labels(labeled.annotations)
     if not isinstance(labeled, Subset) or labeled.base is not added.base:
         return Joined(labeled, added, torch.cat([given, classes]))
+    # a sample that was labeled before and is decided on anew must not be in the set twice
     stays = ~np.isin(labeled.rows, added.rows)
     rows = np.concatenate([labeled.rows[stays], added.rows])
     return _annotated(added.base, rows, torch.cat([given[torch.from_numpy(stays)], classes]))
@@ -80,6 +82,7 @@ def _annotated(base: Samples, rows: Rows, annotations: Tensor | None) -> Subset:
 def _of_innermost(subset: Subset) -> Subset:
     """The same rows of the innermost set."""
     base, rows = subset.base, subset.rows
+    # subsets of subsets of one set are told to be of that set by its innermost base alone
     while isinstance(base, Subset):
         rows = base.rows[rows]
         base = base.base

@@ -28,6 +28,7 @@ def numbered(names: Sequence[str | None], classes: Sequence[str] | None, source:
     Raises:
         DataError: a name outside ``classes``; row and value are named.
     """
+    # tables write a missing label in all of these ways
     given = [None if name is None or name.strip() in ("", UNLABELED) else name.strip() for name in names]
     if classes is None:
         classes = sort_names({name for name in given if name is not None})
@@ -51,6 +52,7 @@ def as_text(value: Any) -> str | None:
     """One spelling of a cell: ``None`` where it is missing, ``3`` for 3, 3.0 and "3.0"."""
     if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
         return None
+    # a column of numbers with one missing cell is read as floats: 3.0 is class 3
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -57,23 +57,14 @@ def _word(view: str | int) -> int:
 def _base(seed: int, epoch: int, view: str | int) -> int:
     """Hash of the part of the address that a whole batch shares."""
     key = 0
+    # a part after another, each mixed into all bits: (1, 2) and (2, 1) are different addresses
     for part in (seed, epoch, _word(view)):
         key = _mix_int((key + _GOLDEN + (part & _FULL)) & _FULL)
     return key
 
 
 def keys(seed: int, epoch: int, index: Tensor, view: str | int) -> Tensor:
-    """One 64-bit key per sample, from which a generator of any kind can be seeded.
-
-    Args:
-        seed: Key of the run.
-        epoch: Epoch number.
-        index: Sample numbers, shape (B,), any integers.
-        view: Name or number of the view.
-
-    Returns:
-        int64, shape (B,), on the device of ``index``.
-    """
+    """One 64-bit key per sample (B,), from which a generator of any kind can be seeded; arguments as of ``uniform``."""
     return _mix(_mix(index.to(torch.int64) * _signed(_GOLDEN) + _signed(_base(seed, epoch, view))))
 
 
@@ -90,8 +81,10 @@ def uniform(seed: int, epoch: int, index: Tensor, view: str | int, n: int) -> Te
     Returns:
         float32 multiples of 2**-24, shape (B, n), on the device of ``index``.
     """
+    # a counter behind the sample's key, so that the first m of n draws are those of a call with n = m
     counter = torch.arange(1, n + 1, device=index.device, dtype=torch.int64) * _signed(_GOLDEN)
     bits = _mix(keys(seed, epoch, index, view)[:, None] + counter)
+    # 24 bits, all that float32 can tell apart in [0, 1); the upper ones are mixed best
     return _shift(bits, 40).to(torch.float32) * 2.0**-24
 
 
@@ -102,16 +95,9 @@ def normal(seed: int, epoch: int, index: Tensor, view: str | int, n: int) -> Ten
 
 
 def permutation(seed: int, epoch: int, n: int, purpose: str = "order") -> Tensor:
-    """An order of ``n`` rows, a function of (seed, epoch, purpose) alone.
+    """An order of ``n`` rows, int64 (n,), a function of (seed, epoch, purpose) alone.
 
-    Args:
-        seed: Key of the run.
-        epoch: Epoch number, or the number of the pass over the rows.
-        n: Number of rows, >= 0.
-        purpose: Word that keeps orders for different uses independent.
-
-    Returns:
-        int64, shape (n,), each of 0..n-1 once.
+    ``purpose`` is a word that keeps orders for different uses independent.
     """
     # the hash is a bijection of the row number, so no two keys are equal and the order is unique
     return torch.argsort(keys(seed, epoch, torch.arange(n), purpose))

@@ -14,28 +14,15 @@ T = TypeVar("T")
 
 
 def read_rows(samples: Samples, rows: Tensor, source: str) -> Tensor:
-    """Inputs of some rows of a set.
-
-    Args:
-        samples: The set.
-        rows: Row numbers, (B,).
-        source: What the set is, for the error: "the unlabeled set".
-
-    Raises:
-        DataError: a data set of the user's failed; the message says at which row of which set, and how.
-    """
+    """Inputs of some rows (B,) of a set; ``source`` is what the error calls it: "the unlabeled set"."""
     return blamed(lambda places: samples.images(rows[places].numpy()), samples, rows, "cannot read", source)
 
 
 def blamed(make: Callable[[slice], T], samples: Samples, rows: Tensor, doing: str, source: str) -> T:
     """What ``make`` gives for a batch; where code of the user's fails, the row is named.
 
-    Args:
-        make: Takes places within the batch and makes something of their rows; nothing is copied for the whole batch.
-        samples: The set.
-        rows: Row numbers, (B,).
-        doing: What is done, for the error: "cannot read".
-        source: What the set is, for the error.
+    ``make`` takes places within the batch and makes something of their rows; ``doing`` is what the error says of it:
+    "cannot read".
 
     Raises:
         DataError: ``make`` failed; the message names the first row that fails when it comes alone, else all.

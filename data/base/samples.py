@@ -26,12 +26,7 @@ _READABLE: dict[np.dtype[Any], np.dtype[Any]] = {  # types that torch cannot cal
 
 @runtime_checkable
 class Samples(Protocol):
-    """What streams, views and piles need of a set.
-
-    Attributes:
-        annotations: What is known of each row, shape (N, ...), or ``None``.
-        ids: A stable name for each row.
-    """
+    """What streams, views and piles need of a set."""
 
     @property
     def annotations(self) -> Tensor | None:
@@ -149,6 +144,7 @@ class Subset:
         self.annotations: Tensor | None = None if known is None else known[torch.from_numpy(self.rows)]
         ids = base.ids
         self.ids: Sequence[str] = (
+            # numbers stay numbers: the ids of millions of rows would be most of the memory of a run
             ids.of(self.rows) if isinstance(ids, RowNumbers) else [ids[i] for i in self.rows.tolist()]
         )
 
@@ -166,6 +162,7 @@ class Excerpt(Subset):
     def __init__(self, base: Samples, size: int) -> None:
         step = max(1, -(-len(base) // size))
         super().__init__(base, np.arange(0, len(base), step), annotated=False)
+        # figures without labels go through the same evaluation, which asks for annotations
         self.annotations = torch.full((len(self.rows),), -1)
 
 
@@ -214,6 +211,7 @@ def _tensor(values: Any) -> Tensor:
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
         raise DataError(f"values of type {array.dtype} such as {array.reshape(-1)[:1].tolist()} are not numbers")
+    # int64 would wrap around in silence
     if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
         raise DataError(f"value {array.max()} is larger than any number that can be used; correct it")
     native: np.dtype[Any] = array.dtype.newbyteorder("=")
@@ -241,6 +239,7 @@ def _series_or_clouds(x: Tensor, kind: Kind) -> Tensor:
 
 def _check_finite(x: Tensor) -> None:
     """Name the first row that holds NaN or infinity."""
+    # in pieces: a mask of all values would double the memory of a large set
     for start in range(0, len(x), 4096):
         bad = ~torch.isfinite(x[start : start + 4096]).flatten(1).all(1)
         if bad.any():
@@ -254,6 +253,7 @@ def _channels_first(x: Tensor, channels: Channels | None) -> Tensor:
     """Move the channel axis of (N, ?, ?, ?) to place 1."""
     if channels is None:
         first, last = x.shape[1] in _CHANNEL_COUNTS, x.shape[3] in _CHANNEL_COUNTS
+        # a guess that is wrong trains on transposed pictures without an error, so that only a clear case is guessed
         if first == last:
             ways = " or ".join(setting("channels", place) for place in ("first", "last"))
             raise DataError(f"the channel axis of {tuple(x.shape)} is unclear; say {ways}")
@@ -272,6 +272,7 @@ def _pixel_range(x: Tensor, limits: tuple[float, float] | None) -> Tensor:
         return x
     if x.dtype == torch.bool:
         return x.to(torch.uint8) * 255
+    # floats of 0 to 255 look like floats of 0 to 1 with extreme contrast: which they are must be said
     low, high = cast(float, x.min().item()), cast(float, x.max().item())
     top = 1.0 if x.is_floating_point() else 255
     if low < 0 or high > top:

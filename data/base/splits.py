@@ -66,6 +66,7 @@ def split(
     chosen = _choose(y, labels, seed, "labels")
     held_back = _validation(y, chosen, validation, seed)
     labeled = np.setdiff1d(chosen, held_back)
+    # rows held back for validation are never unlabeled ones: a pseudo-label of them would leak
     hidden = held_back if overlap == "include" else chosen
     return Split(labeled, held_back, np.setdiff1d(np.arange(len(y)), hidden))
 
@@ -133,6 +134,7 @@ def _choose(y: Rows, count: int | None, seed: int, purpose: str) -> Rows:
         return known
     if not 0 < count < len(known):
         raise DataError(f"{count} labels asked for, but {len(known)} samples have one; ask for fewer")
+    # by a key of the row number, not by shuffling: which rows are chosen does not depend on how many there are
     order = keys(seed, 0, torch.from_numpy(known), purpose).numpy()
     known = known[np.argsort(order)]
     shares = _shares(np.bincount(y[known]), count, seed)
@@ -144,6 +146,7 @@ def _shares(available: NDArray[np.int64], count: int, seed: int) -> NDArray[np.i
     shares = np.zeros_like(available)
     while count:
         open_classes = np.flatnonzero(shares < available)
+        # level by level: a class that has too few gives all it has, and the others share what is missing
         level = count // len(open_classes)
         if not level:
             order = np.argsort(keys(seed, 1, torch.from_numpy(open_classes), "remainder").numpy())

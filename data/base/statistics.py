@@ -32,6 +32,7 @@ def statistics(samples: Samples, categorical: Sequence[int] = ()) -> tuple[Tenso
     Raises:
         ValueError: a categorical column that the samples do not have.
     """
+    # evenly spaced: files are often sorted by class
     places = np.linspace(0, len(samples) - 1, min(len(samples), _MOST_ROWS)).astype(np.int64)
     rows = torch.from_numpy(np.unique(places))
     count, total, square = 0, torch.zeros(()), torch.zeros(())
@@ -44,6 +45,7 @@ def statistics(samples: Samples, categorical: Sequence[int] = ()) -> tuple[Tenso
         square = square + values.square().sum(0)
     mean = total / count
     std = (square / count - mean.square()).clamp_min(0).sqrt()
+    # a channel that never changes would be divided by nothing
     mean, std = mean.float(), torch.where(std > 1e-4, std, 1.0).float()
     coded = coded_columns(categorical, mean)
     return mean.masked_fill(coded, 0.0), std.masked_fill(coded, 1.0)

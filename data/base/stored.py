@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,30 +71,31 @@ class StoredSet:
         index = np.asarray(index, dtype=np.int64)
         if not len(index):
             return self.images(np.zeros(1, np.int64))[:0]
-        rows = self._rows(index)
-        try:
-            return prepared(rows, self.channels, kind=self.kind)
-        except DataError as error:
-            raise self._named(error, rows, index) from error
-
-    def _rows(self, index: Rows) -> NDArray[Any]:
         outside = index[(index < 0) | (index >= len(self))]
         if len(outside):
             raise DataError(f"{self.path} has no row {outside[0]}; it has {len(self)}")
         try:
             if self.fortran:  # a row is spread over the whole file
-                mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, "F")
-                return np.array(mapped[index])
-            return self._read(index)
+                rows = np.array(np.memmap(self.path, self.dtype, "r", self.offset, self.shape, "F")[index])
+            else:
+                rows = self._read(index)
         except (OSError, ValueError) as error:
             raise DataError(f"cannot read {self.path}: {error}; was it moved or changed?") from error
+        try:
+            return prepared(rows, self.channels, kind=self.kind)
+        except DataError as error:  # of the first row that has it on its own, with its number in the file
+            found = first_unusable(zip(index.tolist(), rows, strict=True), self.channels, self.kind)
+            where = f"{self.path}: {error}" if found is None else f"{self.path}, row {found[0]}: {found[1]}"
+            raise DataError(where) from error
 
     def _read(self, index: Rows) -> NDArray[Any]:
         """Rows of a file where each row lies in one piece; neighbors are read at once."""
         rows = np.empty((len(index), *self.shape[1:]), self.dtype)
         flat = rows.reshape(-1).view(np.uint8).data
         length = flat.nbytes // len(index)
+        # a run of neighbors is one read; a sorted batch of a large file is mostly such runs
         starts = np.flatnonzero(np.diff(index, prepend=-2) != 1).tolist()
+        # opened for each batch: nothing that a process inherits or pickles, and no mapped page that counts as resident
         with self.path.open("rb", buffering=0) as file:
             for start, end in zip(starts, [*starts[1:], len(index)], strict=True):
                 file.seek(self.offset + int(index[start]) * length)
@@ -104,13 +106,6 @@ class StoredSet:
                         raise ValueError("it ends before its last row")
                     piece = piece[count:]
         return rows
-
-    def _named(self, error: DataError, rows: NDArray[Any], index: Rows) -> DataError:
-        """The error of the first row that has it on its own, with the row's number in the file."""
-        found = first_unusable(zip(index.tolist(), rows, strict=True), self.channels, self.kind)
-        if found is not None:
-            return DataError(f"{self.path}, row {found[0]}: {found[1]}")
-        return DataError(f"{self.path}: {error}")
 
 
 def load_array(path: Path) -> NDArray[Any]:
@@ -144,9 +139,8 @@ def _header(path: Path, numbers: bool = True) -> tuple[tuple[int, ...], bool, np
     rows = tuple(int(n) for n in shape)
     if not rows or not rows[0] or min(rows) < 1:
         raise DataError(f"{path} has shape {rows}; it holds no rows")
-    count = dtype.itemsize
-    for n in rows:
-        count *= n
+    count = dtype.itemsize * math.prod(rows)
+    # now and not in the middle of a run: a copy that was cut short reads well up to its end
     if offset + count > size:
         raise DataError(f"{path} is cut short: {size:,} bytes where {offset + count:,} are needed; copy it again")
     return rows, bool(fortran), dtype, offset

@@ -95,6 +95,7 @@ def class_findings(known: Sequence[Known], classes: Sequence[str]) -> list[Findi
     if twins:
         text = "classes differ in capitals or spaces only; give them one name, or they are learned as two"
         found.append(Finding("class names", "harms", text, twins))
+    # a note, no fault: real classes are like that, but thresholds and thereby pseudo-labels favor the large ones
     if labeled and max(labeled.values()) >= 10 * min(labeled.values()):
         most, least = max(labeled, key=lambda y: labeled[y]), min(labeled, key=lambda y: labeled[y])
         words = [f"{_class(classes, y)} {labeled[y]:,}" for y in (most, least)]

@@ -96,6 +96,7 @@ def _damage_findings(parts: Mapping[str, Sequence[Scanned]], on_error: OnError, 
     bad = [file for files in damaged.values() for file in files]
     if not bad:
         return []
+    # the rule of from_folder, part by part, so that the report says what training would do
     crowded = [part for part, files in damaged.items() if len(files) > most * len(parts[part])]
     left_out = on_error == "skip" and not crowded
     found = []

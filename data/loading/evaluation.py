@@ -15,13 +15,7 @@ from selftrain.types import Annotated
 
 
 class Evaluation:
-    """Plain batches of a set in its own order, iterable any number of times.
-
-    Args:
-        samples: A set with annotations.
-        views: Maker of views.
-        batch_size: Samples a batch, > 0; the last batch may be smaller.
-        device: Where batches go.
+    """Plain batches of a set with annotations in its own order, iterable any number of times; the last may be smaller.
 
     Raises:
         ValueError: a batch size below 1.
@@ -41,6 +35,7 @@ class Evaluation:
         for start in range(0, len(self.samples), self.batch_size):
             index = torch.arange(start, min(start + self.batch_size, len(self.samples)))
             images = read_rows(self.samples, index, "the evaluated set").to(self.device)
+            # plain views draw nothing, so that the epoch is of no account
             x = self.views("plain", images, index.to(self.device), 0).x
             yield Annotated(x, self.annotations[index].to(self.device), index.to(self.device))
 

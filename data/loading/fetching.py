@@ -84,6 +84,7 @@ class Fetcher:
         images: Tensor | None = read_rows(samples, indices.rows, f"the {part} set")
         annotation = None if samples.annotations is None else samples.annotations[indices.rows]
         views: dict[str, tuple[Tensor, Tensor | None]] = {}
+        # one-by-one pipelines on the CPU are the slow part: they run beside training, in the loader processes
         if self.views.on_workers and images is not None:
             views, images = {name: self._view(samples, part, indices, name, images) for name in names}, None
         return RawPart(indices.rows, indices.key, indices.epoch, images, views, annotation)
@@ -103,5 +104,6 @@ def _shared(indices: BatchIndices, share: tuple[int, int]) -> BatchIndices:
     number, shares = share
     if shares == 1:
         return indices
+    # a contiguous share for each process: together they are the batch of one process, in its order
     rows, key = indices.rows.tensor_split(shares)[number], indices.key.tensor_split(shares)[number]
     return indices._replace(rows=rows, key=key)

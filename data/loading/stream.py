@@ -88,6 +88,7 @@ class PairedStream:
         if start == self.steps_per_epoch:
             return
         ahead = self.needs.extra_batches
+        # looking ahead over the end of an epoch shows its beginning: draws of the next one belong to the next one
         jobs = [(number, step % self.steps_per_epoch) for step in range(start, self.steps_per_epoch + ahead)]
         window: deque[Batch] = deque(maxlen=ahead + 1)
         for raw in self._workers(jobs) if self.plan.workers else map(self._fetch.__getitem__, jobs):
@@ -101,6 +102,7 @@ class PairedStream:
         name = self.needs.labeled_view
         view = self._views(part, [name])[name]
         target = self.needs.encode(self._here(part.annotation))
+        # the target moves with its view: a mask of a shifted picture is the shifted mask
         if self.needs.warp is not None:
             target = self.needs.warp(target, view)
         return Labeled(view.x, target, self._here(part.rows))
@@ -116,6 +118,7 @@ class PairedStream:
                 name: View(self._here(x), None if theta is None else self._here(theta))
                 for name, (x, theta) in part.views.items()
             }
+        # views are made here, on the training device, whole batches at a time; loader processes only read
         images, key = self._here(part.images), self._here(part.key)
         return {name: self.views(name, images, key, part.epoch) for name in names}
 

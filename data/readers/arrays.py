@@ -75,6 +75,7 @@ def from_arrays_file(
     """
     place = Path(path)
     arrays = _arrays(place, keys or {}) | {key: Path(part) for key, part in (parts or {}).items()}
+    # inputs alone are a pile without labels
     if "y" not in arrays and "x_unlabeled" not in arrays and "x" in arrays:
         arrays["x_unlabeled"] = arrays.pop("x")
     _check_keys(arrays, place)

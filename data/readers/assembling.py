@@ -56,6 +56,7 @@ def assemble(  # noqa: D417
     rest = Subset(training, parts.unlabeled, annotated=False)
     truth = known[torch.from_numpy(parts.unlabeled)]
     if unlabeled is not None and len(unlabeled):
+        # nobody knows the class of further unlabeled rows, if they have one of these at all
         truth = torch.cat([truth, torch.full((len(unlabeled),), -1)])
     return Pile(
         Subset(training, parts.labeled),

@@ -119,6 +119,7 @@ def _mnist_like(torchvision_name: str, npz: str, packaged: str, classes: Sequenc
     """Reader of a set in MNIST's format: an npz file or IDX files in ``root``, an installed package, or a download."""
 
     def read(root: Path | None) -> Raw:
+        # from the nearest to the farthest: what the user names, what a package installed, a download last
         if root is not None and (root / npz).is_file():
             return _npz(root / npz, classes)
         for folder in [Path(packaged)] if root is None else [root, root / torchvision_name / "raw"]:

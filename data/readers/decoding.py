@@ -113,6 +113,7 @@ def _converted(opened: Any, mode: Mode, name: str, size: tuple[int, int] | None,
             f"image {name} has {opened.width} x {opened.height} pixels, more than the {most:,} that Pillow takes for "
             "safe; shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
         )
+    # before anything is looked at: Pillow reads lazily, and damage must show here
     opened.load()
     image = _opaque(_eight_bits(ImageOps.exif_transpose(opened), name)).convert(mode)
     if size is not None:
@@ -132,6 +133,7 @@ def _eight_bits(image: Any, name: str) -> Any:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise DataError(f"image {name} holds values from {values.min()} to {values.max()}; save it with 8 or 16 bits")
+    # rounded in whole numbers, so that black and white stay exact
     return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
 
 

@@ -61,6 +61,7 @@ class FileSet:
         self.cache: dict[int, Bytes] | None = {} if cache else None
         same_length(len(self.paths), self.annotations, "annotations")
         same_length(len(self.paths), self.ids, "ids")
+        # now: a file that is gone would end the run at the step that first asks for it
         missing = next((path for path in self.paths if not path.is_file()), None)
         if missing is not None:
             raise DataError(f"there is no file {missing}; correct its path or remove it from the list")

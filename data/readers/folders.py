@@ -155,6 +155,7 @@ def list_held_out(root: Path, classes: Sequence[str]) -> Listing:
     strange = [name for name in own.classes if name not in classes]
     if strange:
         raise DataError(f"{root} holds class {strange[0]!r}, which training does not have; rename or remove it")
+    # the numbers of training: a test folder without one of the classes would count from 0 on its own
     places = {i: list(classes).index(name) for i, name in enumerate(own.classes)}
     kept = [(path, places[y]) for path, y in zip(own.paths, own.y, strict=True) if y >= 0]
     return Listing([path for path, _ in kept], [y for _, y in kept], list(classes))
@@ -191,6 +192,8 @@ def _readable(
         raise DataError(wrong.text)
     if on_error == "defer":
         return listing, []
+    # all of them now: a damaged file met in the middle of a run costs the hours before it, and skipping it there would
+    # change every later batch
     scanned = scan([root / path for path in listing.paths], listing.paths, mode, workers)
     scanned += [Scanned(fault.path, damage="missing", reason="it is listed, but not there") for fault in listing.faults]
     kept = usable(scanned, on_error, most, str(root))
@@ -223,6 +226,7 @@ def _walk(root: Path, images: bool = True) -> Iterator[Path]:
     for place, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(place)
         folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        # links may lead in a circle
         if real in seen:
             continue
         seen.add(real)
@@ -243,15 +247,6 @@ def _by_folder(found: Sequence[str]) -> Listing:
 
 def _by_csv(root: Path, found: Sequence[str], labels_csv: Path) -> Listing:
     """Classes by the CSV; files it does not list have none."""
-    given, faults = _read_csv(root, labels_csv)
-    paths = sorted(set(found) | set(given))
-    classes = sorted(set(given.values()) - {""})
-    number = {name: i for i, name in enumerate(classes)}
-    return Listing(paths, [number.get(given.get(path, ""), -1) for path in paths], classes, faults)
-
-
-def _read_csv(root: Path, labels_csv: Path) -> tuple[dict[str, str], list[LabelFault]]:
-    """Label of each listed path, and the lines that cannot be used."""
     given: dict[str, str] = {}
     faults: list[LabelFault] = []
     rows = csv_rows(labels_csv)
@@ -269,7 +264,10 @@ def _read_csv(root: Path, labels_csv: Path) -> tuple[dict[str, str], list[LabelF
             faults.append(fault)
         else:
             given[path] = label
-    return given, faults
+    paths = sorted(set(found) | set(given))
+    classes = sorted(set(given.values()) - {""})
+    number = {name: i for i, name in enumerate(classes)}
+    return Listing(paths, [number.get(given.get(path, ""), -1) for path in paths], classes, faults)
 
 
 def _one_spelling(path: str) -> str:
@@ -282,14 +280,11 @@ def _fault(root: Path, path: str, where: str) -> LabelFault | None:
     pure = PurePosixPath(path.replace("\\", "/"))
     if pure.is_absolute() or PureWindowsPath(path).drive or ".." in pure.parts:
         return LabelFault("outside", path, f"{where}: {path!r} leads out of the folder; paths must lie below {root}")
-    if not _is_file(root / pure):
+    try:
+        there = (root / pure).is_file()
+    except (OSError, ValueError):  # a name that is too long, or no name at all
+        there = False
+    if not there:
         shorter = shown(str(root / pure))
         return LabelFault("missing", path, f"{where}: there is no file {shorter}; correct the path or remove the line")
     return None
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or no name at all
-        return False

@@ -49,16 +49,9 @@ class Scanned:
 
 
 def scan(paths: Sequence[Path], ids: Sequence[str], mode: Mode = "RGB", workers: int | None = None) -> list[Scanned]:
-    """Decode image files as training will, and say what each is.
+    """Decode image files as training will, in ``mode``, and say what each is, in their order.
 
-    Args:
-        paths: The files.
-        ids: Names of them.
-        mode: What training will convert them to.
-        workers: Threads; ``None``: as many as there are processors, at most 16.
-
-    Returns:
-        One entry a file, in their order.
+    ``workers`` are threads; ``None``: as many as there are processors, at most 16.
     """
     from PIL import Image
 
@@ -101,6 +94,7 @@ def scan_file(path: Path, id: str, mode: Mode = "RGB") -> Scanned:
             pixels = to_bytes(opened, mode, id)
     except Exception as error:  # a decoder that is fed with garbage may raise anything
         return Scanned(id, size, content=_hash_of_bytes(path), damage=_damage(error), reason=_reason(error, path, id))
+    # of the pixels: the same picture in two formats is a copy
     content = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
     return Scanned(id, size, kind, form, pixels.shape[0], pixels.shape[1], content)
 
@@ -135,17 +129,14 @@ def _hash_of_bytes(path: Path) -> str:
 def usable(scanned: Sequence[Scanned], on_error: OnError, most: float, source: str) -> list[int]:
     """Places of the files that can be used.
 
-    Args:
-        scanned: What the files are.
-        on_error: ``"raise"``: any file that cannot be used is an error; ``"skip"``: it is left out.
-        most: Share of files that may be left out.
-        source: What the message calls them.
+    Those that cannot are an error (``on_error="raise"``) or left out (``"skip"``), up to a share of ``most``.
 
     Raises:
         DataError: a damaged file, or more of them than may be left out; the first ones are named.
     """
     bad = [file for file in scanned if file.damage is not None]
     share = len(bad) / max(1, len(scanned))
+    # above a share it is the folder that is wrong, not a file
     if bad and (on_error == "raise" or share > most):
         listed = "".join(f"\n  {shown(file.id)}: {file.reason}" for file in bad[:10])
         rest = f"\n  and {len(bad) - 10:,} more" if len(bad) > 10 else ""

@@ -90,6 +90,8 @@ class DatasetSet:
             raise DataError(f"{name} has no rows")
         self.column = column
         first = np.zeros(1, np.int64)
+        # random transforms inside the data set would make every view different in each process, and no run could be
+        # resumed
         if not torch.equal(self.images(first), self.images(first)):
             warnings.warn(
                 f"{name} gives another input each time a row is read; take its random transforms out: views draw",
@@ -114,7 +116,9 @@ class DatasetSet:
         try:
             return prepared(np.stack(inputs), self.channels, kind=self.kind)
         except DataError as error:
-            raise self._named(error, rows, inputs) from error
+            found = first_unusable(zip(rows, inputs, strict=True), self.channels, self.kind)
+            what = f"{self.name}: {error}" if found is None else f"row {found[0]} of {self.name}: {found[1]}"
+            raise DataError(what) from error
 
     def _items(self, rows: Sequence[int]) -> list[Any]:
         """Items of some rows, all at once where the data set can."""
@@ -122,13 +126,22 @@ class DatasetSet:
             together = getattr(self.dataset, "__getitems__", None)
             return list(together(rows)) if together is not None else [self.dataset[row] for row in rows]
         except Exception as error:  # code of the user, and decoders behind it
+            # one by one, so that the message can name the row
             if len(rows) > 1:
                 return [item for row in rows for item in self._items([row])]
             raise DataError(f"cannot read row {rows[0]} of {self.name}: {type(error).__name__}: {error}") from error
 
     def _input(self, row: int, item: Any) -> Any:
         where = f"row {row} of {self.name}"
-        value = self._value(item, where)
+        value = item
+        if isinstance(item, Mapping):
+            if self.column is None:
+                self.column = _column(item, _INPUTS, where)
+            if self.column not in item:
+                raise DataError(f"{where} has no {self.column!r}, only {', '.join(map(str, item))}")
+            value = item[self.column]
+        elif _is_pair(item):
+            value = item[0]
         if hasattr(value, "convert") and hasattr(value, "getbands"):
             return to_bytes(value, self.mode, where, self.size, self.fit)
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
@@ -137,22 +150,6 @@ class DatasetSet:
                 f"{where} is {str(value)[:60]!r}, no picture and no array of numbers; say column= or convert it"
             )
         return array
-
-    def _value(self, item: Any, where: str) -> Any:
-        """The input of an item."""
-        if isinstance(item, Mapping):
-            if self.column is None:
-                self.column = _column(item, _INPUTS, where)
-            if self.column not in item:
-                raise DataError(f"{where} has no {self.column!r}, only {', '.join(map(str, item))}")
-            return item[self.column]
-        return item[0] if _is_pair(item) else item
-
-    def _named(self, error: DataError, rows: Sequence[int], inputs: Sequence[Any]) -> DataError:
-        found = first_unusable(zip(rows, inputs, strict=True), self.channels, self.kind)
-        if found is not None:
-            return DataError(f"row {found[0]} of {self.name}: {found[1]}")
-        return DataError(f"{self.name}: {error}")
 
 
 def from_dataset(
@@ -268,6 +265,7 @@ def _ready_labels(dataset: Any) -> Sequence[Any] | None:
         own = list(base.indices)
         rows = own if rows is None else [own[row] for row in rows]
         base = base.dataset
+    # the stored numbers are not what an item would say
     if getattr(base, "target_transform", None) is not None:
         return None
     for attribute in ("targets", "labels"):

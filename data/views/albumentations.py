@@ -77,6 +77,7 @@ def _piped(pipeline: Any, images: Tensor, sample_keys: Tensor) -> Tensor:
         cv2.setNumThreads(0)  # OpenCV would start a thread per core in every loader process
     arrays = images.permute(0, 2, 3, 1).cpu().numpy()
     results = [_one(pipeline, image, key % (1 << 64)) for image, key in zip(arrays, sample_keys.tolist(), strict=True)]
+    # pipelines may end in any size, but a batch is one tensor
     sizes = sorted({result.shape for result in results})
     if len(sizes) > 1:
         raise ValueError(f"the pipeline gives images of {sizes[0]} and {sizes[1]}; end it with a crop or a resize")
@@ -92,6 +93,7 @@ def _one(pipeline: Any, image: Any, key: int) -> Any:
 
 def _albumentations() -> Any:
     """Import albumentations without the look-up of newer versions that it makes on the network."""
+    # importing it asks a server for newer versions; no import of ours makes a network call
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     import albumentations
 

@@ -82,6 +82,7 @@ class TensorViews(Normalizing):
             theta = image_ops.compose(theta, maps)
             x = image_ops.warp(x, theta, recipe.pad)
         else:
+            # without a turn or a crop nothing is resampled: moving whole pixels is exact and cheaper
             x = image_ops.move(x, geometry.dx, geometry.dy, geometry.mirror, recipe.pad)
         return View(self.normalize(self._cut_out(x, draws[:, -_CUTOUT_DRAWS:])), theta)
 
@@ -91,6 +92,7 @@ class TensorViews(Normalizing):
         height, width = images.shape[2:]
         side = draws[:, 0] * self.strong.cutout * min(height, width)
         mask = image_ops.cutout_mask((height, width), side, draws[:, 1] * height, draws[:, 2] * width)
+        # the mean, which is 0 after normalization: a hole says nothing instead of "black"
         fill = torch.tensor(0.5) if self.mean is None else self.mean
         return torch.where(mask, fill.to(images), images)
 
@@ -110,6 +112,7 @@ def _geometry(weak: Weak, draws: Tensor, size: tuple[int, int]) -> _Geometry:
     height, width = size
     mirror = (draws[:, 0] < 0.5) & weak.flip
     dx, dy = _pixels(draws[:, 1], weak.shift, width), _pixels(draws[:, 2], weak.shift, height)
+    # in units of affine_grid, where a side runs from -1 to 1: a pixel is 2 / side
     sign = torch.where(mirror, -1.0, 1.0)
     shift = torch.stack([2 * dx / width, 2 * dy / height], 1)
     scale, center = _crop(weak.crop, draws[:, 3:_WEAK_DRAWS])
@@ -119,6 +122,7 @@ def _geometry(weak: Weak, draws: Tensor, size: tuple[int, int]) -> _Geometry:
 
 def _pixels(draw: Tensor, share: float, side: int) -> Tensor:
     """Whole pixels, each from -k to k equally often, k = floor(share * side)."""
+    # whole pixels: half of one would blur every view a little
     most = int(share * side + 1e-6)
     return torch.floor(draw * (2 * most + 1)).long() - most
 
@@ -142,6 +146,7 @@ def _apply_points(images: Tensor, names: tuple[str, ...], choice: Tensor, streng
     """Point operations by one look-up, giving floats in [0, 1]."""
     if not names or not choice.shape[1]:
         return _unit(images)
+    # 256 levels: all operations on values are then one table a sample and one gather
     levels = images if images.dtype == torch.uint8 else torch.round(images * 255)
     levels = levels.flatten(2).long()
     # a table's own operations have the numbers below len(names); everything else changes no value

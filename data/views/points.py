@@ -106,6 +106,7 @@ class PointViews(Recorded):
         x = factor[:, None, None] * (x @ rotations(angle, x.shape[2], self.axis).transpose(1, 2))
         if recipe == "weak":
             return View(x)
+        # an address of its own for each kind of draw: one more setting changes no other draws
         noise = normal(self.seed, epoch, index, f"{name}/jitter", x.shape[1] * x.shape[2]).view_as(x)
         x = x + (self.jitter * noise).clamp(-self.jitter_limit, self.jitter_limit)
         return View(_thinned(x, uniform(self.seed, epoch, index, f"{name}/drop", 1 + x.shape[1]), self.drop))
@@ -121,6 +122,7 @@ def in_unit_sphere(x: Tensor) -> Tensor:
 def rotations(angle: Tensor, dims: int, axis: int | None) -> Tensor:
     """Matrices (B, dims, dims) of turns by ``angle`` (B,), in radians, counterclockwise seen from the axis' tip."""
     first, second = _PLANE_OF[2 if axis is None else axis]
+    # about one axis: most clouds stand on a ground, and a turn about another axis would be a fall
     turn = torch.eye(dims, device=angle.device).repeat(len(angle), 1, 1)
     turn[:, first, first] = turn[:, second, second] = angle.cos()
     turn[:, first, second], turn[:, second, first] = -angle.sin(), angle.sin()

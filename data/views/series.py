@@ -105,6 +105,7 @@ class SeriesViews(Normalizing):
             factor = _around_one(uniform(self.seed, epoch, index, f"{name}/gain", 1), self.gain)
             return View(x * factor + self.weak_jitter * noise)
         factor = _around_one(uniform(self.seed, epoch, index, f"{name}/gain", x.shape[1]), self.scaling)
+        # noise before parts are left out: zeros that carry noise would not be missing
         x = x * factor + self.strong_jitter * noise
         hidden = _run(uniform(self.seed, epoch, index, f"{name}/mask", 2), self.mask, x.shape[2])
         draws = uniform(self.seed, epoch, index, f"{name}/drop", x.shape[1])
@@ -144,6 +145,7 @@ def resampled(x: Tensor, move: Tensor, start: Tensor, step: Tensor, pad: Ends) -
     length = x.shape[2]
     places = start[:, None] + step[:, None] * torch.arange(length, device=x.device)
     low = places.floor()
+    # whole steps give a share of exactly 0, so that a mere move changes no value
     share = (places - low)[:, None].to(x)
     first = low.long() + move[:, None]
     ends = [at % length if pad == "wrap" else at.clamp(0, length - 1) for at in (first, first + 1)]

@@ -91,6 +91,7 @@ class TableViews(Normalizing):
         draws = uniform(self.seed, epoch, index, f"{name}/replace", 2 * x.shape[1])
         chosen, place = draws.chunk(2, 1)
         if self.bank is None:
+            # codes stay: the mean of codes is no category
             return self._kept(x, x.masked_fill(chosen < self.replace, 0.0))  # the mean, after standardization
         bank = self.normalize(self.bank.to(x))
         return torch.where(chosen < self.replace, bank.gather(0, (place * len(bank)).long()), x)

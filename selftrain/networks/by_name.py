@@ -46,6 +46,7 @@ class DenseEncoder(Recorded, nn.Module):
         )
         for layer in self.blocks.modules():
             if isinstance(layer, nn.Linear):
+                # PyTorch's default start assumes a slope of sqrt(5) and lets the signal of a ReLU network fade
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
 
@@ -149,6 +150,7 @@ def network_name(name: str, kind: InputKind, shape: Shape, *, masked: bool = Fal
     """
     known = ENCODERS[kind]
     if name == "auto":
+        # a flat read-out grows with the image and needs sides that can be halved twice
         unfit = kind == "image" and (max(shape[1:]) > _LARGEST or any(side % BLOCK for side in shape[1:]))
         name = "transformer" if kind == "table" and masked else "vit" if unfit else next(iter(known))
     if name not in known:
@@ -160,6 +162,7 @@ def _called(make: Any, *sizes: Any) -> nn.Module:
     """Call a function with as many of the sizes as it asks for."""
     if not callable(make):
         raise ValueError(f"network is {make!r}; give a name, a module, or a function that builds one")
+    # by what it asks for, so that both ``lambda: net`` and ``lambda shape, classes: net`` are functions that build one
     needed = [
         p for p in inspect.signature(make).parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD
     ]

@@ -101,6 +101,8 @@ class ConvEncoder(Recorded, nn.Module):
         self.shape, self.grid = (channels, height, width), (height // 4, width // 4)
         self.body = conv_blocks(channels, widths)
         self.drop = nn.Dropout(dropout)
+        # flat: an average over the image would throw away where things are, which is most of what few labels of
+        # centered images can tell
         self.read = nn.Linear(widths[1] * self.grid[0] * self.grid[1], embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,6 +135,7 @@ def sparse_cells(body: nn.Sequential, x: Tensor, grid: tuple[int, int], keep: Te
     What a convolution reads of hidden cells is zero, and BatchNorm sees kept cells only; no other layer of ``body`` may
     look across cells.
     """
+    # the dense way, of target encoders and of classifiers: one pass of the body and no masks at all
     if keep is None:
         cells: Tensor = body(x)
         return cells.flatten(2).transpose(1, 2)
@@ -142,6 +145,7 @@ def sparse_cells(body: nn.Sequential, x: Tensor, grid: tuple[int, int], keep: Te
         if isinstance(layer, nn.BatchNorm2d):
             x = _normalize_visible(layer, x, _enlarge(visible, x))
         elif isinstance(layer, nn.Conv2d):
+            # blanked again before every convolution: each one smears visible cells into their hidden neighbors
             x = layer(x * _enlarge(visible, x)[:, None])
         else:
             x = layer(x)
@@ -163,5 +167,7 @@ def _enlarge(visible: Tensor, x: Tensor) -> Tensor:
 def _normalize_visible(norm: nn.BatchNorm2d, x: Tensor, mask: Tensor) -> Tensor:
     """Normalize ``x`` (B, C, H, W) by the statistics of the places where ``mask`` (B, H, W) is True; zero elsewhere."""
     places = x.movedim(1, -1)  # (B, H, W, C)
+    # as (places, C, 1, 1), which BatchNorm2d takes for a batch of single pixels: running statistics see visible ones
+    # too
     seen: Tensor = norm(places[mask][..., None, None])[..., 0, 0]  # (places, C)
     return torch.zeros_like(places).masked_scatter(mask[..., None], seen.to(places)).movedim(-1, 1)

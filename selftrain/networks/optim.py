@@ -178,6 +178,7 @@ class _MakeLearner:
             fresh = copy.deepcopy(self.network) if isinstance(self.network, nn.Module) else self.network()
             self.built.append(describe(fresh, calls))
         if self.init_from is not None:
+            # anew for each student: a stage that goes on training hands each the weights of its moment
             load_weights(fresh, weights_of(self.init_from))
         return self.training.learner(fresh)
 
@@ -197,6 +198,7 @@ def weights_of(source: HasExport | Weights | str | Path) -> Weights:
         return source
     if not isinstance(source, (str, Path)):
         return source.export()
+    # only here: a start from a stage in memory needs no file format
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -220,6 +222,7 @@ def load_weights(network: nn.Module, weights: Weights) -> list[str]:
             f"weights such as {unknown[:3]} have no place in {type(network).__name__}; a pretrained encoder is loaded "
             "into `network.encoder`: build the network as Classifier(encoder, classes) with the same encoder settings"
         )
+    # all of them are looked at before any is loaded: half a network is worse than an error
     wrong = [f"{n} {tuple(w.shape)}, not {tuple(own[n].shape)}" for n, w in weights.items() if w.shape != own[n].shape]
     if wrong:
         raise CheckpointError(
@@ -236,6 +239,7 @@ def _groups(network: nn.Module, plan: Training) -> list[dict[str, Any]]:
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             depth = depths.get(parameter, layers) if name.startswith("encoder.") else 0
+            # biases, norms and other one-dimensional tensors are not decayed: they do not make a network complex
             groups.setdefault((depth, parameter.dim() > 1), []).append(parameter)
     return [
         {

@@ -40,6 +40,7 @@ def patchify(x: Tensor, grid: Sequence[int]) -> Tensor:
     split = [n for side, cells in zip(sides, grid, strict=True) for n in (cells, side // cells)]
     x = x.reshape(*x.shape[:2], *split)
     cells, inside = range(2, x.dim(), 2), range(3, x.dim(), 2)
+    # channels behind the grid: a token is one place with all that is known of it
     return x.permute(0, *cells, 1, *inside).flatten(1, len(grid)).flatten(2)
 
 
@@ -49,6 +50,7 @@ def unpatchify(patches: Tensor, grid: Sequence[int], shape: Sequence[int]) -> Te
     parts = [side // cells for side, cells in zip(sides, grid, strict=True)]
     x = patches.reshape(len(patches), *grid, channels, *parts)
     axes = len(grid)
+    # each axis of the grid is followed by the same axis within a patch, which flattens to whole sides
     order = [n for a in range(axes) for n in (1 + a, 2 + axes + a)]
     return x.permute(0, 1 + axes, *order).reshape(len(patches), *shape)
 

@@ -23,6 +23,8 @@ class GridPositions(nn.Module):
 
     def __init__(self, grid: Grid, width: int) -> None:
         super().__init__()
+        # not stored: they follow from grid and width, and a checkpoint should not refuse another library version for
+        # them
         self.register_buffer("codes", sincos_positions(grid, width), persistent=False)
 
     def forward(self, layout: Layout, index: Tensor | None = None) -> Tensor:
@@ -62,6 +64,7 @@ def sincos_positions(grid: Grid, width: int) -> Tensor:
     if width % (2 * len(grid)):
         raise ValueError(f"width is {width}; positions need a multiple of {2 * len(grid)}")
     count = width // (2 * len(grid))
+    # in double precision: codes of far places are angles of thousands, whose sine float32 gets wrong in the third digit
     frequency = 10000.0 ** -(torch.arange(count, dtype=torch.float64) / count)
     axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in grid), indexing="ij")
     angles = [axis.reshape(-1, 1) * frequency for axis in axes]

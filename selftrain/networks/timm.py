@@ -65,8 +65,10 @@ class TimmEncoder(nn.Module):
     def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """Tokens (B, T, token_dim); with ``keep`` (B, N) only these patches are looked at: (B, N, token_dim)."""
         model = cast(Any, self.model)
+        # all patches are embedded (one convolution) and then picked: what attention costs comes behind that
         patches = model.patch_embed(x)
         patches = patches.flatten(1, 2) if patches.dim() == 4 else patches  # (B, T, D)
+        # timm's own forward cannot leave tokens out before the blocks, so that its steps are taken here one by one
         prefix, places = self._prefix(len(x)), model.pos_embed
         count = prefix.shape[1]
         if places.shape[1] == patches.shape[1]:  # class and register tokens have no position
@@ -111,6 +113,7 @@ class FeatureEncoder(nn.Module):
         self.model, self.shape = copy.deepcopy(model), tuple(shape)
         was_training = self.model.training
         with torch.no_grad():
+            # in evaluation mode: the probe must not move the statistics of a pretrained network
             given = self.model.eval()(torch.zeros(2, *self.shape))
         self.model.train(was_training)
         if not isinstance(given, Tensor) or given.dim() != 2:

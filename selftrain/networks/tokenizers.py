@@ -118,6 +118,7 @@ class TableColumns(Tokenizer):
         for column, count in categories.items():
             if not 0 <= column < columns or count < 1:
                 raise ValueError(f"column {column} with {count} categories; columns are 0 to {columns - 1}, each >= 1")
+        # a weight for each column: columns are different things in different units
         self.weight = nn.Parameter(torch.randn(columns, width) * width**-0.5)
         self.bias = nn.Parameter(torch.randn(columns, width) * width**-0.5)
         self.codes = nn.Embedding(sum(categories.values()), width)
@@ -138,6 +139,7 @@ class TableColumns(Tokenizer):
         if self.categories:
             self._check(x)
             coded = self.coded[keep]
+            # numeric columns look up row 0 and throw it away: a gather by mask would give every batch another shape
             row = torch.where(coded, self.first[keep] + value.long(), 0)
             tokens = torch.where(coded[..., None], self.codes(row).to(tokens), tokens)
         return tokens + self.bias[keep]
@@ -205,6 +207,7 @@ class PointGroups(Tokenizer):
         centers = pick(x, centers if keep is None else centers.gather(1, keep))  # (B, N, dims)
         nearest = torch.cdist(centers, x).topk(self.neighbors, largest=False).indices  # (B, N, k)
         points = pick(x, nearest.flatten(1)).unflatten(1, nearest.shape[1:])
+        # relative to the center: a group looks the same wherever it is, and its place is told by the position code
         inside = self.each(points - centers[:, :, None])  # (B, N, k, hidden)
         whole = inside.amax(2, keepdim=True).expand_as(inside)
         tokens: Tensor = self.both(torch.cat([whole, inside], -1)).amax(2)
@@ -243,6 +246,7 @@ def farthest_points(x: Tensor, count: int) -> Tensor:
     """
     distance = (x - x.mean(1, keepdim=True)).square().sum(2)
     chosen = [distance.argmax(1)]
+    # from the point farthest from the mean, not a random one: all passes over a sample must see the same groups
     distance = torch.full_like(distance, math.inf)
     for _ in range(count - 1):
         last = pick(x, chosen[-1][:, None])
@@ -259,6 +263,7 @@ def _embedded(embed: nn.Linear, patches: Tensor, keep: Tensor | None) -> Tensor:
 def _embedding(values: int, width: int) -> nn.Linear:
     """A linear layer whose outputs start with the variance of its ``values`` inputs."""
     embed = nn.Linear(values, width)
+    # Xavier would shrink tokens of small patches next to their positions
     nn.init.normal_(embed.weight, std=values**-0.5)
     nn.init.zeros_(embed.bias)
     return embed

@@ -39,6 +39,7 @@ class Block(nn.Module):
         self.widen, self.narrow = nn.Linear(width, int(width * mlp_ratio)), nn.Linear(int(width * mlp_ratio), width)
         self.apply(init_linear)
         with torch.no_grad():
+            # what each block adds shrinks with its depth, so that the sum keeps its size at the start (I-JEPA's code)
             self.join.weight.div_(math.sqrt(2 * number))
             self.narrow.weight.div_(math.sqrt(2 * number))
 
@@ -107,6 +108,7 @@ class Transformer(Recorded, nn.Module):
         self.blocks = nn.Sequential(*(Block(width, heads, mlp_ratio, number) for number in range(1, depth + 1)))
         self.norm = nn.LayerNorm(width)
         self.registers = nn.Parameter(torch.randn(registers, width) * 0.02)
+        # follows from the grid, so no checkpoint has to hold it
         self.register_buffer("readout", readout, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -127,6 +129,7 @@ class Transformer(Recorded, nn.Module):
                 f"inputs are {tuple(x.shape[1:])} but the encoder was built for {self.shape}; build it with the shape "
                 "of the data"
             )
+        # masked tokens are left out before the first block: of three quarters hidden, a quarter of the work is left
         tokens, codes = self.tokenizer(x, keep), self.places(self.layout(x), keep)
         count, front = len(self.registers), self.registers.expand(len(x), -1, -1)
         tokens = torch.cat([front.to(tokens), tokens], 1)
@@ -235,6 +238,7 @@ def pooling(grid: Grid, pool: Pool) -> Tensor | None:
         return torch.eye(math.prod(grid))
     if not isinstance(pool, int) or pool < 1:
         raise ValueError(f"pool is {pool!r}; it must be at least 1, 'all' or 'max_mean'")
+    # an axis at a time: cells of a grid are the products of cells of its axes
     return reduce(torch.kron, [_shares(side, min(pool, side)) for side in grid])
 
 

@@ -354,13 +354,6 @@ def check_masker(masker: Masker, layout: Layout) -> None:
     """Draw once, so that a masker that does not fit the tokens fails before training; the random state stays.
 
     Of ``Curriculum`` and ``Mixture`` both parts are tried, at any depth.
-
-    Args:
-        masker: Any masker.
-        layout: Where the tokens are; with places of any number of samples, or without.
-
-    Raises:
-        ValueError: if the layout cannot be masked so.
     """
     parts: tuple[Masker, ...] = ()
     if isinstance(masker, Curriculum):

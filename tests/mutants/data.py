@@ -41,9 +41,9 @@ MUTANTS = [
     Mutant(
         "array file kept mapped",
         STORED,
-        "return self._read(index)",
+        "rows = self._read(index)",
         'self.kept = getattr(self, "kept", np.load(self.path, mmap_mode="r"))\n'
-        "            return np.array(self.kept[index])",
+        "                rows = np.array(self.kept[index])",
         "test_data_stored.py::test_memory_stays_flat_while_all_of_a_large_file_is_read",
     ),
     Mutant(

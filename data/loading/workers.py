@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,14 +108,16 @@ class _Loader:
 
     def explain(self, error: Exception) -> DataError | None:
         """What a process that died or hung was reading, from the error it left; ``None`` for any other error."""
-        text, dead = str(error).strip().rstrip("."), set[int]()
-        if isinstance(error, RuntimeError) and text.startswith("DataLoader"):
-            found = re.findall(r"pid(?:\(s\))? ([\d, ]+)", text)
-            dead = {int(number) for numbers in found for number in numbers.split(",")}
-        elif isinstance(error, (OSError, EOFError)) and (dead := self._died()):  # as a batch was indices from it
-            text = f"DataLoader worker (pid {', '.join(map(str, sorted(dead)))}) died"
-        else:
+        text = str(error).strip().rstrip(".")
+        told = isinstance(error, RuntimeError) and text.startswith("DataLoader")
+        if not told and not isinstance(error, (OSError, EOFError)):
             return None
+        dead = self._died()
+        if not told:  # a connection that broke as a batch was taken from it
+            if not dead:
+                return None
+            text = f"DataLoader worker (pid {', '.join(map(str, sorted(dead)))}) died"
+        # where none has ended one of them hangs, and nobody can tell which
         places = [place for place in self.places.tolist() if place[1] >= 0 and (place[0] in dead or not dead)]
         reading = "; ".join(self._said(*place[1:]) for place in places) or "its first rows"
         remedy = "allow more with BatchPlan(timeout=...), or " if "timed out" in text else ""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from selftrain.networks.modes import eval_mode
 from selftrain.networks.student import Learner
 from selftrain.strategy.pseudo_labeling import PseudoLabeling
 from selftrain.tasks import Task
@@ -130,13 +131,9 @@ class Strategy(nn.Module, metaclass=StrategyType):
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Evaluation mode; on exit the mode is as before."""
-        was_training = self.training
-        self.eval()
-        try:
+        """Evaluation mode; on exit each module has its mode of before."""
+        with eval_mode(self):
             yield
-        finally:
-            self.train(was_training)
 
     def pictures(self, batch: Batch) -> Mapping[str, Tensor]:
         """Images worth looking at, each (N, channels, H, W), for the log."""

@@ -19,6 +19,7 @@ from selftrain.errors import DataError
 from selftrain.wrapper.base import Wrapper
 from selftrain.wrapper.labels import Array, Labels
 from selftrain.wrapper.learning import Trainer, check_classifier, seeded
+from selftrain.wrapper.policies import surest
 from selftrain.wrapper.scores import probabilities
 
 COMBINE = ("product", "mean")
@@ -113,7 +114,7 @@ class CoTraining(Wrapper):
             number, rows, chosen, thresholds = len(self.history_) + 1, np.array(pool), [], []
             for who in (0, 1):
                 votes = probabilities(self.estimators_[who], seen[who][pile[rows]], labels.classes)
-                picked = surest(votes, counts)
+                picked = np.concatenate(surest(votes.argmax(1), votes.max(1), counts))
                 mine, said, surety = rows[picked], votes[picked].argmax(1), votes[picked].max(1)
                 taught[1 - who, mine] = said  # what one is sure of, the other learns
                 surer = surety > sure[mine]
@@ -200,18 +201,6 @@ def _learned(trainer: Trainer, seen: Any, labels: Labels, taught: Array) -> Any:
     codes[~labels.labeled] = taught
     rows = np.flatnonzero(codes >= 0)
     return trainer.fit(seen[rows], labels.classes[codes[rows]])
-
-
-def surest(votes: Array, counts: Sequence[int]) -> Array:
-    """Rows of highest probability among those decided for each class, at most so many a class, of equals the first.
-
-    Args:
-        votes: Shape (N, C).
-        counts: Of each class.
-    """
-    codes, sure = votes.argmax(1), votes.max(1)
-    order = np.argsort(-sure, kind="stable")
-    return np.concatenate([order[codes[order] == code][:count] for code, count in enumerate(counts)])
 
 
 def _views(views: Any, columns: int, rng: np.random.RandomState) -> list[View]:

@@ -10,6 +10,7 @@ Fixed(threshold=0.9)
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -167,14 +168,9 @@ class PerClass(Policy):
 
     def select(self, candidates: Candidates) -> Choice:
         """The surest of each class; thresholds of classes nowhere decided for are NaN."""
-        counts = self._counts(candidates)
-        thresholds, tops = np.full(len(counts), np.nan), []
-        for code, count in enumerate(counts):
-            rows = np.flatnonzero(candidates.codes == code)
-            tops.append(rows[_top(candidates.score[rows], count)])
-            if len(rows):
-                thresholds[code] = candidates.score[tops[-1]].min()
-        return Choice(_marked(np.concatenate(tops), len(candidates.score)), thresholds)
+        tops = surest(candidates.codes, candidates.score, self._counts(candidates))
+        thresholds = [candidates.score[top].min() if len(top) else np.nan for top in tops]
+        return Choice(_marked(np.concatenate(tops), len(candidates.score)), np.array(thresholds))
 
     def _counts(self, candidates: Candidates) -> list[int]:
         classes = candidates.votes.shape[1]
@@ -232,6 +228,18 @@ class RandomSubset(Taking):
         """So many, whatever their scores."""
         n = len(candidates.score)
         return Choice(_marked(candidates.rng.permutation(n)[: _count(self.take, candidates.total)], n), None)
+
+
+def surest(codes: Array, score: Array, counts: Sequence[int]) -> list[Array]:
+    """Places of the highest scores of each class, at most so many of it, of equals the first.
+
+    Args:
+        codes: Decided class of each row, shape (N,).
+        score: How sure each decision is, shape (N,).
+        counts: Of each class, shape (C,).
+    """
+    order = np.argsort(-score, kind="stable")
+    return [order[codes[order] == code][:count] for code, count in enumerate(counts)]
 
 
 def _whole(take: float) -> bool:

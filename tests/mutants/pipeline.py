@@ -54,8 +54,8 @@ MUTANTS = [
     Mutant(
         "frozen labels: the teacher predicts in training mode",
         "selftrain/strategy/base.py",
-        "        self.eval()\n",
-        "",
+        "        with eval_mode(self):\n",
+        "        with contextlib.nullcontext():\n",
         "test_pilelabels.py::test_the_teacher_predicts_in_evaluation_mode_without_gradient_and_is_left_as_it_was",
     ),
     Mutant(

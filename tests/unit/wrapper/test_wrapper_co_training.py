@@ -8,8 +8,9 @@ from wrapper_helpers import Centroids, clouds, draw_votes
 
 from selftrain.errors import DataError
 from selftrain.wrapper import CoTraining
-from selftrain.wrapper.co_training import class_counts, surest
+from selftrain.wrapper.co_training import class_counts
 from selftrain.wrapper.labels import read_labels
+from selftrain.wrapper.policies import surest
 
 # two columns; by the first, rows 2 and 4 are sure, by the second rows 3 and 5
 X = np.array([[0.0, 0.0], [10.0, 10.0], [0.5, 4.0], [4.2, 0.3], [9.0, 6.0], [5.5, 9.9]])
@@ -96,8 +97,9 @@ def test_rows_a_class_out_of_range_are_named(take):
 
 def test_the_surest_of_each_class():
     votes = np.array([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7], [0.8, 0.2], [0.3, 0.7]])
-    assert surest(votes, [2, 1]).tolist() == [0, 3, 2]
-    assert surest(votes, [0, 5]).tolist() == [2, 4]
+    codes, score = votes.argmax(1), votes.max(1)
+    assert [top.tolist() for top in surest(codes, score, [2, 1])] == [[0, 3], [2]]
+    assert [top.tolist() for top in surest(codes, score, [0, 5])] == [[], [2, 4]]
 
 
 def test_views_are_columns_functions_or_drawn():
@@ -156,6 +158,6 @@ def test_one_column_has_no_two_views():
 
 def test_surest_never_takes_a_row_twice():
     votes = draw_votes(0, n=40, classes=4)
-    rows = surest(votes, [4, 4, 4, 99]).tolist()
+    rows = np.concatenate(surest(votes.argmax(1), votes.max(1), [4, 4, 4, 99])).tolist()
     decided = np.bincount(votes.argmax(1), minlength=4).tolist()
     assert len(rows) == len(set(rows)) == sum(min(4, n) for n in decided[:3]) + decided[3]

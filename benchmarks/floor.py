@@ -36,7 +36,7 @@ def train(dataset: str, steps: int, seed: int, root: Path | None) -> dict[str, A
     pile = data.load(dataset, labels=100, seed=seed, root=root)
     torch.manual_seed(seed)
     strategy = strategies.Supervised(st.Classification(10), st.learner(plain_network, lr=1e-3), decay=None)
-    run = st.fit(strategy, pile, steps=steps, plan=st.BatchPlan(32, 3, seed), eval_every=steps)
+    run = st.fit(strategy, pile, steps=steps, plan=st.BatchPlan(32, 3, seed), evaluation=st.Evaluation(steps))
     return {"dataset": dataset, "steps": steps, "seed": seed, "test_accuracy": run.evaluate("test")["accuracy"]}
 
 

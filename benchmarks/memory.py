@@ -30,6 +30,7 @@ import selftrain as st
 from selftrain import data, strategies
 from selftrain.data.base.samples import RowNumbers
 from selftrain.engine.loop import versions
+from selftrain.handlers import SelfCheck
 from selftrain.types import PseudoLabels
 
 RESULT = Path(__file__).parent / "results" / "memory.json"
@@ -84,7 +85,7 @@ def pile_part(folder: str, count: int, steps: int) -> dict[str, Any]:
     pile = data.Pile(labeled, data.StoredSet(path), classes=[str(c) for c in range(CLASSES)])
     make = st.learner(lambda: st.Classifier(st.ConvEncoder(SIDE, widths=(8, 16)), CLASSES), lr=1e-3)
     strategy, begun = Watched(st.Classification(CLASSES), make), time.process_time()
-    st.fit(strategy, pile, steps=steps, plan=st.BatchPlan(16, 1), self_check=False)
+    st.fit(strategy, pile, steps=steps, plan=st.BatchPlan(16, 1), handlers=[SelfCheck(False)])
     readings = strategy.readings
     return {
         "part": "pile",

@@ -171,7 +171,7 @@ def run(name: str, seed: int, folders: Folders) -> dict[str, Any]:
     torch.manual_seed(seed)
     strategy = case.make(case.encoder())
     begun = time.process_time()  # of the processor: other work on the machine does not count
-    done = st.fit(strategy, pile, steps=case.steps, plan=st.BatchPlan(1, case.batch, seed), self_check=True)
+    done = st.fit(strategy, pile, steps=case.steps, plan=st.BatchPlan(1, case.batch, seed))
     seconds = time.process_time() - begun
     encoder = read_out(case, strategy.shipped())
     found = probing.report(

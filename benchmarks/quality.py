@@ -38,7 +38,7 @@ def train(seed: int, steps: int, root: Path | None) -> dict[str, Any]:
     torch.manual_seed(seed)
     make = st.learner(lambda: st.Classifier(st.ConvEncoder(28, 1), 10), lr=2e-3)
     strategy = strategies.FixMatch(st.Classification(10), make, decay=0.99)
-    run = st.fit(strategy, pile, steps=steps, plan=st.BatchPlan(32, 3, seed), eval_every=steps)
+    run = st.fit(strategy, pile, steps=steps, plan=st.BatchPlan(32, 3, seed), evaluation=st.Evaluation(steps))
     ledger, truth, samples = run.ledger, pile.unlabeled_truth(), pile.unlabeled
     assert truth is not None  # MNIST's labels are known
     assert samples is not None

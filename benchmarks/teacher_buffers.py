@@ -37,7 +37,7 @@ def train(row: str, seed: int, root: Path | None) -> dict[str, float]:
         "copy": lambda: strategies.MeanTeacher(task, make, decay=0.99, buffers="copy"),
         "ema": lambda: strategies.MeanTeacher(task, make, decay=0.99, buffers="ema"),
     }[row]()
-    run = st.fit(strategy, pile, steps=300, plan=st.BatchPlan(32, 2, seed), eval_every=300)
+    run = st.fit(strategy, pile, steps=300, plan=st.BatchPlan(32, 2, seed), evaluation=st.Evaluation(300))
     figures = run.evaluate(held)
     return {name: figures[f"accuracy/{name}"] for name in ("teacher", "student")}
 

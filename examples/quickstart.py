@@ -40,10 +40,10 @@ def stage(start: str, seed: int, out: Path, settings: dict[str, int]) -> Row:
         "ijepa": lambda: pretrain.IJEPA(encoder),
     }
     plan = st.BatchPlan(labeled=16, unlabeled_ratio=4, seed=seed)
-    watch = {"test": pile.test}  # for the log only: nothing is chosen by it
+    watch = st.Evaluation(monitor={"test": pile.test})  # for the log only: nothing is chosen by it
     folder = out / f"{start}-{seed}"
     run = st.fit(
-        methods[start](), pile, out=folder, epochs=settings["epochs"], plan=plan, monitor=watch, overwrite=True
+        methods[start](), pile, out=folder, epochs=settings["epochs"], plan=plan, evaluation=watch, overwrite=True
     )
     return {"seconds": run.seconds}
 
@@ -57,8 +57,8 @@ def train(start: str, name: str, seed: int, out: Path, settings: dict[str, int])
     strategy = make_strategy(name, make, len(pile.unlabeled_ids()), decay=0.98)
     plan = st.BatchPlan(labeled=20, unlabeled_ratio=5, seed=seed)
     folder = out / f"{start}-{name}-{seed}"
-    watch = {"test": pile.test}
-    run = st.fit(strategy, pile, out=folder, steps=settings["steps"], plan=plan, monitor=watch, overwrite=True)
+    watch = st.Evaluation(monitor={"test": pile.test})
+    run = st.fit(strategy, pile, out=folder, steps=settings["steps"], plan=plan, evaluation=watch, overwrite=True)
     return {
         "pretraining": start,
         "strategy": name,

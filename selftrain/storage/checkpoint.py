@@ -16,7 +16,7 @@ import torch
 from selftrain.errors import CheckpointError, RunFolderError, setting
 from selftrain.storage.atomic import whole_file
 
-FORMAT = 1
+FORMAT = 2  # 1: version 0.1, whose states had other parts
 MANIFEST, COPY = "manifest.json", "manifest.copy.json"
 
 
@@ -97,7 +97,11 @@ def load(path: Path, sha256: str, device: torch.device | str = "cpu") -> dict[st
     if not isinstance(content, dict) or not {"format", "state"} <= content.keys():
         raise CheckpointError(f"{path} is no checkpoint of this library")
     if content["format"] != FORMAT:
-        raise CheckpointError(f"{path} has format {content['format']}, this version reads {FORMAT}")
+        remedy = f"finish the run with version 0.1 of selftrain, or begin anew with {setting('overwrite', True, of='')}"
+        raise CheckpointError(
+            f"{path} has format {content['format']}, this version reads {FORMAT}; "
+            + (remedy if content["format"] == 1 else "it is of a newer version: update selftrain")
+        )
     state: dict[str, Any] = content["state"]
     return state
 

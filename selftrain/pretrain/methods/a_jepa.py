@@ -16,7 +16,7 @@ others.
 >>> sounds = np.random.default_rng(0).integers(256, size=(40, 16, 32), dtype=np.uint8)
 >>> pile = data.Pile.from_arrays(sounds, np.arange(40) % 2, labels=8)
 >>> stage = pretrain.AJEPA(pretrain.ViT(size=(16, 32), patch=4, width=32, depth=1))
->>> fit(stage, pile, steps=2, progress=False).last["unlabeled"]["rankme"] > 1
+>>> fit(stage, pile, steps=2).last["unlabeled"]["rankme"] > 1
 True
 """
 

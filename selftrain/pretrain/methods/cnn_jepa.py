@@ -12,7 +12,7 @@ code: every epoch, 0.996 to 1), weight decay spares biases and norms, learning r
 
 >>> from selftrain import ConvEncoder, data, fit, pretrain
 >>> stage = pretrain.CNNJEPA(ConvEncoder(8))
->>> run = fit(stage, data.load("digits", labels=40), steps=2, progress=False)
+>>> run = fit(stage, data.load("digits", labels=40), steps=2)
 >>> 0 < run.evaluate()["knn"] < 1
 True
 """

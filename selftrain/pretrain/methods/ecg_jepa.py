@@ -15,7 +15,7 @@ layers have biases.
 >>> waves = np.sin(np.linspace(1, 20, 60) * np.random.default_rng(0).random((40, 2, 1)))
 >>> pile = data.Pile.from_arrays(waves, np.arange(40) % 2, labels=8, kind="series")
 >>> stage = pretrain.ECGJEPA(pretrain.series_transformer(length=60, patch=4, channels=2))
->>> fit(stage, pile, steps=2, progress=False).last["unlabeled"]["rankme"] > 1
+>>> fit(stage, pile, steps=2).last["unlabeled"]["rankme"] > 1
 True
 """
 

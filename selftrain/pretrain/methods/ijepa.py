@@ -14,7 +14,7 @@ decay (0.04 rising to 0.4), and see ``MultiBlock``.
 
 >>> from selftrain import data, fit, pretrain
 >>> stage = pretrain.IJEPA(pretrain.ViT(size=8, patch=2, width=32, depth=1))
->>> run = fit(stage, data.load("digits", labels=40), steps=2, progress=False)
+>>> run = fit(stage, data.load("digits", labels=40), steps=2)
 >>> 0 < run.evaluate()["knn"] < 1
 True
 """

@@ -11,7 +11,7 @@ large and 6 small crops), a small projector.
 
 >>> from selftrain import ConvEncoder, data, fit, pretrain
 >>> stage = pretrain.LeJEPA(ConvEncoder(8))
->>> run = fit(stage, data.load("digits", labels=40), steps=2, progress=False)
+>>> run = fit(stage, data.load("digits", labels=40), steps=2)
 >>> 0 < run.evaluate()["knn"] < 1
 True
 """

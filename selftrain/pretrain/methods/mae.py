@@ -9,7 +9,7 @@ Left out: the class token (features are pooled tokens). Differs: a decoder for s
 
 >>> from selftrain import data, fit, pretrain
 >>> stage = pretrain.MAE(pretrain.ViT(size=8, patch=2, width=32, depth=1))
->>> run = fit(stage, data.load("digits", labels=40), steps=2, progress=False)
+>>> run = fit(stage, data.load("digits", labels=40), steps=2)
 >>> 0 < run.evaluate()["knn"] < 1
 True
 """

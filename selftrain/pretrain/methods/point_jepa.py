@@ -14,7 +14,7 @@ the positions too (there shared and live), masks are drawn for each sample (ther
 >>> clouds = np.random.default_rng(0).normal(size=(40, 32, 3))
 >>> pile = data.Pile.from_arrays(clouds, np.arange(40) % 2, labels=8, kind="points")
 >>> stage = pretrain.PointJEPA(pretrain.point_transformer(points=32, groups=8, neighbors=8))
->>> fit(stage, pile, steps=2, progress=False).last["unlabeled"]["rankme"] > 1
+>>> fit(stage, pile, steps=2).last["unlabeled"]["rankme"] > 1
 True
 """
 

@@ -12,7 +12,7 @@ mask tokens pass the encoder), smaller radii and decoder for small images (there
 
 >>> from selftrain import data, fit, pretrain
 >>> stage = pretrain.SARJEPA(pretrain.ViT(size=8, patch=2, width=32, depth=1))
->>> run = fit(stage, data.load("digits", labels=40), steps=2, progress=False)
+>>> run = fit(stage, data.load("digits", labels=40), steps=2)
 >>> 0 < run.evaluate()["knn"] < 1
 True
 """

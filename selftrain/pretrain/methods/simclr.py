@@ -11,7 +11,7 @@ there with batches of 4,096).
 
 >>> from selftrain import ConvEncoder, data, fit, pretrain
 >>> stage = pretrain.SimCLR(ConvEncoder(8))
->>> run = fit(stage, data.load("digits", labels=40), steps=2, progress=False)
+>>> run = fit(stage, data.load("digits", labels=40), steps=2)
 >>> 0 < run.evaluate()["knn"] < 1
 True
 """

@@ -11,7 +11,7 @@ deviation, as the released code uses its ``var`` of 0.25.
 
 >>> from selftrain import data, fit, pretrain
 >>> stage = pretrain.StoP(pretrain.ViT(size=8, patch=2, width=32, depth=1))
->>> run = fit(stage, data.load("digits", labels=40), steps=2, progress=False)
+>>> run = fit(stage, data.load("digits", labels=40), steps=2)
 >>> 0 < run.evaluate()["knn"] < 1
 True
 """

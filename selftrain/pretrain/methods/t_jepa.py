@@ -13,7 +13,7 @@ the regularization token. Differs: gradients are scaled to norm 1 (there clamped
 >>> from selftrain import data, fit, pretrain
 >>> pile = data.Pile.from_arrays(*load_wine(return_X_y=True), labels=30)
 >>> stage = pretrain.TJEPA(pretrain.table_transformer(columns=13))
->>> fit(stage, pile, steps=2, progress=False).last["unlabeled"]["rankme"] > 1
+>>> fit(stage, pile, steps=2).last["unlabeled"]["rankme"] > 1
 True
 """
 

@@ -8,7 +8,7 @@ Left out: the distillation from a larger teacher. Differs: AdamW (SGD there), sm
 
 >>> from selftrain import ConvEncoder, data, fit, pretrain
 >>> stage = pretrain.UniSiam(ConvEncoder(8))
->>> run = fit(stage, data.load("digits", labels=40), steps=2, progress=False)
+>>> run = fit(stage, data.load("digits", labels=40), steps=2)
 >>> 0 < run.evaluate()["knn"] < 1
 True
 """

@@ -11,7 +11,7 @@ Left out: the paper's augmentation (views are those of the pile). Differs: AdamW
 
 >>> from selftrain import ConvEncoder, data, fit, pretrain
 >>> stage = pretrain.VICReg(ConvEncoder(8))
->>> run = fit(stage, data.load("digits", labels=40), steps=2, progress=False)
+>>> run = fit(stage, data.load("digits", labels=40), steps=2)
 >>> 0 < run.evaluate()["knn"] < 1
 True
 """

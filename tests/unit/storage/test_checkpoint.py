@@ -214,11 +214,15 @@ def test_an_index_that_leads_out_of_the_memory_is_refused(folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"format": 99, "state": {}}, "has format 99, this version reads 1"),
+        ({"format": 99, "state": {}}, "has format 99, this version reads 2; .* update selftrain"),
+        (
+            {"format": 1, "state": {}},
+            "has format 1, this version reads 2; finish the run with version 0.1 .* overw",
+        ),
         ({"state": {}}, "is no checkpoint of this library"),
         ([1, 2], "is no checkpoint of this library"),
         (torch.zeros(3), "is no checkpoint of this library"),
-        ({"format": 1}, "is no checkpoint of this library"),
+        ({"format": 2}, "is no checkpoint of this library"),
     ],
 )
 def test_files_of_another_kind_are_refused(folder, content, message):

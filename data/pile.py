@@ -85,7 +85,7 @@ class Pile:
         reference = self.unlabeled or self.labeled
         if reference is None:
             raise DataError("the pile has neither labeled nor unlabeled samples; check where the data are read")
-        found = {part: _class_numbers(part, getattr(self, part), classes) for part in _PARTS}
+        found = {part: _whole_labels(part, getattr(self, part), classes) for part in _PARTS}
         known = {part: numbers for part, numbers in found.items() if numbers is not None}
         self.classes: Sequence[str] = list(numbered_names(known.values()) if classes is None else classes)
         if "labeled" in known:
@@ -425,7 +425,7 @@ def _renumbered(labels: Tensor, number: Tensor) -> Tensor:
     return torch.where(labels < 0, labels, number[labels.clamp(min=0)])
 
 
-def _class_numbers(part: str, samples: Samples | None, classes: Sequence[str] | None) -> Tensor | None:
+def _whole_labels(part: str, samples: Samples | None, classes: Sequence[str] | None) -> Tensor | None:
     """Checked class numbers of a part; ``None`` where it is missing or its annotations are no classes."""
     if samples is None or samples.annotations is None or samples.annotations.ndim != 1:
         return None

@@ -33,7 +33,9 @@ def blamed(make: Callable[[slice], T], samples: Samples, rows: Tensor, doing: st
         raise
     except Exception as error:
         reason, place = _culprit(make, len(rows)) or (error, None)
-        which = f"rows {shown(rows)}" if place is None else f"row {int(rows[place])} ({samples.ids[int(rows[place])]})"
+        which = (
+            f"rows {shown_rows(rows)}" if place is None else f"row {int(rows[place])} ({samples.ids[int(rows[place])]})"
+        )
         raise DataError(f"{doing} {which} of {source}: {type(reason).__name__}: {reason}") from error
 
 
@@ -47,7 +49,7 @@ def _culprit(make: Callable[[slice], object], count: int) -> tuple[Exception, in
     return None
 
 
-def shown(rows: Tensor) -> str:
+def shown_rows(rows: Tensor) -> str:
     """Row numbers for a message, at most eight of them."""
     some = ", ".join(map(str, rows[:8].tolist()))
     return some if len(rows) <= 8 else f"{some} and {len(rows) - 8} more"

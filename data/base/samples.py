@@ -188,7 +188,7 @@ def prepared(
     x: Any, channels: Channels | None = None, limits: tuple[float, float] | None = None, kind: Kind | None = None
 ) -> Tensor:
     """Inputs as sets hand them out: axes in order, values checked; arguments and errors as of ``ArraySet``."""
-    values = _tensor(x)
+    values = _as_tensor(x)
     if kind is not None:
         return _series_or_clouds(values, kind)
     if values.ndim not in (2, 3, 4):
@@ -196,7 +196,7 @@ def prepared(
             f"inputs have shape {tuple(values.shape)}; give (N, F), (N, H, W), (N, H, W, C) or (N, C, H, W)"
         )
     if values.is_floating_point():
-        _check_finite(values)
+        _refuse_not_finite(values)
         values = values.float()
     if values.ndim == 2:
         return values.float()
@@ -204,7 +204,7 @@ def prepared(
     return _pixel_range(values, limits)
 
 
-def _tensor(values: Any) -> Tensor:
+def _as_tensor(values: Any) -> Tensor:
     """A tensor on the CPU from numpy, torch or lists, sharing memory where it can."""
     if isinstance(values, Tensor):
         return values.detach().cpu()
@@ -221,7 +221,7 @@ def _tensor(values: Any) -> Tensor:
 
 def as_annotations(y: Any) -> Tensor:
     """Annotations as a tensor on the CPU: integers as int64, floats as float32."""
-    values = _tensor(y)
+    values = _as_tensor(y)
     return values.float() if values.is_floating_point() else values.long()
 
 
@@ -233,11 +233,11 @@ def _series_or_clouds(x: Tensor, kind: Kind) -> Tensor:
         wanted = "(N, channels, length)" if kind == "series" else "(N, points, 2 or 3)"
         raise DataError(f"inputs have shape {tuple(x.shape)}; {kind} are {wanted}")
     x = x.float()
-    _check_finite(x)
+    _refuse_not_finite(x)
     return x
 
 
-def _check_finite(x: Tensor) -> None:
+def _refuse_not_finite(x: Tensor) -> None:
     """Name the first row that holds NaN or infinity."""
     # in pieces: a mask of all values would double the memory of a large set
     for start in range(0, len(x), 4096):

@@ -88,9 +88,9 @@ def check_labels(y: Any, classes: Sequence[str] | int | None = None) -> Tensor:
         raise DataError(f"label {array[:1].tolist()} at row 0 is no number; give class numbers and pass classes=names")
     count = classes if isinstance(classes, int) or classes is None else len(classes)
     wrong = (array < -1) | (array != np.floor(array))
-    _refuse(array, wrong, "is no class number; use 0, 1, ... for classes and -1 for unlabeled")
+    _refuse_labels(array, wrong, "is no class number; use 0, 1, ... for classes and -1 for unlabeled")
     if count is not None:
-        _refuse(
+        _refuse_labels(
             array, array >= count, f"is outside the {count} classes (0 to {count - 1}); correct it or add the class"
         )
     return torch.from_numpy(array.astype(np.int64))
@@ -117,7 +117,7 @@ def warn_missing(y: Tensor, classes: Sequence[str]) -> None:
         warnings.warn(f"no label for class {names}; it can never be predicted: label some of its samples", stacklevel=3)
 
 
-def _refuse(array: NDArray[Any], wrong: NDArray[np.bool_], why: str) -> None:
+def _refuse_labels(array: NDArray[Any], wrong: NDArray[np.bool_], why: str) -> None:
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise DataError(f"label {array[row].item()} at row {row} {why}")
@@ -137,11 +137,11 @@ def _choose(y: Rows, count: int | None, seed: int, purpose: str) -> Rows:
     # by a key of the row number, not by shuffling: which rows are chosen does not depend on how many there are
     order = keys(seed, 0, torch.from_numpy(known), purpose).numpy()
     known = known[np.argsort(order)]
-    shares = _shares(np.bincount(y[known]), count, seed)
+    shares = _class_shares(np.bincount(y[known]), count, seed)
     return np.sort(np.concatenate([known[y[known] == c][:share] for c, share in enumerate(shares)]))
 
 
-def _shares(available: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+def _class_shares(available: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
     """How many of ``count`` each class gives: level by level, the last level by a keyed order of the classes."""
     shares = np.zeros_like(available)
     while count:

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from selftrain.data.base.samples import Rows, Samples
-from selftrain.data.checks.contents import PARTS, Known, class_findings, content_findings, count, make_report
+from selftrain.data.checks.contents import PARTS, KnownSample, class_findings, content_findings, count, make_report
 from selftrain.data.checks.findings import DataReport, Finding
 from selftrain.data.checks.image_folders import folder_report
 from selftrain.data.pile import Pile
@@ -84,7 +84,7 @@ def check(
 
 
 def _pile_report(pile: Pile, workers: int | None) -> DataReport:
-    known: list[Known] = []
+    known: list[KnownSample] = []
     lost: list[tuple[str, str]] = []
     first: Tensor | None = None
     for part in PARTS:
@@ -107,7 +107,7 @@ def _pile_report(pile: Pile, workers: int | None) -> DataReport:
 
 
 def _read_part(
-    part: str, samples: Samples, workers: int | None, known: list[Known], lost: list[tuple[str, str]]
+    part: str, samples: Samples, workers: int | None, known: list[KnownSample], lost: list[tuple[str, str]]
 ) -> None:
     """Hash all rows of a part, in parallel, in their order."""
 
@@ -126,7 +126,7 @@ def _read_part(
             lost.append((name, reason))
         else:
             label = -1 if classes is None else int(classes[row])
-            known.append(Known(part, name, label, content))
+            known.append(KnownSample(part, name, label, content))
 
 
 def _contents(samples: Samples, rows: Rows) -> list[tuple[str, str]]:

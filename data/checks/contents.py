@@ -15,7 +15,7 @@ _LEVELS: Sequence[Level] = ("stops", "harms", "note")
 
 
 @dataclasses.dataclass(frozen=True)
-class Known:
+class KnownSample:
     """One sample: its part, its name in the report, its class (-1 = none) and the hash of its content."""
 
     part: str
@@ -24,9 +24,9 @@ class Known:
     content: str
 
 
-def content_findings(known: Sequence[Known], classes: Sequence[str]) -> list[Finding]:
+def content_findings(known: Sequence[KnownSample], classes: Sequence[str]) -> list[Finding]:
     """Samples of one content: contradictions, leaks and mere copies."""
-    groups: dict[str, list[Known]] = defaultdict(list)
+    groups: dict[str, list[KnownSample]] = defaultdict(list)
     for sample in known:
         groups[sample.content].append(sample)
     found: dict[str, list[tuple[list[str], str]]] = defaultdict(list)
@@ -36,7 +36,7 @@ def content_findings(known: Sequence[Known], classes: Sequence[str]) -> list[Fin
         names = sorted({sample.name for sample in group})
         labels = sorted({sample.label for sample in group if sample.label >= 0})
         if len(labels) > 1:
-            found["contradiction"].append((names, " or ".join(_class(classes, label) for label in labels)))
+            found["contradiction"].append((names, " or ".join(_class_name(classes, label) for label in labels)))
         copies = _copies({sample.part for sample in group})
         if len(labels) < 2 or copies.startswith("leak"):
             found[copies].append((names, ""))
@@ -65,7 +65,7 @@ def count(things: Sequence[object], word: str) -> str:
     return f"{len(things):,} {word}" + ("" if len(things) == 1 else "s")
 
 
-def _class(classes: Sequence[str], label: int) -> str:
+def _class_name(classes: Sequence[str], label: int) -> str:
     return classes[label] if label < len(classes) else str(label)
 
 
@@ -78,7 +78,7 @@ def _copies(parts: set[str]) -> str:
     return "overlap" if len(parts) > 1 else "duplicate"
 
 
-def class_findings(known: Sequence[Known], classes: Sequence[str]) -> list[Finding]:
+def class_findings(known: Sequence[KnownSample], classes: Sequence[str]) -> list[Finding]:
     """Classes that cannot be learned or told apart."""
     labeled = Counter(sample.label for sample in known if sample.part == "labeled" and sample.label >= 0)
     found = []
@@ -98,7 +98,7 @@ def class_findings(known: Sequence[Known], classes: Sequence[str]) -> list[Findi
     # a note, no fault: real classes are like that, but thresholds and thereby pseudo-labels favor the large ones
     if labeled and max(labeled.values()) >= 10 * min(labeled.values()):
         most, least = max(labeled, key=lambda y: labeled[y]), min(labeled, key=lambda y: labeled[y])
-        words = [f"{_class(classes, y)} {labeled[y]:,}" for y in (most, least)]
+        words = [f"{_class_name(classes, y)} {labeled[y]:,}" for y in (most, least)]
         found.append(Finding("imbalance", "note", f"labels per class differ by a factor of 10: {', '.join(words)}"))
     return found
 
@@ -106,7 +106,7 @@ def class_findings(known: Sequence[Known], classes: Sequence[str]) -> list[Findi
 def make_report(
     source: str,
     files: int,
-    known: Sequence[Known],
+    known: Sequence[KnownSample],
     classes: Sequence[str],
     findings: Sequence[Finding],
     shape: Sequence[int] | None,

@@ -123,11 +123,11 @@ class DataReport:
         elif not self.parts.get("unlabeled"):
             words += "; no unlabeled samples, so training would be supervised only"
         if self.memory:
-            words += f"; {_bytes(self.memory['all'])} if all are held in memory"
+            words += f"; {_readable_size(self.memory['all'])} if all are held in memory"
         return words + "."
 
 
-def _bytes(count: int) -> str:
+def _readable_size(count: int) -> str:
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if count >= size:
             return f"{count / size:.1f} {unit}"

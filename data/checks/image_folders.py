@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from selftrain.data.checks.contents import Known, class_findings, content_findings, count, make_report
+from selftrain.data.checks.contents import KnownSample, class_findings, content_findings, count, make_report
 from selftrain.data.checks.findings import DataReport, Finding, Level
 from selftrain.data.readers.decoding import Mode
 from selftrain.data.readers.folders import LabelFault, list_folder, list_held_out, other_files
@@ -65,13 +65,13 @@ def folder_report(
     whole = [file for file in files if file.damage is None]
     findings += _mode_findings(whole, mode) + _size_findings(whole, size) + _name_findings(whole)
     known = [
-        Known(part or ("labeled" if label >= 0 else "unlabeled"), file.id, label, file.content)
+        KnownSample(part or ("labeled" if label >= 0 else "unlabeled"), file.id, label, file.content)
         for part, found in listings.items()
         for file, label in zip(scanned[part], found.y, strict=True)
         if file.damage is None
     ]
     findings += content_findings(known, classes) + class_findings(known, classes) + _layout_findings(root, classes)
-    extent = _extent(whole, size)
+    extent = _usual_extent(whole, size)
     shape = None if extent is None else [1 if mode == "L" else 3, *extent]
     return make_report(str(root), len(files), known, classes, findings, shape, 1)
 
@@ -131,7 +131,7 @@ def _mode_findings(files: Sequence[Scanned], mode: Mode) -> list[Finding]:
     return found
 
 
-def _extent(files: Sequence[Scanned], size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+def _usual_extent(files: Sequence[Scanned], size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if size is not None:
         return (size, size) if isinstance(size, int) else size
     extents = Counter((file.height, file.width) for file in files)
@@ -148,7 +148,7 @@ def _size_findings(files: Sequence[Scanned], size: int | tuple[int, int] | None)
     remedy = (
         f"pass {setting('size')} to bring all to one"
         if size is None
-        else "all are brought to {}x{}".format(*_extent(files, size) or usual)
+        else "all are brought to {}x{}".format(*_usual_extent(files, size) or usual)
     )
     text = f"{count(odd, 'file')} not of the usual size {usual[0]}x{usual[1]}; {remedy}"
     reasons = [f"{file.height}x{file.width}" for file in odd]

@@ -33,7 +33,7 @@ def one_pass(n: int, size: int, step: int, *, seed: int, epoch: int) -> BatchInd
     place = torch.arange(step * size, (step + 1) * size)
     # filled up from the pass's own beginning: a smaller last batch would have other BatchNorm statistics and another
     # weight a sample
-    rows = _order(seed, epoch, n, "pass")[place % n]
+    rows = _pass_order(seed, epoch, n, "pass")[place % n]
     return BatchIndices(rows, rows + n * (place // n), epoch)
 
 
@@ -42,12 +42,12 @@ def cycle(n: int, size: int, step: int, *, seed: int) -> BatchIndices:
     place = torch.arange(step * size, (step + 1) * size)
     # a batch may reach over several passes of a small labeled set
     first, last = step * size // n, ((step + 1) * size - 1) // n
-    orders = torch.stack([_order(seed, number, n, "cycle") for number in range(first, last + 1)])
+    orders = torch.stack([_pass_order(seed, number, n, "cycle") for number in range(first, last + 1)])
     rows = orders[place // n - first, place % n]
     return BatchIndices(rows, rows + n * (place // n), 0)
 
 
 # an order is asked for at every step of its pass
 @lru_cache(maxsize=16)
-def _order(seed: int, number: int, n: int, purpose: str) -> Tensor:
+def _pass_order(seed: int, number: int, n: int, purpose: str) -> Tensor:
     return permutation(seed, number, n, purpose)

@@ -60,8 +60,8 @@ class PairedStream:
         # loader processes get names only: encode and warp may belong to a strategy with all its networks
         names = [] if needs.encode is None else [needs.labeled_view]
         self.share = needs.share
-        _check_share(self.share, plan.labeled if labeled and names else None)
-        _check_share(self.share, plan.unlabeled if unlabeled and needs.views else None)
+        _check_divisible(self.share, plan.labeled if labeled and names else None)
+        _check_divisible(self.share, plan.unlabeled if unlabeled and needs.views else None)
         parts = (labeled, unlabeled, self.views, names, list(needs.views))
         self._fetch = Fetcher(*parts, plan, self.steps_per_epoch, self.share)
         self._workers = Workers(self._fetch, pin_memory=device.type == "cuda")
@@ -126,6 +126,6 @@ class PairedStream:
         return tensor.to(self.device, non_blocking=True)
 
 
-def _check_share(share: tuple[int, int], rows: int | None) -> None:
+def _check_divisible(share: tuple[int, int], rows: int | None) -> None:
     if rows is not None and rows < share[1]:
         raise ValueError(f"a batch of {rows} rows cannot be shared among {share[1]} processes; make it larger")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from selftrain.data.base.reading import shown
+from selftrain.data.base.reading import shown_rows
 from selftrain.data.loading.childsignal import CHILD_SIGNAL
 from selftrain.data.loading.fetching import LABELED, UNLABELED, EpochStep, Fetcher, RawBatch
 from selftrain.errors import DataError
@@ -131,7 +131,7 @@ class _Loader:
 
     def _said(self, epoch: int, step: int, part: int) -> str:
         rows = self.fetch.indices((epoch, step), _PARTS[part]).rows
-        return f"rows {shown(rows)} of the {_PARTS[part]} set (step {step} of epoch {epoch})"
+        return f"rows {shown_rows(rows)} of the {_PARTS[part]} set (step {step} of epoch {epoch})"
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,11 @@ def from_arrays_file(
     if "y" not in arrays and "x_unlabeled" not in arrays and "x" in arrays:
         arrays["x_unlabeled"] = arrays.pop("x")
     _check_keys(arrays, place)
-    known = _labels(arrays, classes, place)
+    known = _part_labels(arrays, classes, place)
     form: dict[str, Any] = {"channels": channels, "kind": kind}
-    sets = {part: _samples(arrays, part, known.get(part), form) for part in ("", "_unlabeled", "_validation", "_test")}
+    sets = {
+        part: _part_samples(arrays, part, known.get(part), form) for part in ("", "_unlabeled", "_validation", "_test")
+    }
     if sets["_validation"] is not None and validation:
         raise DataError(f"validation is {validation}, but {place} has x_validation; leave out one of them")
     return assemble(
@@ -153,7 +155,7 @@ def _check_keys(arrays: Mapping[str, _Part], path: Path) -> None:
             raise DataError(f"{path} has {lone[0]} but no {other}; add it, or leave out {lone[0]}")
 
 
-def _labels(arrays: Mapping[str, _Part], classes: Sequence[str] | None, path: Path) -> dict[str, Any]:
+def _part_labels(arrays: Mapping[str, _Part], classes: Sequence[str] | None, path: Path) -> dict[str, Any]:
     """Class numbers of each part, and the names of the classes."""
     if classes is None and "classes" in arrays:
         classes = [as_text(name) or "" for name in _loaded(arrays["classes"]).reshape(-1)]
@@ -181,7 +183,7 @@ def _loaded(part: _Part) -> NDArray[Any]:
     return load_array(part) if isinstance(part, Path) else part
 
 
-def _samples(arrays: Mapping[str, _Part], part: str, y: Any, form: Mapping[str, Any]) -> Samples | None:
+def _part_samples(arrays: Mapping[str, _Part], part: str, y: Any, form: Mapping[str, Any]) -> Samples | None:
     """The samples of one part; ``None`` where it is missing."""
     x = arrays.get(f"x{part}")
     if x is None:

@@ -40,7 +40,7 @@ class Raw:
 
 
 @dataclass(frozen=True)
-class Known:
+class PublicSet:
     """How a data set is read and shown."""
 
     read: Callable[[Path | None], Raw]
@@ -176,23 +176,23 @@ _SMALL = (
     Strong(point=("brightness", "contrast", "gamma"), magnitude=0.5, cutout=0.4),
 )
 
-_KNOWN: dict[str, Known] = {
-    "digits": Known(_digits, *_SMALL),
-    "mnist": Known(
+_KNOWN: dict[str, PublicSet] = {
+    "digits": PublicSet(_digits, *_SMALL),
+    "mnist": PublicSet(
         _mnist_like("MNIST", "mnist70k.npz", "/usr/share/datasets/mnist", [str(i) for i in range(10)]), *_HANDWRITTEN
     ),
-    "fashion_mnist": Known(
+    "fashion_mnist": PublicSet(
         _mnist_like("FashionMNIST", "fashion_mnist70k.npz", "/usr/share/datasets/fashion-mnist", _FASHION),
         Weak(flip=True, pad="zero"),
         Strong(),
     ),
-    "cifar10": Known(_cifar10, *_PHOTO),
-    "cifar100": Known(partial(_torchvision, "CIFAR100"), *_PHOTO),
-    "svhn": Known(
+    "cifar10": PublicSet(_cifar10, *_PHOTO),
+    "cifar100": PublicSet(partial(_torchvision, "CIFAR100"), *_PHOTO),
+    "svhn": PublicSet(
         partial(_torchvision, "SVHN", argument="split", parts=("train", "test"), classes=[str(i) for i in range(10)]),
         Weak(),
         Strong(pad="reflect"),
     ),
     # 5,000 labeled and 100,000 unlabeled training images
-    "stl10": Known(partial(_torchvision, "STL10", argument="split", parts=("train+unlabeled", "test")), *_PHOTO),
+    "stl10": PublicSet(partial(_torchvision, "STL10", argument="split", parts=("train+unlabeled", "test")), *_PHOTO),
 }

@@ -108,7 +108,7 @@ def from_folder(
     skipped: list[tuple[str, str]] = []
     sets = {}
     for part, found in listings.items():
-        kept, lost = _readable(roots[part], found, on_error, max_skipped, size, mode, workers)
+        kept, lost = _usable_files(roots[part], found, on_error, max_skipped, size, mode, workers)
         skipped += lost
         files = [roots[part] / path for path in kept.paths]
         sets[part] = FileSet(files, kept.y, mode=mode, size=size, ids=kept.paths, cache=cache)
@@ -177,7 +177,7 @@ def check_extents(scanned: Sequence[Scanned], source: str) -> None:
         )
 
 
-def _readable(
+def _usable_files(
     root: Path,
     listing: Listing,
     on_error: OnError,

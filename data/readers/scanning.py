@@ -93,7 +93,9 @@ def scan_file(path: Path, id: str, mode: Mode = "RGB") -> Scanned:
                 return Scanned(id, size, damage="too large", reason=reason, content=_hash_of_bytes(path))
             pixels = to_bytes(opened, mode, id)
     except Exception as error:  # a decoder that is fed with garbage may raise anything
-        return Scanned(id, size, content=_hash_of_bytes(path), damage=_damage(error), reason=_reason(error, path, id))
+        return Scanned(
+            id, size, content=_hash_of_bytes(path), damage=_damage(error), reason=_damage_reason(error, path, id)
+        )
     # of the pixels: the same picture in two formats is a copy
     content = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
     return Scanned(id, size, kind, form, pixels.shape[0], pixels.shape[1], content)
@@ -106,7 +108,7 @@ def _damage(error: Exception) -> Damage:
     return "truncated" if any(word in text for word in ("truncated", "not enough", "unexpected end")) else "unreadable"
 
 
-def _reason(error: Exception, path: Path, id: str) -> str:
+def _damage_reason(error: Exception, path: Path, id: str) -> str:
     """What went wrong, without the file's own name and without advice."""
     text = str(error) or type(error).__name__
     text = text.removeprefix(f"cannot read image {id}: ").removesuffix("; repair or remove it")

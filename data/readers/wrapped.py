@@ -210,7 +210,7 @@ def from_dataset(
     raw: dict[str, Sequence[Any]] = {
         part: labels_of(sets[part], label, part) for part in ("labeled", "validation", "test") if part in sets
     }
-    known, classes = _class_numbers(raw, classes or _known_classes(sets.get("labeled"), label))
+    known, classes = _label_numbers(raw, classes or _known_classes(sets.get("labeled"), label))
     form: dict[str, Any] = {
         "column": column, "mode": mode, "size": size, "fit": fit, "channels": channels, "kind": kind
     }  # fmt: skip
@@ -289,7 +289,7 @@ def _item_label(dataset: Any, row: int, label: str | None, name: str) -> Any:
     raise DataError(f"{where} has no label; give pairs (input, label), or pass the set as unlabeled")
 
 
-def _class_numbers(
+def _label_numbers(
     raw: Mapping[str, Sequence[Any]], classes: Sequence[str] | None
 ) -> tuple[dict[str, Tensor], Sequence[str]]:
     """Class numbers of the parts, from numbers or texts, and the names of the classes."""

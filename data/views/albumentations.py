@@ -103,7 +103,7 @@ def _albumentations() -> Any:
 def default_weak(flip: bool = True) -> Any:
     """Shift by up to 1/8 of the side, reflected at the edge, and mirror half of the images where ``flip``."""
     library = _albumentations()
-    return library.Compose(_geometry(library, flip))
+    return library.Compose(_shift_and_mirror(library, flip))
 
 
 def default_strong(flip: bool = True) -> Any:
@@ -122,10 +122,10 @@ def default_strong(flip: bool = True) -> Any:
     erased = library.CoarseDropout(
         num_holes_range=(1, 1), hole_height_range=(0.1, 0.5), hole_width_range=(0.1, 0.5), fill="random_uniform", p=1
     )
-    return library.Compose([*_geometry(library, flip), library.SomeOf(drawn, n=2, p=1), erased])
+    return library.Compose([*_shift_and_mirror(library, flip), library.SomeOf(drawn, n=2, p=1), erased])
 
 
-def _geometry(library: Any, flip: bool) -> list[Any]:
+def _shift_and_mirror(library: Any, flip: bool) -> list[Any]:
     import cv2
 
     shift = library.Affine(translate_percent=(-0.125, 0.125), border_mode=cv2.BORDER_REFLECT_101, p=1)

@@ -57,7 +57,7 @@ class TensorViews(Normalizing):
         if images.ndim != 4:
             raise ValueError(f"inputs have shape {tuple(images.shape)}, not (B, C, H, W); use TableViews for tables")
         if recipe == "plain":
-            return View(self.normalize(_unit(images)))
+            return View(self.normalize(_unit_range(images)))
         count = _WEAK_DRAWS + 2 * self.strong.operations + _CUTOUT_DRAWS
         draws = uniform(self.seed, epoch, index, name, count)
         geometry = _geometry(self.weak, draws, (images.shape[2], images.shape[3]))
@@ -66,8 +66,8 @@ class TensorViews(Normalizing):
     def _weak(self, images: Tensor, geometry: _Geometry) -> View:
         if self.weak.crop is None:
             images = image_ops.move(images, geometry.dx, geometry.dy, geometry.mirror, self.weak.pad)
-            return View(self.normalize(_unit(images)), geometry.theta)
-        return View(self.normalize(image_ops.warp(_unit(images), geometry.theta, self.weak.pad)), geometry.theta)
+            return View(self.normalize(_unit_range(images)), geometry.theta)
+        return View(self.normalize(image_ops.warp(_unit_range(images), geometry.theta, self.weak.pad)), geometry.theta)
 
     def _strong(self, images: Tensor, draws: Tensor, geometry: _Geometry) -> View:
         recipe, size = self.strong, (images.shape[2], images.shape[3])
@@ -111,7 +111,7 @@ def _geometry(weak: Weak, draws: Tensor, size: tuple[int, int]) -> _Geometry:
     """The weak recipe's geometry for each sample; every option has draws of its own."""
     height, width = size
     mirror = (draws[:, 0] < 0.5) & weak.flip
-    dx, dy = _pixels(draws[:, 1], weak.shift, width), _pixels(draws[:, 2], weak.shift, height)
+    dx, dy = _whole_pixels(draws[:, 1], weak.shift, width), _whole_pixels(draws[:, 2], weak.shift, height)
     # in units of affine_grid, where a side runs from -1 to 1: a pixel is 2 / side
     sign = torch.where(mirror, -1.0, 1.0)
     shift = torch.stack([2 * dx / width, 2 * dy / height], 1)
@@ -120,7 +120,7 @@ def _geometry(weak: Weak, draws: Tensor, size: tuple[int, int]) -> _Geometry:
     return _Geometry(dx, dy, mirror, torch.cat([torch.diag_embed(flipped), (center + shift)[:, :, None]], 2))
 
 
-def _pixels(draw: Tensor, share: float, side: int) -> Tensor:
+def _whole_pixels(draw: Tensor, share: float, side: int) -> Tensor:
     """Whole pixels, each from -k to k equally often, k = floor(share * side)."""
     # whole pixels: half of one would blur every view a little
     most = int(share * side + 1e-6)
@@ -137,7 +137,7 @@ def _crop(crop: tuple[float, float] | None, draws: Tensor) -> tuple[Tensor, Tens
     return half, (2 * draws[:, 2:] - 1) * (1 - half)
 
 
-def _unit(images: Tensor) -> Tensor:
+def _unit_range(images: Tensor) -> Tensor:
     """Floats in [0, 1]."""
     return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.to(torch.float32)
 
@@ -145,7 +145,7 @@ def _unit(images: Tensor) -> Tensor:
 def _apply_points(images: Tensor, names: tuple[str, ...], choice: Tensor, strength: Tensor) -> Tensor:
     """Point operations by one look-up, giving floats in [0, 1]."""
     if not names or not choice.shape[1]:
-        return _unit(images)
+        return _unit_range(images)
     # 256 levels: all operations on values are then one table a sample and one gather
     levels = images if images.dtype == torch.uint8 else torch.round(images * 255)
     levels = levels.flatten(2).long()

@@ -107,7 +107,7 @@ class SeriesViews(Normalizing):
         factor = _around_one(uniform(self.seed, epoch, index, f"{name}/gain", x.shape[1]), self.scaling)
         # noise before parts are left out: zeros that carry noise would not be missing
         x = x * factor + self.strong_jitter * noise
-        hidden = _run(uniform(self.seed, epoch, index, f"{name}/mask", 2), self.mask, x.shape[2])
+        hidden = _hidden_run(uniform(self.seed, epoch, index, f"{name}/mask", 2), self.mask, x.shape[2])
         draws = uniform(self.seed, epoch, index, f"{name}/drop", x.shape[1])
         # never the channel with the largest draw: a series of zeros has no class
         dropped = ((draws < self.drop) & (draws < draws.amax(1, keepdim=True)))[..., None]
@@ -158,7 +158,7 @@ def _around_one(draws: Tensor, spread: float) -> Tensor:
     return (1 + spread * (2 * draws - 1))[..., None]
 
 
-def _run(draws: Tensor, share: float, length: int) -> Tensor:
+def _hidden_run(draws: Tensor, share: float, length: int) -> Tensor:
     """Which samples lie in a run of 0 to ``share`` of the length, (B, 1, L); every length and place equally likely."""
     most = int(share * length + 1e-6)
     run = torch.floor(draws[:, :1] * (most + 1))

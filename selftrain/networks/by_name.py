@@ -72,7 +72,7 @@ class PlainEncoder(Recorded, nn.Module):
         return x
 
 
-def _vit(shape: Shape) -> nn.Module:
+def _image_network(shape: Shape) -> nn.Module:
     height, width = shape[1:]
     patch = (_divisor(height), _divisor(width))
     return ViT((height, width), patch, shape[0], width=64, depth=3)
@@ -83,13 +83,13 @@ def _divisor(side: int) -> int:
     return next(patch for patch in range(min(2, side), side + 1) if side % patch == 0 and side // patch <= 8)
 
 
-def _series(shape: Shape) -> nn.Module:
+def _series_network(shape: Shape) -> nn.Module:
     channels, length = shape
     patch = next(p for p in range(1, length + 1) if length % p == 0 and length // p <= 32)
     return series_transformer(length, patch, channels)
 
 
-def _points(shape: Shape) -> nn.Module:
+def _point_network(shape: Shape) -> nn.Module:
     points, dims = shape
     return point_transformer(points, groups=min(16, points), neighbors=min(16, points), dims=dims)
 
@@ -102,10 +102,10 @@ ENCODERS: dict[InputKind, dict[str, Callable[[Shape], nn.Module]]] = {
     },
     "image": {
         "conv": lambda shape: ConvEncoder((shape[1], shape[2]), shape[0]),
-        "vit": _vit,
+        "vit": _image_network,
     },
-    "series": {"transformer": _series},
-    "points": {"transformer": _points},
+    "series": {"transformer": _series_network},
+    "points": {"transformer": _point_network},
 }
 
 

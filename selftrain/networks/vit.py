@@ -239,10 +239,10 @@ def pooling(grid: Grid, pool: Pool) -> Tensor | None:
     if not isinstance(pool, int) or pool < 1:
         raise ValueError(f"pool is {pool!r}; it must be at least 1, 'all' or 'max_mean'")
     # an axis at a time: cells of a grid are the products of cells of its axes
-    return reduce(torch.kron, [_shares(side, min(pool, side)) for side in grid])
+    return reduce(torch.kron, [_cell_shares(side, min(pool, side)) for side in grid])
 
 
-def _shares(side: int, cells: int) -> Tensor:
+def _cell_shares(side: int, cells: int) -> Tensor:
     """Matrix (cells, side) of the mean of each cell; cells overlap by one where they do not divide ``side``."""
     shares = torch.zeros(cells, side)
     for cell in range(cells):

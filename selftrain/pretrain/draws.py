@@ -56,7 +56,7 @@ def check_range(name: str, limits: Range, top: float, *, closed: bool = False) -
         raise ValueError(f"{name} is ({low}, {high}); it must rise and lie in (0, {top}{']' if closed else ')'}")
 
 
-def uniform(limits: Range, generator: Generator) -> float:
+def between(limits: Range, generator: Generator) -> float:
     """A number between two limits."""
     return limits[0] + (limits[1] - limits[0]) * torch.rand((), generator=generator).item()
 
@@ -141,7 +141,7 @@ def extent(grid: Grid, scale: Range, aspect: Range, generator: Generator) -> tup
     """Rows and columns of a block; a side that the grid cuts short is made up for by the other one."""
     # two draws: the released collator of I-JEPA turns one number into both, which reaches only the diagonal of the
     # rectangle of scales and aspects
-    area, ratio = grid[0] * grid[1] * uniform(scale, generator), uniform(aspect, generator)
+    area, ratio = grid[0] * grid[1] * between(scale, generator), between(aspect, generator)
     rows, columns = math.sqrt(area * ratio), math.sqrt(area / ratio)
     if rows > grid[0]:
         rows, columns = grid[0], area / grid[0]

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import is_dataclass
-from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -137,8 +135,6 @@ class Masked(Pretraining):
         if target.own and regularizer is None:
             raise ValueError("the student's own tokens as targets collapse; give a regularizer such as SIGReg()")
         self.masker, self.distance, self.name = masker, as_distance(distance), name
-        # as text: a resumed run is compared with this, and objects have no equality that lasts from process to process
-        self.parts = f"{describe(masker)}, {describe(distance)}"  # kept with the run's settings
         self.ship = ship or ("target" if isinstance(target, EMALatent) else "student")
         self.regularizer, self.regularizer_weight = regularizer, regularizer_weight
         # copied, so that stages compared with each other can be given one and the same encoder
@@ -218,12 +214,3 @@ class Masked(Pretraining):
             filled = filled.scatter(1, index, predicted.to(filled))
         images = torch.cat([unpatchify(row, encoder.grid, encoder.shape) for row in (patches, seen, filled)])
         return {"reconstruction": ((images - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)}
-
-
-def describe(part: object) -> str:
-    """A part of a method in words that are the same in every process."""
-    if isinstance(part, str) or is_dataclass(part):
-        return str(part)
-    if isinstance(part, partial):
-        return f"{describe(part.func)}{part.args}{part.keywords}"
-    return str(getattr(part, "__qualname__", type(part).__qualname__))

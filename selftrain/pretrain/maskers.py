@@ -21,6 +21,7 @@ from selftrain.pretrain.draws import (
     BlockPlan,
     Generator,
     Range,
+    between,
     blocks,
     check_count,
     check_range,
@@ -34,7 +35,6 @@ from selftrain.pretrain.draws import (
     rising,
     share,
     subsample,
-    uniform,
 )
 
 
@@ -151,7 +151,7 @@ class Blocks:
         count = _tokens(layout)
         if len(layout.grid) != 1:
             raise ValueError(f"the grid {layout.grid} is no series, it has not one axis; use RandomMask or MultiBlock")
-        seen = share(count, uniform(self.keep, generator), count - 1)
+        seen = share(count, between(self.keep, generator), count - 1)
         hidden = count - seen
         least = min(self._shortest(count), hidden)
         runs = int(torch.randint(1, min(hidden // least, seen + 1) + 1, (), generator=generator))
@@ -200,9 +200,9 @@ class FeatureSubset:
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """One look, ``sets`` target sets."""
         count = _tokens(layout)
-        seen = share(count, uniform(self.context, generator), count - 1)
+        seen = share(count, between(self.context, generator), count - 1)
         # one fewer than there are if there are several sets: else each would be all the rest, and all would be alike
-        asked = share(count, uniform(self.target, generator), count - seen - (self.sets > 1))
+        asked = share(count, between(self.target, generator), count - seen - (self.sets > 1))
         order = torch.rand(batch, count, generator=generator).argsort(1)
         rest = order[:, seen:].expand(self.sets, -1, -1)
         # a draw of its own for each set: the released code shuffles one buffer and keeps slices of it, so that its sets
@@ -240,11 +240,11 @@ class Runs:
     def __call__(self, batch: int, layout: Layout, progress: float = 0.0, generator: Generator = None) -> Mask:
         """One look, ``sets`` target sets."""
         count = _tokens(layout)
-        order = _order(batch, layout)
+        order = _run_order(batch, layout)
         targets, free = self._targets(batch, count, generator)
         left = free.sum(1)
         # of the sample with the least left, so that all contexts of the batch have one length
-        seen = share(int(left.min()), uniform(self.context, generator), int(left.min()))
+        seen = share(int(left.min()), between(self.context, generator), int(left.min()))
         first = (torch.rand(batch, generator=generator) * (left - seen + 1)).long()[:, None]
         # the context is a run of what remains: places in the order that the targets took are jumped over
         rank = free.cumsum(1) - 1
@@ -253,7 +253,7 @@ class Runs:
 
     def _targets(self, batch: int, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Places of the runs in the order (M, B, n), and a map (B, T) of what they leave: at least one."""
-        length = share(count, uniform(self.target, generator), count - 1)
+        length = share(count, between(self.target, generator), count - 1)
         targets = torch.randint(count - length + 1, (self.sets, batch, 1), generator=generator) + torch.arange(length)
         lost = ~others(targets, count).any(1)
         # with fewer than all tokens in one run, something is left once all runs are that one
@@ -396,7 +396,7 @@ def _image_grid(layout: Layout, min_keep: int = 1) -> tuple[int, int]:
     return layout.grid[0], layout.grid[1]
 
 
-def _order(batch: int, layout: Layout) -> Tensor:
+def _run_order(batch: int, layout: Layout) -> Tensor:
     """Token numbers in the order of runs, (B, T), on the CPU."""
     if layout.places is None:
         return torch.arange(layout.count).expand(batch, -1)

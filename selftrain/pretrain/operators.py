@@ -89,10 +89,10 @@ def gradient_ratio(images: Tensor, radii: Sequence[int] = (1, 2, 3), offset: flo
     x = _precise(images)
     # a ratio needs intensities: normalized inputs are moved up to 0, others are taken at their word
     x = x - x.amin((2, 3), keepdim=True).clamp(max=0)
-    return torch.stack([_ratio(x, radius, offset) for radius in radii], 2).flatten(1, 2)
+    return torch.stack([_ratio_at(x, radius, offset) for radius in radii], 2).flatten(1, 2)
 
 
-def _ratio(x: Tensor, radius: int, offset: float) -> Tensor:
+def _ratio_at(x: Tensor, radius: int, offset: float) -> Tensor:
     """Gradient by ratio of intensities (B, c, H, W) >= 0 at one radius."""
     # repeated, not mirrored: a mirror needs images larger than the radius
     padded = F.pad(x, (radius,) * 4, mode="replicate")

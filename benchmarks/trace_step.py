@@ -4,7 +4,7 @@
 
 Trains each method for three steps on the toy pictures, and counts in the third step the calls of functions of this
 package (``frames``), the files they are in, how deep they go below ``fit``, and how many of the calls are made by the
-method's own file, or by that of the method it varies. Some seconds for all; with one METHOD also the names of the files.
+method's own file, or by that of the method it varies; with one METHOD also the names of the files.
 """
 
 from __future__ import annotations

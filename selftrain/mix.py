@@ -207,6 +207,7 @@ def blend(first: Target, second: Target, share: float | Tensor, task: Task) -> T
     share = _along(share, first.weight)
     w1, w2 = share * first.weight * first.mask(), (1 - share) * second.weight * second.mask()
     weight = w1 + w2
+    # A unit that counts nowhere has no mean: it takes the plain one, and weighs 0.
     part = task.spread(torch.where(weight > 0, w1 / weight.clamp(min=1e-12), share * torch.ones_like(weight)))
     valid = None if first.valid is None and second.valid is None else (first.mask() + second.mask()) > 0
     return Target(part * first.value + (1 - part) * second.value, weight, valid)
@@ -243,6 +244,7 @@ def _pairs(joints: int, pairs: int) -> list[tuple[int, int]]:
     """Random pairs of different numbers below ``joints``; none if there are fewer than two."""
     if joints < 2:
         return []
+    # A shift of 1 to joints - 1 never leads back to the joint itself, so none is pasted on its own place.
     start = torch.randint(joints, (pairs,))
     end = (start + torch.randint(1, joints, (pairs,))) % joints
     return list(zip(start.tolist(), end.tolist(), strict=True))

@@ -74,6 +74,7 @@ class Teacher(nn.Module):
             count: Whether this update advances the warm start of the decay (virtual updates do not).
             decay: For this update alone, without the warm start: for methods that schedule it.
         """
+        # Warm start: the first students are worth little, so early averages look back on few of them.
         t = int(self.updates) + 1
         share = 1 - (min(self.decay, 1 - 1 / (t + 1)) if decay is None else decay)
         mine: list[Tensor] = list(self.model.parameters())
@@ -85,7 +86,7 @@ class Teacher(nn.Module):
     def _follow_buffers(self, sources: tuple[nn.Module, ...], share: float) -> None:
         rows = zip(self.model.buffers(), *(s.buffers() for s in sources), strict=True)
         for mine, *theirs in rows:
-            if not mine.is_floating_point():
+            if not mine.is_floating_point():  # counters, of which there is no mean
                 mine.copy_(theirs[0])
             else:
                 mean = torch.stack([b.to(mine.dtype) for b in theirs]).mean(0)

@@ -142,6 +142,7 @@ class Learner(nn.Module):
         """
         check_label_mode(mode)
         was_training = self.training
+        # BatchNorm has no mode that normalizes by the batch and leaves its running statistics, so they are put back.
         buffers = [b.clone() for b in self.model.buffers()] if mode == "frozen" else []
         self._enter(mode)
         try:
@@ -177,6 +178,7 @@ class Learner(nn.Module):
             NonFiniteError: if the loss or (without fp16) the gradient norm is not finite; the weights are untouched.
         """
         _check_finite(loss)
+        # A virtual step sees one batch: gathering would look ahead with gradients of batches that are not to come back.
         share = 1 if self._virtual else self.accumulate
         self.scaler.scale(loss / share).backward()
         self._pending += 1
@@ -288,6 +290,7 @@ class Learner(nn.Module):
             return
         for buffer, saved in zip(self.model.buffers(), state["buffers"], strict=True):
             buffer.copy_(saved)
+        # Rates were set for this step before the look ahead; only the moments come back.
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
         if self.scaler.is_enabled():

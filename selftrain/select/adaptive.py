@@ -69,6 +69,7 @@ class Flex(Selector):
     def forward(self, evidence: ScoredBatch) -> Tensor:
         """Weight 1.0 at or above the threshold of the unit's group, else 0.0; then remember what is confident."""
         _check_groups(evidence, self.groups)
+        # Judged by the counts before this batch, as the released code does.
         level = self.threshold * self._mapped(self.progress()).to(evidence.confidence)
         kept = (evidence.confidence >= level[evidence.group]).to(evidence.confidence)
         if self.training:
@@ -83,6 +84,7 @@ class Flex(Selector):
 
     def _remember(self, evidence: ScoredBatch) -> None:
         self._check_fit(evidence)
+        # A pass may meet a sample twice: its rows are counted once before and once after.
         rows = evidence.index.unique()
         before = self._counted(self.known[rows])
         sure = (evidence.confidence >= self.threshold).nonzero(as_tuple=True)
@@ -206,7 +208,7 @@ class Soft(Selector):
         """Weights in (0, 1]."""
         _check_groups(evidence, self._groups)
         flat = evidence.confidence.flatten().to(self.mean)
-        if self.training and len(flat) > 1:
+        if self.training and len(flat) > 1:  # one unit has no variance
             self.mean.lerp_(flat.mean(), 1 - self.decay)
             self.variance.lerp_(flat.var(), 1 - self.decay)
         short = (evidence.confidence - self.mean).clamp(max=0)

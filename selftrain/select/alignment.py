@@ -11,6 +11,7 @@ from selftrain.select.base import check_decay
 from selftrain.tasks import Task
 from selftrain.types import Recorded
 
+# A class that is never predicted would be divided by zero, and one that is not expected could never come back.
 _FLOOR = 1e-6
 
 

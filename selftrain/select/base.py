@@ -113,6 +113,7 @@ class TopShare(Selector):
         if not confidence.numel():
             return confidence.detach()
         kept = max(1, round(confidence.numel() * self.share))
+        # By the value and not by the places of the largest: which of equal ones topk returns is not defined.
         border = confidence.flatten().topk(kept).values[-1]
         return (confidence >= border).to(confidence)
 

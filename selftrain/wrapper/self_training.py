@@ -131,7 +131,7 @@ class SelfTraining(Wrapper):
         codes, since, sure = np.full(len(pile), -1), np.full(len(pile), -1), np.zeros(len(pile))
         first, decided = np.zeros((len(pile), classes)), codes  # votes of round 1; newest label or decision
         state = State(round=0, left=len(pile), shares=np.zeros(classes), prior=labels.shares)
-        row: dict[str, Any] = {"round": 0, "candidates": 0, "chosen": 0, "added": 0, "threshold": None, "changed": None}
+        row: dict[str, Any] = {"round": 0, "candidates": 0, "chosen": 0, "added": 0, "threshold": None}
         estimator, open_rows, ended = None, np.arange(len(pile)), ""
         self.validation_, self.history_ = held, []
         while True:
@@ -151,7 +151,8 @@ class SelfTraining(Wrapper):
                 state = replace(state, left=len(open_rows), scores=scores)
             histogram = np.bincount(codes[codes >= 0], minlength=classes).tolist()
             accuracy = state.scores[-1] if state.scores else None
-            self.history_.append(row | {"histogram": histogram, "validation": accuracy})
+            measured = {"histogram": histogram, "changed": state.changed, "validation": accuracy}
+            self.history_.append(row | measured)
             ended = ended or firing(criteria, "learned", state)
             if ended:
                 break
@@ -190,7 +191,6 @@ class SelfTraining(Wrapper):
                 "chosen": state.chosen,
                 "added": int(((codes >= 0) & ~had).sum()),
                 "threshold": None if choice.threshold is None else np.asarray(choice.threshold).tolist(),
-                "changed": state.changed,
             }
         self.transduction_, self.labeled_iter_ = labels.completed(kept_codes), labels.extended(kept_since)
         self.n_iter_, self.termination_condition_ = state.round, ended

@@ -103,7 +103,12 @@ def fit_temperature(value: Tensor, target_class: Tensor) -> float:
     from scipy.optimize import minimize_scalar
 
     value, target_class = value.cpu().double(), target_class.cpu()
-    _check_labeled(value, target_class)
+    _check_shapes(value, target_class)
+    low, high = int(target_class.min()), int(target_class.max())
+    if low < 0 or high >= value.shape[1]:
+        wrong = low if low < 0 else high
+        raise ValueError(f"class {wrong} is outside 0..{value.shape[1] - 1}; leave out what has no label")
+    _check_probabilities(value)
     logs, classes = _logs(value), target_class.long()
 
     def cost(log_inverse: float) -> float:
@@ -289,15 +294,6 @@ def _cross_scaled(value: Tensor, target_class: Tensor, fold: Tensor) -> Tensor:
 def _error(value: Tensor, target_class: Tensor) -> float:
     confidence, label = value.max(1)
     return expected_calibration_error(confidence, label == target_class)
-
-
-def _check_labeled(value: Tensor, target_class: Tensor) -> None:
-    _check_shapes(value, target_class)
-    low, high = int(target_class.min()), int(target_class.max())
-    if low < 0 or high >= value.shape[1]:
-        wrong = low if low < 0 else high
-        raise ValueError(f"class {wrong} is outside 0..{value.shape[1] - 1}; leave out what has no label")
-    _check_probabilities(value)
 
 
 def _check_shapes(value: Tensor, target_class: Tensor) -> None:

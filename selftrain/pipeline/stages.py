@@ -10,7 +10,6 @@ import torch
 
 from selftrain._compat import new_fit_keywords
 from selftrain.engine.loop import fit
-from selftrain.engine.run import Run
 from selftrain.engine.times import Checkpoints, Evaluation
 from selftrain.pipeline.folder import check_name
 from selftrain.pipeline.report import figure
@@ -77,35 +76,21 @@ class Stage:
 
     def run(self, job: Job, number: int) -> Row | None:
         """Train, or continue, or take back what is in the folder; ``None`` if it was stopped before its end."""
-        plan = self.plan or job.plan
-        strategy = self._built(plan, job, number)
-        total = self._length(strategy, plan, job)
+        plan, folder = self.plan or job.plan, job.folder(number, self.name)
+        where = job.device or torch.device("cpu")
+        with own_randomness(where):
+            # a key below zero: steps have keys from 0 on, and no stage may begin with the draws of another one's step
+            seed_step(step_key(plan.seed, -number), where)
+            strategy = self.make(job.past)
+        total = self.steps
+        if total is None:
+            stream = job.pile.stream(strategy.needs(), plan, job.device or next(strategy.parameters()).device)
+            total = (self.epochs or 10) * stream.steps_per_epoch
         steps = job.take(total)
         if steps < 1:
             return None
-        run = self._fit(strategy, plan, job, number, total, steps)
-        if steps < total:
-            return None
-        self._hand_over(run)
-        job.past[self.name] = run
-        return self._row(run, total, job)
-
-    def _built(self, plan: BatchPlan, job: Job, number: int) -> Strategy:
-        where = job.device or torch.device("cpu")
-        with own_randomness(where):
-            seed_step(step_key(plan.seed, -number), where)  # steps have keys from 0 on
-            return self.make(job.past)
-
-    def _length(self, strategy: Strategy, plan: BatchPlan, job: Job) -> int:
-        if self.steps is not None:
-            return self.steps
-        where = job.device or next(strategy.parameters()).device
-        return (self.epochs or 10) * job.pile.stream(strategy.needs(), plan, where).steps_per_epoch
-
-    def _fit(self, strategy: Strategy, plan: BatchPlan, job: Job, number: int, total: int, steps: int) -> Run:
-        folder = job.folder(number, self.name)
-        begun, options = has_begun(folder), dict(self.options)  # before a checkpoint nothing is lost
-        return fit(
+        options = dict(self.options)
+        run = fit(
             strategy,
             job.pile,
             out=folder,
@@ -114,29 +99,25 @@ class Stage:
             evaluation=replace(options.pop("evaluation", None) or Evaluation(), monitor=job.monitor or {}),
             checkpoints=replace(options.pop("checkpoints", None) or Checkpoints(), stop_after=steps),
             device=job.device,
-            **job.entry(begun),
+            **job.entry(has_begun(folder)),  # before its first checkpoint nothing is lost, so it begins anew
             **options,
         )
-
-    def _hand_over(self, run: Run) -> None:
-        """Set the strategy to the weights that later stages get, also in ``export.safetensors``."""
-        if self.which == "last":
-            return
-        if run.best_state is None:
-            monitor = run.strategy.monitor
-            raise ValueError(f"stage {self.name!r} has no figure {monitor!r} on validation; use which='last'")
-        run.strategy.load_state_dict(run.best_state)
-        if run.out is not None and is_first():
-            export_weights(run.export(), run.out)
-
-    def _row(self, run: Run, total: int, job: Job) -> Row:
-        strategy = run.strategy
-        student = next(iter(strategy.learners())).model
+        if steps < total:
+            return None
+        if self.which == "best":
+            if run.best_state is None:
+                figure = strategy.monitor
+                raise ValueError(f"stage {self.name!r} has no figure {figure!r} on validation; use which='last'")
+            # later stages, and whoever reads export.safetensors, get the weights that were chosen
+            strategy.load_state_dict(run.best_state)
+            if run.out is not None and is_first():
+                export_weights(run.export(), run.out)
+        job.past[self.name] = run
         return {
             "method": type(strategy).__name__,
             "monitor": strategy.monitor,
             "which": self.which,
-            "weights": sum(p.numel() for p in student.parameters()),
+            "weights": sum(p.numel() for p in next(iter(strategy.learners())).model.parameters()),
             "steps": total,
             "seconds": run.seconds,
             "validation": job.figures(strategy, "validation"),

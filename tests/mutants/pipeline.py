@@ -126,7 +126,7 @@ MUTANTS = [
     Mutant(
         "pipeline: weights drawn from the caller's state",
         STAGES,
-        "            seed_step(step_key(plan.seed, -number), where)  # steps have keys from 0 on\n",
+        "            seed_step(step_key(plan.seed, -number), where)\n",
         "",
         STOPPED,
     ),
@@ -161,7 +161,7 @@ MUTANTS = [
     Mutant(
         "pipeline: the last weights in place of the best",
         STAGES,
-        "        run.strategy.load_state_dict(run.best_state)\n",
+        "            strategy.load_state_dict(run.best_state)\n",
         "",
         "test_pipeline.py::test_a_stage_hands_on_its_last_or_its_best_weights",
     ),

@@ -14,7 +14,7 @@ from selftrain.engine.run import Run
 from selftrain.labels.ledger import Ledger
 from selftrain.labels.page.html import page_bytes
 from selftrain.labels.page.judging import judged
-from selftrain.labels.page.pictures import Pictures, make_pictures
+from selftrain.labels.page.pictures import make_pictures
 from selftrain.labels.page.source import check_one_label_each, inputs_of, opened, rows_in_pile
 from selftrain.storage.atomic import whole_file
 from selftrain.strategy.base import SupervisedStrategy
@@ -90,7 +90,9 @@ def write_review(
         "pictures": pictures.form,
         "judged": judged(strategy, pile, ledger, part, seed),
     }
-    return _written(path, content, pictures)
+    with whole_file(path, create=True) as file:
+        file.write_bytes(page_bytes(content, pictures.blobs))
+    return Path(path)
 
 
 def chosen(ledger: Ledger, samples: int, choose: Choose, seed: int) -> Tensor:
@@ -129,12 +131,6 @@ def _columns(ledger: Ledger, rows: Tensor) -> dict[str, list[Any]]:
         else:
             found[key] = values.int().tolist()
     return found
-
-
-def _written(path: str | Path, content: dict[str, Any], pictures: Pictures) -> Path:
-    with whole_file(path, create=True) as part:
-        part.write_bytes(page_bytes(content, pictures.blobs))
-    return Path(path)
 
 
 def _check_settings(samples: int, choose: str, thumbnail: int, megabytes: float) -> None:

@@ -163,9 +163,7 @@ def short_averages(strategy: Any, steps: int) -> dict[str, float]:
         steps: Length of the stage.
     """
     method = method_of(strategy)
-    known = [inspect.signature(base.__init__).parameters for base in reversed(method.make.__mro__)]  # type: ignore[misc]
-    defaults = {key: p.default for takes in known for key, p in takes.items() if isinstance(p.default, float)}
-    defaults |= method.averages
+    defaults = {key: p.default for key, p in inspect.signature(method.make).parameters.items()} | dict(method.averages)
     return {
         name: min(default, max(0.0, 1 - (5 if default > 0.999 else 10) / steps))
         for name in _AVERAGES

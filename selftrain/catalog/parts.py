@@ -86,7 +86,7 @@ def named(kind: str, text: str, known: Names) -> dict[str, Any] | None:
     """
     name, given, settings = _call(kind, text, known)
     makers: dict[str, Maker] = {_plain(_bare(make).__name__): _bare(make) for make in known.values()}
-    make = (makers | {_plain(key): maker for key, maker in known.items()}).get(_plain(name))
+    make: Any = (makers | {_plain(key): maker for key, maker in known.items()}).get(_plain(name))
     if make is None:
         return None
     own = make.keywords if isinstance(make, partial) else {}
@@ -127,13 +127,14 @@ def make_part(setting: str, value: Any, **sizes: Any) -> Any:
     """
     written = repr(value)
     if setting in PARTS and isinstance(value, str):
-        value = named(setting, value, PARTS[setting])
-        if value is None:
+        found = named(setting, value, PARTS[setting])
+        if found is None:
             raise ValueError(f"{setting} is {written}; known are {', '.join(PARTS[setting])}, called or not")
+        value = found
     if not (isinstance(value, Mapping) and "class_path" in value):
         return value
     module, _, name = value["class_path"].rpartition(".")
-    make = getattr(import_module(module), name)
+    make: Any = getattr(import_module(module), name)
     takes = inspect.signature(make).parameters
     given = {key: make_part(key, inner, **sizes) for key, inner in (value.get("init_args") or {}).items()}
     try:

@@ -7,11 +7,11 @@ import difflib
 import inspect
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter  # type: ignore[attr-defined]
 from jsonargparse.typing import register_type
 from torch import Tensor
 
@@ -110,7 +110,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 def write_config(path: Path, command: str, settings: Mapping[str, Any]) -> str:
     """Write settings as YAML that ``--config`` reads, whole or not at all; returns the text."""
-    from selftrain.storage.run_dir import write_text
+    from selftrain.storage.atomic import write_text
 
     text = f"# selftrain {command} --config {path.name}\n" + as_yaml(settings)
     write_text(path, text)
@@ -136,7 +136,7 @@ def _toml(text: str) -> dict[str, Any]:
 class _Config(ActionConfigFile):
     """``--config FILE``, or settings as YAML; names of the catalog stand for what they name."""
 
-    def __call__(self, parser: Any, cfg: Any, values: str, option_string: str | None = None) -> None:
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         """Lay the settings over those that are there."""
         import yaml
 
@@ -173,7 +173,10 @@ def _ordered(parser: Parser, words: Sequence[str]) -> list[str]:
     So the command line wins over config files, wherever it names them, and a setting may stand before the choice that
     it belongs to. Dashes in names are as good as underscores.
     """
-    configs, chosen, rest, following = [], [], [], iter(words)
+    configs: list[str] = []
+    chosen: list[str] = []
+    rest: list[str] = []
+    following = iter(words)
     for word in following:
         key, equals, value = word.partition("=")
         key = "--" + key[2:].replace("-", "_")
@@ -268,10 +271,8 @@ def _nearest(key: str, parser: Parser, words: Sequence[str], chosen: Mapping[str
     return f"did you mean {near[0]}?" if near else "--help lists all"
 
 
-def _settings_of(path: str) -> Iterator[str]:
-    scratch, make = ArgumentParser(), load_object(path)
-    add = scratch.add_class_arguments if inspect.isclass(make) else scratch.add_function_arguments
-    yield from (name.rpartition(".")[2] for name in add(make, "x", skip=filled("strategy"), fail_untyped=False))
+def _settings_of(path: str) -> list[str]:
+    return [name for name in inspect.signature(load_object(path)).parameters if name not in filled("strategy")]
 
 
 class _Help(DefaultHelpFormatter):

@@ -90,27 +90,19 @@ def named(kind: str, text: str, known: Names) -> dict[str, Any] | None:
     if make is None:
         return None
     own = make.keywords if isinstance(make, partial) else {}
-    free = [
-        key
-        for key, p in inspect.signature(_bare(make)).parameters.items()
-        if key not in SIZES and p.kind is not p.VAR_KEYWORD
-    ]
+    free = [key for key in inspect.signature(_bare(make)).parameters if key not in SIZES]
     if len(given) > len(free):
         raise ValueError(f"{kind} is {text!r}; {name} takes {len(free)} value(s) without a name: {', '.join(free)}")
-    return {
-        "class_path": path_of(_bare(make)),
-        "init_args": {**own, **dict(zip(free, given, strict=False)), **settings},
-    }
+    settings = {**own, **dict(zip(free, given, strict=False)), **settings}
+    return {"class_path": path_of(_bare(make)), "init_args": settings}
 
 
 def path_of(make: Any) -> str:
     """Where a class or function is imported from: of the packages that have it, the outermost."""
-    rooms = make.__module__.split(".")
-    for depth in range(2, len(rooms)):
-        room = ".".join(rooms[:depth])
-        if getattr(import_module(room), make.__name__, None) is make:
-            return f"{room}.{make.__name__}"
-    return f"{make.__module__}.{make.__qualname__}"
+    rooms, name = make.__module__.split("."), make.__name__
+    outer = [".".join(rooms[:depth]) for depth in range(2, len(rooms))]
+    found = [f"{room}.{name}" for room in outer if vars(import_module(room)).get(name) is make]
+    return found[0] if found else f"{make.__module__}.{make.__qualname__}"
 
 
 def make_part(setting: str, value: Any, **sizes: Any) -> Any:

@@ -70,13 +70,11 @@ class Problem:
             (part.annotations for part in sets if part.annotations is not None), torch.zeros(1, dtype=torch.long)
         )
         joints = given.is_floating_point()
-        spec = spec or spec_of(
-            "task", "classification" if given.dim() == 1 else "keypoints" if joints else "segmentation"
-        )
+        form = "classification" if given.dim() == 1 else "keypoints" if joints else "segmentation"
+        spec = spec or spec_of("task", form)
         make = load_object(spec["class_path"])
         if (make.has_classes, make.one_unit) != (not joints, given.dim() == 1):
-            form = "one class a sample" if given.dim() == 1 else "joints" if joints else "masks"
-            raise UsageError(f"--task {make.__name__}: the labels of {pile.source} are {form}; leave --task out")
+            raise UsageError(f"--task {make.__name__}: the labels of {pile.source} are for {form}; leave --task out")
         sizes = {"classes": len(self.classes), "joints": given.shape[1:2].numel(), "size": list(self.shape[-2:])}
         takes = inspect.signature(make).parameters
         own = {key: value for key, value in sizes.items() if key in takes} | dict(spec["init_args"])
@@ -132,6 +130,8 @@ def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     chosen = settings["optimizer"]
     if isinstance(chosen, Mapping):  # a class of torch.optim, which gets the parameters from the learner
         chosen = partial(load_object(chosen["class_path"]), **chosen["init_args"])
+    elif chosen is not None and "." in chosen:
+        chosen = load_object(chosen)
     return made | {"optimizer": chosen}
 
 

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 import selftrain as st
 from selftrain import errors
-from selftrain.catalog import METHODS, RECIPES
-from selftrain.cli import UsageError, building
+from selftrain.catalog import METHODS, RECIPES, make_part
+from selftrain.cli import Terminated, UsageError, building
 from selftrain.cli import main as cli
 from selftrain.cli.naming import spec_of
 from selftrain.cli.parser import parse, read_config
@@ -132,6 +133,63 @@ def test_later_files_win_and_a_name_alone_is_a_choice(tmp_path):
     assert (name_of(settings), settings["steps"]) == ("MeanTeacher", 5)
 
 
+def test_a_setting_may_stand_before_its_choice():
+    settings, _ = parsed("--strategy.depth", "2", "--strategy", "fst_d", "--training.optimizer", "torch.optim.SGD")
+    assert settings["strategy"]["init_args"]["depth"] == 2
+    assert building.training_of(settings["training"])["optimizer"].__name__ == "SGD"
+    settings, _ = parsed("--training.optimizer", "torch.optim.SGD", "--training.optimizer.momentum", "0.5")
+    assert building.training_of(settings["training"])["optimizer"].keywords["momentum"] == 0.5
+
+
+def test_what_is_named_has_settings_of_its_own():
+    """A rule as text, as a class, and with settings behind dots; a class by its own name; a network with settings."""
+    short, _ = parsed("--strategy", "fixmatch", "--strategy.select", "above(0.9)")
+    long = ["--strategy", "FixMatch", "--strategy.select", "Above", "--strategy.select.threshold", "0.9"]
+    assert parsed(*long)[0]["strategy"] == short["strategy"]
+    settings, _ = parsed("--training.schedule", "cosine(cycles=0.25)", "--training.schedule.warmup", "0.1")
+    made = building.training_of(settings["training"])["schedule"]
+    assert made == st.cosine(cycles=0.25, warmup=0.1)
+    path = "selftrain.networks.vit:ViT"
+    settings, _ = parsed("--network", path, "--network.size", "8", "--network.patch", "2", "--network.width", "16")
+    assert settings["network"]["init_args"]["width"] == 16
+
+
+def test_an_average_that_is_given_stays():
+    settings, given = parsed("--strategy", "reviewer", "--strategy.decay", "0.5")
+    resolved = building.resolved_strategy(settings["strategy"], given["strategy"], 50)["init_args"]
+    assert resolved["decay"] == 0.5
+    assert resolved["review_decay"] == 0.9  # a fifth of the stage
+
+
+def test_an_epoch_is_every_unlabeled_sample():
+    pile = st.data.Pile.from_arrays(np.eye(70, 4), np.where(np.arange(70) < 9, np.arange(70) % 3, -1))
+    settings, _ = parsed("--epochs", "2", "--plan.labeled", "8")
+    assert building.steps_of(settings, pile) == 2 * 4  # 61 in batches of 16
+    with pytest.raises(UsageError, match="give one of them"):
+        building.steps_of(settings | {"steps": 3}, pile)
+
+
+@pytest.mark.parametrize(
+    ("task", "y"),
+    [
+        ("Classification", np.arange(6) % 2),
+        ("Segmentation", np.arange(180).reshape(6, 5, 6) % 2),
+        ("Keypoints", np.ones((6, 2, 3), np.float32)),
+    ],
+)
+def test_the_task_is_what_the_labels_are(task, y, tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.zeros((6, 1, 5, 6), np.float32), y=y)
+    pile = st.data.from_arrays_file(tmp_path / "d.npz")
+    problem = building.Problem.of(pile, 5)
+    posed = problem.posed(pile, None).task
+    assert posed["class_path"] == f"selftrain.tasks.{task}"
+    assert make_part("task", posed).output_shape((1, 5, 6))[0] == 2
+    for other in ("segmentation", "keypoints", "classification"):
+        if other != task.lower():
+            with pytest.raises(UsageError, match="leave --task out"):
+                problem.posed(pile, spec_of("task", other))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -192,6 +250,26 @@ def test_remedies_are_told_in_options(tmp_path, capsys):
     code, text = told(capsys, "train", "--data", str(tmp_path), "--out", str(tmp_path / "run"))
     assert code == 1
     assert "--data.on_error skip" in text
+
+
+def test_every_end_has_its_code(capsys, monkeypatch):
+    """The signals themselves are tried below; messages name options for as long as a command runs."""
+    seen = []
+
+    def ends(with_what):
+        def run(words):
+            seen.append(errors.as_options)
+            raise with_what
+
+        monkeypatch.setattr("selftrain.cli.check_data.run", run)
+        return told(capsys, "check-data", "digits")
+
+    assert ends(KeyboardInterrupt()) == (130, "selftrain: interrupted\n")
+    assert ends(Terminated()) == (143, "selftrain: terminated\n")
+    assert ends(UsageError("no"))[0] == 2
+    assert ends(st.DataError("no"))[0] == 1
+    assert seen == [True] * 4
+    assert errors.as_options is False
 
 
 @pytest.mark.slow

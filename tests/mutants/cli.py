@@ -1,0 +1,135 @@
+"""Faults of the command line, of what its names stand for, and of the verdict of a comparison."""
+
+from __future__ import annotations
+
+from fault import Mutant
+
+PARSER, BUILDING, MAIN = "selftrain/cli/parser.py", "selftrain/cli/building.py", "selftrain/cli/main.py"
+VERDICT = "selftrain/cli/verdict.py"
+
+CODES = "test_cli.py::test_every_end_has_its_code"
+KEYS = "test_cli.py::test_unknown_keys_of_a_config_file_name_the_file"
+SETTINGS = "test_cli.py::test_the_settings_of_what_is_chosen_are_options"
+
+MUTANTS = [
+    Mutant(
+        "command line: config files win over the line",
+        PARSER,
+        "return [*configs, *chosen, *rest]",
+        "return [*chosen, *rest, *configs]",
+        "test_cli.py::test_config_files",
+    ),
+    Mutant(
+        "command line: a setting before its choice is for another class",
+        PARSER,
+        'rest if "." in key else chosen',
+        "rest",
+        "test_cli.py::test_a_setting_may_stand_before_its_choice",
+    ),
+    Mutant(
+        "command line: dashes in names are no underscores",
+        PARSER,
+        '"--" + key[2:].replace("-", "_")',
+        '"--" + key[2:]',
+        "test_cli.py::test_dashes_switches_and_short_names",
+    ),
+    Mutant("command line: a fault does not name its file", PARSER, 'f"{source}: {text}"', "text", KEYS),
+    Mutant(
+        "command line: the nearest option by letters alone",
+        PARSER,
+        'near = [name for name in names if name.rpartition(".")[2] == last] or difflib',
+        "near = difflib",
+        "test_cli.py::test_a_fault_of_usage_is_one_line_and_code_2",
+    ),
+    Mutant(
+        "command line: a preset without its settings",
+        "selftrain/catalog/__init__.py",
+        "partial(m.make, **m.settings) if m.settings else m.make",
+        "m.make",
+        SETTINGS,
+    ),
+    Mutant(
+        "command line: sizes of the problem are options",
+        "selftrain/cli/naming.py",
+        "return {*SIZES, *_FILLED.get(kind, ()),",
+        "return {*_FILLED.get(kind, ()),",
+        SETTINGS,
+    ),
+    Mutant(
+        "catalog: values of a call in the wrong order",
+        "selftrain/catalog/parts.py",
+        "dict(zip(free, given, strict=False))",
+        "dict(zip(reversed(free), given, strict=False))",
+        "test_catalog_parts.py::test_a_call_sets_what_it_names_and_sizes_are_filled_in",
+    ),
+    Mutant(
+        "command line: a fault of usage is any error",
+        MAIN,
+        "USAGE if isinstance(error, UsageError) else FAILED",
+        "FAILED",
+        "test_cli.py::test_a_fault_of_usage_is_one_line_and_code_2",
+    ),
+    Mutant(
+        "command line: terminated is interrupted",
+        MAIN,
+        "TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)",
+        "INTERRUPTED)",
+        CODES,
+    ),
+    Mutant(
+        "command line: messages name options for good",
+        MAIN,
+        "        errors.as_options = False",
+        "        errors.as_options = True",
+        CODES,
+    ),
+    Mutant(
+        "command line: an average that is given is shortened",
+        BUILDING,
+        'if key not in given.get("init_args", {})}',
+        "}",
+        "test_cli.py::test_an_average_that_is_given_stays",
+    ),
+    Mutant(
+        "command line: an epoch leaves out the last batch",
+        BUILDING,
+        "steps = epochs * -(-len(rows or ()) // size)",
+        "steps = epochs * (len(rows or ()) // size)",
+        "test_cli.py::test_an_epoch_is_every_unlabeled_sample",
+    ),
+    Mutant(
+        "command line: masks are taken for classes",
+        BUILDING,
+        'form = "classification" if given.dim() == 1 else',
+        'form = "classification" if given.dim() > 0 else',
+        "test_cli.py::test_the_task_is_what_the_labels_are",
+    ),
+    Mutant(
+        "command line: any task for any labels",
+        BUILDING,
+        "(make.has_classes, make.one_unit) != (not joints, given.dim() == 1)",
+        "False",
+        "test_cli.py::test_the_task_is_what_the_labels_are",
+    ),
+    Mutant(
+        "data: a mask without any class is a label",
+        "data/base/splits.py",
+        "((flat < 0) | (flat == 255)).all(1)",
+        "(flat < 0).all(1)",
+        "test_data_splits.py::test_masks_and_joints_are_chosen_by_whether_there_is_one",
+    ),
+    Mutant(
+        "verdict: one of many strategies pays by chance",
+        VERDICT,
+        "level = 1 - 0.05 / max(1, len(cells) - 1)",
+        "level = 0.95",
+        "test_cli_verdict.py::test_many_strategies_have_wider_intervals_each",
+    ),
+    Mutant(
+        "verdict: what cannot be told pays",
+        VERDICT,
+        '"pays" if low > 0',
+        '"pays" if high > 0',
+        "test_cli_verdict.py::test_draws_that_disagree_cannot_be_told",
+    ),
+]

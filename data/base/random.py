@@ -39,27 +39,18 @@ def _mix(value: Tensor) -> Tensor:
     return value ^ _shift(value, 31)
 
 
-def _mix_int(value: int) -> int:
-    """SplitMix64's output function on one unsigned number."""
-    value = ((value ^ (value >> 30)) * _FIRST) & _FULL
-    value = ((value ^ (value >> 27)) * _SECOND) & _FULL
-    return value ^ (value >> 31)
-
-
-@lru_cache(maxsize=1024)
-def _word(view: str | int) -> int:
-    """A 64-bit number for a view's name, the same in every process (``hash`` of a string is not)."""
-    text = f"{type(view).__name__}:{view}".encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
-
-
 @lru_cache(maxsize=4096)
 def _base(seed: int, epoch: int, view: str | int) -> int:
-    """Hash of the part of the address that a whole batch shares."""
-    key = 0
+    """Hash of the part of the address that a whole batch shares: ``_mix`` on unsigned numbers, a part at a time."""
+    # a number for the view's name that is the same in every process, as ``hash`` of a text is not
+    text = f"{type(view).__name__}:{view}".encode()
+    word, key = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little"), 0
     # a part after another, each mixed into all bits: (1, 2) and (2, 1) are different addresses
-    for part in (seed, epoch, _word(view)):
-        key = _mix_int((key + _GOLDEN + (part & _FULL)) & _FULL)
+    for part in (seed, epoch, word):
+        key = (key + _GOLDEN + (part & _FULL)) & _FULL
+        key = ((key ^ (key >> 30)) * _FIRST) & _FULL
+        key = ((key ^ (key >> 27)) * _SECOND) & _FULL
+        key ^= key >> 31
     return key
 
 

@@ -32,21 +32,17 @@ def blamed(make: Callable[[slice], T], samples: Samples, rows: Tensor, doing: st
     except (SelftrainError, MemoryError):
         raise
     except Exception as error:
-        reason, place = _culprit(make, len(rows)) or (error, None)
+        reason, place = error, None
+        for alone in range(len(rows)):  # the first that fails when it comes alone
+            try:
+                make(slice(alone, alone + 1))
+            except Exception as own:
+                reason, place = own, alone
+                break
         which = (
             f"rows {shown_rows(rows)}" if place is None else f"row {int(rows[place])} ({samples.ids[int(rows[place])]})"
         )
         raise DataError(f"{doing} {which} of {source}: {type(reason).__name__}: {reason}") from error
-
-
-def _culprit(make: Callable[[slice], object], count: int) -> tuple[Exception, int] | None:
-    """The first place of a batch that fails when it comes alone, with its error."""
-    for place in range(count):
-        try:
-            make(slice(place, place + 1))
-        except Exception as error:
-            return error, place
-    return None
 
 
 def shown_rows(rows: Tensor) -> str:

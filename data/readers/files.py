@@ -54,7 +54,9 @@ class FileSet:
         _check_choice("fit", fit, ("crop", "stretch"))
         self.paths = [Path(path) for path in paths]
         self.mode: Mode = mode
-        self.size = _checked_size(size)
+        self.size = (size, size) if isinstance(size, int) else size
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"size is {size}; height and width must be at least 1")
         self.fit: Fit = fit
         self.annotations: Tensor | None = None if y is None else as_annotations(y)
         self.ids: Sequence[str] = [str(path) for path in self.paths] if ids is None else list(ids)
@@ -98,12 +100,3 @@ def _extent(array: Bytes) -> str:
 def _check_choice(word: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise ValueError(f"{word} is {value!r}; known are {', '.join(known)}")
-
-
-def _checked_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise ValueError(f"size is {size}; height and width must be at least 1")
-    return height, width

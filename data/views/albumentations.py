@@ -76,19 +76,17 @@ def _piped(pipeline: Any, images: Tensor, sample_keys: Tensor) -> Tensor:
 
         cv2.setNumThreads(0)  # OpenCV would start a thread per core in every loader process
     arrays = images.permute(0, 2, 3, 1).cpu().numpy()
-    results = [_one(pipeline, image, key % (1 << 64)) for image, key in zip(arrays, sample_keys.tolist(), strict=True)]
+    results = []
+    for image, key in zip(arrays, [key % (1 << 64) for key in sample_keys.tolist()], strict=True):
+        # set_random_state is the fast way, and the only one that reaches every transform of a nested pipeline
+        pipeline.set_random_state(np.random.default_rng(key), random.Random(key))
+        result = pipeline(image=np.ascontiguousarray(image))["image"]
+        results.append(result[:, :, None] if result.ndim == 2 else result)
     # pipelines may end in any size, but a batch is one tensor
     sizes = sorted({result.shape for result in results})
     if len(sizes) > 1:
         raise ValueError(f"the pipeline gives images of {sizes[0]} and {sizes[1]}; end it with a crop or a resize")
     return torch.from_numpy(np.stack(results)).permute(0, 3, 1, 2).contiguous()
-
-
-def _one(pipeline: Any, image: Any, key: int) -> Any:
-    # set_random_state is the fast way, and the only one that reaches every transform of a nested pipeline
-    pipeline.set_random_state(np.random.default_rng(key), random.Random(key))
-    result = pipeline(image=np.ascontiguousarray(image))["image"]
-    return result[:, :, None] if result.ndim == 2 else result
 
 
 def _albumentations() -> Any:

@@ -61,9 +61,8 @@ class TensorViews(Normalizing):
         count = _WEAK_DRAWS + 2 * self.strong.operations + _CUTOUT_DRAWS
         draws = uniform(self.seed, epoch, index, name, count)
         geometry = _geometry(self.weak, draws, (images.shape[2], images.shape[3]))
-        return self._weak(images, geometry) if recipe == "weak" else self._strong(images, draws, geometry)
-
-    def _weak(self, images: Tensor, geometry: _Geometry) -> View:
+        if recipe == "strong":
+            return self._strong(images, draws, geometry)
         if self.weak.crop is None:
             images = image_ops.move(images, geometry.dx, geometry.dy, geometry.mirror, self.weak.pad)
             return View(self.normalize(_unit_range(images)), geometry.theta)

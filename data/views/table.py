@@ -77,7 +77,13 @@ class TableViews(Normalizing):
         noise = normal(self.seed, epoch, index, f"{name}/noise", x.shape[1])
         if recipe == "weak":
             return View(self._kept(x, x + self.weak_noise * noise))
-        return View(self._replaced(self._kept(x, x + self.strong_noise * noise), name, index, epoch))
+        x = self._kept(x, x + self.strong_noise * noise)
+        chosen, place = uniform(self.seed, epoch, index, f"{name}/replace", 2 * x.shape[1]).chunk(2, 1)
+        if self.bank is None:
+            # 0 is the mean, after standardization; codes stay: the mean of codes is no category
+            return View(self._kept(x, x.masked_fill(chosen < self.replace, 0.0)))
+        bank = self.normalize(self.bank.to(x))
+        return View(torch.where(chosen < self.replace, bank.gather(0, (place * len(bank)).long()), x))
 
     def normalize(self, x: Tensor) -> Tensor:
         """Standardize all but the columns of codes."""
@@ -86,12 +92,3 @@ class TableViews(Normalizing):
     def _kept(self, codes: Tensor, x: Tensor) -> Tensor:
         """``x`` with the categorical columns of ``codes``."""
         return torch.where(coded_columns(self.categorical, x), codes, x) if self.categorical else x
-
-    def _replaced(self, x: Tensor, name: str, index: Tensor, epoch: int) -> Tensor:
-        draws = uniform(self.seed, epoch, index, f"{name}/replace", 2 * x.shape[1])
-        chosen, place = draws.chunk(2, 1)
-        if self.bank is None:
-            # codes stay: the mean of codes is no category
-            return self._kept(x, x.masked_fill(chosen < self.replace, 0.0))  # the mean, after standardization
-        bank = self.normalize(self.bank.to(x))
-        return torch.where(chosen < self.replace, bank.gather(0, (place * len(bank)).long()), x)

@@ -143,7 +143,11 @@ def sparse_cells(body: nn.Sequential, x: Tensor, grid: tuple[int, int], keep: Te
     visible = visible.scatter_(1, keep, True).view(-1, *grid)
     for layer in body:
         if isinstance(layer, nn.BatchNorm2d):
-            x = _normalize_visible(layer, x, _enlarge(visible, x))
+            places, mask = x.movedim(1, -1), _enlarge(visible, x)  # (B, H, W, C)
+            # as (places, C, 1, 1), which BatchNorm2d takes for a batch of single pixels: running statistics see visible
+            # ones too
+            seen: Tensor = layer(places[mask][..., None, None])[..., 0, 0]
+            x = torch.zeros_like(places).masked_scatter(mask[..., None], seen.to(places)).movedim(-1, 1)
         elif isinstance(layer, nn.Conv2d):
             # blanked again before every convolution: each one smears visible cells into their hidden neighbors
             x = layer(x * _enlarge(visible, x)[:, None])
@@ -162,12 +166,3 @@ def _enlarge(visible: Tensor, x: Tensor) -> Tensor:
     """Blow a map of cells (B, rows, columns) up to the size of ``x`` (B, C, H, W)."""
     rows, columns = x.shape[2] // visible.shape[1], x.shape[3] // visible.shape[2]
     return visible.repeat_interleave(rows, 1).repeat_interleave(columns, 2)
-
-
-def _normalize_visible(norm: nn.BatchNorm2d, x: Tensor, mask: Tensor) -> Tensor:
-    """Normalize ``x`` (B, C, H, W) by the statistics of the places where ``mask`` (B, H, W) is True; zero elsewhere."""
-    places = x.movedim(1, -1)  # (B, H, W, C)
-    # as (places, C, 1, 1), which BatchNorm2d takes for a batch of single pixels: running statistics see visible ones
-    # too
-    seen: Tensor = norm(places[mask][..., None, None])[..., 0, 0]  # (places, C)
-    return torch.zeros_like(places).masked_scatter(mask[..., None], seen.to(places)).movedim(-1, 1)

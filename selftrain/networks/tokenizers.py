@@ -137,22 +137,19 @@ class TableColumns(Tokenizer):
         value = x.gather(1, keep)
         tokens = value[..., None] * self.weight[keep]
         if self.categories:
-            self._check(x)
+            for column, count in self.categories.items():
+                codes = x[:, column]
+                wrong = (codes != codes.round()) | (codes < 0) | (codes >= count)
+                if bool(wrong.any()):
+                    raise ValueError(
+                        f"column {column} holds {codes[wrong][0].item()}, not a code from 0 to {count - 1}; declare it "
+                        "in TableViews(categorical=...) so that it is not standardized, or correct `categories`"
+                    )
             coded = self.coded[keep]
             # numeric columns look up row 0 and throw it away: a gather by mask would give every batch another shape
             row = torch.where(coded, self.first[keep] + value.long(), 0)
             tokens = torch.where(coded[..., None], self.codes(row).to(tokens), tokens)
         return tokens + self.bias[keep]
-
-    def _check(self, x: Tensor) -> None:
-        for column, count in self.categories.items():
-            value = x[:, column]
-            wrong = (value != value.round()) | (value < 0) | (value >= count)
-            if bool(wrong.any()):
-                raise ValueError(
-                    f"column {column} holds {value[wrong][0].item()}, not a code from 0 to {count - 1}; declare it in "
-                    "TableViews(categorical=...) so that it is not standardized, or correct `categories`"
-                )
 
 
 class PointGroups(Tokenizer):

@@ -16,7 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selftrain.pretrain.regularizers import SIGReg, covariance_term, precise, uniformity_term, unit, variance_term
+from selftrain.pretrain.regularizers import (
+    SIGReg,
+    check_temperature,
+    covariance_term,
+    precise,
+    uniformity_term,
+    unit,
+    variance_term,
+)
 from selftrain.types import Recorded
 
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -90,7 +98,7 @@ class InfoNCE(Recorded, nn.Module):
 
     def __init__(self, *, temperature: float = 0.2) -> None:
         super().__init__()
-        _check_temperature(temperature)
+        check_temperature(temperature)
         self.temperature = temperature
 
     def forward(self, z: Tensor) -> LossAndParts:
@@ -228,7 +236,7 @@ class UniSiamLoss(Recorded, nn.Module):
         super().__init__()
         if weight < 0:
             raise ValueError(f"weight is {weight}; it must be 0 or more")
-        _check_temperature(temperature)
+        check_temperature(temperature)
         self.weight, self.temperature = weight, temperature
 
     def forward(self, z: Tensor, q: Tensor) -> LossAndParts:
@@ -244,11 +252,6 @@ class UniSiamLoss(Recorded, nn.Module):
         crowding = uniformity_term(z, self.temperature)
         loss = self.weight * crowding - cosine
         return loss, {"cosine": cosine.detach(), "uniformity": crowding.detach()}
-
-
-def _check_temperature(temperature: float) -> None:
-    if temperature <= 0:
-        raise ValueError(f"temperature is {temperature}; it must be above 0")
 
 
 def _check_views(z: Tensor) -> None:

@@ -152,8 +152,7 @@ def uniformity_term(z: Tensor, temperature: float) -> Tensor:
     Raises:
         ValueError: for another shape, a single sample (there is no other to be away from) or a temperature <= 0.
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature is {temperature}; it must be above 0")
+    check_temperature(temperature)
     if z.dim() != 3 or z.shape[1] < 2:
         raise ValueError(
             f"embeddings have shape {tuple(z.shape)}; uniformity is between samples and needs (views, samples, width) "
@@ -167,6 +166,12 @@ def uniformity_term(z: Tensor, temperature: float) -> Tensor:
     same = torch.eye(samples, dtype=torch.bool, device=z.device).repeat(views, views)
     pairs = views * samples * views * (samples - 1)
     return logits.masked_fill(same, -math.inf).flatten().logsumexp(0) - math.log(pairs)
+
+
+def check_temperature(temperature: float) -> None:
+    """Refuse a temperature that similarities cannot be divided by."""
+    if temperature <= 0:
+        raise ValueError(f"temperature is {temperature}; it must be above 0")
 
 
 def precise(z: Tensor) -> Tensor:

@@ -158,8 +158,8 @@ MUTANTS = [
     Mutant(
         "first row of a batch blamed",
         READING,
-        "return error, place",
-        "return error, 0",
+        "reason, place = own, alone",
+        "reason, place = own, 0",
         "reliability/test_workers.py::test_the_row_is_named_without_loader_processes_too",
     ),
     Mutant(

@@ -90,6 +90,7 @@ class PairedStream:
         ahead = self.needs.extra_batches
         # looking ahead over the end of an epoch shows its beginning: draws of the next one belong to the next one
         jobs = [(number, step % self.steps_per_epoch) for step in range(start, self.steps_per_epoch + ahead)]
+        # virtual steps look at batches ahead; each is fetched once and shown several times
         window: deque[Batch] = deque(maxlen=ahead + 1)
         for raw in self._workers(jobs) if self.plan.workers else map(self._fetch.__getitem__, jobs):
             window.append(Batch(self._labeled(raw.labeled), self._unlabeled(raw.unlabeled)))

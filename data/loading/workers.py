@@ -84,6 +84,7 @@ class _Loader:
         """What the processes fetch for some jobs."""
         assert self.loader is not None
         self.jobs[:] = jobs
+        # a process that has just begun would take Ctrl-C for its own
         with _no_interrupt():
             batches = iter(self.loader)
         CHILD_SIGNAL.install()
@@ -100,6 +101,7 @@ class _Loader:
         running, self.loader = getattr(self.loader, "_iterator", None), None
         if running is None:
             return
+        # the only way to its processes: DataLoader waits for those that hang, and longer than anybody would
         for process in running._workers:
             process.terminate()  # one that hangs would not heed a request
         running._shutdown_workers()

@@ -112,6 +112,7 @@ def _arrays(path: Path, keys: Mapping[str, str]) -> dict[str, _Part]:
     if path.suffix.lower() != ".npz":
         raise DataError(f"{path} is no .npz file, .npy file or folder of .npy files; convert it to one")
     try:
+        # an archive may be anybody's: objects in it would run code
         with np.load(path, allow_pickle=False) as file:
             size, memory = sum(info.file_size for info in file.zip.infolist()), machine_memory()
             if size > memory:  # by mistake or to do harm: a small archive may unpack to anything

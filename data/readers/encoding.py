@@ -96,6 +96,7 @@ class TableEncoding:
                 continue
             numbers = rows.numbers(column.name)
             lacking = np.isnan(numbers)
+            # in double precision: large numbers such as dates keep their differences
             values[:, place] = (np.where(lacking, column.mean, numbers) - column.mean) / column.std
             if column.indicator:
                 marks.append(lacking.astype(np.float32))
@@ -196,15 +197,18 @@ def fit_encoding(
 
 def _number_column(name: str, values: NDArray[np.float64]) -> TableColumn:
     known = values[~np.isnan(values)]
+    # numbers near the end of the range overflow in the mean; that is told below
     with np.errstate(over="ignore", invalid="ignore"):
         mean, std = float(known.mean()), float(known.std())
     if not (np.isfinite(mean) and np.isfinite(std)):
         raise DataError(f"column {name!r} runs from {known.min():g} to {known.max():g}, too far to calculate with")
+    # a column that is constant but for rounding must not be blown up
     scale = std if std > 1e-12 * max(1.0, abs(mean)) else 1.0
     return TableColumn(name, mean, scale, indicator=len(known) < len(values))
 
 
 def _name_column(name: str, texts: Sequence[str], most: int, tables: Sequence[Table]) -> TableColumn:
+    # sorted, so that codes do not hang on the order of the rows
     vocabulary = sort_names(set(texts))
     if len(vocabulary) > most:
         table, row = _first_text(name, tables)

@@ -224,6 +224,7 @@ def _walk(root: Path, images: bool = True) -> Iterator[Path]:
     """Files below a folder, those whose names end like images or the others; hidden ones are passed over."""
     seen: set[str] = set()
     for place, folders, files in os.walk(root, followlinks=True):
+        # a link may lead back up: each folder once, whatever it is called
         real = os.path.realpath(place)
         folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
         # links may lead in a circle
@@ -264,6 +265,7 @@ def _by_csv(root: Path, found: Sequence[str], labels_csv: Path) -> Listing:
             faults.append(fault)
         else:
             given[path] = label
+    # sorted: the order of a directory is that of its file system, and rows would have other draws elsewhere
     paths = sorted(set(found) | set(given))
     classes = sorted(set(given.values()) - {""})
     number = {name: i for i, name in enumerate(classes)}
@@ -277,6 +279,7 @@ def _one_spelling(path: str) -> str:
 
 def _fault(root: Path, path: str, where: str) -> LabelFault | None:
     """What is wrong with a path, if it is not that of a file below the folder."""
+    # Windows takes both slashes; a list that was written there must not lead out of the folder here
     pure = PurePosixPath(path.replace("\\", "/"))
     if pure.is_absolute() or PureWindowsPath(path).drive or ".." in pure.parts:
         return LabelFault("outside", path, f"{where}: {path!r} leads out of the folder; paths must lie below {root}")

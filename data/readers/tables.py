@@ -92,6 +92,7 @@ def from_table(
         for part, rows in tables.items()
         if rows is not None
     }
+    # means and names of test rows would be a look at what the final evaluation is to see for the first time
     if given is None:
         fitted = [read[part] for part in ("", "_unlabeled") if part in read]
         names = _feature_names(fitted[0], label, id, drop)
@@ -193,6 +194,7 @@ def _check_ids(sets: Mapping[str, ArraySet]) -> None:
 
 
 def _views(encoding: TableEncoding, x: Tensor) -> TableViews:
+    # evenly over the rows, without a draw: the bank is part of the views and must be the same in every process
     step = max(1, -(-len(x) // _BANK))
     bank = x[torch.arange(0, len(x), step)].clone()
     return TableViews(categorical=encoding.categorical, bank=bank)

@@ -218,6 +218,7 @@ def _is_missing(cell: Any, missing: frozenset[str]) -> bool:
 
 def _parsed(cells: Sequence[str | None]) -> Numbers | None:
     """Numbers from text, missing ones NaN; ``None`` if a cell is no number."""
+    # float() takes 1_000 and digits of other scripts, which no program writes as a number
     joined = "".join(cell for cell in cells if cell is not None)
     if "_" in joined or not joined.isascii():
         return None
@@ -225,6 +226,7 @@ def _parsed(cells: Sequence[str | None]) -> Numbers | None:
         values = np.fromiter((np.nan if cell is None else float(cell) for cell in cells), np.float64, len(cells))
     except ValueError:
         return None
+    # a cell that says nan beside the ones declared missing is text, not a number
     return values if int(np.isnan(values).sum()) == sum(cell is None for cell in cells) else None
 
 

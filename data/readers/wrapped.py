@@ -315,6 +315,7 @@ def _known_classes(dataset: Any, label: str | None) -> Sequence[str] | None:
         names = [key for key in ((label,) if label else _LABELS) if key in features]
         known = getattr(features[names[0]], "names", None) if names else None
         return None if known is None else list(known)
+    # random_split and Subset wrap the set that knows the names
     while hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
         dataset = dataset.dataset
     known = getattr(dataset, "classes", None)

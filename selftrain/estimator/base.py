@@ -49,6 +49,7 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _checked(self, X: Any, *, reset: bool, **form: Any) -> Array:
         """Finite numbers; tables also have the columns, and their names, of ``fit``."""
+        # scikit-learn's own check refuses more than two axes
         axes = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
         if axes <= 2:
             rows: Array = validate_data(self, X, reset=reset, dtype="numeric", **form)
@@ -75,6 +76,7 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _alone(self, seed: int) -> Iterator[None]:
         """Draws from ``seed`` that leave the caller's random state as it was."""
         with own_randomness(self._device()):
+            # networks are drawn from the global state, which the caller gets back as it was
             torch.manual_seed(seed)
             yield
 

@@ -165,6 +165,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         pile = _pile(self.inputs_, rows, labels, self.validation_, views)
         runs = []
         for member in range(self.members):
+            # keys of neighbors would share draws with the next seed's members
             key = (seed + _APART * member) % 2**31
             with self._alone(key):
                 runs.append(self._trained(pile, key, member))
@@ -268,6 +269,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             handlers=[Progress(bool(self.verbose))],
         )
         if run.best_state is not None:
+            # held-out labels have chosen; without them there is no best
             strategy.load_state_dict(run.best_state)
         return run
 
@@ -294,6 +296,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             self.inputs_ = theirs
             return given
         fresh = clone(given) if isinstance(given, PretrainedEncoder) else PretrainedEncoder(recipe=given)
+        # what the encoder leaves open it shares with its students, or their weights would not fit
         own = {"network": self.network} if fresh.network == "auto" else {}
         for name in ("kind", "channels", "views", "device"):
             own |= {name: getattr(self, name)} if getattr(fresh, name) is None else {}
@@ -337,6 +340,7 @@ def _provenance(run: Run, pile: Pile, labels: Labels) -> tuple[Array, Array]:
     codes, since = labels.codes.copy(), np.where(labels.labeled, 0, -1)
     rows = np.array([int(name) for name in pile.unlabeled_ids()], dtype=np.int64)
     first, label = (getattr(run.ledger, name).cpu().numpy() for name in ("first_accepted", "label"))
+    # 0 means a given label, so steps count from 1
     since[rows] = np.where(first >= 0, first + 1, -1)
     codes[rows] = np.where(run.ledger.accepted.cpu().numpy(), label, -1)
     return labels.write(codes), since

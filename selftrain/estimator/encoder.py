@@ -95,6 +95,7 @@ class PretrainedEncoder(NetworkEstimator):
         pile = Pile(None, samples, views=self.views if self.views is not None else _points(inputs))
         self.recipe_ = recipe = self._recipe()
         with self._alone(seed):
+            # with embeddings of two views nothing is hidden, so plain networks will do
             encoder = make_encoder(self.network, inputs.kind, inputs.shape, masked=recipe not in EMBEDDING)
             stage = make_recipe(recipe, encoder, self.recipe_params or {})
             done = fit(
@@ -108,6 +109,7 @@ class PretrainedEncoder(NetworkEstimator):
                 **self._length(STEPS),
             )
         weights = {name.removeprefix("encoder."): tensor.cpu() for name, tensor in done.export().items()}
+        # the weights that the stage would hand on, which need not be the last ones
         load_weights(encoder, weights)
         self.views_, self.figures_ = pile.views, done.last.get("unlabeled", {})
         first = next(iter(pile.evaluation("unlabeled", 1, self._device()) or ()))

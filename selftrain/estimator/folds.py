@@ -54,6 +54,7 @@ class LabeledKFold:
             raise DataError(f"all {len(given)} rows of y are unlabeled; label some of each class")
         known, pile = np.flatnonzero(~blank), np.flatnonzero(blank)
         folds = StratifiedKFold(self.n_splits, shuffle=self.shuffle, random_state=self.random_state)
+        # folds of the labels alone: unlabeled rows cannot be scored, and every training needs all of them
         for train, test in folds.split(known, np.array(given[known].tolist())):
             yield np.sort(np.concatenate([known[train], pile])), known[test]
 

@@ -86,6 +86,7 @@ def learn_inputs(x: Array, kind: str | None, channels: Channels | None, blocks: 
     """
     found = _kind(x, kind)
     limits = None
+    # float images may have any range; later ones must be read by the same black and white
     if found == "image" and x.dtype.kind == "f" and x.size and (x.min() < 0 or x.max() > 1):
         limits = (float(x.min()), float(x.max()))
     plain = Inputs(found, tuple(x.shape[1:]), tuple(x.shape[1:]), channels, limits, blocks(found))
@@ -124,5 +125,6 @@ def _extended(x: Tensor, axes: int, block: int) -> Tensor:
         side = x.shape[axis]
         wanted = -(-side // block) * block
         if wanted != side:
+            # the border is repeated: zeros would be an edge that no real image has
             x = x.index_select(axis, torch.arange(wanted).clamp(max=side - 1))
     return x

@@ -63,6 +63,7 @@ def ship(strategy: Strategy, classes: int) -> Shipped:
             f"{name} does not say which networks it ships; derive it from SingleStudent or SeveralStudents"
         )
     counted = getattr(strategy, "counted", None)
+    # logits beyond the classes belong to other heads, such as one for outliers
     factor = counted if isinstance(counted, Tensor) and counted.shape == (classes,) else torch.ones(classes)
     return Shipped([copy.deepcopy(network) for network in asked], factor.detach().clone())
 
@@ -78,6 +79,7 @@ def inference_model(network: Module, example: Tensor) -> Module:
     In double precision a row gets the same answer whatever rows are asked with it, up to 1e-12 or so.
     """
     network = network.eval().requires_grad_(False)
+    # other accelerators have no double precision
     if example.device.type not in ("cpu", "cuda"):
         return network
     try:

@@ -67,6 +67,7 @@ def estimate_accuracy(
         raise ValueError(f"level is {level} and draws {draws}; level must be in (0, 1), draws at least 1")
     random = np.random.default_rng(seed)
     readings = [_Reading(right, *_on_points(sure, asked), _isotonic), _Reading(right, *_in_groups(sure, asked), _as_is)]
+    # both readings may be wrong in their own way: the interval reaches over both
     spans = [_interval(reading, len(asked), level, draws, random) for reading in readings]
     value = sum(reading.value(np.ones(len(sure)), 0.5, 0.5) for reading in readings) / len(readings)
     return Estimate(float(value), min(low for low, _ in spans), max(high for _, high in spans))
@@ -99,6 +100,7 @@ def _interval(
     weights, extra = random.exponential(size=(draws, len(reading.right))), random.exponential(size=(2, draws))
     low = [reading.value(weight, more, 0.0) for weight, more in zip(weights, extra[0], strict=True)]
     high = [reading.value(weight, 0.0, more) for weight, more in zip(weights, extra[1], strict=True)]
+    # so few decisions are judged that their own luck counts, too
     ends = [random.binomial(judged, values) / judged for values in (low, high)]
     tail = (1 - level) / 2
     return float(np.quantile(ends[0], tail)), float(np.quantile(ends[1], 1 - tail))
@@ -123,7 +125,9 @@ def _in_groups(sure: Numbers, asked: Numbers) -> tuple[NDArray[np.int64], Number
     rising = np.sort(sure)
     below = min(int(np.searchsorted(rising, asked.min())), max(0, len(sure) - _FEWEST))
     inside = rising[below:]
+    # few groups: what a group is short of rows is noise, what it is long of is bias
     groups = max(1, int(math.sqrt(len(inside)) / 4))
+    # equal confidences may not be torn apart, else their order in the file would count
     starts = np.unique(inside[np.arange(groups) * len(inside) // groups])
     cells = np.searchsorted(starts, sure, side="right")
     judged = np.maximum(np.searchsorted(starts, asked, side="right"), 1)

@@ -216,10 +216,13 @@ def threshold_for_precision(confidence: Tensor, correct: Tensor, precision: floa
     sure, right = checked_decisions(confidence, correct)
     if not np.isin(right, (0, 1)).all():
         raise ValueError("correct holds shares; give one right or wrong decision a row, such as pixels one by one")
+    # every threshold that matters is one of the confidences: walk them from the surest down
     order = np.argsort(-sure, kind="stable")
     last = np.append(np.flatnonzero(np.diff(sure[order])), len(sure) - 1)  # where the next confidence is lower
     hits, counts = np.cumsum(right[order])[last], (last + 1).astype(np.float64)
+    # cheap first: the exact tail is only asked where it can pass at all
     likely = np.flatnonzero(hits > precision * counts)  # below the bound is below the share
+    # from the lowest threshold up: the first that passes is the answer
     for end in range(len(likely), 0, -_SCAN):
         block = likely[max(0, end - _SCAN) : end]
         passes = upper_tail(hits[block], counts[block], precision) <= 1 - level
@@ -268,6 +271,7 @@ def _needed(share: float, precision: float, level: float) -> int:
 
 
 def _logs(value: Tensor) -> Tensor:
+    # a probability of 0 in float32 has lost its logit; it may not become minus infinity
     return value.clamp(min=1e-12).log()
 
 
@@ -275,6 +279,7 @@ def _folds(classes: Sequence[Tensor]) -> Tensor:
     """Fold of each unit, shape (N,), from the classes of the units of each sample: by sample, even over the classes."""
     sizes = torch.tensor([len(units) for units in classes])
     kinds = torch.tensor([int(units.mode().values) if len(units) else -1 for units in classes])
+    # dealt out in the order of the classes: each fold gets its part of every class without a draw
     there = torch.nonzero(sizes).squeeze(1)
     order = there[torch.argsort(kinds[there], stable=True)]
     folds = torch.zeros_like(sizes)

@@ -155,9 +155,11 @@ def report(
     if not rows:
         return quality
     confidence, correct, classes = (torch.tensor(column) for column in zip(*rows, strict=True))
+    # the held-out labels are the best guess at how the classes of the pile are spread
     if prior is None and has_classes:
         shares = torch.bincount(classes, minlength=len(ledger.classes)).double()
         quality = replace(from_ledger(ledger, shares), view_agreement=agreement)
+    # rounding may lift a mean of probabilities above 1
     accepted = ledger.confidence[ledger.accepted].clamp(0, 1)
     estimate = estimate_accuracy(confidence.clamp(0, 1), correct, accepted, seed=seed) if len(accepted) else None
     quality = replace(quality, held_out=len(rows), estimate=estimate)
@@ -179,6 +181,7 @@ def from_ledger(ledger: Ledger, prior: Tensor | None = None) -> Quality:
         ValueError: for a prior of another shape, negative or all 0.
     """
     figures, shares = ledger.summary(), ledger.class_shares() if len(ledger.classes) else torch.zeros(0)
+    # the first look at a row is no re-labeling
     again = (ledger.seen - 1).clamp(min=0).sum()
     said = ledger.accepted & (ledger.agreement >= 0)
     expected = None if prior is None else ledger.checked_prior(prior)

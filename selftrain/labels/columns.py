@@ -78,6 +78,7 @@ def _named(block: TableChunk, known: Mapping[int, str], classes: Sequence[str] |
         DataError: where a label has two names, or another one than in ``classes``.
     """
     found = dict(known)
+    # each pair once: a file has millions of rows and a handful of classes
     for label, name in dict.fromkeys(zip(block.cells["label"], block.cells["class"], strict=True)):
         number = int(float(label))
         if number < 0:

@@ -18,6 +18,7 @@ def by_rows(value: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
 def percentile(values: Tensor, percent: float) -> Tensor:
     """Percentile with linear interpolation between neighbors, in float64."""
     ranked = values.flatten().double().sort().values
+    # torch.quantile refuses more than 16 million values, which a table of pixels has
     place = percent / 100 * (len(ranked) - 1)
     low = min(int(place), len(ranked) - 1)
     return torch.lerp(ranked[low], ranked[min(low + 1, len(ranked) - 1)], place - low)
@@ -37,6 +38,7 @@ def balanced_weight(
     """
     flat, sure, made = weight.flatten(), confidence.flatten(), weight.new_zeros(weight.numel())
     for units in classes:
+        # stable: of equals the first rows, on any machine
         best = units[sure[units].argsort(descending=True, stable=True)[:per_class]]
         made[best] = flat[best] * min(max_copies, max(1.0, per_class / max(1, len(units))))
     return made.view(weight.shape)

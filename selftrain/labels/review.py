@@ -90,6 +90,7 @@ def read_review(path: str | Path, classes: Sequence[str], ids: Collection[str] |
     for block in read_blocks(path, ("id", "verdict", "correction"), ("label", "class")):
         for row, name in enumerate(block.cells["id"]):
             decision = _decision(block, row, names)
+            # a spreadsheet may repeat a row by mistake; it only matters where one of the two decides
             first, before = seen.setdefault(name, (block.places[row], decision is not None))
             if first != block.places[row] and (before or decision is not None):
                 raise DataError(f"{block.location(row)}: id {name!r} is that of {first}, too; keep one of the two rows")
@@ -103,6 +104,7 @@ def read_review(path: str | Path, classes: Sequence[str], ids: Collection[str] |
 def _decision(block: TableChunk, row: int, classes: Sequence[str]) -> tuple[int, bool] | None:
     """Class number (-1: rejected) and whether it is a correction; ``None``: nothing was decided."""
     verdict, correction = block.cells["verdict"][row].strip(), block.cells["correction"][row]
+    # a name may begin or end with a space; only if there is no such class is it a slip of the keyboard
     correction = correction if correction in classes else correction.strip()
     if not verdict and not correction:
         return None

@@ -79,6 +79,7 @@ def _predictions(
     for batch in batches:
         signals.check()
         seen = strategy.predict(batch.x)
+        # of the unrounded prediction: half precision would move rows across a threshold
         sure = task.confidence(seen)
         if not at:
             value, confidence = torch.empty(rows, *seen.shape[1:], dtype=dtype), torch.empty(rows, *sure.shape[1:])

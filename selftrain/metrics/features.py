@@ -87,6 +87,7 @@ def lidar(views: Tensor, *, delta: float = 1e-4, eps: float = 1e-7) -> Lidar:
     apart, inside = middle - middle.mean(0), (e - middle[:, None]).flatten(0, 1)
     between = apart.T @ apart / (n - 1)
     within = inside.T @ inside / (n * (q - 1)) + delta * torch.eye(width).to(e)
+    # with L L' = within, inv(L) between inv(L)' has the eigenvalues of within^-1/2 between within^-1/2, without a root
     root = torch.linalg.cholesky(within)
     half = torch.linalg.solve_triangular(root, between, upper=False)
     values = torch.linalg.eigvalsh(torch.linalg.solve_triangular(root, half.T, upper=False)).clamp(min=0)
@@ -192,9 +193,11 @@ def knn_predict(
     if len(labels) != len(reference) or labels.is_floating_point() or int(labels.min()) < 0:
         raise ValueError(f"labels {tuple(labels.shape)} must be {len(reference)} class numbers from 0")
     counts = torch.bincount(labels)
+    # with more votes than the rarest class has labels, that class could never win
     votes = min(20, int(counts[counts > 0].min())) if neighbors is None else min(neighbors, len(reference))
     similarity = F.normalize(queries.float(), dim=1) @ F.normalize(reference.float(), dim=1).T
     nearest, index = similarity.topk(votes, dim=1)
+    # less the largest, so that exp cannot overflow; a common factor changes no vote
     weight = ((nearest - nearest[:, :1]) / temperature).exp()
     score = weight.new_zeros(len(queries), len(counts)).scatter_add_(1, labels[index], weight)
     return score.argmax(1)
@@ -218,6 +221,7 @@ def standardized(features: Tensor, reference: Tensor) -> Tensor:
     _check_matrix(features)
     _check_matrix(reference)
     known = reference.double()
+    # a column that is constant but for rounding would be blown up to noise of full size
     spread = known.std(0, correction=0)
     varies = spread > 1e-6 * known.abs().amax(0)
     return (features.double() - known.mean(0)) / torch.where(varies, spread, 1.0)
@@ -232,5 +236,6 @@ def _check_matrix(features: Tensor) -> None:
 
 def _effective_rank(values: Tensor, eps: float) -> float:
     """Exponential of the entropy of ``values`` (k,), >= 0, as shares, each plus ``eps``."""
+    # the paper adds eps to each share and does not normalize again, so neither do we
     share = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny) + eps
     return float(torch.exp(torch.special.entr(share).sum()))

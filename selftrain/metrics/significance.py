@@ -32,6 +32,7 @@ def collapsed(shares: Tensor, prior: Tensor, rows: int) -> bool:
     expected = effective_classes(prior)
     if effective_classes(shares) >= max(expected / 2, 1 + (expected - 1) / 10):
         return False
+    # G = 2 n KL is chi-square with C - 1 degrees if nothing is wrong: mean C - 1, variance 2 (C - 1)
     divergence = float((torch.special.xlogy(shares, shares) - torch.special.xlogy(shares, prior)).sum())
     freedom = max(1, len(shares) - 1)
     return 2 * rows * divergence > freedom + 6 * math.sqrt(2 * freedom)
@@ -45,6 +46,7 @@ def clearly_below(figure: float, other: float, samples: int) -> bool:
     """
     if not samples or not (0 <= figure <= 1 and 0 <= other <= 1):
         return False
+    # under "no difference" both are draws from one share, best estimated by their mean
     mean = (figure + other) / 2
     return other - figure > max(MARGIN, ERRORS * math.sqrt(2 * mean * (1 - mean) / samples))
 

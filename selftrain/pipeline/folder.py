@@ -70,6 +70,7 @@ def _agreed(folder: Path, now: Rows, *, resume: bool, overwrite: bool) -> Rows:
         _check_replaced(folder, before, now)
         return now
     _check_same(folder, before, now)
+    # a call that resumes only the first stages must not make the later ones forgotten
     return max(before, now, key=len)
 
 

@@ -53,6 +53,7 @@ class Labeling:
     def run(self, job: Job, number: int) -> Row:
         """Label, or read the table of the folder; refine it."""
         teacher = job.past[self.by].strategy
+        # stored as it was before refining: another threshold then needs no second pass of the teacher
         table, seconds = self._table(teacher, job, number)
         labels = table if self.refine is None else self.refine(table)
         job.past.labels[self.name] = labels

@@ -37,6 +37,7 @@ def _repeat(path: Path, at: int, log: MetricsFile, shown: TensorBoardWriter) -> 
     """Log once more, ``at`` steps later, what a stage has logged."""
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         row = json.loads(line)
+        # every stage counts from 0; on one axis they must lie one after another
         step = at + int(row.pop("step"))
         if "alarm" in row:
             log.alarm(row["alarm"], row["text"], step)

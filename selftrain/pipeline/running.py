@@ -103,6 +103,7 @@ def run_pipeline(
     """
     if stop_after is not None and stop_after < 1:
         raise ValueError(f"stop_after is {stop_after}; it must be at least 1")
+    # before any stage runs: a name that is missing would be noticed after hours
     check_order(stages)
     check_data(stages, pile)
     where = None if device is None else torch.device(device)

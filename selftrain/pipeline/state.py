@@ -62,6 +62,7 @@ class Job:
         """How many of a stage's ``total`` steps may be taken; they are counted."""
         if self.left is None:
             return total
+        # stop_after is of all stages together: what one takes the next has not
         steps = min(total, self.left)
         self.left -= steps
         return steps

@@ -65,6 +65,7 @@ def load_newest(folder: Path, device: torch.device | str = "cpu") -> dict[str, A
         CheckpointError: if there is none; the message names each file and what is wrong with it.
     """
     problems = []
+    # the newest first; one that is damaged costs its steps, not the run
     for entry in reversed(_entries(folder)):
         try:
             state = load(folder / entry["file"], entry["sha256"], device)
@@ -131,6 +132,7 @@ def _entries(folder: Path) -> list[dict[str, Any]]:
         CheckpointError: if both are damaged.
     """
     problems = []
+    # one flipped bit in the list of sums must not cost what the sums protect
     for name in (MANIFEST, COPY):
         if not (folder / name).is_file():
             continue
@@ -164,6 +166,7 @@ def _sum_of(entries: list[dict[str, Any]]) -> str:
 
 def _checked(entry: dict[str, Any]) -> dict[str, Any]:
     file = str(entry["file"])
+    # a forged manifest must not lead out of the folder
     if Path(file).name != file:
         raise ValueError(f"{file} is not the name of a file in this folder")
     return {"file": file, "step": int(entry["step"]), "sha256": str(entry["sha256"])}

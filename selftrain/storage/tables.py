@@ -80,6 +80,7 @@ class StringColumn(Sequence[str]):
 
     def extend(self, texts: Sequence[str]) -> None:
         """Add texts at the end."""
+        # one object a text would take 60 bytes each beside its letters: gigabytes for ten million rows
         coded = [text.encode("utf-8", "surrogatepass") for text in texts]
         ends = np.cumsum([len(c) for c in coded], dtype=np.int64) + len(self._bytes)
         self._bytes += b"".join(coded)
@@ -105,6 +106,7 @@ def write_csv(path: str | Path, columns: Iterable[str], blocks: Iterable[Mapping
     with whole_file(path, create=True) as part, part.open("w", newline="", encoding="utf-8", errors=errors) as file:
         writer = csv.writer(file)
         writer.writerow(columns)
+        # block by block: a ledger may be larger than the memory that a copy as text would take
         for block in blocks:
             writer.writerows(zip(*map(_cells, block.values()), strict=True))
     return Path(path)
@@ -127,6 +129,7 @@ def write_parquet(
     """
     arrow, parquet = arrow_module("writing Parquet"), arrow_module("writing Parquet", "pyarrow.parquet")
     schema = arrow.schema([(name, arrow.type_for_alias(kind)) for name, kind in kinds.items()])
+    # names of classes without a row would be lost: no row says them
     schema = schema.with_metadata({_NOTES: json.dumps(notes).encode()})
     with whole_file(path, create=True) as part, parquet.ParquetWriter(part, schema) as writer:
         for block in blocks:
@@ -191,6 +194,7 @@ def read_notes(path: str | Path) -> Any:
 
 def disarmed(text: str) -> str:
     """Text that a spreadsheet will not run as a formula; ``armed`` undoes it exactly."""
+    # text that already begins with apostrophes gets one more, so that taking one away is always right
     return f"'{text}" if text.lstrip("'")[:1] in _FORMULA else text
 
 

@@ -60,6 +60,7 @@ def with_labels(shown: Tensor, value: Tensor, weight: Tensor) -> Tensor:
 
 def captioned(shown: Tensor, captions: Sequence[str]) -> Tensor:
     """Write a caption below each tile, on a strip of 14 pixels; red if it begins with ``!``."""
+    # a caption that is cut tells less than a tile that is a little wider
     wide = max([shown.shape[-1], *(min(2 * SMALL, _LETTER * len(text) + 4) for text in captions)])
     shown = F.pad(shown, (0, wide - shown.shape[-1]), value=1.0)
     strips = torch.stack([_strip(text, wide) for text in captions])
@@ -82,11 +83,13 @@ def grid(shown: Tensor, columns: int = 8) -> Tensor:
 # -- kinds of samples --------------------------------------------------------------------------------------------------
 def _images(x: Tensor) -> Tensor:
     small = shrunk(x, LARGE).float().div(255).expand(-1, 3, -1, -1)
+    # whole factors: interpolation would make edges that are not in the picture
     factor = max(1, SMALL // min(small.shape[-2:]))
     return F.interpolate(small, scale_factor=factor)
 
 
 def _bars(x: Tensor) -> Tensor:
+    # one scale for all rows shown: bars of two rows may be compared
     scale = x.abs().amax().clamp(min=1e-12)
     value = (x / scale)[:, None, :]  # (N, 1, columns)
     level = torch.linspace(1, -1, SMALL)[None, :, None]  # (1, h, 1)
@@ -101,6 +104,7 @@ def _curves(x: Tensor) -> Tensor:
     places = thinned(x, LARGE)
     low, high = places.amin(2, keepdim=True), places.amax(2, keepdim=True)
     level = (places - low) / (high - low).clamp(min=1e-12)
+    # a flat channel lies in the middle of its lane
     level = torch.where(high > low, level, 0.5)
     lane = max(SMALL // x.shape[1], 2 * _STRIP // 2)
     wide = LARGE if places.shape[2] > SMALL else SMALL

@@ -56,6 +56,7 @@ class Wrapper(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: igno
         if not known.any():
             raise DataError(f"all {len(given)} rows of y are marked {self.unlabeled!r}; there is nothing to score")
         weight = None if sample_weight is None else np.asarray(sample_weight)[known]
+        # an array of objects compares differently from one of numbers or text
         truth = np.array(given[known].tolist())
         return float(accuracy_score(truth, self.predict(X)[known], sample_weight=weight))
 

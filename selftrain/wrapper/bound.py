@@ -98,6 +98,7 @@ def class_thresholds(
     best = np.full(votes.shape[1], np.inf)
     for j in range(votes.shape[1]):
         thresholds, errors = error_curve(votes, posterior, j, grid=grid, early_stop=early_stop)
+        # their code ends a search early, and what it never sees it cannot choose
         errors = np.where(visited(errors), errors, np.inf) if early_stop else errors
         if np.isfinite(errors).any():
             best[j] = thresholds[errors.argmin()]
@@ -164,6 +165,7 @@ class _Table:
         """m_i R_ij at each threshold, shape (T, C)."""
         t = thresholds[:, None]
         g = t + (1 - t) * np.arange(1, grid + 1) / grid  # (T, G)
+        # all sums over rows are differences of cumulative sums, so that no threshold costs a pass over the rows
         at_t, at_g = np.searchsorted(self.vote, thresholds), np.searchsorted(self.vote, g)
         between = self.mass[at_g] - self.mass[at_t][:, None]  # (T, G, C)
         rest = np.maximum(0, self.taken + self.voted[at_t][:, None] - self.voted[at_g])

@@ -103,6 +103,7 @@ class CoTraining(Wrapper):
         size = len(pile)
         taught = np.full((2, size), -1)  # pseudo-labels that each classifier learns from
         codes, since, by, sure = np.full(size, -1), np.full(size, -1), np.full(size, -1), np.zeros(size)
+        # a small pool forces each to choose rows that are like the whole, not only the easiest ones
         waiting, pool = rng.permutation(size).tolist(), []  # outside the pool, the next one last; and in it
         self.history_ = []
         while True:
@@ -173,6 +174,7 @@ class CoTraining(Wrapper):
             return np.asarray(mean)
         product = first * second
         mass = product.sum(1, keepdims=True)
+        # each excludes what the other says: there is no product to normalize
         return np.where(mass > 0, product / np.where(mass > 0, mass, 1), mean)
 
 

@@ -96,6 +96,7 @@ def is_unlabeled(y: Array, marker: Any) -> Array:
     if _is_missing(marker):
         return _mask(map(_is_missing, y))
     if y.dtype.kind in "US" and not isinstance(marker, str):
+        # numpy has turned -1 into '-1' beside names, and a class may really be called so: ask
         if (y == str(marker)).any():
             text = repr(str(marker))
             raise DataError(
@@ -122,6 +123,7 @@ def hold_out(codes: Array, share: float, rng: np.random.RandomState) -> Array:
     drawn = []
     for code in range(codes.max() + 1):
         rows = rng.permutation(np.flatnonzero(codes == code))
+        # each class keeps one label at least: a class without any cannot be learned
         drawn.append(rows[: min(round(share * len(rows)), len(rows) - 1)])
     held = np.sort(np.concatenate(drawn))
     if not len(held):

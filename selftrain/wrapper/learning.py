@@ -34,6 +34,7 @@ def sample_weights(weighting: str, labeled: Array, score: Array) -> Array | None
         return None
     if weighting == "confidence":
         return np.where(labeled, 1.0, score)
+    # each group weighs the same however many pseudo-labels there are, or they would drown the labels
     given = labeled.sum()
     weight = np.where(labeled, 1 / given, 1 / max(1, len(labeled) - given))
     return np.asarray(weight * given if weighting == "balanced" else weight)
@@ -56,6 +57,7 @@ def seeded(estimator: Any, rng: np.random.RandomState) -> Any:
     """A clone whose random states are drawn from ``rng`` where they are ``None``, so that a seed fixes everything."""
     made = clone(estimator)
     settings = made.get_params(deep=True)
+    # sorted: the draws must not depend on the order in which an estimator lists its settings
     states = [key for key in sorted(settings) if key.rpartition("__")[2] == "random_state" and settings[key] is None]
     return made.set_params(**{key: int(rng.randint(2**31 - 1)) for key in states})
 
@@ -90,9 +92,11 @@ class Trainer:
         if last is None or not self.warm:
             return clone(self.prototype).fit(X, y, **more)
         if not _has_warm_start(last):
+            # partial_fit goes over all rows again, labels included, so that old ones are not forgotten
             return last.partial_fit(X, y, **more)
         size = _size_setting(last)
         if size:
+            # an ensemble that is fitted again by warm_start only learns with members it does not have yet
             last.set_params(**{size: getattr(last, size) + getattr(self.prototype, size)})
         return last.fit(X, y, **more)
 

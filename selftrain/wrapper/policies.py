@@ -208,6 +208,7 @@ class Proportion(Policy):
 
     def select(self, candidates: Candidates) -> Choice:
         """Everything at or above the quantile of this round."""
+        # 1 - r * step is not 0 in floating point in the last round, which must take everything
         share = 0.0 if self.done(candidates.round) else 1 - candidates.round * self.step
         threshold = float(np.quantile(candidates.score, share))
         return Choice(candidates.score >= threshold, threshold)
@@ -238,6 +239,7 @@ def surest(codes: Array, score: Array, counts: Sequence[int]) -> list[Array]:
         score: How sure each decision is, shape (N,).
         counts: Of each class, shape (C,).
     """
+    # stable: of equals the first, so that a result does not hang on the sorting of a library
     order = np.argsort(-score, kind="stable")
     return [order[codes[order] == code][:count] for code, count in enumerate(counts)]
 
@@ -253,6 +255,7 @@ def _check_take(take: float) -> None:
 
 def _count(take: float, total: int) -> int:
     """A number of rows as it is, a share as a number, rounded up."""
+    # rounded first: 0.1 * 30 is 3.0000000000000004, which would be 4 rows
     return int(take) if _whole(take) else math.ceil(round(take * total, 9))
 
 

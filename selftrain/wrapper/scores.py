@@ -60,6 +60,7 @@ def probabilities(estimator: Any, X: Any, classes: Array) -> Array:
         raise ValueError(f"{name(estimator)} decides pairs of classes; set decision_function_shape='ovr'")
     values = np.asarray(estimator.decision_function(X))
     if values.ndim == 1:
+        # two classes have one decision value; the softmax of (0, v) is the logistic function of v
         values = np.stack([np.zeros_like(values), values], axis=1)
     return _aligned(softmax(values), estimator.classes_, classes)
 

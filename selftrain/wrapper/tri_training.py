@@ -148,6 +148,7 @@ class TriTraining(Wrapper):
         """
         X = self._rows(X)
         decided = np.stack([_decide(estimator, X, self.classes_) for estimator in self.estimators_])
+        # twice the votes plus a preference below 1: the preference only decides where votes are equal
         counts = (decided[:, :, None] == np.arange(len(self.classes_))).sum(0)
         return np.asarray(self.classes_[(2 * counts + self._tie_break(X, decided)).argmax(1)])
 
@@ -185,9 +186,11 @@ class Progress:
         Returns:
             ``size``, fewer, or 0.
         """
+        # more rows at the same noise help, but the theorem needs the noise itself to fall
         if error >= self.error:
             return 0
         if self.size == 0:
+            # the first time there is nothing to compare with: take the least that the condition can be met with
             self.size = math.floor(error / (self.error - error) + 1)
         if self.size >= size:
             return 0
@@ -202,6 +205,7 @@ def _bootstrap(given: Array, codes: Array, rng: np.random.RandomState) -> Array:
     """As many labeled rows as there are, drawn with replacement, of two classes at least."""
     while True:
         drawn = given[rng.randint(len(given), size=len(given))]
+        # few labels often give a bootstrap of one class, from which nothing can be learned
         if len(np.unique(codes[drawn])) > 1:
             return np.asarray(drawn)
 

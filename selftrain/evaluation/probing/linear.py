@@ -83,6 +83,7 @@ def logistic_probe(
     if validation is not None:
         held, held_labels = with_classes("validation features", *validation)
         check_width(x, held)
+        # max keeps the first of equals, and choices ascend: the smallest C, the stronger penalty
         best = max(choices, key=lambda c: _right(logistic(scale(x), y, scale(held), c), held_labels))
     return _right(logistic(scale(x), y, scale(asked), best), truth)
 
@@ -94,6 +95,7 @@ def logistic(features: Numbers, labels: Classes, queries: Numbers, strength: flo
     """
     from sklearn.linear_model import LogisticRegression
 
+    # the weights lie in the span of the samples: with few labels and wide features this is most of the time saved
     if len(features) < features.shape[1]:
         basis = np.linalg.svd(features, full_matrices=False)[2].T
         features, queries = features @ basis, queries @ basis

@@ -58,6 +58,7 @@ def policy(script: str, style: str) -> str:
 def json_text(value: Any) -> str:
     """JSON in ASCII in which no character can end a block of script or begin a tag."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    # inside a block of script a browser looks for </script and <!-- before it looks at JSON
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

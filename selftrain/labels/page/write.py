@@ -100,6 +100,7 @@ def chosen(ledger: Ledger, samples: int, choose: Choose, seed: int) -> Tensor:
     rank = ledger.margin.cpu().double()
     if choose == "random":
         rank = torch.rand(len(ledger), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    # margins end at 1, so rows that were never labeled come after all others
     rank = rank + 2.0 * (ledger.seen.cpu() == 0)
     return rank.argsort(stable=True)[:samples]
 
@@ -109,6 +110,7 @@ def digest(ledger: Ledger) -> str:
     found = hashlib.sha256(repr((len(ledger), [str(c) for c in ledger.classes])).encode())
     for column in (ledger.label, ledger.confidence, ledger.seen):
         found.update(column.cpu().contiguous().numpy().tobytes())
+    # some ids tell one pile from another; reading all of ten million would take seconds
     step = max(1, len(ledger) // 1000)
     for i in range(0, len(ledger), step):
         found.update(str(ledger.ids[i]).encode("utf-8", "surrogatepass") + b"\0")

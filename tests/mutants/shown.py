@@ -6,6 +6,13 @@ from fault import Mutant
 
 MUTANTS = [
     Mutant(
+        "tensorboard: two classes of one name share a tag",
+        "selftrain/tensorboard/class_names.py",
+        "if names.count(name) == 1 and name and",
+        "if name and",
+        "test_dashboard.py::test_names_are_safe_and_differ",
+    ),
+    Mutant(
         "tensorboard: classes that are left out of the matrix are lost",
         "selftrain/tensorboard/figures.py",
         "place = torch.full((len(counts),), len(rows))",
@@ -60,6 +67,23 @@ MUTANTS = [
         "last = step == total and _SHORTEST * total >= self.every",
         "last = False",
         "test_dashboard.py::test_curves_rest_on_the_same_decisions",
+    ),
+    Mutant(
+        "tensorboard: evaluations count as work",
+        "selftrain/tensorboard/speed.py",
+        "working = self.seconds[TRAINING] + self.seconds[WAITING]",
+        "working = sum(self.seconds.values())",
+        "test_speed.py::test_a_row_has_rates_of_working_time_and_shares_of_all_time",
+    ),
+    Mutant(
+        "tensorboard: figures of speed are never begun anew",
+        "selftrain/tensorboard/speed.py",
+        (
+            "        self.seconds = dict.fromkeys(self.seconds, 0.0)\n        self.steps = self.samp"
+            "les = 0\n        return row"
+        ),
+        "        return row",
+        "test_speed.py::test_the_next_row_begins_anew_and_nothing_done_is_no_row",
     ),
     Mutant(
         "tensorboard: negative values are drawn upwards",

@@ -426,3 +426,13 @@ def test_table_draws_are_keyed_by_sample():
         for other in (views.seeded(1)(name, TABLE, torch.arange(4000), 0), views(name, TABLE, torch.arange(4000), 1)):
             assert not torch.equal(base, other.x)
         assert not torch.equal(base, views(f"{name}2", TABLE, torch.arange(4000), 0).x)
+
+
+def test_crops_lie_anywhere_inside_the_image():
+    views = TensorViews(Weak(shift=0, crop=(0.2, 0.3)))
+    theta = views("weak", torch.zeros(200, 1, 12, 12), torch.arange(200), 0).theta
+    half, center = theta[:, :, :2].diagonal(dim1=1, dim2=2), theta[:, :, 2]
+    assert (center.abs() + half <= 1 + 1e-6).all()
+    assert (center.std(0) > 0.2).all()
+    assert (half.prod(1) >= 0.2 - 1e-6).all()
+    assert (half.prod(1) <= 0.3 + 1e-6).all()

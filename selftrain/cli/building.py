@@ -21,6 +21,7 @@ from selftrain.cli.folder import config_near
 from selftrain.cli.naming import load_object, spec_of
 from selftrain.cli.piles import kind_of
 from selftrain.data import Pile
+from selftrain.engine.times import steps_per_epoch, total_steps
 from selftrain.errors import SelftrainError
 from selftrain.networks.by_name import ENCODERS, make_encoder, make_network, network_name
 from selftrain.networks.optim import Training, learner
@@ -105,17 +106,9 @@ def settings_checked() -> Any:
 
 def steps_of(settings: Mapping[str, Any], pile: Pile) -> int:
     """Steps of a stage: as given, or so many passes over the unlabeled (without any: the labeled) samples."""
-    epochs, steps = settings["epochs"], settings["steps"]
-    if epochs is not None and steps is not None:
-        raise UsageError(f"steps is {steps} and epochs {epochs}; give one of them")
-    if epochs is not None:
-        plan = plan_of(settings)
-        rows, size = (pile.unlabeled, plan.unlabeled) if pile.unlabeled else (pile.labeled, plan.labeled)
-        steps = epochs * -(-len(rows or ()) // size)
-    steps = STEPS if steps is None else steps
-    if steps < 1:
-        raise UsageError(f"the run has {steps} steps; steps or epochs must be at least 1")
-    return int(steps)
+    per_epoch = steps_per_epoch(len(pile.unlabeled or ()), len(pile.labeled or ()), plan_of(settings))
+    with settings_checked():
+        return total_steps(settings["epochs"], settings["steps"], per_epoch, STEPS)
 
 
 def plan_of(settings: Mapping[str, Any]) -> BatchPlan:

@@ -65,7 +65,6 @@ def fit(
     overwrite: bool = False,
     baseline: bool = False,
     continue_from: Run | str | Path | None = None,
-    note: Mapping[str, object] | None = None,
 ) -> Run:
     """Train a strategy on a pile.
 
@@ -96,7 +95,6 @@ def fit(
             the student, of teachers, target encoders and predictors, and all thresholds and memories; optimizer,
             schedules and ledger start anew. Evaluated before the first step too, as ``Run.before``. For the same data
             give a small learning rate, a thirtieth to a hundredth of the first, and a short warm-up (DAP).
-        note: Plain values to find again in ``out``, under ``note`` in ``rebuild.json``.
 
     Returns:
         The run; its strategy is the one passed in.
@@ -130,7 +128,7 @@ def fit(
         if continue_from is not None and begins:
             take_over(strategy, continue_from)
 
-        setup = Setup(pile, plan, total, evaluation, checkpoints, where, note)
+        setup = Setup(pile, plan, total, evaluation, checkpoints, where)
         copy = SupervisedBaseline(strategy) if baseline else None  # copied before the strategy learns
         chosen = {"baseline": True} if baseline else {}
         for handler in watchers:

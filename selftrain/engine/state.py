@@ -275,7 +275,6 @@ class Setup:
     evaluation: Evaluation
     checkpoints: Checkpoints
     device: torch.device
-    note: Mapping[str, object] | None = None
 
     def open(
         self,
@@ -305,7 +304,7 @@ class Setup:
         claim = {"resume": resume, "overwrite": overwrite}
         _check_ranks(pile, settings | claim)
         from_first(lambda: (prepare_folder(out, settings, **claim), None)[1])
-        from_first(lambda: spec.write_record(out, strategy, pile, self.note))
+        from_first(lambda: spec.write_record(out, strategy, pile, self.checkpoints.note))
         ledger = Ledger(pile.unlabeled_ids(), pile.classes, pile.unlabeled_truth()).to(self.device)
         state = TrainState(
             strategy=strategy, pile=pile, ledger=ledger, out=out, folder=out if is_first() else None,

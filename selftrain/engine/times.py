@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from selftrain.types import BatchPlan
+
 EPOCHS = 10  # of a run whose length is not given
 EVALUATIONS = 10  # in a run, unless it is said how often
 
@@ -39,6 +41,7 @@ class Checkpoints:
         every: Steps between checkpoints; ``None``: at each evaluation.
         stop_after: End after this many steps of the whole stage, with a checkpoint: the rest is for ``resume``. Leaves
             no mark in the log: rows and evaluations stay where they are without it.
+        note: Plain values to find again in the run folder, under ``note`` in ``rebuild.json``.
 
     Raises:
         ValueError: for a number below 1.
@@ -46,6 +49,7 @@ class Checkpoints:
 
     every: int | None = None
     stop_after: int | None = None
+    note: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_counts(checkpoint_every=self.every, stop_after=self.stop_after)
@@ -58,15 +62,29 @@ def check_counts(**counts: int | None) -> None:
             raise ValueError(f"{name} is {count}; it must be at least 1")
 
 
-def total_steps(epochs: int | None, steps: int | None, per_epoch: int) -> int:
-    """Steps of a stage: as given, or so many passes over the unlabeled set; neither: ten.
+def total_steps(epochs: int | None, steps: int | None, per_epoch: int, default: int | None = None) -> int:
+    """Steps of a stage: as given, or so many epochs.
+
+    Args:
+        epochs: Passes over the unlabeled set, or
+        steps: number of steps.
+        per_epoch: Steps of a pass.
+        default: Steps where neither is given; ``None``: ten epochs.
 
     Raises:
         ValueError: for both, or less than one step.
     """
     if epochs is not None and steps is not None:
         raise ValueError(f"give epochs ({epochs}) or steps ({steps}), not both")
+    if steps is None and epochs is None:
+        steps = default
     total = steps if steps is not None else (EPOCHS if epochs is None else epochs) * per_epoch
     if total < 1:
         raise ValueError(f"the run has {total} steps; epochs or steps must be at least 1")
     return total
+
+
+def steps_per_epoch(unlabeled: int, labeled: int, plan: BatchPlan) -> int:
+    """Steps of a pass over so many unlabeled rows; over the labeled ones where there are no others."""
+    rows, size = (unlabeled, plan.unlabeled) if unlabeled else (labeled, plan.labeled)
+    return -(-rows // size)

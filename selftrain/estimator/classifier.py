@@ -16,6 +16,7 @@ from selftrain.catalog import EMBEDDING, default_method, make_rule, make_strateg
 from selftrain.data import Pile, PointViews, Subset
 from selftrain.engine.loop import fit
 from selftrain.engine.run import Run
+from selftrain.engine.times import steps_per_epoch, total_steps
 from selftrain.errors import DataError
 from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.encoder import PretrainedEncoder
@@ -224,16 +225,9 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         Raises:
             ValueError: for both steps and epochs, or less than 1.
         """
-        steps = STEPS if self.steps is None and self.epochs is None else self.steps
-        if self.epochs is not None and steps is not None:
-            raise ValueError(f"steps is {steps} and epochs {self.epochs}; give one of them")
-        if self.epochs is not None:
-            batch = BatchPlan(labeled=int(self.batch_size), unlabeled_ratio=self.unlabeled_ratio)
-            rows, size = (pile.unlabeled, batch.unlabeled) if pile.unlabeled else (pile.labeled, batch.labeled)
-            steps = self.epochs * -(-len(rows or ()) // size)
-        if steps is None or steps < 1:
-            raise ValueError(f"steps is {steps}, epochs {self.epochs}; there must be at least 1")
-        return int(steps)
+        plan = BatchPlan(labeled=int(self.batch_size), unlabeled_ratio=self.unlabeled_ratio)
+        per_epoch = steps_per_epoch(len(pile.unlabeled or ()), len(pile.labeled or ()), plan)
+        return total_steps(self.epochs, self.steps, per_epoch, STEPS)
 
     def _trained(self, pile: Pile, seed: int, member: int) -> Run:
         """Train one strategy; draws are the caller's to seed."""

@@ -10,7 +10,7 @@ import torch
 
 from selftrain._compat import new_fit_keywords
 from selftrain.engine.loop import fit
-from selftrain.engine.times import Checkpoints, Evaluation
+from selftrain.engine.times import Checkpoints, Evaluation, total_steps
 from selftrain.pipeline.folder import check_name
 from selftrain.pipeline.report import figure
 from selftrain.pipeline.state import Job, Past, Row
@@ -85,7 +85,7 @@ class Stage:
         total = self.steps
         if total is None:
             stream = job.pile.stream(strategy.needs(), plan, job.device or next(strategy.parameters()).device)
-            total = (self.epochs or 10) * stream.steps_per_epoch
+            total = total_steps(self.epochs, None, stream.steps_per_epoch)
         steps = job.take(total)
         if steps < 1:
             return None

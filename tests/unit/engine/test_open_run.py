@@ -327,7 +327,8 @@ def test_a_record_holds_plain_values_alone(run):
 
 
 def test_a_run_keeps_the_note_of_its_caller(tmp_path, pile):
-    st.fit(fixmatch(), pile, out=tmp_path, note={"command": "train", "lr": 0.1}, **QUICK)
+    note = st.Checkpoints(note={"command": "train", "lr": 0.1})
+    st.fit(fixmatch(), pile, out=tmp_path, checkpoints=note, **QUICK)
     assert read_record(tmp_path)["note"] == {"command": "train", "lr": 0.1}
 
 

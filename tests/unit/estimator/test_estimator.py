@@ -372,8 +372,8 @@ def test_a_pickle_and_a_clone(fitted):
         ({"members": 0}, "members is 0"),
         ({"batch_size": 2.5}, "batch_size is 2.5"),
         ({"validation": 1.5}, "validation is 1.5"),
-        ({"steps": 3, "epochs": 3}, "give one of them"),
-        ({"steps": 0}, "steps is 0"),
+        ({"steps": 3, "epochs": 3}, "not both"),
+        ({"steps": 0}, "the run has 0 steps"),
         ({"lr": -1.0}, "lr is -1.0"),
     ],
 )

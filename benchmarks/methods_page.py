@@ -13,6 +13,8 @@ from typing import Any
 
 from methods import DECAY, FEW, PILE, RESULT, SEEDS, SETTINGS, STEPS, VARIANTS, WARMUP, WHY, jobs
 
+from selftrain.catalog import PARTS
+
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE, FIGURE, NOTES = DOCS / "methods.md", DOCS / "figures" / "methods.png", DOCS / "methods-notes.md"
 Row = dict[str, Any]
@@ -156,10 +158,8 @@ def _said(value: Any) -> str:
     threshold = getattr(value, "threshold", None)
     if threshold is not None:
         return f"above({threshold})"
-    if not callable(value):
-        return repr(value)
-    inner = ", ".join(str(cell.cell_contents) for cell in value.__closure__ or ())
-    return f"{value.__qualname__.partition('.')[0]}({inner})"
+    name = next((name for name, make in PARTS["rampup"].items() if type(value) is make), None)
+    return repr(value) if name is None else f"{name}({', '.join(map(str, vars(value).values()))})"
 
 
 def _of(rows: Sequence[Row], dataset: str, labels: int, name: str) -> dict[int, Row]:

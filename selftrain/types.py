@@ -26,7 +26,7 @@ class Recorded:
         super().__init_subclass__()
         if "__init__" in vars(cls):
             # A wrapper and not __new__: what asks for the signature of a class would be shown that of __new__.
-            cls.__init__ = noting(cls.__init__, _keep)  # type: ignore[misc]
+            cls.__init__ = noting(cls.__init__, _keep)  # type: ignore[method-assign]
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -49,23 +49,24 @@ def calls_noted() -> Iterator[Calls]:
             own[cls] = init
             cls.__init__ = noting(init, note)  # type: ignore[misc]
 
-    def meet(cls: type, **more: Any) -> None:
+    def meet(cls: Any, /, **more: Any) -> None:
         super(nn.Module, cls).__init_subclass__(**more)
         watch(cls)
 
     # Two threads that took off their wrappers in the order they put them on would leave one of them there.
     with _ONE_AT_A_TIME:
+        module: Any = nn.Module
         hook = vars(nn.Module).get("__init_subclass__")
         for cls in _below(nn.Module, set()):
             watch(cls)
-        nn.Module.__init_subclass__ = classmethod(meet)  # for what is imported meanwhile
+        module.__init_subclass__ = classmethod(meet)  # for what is imported meanwhile
         try:
             yield calls
         finally:
             if hook is None:
-                del nn.Module.__init_subclass__
+                del module.__init_subclass__
             else:
-                nn.Module.__init_subclass__ = hook
+                module.__init_subclass__ = hook
             for cls, init in own.items():
                 cls.__init__ = init
 
@@ -227,6 +228,7 @@ def _copied(value: Any) -> Any:
 
 
 def _below(cls: type, seen: set[type]) -> set[type]:
+    one: type
     for one in type.__subclasses__(cls):
         if one not in seen:
             seen.add(one)

@@ -44,18 +44,19 @@ class TensorBoard(Handler):
     def begin(self, context: Context) -> None:
         """At the start of a run: its settings, and what TensorBoard lays the page out by."""
         self.context, self.strategy, self.pile, self.ledger = context, context.strategy, context.pile, context.ledger
-        self.device, self.task = context.device, None
+        self.device = context.device
+        self.task: Task | None = None
         self.writer = TensorBoardWriter(context.folder, context.resumed_at)
         self.watch, self.inside, self.row_at = Stopwatch(self.device), False, 0
         self.mixed, self.watching = Mixed(), contextlib.ExitStack()
         if context.start == 0:
             self.log_text("settings", f"```\n{json.dumps(context.settings, indent=1)}\n```", 0)
-        chosen = (Dashboard() if self.dashboard else None) if isinstance(self.dashboard, bool) else self.dashboard
-        self.draws: Dashboard | None = chosen if context.folder is not None else None
-        if self.draws is None:
+        self.draws = Dashboard() if isinstance(self.dashboard, bool) else self.dashboard
+        self.drawing = self.dashboard is not False and context.folder is not None
+        if not self.drawing:
             return
         predicts = type(self.strategy).predict is not Strategy.predict
-        self.task: Task | None = getattr(self.strategy, "task", None) if predicts else None
+        self.task = getattr(self.strategy, "task", None) if predicts else None
         groups = 0 if self.task is None else self.task.groups
         self.names = group_names(self.pile.classes, groups)
         self.shown = shown_groups(groups, self.draws.classes)
@@ -95,7 +96,7 @@ class TensorBoard(Handler):
 
     def after_evaluation(self, step: int, figures: Mapping[str, Mapping[str, float]]) -> None:
         """Draw."""
-        if self.draws is None:
+        if not self.drawing:
             return
         with alone():  # the first rank's own affair: the others have no folder to draw into
             self._pictures(step, self.context.batches[0], self.context.report or Report({}))
@@ -130,7 +131,7 @@ class TensorBoard(Handler):
 
     def end(self) -> None:
         """The run whose settings were written is done."""
-        if self.draws is not None:
+        if self.drawing:
             self.writer.finished()
 
     def close(self) -> None:
@@ -144,7 +145,7 @@ class TensorBoard(Handler):
     # -- samples ---------------------------------------------------------------------------------------------------
     @property
     def _pictured(self) -> bool:
-        return self.draws is not None and self.draws.pictures > 0
+        return self.drawing and self.draws.pictures > 0
 
     def _pictures(self, step: int, batch: Batch, report: Report) -> None:
         if not self._pictured:

@@ -104,8 +104,9 @@ class CoTraining(Wrapper):
         taught = np.full((2, size), -1)  # pseudo-labels that each classifier learns from
         codes, since, by, sure = np.full(size, -1), np.full(size, -1), np.full(size, -1), np.zeros(size)
         # a small pool forces each to choose rows that are like the whole, not only the easiest ones
-        waiting, pool = rng.permutation(size).tolist(), []  # outside the pool, the next one last; and in it
-        self.history_ = []
+        waiting = rng.permutation(size).tolist()  # outside the pool, the next one last
+        pool: list[int] = []
+        self.history_: list[dict[str, Any]] = []
         while True:
             self.estimators_ = [_learned(trainers[who], seen[who], labels, taught[who]) for who in (0, 1)]
             if len(self.history_) >= self.rounds or not (pool or waiting):

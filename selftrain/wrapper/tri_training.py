@@ -100,7 +100,8 @@ class TriTraining(Wrapper):
         given, pile = np.flatnonzero(labels.labeled), np.flatnonzero(~labels.labeled)
         # of each classifier: the pseudo-labels it was last fitted to, since which round, and how noisy they were
         taught, since = np.full((3, len(pile)), -1), np.full((3, len(pile)), -1)
-        progress, self.history_ = [Progress() for _ in range(3)], []
+        progress = [Progress() for _ in range(3)]
+        self.history_: list[dict[str, Any]] = []
         drawn = [_bootstrap(given, labels.codes, rng) for _ in trainers]
         learners = [t.fit(X[rows], labels.classes[labels.codes[rows]]) for t, rows in zip(trainers, drawn, strict=True)]
 

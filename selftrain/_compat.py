@@ -237,6 +237,17 @@ def renamed(module: str, name: str) -> object:
     return getattr(import_module(home), new)
 
 
+def old_method(old: str, new: str) -> Callable[..., Any]:
+    """A method under its old name: it warns and calls the new one."""
+
+    def call(self: Any, *values: Any, **settings: Any) -> Any:
+        warnings.warn(f"{type(self).__name__}.{old} is {new} now; the old name goes in 1.0", DeprecationWarning, 2)
+        return getattr(self, new)(*values, **settings)
+
+    call.__doc__ = f"Old name of ``{new}``."
+    return call
+
+
 class _Alias(ModuleType):
     """A module under its old name: its names are those of the new one, read and written."""
 

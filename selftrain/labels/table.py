@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selftrain._compat import renamed
+from selftrain._compat import old_method, renamed
 from selftrain.errors import CheckpointError
 from selftrain.labels.refine import balanced_weight, by_rows, check_units, check_value, percentile
 from selftrain.labels.table_file import digest_of, read_labels, write_labels
@@ -81,6 +81,8 @@ class PseudoLabelTable(nn.Module):
         value, weight = self.value[index].float(), self.weight[index]
         made = self._task.harden(value) if hard else value
         return PseudoLabel(Target(made, weight), PseudoLabels(index, value, weight))
+
+    guess = old_method("guess", "pseudo_label")
 
     @property
     def label(self) -> Tensor:

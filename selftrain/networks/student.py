@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from selftrain._compat import old_method
 from selftrain.errors import NonFiniteError, TrainingError
 from selftrain.runtime.distributed import any_rank, here, mean_gradients, spread
 from selftrain.schedule import Schedule, constant
@@ -106,6 +107,8 @@ class Learner(nn.Module):
             return tuple(self(x) for x in inputs)
         joined: Tensor = run_network(self.model, torch.cat(inputs), self.precision, self.channels_last)
         return tuple(joined.split([len(x) for x in inputs]))
+
+    together = old_method("together", "__call__")
 
     def several(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """Outputs of a network that gives several of ``x`` and more, each in fp32; gradients flow into the network.

@@ -7,6 +7,7 @@ import warnings
 from importlib import import_module
 
 import pytest
+import torch
 
 import selftrain as st
 from selftrain import toy
@@ -101,3 +102,18 @@ def test_a_name_that_never_was_is_an_attribute_error():
     with pytest.raises(ModuleNotFoundError):
         import_module("selftrain.nonsense")
     assert not hasattr(toy, "nonsense")
+
+
+def test_old_methods_warn_and_call_the_new_ones():
+    learner = toy.learner("classification")()
+    learner.eval()
+    x = torch.ones(2, 1, 12, 12)
+    both, warned = told(lambda: learner.together(x, -x))
+    assert [str(warning.message) for warning in warned] == [
+        "Learner.together is __call__ now; the old name goes in 1.0"
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(both, learner(x, -x), strict=True))
+    labels = st.PseudoLabelTable(toy.task("classification"), torch.eye(3))
+    found, warned = told(lambda: labels.guess(torch.tensor([2]), hard=True))
+    assert [warning.filename for warning in warned] == [__file__]
+    assert torch.equal(found.target.value, torch.eye(3)[2:])

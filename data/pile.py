@@ -251,6 +251,7 @@ class Pile:
         if needs.encode is None and self.unlabeled is None:
             raise DataError("no unlabeled samples to learn from without labels; pass labeled images as unlabeled too")
         if needs.views and self.unlabeled is None:
+            # no error: a strategy is compared with itself without a pile
             warnings.warn("no unlabeled samples: training is supervised only", stacklevel=2)
         return PairedStream(self.labeled, self.unlabeled, self.views, needs, plan, device)
 

@@ -29,6 +29,7 @@ class Joined:
         self.first, self.second = first, second
         self.annotations: Tensor | None = annotations
         self.ids: Sequence[str] = [*first.ids, *second.ids]
+        # read one row of each now: a batch with both would fail at a step that depends on the seed
         shapes = [tuple(s.images(np.zeros(1, np.int64)).shape[1:]) for s in (first, second) if len(s)]
         if len(set(shapes)) > 1:
             raise DataError(f"inputs have the shapes {shapes[0]} and {shapes[1]}; bring both sets to one shape")
@@ -45,6 +46,7 @@ class Joined:
         if later.all():
             return self.second.images(index - len(self.first))
         parts = [self.first.images(index[~later]), self.second.images(index[later] - len(self.first))]
+        # a set of files and one of arrays may hold the same pictures in two types
         if parts[0].dtype != parts[1].dtype:
             parts = [part.float() / 255 if part.dtype == torch.uint8 else part.float() for part in parts]
         # each part is read in one piece; the rank of each row among both puts them back in the order asked for

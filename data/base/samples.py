@@ -216,6 +216,7 @@ def _as_tensor(values: Any) -> Tensor:
         raise DataError(f"value {array.max()} is larger than any number that can be used; correct it")
     native: np.dtype[Any] = array.dtype.newbyteorder("=")
     array = array.astype(_READABLE.get(native, native), copy=False)
+    # shared with the caller's array where it is in order already: a large set is not held twice
     return torch.from_numpy(np.ascontiguousarray(array))
 
 

@@ -65,6 +65,7 @@ def split(
     y = check_labels(y, classes).numpy()
     chosen = _choose(y, labels, seed, "labels")
     held_back = _validation(y, chosen, validation, seed)
+    # taken from the labels asked for, not in addition: labels for validation cost as much as others
     labeled = np.setdiff1d(chosen, held_back)
     # rows held back for validation are never unlabeled ones: a pseudo-label of them would leak
     hidden = held_back if overlap == "include" else chosen
@@ -167,6 +168,7 @@ def _validation(y: Rows, chosen: Rows, validation: float, seed: int) -> Rows:
         return chosen[:0]
     if count >= len(chosen):
         raise DataError(f"validation takes {count} of {len(chosen)} labels and leaves none to train on; take fewer")
+    # chosen like the labels themselves: as evenly over the classes as they allow
     masked = np.full_like(y, -1)
     masked[chosen] = y[chosen]
     return _choose(masked, count, seed, "validation")

@@ -138,5 +138,6 @@ def _contents(samples: Samples, rows: Rows) -> list[tuple[str, str]]:
             [("", str(error))] if len(rows) == 1 else [_contents(samples, rows[i : i + 1])[0] for i in range(len(rows))]
         )
     values = images.numpy()
+    # rows of one content in two shapes or types are no copies
     head = repr((values.dtype.str, values.shape[1:])).encode()
     return [(hashlib.blake2b(head + row.tobytes(), digest_size=16).hexdigest(), "") for row in values]

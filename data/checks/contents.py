@@ -88,6 +88,7 @@ def class_findings(known: Sequence[KnownSample], classes: Sequence[str]) -> list
         found.append(Finding("no label", "harms", text))
     if len(labeled) == 1:
         found.append(Finding("one class", "harms", "all labels are of one class; there is nothing to tell apart"))
+    # "Cat" and "cat " come from two people, not from two classes
     alike: dict[str, list[str]] = defaultdict(list)
     for name in classes:
         alike["".join(name.split()).casefold()].append(name)

@@ -172,6 +172,7 @@ def _name_findings(files: Sequence[Scanned]) -> list[Finding]:
 def _layout_findings(root: Path, classes: Sequence[str]) -> list[Finding]:
     """Folders that are probably not what they are taken for, and files that are passed over."""
     found = []
+    # the most frequent mistake: the folder above the one that was meant
     splits = [name for name in classes if name.lower() in _SPLIT_NAMES]
     if splits:
         text = f"the classes {', '.join(splits)} look like parts of a split; pass one as folder and the other as test="

@@ -82,6 +82,7 @@ class Fetcher:
 
     def _part(self, samples: Samples, part: str, indices: BatchIndices, names: Sequence[str]) -> RawPart:
         images: Tensor | None = read_rows(samples, indices.rows, f"the {part} set")
+        # whole annotations lie in memory (they are small); only inputs are read
         annotation = None if samples.annotations is None else samples.annotations[indices.rows]
         views: dict[str, tuple[Tensor, Tensor | None]] = {}
         # one-by-one pipelines on the CPU are the slow part: they run beside training, in the loader processes

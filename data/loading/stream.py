@@ -50,6 +50,8 @@ class PairedStream:
     ) -> None:
         labeled, unlabeled = labeled or None, unlabeled or None
         if unlabeled is not None:
+            # an epoch is a pass over what is most: every unlabeled row is seen once, whatever number of labels cycles
+            # beside
             self.steps_per_epoch = -(-len(unlabeled) // plan.unlabeled)
         elif labeled is not None:
             self.steps_per_epoch = -(-len(labeled) // plan.labeled)
@@ -124,6 +126,7 @@ class PairedStream:
         return {name: self.views(name, images, key, part.epoch) for name in names}
 
     def _here(self, tensor: Tensor) -> Tensor:
+        # pinned memory is copied while the step before still computes
         return tensor.to(self.device, non_blocking=True)
 
 

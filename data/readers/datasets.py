@@ -111,6 +111,7 @@ def _digits(root: Path | None) -> Raw:
 
     digits = load_digits()
     x = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    # with a seed of its own: the test set is the same for every choice of labels
     x, x_test, y, y_test = train_test_split(x, digits.target, test_size=0.25, stratify=digits.target, random_state=0)
     return Raw(x, y, x_test, y_test, [str(i) for i in range(10)], "scikit-learn load_digits")
 

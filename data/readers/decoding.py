@@ -39,6 +39,7 @@ def read_idx(path: Path) -> Bytes:
     axes = content[3] if len(content) > 3 and content[:3] == b"\0\0\x08" else 0
     shape = [int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(axes)]
     values = np.frombuffer(content, np.uint8, offset=min(len(content), 4 + 4 * axes))
+    # one byte too many or too few is damage: nothing of such a file can be trusted
     if not axes or len(values) != np.prod(shape):
         raise DataError(f"{path} is no whole IDX file of bytes; fetch it again")
     whole: Bytes = values.reshape(shape).copy()

@@ -209,6 +209,7 @@ def image_files(root: Path) -> list[str]:
     """Relative paths of all images below a folder, with forward slashes, sorted."""
     if not root.is_dir():
         raise DataError(f"{root} is no folder; pass the folder that holds the images")
+    # by name: file systems list in an order of their own, and row numbers are keys of all draws
     found = sorted(path.relative_to(root).as_posix() for path in _walk(root))
     if not found:
         raise DataError(f"no images below {root}; known endings are {', '.join(IMAGE_SUFFIXES)}")
@@ -240,6 +241,7 @@ def _walk(root: Path, images: bool = True) -> Iterator[Path]:
 
 def _by_folder(found: Sequence[str]) -> Listing:
     """Classes by the first folder of each path."""
+    # the first folder is the class, whatever lies below it
     heads = [path.split("/")[0] if "/" in path else UNLABELED for path in found]
     classes = sorted(set(heads) - {UNLABELED})
     number = {name: i for i, name in enumerate(classes)}

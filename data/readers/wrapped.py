@@ -123,6 +123,7 @@ class DatasetSet:
     def _items(self, rows: Sequence[int]) -> list[Any]:
         """Items of some rows, all at once where the data set can."""
         try:
+            # Hugging Face reads many rows at once far faster than one by one
             together = getattr(self.dataset, "__getitems__", None)
             return list(together(rows)) if together is not None else [self.dataset[row] for row in rows]
         except Exception as error:  # code of the user, and decoders behind it
@@ -261,6 +262,7 @@ def labels_of(dataset: Any, label: str | None = None, name: str = "labeled") -> 
 def _ready_labels(dataset: Any) -> Sequence[Any] | None:
     """Labels that a torch data set keeps as a list, if it does."""
     base, rows = dataset, None
+    # below torch.utils.data.Subset, at any depth: reading every item for its label would decode every picture
     while hasattr(base, "dataset") and hasattr(base, "indices"):
         own = list(base.indices)
         rows = own if rows is None else [own[row] for row in rows]

@@ -89,6 +89,7 @@ class Normalizing(Recorded):
         """The same recipes, normalizing by the channels of ``samples`` where no mean or std was given."""
         if self.mean is not None and self.std is not None:
             return self
+        # only where one is missing: a normalization that was given stays, also on other data
         mean, std = statistics(samples, self.categorical)
         changed = copy.copy(self)
         changed.mean = self._shaped(mean) if self.mean is None else self.mean

@@ -170,6 +170,7 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
 
 def warp(images: Tensor, theta: Tensor, pad: Pad) -> Tensor:
     """Resample float images (B, C, H, W) by affine maps (B, 2, 3), bilinearly."""
+    # corners are those of the image, not centers of pixels: halving a view and doubling it again gives the same places
     grid = F.affine_grid(theta.to(images), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=_GRID_PAD[pad], align_corners=False)
 
@@ -189,6 +190,7 @@ def move(images: Tensor, dx: Tensor, dy: Tensor, mirror: Tensor, pad: Pad) -> Te
     batch, channels, height, width = images.shape
     column, column_inside = _source(width, dx, mirror, pad)
     row, row_inside = _source(height, dy, torch.zeros_like(mirror), pad)
+    # one flat gather for both axes: exact for any type, also for masks
     place = (row[:, :, None] * width + column[:, None, :]).view(batch, 1, -1).expand(batch, channels, -1)
     moved = images.reshape(batch, channels, -1).gather(2, place).view_as(images)
     if pad != "zero":

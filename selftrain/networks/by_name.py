@@ -74,6 +74,7 @@ class PlainEncoder(Recorded, nn.Module):
 
 def _image_network(shape: Shape) -> nn.Module:
     height, width = shape[1:]
+    # at most 64 tokens: attention over more is not minutes on a CPU any more
     patch = (_divisor(height), _divisor(width))
     return ViT((height, width), patch, shape[0], width=64, depth=3)
 
@@ -125,6 +126,7 @@ def make_encoder(network: Network, kind: InputKind, shape: Shape, *, masked: boo
         return ENCODERS[kind][network_name(network, kind, shape, masked=masked)](shape)
     built = copy.deepcopy(network) if isinstance(network, nn.Module) else _called(network, shape)
     inner = getattr(built, "encoder", None)
+    # a classifier is given where an encoder is asked for: its encoder is meant
     built = inner if isinstance(inner, nn.Module) and not hasattr(built, "embed_dim") else built
     if not hasattr(built, "embed_dim"):
         raise ValueError(f"{type(built).__name__} is no encoder: it has no embed_dim; see selftrain.networks.Encoder")

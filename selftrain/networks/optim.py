@@ -228,6 +228,7 @@ def load_weights(network: nn.Module, weights: Weights) -> list[str]:
         raise CheckpointError(
             f"weights do not fit {type(network).__name__}: {wrong[:3]}; use the same encoder settings"
         )
+    # what is missing was checked above to be the network's own: a head that no stage has
     network.load_state_dict(dict(weights), strict=False)
     return [name for name in own if name not in weights]
 

@@ -68,4 +68,5 @@ def sincos_positions(grid: Grid, width: int) -> Tensor:
     frequency = 10000.0 ** -(torch.arange(count, dtype=torch.float64) / count)
     axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in grid), indexing="ij")
     angles = [axis.reshape(-1, 1) * frequency for axis in axes]
+    # all sines of an axis, then all cosines: the order of MAE's code, so that its weights mean the same here
     return torch.cat([wave(a) for a in angles for wave in (torch.sin, torch.cos)], dim=1).float()

@@ -35,6 +35,7 @@ class Block(nn.Module):
             raise ValueError(f"width is {width} and heads {heads}; width must be a multiple of heads")
         self.heads = heads
         self.norm_attention, self.norm_network = nn.LayerNorm(width), nn.LayerNorm(width)
+        # query, key and value in one product: three small ones would leave a processor waiting
         self.mix, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.widen, self.narrow = nn.Linear(width, int(width * mlp_ratio)), nn.Linear(int(width * mlp_ratio), width)
         self.apply(init_linear)
@@ -57,6 +58,7 @@ class Block(nn.Module):
 def run_blocks(blocks: nn.Sequential, tokens: Tensor, codes: Tensor, *, again: bool) -> Tensor:
     """Pass tokens (B, N, W) through blocks, with position codes added before the first block or before each."""
     for number, block in enumerate(blocks):
+        # coordinates of groups would be forgotten in depth, where grid codes are not (Point-MAE, Point-JEPA)
         tokens = block(tokens + codes if again or number == 0 else tokens)
     return tokens
 
@@ -107,6 +109,7 @@ class Transformer(Recorded, nn.Module):
         self.places = tokenizer.positions(width)
         self.blocks = nn.Sequential(*(Block(width, heads, mlp_ratio, number) for number in range(1, depth + 1)))
         self.norm = nn.LayerNorm(width)
+        # small, as mask tokens are: they should say nothing before they have learned
         self.registers = nn.Parameter(torch.randn(registers, width) * 0.02)
         # follows from the grid, so no checkpoint has to hold it
         self.register_buffer("readout", readout, persistent=False)

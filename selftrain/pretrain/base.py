@@ -48,6 +48,7 @@ class Pretraining(Strategy):
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Learn from the unlabeled samples of the batch."""
         loss, scalars = self.objective(batch, clock)
+        # while gradients gather, and after a step that overflowed, nothing may follow weights that have not moved
         if self.student.update(loss):
             scalars |= self.after_step(clock)
         return Report(scalars)
@@ -116,6 +117,7 @@ class Pretraining(Strategy):
 
     def export(self) -> dict[str, Tensor]:
         """The weights of the encoder, named ``encoder.*`` as ``Classifier`` has them."""
+        # a copy: what was handed on must not change when training goes on
         return {f"encoder.{name}": tensor.detach().clone() for name, tensor in self.shipped().state_dict().items()}
 
 

@@ -87,4 +87,5 @@ class JointEmbedding(Pretraining):
         embedded = [z.unflatten(0, (len(self.views), -1)) for z in self.student.several(x)]
         loss, parts = cast("tuple[Tensor, dict[str, Tensor]]", self.loss(*embedded))
         scalars = {f"loss/{self.name}": loss.detach()} | {f"loss/{key}": value for key, value in parts.items()}
+        # behind a projector embeddings may all be alike while features look sound, so that both are watched
         return loss, scalars | {"embedding_std": embedded[0].detach().std(1, correction=0).mean()}

@@ -53,6 +53,7 @@ def cosine(predicted: Tensor, target: Tensor) -> Tensor:
 
 def unit_smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
     """Smooth L1 (beta 1) of both at length 1, summed over K: CNN-JEPA's."""
+    # summed over K, not averaged: at length 1, single numbers are so small that their mean has hardly a gradient
     sides = F.normalize(predicted, dim=-1), F.normalize(target, dim=-1)
     return F.smooth_l1_loss(*sides, reduction="none").sum(-1).mean()
 

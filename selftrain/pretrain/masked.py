@@ -53,6 +53,7 @@ class MaskedNetwork(nn.Module):
         mask = Mask.of_rows(context, targets)
         seen = self.encode(x, mask)
         predictions = self.predict(seen, mask, layout_of(self.encoder, x)).transpose(0, 1)
+        # the student's own tokens of the whole sample are needed only where they are targets or regularized
         tokens: Tensor = self.encoder.tokens(x) if self.whole else seen  # type: ignore[operator]
         by_row = tokens.unflatten(0, (-1, len(x))).transpose(0, 1)
         if self.projector is None:
@@ -127,6 +128,7 @@ class Masked(Pretraining):
     ) -> None:
         super().__init__(view)
         contract = check_encoder(encoder)
+        # a mask that the grid does not allow is an error here, not hours later when a mixture first draws it
         check_masker(masker, Layout(contract.grid))
         if ship not in (None, "target", "student") or (ship == "target" and not isinstance(target, EMALatent)):
             raise ValueError(f"ship is {ship!r}; choose 'student', or 'target' where the target is EMALatent")
@@ -140,6 +142,7 @@ class Masked(Pretraining):
         # copied, so that stages compared with each other can be given one and the same encoder
         copied, head = copy.deepcopy(encoder), predictor(encoder, target.width(contract))
         guard = None if regularizer is None else Projector(contract.token_dim, projector)
+        # one network for all that learns: one optimizer, one state, one gradient norm to clip
         self.student = (training or TRAINING).learner(MaskedNetwork(copied, head, guard, whole=target.own))
         self.target = copy.deepcopy(target)  # the copies of an encoder that it holds are this stage's own
         self.target.attach(self.student, copied)
@@ -178,6 +181,7 @@ class Masked(Pretraining):
     def targets(self, x: Tensor, mask: Mask, tokens: Tensor) -> Tensor:
         """Targets (M, B, Nt, K) of inputs, or of the student's own ``tokens`` (B, T, K) of the whole samples."""
         if isinstance(self.target, LatentTarget) and self.target.own:
+            # with gradient: it is the regularizer that keeps predictions and targets from meeting in one point
             return self.target.at(tokens, mask.targets)
         with torch.no_grad():
             targets: Tensor = self.target(x, cast(Encoder, self.network.encoder), mask.targets)

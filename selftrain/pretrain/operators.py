@@ -97,6 +97,7 @@ def _ratio_at(x: Tensor, radius: int, offset: float) -> Tensor:
     # repeated, not mirrored: a mirror needs images larger than the radius
     padded = F.pad(x, (radius,) * 4, mode="replicate")
     half, whole = radius + 1, 2 * radius + 1
+    # each half window is an average of its own: its log once, and differences of logs are logs of ratios
     columns = (F.avg_pool2d(padded, (whole, half), 1) + offset).log()  # one entry for each r + 1 adjacent columns
     rows = (F.avg_pool2d(padded, (half, whole), 1) + offset).log()
     return torch.hypot(columns[..., :-radius] - columns[..., radius:], rows[..., :-radius, :] - rows[..., radius:, :])

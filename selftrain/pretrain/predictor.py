@@ -151,6 +151,7 @@ class Projector(nn.Sequential):
         if not widths:
             raise ValueError("widths is empty; a projector needs at least one layer")
         layers: list[nn.Module] = []
+        # BatchNorm between the layers keeps embeddings away from all zeros, where SIGReg has no gradient
         for before, after in zip((inputs, *widths), widths[:-1], strict=False):
             layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
         layers.append(nn.Linear((inputs, *widths)[-2], widths[-1]))

@@ -68,6 +68,7 @@ class SIGReg(Recorded, nn.Module):
         of all processes together.
         """
         z = precise(z)
+        # never in half precision: cosines of large angles would be noise
         knots = torch.linspace(0, self.limit, self.points, dtype=z.dtype, device=z.device)
         with torch.autocast(z.device.type, enabled=False):
             angles = (z @ directions.to(z))[..., None] * knots
@@ -89,6 +90,7 @@ def epps_pulley(cos_mean: Tensor, sin_mean: Tensor, count: int, limit: float = 3
     # half of the axis counts twice: the integrand is even
     knots = torch.linspace(0, limit, cos_mean.shape[-1], dtype=cos_mean.dtype, device=cos_mean.device)
     kernel = torch.exp(-knots.square() / 2)
+    # the characteristic function of N(0, 1) is real and is also the weight: exp(-t^2 / 2)
     error = (cos_mean - kernel).square() + sin_mean.square()
     return 2 * count * torch.trapezoid(error * kernel, knots, dim=-1)
 

@@ -215,6 +215,7 @@ class EMALatent(LatentTarget):
 
     def follow(self, encoder: nn.Module, progress: float) -> dict[str, Tensor]:
         """Move the copy towards the encoder."""
+        # near 1 at the end: the last targets should be those of a nearly finished encoder that stands still
         decay = self.decay_at(progress)
         self.teacher.update(encoder, decay=decay)
         return {"decay": torch.tensor(decay)}
@@ -236,6 +237,7 @@ class FrozenLatent(LatentTarget):
 
     def __init__(self, source: nn.Module, *, norm: Norm = "layer") -> None:
         super().__init__(norm)
+        # a copy: the caller may train theirs on
         self.source = copy.deepcopy(source).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> FrozenLatent:

@@ -31,6 +31,7 @@ from selftrain.pretrain.predictor import ConvPredictor
 from selftrain.pretrain.targets import EMALatent, Path
 from selftrain.schedule import cosine
 
+# a fifth of the paper's rate, for batches far smaller than its 512
 TRAINING = Training(lr=2e-3, weight_decay=0.01, schedule=cosine(warmup=0.05))
 
 
@@ -68,6 +69,7 @@ class CNNJEPA(Masked):
         super().__init__(
             encoder,
             masker=masks or Mixture(blocks, RandomMask(0.6), share=0.75),
+            # at length 1: features behind a ReLU differ in size from channel to channel and image to image
             target=EMALatent(norm="l2", decay=decay, path=path),
             predictor=partial(ConvPredictor, depth=depth, noise=noise, signed=signed),
             distance="unit_smooth_l1",

@@ -33,6 +33,7 @@ from selftrain.pretrain.predictor import Predictor
 from selftrain.pretrain.targets import EMALatent
 from selftrain.schedule import cosine
 
+# beta2 as in the released code
 TRAINING = Training(lr=1e-3, weight_decay=0.05, beta2=0.99, schedule=cosine(warmup=0.05))
 
 
@@ -68,6 +69,7 @@ class ECGJEPA(Masked):
     ) -> None:
         super().__init__(
             encoder,
+            # random single tokens could be filled in from their neighbors: a heartbeat is smooth
             masker=masks or Blocks(),
             # no further norm: the encoder's tokens leave through a LayerNorm of its own
             target=EMALatent(norm="none", decay=decay),

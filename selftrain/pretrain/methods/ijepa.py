@@ -60,6 +60,7 @@ class IJEPA(Masked):
         predictor_heads: int = 4,
         noise: float | None = None,
         masks: Masker | None = None,
+        # for runs of up to some thousand steps: from the paper's 0.996, the copy would long be the untrained encoder
         decay: tuple[float, float] = (0.99, 1.0),
         path: Path = "linear",
         ship: Ship = "target",
@@ -72,6 +73,7 @@ class IJEPA(Masked):
             masker=masks or MultiBlock(),
             # LayerNorm without affine: the target's scale cannot shrink, whatever the copy learns
             target=EMALatent(decay=decay, path=path),
+            # narrow: a predictor as wide as the encoder could do the encoder's work itself
             predictor=partial(
                 Predictor, width=predictor_width, depth=predictor_depth, heads=predictor_heads, noise=noise
             ),

@@ -52,6 +52,7 @@ class LeJEPA(JointEmbedding):
         global_views: int = 2,
         training: Training | None = None,
     ) -> None:
+        # now and not at the first step, which is when the loss would notice
         if global_views > len(views):
             raise ValueError(f"global_views is {global_views}, there are {len(views)} views")
         loss = LeJEPALoss(weight=weight, slices=slices, global_views=global_views)

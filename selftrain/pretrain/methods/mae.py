@@ -27,6 +27,7 @@ from selftrain.pretrain.predictor import Predictor
 from selftrain.pretrain.targets import Pixels
 from selftrain.schedule import cosine
 
+# beta2 is the paper's: with another mask at every step, gradients of long ago say little about their size now
 TRAINING = Training(lr=1.5e-3, weight_decay=0.05, beta2=0.95, schedule=cosine(warmup=0.05))
 
 

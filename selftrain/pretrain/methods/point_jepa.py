@@ -68,6 +68,7 @@ class PointJEPA(Masked):
             raise ValueError(f"beta is {beta}; it must be above 0")
         super().__init__(
             encoder,
+            # scattered groups overlap with what is seen: their content would be known already
             masker=masks or Runs(),
             target=EMALatent(decay=decay),
             predictor=partial(

@@ -30,6 +30,7 @@ from selftrain.pretrain.predictor import Predictor
 from selftrain.pretrain.targets import GradientRatio
 from selftrain.schedule import cosine
 
+# as of MAE: only what is predicted differs
 TRAINING = Training(lr=1.5e-3, weight_decay=0.05, beta2=0.95, schedule=cosine(warmup=0.05))
 
 
@@ -65,6 +66,7 @@ class SARJEPA(Masked):
     ) -> None:
         super().__init__(
             encoder,
+            # windows are looked at one by one: speckle far away tells nothing about what is hidden here
             masker=LocalWindows(windows=windows, size=window, ratio=mask_ratio),
             # a learned target degenerates on speckle: the paper's I-JEPA ends 25 points below its MAE
             target=GradientRatio(radii),

@@ -48,5 +48,6 @@ class SimCLR(JointEmbedding):
         views: tuple[str, ...] = ("strong", "strong2"),
         training: Training | None = None,
     ) -> None:
+        # negatives are the other samples of the batch, so that the temperature belongs to the size of the batch
         loss = InfoNCE(temperature=temperature)
         super().__init__(encoder, loss, projector=projector, views=views, training=training, name="simclr")

@@ -31,6 +31,7 @@ from selftrain.pretrain.predictor import Predictor
 from selftrain.pretrain.targets import EMALatent
 from selftrain.schedule import cosine
 
+# scaled to norm 1, not clamped value by value as there, which would change the direction of the step
 TRAINING = Training(lr=1e-3, weight_decay=0.0, max_grad_norm=1.0, schedule=cosine(warmup=0.05))
 
 
@@ -61,6 +62,7 @@ class TJEPA(Masked):
         masks: Masker | None = None,
         decay: tuple[float, float] = (0.99, 1.0),
         ship: Ship = "target",
+        # rows of a table have no augmentation that surely keeps their meaning
         view: str = "plain",
         training: Training | None = None,
     ) -> None:

@@ -48,6 +48,7 @@ class VICReg(JointEmbedding):
         invariance: float = 25.0,
         variance: float = 25.0,
         covariance: float = 1.0,
+        # as wide at the end as inside: the variance and covariance terms need dimensions to spread over
         projector: tuple[int, ...] = (512, 512),
         views: tuple[str, ...] = ("strong", "strong2"),
         training: Training | None = None,

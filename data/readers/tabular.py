@@ -58,7 +58,7 @@ class Table:
         values = self._values(name)
         if values is None:
             cells = self[name]
-            row = next(row for row, cell in enumerate(cells) if cell is not None and not _is_number(str(cell)))
+            row = next(row for row, cell in enumerate(cells) if cell is not None and _parsed([str(cell)]) is None)
         elif np.isinf(values).any():
             row = int(np.flatnonzero(np.isinf(values))[0])
         else:
@@ -188,7 +188,9 @@ def _cells(values: Any, name: str, missing: frozenset[str]) -> Cells:
             f"column {name!r} holds dates; turn it into a number (days since a date), or leave it out: drop"
         )
     if dtype is not None and getattr(dtype, "kind", "O") in "iuf" and not hasattr(dtype, "categories"):
-        return _plain_numbers(values)
+        if hasattr(values, "to_numpy"):  # pandas: missing whole numbers have a mark of their own
+            values = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.asarray(values, np.float64)
     cells = [None if _is_missing(cell, missing) else cell for cell in values]
     present = [cell for cell in cells if cell is not None]
     strange = next((cell for cell in present if hasattr(cell, "isoformat") or isinstance(cell, list | dict)), None)
@@ -200,12 +202,6 @@ def _cells(values: Any, name: str, missing: frozenset[str]) -> Cells:
     if present and all(isinstance(cell, int | float | np.number) and not isinstance(cell, bool) for cell in present):
         return np.array([np.nan if cell is None else float(cell) for cell in cells], np.float64)
     return [as_text(cell) for cell in cells]
-
-
-def _plain_numbers(values: Any) -> Numbers:
-    if hasattr(values, "to_numpy"):  # pandas: missing whole numbers have a mark of their own
-        values = values.to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.asarray(values, np.float64)
 
 
 def _is_missing(cell: Any, missing: frozenset[str]) -> bool:
@@ -228,8 +224,3 @@ def _parsed(cells: Sequence[str | None]) -> Numbers | None:
         return None
     # a cell that says nan beside the ones declared missing is text, not a number
     return values if int(np.isnan(values).sum()) == sum(cell is None for cell in cells) else None
-
-
-def _is_number(cell: str) -> bool:
-    """Whether a text is a number as programs write them: not ``1_000``, not digits of other scripts, not ``nan``."""
-    return _parsed([cell]) is not None

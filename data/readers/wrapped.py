@@ -204,7 +204,11 @@ def from_dataset(
     if not isinstance(validation, int | float):
         sets["validation"], validation = validation, 0
     if isinstance(labeled, Mapping):
-        sets = _by_part(labeled) | {part: given for part, given in sets.items() if given is not None}
+        splits = {part: d for name, d in labeled.items() if (part := (_SPLITS | {"test": "test"}).get(name))}
+        if "labeled" not in splits and "unlabeled" not in splits:
+            names = ", ".join(labeled)
+            raise DataError(f"the splits are {names}; none is called train or unlabeled: pass them one by one")
+        sets = splits | {part: given for part, given in sets.items() if given is not None}
     else:
         sets["labeled"] = labeled
     sets = {part: given for part, given in sets.items() if given is not None}
@@ -337,11 +341,3 @@ def _is_pair(item: Any) -> bool:
     if isinstance(item, tuple):
         return len(item) > 0
     return isinstance(item, list) and len(item) > 0 and not all(isinstance(value, int | float) for value in item)
-
-
-def _by_part(splits: Mapping[str, Any]) -> dict[str, Any]:
-    """The splits by the part they become."""
-    parts = {part: given for name, given in splits.items() if (part := (_SPLITS | {"test": "test"}).get(name))}
-    if "labeled" not in parts and "unlabeled" not in parts:
-        raise DataError(f"the splits are {', '.join(splits)}; none is called train or unlabeled: pass them one by one")
-    return parts

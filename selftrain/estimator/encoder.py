@@ -9,7 +9,7 @@ from selftrain.catalog import EMBEDDING, default_recipe, make_recipe
 from selftrain.data import Pile, PointViews
 from selftrain.engine.loop import fit
 from selftrain.estimator.base import NetworkEstimator
-from selftrain.estimator.inputs import Array, Inputs
+from selftrain.estimator.inputs import Array
 from selftrain.estimator.shipped import inference_model, run
 from selftrain.handlers import Progress
 from selftrain.networks.by_name import make_encoder
@@ -92,8 +92,11 @@ class PretrainedEncoder(NetworkEstimator):
         rows = self._learn_rows(X)
         inputs, seed = self.inputs_, self._seed()
         samples = inputs.samples(inputs.read(rows))
-        pile = Pile(None, samples, views=self.views if self.views is not None else _points(inputs))
-        self.recipe_ = recipe = self._recipe()
+        # a pile cannot tell clouds from series; views of all others it finds by itself
+        views = PointViews() if self.views is None and inputs.kind == "points" else self.views
+        pile = Pile(None, samples, views=views)
+        automatic = self.recipe == "auto"
+        self.recipe_ = recipe = default_recipe(inputs.kind, inputs.shape) if automatic else self.recipe
         with self._alone(seed):
             # with embeddings of two views nothing is hidden, so plain networks will do
             encoder = make_encoder(self.network, inputs.kind, inputs.shape, masked=recipe not in EMBEDDING)
@@ -128,11 +131,3 @@ class PretrainedEncoder(NetworkEstimator):
         """Weights of the encoder as ``selftrain.learner(init_from=...)`` takes them, named ``encoder.*``."""
         state = self.encoder_.state_dict()
         return {f"encoder.{k}": v.float() if v.is_floating_point() else v.clone() for k, v in state.items()}
-
-    def _recipe(self) -> Any:
-        return default_recipe(self.inputs_.kind, self.inputs_.shape) if self.recipe == "auto" else self.recipe
-
-
-def _points(inputs: Inputs) -> Any:
-    """Views of point clouds, which a pile cannot tell from series; ``None``: it finds others by itself."""
-    return PointViews() if inputs.kind == "points" else None

@@ -152,7 +152,12 @@ def calibrate(strategy: SupervisedStrategy, pile: Pile, part: object = "validati
             classes.append(right.argmax(0).flatten()[units].cpu())
     value, target_class = torch.cat(values), torch.cat(classes)
     temperature, fold = fit_temperature(value, target_class), _folds(classes)
-    after = None if len(fold.unique()) < 2 else _error(_cross_scaled(value, target_class, fold), target_class)
+    after, scaled = None, torch.empty_like(value, dtype=torch.double)
+    if len(fold.unique()) > 1:
+        for here in (fold == number for number in fold.unique()):
+            others = fit_temperature(value[~here], target_class[~here])
+            scaled[here] = apply_temperature(value[here].double(), others)
+        after = _error(scaled, target_class)
     return Calibration(temperature, _error(value, target_class), after, len(value))
 
 
@@ -285,15 +290,6 @@ def _folds(classes: Sequence[Tensor]) -> Tensor:
     folds = torch.zeros_like(sizes)
     folds[order] = torch.arange(len(order)) % _FOLDS
     return folds.repeat_interleave(sizes)
-
-
-def _cross_scaled(value: Tensor, target_class: Tensor, fold: Tensor) -> Tensor:
-    """Probabilities (N, C), those of each fold scaled with the temperature that suits the other folds."""
-    scaled = torch.empty_like(value, dtype=torch.double)
-    for here in (fold == number for number in fold.unique()):
-        temperature = fit_temperature(value[~here], target_class[~here])
-        scaled[here] = apply_temperature(value[here].double(), temperature)
-    return scaled
 
 
 def _error(value: Tensor, target_class: Tensor) -> float:

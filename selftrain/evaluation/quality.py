@@ -186,19 +186,25 @@ def from_ledger(ledger: Ledger, prior: Tensor | None = None) -> Quality:
     said = ledger.accepted & (ledger.agreement >= 0)
     expected = None if prior is None else ledger.checked_prior(prior)
     counted = bool(shares.sum() > 0)
-    known = ledger.truth is not None and bool((ledger.accepted & (ledger.truth >= 0)).any())
+    right = None
+    if ledger.truth is not None and bool((ledger.accepted & (ledger.truth >= 0)).any()):
+        right = float(pseudo_label_accuracy(ledger.label, ledger.accepted, ledger.truth)[0])
+    ratio = None
+    if expected is not None and counted:
+        rows = zip(shares.tolist(), expected.tolist(), strict=True)
+        ratio = tuple(found / share if share > 0 else None for found, share in rows)
     return Quality(
         coverage=figures.get("coverage", 0.0),
         accepted=figures.get("accepted", 0.0),
         flip_rate=float(ledger.flips.sum() / again) if again > 0 else None,
         agreement=float(ledger.agreement[said].double().mean()) if bool(said.any()) else None,
         classes=tuple(map(str, ledger.classes)),
-        class_shares=_numbers(shares),
-        prior=None if expected is None else _numbers(expected),
-        class_ratio=None if expected is None or not counted else _ratio(shares, expected),
+        class_shares=tuple(shares.tolist()),
+        prior=None if expected is None else tuple(expected.tolist()),
+        class_ratio=ratio,
         total_variation=None if expected is None or not counted else total_variation(shares, expected),
         effective_classes=effective_classes(shares) if counted else None,
-        true_accuracy=_true_accuracy(ledger) if known else None,
+        true_accuracy=right,
     )
 
 
@@ -257,20 +263,6 @@ def _share_right(task: Task, value: Tensor, target: Target) -> float:
     """Share of one sample's units that is right, by the task's own measure."""
     figures = task.compute(task.update(value, target))
     return figures["accuracy"] if "accuracy" in figures else figures[task.monitor]
-
-
-def _true_accuracy(ledger: Ledger) -> float:
-    assert ledger.truth is not None  # asked before
-    return float(pseudo_label_accuracy(ledger.label, ledger.accepted, ledger.truth)[0])
-
-
-def _ratio(shares: Tensor, prior: Tensor) -> tuple[float | None, ...]:
-    rows = zip(_numbers(shares), _numbers(prior), strict=True)
-    return tuple(found / expected if expected > 0 else None for found, expected in rows)
-
-
-def _numbers(values: Tensor) -> tuple[float, ...]:
-    return tuple(values.double().tolist())
 
 
 def _plain(value: Any) -> Any:

@@ -117,19 +117,14 @@ def _decision(block: TableChunk, row: int, classes: Sequence[str]) -> tuple[int,
         return REJECTED, False
     if not classes:
         raise DataError(f"{where}: this task has no classes to accept or correct; only {REJECT} can be used")
-    said = _said(block, row, classes)
+    number = _whole(block.cells["label"][row])  # the pseudo-label in the file, if there is one
+    said = number if number is not None and 0 <= number < len(classes) else None
     if not correction:
         return _accepted(said, block.cells["class"][row], where, classes), False
     label = _class_number(correction, classes, where)
     if word and label != said:
         raise DataError(f"{where}: accepted, but corrected to {correction!r}; empty one of the two cells")
     return label, label != said
-
-
-def _said(block: TableChunk, row: int, classes: Sequence[str]) -> int | None:
-    """The pseudo-label in the file, if there is one."""
-    number = _whole(block.cells["label"][row])
-    return number if number is not None and 0 <= number < len(classes) else None
 
 
 def _accepted(said: int | None, name: str, where: str, classes: Sequence[str]) -> int:

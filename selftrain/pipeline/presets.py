@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from selftrain.labels.table import PseudoLabelTable
@@ -217,7 +218,13 @@ def curriculum_labeling(
     stages = _Stages(task, _lengths(steps, "first", "round"), which, plan, options or {})
     parts: list[Part] = [stages.train("round-0", learner, first, length="first")]
     for r in range(1, rounds + 1):
-        parts.append(Labeling(f"label-{r}", by=f"round-{r - 1}", refine=_top(100 * r / rounds)))
+        parts.append(
+            Labeling(
+                f"label-{r}",
+                by=f"round-{r - 1}",
+                refine=partial(PseudoLabelTable.top_percent, percent=100 * r / rounds),
+            )
+        )
         # from scratch: what the round before got wrong must not stay in the weights
         parts.append(stages.train(f"round-{r}", learner, round, None, f"label-{r}", length="round"))
     return parts + ([Best("final", [f"round-{r}" for r in range(rounds + 1)])] if which == "best" else [])
@@ -260,10 +267,6 @@ class _Stages:
 
 def _pseudo_only(task: Task, make_learner: MakeLearner, *, labels: PseudoLabelTable) -> Strategy:
     return NoisyStudent(task, make_learner, labels=labels, hard=True, labeled_weight=0.0)
-
-
-def _top(percent: float) -> Refine:
-    return lambda table: table.top_percent(percent)
 
 
 def _start(restart: str, pretrain: object) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,18 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from selftrain.errors import DataError
 from selftrain.wrapper.labels import Array, Labels, is_unlabeled, read_labels
+
+
+def all_have(method: str) -> Callable[[Any], bool]:
+    """Whether the classifiers inside have a method; their own error says why not."""
+
+    def check(self: Any) -> bool:
+        fitted = getattr(self, "estimators_", None) or [getattr(self, "estimator_", None)]
+        for member in self._members() if fitted[0] is None else fitted:
+            getattr(member, method)
+        return True
+
+    return check
 
 
 class Wrapper(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]

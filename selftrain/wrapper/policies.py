@@ -142,7 +142,7 @@ class MostConfident(Taking):
 
     def select(self, candidates: Candidates) -> Choice:
         """The so many of highest score."""
-        top = _top(candidates.score, _count(self.take, candidates.total))
+        top = np.argsort(-candidates.score, kind="stable")[: _count(self.take, candidates.total)]
         return Choice(_marked(top, len(candidates.score)), float(candidates.score[top].min()))
 
 
@@ -257,11 +257,6 @@ def _count(take: float, total: int) -> int:
     """A number of rows as it is, a share as a number, rounded up."""
     # rounded first: 0.1 * 30 is 3.0000000000000004, which would be 4 rows
     return int(take) if _whole(take) else math.ceil(round(take * total, 9))
-
-
-def _top(score: Array, count: int) -> Array:
-    """Places of the ``count`` highest scores, highest first, of equals the first."""
-    return np.argsort(-score, kind="stable")[:count]
 
 
 def _marked(places: Array, count: int) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,22 +11,12 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.metaestimators import available_if
 
-from selftrain.wrapper.base import Wrapper
+from selftrain.wrapper.base import Wrapper, all_have
 from selftrain.wrapper.labels import Array, Labels, hold_out, shares
 from selftrain.wrapper.learning import RESTARTS, WEIGHTINGS, Trainer, check_classifier, sample_weights, seeded
 from selftrain.wrapper.policies import Candidates, Fixed, Policy
 from selftrain.wrapper.scores import CERTAINTIES, certainty, class_votes, name
 from selftrain.wrapper.stopping import Criterion, Exhausted, MaxRounds, NoCandidate, State, firing
-
-
-def _has(method: str) -> Callable[[Any], bool]:
-    """Whether the classifier inside has a method; its own error says why not."""
-
-    def check(self: SelfTraining) -> bool:
-        getattr(getattr(self, "estimator_", self.estimator), method)
-        return True
-
-    return check
 
 
 class SelfTraining(Wrapper):
@@ -254,13 +244,13 @@ class SelfTraining(Wrapper):
         X = self._rows(X)
         return np.asarray(self.estimator_.predict(X))
 
-    @available_if(_has("predict_proba"))  # type: ignore[untyped-decorator]
+    @available_if(all_have("predict_proba"))  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> Array:
         """Class probabilities of each row, shape (N, C)."""
         X = self._rows(X)
         return np.asarray(self.estimator_.predict_proba(X))
 
-    @available_if(_has("decision_function"))  # type: ignore[untyped-decorator]
+    @available_if(all_have("decision_function"))  # type: ignore[untyped-decorator]
     def decision_function(self, X: Any) -> Array:
         """Decision values of each row, as the classifier inside gives them."""
         X = self._rows(X)

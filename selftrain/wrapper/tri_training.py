@@ -12,28 +12,18 @@ decides.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
-from selftrain.wrapper.base import Wrapper
+from selftrain.wrapper.base import Wrapper, all_have
 from selftrain.wrapper.labels import Array
 from selftrain.wrapper.learning import Trainer, check_classifier, seeded
 from selftrain.wrapper.scores import probabilities
 
 OTHERS = ((1, 2), (0, 2), (0, 1))
-
-
-def _all_have(method: str) -> Callable[[Any], bool]:
-    def check(self: TriTraining) -> bool:
-        for member in getattr(self, "estimators_", None) or self._members():
-            getattr(member, method)
-        return True
-
-    return check
 
 
 class TriTraining(Wrapper):
@@ -159,7 +149,7 @@ class TriTraining(Wrapper):
             return np.asarray(np.mean([probabilities(e, X, self.classes_) for e in self.estimators_], axis=0))
         return np.asarray(np.eye(len(self.classes_))[decided[0]])
 
-    @available_if(_all_have("predict_proba"))  # type: ignore[untyped-decorator]
+    @available_if(all_have("predict_proba"))  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> Array:
         """Mean of the three classifiers' probabilities, shape (N, C); ``predict`` goes by their votes instead."""
         X = self._rows(X)

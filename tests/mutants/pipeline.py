@@ -210,8 +210,8 @@ MUTANTS = [
     Mutant(
         "curriculum: the same share in each round",
         RECIPES,
-        "refine=_top(100 * r / rounds)",
-        "refine=_top(100 / rounds)",
+        "percent=100 * r / rounds",
+        "percent=100 / rounds",
         "test_pipeline.py::test_the_rounds_of_a_curriculum_by_hand",
     ),
 ]

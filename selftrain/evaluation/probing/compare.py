@@ -84,14 +84,19 @@ def report(
             for a class with too few labels, or for an argument out of range.
     """
     samples = _Samples(pile, part, batch_size, device_of(encoder) or torch.device("cpu"), precision)
-    count = _labels_per_class(samples.known) if per_class is None else per_class
+    counts = torch.bincount(samples.known)
+    # half of the rarest class: the draws must be able to differ
+    count = max(1, min(10, int(counts[counts > 0].min()) // 2)) if per_class is None else per_class
 
     def judged(name: str, looks: _Looks, scaled: bool = standardize) -> ProbeRow:
         few = few_label(
             looks.pool, samples.pool, looks.asked, samples.truth, per_class=count, draws=draws, seed=seed, C=C
         )
-        figures = {"knn": _knn(looks, samples, scaled), "logistic": few.mean, "logistic_sd": few.sd}
-        return ProbeRow(name, figures | _label_free(looks.free))
+        pool, asked, _ = looks.mapped(Scale(np.asarray(looks.pool, np.float64))) if scaled else looks
+        knn = knn_accuracy(pool[: len(samples.known)], samples.known, asked, samples.truth)
+        centered, std = rankme(looks.free, center=True), feature_std(looks.free)
+        label_free = {"rankme": rankme(looks.free), "rankme_centered": centered, "feature_std": std}
+        return ProbeRow(name, {"knn": knn, "logistic": few.mean, "logistic_sd": few.sd} | label_free)
 
     raw, principal = samples.raw, Principal(matrix("inputs", samples.raw.pool), components)
     rows = [
@@ -171,21 +176,3 @@ def _classes(features: Features) -> Tensor:
     if features.labels is None or bool((features.labels < 0).any()):
         raise ValueError("annotations are no class numbers from 0; a report judges encoders by classes")
     return features.labels
-
-
-def _labels_per_class(labels: Tensor) -> int:
-    counts = torch.bincount(labels)
-    return max(1, min(10, int(counts[counts > 0].min()) // 2))
-
-
-def _knn(looks: _Looks, samples: _Samples, scaled: bool) -> float:
-    pool, asked, _ = looks.mapped(Scale(np.asarray(looks.pool, np.float64))) if scaled else looks
-    return knn_accuracy(pool[: len(samples.known)], samples.known, asked, samples.truth)
-
-
-def _label_free(features: Tensor) -> dict[str, float]:
-    return {
-        "rankme": rankme(features),
-        "rankme_centered": rankme(features, center=True),
-        "feature_std": feature_std(features),
-    }

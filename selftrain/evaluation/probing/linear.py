@@ -77,7 +77,10 @@ def logistic_probe(
     """
     (x, y), (asked, truth) = _checked(features, labels, test_features, test_labels)
     choices = sorted({float(c) for c in np.atleast_1d(np.asarray(C, dtype=np.float64))})
-    _check_choices(choices, validation is not None)
+    if not choices or choices[0] <= 0:
+        raise ValueError(f"C is {choices}; it must be above 0")
+    if (len(choices) > 1) != (validation is not None):
+        raise ValueError(f"C is {choices}; give several and validation=(features, labels) to choose by, or one alone")
     scale = Scale(x)
     best = choices[0]
     if validation is not None:
@@ -111,13 +114,6 @@ def _checked(
     check_many_classes(known[1])
     check_width(known[0], asked[0])
     return known, asked
-
-
-def _check_choices(choices: Sequence[float], can_choose: bool) -> None:
-    if not choices or choices[0] <= 0:
-        raise ValueError(f"C is {choices}; it must be above 0")
-    if (len(choices) > 1) != can_choose:
-        raise ValueError(f"C is {choices}; give several and validation=(features, labels) to choose by, or one alone")
 
 
 def _right(found: Classes, truth: Classes) -> float:

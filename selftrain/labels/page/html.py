@@ -25,13 +25,16 @@ def page_bytes(content: Mapping[str, Any], blobs: Sequence[str]) -> bytes:
     from jinja2 import Environment
     from markupsafe import Markup
 
-    style, script, data = _style(), _script(), json_text(content)
+    # all scripts are one function, so that they share names among themselves and with nobody else
+    script = "\n(() => {\n'use strict';\n" + "\n".join(map(_part, SCRIPTS)) + "})();\n"
+    style, data = "\n" + _part("page.css"), json_text(content)
+    title = f"Review of {content['run']}".encode("utf-8", "replace").decode("utf-8")  # without lone surrogates
     size = len(style) + len(script) + sum(map(len, blobs)) + len(data)
     page = Environment(autoescape=True, keep_trailing_newline=True).from_string(_part("page.html"))
     # style, script and data must stay as they are: the policy has their sums, and JSON is escaped in its own way
     filled = page.render(
         policy=policy(script, style),
-        title=_visible(f"Review of {content['run']}"),
+        title=title,
         style=Markup(style),
         script=Markup(script),
         data=Markup(json_text({**content, "bytes": size})),
@@ -64,20 +67,6 @@ def json_text(value: Any) -> str:
 
 def _sum(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _visible(text: str) -> str:
-    """Text without lone halves of characters, which UTF-8 cannot hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _style() -> str:
-    return "\n" + _part("page.css")
-
-
-def _script() -> str:
-    """All scripts as one function, so that they share names among themselves and with nobody else."""
-    return "\n(() => {\n'use strict';\n" + "\n".join(map(_part, SCRIPTS)) + "})();\n"
 
 
 def _part(name: str) -> str:

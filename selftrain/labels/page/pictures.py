@@ -87,7 +87,8 @@ def _sheets(inputs: Inputs, side: int) -> Iterator[tuple[str, str]]:
         waiting.extend([] if batch is None else _small(batch, side))
         while len(waiting) >= ACROSS**2 or (batch is None and waiting):
             sheet = _sheet(waiting[: ACROSS**2])
-            kind = _better(sheet) if kind is None else kind
+            if kind is None:  # PNG where it is hardly larger (drawings, small gray images): it loses nothing
+                kind = "png" if len(_encoded(sheet, "png")) <= 1.2 * len(_encoded(sheet, "jpeg")) else "jpeg"
             yield _base64(_encoded(sheet, kind)), kind
             waiting = waiting[ACROSS**2 :]
 
@@ -115,11 +116,6 @@ def _sheet(tiles: Sequence[Bytes]) -> Bytes:
 
 def _blocks(length: int) -> int:
     return -(-length // BLOCK) * BLOCK
-
-
-def _better(sheet: Bytes) -> str:
-    """PNG where it is hardly larger than JPEG (drawings, small gray images), else JPEG."""
-    return "png" if len(_encoded(sheet, "png")) <= 1.2 * len(_encoded(sheet, "jpeg")) else "jpeg"
 
 
 def _encoded(sheet: Bytes, kind: str) -> bytes:

@@ -88,7 +88,11 @@ def opened(
             f"{path} has no {LEDGER}, which a finished run leaves there; finish it: {setting('resume', True, of='')}"
         )
     if strategy is not None:
-        _take_weights(strategy, path)
+        state = checkpoint.load_newest(path / "checkpoints", next(strategy.parameters()).device)
+        try:
+            strategy.load_state_dict(state["strategy"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise RunFolderError(f"the weights in {path} do not fit this strategy: {error}") from error
     return Ledger.read(path / LEDGER, list(pile.classes)), strategy, path.resolve().name
 
 
@@ -127,14 +131,6 @@ def rows_in_pile(ledger: Ledger, pile: Pile, rows: Tensor) -> Rows:
             problem = "no unlabeled sample has" if at is None else "several unlabeled samples have"
             raise DataError(f"{problem} the id {ledger.ids[row]!r} of the ledger; pass the pile that the run was on")
     return np.array(found, dtype=np.int64)
-
-
-def _take_weights(strategy: SupervisedStrategy, folder: Path) -> None:
-    state = checkpoint.load_newest(folder / "checkpoints", next(strategy.parameters()).device)
-    try:
-        strategy.load_state_dict(state["strategy"])
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise RunFolderError(f"the weights in {folder} do not fit this strategy: {error}") from error
 
 
 def _plain(pile: Pile, rows: Rows) -> Tensor:

@@ -395,7 +395,7 @@ def test_json_cannot_end_a_script():
 
 
 def colors(scheme):
-    css = page_html._style()
+    css = page_html._part("page.css")
     parts = css.split("prefers-color-scheme: dark")
     light = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", parts[0]))
     return light if scheme == "light" else light | dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", parts[1]))

@@ -93,12 +93,23 @@ def build(
     Raises:
         ValueError: for an unknown name.
     """
+    method = METHODS[_known(name)]
+    sizes = sizes_of(task, unlabeled, label_shape)
+    made: Strategy = _made(method.make, task, make_learner, sizes, {**method.settings, **settings})
+    return made
+
+
+def _known(name: str) -> str:
     if name not in METHODS:
         raise ValueError(f"no method {name!r}; known are {', '.join(sorted(METHODS))}")
-    method, sizes = METHODS[name], sizes_of(task, unlabeled, label_shape)
-    takes = inspect.signature(method.make).parameters
+    return name
+
+
+def _made(make: Any, task: Task, make_learner: MakeLearner, sizes: Mapping[str, Any], settings: Any) -> Any:
+    """A strategy with the sizes that it asks for, and texts as parts."""
+    takes = inspect.signature(make).parameters
     needed = {key: size for key, size in sizes.items() if key in takes and key != "task"}
-    return method.make(task, make_learner, **{**needed, **method.settings, **make_parts(settings, **sizes)})
+    return make(task, make_learner, **{**needed, **make_parts(settings, **sizes)})
 
 
 def method_of(strategy: Any) -> Method:
@@ -133,18 +144,15 @@ def make_strategy(
     Raises:
         ValueError: for an unknown name, settings that it does not take, or something that is no strategy.
     """
+    own: dict[str, Any] = {}
+    make = strategy
+    if isinstance(strategy, str):
+        make = METHODS[_known(strategy)].make
+        own = {**METHODS[strategy].settings, **short_averages(strategy, steps)}
+    if not callable(make):
+        raise ValueError(f"strategy is {strategy!r}; give a name, a class of selftrain.strategies or a function")
     try:
-        if isinstance(strategy, str):
-            chosen = short_averages(strategy, steps) if strategy in METHODS else {}
-            sizes: dict[str, Any] = {"unlabeled": unlabeled, "label_shape": label_shape}
-            made: Any = build(strategy, task, make_learner, **sizes, **{**chosen, **settings})
-        elif callable(strategy):
-            known = sizes_of(task, unlabeled, label_shape)
-            takes = inspect.signature(strategy).parameters
-            needed = {key: size for key, size in known.items() if key in takes and key != "task"}
-            made = strategy(task, make_learner, **{**needed, **make_parts(settings, **known)})
-        else:
-            raise ValueError(f"strategy is {strategy!r}; give a name, a class of selftrain.strategies or a function")
+        made = _made(make, task, make_learner, sizes_of(task, unlabeled, label_shape), {**own, **settings})
     except TypeError as error:
         raise ValueError(f"strategy {strategy!r} cannot be built with {dict(settings)}: {error}") from error
     if not isinstance(made, SupervisedStrategy):

@@ -42,8 +42,7 @@ class Parser(ArgumentParser):
         group.add_subclass_arguments(
             base, option, False, skip=filled(kind), instantiate=False, metavar="NAME", help=help, **more
         )
-        action = self._option_string_actions[f"--{option}.help"]
-        action.metavar, action.help = "NAME", f"show the settings of one: --{option}.help NAME"
+        self._option_string_actions[f"--{option}.help"].metavar = "NAME"
 
 
 def make_parser(command: str, about: str, usage: str = "[options]") -> Parser:
@@ -282,8 +281,13 @@ class _Help(DefaultHelpFormatter):
         return text if "\n" in text else super()._fill_text(text, width, indent)
 
     def _get_help_string(self, action: Any) -> str:
-        chosen = action.metavar == "NAME" or isinstance(action, ActionConfigFile)
-        return str(action.help) if chosen else str(super()._get_help_string(action)).partition(", known subclasses")[0]
+        kind = action.dest.rpartition(".")[2]
+        if kind == "help" and "." in action.dest:
+            return "show the settings of one"
+        if action.metavar == "NAME" or isinstance(action, ActionConfigFile):
+            return str(action.help)
+        text = re.sub(", known subclasses: [^)]*", "", str(super()._get_help_string(action)))
+        return f"{text} Known: {', '.join(NAMES[kind])}." if kind in NAMES and "." in action.dest else text
 
     def _get_type_str(self, action: Any) -> str | None:
         found = super()._get_type_str(action)

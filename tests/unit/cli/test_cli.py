@@ -165,7 +165,7 @@ def test_an_epoch_is_every_unlabeled_sample():
     pile = st.data.Pile.from_arrays(np.eye(70, 4), np.where(np.arange(70) < 9, np.arange(70) % 3, -1))
     settings, _ = parsed("--epochs", "2", "--plan.labeled", "8")
     assert building.steps_of(settings, pile) == 2 * 4  # 61 in batches of 16
-    with pytest.raises(UsageError, match="give one of them"):
+    with pytest.raises(UsageError, match="not both"):
         building.steps_of(settings | {"steps": 3}, pile)
 
 

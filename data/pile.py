@@ -422,8 +422,11 @@ def _absolute(value: Any) -> Any:
 
 
 def _renumbered(labels: Tensor, number: Tensor) -> Tensor:
-    """Class numbers by another list; -1 stays."""
-    return torch.where(labels < 0, labels, number[labels.clamp(min=0)])
+    """Class numbers by another list; -1 and void pixels of a mask stay, and so do joints."""
+    if labels.is_floating_point():
+        return labels
+    known = (labels >= 0) & (labels < len(number))
+    return torch.where(known, number[labels.where(known, 0)], labels)
 
 
 def _whole_labels(part: str, samples: Samples | None, classes: Sequence[str] | None) -> Tensor | None:

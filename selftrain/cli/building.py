@@ -17,7 +17,7 @@ from torch import nn
 from selftrain.catalog import EMBEDDING, METHODS, RECIPES, make_part, make_recipe, make_strategy, method_of
 from selftrain.catalog import short_averages as short_averages_of
 from selftrain.cli import UsageError
-from selftrain.cli.folder import config_near
+from selftrain.cli.folder import settings_near
 from selftrain.cli.naming import load_object, spec_of
 from selftrain.cli.piles import kind_of
 from selftrain.data import Pile
@@ -35,7 +35,7 @@ NETWORKS = sorted({name for names in ENCODERS.values() for name in names})
 
 @dataclass(frozen=True)
 class Problem:
-    """What networks and strategies must know of the data; stored with a run, so that it can be built again without.
+    """What networks and strategies must know of the data.
 
     Args:
         kind: ``"table"``, ``"image"``, ``"series"`` or ``"points"``.
@@ -82,15 +82,6 @@ class Problem:
         with settings_checked():
             make(**own)
         return dataclasses.replace(self, task={"class_path": spec["class_path"], "init_args": own})
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values."""
-        return dataclasses.asdict(self) | {"shape": list(self.shape)}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Problem:
-        """What ``as_dict`` described."""
-        return cls(**{**plain, "shape": tuple(plain["shape"])})
 
 
 @contextmanager
@@ -143,21 +134,17 @@ def resolved_strategy(spec: Mapping[str, Any], given: Mapping[str, Any], steps: 
     return {"class_path": spec["class_path"], "init_args": {**spec["init_args"], **own}}
 
 
-def build_strategy(
-    problem: Problem, spec: Mapping[str, Any], common: Mapping[str, Any], *, start: bool = True
-) -> SupervisedStrategy:
+def build_strategy(problem: Problem, spec: Mapping[str, Any], common: Mapping[str, Any]) -> SupervisedStrategy:
     """A strategy with its students; their start is drawn from torch's generator.
 
     Args:
         problem: What it is for.
         spec: Class and settings of the strategy.
         common: With ``network``, ``init_from`` and ``training``.
-        start: Whether students take the weights of ``init_from``: not if others are loaded afterwards.
     """
     make, task = load_object(spec["class_path"]), make_part("task", problem.task)
     label_shape = task.output_shape(problem.shape)
     outputs = label_shape[0] * method_of(make).outputs
-    init_from = common["init_from"] if start else None
     network = _maker(common["network"])
 
     def fresh() -> nn.Module:
@@ -167,7 +154,7 @@ def build_strategy(
         training = Training(**training_of(common["training"]))
         return make_strategy(
             make,
-            learner(fresh, init_from=init_from, training=training),
+            learner(fresh, init_from=common["init_from"], training=training),
             {key: torch.tensor(v) if key == "prior" and v is not None else v for key, v in spec["init_args"].items()},
             task=task,
             label_shape=label_shape,
@@ -193,7 +180,7 @@ def network_for(problem: Problem, network: Any, *, init_from: str | None = None,
         init_from: The stage.
         recipe: Class of the recipe that the network is pretrained with; most need tokens.
     """
-    before = None if init_from is None else config_near(Path(init_from))
+    before = None if init_from is None else settings_near(Path(init_from))
     if network == "auto" and before is not None:
         network = before["network"]
     if not isinstance(network, str) or ":" in network:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from selftrain.cli import UsageError, building, report
-from selftrain.cli.folder import recorded, settings_in, unfinished
-from selftrain.cli.parser import Parser, switch
+from selftrain.cli.folder import settings_in
+from selftrain.cli.parser import Parser, as_yaml, switch
 from selftrain.data import Pile
 from selftrain.engine import loop
 from selftrain.engine.times import Checkpoints, Evaluation
@@ -19,7 +19,7 @@ from selftrain.networks.optim import Training
 from selftrain.strategy.base import Strategy
 from selftrain.types import BatchPlan
 
-NOT_STORED = ("resume", "overwrite", "progress", "stop_after", "out")
+NOT_STORED = ("resume", "overwrite", "trust", "progress", "stop_after", "out")
 _MAY_CHANGE = (*NOT_STORED, "device", "workers", "timeout")
 NETWORK = f"auto, {', '.join(building.NETWORKS)} (by kind of input); a class of networks, with its settings behind \
 dots; or module:name of your own, called with the shape of an input and the number of outputs, with the shape, or alone"
@@ -52,6 +52,7 @@ def add_stage(parser: Parser, *, steps: int, out: str) -> None:
     help = "go on with the run in --out, with its settings, exactly where it stopped"
     switch(parser, "resume", help)
     switch(parser, "overwrite", "replace the run in --out; files of no run are never removed")
+    switch(parser, "trust", "with --resume: import code that is not of selftrain, if the run was started with some")
     add("--progress", type=bool | None, help="whether to show a progress bar; null: on a terminal")
     parser.add_class_arguments(BatchPlan, "plan", skip={"seed"})
 
@@ -81,7 +82,7 @@ def to_resume(command: str, words: Sequence[str]) -> dict[str, Any] | None:
     places += [value for key, _, value in pairs[-1:] if key == "--out"]
     if not places:
         raise UsageError(f"--resume needs the run: selftrain {command} --resume --out RUN")
-    return settings_in(places[-1])
+    return settings_in(places[-1], trust="--trust" in words)
 
 
 def check_same(settings: Mapping[str, Any], out: str, free: Collection[str] = ()) -> None:
@@ -90,7 +91,9 @@ def check_same(settings: Mapping[str, Any], out: str, free: Collection[str] = ()
     Raises:
         UsageError: names what differs.
     """
-    before, now = (_flat({k: v for k, v in s.items() if k not in free}) for s in (settings_in(out), settings))
+    before, now = (
+        _flat({k: v for k, v in s.items() if k not in free}) for s in (settings_in(out, trust=True), settings)
+    )
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
@@ -131,7 +134,7 @@ def run_stage(
     strategy: Strategy,
     settings: Mapping[str, Any],
     pile: Pile,
-    problem: building.Problem,
+    steps: int,
     out: Path,
     device: torch.device,
     **more: Any,
@@ -143,28 +146,24 @@ def run_stage(
         strategy: As it begins.
         settings: All options.
         pile: The data.
-        problem: Posed by them.
+        steps: Of the stage.
         out: The folder.
         device: Where to train.
         **more: Further arguments of ``selftrain.fit``.
     """
     kept = stored(settings)
-    with recorded(out, command, kept, problem.as_dict()) as text, report.told_how_to_resume(command, out):
-        report.begun(text, pile, out)
+    with report.told_how_to_resume(command, out):
+        report.begun(as_yaml(kept), pile, out)
         return loop.fit(
             strategy,
             pile,
             out=out,
-            steps=problem.steps,
+            steps=steps,
             plan=building.plan_of(settings),
             device=device,
+            resume=bool(settings["resume"]),
+            overwrite=bool(settings["overwrite"]),
+            note={"command": command, "settings": kept},
             **more,
-            **_ways(settings, out),
             **fit_options(settings),
         )
-
-
-def _ways(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Whether to resume or to replace what is in the folder; a run that has no checkpoint yet begins anew."""
-    goes_on = bool(settings["resume"]) and unfinished(out)
-    return {"resume": goes_on, "overwrite": bool(settings["overwrite"] or settings["resume"]) and not goes_on}

@@ -14,9 +14,9 @@ import torch
 from selftrain.catalog import METHODS, default_method
 from selftrain.cli import UsageError, building, common, report
 from selftrain.cli.evaluate_run import predictions
-from selftrain.cli.folder import CONFIG, claim, unfinished
+from selftrain.cli.folder import CONFIG, claim
 from selftrain.cli.naming import spec_of
-from selftrain.cli.opened import open_run
+from selftrain.cli.opened import labeler, opened
 from selftrain.cli.parser import Parser, make_parser, parse, read_config, write_config
 from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.cli.train import INIT, train
@@ -26,6 +26,7 @@ from selftrain.engine import loop
 from selftrain.errors import DataError
 from selftrain.runtime.distributed import launched
 from selftrain.storage.atomic import write_json
+from selftrain.storage.run_dir import has_begun
 
 ABOUT = """Train supervised and other strategies under one budget, and say whether self-training pays on these data.
 
@@ -128,10 +129,11 @@ class Comparison:
         print(f"{'kept' if done else 'training':<11}{name}, draw {draw}, seed {seed}", flush=True)
         if not done:
             self.train(pile, problem, name, seed, folder)
-        opened = open_run(folder, None if pile.test is not None else "last", self.settings["device"])
-        part = "test" if pile.test is not None else "validation"
-        truth, label = predictions(opened.labeler(), pile, part)
-        return Cell(name, draw, seed, part, (truth == label).astype(np.float64), opened.step)
+        part, which = ("test", None) if pile.test is not None else ("validation", "last")
+        asked = {key: self.settings[key] for key in ("device", "trust")}
+        made, step = opened(folder, asked | {"which": which})
+        truth, label = predictions(labeler(made), pile, part)
+        return Cell(name, draw, seed, part, (truth == label).astype(np.float64), step)
 
     def train(self, pile: Pile, problem: building.Problem, name: str, seed: int, folder: Path) -> loop.Run:
         """One run of the comparison; the floor and all others differ in the strategy alone."""
@@ -143,7 +145,7 @@ class Comparison:
         settings["network"] = building.network_for(
             problem, self.settings["network"], init_from=self.settings["init_from"]
         )
-        settings |= {"baseline": False, "resume": unfinished(folder) and not self.settings["overwrite"]}
+        settings |= {"baseline": False, "resume": has_begun(folder) and not self.settings["overwrite"]}
         settings |= {"overwrite": not settings["resume"], "progress": self.settings["progress"]}
         with report.silent():
             return train(settings, pile, problem, folder, self.device)
@@ -157,7 +159,8 @@ def run(words: Sequence[str]) -> int:
     names = names_in(words, stored)
     below = {name: spec_of("strategy", name) for name in names} | stored
     settings, given = parse(parser(names), words, below)
-    out = claim(settings["out"] or Path("runs", "compare"), resume=settings["resume"], overwrite=settings["overwrite"])
+    ways = {"resume": settings["resume"], "overwrite": settings["overwrite"]}
+    out = claim(settings["out"] or Path("runs", "compare"), marks=(CONFIG,), **ways)
     device = building.check_device(settings["device"])
     settings = absolute(settings)
     comparison = Comparison(settings, out, device, names)

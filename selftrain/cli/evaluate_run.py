@@ -9,19 +9,18 @@ from typing import Any, Literal
 import torch
 
 from selftrain.cli import report
-from selftrain.cli.naming import source_of
-from selftrain.cli.opened import Opened, open_run, run_settings
+from selftrain.cli.opened import add_run, opened, pile_of, run_settings
 from selftrain.cli.parser import Parser, make_parser
-from selftrain.cli.piles import add_data
 from selftrain.data import Pile
 from selftrain.engine.run import measure
+from selftrain.engine.spec import OpenedRun
 from selftrain.errors import DataError
 from selftrain.storage.atomic import write_json
 from selftrain.strategy.base import SupervisedStrategy
 
 ABOUT = """Figures of a run on a part of its data, or with --data on other data.
 
-RUN is the folder of `selftrain train` or `pretrain`. Inputs are normalized, and classes numbered, as the run did."""
+RUN is the folder of a run, whoever started it. Inputs are normalized, and classes numbered, as the run did."""
 PARTS = ("test", "validation", "labeled", "unlabeled")
 
 
@@ -31,25 +30,21 @@ def parser() -> Parser:
     hint = Literal["test", "validation", "labeled", "unlabeled"] | None
     help = "part of the data; null: test, else validation, of other data also labeled"
     found.add_argument("--part", type=hint, default=None, help=help)
-    help = "weights: the best on validation, or the last; null: the best, where there are any"
-    found.add_argument("--which", type=Literal["best", "last"] | None, default=None, help=help)
     found.add_argument("--json", type=str | None, default=None, help="file to write the figures to, as JSON")
-    found.add_argument("--batch_size", type=int, default=500, help="samples a pass")
-    found.add_argument("--device", type=str | None, default=None, help="where to predict; null: the CPU")
-    add_data(found)
+    add_run(found)
     return found
 
 
 def run(words: Sequence[str]) -> int:
     """Evaluate, print, and write JSON if asked to."""
     folder, _, settings = run_settings("evaluate", words, parser())
-    opened = open_run(folder, settings["which"], settings["device"])
-    pile = opened.pile(settings)
-    part = settings["part"] or _part(opened, pile, settings)
-    found = evaluated(opened, pile, part, settings["batch_size"])
+    run, step = opened(folder, settings)
+    pile = pile_of(run, settings)
+    part = settings["part"] or _part(run, pile)
+    found = {"run": folder, "step": step} | evaluated(run, pile, part, settings["batch_size"])
     print(f"data       {pile}")
-    words = report.in_words(found["figures"], report.judged(opened.strategy, found["samples"]))
-    print(f"{part:<11}{words}: weights of step {opened.step}")
+    words = report.in_words(found["figures"], report.judged(run.strategy, found["samples"]))
+    print(f"{part:<11}{words}: weights of step {step}")
     print(report.of_classes(found), end="")
     if settings["json"] is not None:
         write_json(Path(settings["json"]), found)
@@ -57,13 +52,12 @@ def run(words: Sequence[str]) -> int:
     return 0
 
 
-def evaluated(opened: Opened, pile: Pile, part: str, batch_size: int = 500) -> dict[str, Any]:
+def evaluated(run: OpenedRun, pile: Pile, part: str, batch_size: int = 500) -> dict[str, Any]:
     """Figures, and for classes precision and recall of each and the confusion matrix, as plain values."""
-    figures, samples = measure(opened.strategy, pile, part, batch_size=batch_size)
-    found = {"run": str(opened.folder), "step": opened.step, "data": pile.source, "part": part, "samples": samples}
-    found["figures"] = figures
-    if isinstance(opened.strategy, SupervisedStrategy) and opened.strategy.task.has_classes and part != "unlabeled":
-        found |= _by_class(opened.strategy, pile, part, batch_size)
+    figures, samples = measure(run.strategy, pile, part, batch_size=batch_size)
+    found: dict[str, Any] = {"data": pile.source, "part": part, "samples": samples, "figures": figures}
+    if isinstance(run.strategy, SupervisedStrategy) and run.strategy.task.has_classes and part != "unlabeled":
+        found |= _by_class(run.strategy, pile, part, batch_size)
     return found
 
 
@@ -93,10 +87,10 @@ def predictions(strategy: SupervisedStrategy, pile: Pile, part: str, batch_size:
     return torch.cat(truth).numpy(), torch.cat(label).numpy()
 
 
-def _part(opened: Opened, pile: Pile, settings: Any) -> str:
+def _part(run: OpenedRun, pile: Pile) -> str:
     """The part that tells most: never one that was learned from, unless the data are other ones."""
-    other = source_of(settings["data"]) != source_of(opened.settings["data"])
-    supervised = isinstance(opened.strategy, SupervisedStrategy)
+    other = pile.source != run.source
+    supervised = isinstance(run.strategy, SupervisedStrategy)
     parts = ("test", "validation", *(("labeled",) if other else ()), *(() if supervised else ("unlabeled",)))
     for name in parts:
         if getattr(pile, name) is not None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from selftrain.cli import UsageError
-from selftrain.cli.opened import Opened, check_one_unit, open_run, run_settings
+from selftrain.cli.opened import add_run, check_one_unit, labeler, opened, pile_of, run_settings
 from selftrain.cli.parser import Parser, make_parser, switch
-from selftrain.cli.piles import add_data, everything, read_pile
+from selftrain.cli.piles import everything, read_pile
 from selftrain.data import Pile, Samples
+from selftrain.engine.spec import OpenedRun
 from selftrain.errors import RunFolderError
 from selftrain.labels.ledger import Ledger
 from selftrain.labels.teacher_pass import label_pile
@@ -20,9 +21,9 @@ from selftrain.types import PseudoLabels
 
 ABOUT = """Label samples with what a run ships, and write them as a table that a person can sort and correct.
 
-RUN is the folder of `selftrain train`. DATA is a folder of images, an array file or a table; all its training samples
-are labeled, whatever labels they have. Without DATA these are the unlabeled samples of the run. Columns are those of
-the ledger: id, label, class, confidence, margin, accepted, ..., verdict, correction."""
+RUN is the folder of a run, whoever started it. DATA is a folder of images, an array file or a table; all its training
+samples are labeled, whatever labels they have. Without DATA these are the unlabeled samples of the run. Columns are
+those of the ledger: id, label, class, confidence, margin, accepted, ..., verdict, correction."""
 _ROWS = 10_000  # entered at once
 
 
@@ -33,12 +34,8 @@ def parser() -> Parser:
     found.add_argument("--out", type=str | None, default=None, help=help)
     help = "confidence from which a label is marked as accepted, in [0, 1]"
     found.add_argument("--threshold", type=float, default=0.0, help=help)
-    help = "weights: the best on validation, or the last; null: the best, where there are any"
-    found.add_argument("--which", type=Literal["best", "last"] | None, default=None, help=help)
     switch(found, "overwrite", "replace the file --out")
-    found.add_argument("--batch_size", type=int, default=500, help="samples a pass")
-    found.add_argument("--device", type=str | None, default=None, help="where to predict; null: the CPU")
-    add_data(found)
+    add_run(found)
     return found
 
 
@@ -50,42 +47,43 @@ def run(words: Sequence[str]) -> int:
     out = Path(settings["out"] or f"labels-{Path(folder).resolve().name}.csv")
     if out.exists() and not settings["overwrite"]:
         raise RunFolderError(f"{out} is there already; say --overwrite, or --out with another file")
-    opened = open_run(folder, settings["which"], settings["device"])
-    check_one_unit(opened, "the table")
-    samples, pile = _samples(opened, settings, whole=other is not None)
-    ledger = labeled(opened, samples, pile, settings["threshold"], settings["batch_size"])
+    run, step = opened(folder, settings)
+    check_one_unit(run, "the table")
+    samples, pile = _samples(run, settings, whole=other is not None)
+    ledger = labeled(run, step, samples, pile, settings["threshold"], settings["batch_size"])
     (ledger.to_parquet if out.suffix.lower() == ".parquet" else ledger.to_csv)(out)
     _tell(ledger, out)
     return 0
 
 
-def labeled(opened: Opened, samples: Samples, pile: Pile, threshold: float, batch_size: int) -> Ledger:
+def labeled(run: OpenedRun, step: int, samples: Samples, pile: Pile, threshold: float, batch_size: int) -> Ledger:
     """What the run says of samples, as a ledger.
 
     Args:
-        opened: The run.
+        run: That labels.
+        step: Of its weights.
         samples: To label.
         pile: With the views that the samples are shown in.
         threshold: Confidence from which a label is accepted.
         batch_size: Samples a pass.
     """
-    strategy = opened.labeler()
-    shown = Pile(None, samples, classes=opened.problem.classes, views=pile.views, source=pile.source)
-    table = label_pile(strategy, shown.normalized_as(opened.card["input"]), batch_size=batch_size)
-    ledger = Ledger(samples.ids, opened.problem.classes)
+    strategy = labeler(run)
+    shown = Pile(None, samples, classes=run.classes, views=pile.views, source=pile.source)
+    table = label_pile(strategy, run.shown(shown), batch_size=batch_size)
+    ledger = Ledger(samples.ids, run.classes)
     for start in range(0, len(table), _ROWS):
         index = torch.arange(start, min(start + _ROWS, len(table)))
         weight = (table.confidence[index] >= threshold).float()
-        ledger.write(PseudoLabels(index, table.value[index].float(), weight), strategy.task, opened.step)
+        ledger.write(PseudoLabels(index, table.value[index].float(), weight), strategy.task, step)
     return ledger
 
 
-def _samples(opened: Opened, settings: Any, *, whole: bool) -> tuple[Samples, Pile]:
+def _samples(run: OpenedRun, settings: Any, *, whole: bool) -> tuple[Samples, Pile]:
     """The samples to label: all training samples of other data, the unlabeled ones of the run's own."""
     if whole:
         pile = read_pile(settings)
         return everything(pile), pile
-    pile = opened.pile(settings)
+    pile = pile_of(run, settings)
     if pile.unlabeled is None:
         raise UsageError("the run's data have no unlabeled samples; say which to label: selftrain label RUN DATA")
     return pile.unlabeled, pile

@@ -1,112 +1,101 @@
-"""A run folder of the command line, opened: its settings, its strategy with the stored weights, its data."""
+"""The run that a command is about: opened, whoever started it, with the weights and the data that the options say."""
 
 from __future__ import annotations
 
 import inspect
-import warnings
+import os
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from selftrain.cli import UsageError, building
-from selftrain.cli.folder import problem_in, settings_in
 from selftrain.cli.naming import READERS, load_object, source_of, spec_of
-from selftrain.cli.parser import Parser, parse
-from selftrain.cli.piles import numbered_as, read_pile
+from selftrain.cli.parser import Parser, parse, switch
+from selftrain.cli.piles import add_data, read_pile
 from selftrain.data import Pile
-from selftrain.errors import CheckpointError, RunFolderError
-from selftrain.runtime.rng import own_randomness
-from selftrain.storage import checkpoint
+from selftrain.engine.spec import OpenedRun, open_run, read_record
+from selftrain.errors import RunFolderError
 from selftrain.storage.run_dir import read_card
-from selftrain.strategy.base import Strategy, SupervisedStrategy
+from selftrain.strategy.base import SupervisedStrategy
 
-Which = Literal["best", "last"]
-_DATA = ("data", "labels", "views")
 _ALIKE = ("size", "mode", "channels", "kind", "keys", "id", "label", "missing")
+_DATA = ("--data", "--labels", "--views", "--config")
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A run as it was stored.
+def add_run(parser: Parser, *, which: bool = True, data: bool = True) -> None:
+    """Options of every command about a run.
 
     Args:
-        folder: Where it is.
-        settings: It was started with.
-        problem: Its data posed.
-        strategy: With the weights that were asked for.
-        step: That these weights have learned.
+        parser: That gets them.
+        which: Whether weights can be chosen.
+        data: Whether other data may be said.
     """
-
-    folder: Path
-    settings: Mapping[str, Any]
-    problem: building.Problem
-    strategy: Strategy
-    step: int
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """What its inputs are, see ``selftrain.read_card``."""
-        return read_card(self.folder)
-
-    def labeler(self) -> SupervisedStrategy:
-        """The strategy, if it predicts classes.
-
-        Raises:
-            RunFolderError: for a run of pretraining.
-        """
-        if not isinstance(self.strategy, SupervisedStrategy):
-            raise RunFolderError(f"{self.folder} is a run of pretraining, which knows no classes; train from it first")
-        return self.strategy
-
-    def pile(self, settings: Mapping[str, Any]) -> Pile:
-        """Data that the options say, as the run sees inputs and numbers classes."""
-        pile = read_pile(settings)
-        if isinstance(self.strategy, SupervisedStrategy):
-            pile = numbered_as(pile, self.problem.classes)
-        return pile.normalized_as(self.card["input"])
+    add = parser.add_argument_group("the run").add_argument
+    if which:
+        help = "weights: the best on validation, or the last; null: the best, where there are any"
+        add("--which", type=Literal["best", "last"] | None, default=None, help=help)
+    help = "module:name of the run's network, where it is your own code"
+    add("--network", type=str | None, default=None, help=help)
+    switch(parser, "trust", "import whatever code the run names: only for folders that you trust as you do a program")
+    if which and data:
+        add("--batch_size", type=int, default=500, help="samples a pass")
+        add("--device", type=str | None, default=None, help="where to predict; null: the CPU")
+    if data:
+        add_data(parser)
 
 
-def open_run(folder: str | Path, which: Which | None = None, device: str | None = None) -> Opened:
-    """Build the strategy of a run anew and give it the stored weights; no code is read from them.
-
-    Args:
-        folder: Of ``selftrain train`` or ``pretrain``.
-        which: ``"best"`` on validation or ``"last"``; ``None``: the best, where there was a validation set.
-        device: Where the strategy goes; ``None``: the CPU.
+def opened(folder: str | Path, settings: Mapping[str, Any]) -> tuple[OpenedRun, int]:
+    """A run with the weights that the options say, in its strategy, and the step they are of.
 
     Raises:
-        RunFolderError: no such run, or it has no best weights.
+        RunFolderError: no such run, one that cannot be built, or it has no best weights.
         CheckpointError: weights that are damaged or do not fit.
     """
-    place, where = Path(folder), building.check_device(device)
-    settings, problem = settings_in(place), building.Problem.from_dict(problem_in(place))
-    with own_randomness(where):
-        strategy = _built(settings, problem)
-    strategy.to(where)
-    state = checkpoint.load_newest(place / "checkpoints", where)
-    if which == "best" and state["best_state"] is None:
-        raise RunFolderError(f"{place} has no best weights, as it had no validation set; say --which last")
-    best = which != "last" and state["best_state"] is not None
-    try:
-        strategy.load_state_dict(state["best_state"] if best else state["strategy"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"the checkpoint in {place} does not fit its settings: {error}") from error
-    strategy.eval()
-    return Opened(place, settings, problem, strategy, int(state["best"]["step"] if best else state["step"]))
+    trust, network = bool(settings.get("trust")), settings.get("network")
+    if trust and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    run = open_run(folder, network=None if network is None else load_object(network), trust=trust)
+    which = settings.get("which")
+    if which == "best" and run.best_state is None:
+        raise RunFolderError(f"{folder} has no best weights, as it had no validation set; say --which last")
+    best = which != "last" and run.best_state is not None
+    if best:
+        run.strategy.load_state_dict(run.best_state)  # type: ignore[arg-type]
+    run.strategy.to(building.check_device(settings.get("device")))
+    return run, int(run.best["step"] if best else run.steps)
 
 
-def check_one_unit(opened: Opened, what: str) -> None:
+def pile_of(run: OpenedRun, settings: Mapping[str, Any]) -> Pile:
+    """The data that the options say, or the run's own; with inputs and classes as the run saw them."""
+    if settings["data"] is None:
+        return run.pile  # type: ignore[return-value]
+    pile: Any = run.shown(read_pile(settings), strict=settings.get("views") is None)
+    return pile  # type: ignore[no-any-return]
+
+
+def labeler(run: OpenedRun) -> SupervisedStrategy:
+    """The strategy of a run, if it predicts classes.
+
+    Raises:
+        RunFolderError: for a run of pretraining.
+    """
+    if not isinstance(run.strategy, SupervisedStrategy):
+        raise RunFolderError(f"{run.out} is a run of pretraining, which knows no classes; train from it first")
+    return run.strategy
+
+
+def check_one_unit(run: OpenedRun, what: str) -> None:
     """Refuse runs that predict masks or joints where there is room for one label a sample.
 
     Raises:
         RunFolderError: says what to do instead.
     """
-    task = opened.labeler().task
+    task = labeler(run).task
     if not task.one_unit:
         raise RunFolderError(
-            f"{opened.folder} predicts with {type(task).__name__}, several answers a sample, and {what} has room for "
-            f"one; ask it in Python: selftrain.open_run({str(opened.folder)!r}).strategy.predict(x)"
+            f"{run.out} predicts with {type(task).__name__}, several answers a sample, and {what} has room for one; "
+            f"ask it in Python: selftrain.open_run({str(run.out)!r}).strategy.predict(x)"
         )
 
 
@@ -132,7 +121,8 @@ def run_settings(
         raise UsageError(f"say which run, first of all: selftrain {command} RUN [options]")
     second = rest.pop(0) if other and rest and not rest[0].startswith("-") else None
     rest = rest if second is None else ["--data", second, *rest]
-    settings, _ = parse(parser, rest, _data_of(run, rest) if data and run is not None else None)
+    said = any(word.partition("=")[0].partition(".")[0] in _DATA for word in rest)
+    settings, _ = parse(parser, rest, _data_of(run, rest) if data and said and run is not None else None)
     assert run is not None  # --help has ended before
     return run, second, settings
 
@@ -143,28 +133,35 @@ def _data_of(run: str, words: Sequence[str]) -> dict[str, Any]:
     Of other data of the same kind, what says how inputs are read is as it was for the run (size, mode, ...); a table is
     encoded as the run's was.
     """
-    settings = settings_in(run)
-    own = {key: settings[key] for key in _DATA if key in settings}
+    record = read_record(run)
+    own, noted = _spec_of(record["pile"]), record["note"].get("settings", {})
     pairs = [word.partition("=") for word in words]
     said = [value or words[i + 1] for i, (key, _, value) in enumerate(pairs) if key == "--data"]
-    spec = spec_of("data", said[-1]) if said else own["data"]
-    make = load_object(spec["class_path"])
-    if source_of(spec) != source_of(own["data"]):
-        takes, before = inspect.signature(make).parameters, own["data"]["init_args"]
-        alike = {key: before[key] for key in _ALIKE if key in before and key in takes}
-        own |= {"data": {**spec, "init_args": {**alike, **spec["init_args"]}}, "labels": []}
+    spec = spec_of("data", said[-1]) if said else own
+    if spec is None:
+        return {}
+    make, init = load_object(spec["class_path"]), dict(spec["init_args"])
+    found: dict[str, Any] = {"labels": [str(path) for path in noted.get("labels", [])] if spec is own else []}
+    if own is not None and spec is not own:
+        same = source_of(spec) == source_of(own)
+        takes = inspect.signature(make).parameters
+        alike = {key: value for key, value in own["init_args"].items() if key in takes and (same or key in _ALIKE)}
+        init = alike | init
     if make is READERS["a table"][0]:
-        own["data"] = {**spec, "init_args": own["data"]["init_args"] | {"encoding": read_card(run)["input"]["table"]}}
-    return own
+        init["encoding"] = read_card(run)["input"]["table"]
+    return found | {"data": {**spec, "init_args": init}}
 
 
-def _built(settings: Mapping[str, Any], problem: building.Problem) -> Strategy:
-    if settings.get("strategy") is None and settings.get("recipe") is None:
-        raise RunFolderError(
-            "the run's settings name neither a strategy nor a recipe; it is no run of train or pretrain"
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if settings.get("strategy") is not None:
-            return building.build_strategy(problem, settings["strategy"], settings, start=False)
-        return building.build_stage(problem, settings["recipe"], settings)
+def _spec_of(origin: Any) -> dict[str, Any] | None:
+    """The reader of a run's data and its plain settings, as a config file has them; no other code can be named."""
+    readers = {f"{make.__module__}:{make.__name__}": make for make, _ in READERS.values()}
+    make = readers.get(str((origin or {}).get("reader")))
+    if make is None:
+        return None
+    plain = {key: _plain(node) for key, node in origin["settings"].items()}
+    known = {key: value for key, value in plain.items() if not isinstance(value, dict)}
+    return {"class_path": f"selftrain.data.{make.__name__}", "init_args": known}
+
+
+def _plain(node: Any) -> Any:
+    return [_plain(one) for one in node["tuple"]] if isinstance(node, dict) and "tuple" in node else node

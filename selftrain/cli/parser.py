@@ -89,7 +89,7 @@ def parse(parser: Parser, words: Sequence[str], below: Mapping[str, Any] | None 
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """Settings in a YAML, TOML or JSON file, by its ending.
+    """Settings in a YAML, TOML or JSON file, by its ending, or those that a run folder was started with.
 
     Raises:
         UsageError: a file that cannot be read, of another kind, or that holds something else.
@@ -97,6 +97,10 @@ def read_config(path: str | Path) -> dict[str, Any]:
     import yaml
 
     file = Path(path)
+    if file.is_dir():
+        from selftrain.cli.folder import settings_in  # which reads the files of comparisons here
+
+        return settings_in(file)
     try:
         text = file.read_text(encoding="utf-8")
         found = _toml(text) if file.suffix.lower() == ".toml" else yaml.safe_load(text)  # JSON is YAML

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from selftrain import data
 from selftrain.catalog import VIEWS
@@ -103,35 +101,6 @@ def everything(pile: Pile) -> Samples:
     """All training samples of a pile, labeled or not, without their labels."""
     sets = [Subset(part, np.arange(len(part)), annotated=False) for part in (pile.labeled, pile.unlabeled) if part]
     return sets[0] if len(sets) == 1 else Joined(sets[0], sets[1], None)
-
-
-def numbered_as(pile: Pile, classes: Sequence[str]) -> Pile:
-    """A pile whose labels are numbered by another list of classes.
-
-    Raises:
-        DataError: a class that is not in the list.
-    """
-    if list(pile.classes) == list(classes):
-        return pile
-    unknown = [name for name in pile.classes if name not in classes]
-    if unknown:
-        raise DataError(f"{pile.source} has a class {unknown[0]!r}; the run knows {', '.join(classes)}")
-    number = torch.tensor([list(classes).index(name) for name in pile.classes])
-    parts = [_renumbered(part, number) for part in (pile.labeled, pile.unlabeled, pile.validation, pile.test)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # classes without a label: nothing is learned here
-        other = Pile(*parts, classes=classes, views=pile.views, source=pile.source)
-    other.encoding, other.skipped = pile.encoding, pile.skipped
-    return other
-
-
-def _renumbered(part: Samples | None, number: torch.Tensor) -> Samples | None:
-    if part is None or part.annotations is None:
-        return part
-    changed, before = Subset(part, np.arange(len(part))), part.annotations
-    known = (before >= 0) & (before < len(number))  # a mask has void pixels, too
-    changed.annotations = torch.where(known, number[before.where(known, 0)], before)
-    return changed
 
 
 def _recipes(settings: dict[str, Any]) -> dict[str, Any]:

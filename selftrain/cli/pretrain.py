@@ -67,4 +67,4 @@ def pretrain(
     """Pretrain in a claimed folder, or go on there."""
     torch.manual_seed(settings["seed"])
     stage = building.build_stage(problem, settings["recipe"], settings)
-    return common.run_stage("pretrain", stage, settings, pile, problem, out, device)
+    return common.run_stage("pretrain", stage, settings, pile, problem.steps, out, device)

@@ -67,4 +67,6 @@ def train(settings: dict[str, Any], pile: Pile, problem: building.Problem, out: 
     """Train one strategy in a claimed folder, or go on with it."""
     torch.manual_seed(settings["seed"])
     strategy = building.build_strategy(problem, settings["strategy"], settings)
-    return common.run_stage("train", strategy, settings, pile, problem, out, device, baseline=settings["baseline"])
+    return common.run_stage(
+        "train", strategy, settings, pile, problem.steps, out, device, baseline=settings["baseline"]
+    )

@@ -23,8 +23,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from selftrain import errors
 from selftrain.engine.run import Run
-from selftrain.errors import CheckpointError, DataError, RunFolderError, SelftrainError
+from selftrain.errors import CheckpointError, DataError, RunFolderError, SelftrainError, setting
 from selftrain.handlers.selfcheck import Alarm
 from selftrain.labels.ledger import Ledger
 from selftrain.networks.described import Node, describe, fingerprint, settings_in_short
@@ -86,6 +87,7 @@ def write_record(out: str | Path | None, strategy: Strategy, pile: Pile, note: M
         "strategy": describe(strategy),
         "networks": [fingerprint(learner.model) for learner in strategy.learners()],
         "classes": [str(name) for name in pile.classes],
+        "source": str(getattr(pile, "source", type(pile).__name__)),
         "views": views,
         "pile": origin,
         "note": dict(note or {}),
@@ -112,7 +114,7 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     try:
         record = dict(json.loads((place / RECORD).read_text(encoding="utf-8")))
         form = int(record["format"])
-        missing = {"strategy", "networks", "classes", "views", "pile", "note"} - record.keys()
+        missing = {"strategy", "networks", "classes", "source", "views", "pile", "note"} - record.keys()
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise RunFolderError(f"{place / RECORD} cannot be read: {error!r}") from error
     if form != FORMAT or missing:
@@ -128,7 +130,7 @@ def open_run(
     network: nn.Module | Callable[[], nn.Module] | None = None,
     strategy: Strategy | None = None,
     trust: bool = False,
-) -> Run:
+) -> OpenedRun:
     """Build a run again from its folder, with the weights of its last checkpoint, whoever started it.
 
     The strategy is built at once; the data and the ledger are read when they are asked for. Nothing in the folder is
@@ -162,11 +164,16 @@ def open_run(
             "run are your own, build the strategy and pass it: strategy=..."
         ) from error
     strategy.eval()
-    return _Opened(place, strategy, pile, build, state)
+    return OpenedRun(place, strategy, pile, build, state)
 
 
-class _Opened(Run):
-    """A run from its folder."""
+class OpenedRun(Run):
+    """A run from its folder: what is not there is asked for when it is needed.
+
+    Attributes:
+        steps: That its last weights have learned.
+        source: Where its data were from, in a line.
+    """
 
     def __init__(self, folder: Path, strategy: Strategy, pile: Pile | None, build: _Builder, state: Any) -> None:
         try:
@@ -184,6 +191,7 @@ class _Opened(Run):
             )
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"the checkpoint in {folder} cannot be read: {error!r}") from error
+        self.steps, self.source = int(state["step"]), str(build.record.get("source", ""))
         self._folder, self._build, self._stored, self._passed = folder, build, state["ledger"], pile
         del self.pile, self.ledger  # they are read below, if someone asks
 
@@ -208,10 +216,26 @@ class _Opened(Run):
     @cached_property
     def pile(self) -> Pile:  # type: ignore[override]
         """The data, with inputs and classes as the run saw them."""
-        pile: Any = self._build.pile() if self._passed is None else self._passed
-        if hasattr(pile, "numbered_as") and isinstance(self.strategy, SupervisedStrategy) and self._build.record:
+        again = self._passed is None
+        return self.shown(self._build.pile() if again else self._passed, strict=again)  # type: ignore[no-any-return]
+
+    def shown(self, pile: Any, *, strict: bool = True) -> Any:
+        """A pile with inputs and classes as the run saw its own; one of the user's own kind as it is.
+
+        Args:
+            pile: It stays as it is.
+            strict: Whether to refuse where the views of the run are not known; else those of the pile stay.
+
+        Raises:
+            DataError: inputs of another shape, or a class that the run does not know.
+        """
+        if not hasattr(pile, "normalized_as"):
+            return pile
+        if isinstance(self.strategy, SupervisedStrategy) and self._build.record:
             pile = pile.numbered_as(self.classes)
-        return pile.normalized_as(self.inputs) if hasattr(pile, "normalized_as") else pile  # type: ignore[no-any-return]
+        pile = copy.copy(pile)
+        self._build.show(pile, strict=strict)
+        return pile.normalized_as(self.inputs)
 
     @cached_property
     def ledger(self) -> Ledger:  # type: ignore[override]
@@ -270,15 +294,19 @@ class _Builder:
     ) -> None:
         self.folder, self.record, self.network, self.trust = folder, record, network, trust
         self.replaced = False  # whether all networks are the one that was passed
-        self.ask = partial("st.open_run({!r}, {}=...)".format, str(folder))
+
+    def ask(self, what: str) -> str:
+        """How to pass a part that cannot be built."""
+        options = {"pile": "say --data", "network": "say --network module:name"}
+        if errors.as_options and what in options:
+            return options[what]
+        return f"pass it: st.open_run({str(self.folder)!r}, {what}=...)"
 
     def strategy(self) -> Strategy:
         """The strategy, as it began."""
         node = self.record["strategy"]
         if not isinstance(node, dict) or "make" not in node:
-            raise RunFolderError(
-                f"{self.folder} does not say how to build its strategy; pass it: {self.ask('strategy')}"
-            )
+            raise RunFolderError(f"{self.folder} does not say how to build its strategy; {self.ask('strategy')}")
         while True:
             # Its first weights are drawn and forgotten; the caller's random state stays.
             with own_randomness(torch.device("cpu")), warnings.catch_warnings():
@@ -294,7 +322,7 @@ class _Builder:
         which = "what its classes build" if self.network is None else "the one that was passed"
         raise RunFolderError(
             f"the network of the run in {self.folder} is not {which}: it was changed after it was built, or its class "
-            f"is another one by now; build it as it was and pass it: {self.ask('network')}"
+            f"is another one by now; build it as it was and {self.ask('network')}"
         )
 
     def pile(self) -> Any:
@@ -305,9 +333,7 @@ class _Builder:
         """
         origin = self.record.get("pile")
         if not isinstance(origin, dict) or origin.get("reader") not in READERS:
-            raise RunFolderError(
-                f"the data of the run in {self.folder} were not read from files; pass them: {self.ask('pile')}"
-            )
+            raise RunFolderError(f"the data of the run in {self.folder} were not read from files; {self.ask('pile')}")
         try:
             settings = {str(name): self.value(node) for name, node in origin["settings"].items()}
             if origin["reader"] == _TABLE:
@@ -316,24 +342,32 @@ class _Builder:
             pile: Any = getattr(import_module(module), name)(**settings)
             for review in origin.get("reviewed", ()):
                 pile = pile.reviewed(review)
-            self._show(pile)
         except Exception as error:  # readers and makers of views raise what they will of a record that was damaged
             raise RunFolderError(
-                f"cannot read the data of the run in {self.folder}: {error}; pass them: {self.ask('pile')}"
+                f"cannot read the data of the run in {self.folder}: {error}; {self.ask('pile')}"
             ) from error
         return pile
 
-    def _show(self, pile: Any) -> None:
-        """Give the pile the views of the run; what they have from the data stays."""
-        node = self.record["views"]
-        if node is not None:  # those of the user's own may show a plain input in another way
-            if not isinstance(node, dict) or "make" not in node:
-                raise RunFolderError(
-                    f"its views cannot be built ({node.get('unknown', '?') if isinstance(node, dict) else node!r})"
-                )
+    def show(self, pile: Any, *, strict: bool) -> None:
+        """Give a pile the views of the run; what they have from the data stays.
+
+        Args:
+            pile: It is changed.
+            strict: Whether views of the user's own are missed: they may show a plain input in another way.
+        """
+        node = self.record.get("views")
+        if not (isinstance(node, dict) and "make" in node):
+            if node is not None and strict:
+                raise RunFolderError(f"the views of the run in {self.folder} cannot be built; {self.ask('pile')}")
+            return
+        try:
             given = {key: self.value(one) for key, one in node["settings"].items()}
             own = {key: getattr(pile.views, key, None) for key, one in given.items() if isinstance(one, _Absent)}
             pile.views = self._class(node["make"])(**given | own).fitted(pile.unlabeled or pile.labeled)
+        except Exception as error:  # makers of views raise what they will of a record that was damaged
+            raise RunFolderError(
+                f"the views of the run in {self.folder} cannot be built: {error}; {self.ask('pile')}"
+            ) from error
 
     def value(self, node: Node, *, whole: bool = False) -> Any:
         """What a description stands for.
@@ -352,8 +386,8 @@ class _Builder:
             if whole:
                 raise
             return _Absent(
-                f"a part of the run in {self.folder} cannot be built: {error}; build the strategy as it was and pass "
-                f"it: {self.ask('strategy')}"
+                f"a part of the run in {self.folder} cannot be built: {error}; build the strategy as it was and "
+                f"{self.ask('strategy')}"
             )
         except SelftrainError:
             raise
@@ -369,7 +403,7 @@ class _Builder:
         except _CannotBuild as error:
             if self.network is None:
                 raise RunFolderError(
-                    f"the network of the run in {self.folder} cannot be built: {error}; pass it: {self.ask('network')}"
+                    f"the network of the run in {self.folder} cannot be built: {error}; {self.ask('network')}"
                 ) from error
             made = copy.deepcopy(self.network) if isinstance(self.network, nn.Module) else self.network()
         if not isinstance(made, nn.Module):
@@ -390,7 +424,7 @@ class _Builder:
 
     def _partial(self, node: Node, whole: bool) -> Any:
         found = self._found(node["partial"]["name"])
-        if not (inspect.isclass(found) or _is_ours(node["partial"]["name"])):
+        if not (inspect.isclass(found) or is_ours(node["partial"]["name"])):
             raise _CannotBuild(f"{node['partial']['name']} is a function")
         values = [self.value(one, whole=whole) for one in node["args"]]
         return partial(found, *values, **{key: self.value(one, whole=whole) for key, one in node["settings"].items()})
@@ -406,11 +440,12 @@ class _Builder:
         """The class or function of a name, if it is one that may stand in a record."""
         module, _, name = str(path).partition(":")
         parts = [*module.split("."), *name.split(".")]
-        if not all(part.isidentifier() and not part.startswith("__") for part in parts[not _is_ours(path) :]):
+        if not all(part.isidentifier() and not part.startswith("__") for part in parts[not is_ours(path) :]):
             raise RunFolderError(f"{self.folder} names {path!r:.100}, which is no name of a class")
-        if not _is_ours(path) and (module == "__main__" or not self.trust):
-            of = "the script itself" if module == "__main__" else "none of selftrain, torch, torchvision and timm"
-            raise _CannotBuild(f"{path} is of {of}" + ("" if module == "__main__" else " (trust=True imports it)"))
+        if not is_ours(path) and (module == "__main__" or not self.trust):
+            trust = f"none of selftrain, torch, torchvision and timm ({setting('trust', True, of='')} imports it)"
+            of = "the script itself" if module == "__main__" else trust
+            raise _CannotBuild(f"{path} is of {of}")
         try:
             found: Any = import_module(module)
             for part in name.split("."):
@@ -424,7 +459,7 @@ class _Builder:
     def warn_of_trust(self) -> None:
         """Say what is about to be imported of others' code."""
         try:
-            foreign = sorted({path for path in _paths(self.record) if not _is_ours(path)})
+            foreign = sorted({path for path in _paths(self.record) if not is_ours(path)})
         except RecursionError as error:
             raise RunFolderError(f"the record in {self.folder} cannot be used: {error}") from error
         if foreign:
@@ -456,7 +491,7 @@ def _dtype(name: str) -> torch.dtype:
     return found
 
 
-def _is_ours(path: str) -> bool:
+def is_ours(path: str) -> bool:
     """Whether a name is in one of the rooms that records are built from."""
     module = str(path).partition(":")[0]
     return any(f"{module}.".startswith(f"{room}.") for room in (*_ROOMS, *_FUNCTIONS, _OPTIMIZERS))
@@ -469,7 +504,7 @@ def _fits(found: Any, module: str, name: str) -> bool:
     if (getattr(found, "__module__", None), getattr(found, "__qualname__", None)) != (module, name):
         return False
     if not inspect.isclass(found):
-        return isinstance(found, FunctionType) and (module in _FUNCTIONS or not _is_ours(module))
+        return isinstance(found, FunctionType) and (module in _FUNCTIONS or not is_ours(module))
     kinds = (nn.Module, Recorded, torch.optim.Optimizer)
     holds_code = any(base.__name__ in _HOLD_CODE for base in found.__mro__)
     return (issubclass(found, kinds) or dataclasses.is_dataclass(found)) and not holds_code

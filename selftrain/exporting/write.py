@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +29,7 @@ def export(
     what: What = "classifier",
     formats: Sequence[str] = ("safetensors",),
     overwrite: bool = False,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, Path]:
     """Write the classifier or the encoder of a run, with a card that says what it takes and gives.
 
@@ -45,6 +45,7 @@ def export(
         formats: Some of ``"safetensors"`` (weights alone, which ``learner(init_from=...)`` takes), ``"onnx"`` (needs
             ``selftrain[onnx]``) and ``"torch"`` (a program of ``torch.export``).
         overwrite: Replace files of these names.
+        about: Further lines of the card.
 
     Returns:
         The files by format, and the card as ``"card"``.
@@ -54,12 +55,15 @@ def export(
         SelftrainError: the network cannot be written in a format, or what was read back gives other answers.
         ImportError: ``"onnx"`` without the packages it needs.
     """
-    inputs = run.pile.card()  # type: ignore[attr-defined]
-    clouds = isinstance(run.pile.views, PointViews)  # type: ignore[attr-defined]
-    network = deployed(run.strategy, inputs, len(run.pile.classes), what, centered=clouds)
-    _check_plain(network, run)
-    about = {"strategy": type(run.strategy).__name__, "classes": [str(name) for name in run.pile.classes]}
-    return export_network(network, folder, inputs, about, what=what, formats=formats, overwrite=overwrite)
+    inputs, views = run.inputs, run.views
+    clouds = isinstance(views, PointViews)
+    network = deployed(run.strategy, inputs, len(run.classes), what, centered=clouds)
+    _check_plain(network, views, inputs["shape"])
+    kind = "points" if clouds else {1: "table", 2: "series", 3: "image"}[len(inputs["shape"])]
+    known = {"strategy": type(run.strategy).__name__, "kind": kind, "network": type(run.network).__name__}
+    known |= {"classes": [str(name) for name in run.classes]} if what == "classifier" else {}
+    card = known | dict(about or {})
+    return export_network(network, folder, inputs, card, what=what, formats=formats, overwrite=overwrite)
 
 
 def export_network(
@@ -149,13 +153,12 @@ def _output(what: str, answer: Tensor) -> dict[str, Any]:
     return {"shape": list(answer.shape[1:]), "meaning": "probabilities" if what == "classifier" else "features"}
 
 
-def _check_plain(network: Deployed, run: Run) -> None:
+def _check_plain(network: Deployed, views: Any, shape: Sequence[int]) -> None:
     """Refuse views that do more to a plain input than to normalize it."""
-    samples: Any = run.pile.unlabeled or run.pile.labeled  # type: ignore[attr-defined]
-    raw = samples.images(np.arange(min(4, len(samples))))
-    views: Any = run.pile.views  # type: ignore[attr-defined]
-    plain = views("plain", raw, torch.arange(len(raw)), 0).x
-    unit = raw.float() / 255 if raw.dtype == torch.uint8 else raw.float()
+    unit = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
+    if len(shape) < 3:  # not images in [0, 1]: values so large that any clipping shows
+        unit = 1000 * (unit - 0.5) * network.std + network.mean
+    plain = views("plain", unit, torch.arange(len(unit)), 0).x
     if not torch.allclose(network.plain(unit), plain.float().cpu(), rtol=1e-4, atol=1e-4):
         raise SelftrainError(
             f"{type(views).__name__} do more to an input than subtract a mean and divide by a deviation, which "

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from selftrain.errors import RunFolderError
 from selftrain.storage.atomic import whole_file
-from selftrain.storage.run_dir import SETTINGS, asked_folder
+from selftrain.storage.run_dir import SETTINGS, claimed
 
 PIPELINE, LABELS, REPORT, TABLE = "pipeline.json", "labels.safetensors", "report.json", "report.txt"
 Rows = Sequence[Mapping[str, Any]]
@@ -45,26 +45,22 @@ def claim(out: str | Path | None, stages: Rows, *, resume: bool, overwrite: bool
         RunFolderError: if it holds a single run, or a pipeline that is neither continued nor replaced or has other
             stages; if there is nothing to continue, or it cannot be written.
     """
-    folder = asked_folder(out, "pipeline", resume=resume, overwrite=overwrite)
+    folder = claimed(out, (PIPELINE,), "pipeline", resume=resume, overwrite=overwrite)
     if folder is None:
         return None
     if (folder / SETTINGS).exists():
         raise RunFolderError(f"{folder} holds a single run; choose another folder for the pipeline")
-    rows = _agreed(folder, stages, resume=resume, overwrite=overwrite)
+    rows = _agreed(folder, stages, overwrite=overwrite)
     with whole_file(folder / PIPELINE, create=True) as part:
         part.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     return folder
 
 
-def _agreed(folder: Path, now: Rows, *, resume: bool, overwrite: bool) -> Rows:
+def _agreed(folder: Path, now: Rows, *, overwrite: bool) -> Rows:
     """The stages to write down, if those in the folder allow it; what a resumed call leaves out is kept."""
     path = folder / PIPELINE
     if not path.exists():
-        if resume:
-            raise RunFolderError(f"{folder} holds no pipeline to resume; start it without resume")
         return now
-    if not (resume or overwrite):
-        raise RunFolderError(f"{folder} already holds a pipeline; pass resume=True, overwrite=True or another folder")
     before = read_json(path, lambda rows: [dict(row) for row in rows])
     if overwrite:
         _check_replaced(folder, before, now)

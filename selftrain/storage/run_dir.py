@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from selftrain.errors import RunFolderError
+from selftrain.errors import RunFolderError, setting
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import remove_parts, whole_file, write_text
 
 SETTINGS, RECORD = "run.json", "rebuild.json"  # what a resumed run must share; what it is built again from
 LABELS = "pseudo_labels.csv"
+RUN_MARKS = (SETTINGS, "checkpoints")
 CARD, SUMMARY = "export.json", "summary.json"
 CHECKPOINTS = "checkpoints"
 SNAPSHOTS, INDEX = "snapshots", "snapshots.json"  # folder of weights along the way, and the list in it
@@ -32,7 +33,7 @@ def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: 
         RunFolderError: if it holds a run and neither ``resume`` nor ``overwrite`` is set, if there is nothing to
             resume, if the settings differ from those of the run to resume, or if it cannot be written.
     """
-    folder = asked_folder(out, "run", resume=resume, overwrite=overwrite)
+    folder = claimed(out, RUN_MARKS, "run", resume=resume, overwrite=overwrite)
     if folder is None:
         return None
     if resume:
@@ -40,9 +41,7 @@ def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: 
         for place in (folder, folder / CHECKPOINTS, folder / SNAPSHOTS):
             remove_parts(place)
         return folder
-    if _holds_run(folder):
-        if not overwrite:
-            raise RunFolderError(f"{folder} already holds a run; pass resume=True, overwrite=True or another folder")
+    if overwrite:
         _clear(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,17 +53,33 @@ def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: 
     return folder
 
 
-def asked_folder(out: str | Path | None, what: str, *, resume: bool, overwrite: bool) -> Path | None:
-    """The folder that a run or pipeline (``what``) is to be written to, if any.
+def claimed(out: str | Path | None, marks: Sequence[str], what: str, *, resume: bool, overwrite: bool) -> Path | None:
+    """The folder that may be written to, if any: it holds nothing of the kind, or that is continued or replaced.
+
+    Args:
+        out: The folder; ``None``: nothing is stored.
+        marks: Files or folders of which one that is taken has at least one.
+        what: What it is called.
+        resume: Whether to continue what is in it.
+        overwrite: Whether to replace what is in it.
 
     Raises:
-        RunFolderError: if ``resume`` and ``overwrite`` are both set, or ``resume`` without a folder.
+        RunFolderError: if it may not be written; the message says what to do.
     """
     if resume and overwrite:
         raise RunFolderError(f"resume and overwrite exclude each other: continue the {what} or replace it")
-    if out is None and resume:
-        raise RunFolderError(f"resume needs the folder of the {what}: pass out=...")
-    return None if out is None else Path(out)
+    if out is None:
+        if resume:
+            raise RunFolderError(f"resume needs the folder of the {what}: pass out=...")
+        return None
+    folder, go_on = Path(out), setting("resume", True, of="")
+    held = any((folder / name).exists() for name in marks)
+    if resume and not held:
+        raise RunFolderError(f"{folder} holds no {what} to resume; start it without {go_on.removesuffix('=True')}")
+    if held and not (resume or overwrite):
+        words = f"{go_on}, {setting('overwrite', True, of='')} or another folder"
+        raise RunFolderError(f"{folder} already holds a {what}; pass {words}")
+    return folder
 
 
 def export_weights(weights: Mapping[str, Tensor], folder: Path, name: str = "export.safetensors") -> Path:
@@ -109,10 +124,6 @@ def read_card(source: str | Path) -> dict[str, Any]:
     if missing or not isinstance(card, dict):
         raise RunFolderError(f"{path} is no card of this library: it lacks {missing or 'names and values'}")
     return card
-
-
-def _holds_run(folder: Path) -> bool:
-    return (folder / SETTINGS).exists() or (folder / CHECKPOINTS).exists()
 
 
 def has_begun(out: str | Path | None) -> bool:

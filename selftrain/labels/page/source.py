@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selftrain.engine.run import Run
-from selftrain.errors import DataError, RunFolderError, setting
+from selftrain.engine.spec import open_run
+from selftrain.errors import DataError
 from selftrain.labels.ledger import Ledger
-from selftrain.storage import checkpoint
 from selftrain.strategy.base import SupervisedStrategy
 from selftrain.types import Pile
 
-LEDGER = "pseudo_labels.csv"
 _BATCH = 256
 Rows = NDArray[np.int64]
 
@@ -72,7 +71,8 @@ def opened(
     Raises:
         ValueError: a run that makes no pseudo-labels.
         DataError: a ledger's file that cannot be read.
-        RunFolderError: a folder without a finished run, or whose weights do not fit ``strategy``.
+        RunFolderError: a folder without a run, or one that cannot be built again.
+        CheckpointError: weights that do not fit ``strategy``.
     """
     if isinstance(run, Run):
         if not isinstance(run.strategy, SupervisedStrategy):
@@ -81,19 +81,9 @@ def opened(
     if isinstance(run, Ledger):
         return run, strategy, "ledger"
     path = Path(run)
-    if not path.is_dir():
-        return Ledger.read(path, list(pile.classes)), strategy, path.stem
-    if not (path / LEDGER).is_file():
-        raise RunFolderError(
-            f"{path} has no {LEDGER}, which a finished run leaves there; finish it: {setting('resume', True, of='')}"
-        )
-    if strategy is not None:
-        state = checkpoint.load_newest(path / "checkpoints", next(strategy.parameters()).device)
-        try:
-            strategy.load_state_dict(state["strategy"])
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise RunFolderError(f"the weights in {path} do not fit this strategy: {error}") from error
-    return Ledger.read(path / LEDGER, list(pile.classes)), strategy, path.resolve().name
+    if path.is_dir():
+        return (*opened(open_run(path, pile=pile, strategy=strategy), pile, strategy)[:2], path.resolve().name)
+    return Ledger.read(path, list(pile.classes)), strategy, path.stem
 
 
 def check_one_label_each(pile: Pile, strategy: SupervisedStrategy | None) -> None:

@@ -57,7 +57,8 @@ def write_review(
             can tell how many of all labels are right. Samples that were never labeled come last.
         part: Held-out labels for the estimates: a part of the pile, or another data set.
         strategy: Where ``run`` is not a ``Run``: a strategy built as that of the run, for the estimates. With a run
-            folder it takes the weights of the newest checkpoint. ``None``: no estimates.
+            folder it takes the weights of the newest checkpoint; ``None``: it is built again (``open_run``). With a
+            ledger ``None`` means: no estimates.
         name: What the page calls the run; default: the name of its folder or file.
         columns: Names of the columns of a table, F of them; default: their numbers.
         thumbnail: Longer side of a picture in pixels, at most; larger images are scaled down.
@@ -71,7 +72,7 @@ def write_review(
         ValueError: a setting out of its range, pictures that do not fit into ``megabytes``, or a run whose labels are
             of pixels or joints, or that has none.
         DataError: a ledger that is of another pile, or a file that cannot be read.
-        RunFolderError: a folder without a finished run.
+        RunFolderError: a folder without a run, or one that cannot be built again: pass ``strategy``.
     """
     _check_settings(samples, choose, thumbnail, megabytes)
     ledger, strategy, title = opened(run, pile, strategy)

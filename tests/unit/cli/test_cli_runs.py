@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +16,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import selftrain as st
+from selftrain import pipeline
 from selftrain.catalog import short_averages
 from selftrain.cli import main as cli
-from selftrain.cli.folder import claim, recorded
-from selftrain.cli.opened import open_run
+from selftrain.cli.folder import claim, settings_in
+from selftrain.cli.opened import labeler, opened
 from selftrain.cli.parser import parse, read_config
 from selftrain.cli.piles import kind_of, read_pile
 from selftrain.cli.train import parser
@@ -89,11 +93,11 @@ def test_a_run_says_what_it_was_and_what_came_of_it(home, capsys):
     assert "Pile(24 labeled, 60 unlabeled, 6 validation, 30 test; 3 classes" in text
     assert "test       accuracy" in text
     assert "of 30 (95 % interval" in text
-    config = read_config("run/config.yaml")
+    config = read_config("run")
     assert config["strategy"]["init_args"]["decay"] == pytest.approx(short_averages(FreeMatch, 6)["decay"])
     assert config["network"] == "mlp"
     assert "out" not in config
-    assert cli.main(["train", "--config", "run/config.yaml", "--out", "again"]) == 0  # it is a config file
+    assert cli.main(["train", "--config", "run", "--out", "again"]) == 0  # it is a config file
     one, other = (load_file(f"{name}/export.safetensors") for name in ("run", "again"))
     assert all(torch.equal(one[key], other[key]) for key in one)
 
@@ -101,7 +105,7 @@ def test_a_run_says_what_it_was_and_what_came_of_it(home, capsys):
 def test_a_folder_is_only_written_to_if_that_is_said(trained, capsys, tmp_path):
     data = ["--data", str(trained.parent / "a.npz"), *QUICK]
     assert cli.main(["train", *data, "--out", str(trained)]) == 1
-    assert "say --resume, --overwrite" in capsys.readouterr().err
+    assert "pass --resume, --overwrite or another folder" in capsys.readouterr().err
     mine = tmp_path / "thesis"
     (mine / "checkpoints").mkdir(parents=True)
     (mine / "checkpoints" / "mine.txt").write_text("mine")
@@ -124,7 +128,7 @@ def test_a_run_is_resumed_with_its_own_settings(home, capsys):
     one, other = (load_file(f"{name}/export.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert cli.main(["train", *data, "--out", "parts", "--overwrite", "--strategy", "supervised"]) == 0
-    assert read_config("parts/config.yaml")["strategy"]["class_path"].endswith("Supervised")
+    assert read_config("parts")["strategy"]["class_path"].endswith("Supervised")
 
 
 def test_evaluation_is_that_of_the_run(trained, capsys):
@@ -160,10 +164,10 @@ def test_labels_are_those_that_the_network_gives(trained, capsys):
     assert cli.main(["label", str(trained), "n.npy", "--out", "n.csv", "--threshold", "0.6"]) == 0
     assert cli.main(["label", str(trained), "n.npy", "--out", "n.csv"]) == 1  # there already
     ledger = st.Ledger.read("n.csv")
-    opened = open_run(trained)
-    card = opened.card["input"]
+    run, _ = opened(trained, {})
+    card = run.inputs
     plain = (torch.from_numpy(x) - torch.tensor(card["mean"])) / torch.tensor(card["std"])
-    value = opened.labeler().predict(plain)
+    value = labeler(run).predict(plain)
     assert ledger.label.tolist() == value.argmax(1).tolist()
     torch.testing.assert_close(ledger.confidence, value.amax(1))
     assert ledger.accepted.tolist() == (value.amax(1) >= 0.6).tolist()
@@ -183,7 +187,7 @@ def test_a_review_goes_back_into_training(trained, capsys):
         writer.writeheader()
         writer.writerows(rows)
     capsys.readouterr()
-    config = str(trained / "config.yaml")
+    config = str(trained)
     assert cli.main(["train", "--config", config, "--labels", "saved.csv", "--out", "next"]) == 0
     text = capsys.readouterr().out
     assert "Pile(25 labeled, 58 unlabeled" in text
@@ -198,7 +202,7 @@ def test_pretraining_hands_its_network_on(home, capsys):
     stage = ["--recipe.mask_ratio", "0.5", "--training.lr", "0.01", "--network", "vit", "--out", "mae"]
     assert cli.main(["pretrain", *words, "--recipe", "mae", *stage, *QUICK]) == 0
     assert cli.main(["train", *words, "--init-from", "mae", "--out", "tuned", "--training.lr", "1e-9", *QUICK]) == 0
-    assert read_config("tuned/config.yaml")["network"] == "vit"
+    assert read_config("tuned")["network"] == "vit"
     before, after = load_file("mae/export.safetensors"), load_file("tuned/export.safetensors")
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor)
@@ -243,9 +247,9 @@ def test_exported_networks_are_those_of_the_run(trained, capsys):
     pile = from_arrays_file(trained.parent / "a.npz")
     x = pile.test.images(np.arange(30))
     program = torch.export.load("e/classifier.pt2").module()
-    opened = open_run(trained)
+    run, _ = opened(trained, {})
     plain = (x - torch.tensor(card["input"]["mean"])) / torch.tensor(card["input"]["std"])
-    torch.testing.assert_close(program(x), opened.labeler().predict(plain))
+    torch.testing.assert_close(program(x), labeler(run).predict(plain))
     assert cli.main(["export", str(trained), "--out", "e", *formats]) == 1
     assert "is there already" in capsys.readouterr().err
     assert cli.main(["export", str(trained), "--out", "e", "--what", "encoder"]) == 0
@@ -269,7 +273,7 @@ def test_a_comparison_is_paired_resumable_and_can_grow(home, capsys):
     assert "training   mean_teacher, draw 1, seed 0" in text
     second = read_json("c/compare.json")
     assert [run for run in second["runs"] if run["draw"] == 0 and run["strategy"] != "mean_teacher"] == first["runs"]
-    settings = [read_config(f"c/draw-0/seed-0/{name}/config.yaml") for name in ("supervised", "fixmatch")]
+    settings = [read_config(f"c/draw-0/seed-0/{name}") for name in ("supervised", "fixmatch")]
     shared = [{key: value for key, value in one.items() if key != "strategy"} for one in settings]
     assert shared[0] == shared[1]
     assert settings[0]["strategy"]["init_args"]["decay"] == 0.5
@@ -288,9 +292,15 @@ def test_code_of_ones_own(home, capsys, tmp_path):
     words = ["--strategy", "mine:Mine", "--strategy.softness", "2", "--strategy.select", "free"]
     words += ["--network", "mine:network"]
     assert cli.main(["train", "--data", str(home / "a.npz"), *words, "--out", "own", *QUICK]) == 0
-    assert open_run("own").strategy.softness == 2.0
-    assert open_run("own").settings["strategy"]["init_args"]["select"]["class_path"] == "selftrain.select.Free"
+    assert opened("own", {"trust": True})[0].strategy.softness == 2.0
+    settings = settings_in("own", trust=True)
+    assert settings["strategy"]["init_args"]["select"]["class_path"] == "selftrain.select.Free"
     capsys.readouterr()
+    for words in (["evaluate", "own"], ["train", "--resume", "--out", "own"], ["train", "--config", "own"]):
+        assert cli.main(words) in (1, 2)
+        assert "--trust" in capsys.readouterr().err
+    assert cli.main(["evaluate", "own", "--trust"]) == 0
+    assert "mine:Mine" in capsys.readouterr().err  # shown before it is imported
 
 
 @pytest.mark.parametrize(
@@ -329,8 +339,6 @@ def test_of_several_processes_the_first_writes_and_prints(trained, monkeypatch, 
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == ""
     assert claim(trained, resume=False, overwrite=False) == trained  # the first one checks
-    with recorded(trained.parent / "other", "train", {"a": 1}, {}):
-        assert not (trained.parent / "other").exists()
     assert cli.main(["compare", "--data", "digits"]) == 2
 
 
@@ -365,7 +373,7 @@ def test_masks_and_joints_are_learned_from_arrays(task, tmp_path, capsys):
     assert "interval" not in text  # pixels next to one another are not right or wrong by chance alone
     one, other = (load_file(f"{name}/export.safetensors") for name in ("said", "seen"))
     assert all(torch.equal(one[key], other[key]) for key in one)
-    assert type(open_run("seen").strategy.task).__name__.lower() == task
+    assert type(opened("seen", {})[0].strategy.task).__name__.lower() == task
     assert cli.main(["evaluate", "seen", "--json", "e.json"]) == 0
     found = read_json("e.json")
     if task == "segmentation":
@@ -388,3 +396,81 @@ def test_masks_and_joints_are_learned_from_arrays(task, tmp_path, capsys):
     assert "say --network module:name" in capsys.readouterr().err
     assert cli.main(["compare", *words[:4], "--strategies", "fixmatch", *QUICK]) == 2
     assert "--task Classification" in capsys.readouterr().err
+
+
+@pytest.fixture
+def by_python(tmp_path):
+    """Runs that no command has started, by what started them."""
+    pile = st.data.load("digits", labels=60, validation=20)
+    make = st.learner(lambda: st.Classifier(st.ConvEncoder(8, 1, widths=(4, 8), embed_dim=16), 10), lr=0.01)
+    quick = {"steps": 3, "plan": st.BatchPlan(labeled=8)}
+    strategy = st.strategies.FixMatch(st.Classification(10), make, select=st.select.above(0.2))
+    st.fit(strategy, pile, out=tmp_path / "fit", **quick)
+    st.fit(st.pretrain.MAE(st.pretrain.ViT(8, 4, width=16, depth=1)), pile, out=tmp_path / "stage", **quick)
+    x, y = pile.test.images(np.arange(80)).numpy()[:, 0], pile.test.annotations[:80].numpy().copy()
+    y[40:] = -1
+    quick = {"steps": 3, "kind": "image", "random_state": 0, "validation": 0.2}
+    st.SelfTrainClassifier(out=tmp_path / "estimator", **quick).fit(x, y)
+    np.savez(tmp_path / "rows.npz", x=x[:, None], y=y)
+    student = lambda past: st.strategies.NoisyStudent(st.Classification(10), make, labels=past.labels["label"])  # noqa: E731
+    stages = [
+        pipeline.Stage("teacher", lambda past: st.strategies.Supervised(st.Classification(10), make), steps=3),
+        pipeline.Labeling("label", by="teacher"),
+        pipeline.Stage("student", student, steps=3),
+    ]
+    pipeline.run_pipeline(stages, pile, out=tmp_path / "pipeline", plan=st.BatchPlan(labeled=8))
+    return tmp_path
+
+
+def test_the_commands_work_on_runs_of_any_origin(by_python, capsys):
+    for folder, data in [
+        ("fit", []),
+        ("pipeline/03-student", []),
+        ("estimator", ["--data", "rows.npz"]),
+    ]:
+        assert (
+            cli.main(["evaluate", folder, "--json", "e.json", "--part", "validation" if not data else "labeled", *data])
+            == 0
+        )
+        assert cli.main(["label", folder, *data[1:], "--out", "l.csv", "--overwrite"]) == 0
+        assert cli.main(["review", folder, "--out", "r.html", "--samples", "5", *data]) == 0
+        assert cli.main(["export", folder, "--out", f"{folder}-export"]) == 0
+        assert read_json(f"{folder}-export/classifier.json")["classes"][0] == "0"
+        run = st.open_run(folder)
+        if not data:
+            figures = read_json("e.json")["figures"]
+            assert figures["accuracy"] == run.evaluate("validation", which="best")["accuracy"]
+    assert cli.main(["evaluate", "stage"]) == 0
+    assert cli.main(["export", "stage", "--out", "stage-export"]) == 0
+    assert cli.main(["label", "stage"]) == 1
+    assert "is a run of pretraining" in capsys.readouterr().err
+    assert cli.main(["evaluate", "estimator"]) == 1
+    assert "were not read from files; say --data" in capsys.readouterr().err
+    assert cli.main(["train", "--resume", "--out", "fit"]) == 1
+    assert "was not started by this command line" in capsys.readouterr().err
+    assert cli.main(["evaluate", "fit", "--data.labels", "100", "--part", "labeled", "--json", "e.json"]) == 0
+    assert read_json("e.json")["samples"] == 100 - 20
+
+
+@pytest.mark.parametrize("code", ["subprocess:Popen", "os:system", "torch.hub:load"])
+def test_a_strangers_settings_import_nothing(code, home, trained, tmp_path, monkeypatch, capsys):
+    shutil.copytree(trained, tmp_path / "theirs")
+    record = read_json("theirs/rebuild.json")
+    called = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *values, **settings: called.append(values))
+    monkeypatch.setattr(os, "system", lambda *values, **settings: called.append(values))
+    monkeypatch.setattr(torch.hub, "load", lambda *values, **settings: called.append(values))
+    for where in ("network", "class"):
+        settings = record["note"]["settings"]
+        settings["network"] = code if where == "network" else {"class_path": code.replace(":", "."), "init_args": {}}
+        (tmp_path / "theirs" / "rebuild.json").write_text(json.dumps(record))
+        new = ["train", "--data", str(home / "a.npz"), *QUICK, "--out", "new"]
+        for words in (
+            ["train", "--resume", "--out", "theirs"],
+            ["train", "--config", "theirs", "--out", "new"],
+            [*new, "--init-from", "theirs"],
+            [*new, "--init-from", "theirs/export.safetensors"],
+        ):
+            assert cli.main(words) in (1, 2)
+            assert "say --trust" in capsys.readouterr().err
+    assert not called

@@ -49,7 +49,7 @@ def settings_in(folder: str | Path, *, trust: bool = False) -> dict[str, Any]:
         RunFolderError: a folder that the command line did not write, or that names other code.
     """
     place = Path(folder)
-    if (place / CONFIG).is_file() and not (place / RECORD).is_file():
+    if (place / CONFIG).is_file() and not (place / SETTINGS).is_file():
         found = read_config(place / CONFIG)
     else:
         found = read_record(place)["note"].get("settings", {})

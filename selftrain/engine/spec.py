@@ -108,8 +108,8 @@ def read_record(folder: str | Path) -> dict[str, Any]:
         if not (place / SETTINGS).is_file():
             raise RunFolderError(f"{place} holds no run")
         raise RunFolderError(
-            f"{place} holds a run of selftrain 0.1, which did not write down how it was built; build its strategy and "
-            f"pass it: st.open_run({str(folder)!r}, strategy=...), or start from its weights: learner(init_from=...)"
+            f"{place} holds a run of selftrain 0.1, which this version cannot build again; use that version, or start "
+            f"from the weights of a finished run: learner(init_from={str(folder)!r})"
         )
     try:
         record = dict(json.loads((place / RECORD).read_text(encoding="utf-8")))
@@ -149,9 +149,7 @@ def open_run(
         CheckpointError: weights that are missing, damaged, or do not fit.
     """
     place = Path(folder)
-    # One of version 0.1 has no record; with its strategy passed its weights may be of use all the same.
-    record = read_record(place) if strategy is None or (place / RECORD).is_file() else {}
-    build = _Builder(place, record, network, trust)
+    build = _Builder(place, read_record(place), network, trust)
     if trust:
         build.warn_of_trust()
     state = checkpoint.load_newest(place / CHECKPOINTS)
@@ -160,8 +158,8 @@ def open_run(
         strategy.load_state_dict(state["strategy"])
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"the checkpoint in {place} does not fit its strategy: {error}; if it is of version 0.1, or parts of the "
-            "run are your own, build the strategy and pass it: strategy=..."
+            f"the checkpoint in {place} does not fit its strategy: {error}; build the strategy as it was and pass it: "
+            "strategy=..."
         ) from error
     strategy.eval()
     return OpenedRun(place, strategy, pile, build, state)
@@ -191,7 +189,7 @@ class OpenedRun(Run):
             )
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"the checkpoint in {folder} cannot be read: {error!r}") from error
-        self.steps, self.source = int(state["step"]), str(build.record.get("source", ""))
+        self.steps, self.source = int(state["step"]), str(build.record["source"])
         self._folder, self._build, self._stored, self._passed = folder, build, state["ledger"], pile
         del self.pile, self.ledger  # they are read below, if someone asks
 
@@ -204,13 +202,12 @@ class OpenedRun(Run):
     @property
     def classes(self) -> Sequence[str]:
         """As the run's record says."""
-        record = self._build.record
-        return list(record["classes"]) if record else self.pile.classes
+        return list(self._build.record["classes"])
 
     @property
     def views(self) -> Any:
         """As the record says; those of the data where they are not all there is to know."""
-        made = self._build.value(self._build.record.get("views"))
+        made = self._build.value(self._build.record["views"])
         return made if isinstance(made, Recorded) else getattr(self.pile, "views", None)
 
     @cached_property
@@ -231,7 +228,7 @@ class OpenedRun(Run):
         """
         if not hasattr(pile, "normalized_as"):
             return pile
-        if isinstance(self.strategy, SupervisedStrategy) and self._build.record:
+        if isinstance(self.strategy, SupervisedStrategy):
             pile = pile.numbered_as(self.classes)
         pile = copy.copy(pile)
         self._build.show(pile, strict=strict)
@@ -355,7 +352,7 @@ class _Builder:
             pile: It is changed.
             strict: Whether views of the user's own are missed: they may show a plain input in another way.
         """
-        node = self.record.get("views")
+        node = self.record["views"]
         if not (isinstance(node, dict) and "make" in node):
             if node is not None and strict:
                 raise RunFolderError(f"the views of the run in {self.folder} cannot be built; {self.ask('pile')}")

@@ -428,10 +428,8 @@ def test_the_commands_work_on_runs_of_any_origin(by_python, capsys):
         ("pipeline/03-student", []),
         ("estimator", ["--data", "rows.npz"]),
     ]:
-        assert (
-            cli.main(["evaluate", folder, "--json", "e.json", "--part", "validation" if not data else "labeled", *data])
-            == 0
-        )
+        part = ["--part", "labeled" if data else "validation"]
+        assert cli.main(["evaluate", folder, "--json", "e.json", *part, *data]) == 0
         assert cli.main(["label", folder, *data[1:], "--out", "l.csv", "--overwrite"]) == 0
         assert cli.main(["review", folder, "--out", "r.html", "--samples", "5", *data]) == 0
         assert cli.main(["export", folder, "--out", f"{folder}-export"]) == 0

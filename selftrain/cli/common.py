@@ -108,15 +108,15 @@ def stored(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in NOT_STORED}
 
 
-def fit_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+def fit_options(settings: Mapping[str, Any], note: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of ``selftrain.fit`` that options of a stage mean."""
     watchers: list[Handler] = [Progress(settings.get("progress"))]
     if "eval_every" not in settings:
-        return {"handlers": watchers}
+        return {"handlers": watchers, "checkpoints": Checkpoints(note=note)}
     watchers += [MetricsLog(settings["log_every"]), SelfCheck(settings["self_check"]), Snapshots(settings["snapshots"])]
     return {
         "evaluation": Evaluation(settings["eval_every"]),
-        "checkpoints": Checkpoints(settings["checkpoint_every"], settings["stop_after"]),
+        "checkpoints": Checkpoints(settings["checkpoint_every"], settings["stop_after"], note),
         "handlers": watchers,
     }
 
@@ -163,7 +163,6 @@ def run_stage(
             device=device,
             resume=bool(settings["resume"]),
             overwrite=bool(settings["overwrite"]),
-            note={"command": command, "settings": kept},
             **more,
-            **fit_options(settings),
+            **fit_options(settings, {"command": command, "settings": kept}),
         )

@@ -228,7 +228,6 @@ def _walk(root: Path, images: bool = True) -> Iterator[Path]:
         # a link may lead back up: each folder once, whatever it is called
         real = os.path.realpath(place)
         folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
-        # links may lead in a circle
         if real in seen:
             continue
         seen.add(real)

@@ -41,12 +41,16 @@ class AJEPA(Masked):
 
     Args:
         encoder: For spectrograms (B, 1, frequencies, frames), such as ``ViT``; it is copied.
-        predictor_width, predictor_depth, predictor_heads: See ``Predictor`` (the paper: width 512, depth 16).
-        noise: See ``IJEPA``.
+        predictor_width: Width inside the predictor, a multiple of its heads (the paper: 512).
+        predictor_depth: Its transformer blocks (the paper: 16).
+        predictor_heads: Its attention heads.
+        noise: Standard deviation of stochastic positions (``StoP``); ``None``: fixed ones.
         start: Share of time-frequency masks at the first step; see ``Curriculum``.
         masks: Draws context and targets; ``None``: the paper's curriculum.
-        decay: See ``EMALatent``.
-        ship, view, training: See ``IJEPA``.
+        decay: Share of the EMA's old weights that stays, at the first and the last step.
+        ship: What ``predict`` and ``export`` give: the target encoder or the student's.
+        view: Name of the view to look at.
+        training: How to train; ``None``: as ``IJEPA``.
     """
 
     def __init__(

@@ -43,10 +43,14 @@ class CNNJEPA(Masked):
 
     Args:
         encoder: With a grid of two axes and sparse ``tokens``, such as ``ConvEncoder``; it is copied.
-        depth, noise, signed: See ``ConvPredictor``.
+        depth: Convolution blocks of the predictor.
+        noise: Standard deviation of stochastic positions (``StoP``); ``None``: fixed ones.
+        signed: Whether predictions may be negative.
         masks: Draws context and targets; ``None``: the paper's mixture.
-        decay, path: See ``EMALatent``.
-        ship, view: See ``IJEPA``.
+        decay: Share of the EMA's old weights that stays, at the first and the last step.
+        path: From the first to the last decay along a line or half a cosine.
+        ship: What ``predict`` and ``export`` give: the target encoder or the student's.
+        view: Name of the view to look at.
         training: How to train; ``None``: AdamW, learning rate 2e-3, weight decay 0.01, 5 % warm-up and a cosine to 0.
     """
 

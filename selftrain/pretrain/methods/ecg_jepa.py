@@ -44,11 +44,14 @@ class ECGJEPA(Masked):
 
     Args:
         encoder: For series (B, channels, length), such as ``series_transformer``; it is copied.
-        predictor_width, predictor_depth, predictor_heads: See ``Predictor``.
-        noise: See ``IJEPA``.
+        predictor_width: Width inside the predictor, a multiple of its heads.
+        predictor_depth: Its transformer blocks.
+        predictor_heads: Its attention heads.
+        noise: Standard deviation of stochastic positions (``StoP``); ``None``: fixed ones.
         masks: Draws context and targets; ``None``: ``Blocks()``.
-        decay: See ``EMALatent``.
-        ship, view: See ``IJEPA``.
+        decay: Share of the EMA's old weights that stays, at the first and the last step.
+        ship: What ``predict`` and ``export`` give: the target encoder or the student's.
+        view: Name of the view to look at.
         training: How to train; ``None``: AdamW with betas (0.9, 0.99), learning rate 1e-3, weight decay 0.05, 5 %
             warm-up and a cosine to 0.
     """

@@ -41,10 +41,13 @@ class IJEPA(Masked):
 
     Args:
         encoder: For images; it is copied.
-        predictor_width, predictor_depth, predictor_heads: See ``Predictor``.
+        predictor_width: Width inside the predictor, a multiple of its heads.
+        predictor_depth: Its transformer blocks.
+        predictor_heads: Its attention heads.
         noise: Standard deviation of stochastic positions; ``None``: fixed ones. ``StoP`` is this with 0.25.
         masks: Draws context and targets; ``None``: ``MultiBlock()``.
-        decay, path: See ``EMALatent``.
+        decay: Share of the EMA's old weights that stays, at the first and the last step.
+        path: From the first to the last decay along a line or half a cosine.
         ship: What ``predict`` and ``export`` give: the target encoder (the paper) or the student's.
         view: Name of the view to look at.
         training: How to train; ``None``: AdamW, learning rate 1e-3, weight decay 0.05, 5 % warm-up and a cosine to 0.

@@ -38,7 +38,7 @@ class LeJEPA(JointEmbedding):
         projector: Widths of the head.
         views: Names of the views; the first ``global_views`` make the center.
         global_views: At least 1.
-        training: See ``JointEmbedding``.
+        training: How to train; ``None``: as ``JointEmbedding``.
     """
 
     def __init__(

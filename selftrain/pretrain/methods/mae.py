@@ -39,8 +39,11 @@ class MAE(Masked):
     Args:
         encoder: For images or series (anything cut into patches); it is copied.
         mask_ratio: Share of hidden patches, in (0, 1); 0.75 is the paper's.
-        decoder_width, decoder_depth, decoder_heads: See ``Predictor``.
-        normalize, flat: See ``Pixels``.
+        decoder_width: Width inside the decoder, a multiple of its heads.
+        decoder_depth: Its transformer blocks.
+        decoder_heads: Its attention heads.
+        normalize: Whether each patch is standardized by its own mean and variance.
+        flat: Added to a patch's variance, so that almost constant ones are not amplified.
         view: Name of the view to look at.
         training: How to train; ``None``: AdamW with betas (0.9, 0.95), weight decay 0.05 (the paper's), learning rate
             1.5e-3, 5 % warm-up and a cosine to 0.

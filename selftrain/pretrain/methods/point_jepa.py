@@ -40,13 +40,16 @@ class PointJEPA(Masked):
 
     Args:
         encoder: For clouds (B, points, coordinates), such as ``point_transformer``; it is copied.
-        predictor_width, predictor_depth, predictor_heads: See ``Predictor``.
-        noise: See ``IJEPA``.
+        predictor_width: Width inside the predictor, a multiple of its heads.
+        predictor_depth: Its transformer blocks.
+        predictor_heads: Its attention heads.
+        noise: Standard deviation of stochastic positions (``StoP``); ``None``: fixed ones.
         masks: Draws context and targets; ``None``: ``Runs()``.
-        decay: See ``EMALatent``.
+        decay: Share of the EMA's old weights that stays, at the first and the last step.
         beta: Where the smooth L1 distance turns from squared to absolute, > 0.
         ship: What ``predict`` and ``export`` give: the student's encoder (the paper) or the target encoder.
-        view, training: See ``IJEPA``.
+        view: Name of the view to look at.
+        training: How to train; ``None``: as ``IJEPA``.
     """
 
     def __init__(

@@ -45,9 +45,12 @@ class SARJEPA(Masked):
         windows: Windows a sample.
         window: Tokens a side of a window, at most the grid's.
         mask_ratio: Share of a window's tokens that is hidden, in (0, 1).
-        radii: See ``GradientRatio``.
-        decoder_width, decoder_depth, decoder_heads: See ``Predictor``.
-        view, training: See ``MAE``.
+        radii: Half windows of the ratios in pixels.
+        decoder_width: Width inside the decoder, a multiple of its heads.
+        decoder_depth: Its transformer blocks.
+        decoder_heads: Its attention heads.
+        view: Name of the view to look at.
+        training: How to train; ``None``: as ``MAE``.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class SimCLR(JointEmbedding):
         temperature: Of the similarities, > 0.
         projector: Widths of the head.
         views: Names of the views.
-        training: See ``JointEmbedding``.
+        training: How to train; ``None``: as ``JointEmbedding``.
     """
 
     def __init__(

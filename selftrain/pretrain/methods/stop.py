@@ -35,10 +35,15 @@ class StoP(IJEPA):
     Args:
         encoder: For images; it is copied.
         noise: Standard deviation of the positions' noise, > 0.
-        predictor_width, predictor_depth, predictor_heads: See ``Predictor``.
-        masks: See ``IJEPA``.
-        decay, path: See ``EMALatent``.
-        ship, view, training: See ``IJEPA``.
+        predictor_width: Width inside the predictor, a multiple of its heads.
+        predictor_depth: Its transformer blocks.
+        predictor_heads: Its attention heads.
+        masks: Draws context and targets; ``None``: as ``IJEPA``.
+        decay: Share of the EMA's old weights that stays, at the first and the last step.
+        path: From the first to the last decay along a line or half a cosine.
+        ship: What ``predict`` and ``export`` give: the target encoder or the student's.
+        view: Name of the view to look at.
+        training: How to train; ``None``: as ``IJEPA``.
         name: Word for the loss in the log.
     """
 

@@ -42,11 +42,13 @@ class TJEPA(Masked):
 
     Args:
         encoder: For rows (B, columns), such as ``table_transformer``; it is copied.
-        predictor_width, predictor_depth, predictor_heads: See ``Predictor``.
-        noise: See ``IJEPA``.
+        predictor_width: Width inside the predictor, a multiple of its heads.
+        predictor_depth: Its transformer blocks.
+        predictor_heads: Its attention heads.
+        noise: Standard deviation of stochastic positions (``StoP``); ``None``: fixed ones.
         masks: Draws context and targets; ``None``: ``FeatureSubset(context=(0.3, 0.5))``.
-        decay: See ``EMALatent``.
-        ship: See ``IJEPA``.
+        decay: Share of the EMA's old weights that stays, at the first and the last step.
+        ship: What ``predict`` and ``export`` give: the target encoder or the student's.
         view: Name of the view to look at; the method needs no augmentation.
         training: How to train; ``None``: AdamW, learning rate 1e-3, no weight decay, 5 % warm-up and a cosine to 0.
     """

@@ -35,7 +35,7 @@ class UniSiam(JointEmbedding):
         projector: Widths of the head, which ends in BatchNorm.
         predictor: Hidden width of the predictor; ``None``: a quarter of the embedding.
         views: Names of the views.
-        training: See ``JointEmbedding``.
+        training: How to train; ``None``: as ``JointEmbedding``.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class VICReg(JointEmbedding):
         covariance: Factors of the three terms, >= 0.
         projector: Widths of the head.
         views: Names of the views.
-        training: See ``JointEmbedding``.
+        training: How to train; ``None``: as ``JointEmbedding``.
     """
 
     def __init__(

@@ -220,7 +220,7 @@ def test_a_rank_that_hangs_is_given_up(pair):
 def test_ranks_with_other_settings_or_samples_are_refused(pair):
     for result in pair:
         found = result["refused"]
-        assert "settings.pseudo_labeling.unlabeled_weight is 2.0 on rank 1 and 1.0 on rank 0" in found["settings"]
+        assert "settings.unlabeled_weight is 2.0 on rank 1 and 1.0 on rank 0" in found["settings"]
         assert "unlabeled samples is 25 on rank 1 and 24 on rank 0" in found["samples"]
         assert found["share"].startswith("ValueError: a batch of 1 rows cannot be shared among 2 processes")
 

@@ -85,16 +85,17 @@ def named(kind: str, text: str, known: Names) -> dict[str, Any] | None:
         ValueError: for a call that cannot be read, or more values than the class takes.
     """
     name, given, settings = _call(kind, text, known)
-    makers: dict[str, Maker] = {_plain(_bare(make).__name__): _bare(make) for make in known.values()}
-    make: Any = (makers | {_plain(key): maker for key, maker in known.items()}).get(_plain(name))
+    # a preset is a class with settings; its class is known by its own name, too
+    presets = {key: (m.func, m.keywords) if isinstance(m, partial) else (m, {}) for key, m in known.items()}
+    makers: dict[str, Any] = {_plain(make.__name__): (make, {}) for make, _ in presets.values()}
+    make, own = (makers | {_plain(key): preset for key, preset in presets.items()}).get(_plain(name), (None, {}))
     if make is None:
         return None
-    own = make.keywords if isinstance(make, partial) else {}
-    free = [key for key in inspect.signature(_bare(make)).parameters if key not in SIZES]
+    free = [key for key in inspect.signature(make).parameters if key not in SIZES]
     if len(given) > len(free):
         raise ValueError(f"{kind} is {text!r}; {name} takes {len(free)} value(s) without a name: {', '.join(free)}")
     settings = {**own, **dict(zip(free, given, strict=False)), **settings}
-    return {"class_path": path_of(_bare(make)), "init_args": settings}
+    return {"class_path": path_of(make), "init_args": settings}
 
 
 def path_of(make: Any) -> str:
@@ -170,10 +171,6 @@ def _call(kind: str, text: str, known: Names) -> tuple[str, list[Any], dict[str,
     except (SyntaxError, ValueError):
         pass
     raise ValueError(f"{kind} is {text!r}; write a name such as {next(iter(known))!r}, or a call with plain values")
-
-
-def _bare(make: Maker) -> Any:
-    return make.func if isinstance(make, partial) else make
 
 
 def _plain(name: str) -> str:

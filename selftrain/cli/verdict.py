@@ -111,8 +111,9 @@ class Verdict:
         paying = sorted((row for row in others if row.answer == "pays"), key=lambda row: -(row.gain or 0))
         if paying:
             best = paying[0]
-            gain = f"{_points(best.gain)} over {self.floor} ({_interval(best)})"
-            return f"Self-training pays here: {best.strategy} gains {gain}."
+            gain, low, high = (100 * (value or 0) for value in (best.gain, best.low, best.high))
+            between = f"interval {low:+.1f} to {high:+.1f}"
+            return f"Self-training pays here: {best.strategy} gains {gain:.1f} points over {self.floor} ({between})."
         if others and all(row.answer == "hurts" for row in others):
             return f"Self-training does not pay here: all that was tried is worse than {self.floor}."
         return (
@@ -177,11 +178,3 @@ def _line(row: Row) -> str:
     return (
         f"{row.strategy:<22} {accuracy:>16} {gain:>22} {between:>18}  {'' if row.gain is None else row.answer}".rstrip()
     )
-
-
-def _points(gain: float | None) -> str:
-    return f"{100 * (gain or 0):.1f} points"
-
-
-def _interval(row: Row) -> str:
-    return f"interval {100 * (row.low or 0):+.1f} to {100 * (row.high or 0):+.1f}"

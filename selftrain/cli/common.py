@@ -10,7 +10,7 @@ import torch
 
 from selftrain.cli import UsageError, building, report
 from selftrain.cli.folder import settings_in
-from selftrain.cli.parser import Parser, as_yaml, switch
+from selftrain.cli.parser import Parser, as_yaml, said, switch
 from selftrain.data import Pile
 from selftrain.engine import loop
 from selftrain.engine.times import Checkpoints, Evaluation
@@ -34,7 +34,6 @@ def add_network(parser: Parser, *, training: bool) -> None:
     """
     group = parser.add_argument_group("network")
     group.add_argument("--network", type=str | torch.nn.Module, default="auto", help=NETWORK, metavar="NAME")
-    parser._option_string_actions["--network.help"].help = "show the settings of one: --network.help module.Class"
     names = parser.add_class_arguments(Training, "training")
     if not training:
         parser.set_defaults(dict.fromkeys(names))
@@ -75,11 +74,9 @@ def to_resume(command: str, words: Sequence[str]) -> dict[str, Any] | None:
         UsageError: ``--resume`` without ``--out``.
         RunFolderError: no run there.
     """
-    pairs = [word.partition("=") for word in words]
-    if not any(key == "--resume" and value != "false" for key, _, value in pairs):
+    if not [value for value in said(words, "--resume") if value != "false"]:
         return None
-    places = [value or words[i + 1] for i, (key, _, value) in enumerate(pairs) if key == "--out" and i + 1 < len(words)]
-    places += [value for key, _, value in pairs[-1:] if key == "--out"]
+    places = [value for value in said(words, "--out") if value]
     if not places:
         raise UsageError(f"--resume needs the run: selftrain {command} --resume --out RUN")
     return settings_in(places[-1], trust="--trust" in words)

@@ -17,7 +17,7 @@ from selftrain.cli.evaluate_run import predictions
 from selftrain.cli.folder import CONFIG, claim
 from selftrain.cli.naming import spec_of
 from selftrain.cli.opened import labeler, opened
-from selftrain.cli.parser import Parser, make_parser, parse, read_config, write_config
+from selftrain.cli.parser import Parser, make_parser, parse, read_config, said, write_config
 from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.cli.train import INIT, train
 from selftrain.cli.verdict import Cell, Verdict, judged
@@ -63,10 +63,8 @@ def parser(names: Sequence[str]) -> Parser:
 def names_in(words: Sequence[str], below: Mapping[str, Any]) -> list[str]:
     """The strategies that a line and its config files name, the floor first; their options are added to the parser."""
     found: Any = below.get("strategies", [default_method()])
-    for place, word in enumerate(words):
-        if word.partition("=")[0] == "--config":
-            config = read_config(word.partition("=")[2] or "".join(words[place + 1 : place + 2]))
-            found = config.get("strategies", found)
+    for path in said(words, "--config"):
+        found = read_config(path).get("strategies", found)
     if "--strategies" in words:
         after = words[words.index("--strategies") + 1 :]
         found = list(takewhile(lambda word: not word.startswith("-"), after))

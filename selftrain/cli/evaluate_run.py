@@ -41,7 +41,8 @@ def run(words: Sequence[str]) -> int:
     run, step = opened(folder, settings)
     pile = pile_of(run, settings)
     part = settings["part"] or _part(run, pile)
-    found = {"run": folder, "step": step} | evaluated(run, pile, part, settings["batch_size"])
+    found: dict[str, Any] = {"run": folder, "step": step}
+    found |= evaluated(run, pile, part, settings["batch_size"])
     print(f"data       {pile}")
     words = report.in_words(found["figures"], report.judged(run.strategy, found["samples"]))
     print(f"{part:<11}{words}: weights of step {step}")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from selftrain.cli import UsageError, building
 from selftrain.cli.naming import READERS, load_object, source_of, spec_of
-from selftrain.cli.parser import Parser, parse, switch
+from selftrain.cli.parser import Parser, parse, said, switch
 from selftrain.cli.piles import add_data, read_pile
 from selftrain.data import Pile
 from selftrain.engine.spec import OpenedRun, open_run, read_record
@@ -121,8 +121,8 @@ def run_settings(
         raise UsageError(f"say which run, first of all: selftrain {command} RUN [options]")
     second = rest.pop(0) if other and rest and not rest[0].startswith("-") else None
     rest = rest if second is None else ["--data", second, *rest]
-    said = any(word.partition("=")[0].partition(".")[0] in _DATA for word in rest)
-    settings, _ = parse(parser, rest, _data_of(run, rest) if data and said and run is not None else None)
+    about_data = any(word.partition("=")[0].partition(".")[0] in _DATA for word in rest)
+    settings, _ = parse(parser, rest, _data_of(run, rest) if data and about_data and run is not None else None)
     assert run is not None  # --help has ended before
     return run, second, settings
 
@@ -135,9 +135,8 @@ def _data_of(run: str, words: Sequence[str]) -> dict[str, Any]:
     """
     record = read_record(run)
     own, noted = _spec_of(record["pile"]), record["note"].get("settings", {})
-    pairs = [word.partition("=") for word in words]
-    said = [value or words[i + 1] for i, (key, _, value) in enumerate(pairs) if key == "--data"]
-    spec = spec_of("data", said[-1]) if said else own
+    others = said(words, "--data")
+    spec = spec_of("data", others[-1]) if others else own
     if spec is None:
         return {}
     make, init = load_object(spec["class_path"]), dict(spec["init_args"])

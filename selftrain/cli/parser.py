@@ -88,6 +88,12 @@ def parse(parser: Parser, words: Sequence[str], below: Mapping[str, Any] | None 
     return _plain(every), _plain(given)
 
 
+def said(words: Sequence[str], option: str) -> list[str]:
+    """What a line says of an option, before it is parsed; of a switch that is said alone the word behind it."""
+    behind = zip(words, [*words[1:], ""], strict=True)
+    return [word.partition("=")[2] or after for word, after in behind if word.partition("=")[0] == option]
+
+
 def read_config(path: str | Path) -> dict[str, Any]:
     """Settings in a YAML, TOML or JSON file, by its ending, or those that a run folder was started with.
 

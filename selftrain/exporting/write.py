@@ -60,7 +60,8 @@ def export(
     network = deployed(run.strategy, inputs, len(run.classes), what, centered=clouds)
     _check_plain(network, views, inputs["shape"])
     kind = "points" if clouds else {1: "table", 2: "series", 3: "image"}[len(inputs["shape"])]
-    known = {"strategy": type(run.strategy).__name__, "kind": kind, "network": type(run.network).__name__}
+    known: dict[str, Any] = {"strategy": type(run.strategy).__name__, "kind": kind}
+    known["network"] = type(run.network).__name__
     known |= {"classes": [str(name) for name in run.classes]} if what == "classifier" else {}
     card = known | dict(about or {})
     return export_network(network, folder, inputs, card, what=what, formats=formats, overwrite=overwrite)

@@ -77,8 +77,8 @@ def claimed(out: str | Path | None, marks: Sequence[str], what: str, *, resume: 
     if resume and not held:
         raise RunFolderError(f"{folder} holds no {what} to resume; start it without {go_on.removesuffix('=True')}")
     if held and not (resume or overwrite):
-        words = f"{go_on}, {setting('overwrite', True, of='')} or another folder"
-        raise RunFolderError(f"{folder} already holds a {what}; pass {words}")
+        replace = setting("overwrite", True, of="")
+        raise RunFolderError(f"{folder} already holds a {what}; pass {go_on}, {replace} or another folder")
     return folder
 
 

@@ -103,10 +103,10 @@ def _without_labels(batch: Batch) -> Batch:
 
 
 # -- is the strategy as it was? ----------------------------------------------------------------------------------------
-Mark = tuple[Tensor, int, "Tensor | None", int]
+Version = tuple[Tensor, int, "Tensor | None", int]
 
 
-def fingerprint(strategy: Strategy) -> list[Mark]:
+def fingerprint(strategy: Strategy) -> list[Version]:
     """Every tensor of the strategy and its gradient with their counts of changes in place."""
     moments = [v for x in strategy.learners() for row in x.optimizer.state.values() for v in row.values()]
     tensors = [*strategy.parameters(), *strategy.buffers(), *(m for m in moments if isinstance(m, Tensor))]
@@ -118,14 +118,14 @@ def _changes(tensor: Tensor | None) -> int:
     return 0 if tensor is None or tensor.is_inference() else tensor._version
 
 
-def unchanged(first: list[Mark], second: list[Mark]) -> bool:
+def unchanged(first: list[Version], second: list[Version]) -> bool:
     """Whether between two fingerprints no tensor was replaced or changed in place."""
     return len(first) == len(second) and all(
         a[0] is b[0] and a[1] == b[1] and a[2] is b[2] and a[3] == b[3] for a, b in zip(first, second, strict=True)
     )
 
 
-def _restore(strategy: Strategy, saved: dict[str, Any], before: list[Mark]) -> None:
+def _restore(strategy: Strategy, saved: dict[str, Any], before: list[Version]) -> None:
     for tensor, _, grad, _ in before:
         tensor.grad = grad
     strategy.load_state_dict(saved)

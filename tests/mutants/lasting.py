@@ -226,13 +226,6 @@ MUTANTS = [
         "reliability/test_numbers.py::test_a_run_that_goes_back_is_the_run_that_never_took_the_bad_step[freematch]",
     ),
     Mutant(
-        "lasting: a step that was left out is taken again",
-        "selftrain/engine/loop.py",
-        "if clock.step in state.left_out:",
-        "if False:",
-        ROW,
-    ),
-    Mutant(
         "lasting: the state before a bad step is not kept",
         "selftrain/handlers/nonfinite.py",
         "        self.interval = 0  #",

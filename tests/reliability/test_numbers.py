@@ -277,6 +277,8 @@ def test_a_bad_step_that_is_taken_again_elsewhere_is_left_out_as_well():
         run = st.fit(strategy, toy.pile(KIND), steps=8, plan=zoo.PLAN)
     assert run.skipped == 2
     assert calls == [0, 1, 2, 3, 4, 5, 6, 3, 4, 3, 5, 7]
+    told = st.fit(zoo.build("supervised", KIND), toy.pile(KIND), steps=8, plan=zoo.PLAN, handlers=[Seen([4, 6])])
+    assert not zoo.differences(run.strategy.state_dict(), told.strategy.state_dict())  # from the same kept state twice
 
 
 def test_a_run_without_bad_steps_says_nothing_of_them(tmp_path):

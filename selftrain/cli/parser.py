@@ -248,6 +248,11 @@ def _in_a_line(message: str, parser: Parser, words: Sequence[str], chosen: Mappi
     if unknown is not None:
         key = f"{option}.{unknown[1]}" if unknown[1] else unknown[2] or f"--{unknown[3]}"
         return f"unknown option {key}; {_nearest(key, parser, words, chosen, paths)}"
+    bare = re.search(r"argument (--[^\s:]+): expected one argument", message)
+    if bare is not None:  # it names the whole choice where a setting of it is meant
+        behind = zip(words, [*words[1:], "--"], strict=True)
+        meant = [word for word, after in behind if word.startswith(bare[1]) and "=" not in word and after[:2] == "--"]
+        return f"{[*meant, bare[1]][0]} needs a value; switches say true or false"
     # the innermost of nested faults comes first
     found = re.search(r"(?s)(.*?)(?:Given|Got) value: ([^\n]*)", message)
     if found is None or not keys:

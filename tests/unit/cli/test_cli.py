@@ -200,6 +200,10 @@ def test_the_task_is_what_the_labels_are(task, y, tmp_path):
         (["--strategy.decay", "abc"], "--strategy.decay is 'abc'; it must be a number or null"),
         (["--training.precision", "fp8"], "--training.precision is 'fp8'; it must be one of auto, fp32, bf16, fp16"),
         (["--steps", "1.5"], "--steps is '1.5'; it must be a whole number or null"),
+        (
+            ["--strategy.hard", "--overwrite", "--seed", "3"],
+            "--strategy.hard needs a value; switches say true or false",
+        ),
         (["word"], "unrecognized arguments: word"),
         (["--config", "nope.yaml"], "cannot read the config file nope.yaml"),
         (["--strategy", "nowhere:Name"], "cannot load 'nowhere:Name'"),

@@ -361,7 +361,7 @@ def test_a_pickle_and_a_clone(fitted):
     [
         ({"strategy": "fixmatsch"}, "no method 'fixmatsch'; known are"),
         ({"strategy": 3}, "strategy is 3; give a name"),
-        ({"strategy_params": {"decai": 0.9}}, "cannot be built with .*'decai': 0.9.*unexpected keyword"),
+        ({"strategy_params": {"decai": 0.9}}, "cannot be built with .*'decai': 0.9.*did you mean 'decay'"),
         ({"strategy": "flexmatch", "select": "free"}, "'select'"),
         ({"network": "vit"}, "no network 'vit' for table data; known are auto, mlp"),
         ({"network": nn.Linear(13, 2)}, r"Linear gives \(1, 2\) for one input of shape \(13,\); it must give \(1, 3\)"),

@@ -828,11 +828,19 @@ def outcome(folder):
     return {"state": state, "summary": summary, "log": (folder / "metrics.jsonl").read_text(), "board": board(folder)}
 
 
+def elsewhere(strategy, number):
+    """As another process would build it: with other weights, which the stored ones must replace."""
+    generator = torch.Generator().manual_seed(number)
+    for weight in strategy.parameters() if number else ():
+        weight.data.add_(torch.randn(weight.shape, generator=generator))
+    return strategy
+
+
 def resumed_at(stops, folder, make=Trouble, **settings):
     """The alarms told in each part, and all the parts left in the folder."""
     told = []
     for i, stop in enumerate([*stops, None]):
-        _, messages = fit(make(seed=i), MANY, out=folder, resume=i > 0, stop_after=stop, **settings)
+        _, messages = fit(elsewhere(make(), i), MANY, out=folder, resume=i > 0, stop_after=stop, **settings)
         told.append([m.split(" ")[0] for m in messages])
     return told, outcome(folder)
 
@@ -876,7 +884,7 @@ def test_alarms_are_entries_again_after_resuming(tmp_path):
 def test_a_run_with_a_control_can_be_resumed_anywhere(stop, tmp_path):
     """Another seed stands for objects of another process: the control begins where the stored start says."""
     settings = {"steps": 60, "baseline": True, "plan": PLAN}
-    make = lambda seed: wrong(seed=seed)  # noqa: E731
+    make = wrong
     (every,), whole = resumed_at([], tmp_path / "whole", make, **settings)
     told, parts = resumed_at([stop], tmp_path / "parts", make, **settings)
     assert every == ["worse_than_supervised"]
@@ -888,9 +896,10 @@ def test_a_run_with_a_control_can_be_resumed_anywhere(stop, tmp_path):
 class Dying(Wrong):
     """Its control is killed at step ``at``."""
 
-    def __init__(self, at=None, seed=0):
-        super().__init__(seed=seed, rampup=lambda progress: 3.0)
-        self._at = at
+    _at = None  # no setting
+
+    def __init__(self):
+        super().__init__(rampup=lambda progress: 3.0)
 
     def step_labeled(self, batch, clock):
         if clock.step == self._at:
@@ -898,16 +907,22 @@ class Dying(Wrong):
         return super().step_labeled(batch, clock)
 
 
+def dying(at=None, other=0):
+    strategy = elsewhere(Dying(), other)
+    strategy._at = at
+    return strategy
+
+
 def test_a_control_that_was_killed_goes_on_and_the_run_is_not_repeated(tmp_path):
     settings = {"steps": 60, "baseline": True, "plan": PLAN, "eval_every": 10}
-    fit(Dying(), out=tmp_path / "whole", **settings)
+    fit(dying(), out=tmp_path / "whole", **settings)
     with pytest.raises(TrainingError, match="killed"):
-        st.fit(Dying(at=35), MemoryPile(), out=tmp_path / "parts", **settings)
+        st.fit(dying(at=35), MemoryPile(), out=tmp_path / "parts", **settings)
     assert checkpoint.load_newest(tmp_path / "parts" / "checkpoints")["step"] == 60
     assert checkpoint.load_newest(tmp_path / "parts" / "baseline" / "checkpoints")["step"] == 30
-    fit(Dying(seed=9), out=tmp_path / "parts", resume=True, **settings)
+    fit(dying(other=9), out=tmp_path / "parts", resume=True, **settings)
     assert not zoo.differences(outcome(tmp_path / "whole"), outcome(tmp_path / "parts"))
-    again, messages = fit(Dying(at=0, seed=9), out=tmp_path / "parts", resume=True, **settings)  # finished: no step
+    again, messages = fit(dying(0, other=9), out=tmp_path / "parts", resume=True, **settings)  # finished: no step
     assert messages == []
     assert [a.kind for a in again.alarms] == ["worse_than_supervised"]
     assert not zoo.differences(outcome(tmp_path / "whole"), outcome(tmp_path / "parts"))

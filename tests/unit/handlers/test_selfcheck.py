@@ -225,7 +225,7 @@ def test_an_alarm_is_a_warning_a_text_and_an_entry_of_the_run(tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text())["alarms"] == [plain]
     assert checkpoint.load_newest(tmp_path / "checkpoints")["handlers"]["SelfCheck"]["alarms"] == [plain]
     (stored,) = (tmp_path / "checkpoints").glob("*-000000100.pt")
-    assert torch.load(stored, weights_only=True)["state"]["alarms"] == [plain]
+    assert torch.load(stored, weights_only=True)["state"]["handlers"]["SelfCheck"]["alarms"] == [plain]
 
 
 def test_warnings_have_a_category_of_their_own_to_filter():

@@ -305,7 +305,7 @@ class _LabelsElsewhere(PseudoLabelTable):
         """Stand for the labels of the run, whichever they were."""
         self._digest = state["digest"]
 
-    def guess(self, index: Tensor, *, hard: bool = False) -> PseudoLabel:
+    def pseudo_label(self, index: Tensor, *, hard: bool = False) -> PseudoLabel:
         """Refuse.
 
         Raises:

@@ -67,7 +67,9 @@ def all_moments(group: Group, x: Tensor) -> tuple[float, Tensor, Tensor]:
     """Number of values a channel, mean and (biased) variance of each, shape (C,), over all ranks' ``x`` (b, C, ...)."""
     wide = x if x.dtype == torch.float64 else x.float()
     _, mean, scale = torch.native_batch_norm(wide, None, None, None, None, True, 0.0, 0.0)  # the fastest way to both
-    own = torch.cat([mean, scale.pow(-2), mean.new_tensor([x.numel() / x.shape[1]])])
+    # A channel whose values are all equal, such as one that a ReLU has silenced, has scale 0 here and not infinity.
+    variance = torch.where(scale == 0, 0.0, scale.pow(-2))
+    own = torch.cat([mean, variance, mean.new_tensor([x.numel() / x.shape[1]])])
     every = group.all_rows(own[None], [1] * group.size, "statistics")
     means, variances, counts = every[:, : len(mean)], every[:, len(mean) : -1], every[:, -1:]
     total = counts.sum()

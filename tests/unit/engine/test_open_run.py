@@ -268,7 +268,7 @@ def test_labels_of_a_frozen_teacher_are_not_needed_to_predict(tmp_path, pile):
     again = st.open_run(tmp_path)
     assert again.evaluate() == run.evaluate()
     with pytest.raises(st.CheckpointError, match="labels of this run are not in its folder"):
-        again.strategy.labels.guess(torch.tensor([0]))
+        again.strategy.labels.pseudo_label(torch.tensor([0]))
 
 
 @pytest.mark.parametrize(("make", "text"), [(lambda path: None, "no run folder"), (Path.mkdir, "holds no run")])

@@ -23,6 +23,7 @@ from volume import Volume, volume
 
 from selftrain import toy
 from selftrain.runtime import distributed
+from selftrain.runtime.distributed.sync_batchnorm import sharing_norms
 
 TOLERANCE = {"rtol": 1e-4, "atol": 2e-6}  # float32, other order of sums
 GRADIENT = {"rtol": 1e-3, "atol": 2e-5}  # norms of gradients, which nothing has scaled down yet
@@ -239,6 +240,21 @@ def test_alone_nothing_is_said():
     assert distributed.from_first(lambda: 3) == 3
     with distributed.joined(distributed.Ranks(timeout=1), torch.device("cpu")) as group:
         assert group is None
+
+
+def test_a_channel_that_is_the_same_everywhere_has_variance_zero():
+    class Alone:  # a group of one rank
+        size, rank, options = 1, 0, distributed.Ranks()
+
+        def all_rows(self, mine, rows, kind):
+            return mine
+
+    x = torch.tensor([[1.0, 0.0], [2.0, 0.0], [4.0, 0.0]])
+    shared, plain = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+    with sharing_norms(Alone()):
+        said = shared(x)
+    assert torch.allclose(said, plain(x))
+    assert torch.allclose(shared.running_var, plain.running_var)
 
 
 @pytest.mark.parametrize("settings", [{"batchnorm": "synced"}, {"timeout": 0}])

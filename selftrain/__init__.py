@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from selftrain import _compat
 
+# Type checkers and editors do not run ``__getattr__``: this is where they find the public names.
 if TYPE_CHECKING:
     from selftrain import select
     from selftrain.engine.loop import fit
@@ -84,15 +85,18 @@ def __getattr__(name: str) -> object:
         value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
         globals()[name] = value
         return value
+    # a module and no name in one, so that it has no place in ``_HOMES``
     if name == "select":
         return import_module(f"{__name__}.select")
     return _compat.renamed(__name__, name)
 
 
 def __dir__() -> list[str]:
+    # names that nobody has asked for yet are in no namespace, and completion should offer them
     return sorted({*globals(), *__all__})
 
 
+# Written out and not made from ``_HOMES``: type checkers and linters read nothing but a literal.
 __all__ = [
     "Alarm",
     "BatchPlan",

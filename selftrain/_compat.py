@@ -188,11 +188,13 @@ def old_fit_keywords(fit: Function) -> Function:
 
     @wraps(fit)
     def accepting(*given: Any, **settings: Any) -> Any:
+        # a context and no handler: it is open before ``fit`` asks how many processes there are
         ranks = settings.pop("ranks", None)
         if ranks is not None:
             text = "ranks of fit will go in 1.0; call fit inside `with Ranks(...):`"
             warnings.warn(text, DeprecationWarning, stacklevel=2)
         with ranks or nullcontext():
+            # 3: the line that calls ``fit``, past this wrapper
             return fit(*given, **new_fit_keywords(settings, stacklevel=3))
 
     return cast(Function, accepting)
@@ -204,12 +206,14 @@ def new_fit_keywords(given: Mapping[str, Any], *, stacklevel: int) -> dict[str, 
     settings = {name: value for name, value in given.items() if name not in old}
     if not old:
         return settings
+    # only here: these modules import this one for their own old names, and `import selftrain` does without torch
     times, handlers = import_module("selftrain.engine.times"), import_module("selftrain.handlers")
     words = []
     for keyword, kind, names in (
         ("evaluation", times.Evaluation, {"eval_every": "every", "monitor": "monitor"}),
         ("checkpoints", times.Checkpoints, {"checkpoint_every": "every", "stop_after": "stop_after"}),
     ):
+        # ``None`` said the default in version 0.1; the new classes have it themselves
         chosen = {new: old[name] for name, new in names.items() if old.get(name) is not None}
         if any(name in old for name in names):
             settings.setdefault(keyword, kind(**chosen))
@@ -233,6 +237,7 @@ def renamed(module: str, name: str) -> object:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
     home, _, new = new.rpartition(".")
     home = home or module
+    # 3: whoever asks the module for the name, past the module's ``__getattr__``
     warnings.warn(f"{module}.{name} is {home}.{new} now; the old name goes in 1.0", DeprecationWarning, stacklevel=3)
     return getattr(import_module(home), new)
 
@@ -253,7 +258,10 @@ class _Alias(ModuleType):
 
     def __init__(self, name: str, moved: ModuleType) -> None:
         super().__init__(name, moved.__doc__)
+        # by the dict: ``__setattr__`` writes into the new module
         self.__dict__["_moved"] = moved
+        # Python looks for `selftrain.probing.linear` only below what has a path; in an empty one it finds nothing and
+        # goes on to the finder of old paths
         if hasattr(moved, "__path__"):
             self.__dict__["__path__"] = []
 
@@ -262,9 +270,11 @@ class _Alias(ModuleType):
         return getattr(moved, name) if hasattr(moved, name) else renamed(self.__name__, name)
 
     def __setattr__(self, name: str, value: object) -> None:
+        # the import system writes ``__spec__`` and others; the new module has to keep its own
         if name.startswith("__"):
             super().__setattr__(name, value)
         else:
+            # a patch by the old path must reach the code that runs
             setattr(self.__dict__["_moved"], name, value)
 
     def __dir__(self) -> list[str]:
@@ -273,6 +283,7 @@ class _Alias(ModuleType):
     def __call__(self, *values: object, **settings: object) -> object:
         """``selftrain.learner`` was a module and a function: loading the module may not hide the function."""
         package, _, name = self.__name__.rpartition(".")
+        # not by ``getattr``: importing this module has put it in the place of the function, and it would find itself
         return sys.modules[package].__getattr__(name)(*values, **settings)
 
 
@@ -288,6 +299,7 @@ class _Moved(MetaPathFinder, Loader):
         return _Alias(spec.name, import_module(new))
 
     def exec_module(self, module: ModuleType) -> None:
+        # nothing is run again: a second copy of a class would fail every ``isinstance``
         pass
 
 

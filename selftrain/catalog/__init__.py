@@ -28,6 +28,7 @@ from selftrain.catalog.parts import (
 from selftrain.catalog.pretraining import EMBEDDING, RECIPES, default_recipe, make_recipe
 
 NAMES: Mapping[str, Names] = {
+    # a preset stays a partial: by the settings in it `fst_d` is told from its class, in help and in stored settings
     "strategy": {name: partial(m.make, **m.settings) if m.settings else m.make for name, m in METHODS.items()},
     "recipe": RECIPES,
     "views": VIEWS,

@@ -108,6 +108,7 @@ def _known(name: str) -> str:
 def _made(make: Any, task: Task, make_learner: MakeLearner, sizes: Mapping[str, Any], settings: Any) -> Any:
     """A strategy with the sizes that it asks for, and texts as parts."""
     takes = inspect.signature(make).parameters
+    # a strategy gets its task as the first argument; only parts ask for it by name
     needed = {key: size for key, size in sizes.items() if key in takes and key != "task"}
     return make(task, make_learner, **{**needed, **make_parts(settings, **sizes)})
 
@@ -117,6 +118,7 @@ def method_of(strategy: Any) -> Method:
     if isinstance(strategy, str) and strategy in METHODS:
         return METHODS[strategy]
     same = [method for method in METHODS.values() if method.make is strategy]
+    # presets of one class differ in their settings alone: the first speaks for all
     return Method(strategy, outputs=same[0].outputs, averages=same[0].averages) if same else Method(strategy)
 
 
@@ -172,6 +174,8 @@ def short_averages(strategy: Any, steps: int) -> dict[str, float]:
     """
     method = method_of(strategy)
     defaults = {key: p.default for key, p in inspect.signature(method.make).parameters.items()} | dict(method.averages)
+    # a decay of 0 or 1 looks back on no number of steps: it is meant as it is; below ten steps the bound would be
+    # negative, which is no decay
     return {
         name: min(default, max(0.0, 1 - (5 if default > 0.999 else 10) / steps))
         for name in _AVERAGES

@@ -67,7 +67,9 @@ SIZES = ("task", "groups", "unlabeled", "label_shape", "units")
 
 def sizes_of(task: Task, unlabeled: int, label_shape: tuple[int, ...]) -> dict[str, Any]:
     """The values of ``SIZES`` for a problem; ``label_shape`` is that of one label, (C, *S)."""
+    # only the task knows its units: () for a class, (H, W) for masks, (K,) for joints
     units = tuple(task.confidence(torch.zeros(1, *label_shape)).shape[1:])
+    # at least 1: rules that remember each sample refuse to have none, and a pile may hold labels alone
     values = (task, task.groups, max(1, unlabeled), label_shape, units)
     return dict(zip(SIZES, values, strict=True))
 
@@ -91,6 +93,7 @@ def named(kind: str, text: str, known: Names) -> dict[str, Any] | None:
     make, own = (makers | {_plain(key): preset for key, preset in presets.items()}).get(_plain(name), (None, {}))
     if make is None:
         return None
+    # sizes take no place among the values: `flex(0.8)` is a threshold, though two sizes stand before it
     free = [key for key in inspect.signature(make).parameters if key not in SIZES]
     if len(given) > len(free):
         raise ValueError(f"{kind} is {text!r}; {name} takes {len(free)} value(s) without a name: {', '.join(free)}")
@@ -100,6 +103,8 @@ def named(kind: str, text: str, known: Names) -> dict[str, Any] | None:
 
 def path_of(make: Any) -> str:
     """Where a class or function is imported from: of the packages that have it, the outermost."""
+    # The path is stored with runs and compared when one goes on: it must not change where a file in a package moves.
+    # From depth 2 on: the root holds its names only once they were asked for, and the path may not depend on that.
     rooms, name = make.__module__.split("."), make.__name__
     outer = [".".join(rooms[:depth]) for depth in range(2, len(rooms))]
     found = [f"{room}.{name}" for room in outer if vars(import_module(room)).get(name) is make]
@@ -126,6 +131,7 @@ def make_part(setting: str, value: Any, **sizes: Any) -> Any:
         value = found
     if not (isinstance(value, Mapping) and "class_path" in value):
         return value
+    # imports whatever is named: of run folders, ``cli.folder.settings_in`` has refused code of others before
     module, _, name = value["class_path"].rpartition(".")
     make: Any = getattr(import_module(module), name)
     takes = inspect.signature(make).parameters

@@ -59,12 +59,14 @@ def make_recipe(
     if isinstance(recipe, str) and recipe not in RECIPES:
         raise ValueError(f"no recipe {recipe!r}; known are {', '.join(RECIPES)}")
     make = RECIPES[recipe] if isinstance(recipe, str) else recipe
+    # a module can be called, too: an encoder in the place of the recipe would be called with the encoder
     if not callable(make) or isinstance(make, nn.Module):
         raise ValueError(
             f"recipe is {recipe!r}; give a name, or a function of an encoder such as selftrain.pretrain.MAE"
         )
     chosen = make_parts(settings)
     if training:
+        # single fields: a rate or beta2 that nobody changes is that of the recipe and not the default of ``Training``
         chosen["training"] = replace(_own_training(make), **training)
     try:
         made = make(encoder, **chosen)

@@ -76,10 +76,12 @@ class Problem:
         make = load_object(spec["class_path"])
         if (make.has_classes, make.one_unit) != (not joints, given.dim() == 1):
             raise UsageError(f"--task {make.__name__}: the labels of {pile.source} are for {form}; leave --task out")
+        # numel: joints are (N, K, 3), and labels of classes have no second axis
         sizes = {"classes": len(self.classes), "joints": given.shape[1:2].numel(), "size": list(self.shape[-2:])}
         takes = inspect.signature(make).parameters
         own = {key: value for key, value in sizes.items() if key in takes} | dict(spec["init_args"])
         with settings_checked():
+            # built to be refused here if it must be; a run builds its own from the spec
             make(**own)
         return dataclasses.replace(self, task={"class_path": spec["class_path"], "init_args": own})
 
@@ -89,6 +91,7 @@ def settings_checked() -> Any:
     """A setting out of its range is a fault of the command line, unlike data that cannot be used."""
     try:
         yield
+    # first, since a DataError is a ValueError, too
     except SelftrainError:
         raise
     except (ValueError, TypeError) as error:
@@ -147,6 +150,7 @@ def build_strategy(problem: Problem, spec: Mapping[str, Any], common: Mapping[st
     outputs = label_shape[0] * method_of(make).outputs
     network = _maker(common["network"])
 
+    # a function and no network: of a network the students of an ensemble would all start alike
     def fresh() -> nn.Module:
         return make_network(network, problem.kind, problem.shape, outputs)
 
@@ -210,7 +214,9 @@ def check_device(device: str | None) -> torch.device:
     """
     try:
         found = torch.device(device or "cpu")
+        # torch.device only reads the name; whether `cuda:77` is there shows when memory is asked for
         torch.empty(1, device=found)
+    # AssertionError: torch that was built without CUDA
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
     return found

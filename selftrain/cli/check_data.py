@@ -54,6 +54,7 @@ def checked(spec: dict[str, Any], labels: Sequence[str], workers: int | None = N
         )
     if lists:
         given["labels_csv"] = lists[0]
+    # its name is no path that the check could look at
     if read is data.load:
         return data.check(read(**given), workers=workers)
     rest = {key: value for key, value in given.items() if value != path}

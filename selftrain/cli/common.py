@@ -19,7 +19,9 @@ from selftrain.networks.optim import Training
 from selftrain.strategy.base import Strategy
 from selftrain.types import BatchPlan
 
+# A stored folder would send `train --config RUN` into the folder of the run that it repeats.
 NOT_STORED = ("resume", "overwrite", "trust", "progress", "stop_after", "out")
+# Batches do not depend on the processes that load them.
 _MAY_CHANGE = (*NOT_STORED, "device", "workers", "timeout")
 NETWORK = f"auto, {', '.join(building.NETWORKS)} (by kind of input); a class of networks, with its settings behind \
 dots; or module:name of your own, called with the shape of an input and the number of outputs, with the shape, or alone"
@@ -53,6 +55,7 @@ def add_stage(parser: Parser, *, steps: int, out: str) -> None:
     switch(parser, "overwrite", "replace the run in --out; files of no run are never removed")
     switch(parser, "trust", "with --resume: import code that is not of selftrain, if the run was started with some")
     add("--progress", type=bool | None, help="whether to show a progress bar; null: on a terminal")
+    # --seed is the key of the batches as well: two seeds of one run would contradict
     parser.add_class_arguments(BatchPlan, "plan", skip={"seed"})
 
 
@@ -74,6 +77,7 @@ def to_resume(command: str, words: Sequence[str]) -> dict[str, Any] | None:
         UsageError: ``--resume`` without ``--out``.
         RunFolderError: no run there.
     """
+    # before the line is parsed, as the run's settings lie below it there
     if not [value for value in said(words, "--resume") if value != "false"]:
         return None
     places = [value for value in said(words, "--out") if value]
@@ -88,6 +92,7 @@ def check_same(settings: Mapping[str, Any], out: str, free: Collection[str] = ()
     Raises:
         UsageError: names what differs.
     """
+    # trust: names are compared here and nothing is imported; ``to_resume`` has asked before
     before, now = (
         _flat({k: v for k, v in s.items() if k not in free}) for s in (settings_in(out, trust=True), settings)
     )
@@ -108,6 +113,7 @@ def stored(settings: Mapping[str, Any]) -> dict[str, Any]:
 def fit_options(settings: Mapping[str, Any], note: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of ``selftrain.fit`` that options of a stage mean."""
     watchers: list[Handler] = [Progress(settings.get("progress"))]
+    # runs of a comparison have no options of times: the defaults of ``fit`` hold
     if "eval_every" not in settings:
         return {"handlers": watchers, "checkpoints": Checkpoints(note=note)}
     watchers += [MetricsLog(settings["log_every"]), SelfCheck(settings["self_check"]), Snapshots(settings["snapshots"])]
@@ -121,6 +127,7 @@ def fit_options(settings: Mapping[str, Any], note: Mapping[str, Any]) -> dict[st
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for key, value in settings.items():
+        # files know no tuples: what was stored comes back as a list
         plain = list(value) if isinstance(value, tuple) else value
         rows |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": plain}
     return rows

@@ -127,6 +127,7 @@ class Comparison:
         print(f"{'kept' if done else 'training':<11}{name}, draw {draw}, seed {seed}", flush=True)
         if not done:
             self.train(pile, problem, name, seed, folder)
+        # on validation the last weights: the best ones were chosen on these very samples
         part, which = ("test", None) if pile.test is not None else ("validation", "last")
         asked = {key: self.settings[key] for key in ("device", "trust")}
         made, step = opened(folder, asked | {"which": which})
@@ -143,6 +144,7 @@ class Comparison:
         settings["network"] = building.network_for(
             problem, self.settings["network"], init_from=self.settings["init_from"]
         )
+        # a run that was killed before its first checkpoint has nothing to go on from: it begins anew in its own folder
         settings |= {"baseline": False, "resume": has_begun(folder) and not self.settings["overwrite"]}
         settings |= {"overwrite": not settings["resume"], "progress": self.settings["progress"]}
         with report.silent():
@@ -169,6 +171,7 @@ def run(words: Sequence[str]) -> int:
     if settings["resume"]:
         _check_same(common.stored(settings), out)
     out.mkdir(parents=True, exist_ok=True)
+    # before the first run: a comparison that is interrupted must find its settings to go on
     print(write_config(out / CONFIG, "compare", common.stored(settings)))
     with report.told_how_to_resume("compare", out):
         cells = comparison.cells()

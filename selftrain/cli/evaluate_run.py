@@ -67,6 +67,7 @@ def _by_class(strategy: SupervisedStrategy, pile: Pile, part: str, batch_size: i
 
     truth, label = predictions(strategy, pile, part, batch_size)
     numbers = list(range(len(pile.classes)))
+    # all numbers: left to find them, scikit-learn drops classes that these data do not have, and rows change places
     scores = precision_recall_fscore_support(truth, label, labels=numbers, zero_division=0)
     rows = zip(pile.classes, *(column.tolist() for column in scores), strict=True)
     names = ("precision", "recall", "f1", "samples")

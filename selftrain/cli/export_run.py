@@ -25,6 +25,7 @@ def parser() -> Parser:
     help = "classifier: inputs to probabilities; encoder: inputs to features; null: what the run has"
     found.add_argument("--what", type=Literal["classifier", "encoder"] | None, default=None, help=help)
     help = f"some of {', '.join(FORMATS)}; onnx needs selftrain[onnx]"
+    # written out, since a Literal cannot be made of ``FORMATS``; a test holds them together
     known = Literal["safetensors", "onnx", "torch"]
     found.add_argument("--formats", type=known, default=["safetensors"], help=help, nargs="+")
     found.add_argument("--out", type=str | None, default=None, help="folder for the files; null: export in RUN")

@@ -33,6 +33,7 @@ def claim(out: str | Path, *, resume: bool, overwrite: bool, marks: Sequence[str
         raise RunFolderError(f"{folder} is a file; say --out with the name of a folder")
     if is_first():  # of several processes the first checks, for all
         claimed(folder, marks, "run", resume=resume, overwrite=overwrite)
+        # whatever is said: --overwrite is for runs and may never meet files of another kind
         if not any((folder / name).exists() for name in marks) and folder.exists() and any(folder.iterdir()):
             raise RunFolderError(f"{folder} holds files and no run; say --out with a new folder (nothing was changed)")
     return folder
@@ -49,12 +50,14 @@ def settings_in(folder: str | Path, *, trust: bool = False) -> dict[str, Any]:
         RunFolderError: a folder that the command line did not write, or that names other code.
     """
     place = Path(folder)
+    # a run of version 0.1 has both files, a comparison the first alone
     if (place / CONFIG).is_file() and not (place / SETTINGS).is_file():
         found = read_config(place / CONFIG)
     else:
         found = read_record(place)["note"].get("settings", {})
     if not found:
         raise RunFolderError(f"{place} was not started by this command line: go on with it in Python")
+    # before anything is imported: the folder may be a stranger's, and a network `subprocess:Popen` starts any program
     foreign = sorted({path for path in _code_in(found) if not _is_known(path)})
     if foreign and not trust:
         raise RunFolderError(
@@ -65,6 +68,7 @@ def settings_in(folder: str | Path, *, trust: bool = False) -> dict[str, Any]:
 
 def settings_near(path: Path) -> dict[str, Any] | None:
     """Settings of the run that a folder, or a file of weights in it, is from; ``None``: not known."""
+    # two levels: snapshots lie in a folder inside that of the run
     for place in [path] if path.is_dir() else list(path.parents)[:2]:
         if (place / RECORD).is_file() and read_record(place)["note"].get("settings"):
             return settings_in(place)
@@ -79,6 +83,7 @@ def _code_in(settings: Any, key: str = "") -> Iterator[str]:
     elif isinstance(settings, list):
         for value in settings:
             yield from _code_in(value, key)
+    # `name`: strategies of config files of version 0.1
     elif isinstance(settings, str) and (key == "class_path" or (key in ("network", "name") and ":" in settings)):
         yield settings
 
@@ -88,4 +93,5 @@ def _is_known(path: str) -> bool:
     module, _, name = path.rpartition(".")
     readers = [f"selftrain.data.{make.__name__}" for make, _ in READERS.values()]
     shown = module in ("selftrain", "selftrain.data", "torch.nn")  # where classes are found by users
+    # classes alone: functions of the same packages fetch and run code, as torch.hub.load does
     return path in readers or (":" not in path and name[:1].isupper() and (shown or is_ours(path)))

@@ -68,6 +68,7 @@ def labeled(run: OpenedRun, step: int, samples: Samples, pile: Pile, threshold: 
         batch_size: Samples a pass.
     """
     strategy = labeler(run)
+    # all as unlabeled ones, also those with a label: they are what a teacher's pass labels
     shown = Pile(None, samples, classes=run.classes, views=pile.views, source=pile.source)
     table = label_pile(strategy, run.shown(shown), batch_size=batch_size)
     ledger = Ledger(samples.ids, run.classes)

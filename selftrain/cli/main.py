@@ -17,6 +17,7 @@ from selftrain import errors
 from selftrain.cli import EXIT_CODES, FAILED, INTERRUPTED, OK, TERMINATED, USAGE, Terminated, UsageError
 from selftrain.errors import SelftrainError
 
+# Here and not beside each command, whose imports of torch and scikit-learn take seconds that --help must not cost.
 COMMANDS = {
     "check-data": "say what is wrong with data, and what training would do with them",
     "pretrain": "fill an encoder from the unlabeled samples",
@@ -47,8 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         word = "terminated" if isinstance(stop, Terminated) else "interrupted"
         return _end(word, TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
     except BrokenPipeError:  # what reads the output has closed it, such as `| head`
+        # Python flushes the output once more at its end, and would complain of the same pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    # no other kinds: a fault of the library itself keeps its traceback
     except (SelftrainError, ValueError, OSError, ImportError) as error:
         if debug:
             raise
@@ -102,6 +105,7 @@ def usage() -> str:
 
 
 def _end(message: str, code: int) -> int:
+    # else the message overtakes what the command has printed, which may still be in the buffer of standard output
     sys.stdout.flush()
     print(f"selftrain: {message}", file=sys.stderr)
     return code
@@ -140,12 +144,14 @@ def _options_in_messages() -> Iterator[None]:
     try:
         yield
     finally:
+        # ``main`` is also called from Python, where a message must say `size=` again
         errors.as_options = False
 
 
 @contextmanager
 def _first_alone() -> Iterator[None]:
     """Of the processes that torchrun starts, the first one prints."""
+    # read from the environment: asking torch.distributed would load torch
     if int(os.environ.get("RANK", "0")) == 0:
         yield
         return

@@ -74,6 +74,7 @@ def spec_of(kind: str, text: str) -> Any:
         return "null"
     if text.lstrip().startswith("{"):
         return text
+    # a path may have a colon, too: only what is not there can be module:name
     if kind == "data" and not (":" in text and not Path(text).exists()):
         read, key = READERS[reader_of(text)]
         return {"class_path": f"selftrain.data.{read.__name__}", "init_args": {key: text}}
@@ -84,6 +85,7 @@ def spec_of(kind: str, text: str) -> Any:
         return text
     if ":" in text and "(" not in text:
         return plain(load_object(text))
+    # a dot before the bracket is a full class path, which jsonargparse reads; one behind it is in a number
     if "." in text.partition("(")[0]:
         return text
     try:
@@ -127,6 +129,7 @@ def load_object(path: str) -> Any:
         UsageError: no such module or name.
     """
     module, _, name = path.partition(":") if ":" in path else path.rpartition(".")
+    # a console script has its own folder on the path, where `python -m` has the working directory
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

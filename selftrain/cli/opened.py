@@ -140,12 +140,14 @@ def _data_of(run: str, words: Sequence[str]) -> dict[str, Any]:
     if spec is None:
         return {}
     make, init = load_object(spec["class_path"]), dict(spec["init_args"])
+    # a review is of the pile that its ledger is about, and fits no other data
     found: dict[str, Any] = {"labels": [str(path) for path in noted.get("labels", [])] if spec is own else []}
     if own is not None and spec is not own:
         same = source_of(spec) == source_of(own)
         takes = inspect.signature(make).parameters
         alike = {key: value for key, value in own["init_args"].items() if key in takes and (same or key in _ALIKE)}
         init = alike | init
+    # fitted anew, codes of categories and means would be those of the other table
     if make is READERS["a table"][0]:
         init["encoding"] = read_card(run)["input"]["table"]
     return found | {"data": {**spec, "init_args": init}}

@@ -38,6 +38,7 @@ class Parser(ArgumentParser):
             title: Heading in the help.
             **more: Further arguments of ``add_subclass_arguments``.
         """
+        # not instantiated by jsonargparse: sizes of the problem are missing until the data are read
         group = self.add_argument_group(title)
         group.add_subclass_arguments(
             base, option, False, skip=filled(kind), instantiate=False, metavar="NAME", help=help, **more
@@ -52,8 +53,10 @@ def make_parser(command: str, about: str, usage: str = "[options]") -> Parser:
         usage=f"selftrain {command} {usage}",
         description=about,
         epilog=EXIT_CODES,
+        # ``parse`` words the fault in one line
         exit_on_error=False,
         default_env=False,
+        # else a mistyped option passes for a longer one, until a second begins alike
         allow_abbrev=False,
         formatter_class=_Help,
     )
@@ -81,6 +84,7 @@ def parse(parser: Parser, words: Sequence[str], below: Mapping[str, Any] | None 
     """
     ordered = [*([f"--config={as_yaml(below)}"] if below else []), *_ordered(parser, words)]
     try:
+        # twice: the first has no trace of what was given, and averages that were given are not shortened
         every, given = parser.parse_args(ordered), parser.parse_args(ordered, defaults=False)
     except (argparse.ArgumentError, TypeError) as error:
         chosen = {key: spec["class_path"] for key, spec in _named(below or {}).items() if _is_spec(spec)}
@@ -149,6 +153,7 @@ class _Config(ActionConfigFile):
         """Lay the settings over those that are there."""
         import yaml
 
+        # settings that ``parse`` hands in end with a line break, names of files have none
         inline = "\n" in values
         settings = _named(yaml.safe_load(values) if inline else read_config(values))
         try:
@@ -199,6 +204,7 @@ def _ordered(parser: Parser, words: Sequence[str]) -> list[str]:
             if not value:
                 raise UsageError(f"{key} needs a {'file' if key == '--config' else 'value'}")
             spec = value if key == "--config" else spec_of(kind, value)
+            # a choice inside another, as `--strategy.select`, waits with the settings: that class has to be known first
             where = configs if key == "--config" else rest if "." in key else chosen
             where.append(f"{key}={spec if isinstance(spec, str) else json.dumps(spec)}")
         else:
@@ -217,6 +223,7 @@ def _show_settings(parser: Parser, key: str, name: str) -> None:
     make, own = load_object(spec["class_path"]), spec.get("init_args", {})
     one = Parser(prog=parser.prog, usage=f"{parser.prog} --{option} {name} [options]", formatter_class=_Help)
     add = one.add_class_arguments if inspect.isclass(make) else one.add_function_arguments
+    # the path of data is what --data itself says; code of one's own may have no annotations
     names = add(make, option, skip=filled(kind) | set(own if kind == "data" else ()), fail_untyped=False)
     one.set_defaults({name: own[name.rpartition(".")[2]] for name in names if name.rpartition(".")[2] in own})
     print(one.format_help())
@@ -242,6 +249,7 @@ def _in_a_line(message: str, parser: Parser, words: Sequence[str], chosen: Mappi
         words: Of the line.
         chosen: Classes that are chosen under the words.
     """
+    # by the text: jsonargparse raises one class of error for every fault
     keys = [key for key in re.findall(r'Parser key "([^"]+)"', message) if key != "config"]
     option, paths = "--" + ".".join(keys), re.findall(r"class_path '([^']+)'", message)
     unknown = re.search(r"Option '([^']+)' is not accepted|unrecognized arguments: (--[^\s=]+)|Key '([^']+)'", message)
@@ -293,6 +301,7 @@ class _Help(DefaultHelpFormatter):
     """Types and defaults behind each option; what is chosen by name lists no classes; the end of the page as it is."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
+        # argparse would join the table of exit codes into one paragraph
         return text if "\n" in text else super()._fill_text(text, width, indent)
 
     def _get_help_string(self, action: Any) -> str:

@@ -66,6 +66,7 @@ def absolute(settings: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(settings)
     if settings["data"] is not None:
         given = settings["data"]["init_args"].items()
+        # `validation` is a number or a file: only what is there is a path
         own = {key: _absolute(value) if key in _PATHS else value for key, value in given}
         found["data"] = {**settings["data"], "init_args": own}
     if settings.get("init_from") is not None:
@@ -80,6 +81,7 @@ def with_views(pile: Pile, settings: Mapping[str, Any]) -> Pile:
         return pile
     make, given = load_object(settings["class_path"]), _recipes(settings["init_args"])
     if pile.encoding is not None:
+        # no option of the views: only the table knows which of its columns are codes of categories
         given["categorical"] = TableEncoding.from_dict(pile.encoding).categorical
         given["bank"] = getattr(pile.views, "bank", None)
     try:
@@ -92,6 +94,7 @@ def with_views(pile: Pile, settings: Mapping[str, Any]) -> Pile:
 
 def kind_of(pile: Pile) -> str:
     """``"table"``, ``"image"``, ``"series"`` or ``"points"``."""
+    # a cloud (N, 3) has as many axes as a series
     if isinstance(pile.views, data.PointViews):
         return "points"
     return {1: "table", 2: "series", 3: "image"}[len(pile.card()["shape"])]
@@ -129,6 +132,7 @@ def sorted_labels(paths: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _is_review(path: str) -> bool:
+    # lists of labels are CSV files only; a ledger is written as either
     if Path(path).suffix.lower() in PARQUET:
         return True
     columns = next(csv_rows(Path(path)), (0, []))[1]

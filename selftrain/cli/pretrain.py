@@ -50,6 +50,7 @@ def run(words: Sequence[str]) -> int:
     if pile.unlabeled is None:
         raise DataError(f"{pile.source} has no unlabeled samples; labeled ones count with --data.overlap include")
     problem = building.Problem.of(pile, building.steps_of(settings, pile))
+    # only now: the default depends on the kind of input and the number of columns
     settings["recipe"] = settings["recipe"] or plain(NAMES["recipe"][default_recipe(problem.kind, problem.shape)])
     recipe = load_object(settings["recipe"]["class_path"])
     settings["network"] = building.network_for(problem, settings["network"], recipe=recipe)
@@ -65,6 +66,7 @@ def pretrain(
     settings: dict[str, Any], pile: Pile, problem: building.Problem, out: Path, device: torch.device
 ) -> loop.Run:
     """Pretrain in a claimed folder, or go on there."""
+    # behind the data: the encoder's start is the next draw, whatever reading them has drawn
     torch.manual_seed(settings["seed"])
     stage = building.build_stage(problem, settings["recipe"], settings)
     return common.run_stage("pretrain", stage, settings, pile, problem.steps, out, device)

@@ -50,6 +50,7 @@ def in_words(figures: Mapping[str, float], samples: int | None = None) -> str:
             continue
         text = f"{name} {100 * value:.1f} %" if name.endswith(("accuracy", "knn")) else f"{name} {value:.4g}"
         if name == "accuracy" and samples:
+            # each bound is one-sided: two of 0.975 hold at 95 % together; rounding gives back the count of right ones
             low, high = clopper_pearson(round(value * samples), samples, 0.975)
             text += f" of {samples:,} (95 % interval {100 * low:.1f} to {100 * high:.1f})"
         texts.append(text)
@@ -83,6 +84,7 @@ def silent() -> Iterator[None]:
 def told_how_to_resume(command: str, out: Path) -> Iterator[None]:
     """When a run is stopped, say how it goes on; meanwhile signals are for the engine, which stores the run first."""
     main = threading.current_thread() is threading.main_thread()
+    # the engine takes over ordinary handlers only: with ours in place SIGTERM would end the run before it is stored
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL) if main else None
     try:
         yield

@@ -30,6 +30,7 @@ def run(words: Sequence[str]) -> int:
     """Write the page, and say where it is."""
     folder, _, settings = run_settings("review", words, parser())
     run, _ = opened(folder, settings | {"which": "last"})  # those that the ledger is of
+    # refuses a run of pretraining before its data are read
     labeler(run)
     pile = pile_of(run, settings)
     names = ("samples", "choose", "name", "thumbnail", "megabytes", "seed")

@@ -45,10 +45,12 @@ def parser() -> Parser:
 
 def run(words: Sequence[str]) -> int:
     """Train, and print what came of it."""
+    # before the line is parsed: the default strategy is the class that the settings on it belong to
     select = [word for word in words if word.startswith("--strategy.select")]
     below = common.to_resume("train", words) or {"strategy": default_method(*select[:1])}
     settings, given = parse(parser(), words, below)
     out = settings["out"] or Path("runs", short_name("strategy", settings["strategy"]))
+    # looked at before the data are read and made by ``fit``: data that are refused leave no folder behind
     out = claim(out, resume=settings["resume"], overwrite=settings["overwrite"])
     device = building.check_device(settings["device"])
     settings = absolute(settings)
@@ -56,6 +58,7 @@ def run(words: Sequence[str]) -> int:
     problem = building.Problem.of(pile, building.steps_of(settings, pile)).posed(pile, settings["task"])
     settings["network"] = building.network_for(problem, settings["network"], init_from=settings["init_from"])
     settings["strategy"] = building.resolved_strategy(settings["strategy"], given["strategy"], problem.steps)
+    # behind all that resolves a setting: what is stored was resolved, too
     if settings["resume"]:
         common.check_same(common.stored(settings), str(out))
     done = train(settings, pile, problem, out, device)
@@ -65,6 +68,7 @@ def run(words: Sequence[str]) -> int:
 
 def train(settings: dict[str, Any], pile: Pile, problem: building.Problem, out: Path, device: torch.device) -> loop.Run:
     """Train one strategy in a claimed folder, or go on with it."""
+    # last: the network's start is the next draw, so that strategies that are compared start alike
     torch.manual_seed(settings["seed"])
     strategy = building.build_strategy(problem, settings["strategy"], settings)
     return common.run_stage(

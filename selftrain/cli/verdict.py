@@ -101,6 +101,7 @@ class Verdict:
             )
         if self.samples < 100:
             found.append(
+                # two standard errors of a share near one half: 2 * sqrt(0.25 / n)
                 f"{self.samples} judged samples tell differences of {100 / self.samples**0.5:.0f} points at best"
             )
         return found
@@ -160,8 +161,10 @@ def _half_width(pairs: Sequence[NDArray[np.float64]], runs: Sequence[Cell], leve
     normal = float(stats.norm.ppf(0.5 + level / 2))
     if runs[0].part == "test":  # one set for all draws: the same samples
         mean = np.mean(pairs, axis=0)
+        # one sample has no spread to tell: an infinite half, by which nothing pays
         of_samples = mean.std(ddof=1) / np.sqrt(len(mean)) if len(mean) > 1 else np.inf
     else:
+        # each draw holds back other samples: their variances add, where those of one set would not
         parts = [pair.var(ddof=1) / len(pair) if len(pair) > 1 else np.inf for pair in pairs]
         of_samples = np.sqrt(np.sum(parts)) / len(pairs)
     if len(pairs) < 2:

@@ -40,6 +40,7 @@ class Format:
 def _write_safetensors(network: Deployed, example: Tensor, path: Path) -> None:
     from safetensors.torch import save
 
+    # safetensors refuses other tensors, such as weights in channels_last
     path.write_bytes(save({name: tensor.contiguous() for name, tensor in weights_of(network).items()}))
 
 
@@ -51,6 +52,7 @@ def _read_safetensors(network: Deployed, path: Path) -> Ask:
     inner: Any = fresh.network
     networks = getattr(inner, "networks", None)
     inner = networks[0] if networks is not None and len(networks) == 1 else inner
+    # else an answer from the weights of before would pass for one of the file
     with torch.no_grad():
         for tensor in inner.state_dict().values():
             tensor.zero_()
@@ -70,6 +72,7 @@ def _write_onnx(network: Deployed, example: Tensor, path: Path) -> None:
             input_names=["input"],
             output_names=["output"],
             dynamo=True,
+            # only this one file is moved to its place: weights beside it would be left behind
             external_data=False,
             verbose=False,
         )
@@ -121,6 +124,7 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
+# Weights come back bit for bit; programs run on other kernels, which add up in another order.
 FORMATS: Mapping[str, Format] = {
     "safetensors": Format(".safetensors", _write_safetensors, _read_safetensors, 0.0),
     "onnx": Format(".onnx", _write_onnx, _read_onnx, 1e-4),

@@ -45,6 +45,7 @@ class Deployed(nn.Module):
         self.network = copy.deepcopy(network).cpu().eval().requires_grad_(False)
         for name, value, neutral in (("mean", mean, 0.0), ("std", std, 1.0)):
             tensor = torch.tensor([neutral] if value is None else list(value), dtype=torch.float32)
+            # buffers are part of the written program; (C, 1, 1) for images, (C,) for rows: behind the axis of the batch
             self.register_buffer(name, tensor.reshape(-1, *[1] * (axes - 1)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,6 +103,7 @@ def weights_of(network: Deployed) -> dict[str, Tensor]:
     networks = getattr(inner, "networks", None)
     if networks is not None and len(networks) == 1:
         inner = networks[0]
+    # copies: safetensors refuses tensors that share memory, as tied weights do
     return {name: tensor.detach().clone() for name, tensor in inner.state_dict().items()}
 
 

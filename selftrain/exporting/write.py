@@ -19,6 +19,7 @@ from selftrain.exporting.network import Deployed, What, deployed
 from selftrain.storage.atomic import whole_file, write_json
 
 FORMAT = 1
+# Traced with more than one sample: torch.export takes a size of 1 for a constant of the program.
 _BATCHES = (3, 1)  # samples that are asked: the first also as the example that is traced
 
 
@@ -59,6 +60,7 @@ def export(
     clouds = isinstance(views, PointViews)
     network = deployed(run.strategy, inputs, len(run.classes), what, centered=clouds)
     _check_plain(network, views, inputs["shape"])
+    # a cloud (N, 3) has as many axes as a series; only its views tell
     kind = "points" if clouds else {1: "table", 2: "series", 3: "image"}[len(inputs["shape"])]
     known: dict[str, Any] = {"strategy": type(run.strategy).__name__, "kind": kind}
     known["network"] = type(run.network).__name__
@@ -94,6 +96,7 @@ def export_network(
     place = Path(folder)
     files = {name: place / f"{what}{FORMATS[name].ending}" for name in dict.fromkeys(formats)}
     files["card"] = place / f"{what}.json"
+    # all of them before one is written: a refusal must not leave half of the files replaced
     there = [path for path in files.values() if path.exists()]
     if there and not overwrite:
         raise ValueError(f"{there[0]} is there already; overwrite it, or choose another folder")
@@ -105,6 +108,7 @@ def export_network(
         if name != "card":
             _written(name, network, files[name], asked, answers)
     sums = {name: {"file": path.name, "sha256": _sum(path)} for name, path in files.items() if name != "card"}
+    # last: it has the sums of the files, and no card may vouch for files that are not all there
     write_json(files["card"], card | {"versions": versions(), "files": sums})
     return files
 
@@ -129,6 +133,7 @@ def _call(name: str, function: Any, *given: Any) -> Any:
     try:
         return function(*given)
     except (ImportError, SelftrainError, OSError):
+        # these name their own remedy, such as a package or the disk; another format is none
         raise
     except Exception as error:  # exporters raise whatever their passes do
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -136,6 +141,7 @@ def _call(name: str, function: Any, *given: Any) -> Any:
 
 
 def _compare(name: str, found: Tensor, wanted: Tensor, tolerance: float) -> None:
+    # shapes first: allclose broadcasts, and one row would do for three
     same = found.shape == wanted.shape and torch.allclose(found, wanted, rtol=tolerance, atol=tolerance)
     if not same:
         gap = float((found - wanted).abs().max()) if found.shape == wanted.shape else math.inf
@@ -159,6 +165,7 @@ def _check_plain(network: Deployed, views: Any, shape: Sequence[int]) -> None:
     unit = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
     if len(shape) < 3:  # not images in [0, 1]: values so large that any clipping shows
         unit = 1000 * (unit - 0.5) * network.std + network.mean
+    # asked and not looked up: views may be a class of the user's
     plain = views("plain", unit, torch.arange(len(unit)), 0).x
     if not torch.allclose(network.plain(unit), plain.float().cpu(), rtol=1e-4, atol=1e-4):
         raise SelftrainError(

@@ -31,14 +31,17 @@ def open_baseline(
     """
     folder = None if state.out is None else state.out / BASELINE
     if copy is None:
+        # Else the folder would show the baseline of the run that was replaced as that of this one.
         if overwrite and folder is not None:
             from_first(lambda: _remove(folder))
         return None
     if state.baseline is not None:  # done before
         return None
+    # The run got nowhere before, so that a baseline in the folder has the start of the attempt before.
     if begins and resume:
         resume, overwrite = False, True
     stream = joined_stream(setup.pile, copy.needs(), setup.plan, setup.device)
+    # Handlers are not shared: each run needs counts, files and alarms of its own.
     handlers = [one for handler in state.handlers if (one := handler.for_baseline()) is not None]
     beside = setup.open(copy, stream, folder, handlers, {}, resume=resume, overwrite=overwrite)
     if not resume:
@@ -48,6 +51,7 @@ def open_baseline(
 
 def train_baseline(beside: TrainState, state: TrainState, train: Callable[[], None]) -> None:
     """Train the baseline to the end and compare; the strategy that it was copied from must not notice."""
+    # `deepcopy` leaves functions as they are: a closure among the attributes leads back to the strategy.
     before = fingerprint(state.strategy)
     with beside.handled():
         train()
@@ -61,12 +65,14 @@ def train_baseline(beside: TrainState, state: TrainState, train: Callable[[], No
         state.log_scalars({f"baseline/{name}/{key}": value for key, value in figures.items()}, state.total)
     for handler in state.handlers:
         handler.after_baseline(state.total, state.baseline)
+    # The run was stored when it was finished; a resumed one must find that its baseline is done, too.
     state.save(state.total)
     state.summarize()
 
 
 def _remove(folder: Path) -> None:
     """Remove the baseline that an earlier run left, and nothing else."""
+    # Without these settings it is a folder of the user's that happens to have the name.
     if (folder / SETTINGS).is_file():
         prepare_folder(folder, {}, resume=False, overwrite=True)
         (folder / SETTINGS).unlink()

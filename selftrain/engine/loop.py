@@ -122,6 +122,7 @@ def fit(
         for data in evaluation.monitor.values():
             pile.evaluation(data, 1, where)  # complains of what cannot be evaluated before the training
         total = total_steps(epochs, steps, stream.steps_per_epoch)
+        # Schedules read progress from the whole length: a stop in between must not change it.
         end = min(total, checkpoints.stop_after or total)
         held.enter_context(locked(folder if is_first() else None, create=not resume))
         begins = from_first(lambda: not (resume and has_begun(out)))
@@ -129,6 +130,7 @@ def fit(
             take_over(strategy, continue_from)
 
         setup = Setup(pile, plan, total, evaluation, checkpoints, where)
+        # After `take_over`: the baseline starts from the weights that the run goes on from.
         copy = SupervisedBaseline(strategy) if baseline else None  # copied before the strategy learns
         chosen = {"baseline": True} if baseline else {}
         for handler in watchers:
@@ -139,6 +141,7 @@ def fit(
         beside = open_baseline(setup, state, copy, begins=begins, **claim)
         held.enter_context(own_randomness(where))
         if continue_from is not None and state.step == 0:
+            # The control of a run that continues another: figures of the weights that it starts from.
             state.before = {name: dict(figures) for name, figures in state.evaluate().items()}
         with state.handled():
             if state.step == 0:
@@ -152,12 +155,14 @@ def fit(
 def train(state: TrainState, end: int) -> None:
     """Take the steps from ``state.step`` to ``end``, and do what is due after each."""
     strategy, per_epoch = state.strategy, state.steps_per_epoch
+    # Found once: walking over all modules takes time in every step.
     networks = [m for m in strategy.modules() if isinstance(m, (Learner, Teacher))]
     begun = time.perf_counter() - state.seconds
     if state.due is not None:
         _make_up(state, end)
     seen = state.step  # steps that the handlers have seen
     while state.step < end:
+        # Entered in the midst of an epoch too: rows and views are keyed, so that no generator has to catch up.
         for batches in state.stream.epoch(*divmod(state.step, per_epoch)):
             clock, state.batches = Clock(state.step, state.step // per_epoch, state.total), batches
             again = clock.step < seen  # taken once more after a failure: nobody may see it twice
@@ -171,8 +176,10 @@ def train(state: TrainState, end: int) -> None:
                 seen, state.step = max(seen, clock.step), _go_back(state, clock.step + 1, error)
                 break
             state.step += 1
+            # Also when a step is taken again: what the end of an epoch changes was taken back with the rest.
             ended = strategy.end_epoch(replace(clock, step=state.step)) if state.step % per_epoch == 0 else {}
             if not again:
+                # Before what is due: a checkpoint holds the seconds up to its own step.
                 state.seconds = time.perf_counter() - begun
                 _after_step(state, report, ended, end)
             if state.step >= end:
@@ -193,6 +200,7 @@ def take_step(
         return None
     batch, *extra = batches
     with finite_outputs(networks):
+        # A method that asks for no views has a step of its own that reads labels alone.
         if not batch.has_unlabeled and strategy.views:
             return strategy.step_labeled(batch, clock)
         return strategy.step(batch, clock, *extra)
@@ -217,6 +225,7 @@ def _after_step(state: TrainState, report: Report | None, ended: Mapping[str, Te
     state.accumulate(ended)
     for handler in state.handlers:
         handler.after_step(state.step, report)
+    # Evaluated before it is stored: a run that goes on from here has the figures and the best weights.
     if state.evaluation_due(state.step):
         _evaluate(state)
     if state.step % state.checkpoint_every == 0 or state.step == end:
@@ -233,6 +242,7 @@ def _after_step(state: TrainState, report: Report | None, ended: Mapping[str, Te
 
 def _evaluate(state: TrainState) -> None:
     """Evaluate; where a stop cuts that short, the state is stored with what it takes to evaluate anew."""
+    # A probe may draw: an evaluation that is made up for must begin with this random state.
     random, report = torch.get_rng_state(), state.report or Report({})
     keep_together(state.strategy)
     try:
@@ -252,6 +262,7 @@ def _make_up(state: TrainState, end: int) -> None:
     """Do the evaluation of the last step that a stop cut short."""
     due, state.due = state.due, None
     assert due is not None
+    # Handlers look at the batch of the step that was just done, which no checkpoint holds.
     state.batches = next(iter(state.stream.epoch(*divmod(state.step - 1, state.steps_per_epoch))))
     torch.set_rng_state(due["random"].cpu())
     state.report = Report({}, None if due["said"] is None else PseudoLabels(**due["said"]))
@@ -276,6 +287,7 @@ def take_over(strategy: Strategy, source: Run | str | Path) -> None:
     else:
         state = from_first(lambda: load_newest(Path(source) / CHECKPOINTS)["strategy"])
     own = strategy.state_dict()
+    # An optimizer's state also holds the settings of the old stage, which would replace those of this one.
     taken = {k: v for k, v in state.items() if not k.endswith("_extra_state")}  # optimizers start anew
     try:
         strategy.load_state_dict({k: v for k, v in own.items() if k.endswith("_extra_state")} | taken)

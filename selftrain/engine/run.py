@@ -92,6 +92,7 @@ class Run:
             return evaluate(self.strategy, self.pile, data)
         if self.best_state is None:
             raise ValueError("there are no best weights: the pile has no validation set; use which='last'")
+        # Loading writes into tensors, so they are copied; extra states, such as an optimizer's, are replaced.
         last = {k: v.clone() if isinstance(v, Tensor) else v for k, v in self.strategy.state_dict().items()}
         self.strategy.load_state_dict(self.best_state)
         try:
@@ -131,6 +132,7 @@ def measure(strategy: Strategy, pile: Pile, data: object, *, batch_size: int = 5
         raise ValueError(f"the pile has no samples in {data!r}; pass a data set or another part")
     counted = _Counted(batches)
     with strategy.evaluating():
+        # Counted like the data: a probe reads all labels, and a stop must not wait for that.
         reference = pile.evaluation("labeled", batch_size, device)
         figures = strategy.evaluate(counted, None if reference is None else _Counted(reference))
     return figures, counted.samples

@@ -85,6 +85,7 @@ def write_record(out: str | Path | None, strategy: Strategy, pile: Pile, note: M
     record = {
         "format": FORMAT,
         "strategy": describe(strategy),
+        # A network may be changed after it was built, which the calls that built it do not tell.
         "networks": [fingerprint(learner.model) for learner in strategy.learners()],
         "classes": [str(name) for name in pile.classes],
         "source": str(getattr(pile, "source", type(pile).__name__)),
@@ -161,6 +162,7 @@ def open_run(
             f"the checkpoint in {place} does not fit its strategy: {error}; build the strategy as it was and pass it: "
             "strategy=..."
         ) from error
+    # `run.network` may be called as it is: in training mode dropout would draw and BatchNorm would move.
     strategy.eval()
     return OpenedRun(place, strategy, pile, build, state)
 
@@ -304,6 +306,7 @@ class _Builder:
         node = self.record["strategy"]
         if not isinstance(node, dict) or "make" not in node:
             raise RunFolderError(f"{self.folder} does not say how to build its strategy; {self.ask('strategy')}")
+        # At most twice: as the record says, then with the passed network for all where that is not what the run had.
         while True:
             # Its first weights are drawn and forgotten; the caller's random state stays.
             with own_randomness(torch.device("cpu")), warnings.catch_warnings():
@@ -334,6 +337,7 @@ class _Builder:
         try:
             settings = {str(name): self.value(node) for name, node in origin["settings"].items()}
             if origin["reader"] == _TABLE:
+                # Codes of a table's text and its means are those the network has learned with.
                 settings["encoding"] = self.folder / CARD  # the table may have grown since
             module, _, name = origin["reader"].partition(":")
             pile: Any = getattr(import_module(module), name)(**settings)
@@ -402,6 +406,7 @@ class _Builder:
                 raise RunFolderError(
                     f"the network of the run in {self.folder} cannot be built: {error}; {self.ask('network')}"
                 ) from error
+            # Each student needs weights of its own, and the caller's network is not to be written into.
             made = copy.deepcopy(self.network) if isinstance(self.network, nn.Module) else self.network()
         if not isinstance(made, nn.Module):
             raise RunFolderError(f"{self.folder} has a {type(made).__name__} where a network belongs")
@@ -429,6 +434,7 @@ class _Builder:
     def _class(self, path: str) -> Any:
         """A class that may be called."""
         found = self._found(path)
+        # A function may be named, as an activation of a network is, but no record has one called.
         if not inspect.isclass(found) or issubclass(found, torch.optim.Optimizer):
             raise RunFolderError(f"{self.folder} names {path} where a class belongs; it was not called")
         return found
@@ -437,6 +443,8 @@ class _Builder:
         """The class or function of a name, if it is one that may stand in a record."""
         module, _, name = str(path).partition(":")
         parts = [*module.split("."), *name.split(".")]
+        # Names with double underscores lead from any class to its globals, and from there to every function.
+        # Only the first part of a foreign name may have them: `__main__` is refused below, with its own words.
         if not all(part.isidentifier() and not part.startswith("__") for part in parts[not is_ours(path) :]):
             raise RunFolderError(f"{self.folder} names {path!r:.100}, which is no name of a class")
         if not is_ours(path) and (module == "__main__" or not self.trust):
@@ -483,6 +491,7 @@ def _cannot(why: str) -> Any:
 
 def _dtype(name: str) -> torch.dtype:
     found = getattr(torch, str(name), None)
+    # The name is a stranger's, and `torch` holds functions beside the types.
     if not isinstance(found, torch.dtype):
         raise RunFolderError(f"{name!r:.50} is no type of numbers")
     return found
@@ -491,6 +500,7 @@ def _dtype(name: str) -> torch.dtype:
 def is_ours(path: str) -> bool:
     """Whether a name is in one of the rooms that records are built from."""
     module = str(path).partition(":")[0]
+    # With the dot: a module whose name only begins like a room's is none of it.
     return any(f"{module}.".startswith(f"{room}.") for room in (*_ROOMS, *_FUNCTIONS, _OPTIMIZERS))
 
 
@@ -498,6 +508,7 @@ def _fits(found: Any, module: str, name: str) -> bool:
     """Whether what a name led to is defined there, and of a kind that a record may name."""
     if module == "torch.nn.functional":  # some of its functions are of torch's own library
         return callable(found) and getattr(found, "__module__", None) in (module, "torch._C._nn", "torch")
+    # Where it was found must be where it was defined, else an import inside a room would open another module.
     if (getattr(found, "__module__", None), getattr(found, "__qualname__", None)) != (module, name):
         return False
     if not inspect.isclass(found):

@@ -84,6 +84,7 @@ class TrainState(Context):
 
     def evaluate(self) -> dict[str, Figures]:
         """Figures of every part that is watched; a stop in between leaves no trace."""
+        # Nothing of the run changes until all is measured: after a stop in between the evaluation is due again.
         found = {}
         for name, data in {**{part: part for part in self.strategy.judged_on}, **self.monitor}.items():
             if self.pile.evaluation(data, 1, self.device) is not None:
@@ -96,8 +97,10 @@ class TrainState(Context):
         """Keep the weights if no evaluation on validation was better."""
         figures, monitor = self.figures.get("validation", {}), self.strategy.monitor
         figure = figures.get(monitor)
+        # Strictly above: of equal evaluations the first one stays the best.
         if figure is not None and figure > self.best.get(monitor, float("-inf")):
             self.best = figures | {"step": self.step}
+            # A state holds the tensors themselves, which training goes on to change.
             self.best_state = copied(self.strategy.state_dict())
 
     # -- handlers --------------------------------------------------------------------------------------------------
@@ -120,7 +123,9 @@ class TrainState(Context):
         problem: BaseException | None = None
         try:
             for name, handler in self._named().items():
+                # State comes after `begin`, which forgets what an earlier run has left in the handler.
                 handler.begin(self)
+                # A run may go on with other handlers than it began with: one without a stored state begins anew.
                 if name in self._handler_states:
                     with self._fitting():
                         handler.load_state_dict(self._handler_states[name])
@@ -148,6 +153,7 @@ class TrainState(Context):
         """Everything a run needs to continue bit for bit."""
         own = {name: getattr(self, name) for names in _FORM.values() for name in names}
         handlers = {name: handler.state_dict() for name, handler in self._named().items()}
+        # What is stored here is all there is: random numbers are keyed and schedules are functions of progress.
         return own | {
             "strategy": self.strategy.state_dict(),
             "ledger": self.ledger.state_dict(),
@@ -161,6 +167,7 @@ class TrainState(Context):
             CheckpointError: if it does not fit.
         """
         with self._fitting():
+            # A checkpoint may be damaged or forged: a wrong type is an error here, not in a step that uses it.
             for kind, names in _FORM.items():
                 for name in names:
                     part = state[name]
@@ -193,6 +200,7 @@ class TrainState(Context):
         self.stored = step
         if not is_first():
             return
+        # Storing would quietly make the folder anew, with checkpoints and without the settings they belong to.
         if not self.out.is_dir():
             raise RunFolderError(f"{self.out} is gone: it was removed or renamed during the run; start the run anew")
         checkpoint.save(self.out / CHECKPOINTS, state, step)
@@ -208,6 +216,7 @@ class TrainState(Context):
         self.finished = (folder / SUMMARY).is_file()  # the last file of a finished run
         if state is not None:
             self.load_state_dict(state)
+        # 0 where nothing was stored yet: all that the attempt before has logged is dropped.
         self.resumed_at = self.start
 
     # -- what a run leaves behind ----------------------------------------------------------------------------------
@@ -237,6 +246,7 @@ class TrainState(Context):
             self.ledger.to_csv(self.out / "pseudo_labels.csv")
         export_weights(self.strategy.export(), self.out)
         write_json(self.out / CARD, self.card(self.total))
+        # The last file: a folder with a summary is that of a finished run.
         self.summarize()
 
     def summarize(self) -> None:
@@ -299,10 +309,13 @@ class Setup:
             overwrite: See ``fit``.
         """
         pile, every = self.pile, self.evaluation.every or max(1, self.total // EVALUATIONS)
+        # Loader processes and their patience change no result: a run may go on with others.
         settings = {"total_steps": self.total, "plan": asdict(self.plan) | {"workers": None, "timeout": None}}
         settings |= spec.settings_of(strategy) | dict(chosen)
         claim = {"resume": resume, "overwrite": overwrite}
+        # Ranks that differ are refused before the first one has touched the folder.
         _check_ranks(pile, settings | claim)
+        # What ranks send one another is limited to what a checkpoint may hold: a path is not among it.
         from_first(lambda: (prepare_folder(out, settings, **claim), None)[1])
         from_first(lambda: spec.write_record(out, strategy, pile, self.checkpoints.note))
         ledger = Ledger(pile.unlabeled_ids(), pile.classes, pile.unlabeled_truth()).to(self.device)
@@ -315,6 +328,7 @@ class Setup:
         )  # fmt: skip
         if resume:
             state.restore()
+        # Each rank has drawn its networks from a random state of its own before `fit`.
         same_start(strategy, (learner.optimizer for learner in strategy.learners()))
         return state
 

@@ -29,6 +29,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         check_counts(eval_every=self.every)
+        # A watched set under this name would take the place of the set that picks the best weights.
         if "validation" in self.monitor:
             raise ValueError("monitor holds a set named 'validation', which is the pile's own; give it another name")
 
@@ -86,5 +87,6 @@ def total_steps(epochs: int | None, steps: int | None, per_epoch: int, default: 
 
 def steps_per_epoch(unlabeled: int, labeled: int, plan: BatchPlan) -> int:
     """Steps of a pass over so many unlabeled rows; over the labeled ones where there are no others."""
+    # Rounded up: the last batch of a pass is filled up, and every row is seen.
     rows, size = (unlabeled, plan.unlabeled) if unlabeled else (labeled, plan.labeled)
     return -(-rows // size)

@@ -146,6 +146,7 @@ class Context:
     train: Figures = field(default_factory=dict)
     alarms: list[Any] = field(default_factory=list)
     unchecked: dict[str, str] = field(default_factory=dict)
+    # Part of the stored state: a replay and a resumed run must leave out the same steps.
     left_out: list[int] = field(default_factory=list)
 
     def accumulate(self, values: Mapping[str, Tensor]) -> None:

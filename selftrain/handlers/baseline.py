@@ -35,6 +35,7 @@ class SupervisedBaseline(Strategy):
         name = type(strategy).__name__
         if type(strategy).step_labeled is Strategy.step_labeled or strategy.needs().encode is None:
             raise ValueError(f"{name} has no step on labels alone to compare with; pass baseline=False")
+        # A copy and not a new one: it has to start from the very weights that the strategy starts from.
         try:
             self.method = copy.deepcopy(strategy)
         except (TypeError, RuntimeError, NotImplementedError) as error:
@@ -43,6 +44,7 @@ class SupervisedBaseline(Strategy):
 
     def needs(self) -> Needs:
         """The copy's needs without any view of unlabeled samples."""
+        # Views that no step reads would still be fetched and made.
         return replace(self.method.needs(), views=(), extra_batches=0)
 
     def learners(self) -> Iterable[Learner]:

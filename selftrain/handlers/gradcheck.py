@@ -79,16 +79,19 @@ def _step(twin: Strategy, batches: Sequence[Batch], clock: Clock, key: int, devi
         twin.train()
         report = twin.step(batch, clock, *extra)
     kept = report.pseudo_labels is not None and bool((report.pseudo_labels.weight > 0).any())
+    # One update that hears is enough: of several networks, one may have been given no unit by its peer.
     return float(torch.stack([norm.float() for norm in heard]).amax()) if kept and heard else None
 
 
 def _listen(learner: Learner, heard: list[Tensor]) -> None:
     """Let every update step at once, and write down its gradient norm (copies begin without gathered gradients)."""
+    # While gradients gather, `grad_norm` is still that of an earlier step.
     learner.accumulate = 1
     update = learner.update
 
     def listening(loss: Tensor) -> bool:
         moved = update(loss)
+        # A look ahead is taken back: its gradient moves no weight, and the real step may have none.
         if not learner._virtual:
             heard.append(learner.grad_norm)
         return moved
@@ -99,6 +102,7 @@ def _listen(learner: Learner, heard: list[Tensor]) -> None:
 def _without_labels(batch: Batch) -> Batch:
     if not batch.has_labeled:
         return batch
+    # Weighed by 0, not left out: BatchNorm statistics and random draws stay those of a real step.
     return batch.replace(labeled=replace(batch.labeled, target=batch.labeled.target.scaled(0.0)))
 
 
@@ -115,6 +119,7 @@ def fingerprint(strategy: Strategy) -> list[Version]:
 
 def _changes(tensor: Tensor | None) -> int:
     """How often a tensor was changed in place; tensors made in inference mode do not count it."""
+    # Counting changes needs no copy of the values, and no wait for the device.
     return 0 if tensor is None or tensor.is_inference() else tensor._version
 
 

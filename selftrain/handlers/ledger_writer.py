@@ -19,6 +19,7 @@ class LedgerWriter(Handler):
         """Enter what the step reports; the ledger counts steps from 0."""
         if report is not None and report.pseudo_labels is not None:
             task = self.context.strategy.task
+            # Figures stay tensors until a row is logged, so that a step does not wait for the device.
             self.context.accumulate(self.context.ledger.write(report.pseudo_labels, task, step - 1))  # type: ignore[arg-type]
 
     def after_evaluation(self, step: int, figures: Mapping[str, Figures]) -> None:

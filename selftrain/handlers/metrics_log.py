@@ -46,6 +46,7 @@ class MetricsLog(Handler):
         for name, value in values.items():
             value = value.detach().double()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
+            # A count for each name: a strategy may report some figures now and then only.
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def after_step(self, step: int, report: Report | None) -> None:
@@ -74,6 +75,7 @@ class MetricsLog(Handler):
 
     def state_dict(self) -> dict[str, Any]:
         """The sums since the last row."""
+        # Without the sums the first row after a stop would be the mean of fewer steps.
         return {"sums": self.sums, "counts": self.counts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -99,9 +101,12 @@ class MetricsFile:
 
     def __init__(self, folder: Path, resume_at: int | None = None) -> None:
         self.path = folder / METRICS
+        # Rows are appended in place: a link would lead them elsewhere, and a pipe would wait for a reader.
         check_target(self.path)
         if resume_at is not None and self.path.is_file():
+            # A kill may have cut the last line within a letter.
             lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+            # Whole or not at all: a kill at this moment must not cost the log of the run.
             write_text(self.path, "".join(line + "\n" for line in lines if _step(line) <= resume_at))
 
     def scalars(self, values: Figures | Mapping[str, float], step: int) -> None:

@@ -80,12 +80,14 @@ class NonFiniteGuard(Handler):
         if len(self.row) <= self.limit:
             return
         reasons = "; ".join(f"{n} times {text}" for text, n in Counter(self.row).most_common())
+        # Before the state is stored: a resumed run has its whole allowance again.
         length, self.row = len(self.row), []
         text = (
             f"{length} steps in a row up to step {step} were left out, {len(self.context.left_out)} in all: {reasons}. "
             "The weights are those before them; lower the learning rate, look at the data, or raise skip_limit"
         )
         self.context.log_alarm("not_finite", text, step)
+        # The weights stored are those before the row of bad steps; `limit` is nothing that a resumed run must share.
         self.context.save(step)
         raise TrainingError(text)
 
@@ -108,6 +110,7 @@ def copied(value: Any) -> Any:
         return value.detach().clone()
     if isinstance(value, Mapping):
         return {key: copied(inner) for key, inner in value.items()}
+    # Just these types: a named tuple is not built from one sequence, and `deepcopy` takes it.
     if type(value) in (list, tuple):
         return type(value)(copied(inner) for inner in value)
     return copy.deepcopy(value)

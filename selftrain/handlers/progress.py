@@ -23,6 +23,7 @@ class Progress(Handler):
 
     def begin(self, context: Context) -> None:
         """Show the bar."""
+        # For tqdm `None` is a third answer: hidden unless standard error is a terminal.
         hidden = not is_first() or (None if self.show is None else not self.show)
         self.bar = tqdm(total=context.total, initial=context.start, disable=hidden, unit="step")
 
@@ -32,6 +33,7 @@ class Progress(Handler):
 
     def close(self) -> None:
         """Leave the bar as it is."""
+        # Closed as well where a run failed before this handler began.
         if self.bar is not None:
             self.bar.close()
 

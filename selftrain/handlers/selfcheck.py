@@ -124,6 +124,7 @@ class SelfCheck(Handler):
         self.context, self.strategy, self.ledger = context, context.strategy, context.ledger
         self.total, self.per_epoch, self.device = context.total, context.steps_per_epoch, context.device
         self.streaks = {kind: count.to(self.device) for kind, count in self.streaks.items()}
+        # A resumed run has these from its checkpoint: measured now they would be of trained features.
         if self.on and context.start == 0:
             known, judged = (context.before or {}).get("unlabeled"), self.strategy.judged_on
             if known is None and "unlabeled" in judged:
@@ -142,6 +143,7 @@ class SelfCheck(Handler):
         if self.on:
             held_out = figures.get("validation", {})
             self.log(self.judge(step, held_out, self.context.samples), step)
+            # The rank of features cannot exceed the number of samples, and validation sets may be small.
             self.log(self.judge_features(step, figures.get("unlabeled", held_out)), step)
 
     def after_baseline(self, step: int, figures: Mapping[str, Mapping[str, float]]) -> None:
@@ -169,6 +171,7 @@ class SelfCheck(Handler):
     def watch(self, step: int, batches: Sequence[Batch], report: Report, *, judged: bool) -> Findings:
         """Look at a step; ``step`` counts it in, ``judged`` says that an evaluation follows."""
         self._count(step, report)
+        # A step that keeps nothing has no unlabeled gradient, and rightly so: probing it would tell nothing.
         if not self._probe_due(step, judged) or not _keeps(report):
             return Findings()
         self.probes["tries"] += 1
@@ -184,6 +187,7 @@ class SelfCheck(Handler):
 
     def _probe(self, step: int, batches: Sequence[Batch]) -> Findings:
         found, late = Findings(), max(step, math.ceil(LATE * self.total))
+        # A ramp-up that begins at 0 would make a sound method silent in its first steps.
         clock = Clock(late, (step - 1) // self.per_epoch, self.total)
         try:
             norm = unsupervised_grad_norm(self.strategy, batches, clock, step_key(self.context.seed, step), self.device)
@@ -194,6 +198,7 @@ class SelfCheck(Handler):
         if norm is not None:
             found.scalars["check/unsupervised_grad_norm"] = norm
             self.probes["silent"] += int(norm == 0)
+            # One exact zero may be chance, two are not; any gradient at all settles the matter.
             self.probes["done"] = int(norm != 0 or self.probes["silent"] >= 2)
         if self.probes["done"] and norm == 0:
             message = f"{self.probes['silent']} times the unlabeled samples sent no gradient at all to a network, "
@@ -226,6 +231,7 @@ class SelfCheck(Handler):
         self._judge_streaks(step, found, figures.get(monitor) if samples else None)
         self._judge_classes(step, found)
         teacher, student = figures.get(f"{monitor}/teacher"), figures.get(f"{monitor}/student")
+        # An average of weights lags behind a student that still learns fast: early on that is no fault.
         late_enough = 2 * step > self.total and step >= FOLLOWS
         if late_enough and teacher is not None and student is not None and clearly_below(teacher, student, samples):
             message = f"On validation the teacher reaches {monitor} {teacher:.3f}, its student {student:.3f}."
@@ -244,12 +250,15 @@ class SelfCheck(Handler):
         constant and sound differences, and two classes need no more than a direction.
         """
         found = Findings()
+        # A JEPA may first collapse and then climb out of it by itself.
         if 2 * step < self.total:
             return found
         rank, spread = figures.get("rankme_centered"), figures.get("feature_spread")
         if rank is not None and spread is not None:
             self._judge_collapse(step, found, rank, spread)
+        # 1.0 where there are no embeddings: above every bound, so that nothing is said.
         first, last = (float(self.embedded[key]) if self.embedded else 1.0 for key in ("first", "last"))
+        # Small from the start is a matter of scale; a collapse has lost what was there.
         if not found.alarms and last < LITTLE and last < REST * first:
             message = (
                 f"The projector gives different samples almost the same embedding: their standard deviation is "
@@ -283,6 +292,7 @@ class SelfCheck(Handler):
             found.alarm(KEEPS_NOTHING, step, message, steps=float(nothing))
         rules = [m for m in self.strategy.modules() if isinstance(m, Selector)]
         harmless = figure is not None and figure >= MOSTLY_RIGHT
+        # Rules that are meant to reject nothing, and soft weights, say so by `rejects`.
         if everything >= needed and any(getattr(rule, "rejects", True) for rule in rules) and not harmless:
             message = f"Every pseudo-label of the last {everything} steps was used: the rule that selects rejects none."
             found.alarm(KEEPS_EVERYTHING, step, message, steps=float(everything))
@@ -297,6 +307,7 @@ class SelfCheck(Handler):
         prior = self._labeled_shares(len(shares)) if accepted >= ROWS and step >= SHARE * self.total else None
         one_sided = prior is not None and self._one_sided(step, shares, prior.to(shares), accepted)
         self.one_sided = self.one_sided + 1 if one_sided else 0
+        # One evaluation may be chance; the last one has no successor that could confirm it.
         if prior is not None and (self.one_sided >= 2 or (one_sided and step == self.total)):
             expected = effective_classes(prior)
             message = (
@@ -307,6 +318,7 @@ class SelfCheck(Handler):
 
     def _one_sided(self, step: int, shares: Tensor, prior: Tensor, accepted: int) -> bool:
         """Easy classes are accepted first: before half of the stage all decisions must be as one-sided."""
+        # All decisions, not the accepted ones: a network that has collapsed says the same of rejected samples.
         said = self.ledger.label[self.ledger.seen > 0].long().clamp(min=0)
         every = torch.bincount(said, minlength=len(shares)).to(shares) / len(said)
         early = 2 * step < self.total
@@ -351,8 +363,10 @@ def _keeps(report: Report) -> bool:
 
 def _used(report: Report) -> tuple[Tensor, Tensor] | None:
     """Whether a step used no unit, and whether all of them alike; ``None`` where it does not say."""
+    # One unit alone is always all of them, which is no sign of a rule that rejects none.
     if report.pseudo_labels is not None and report.pseudo_labels.weight.numel() > 1:
         weight = report.pseudo_labels.weight
+        # Weights that differ are a selection, though every one of them is above 0.
         return ~(weight > 0).any(), (weight > 0).all() & (weight.amin() == weight.amax())
     share = report.scalars.get("used")
     return None if share is None else (share == 0, share >= 1)

@@ -54,6 +54,7 @@ class Snapshots(Handler):
 
     def settings(self) -> dict[str, Any]:
         """How many."""
+        # None asked for is no setting: such a run may be resumed without this handler.
         return {"snapshots": self.count} if self.count else {}
 
 
@@ -69,6 +70,7 @@ def log_spaced(total: int, count: int) -> frozenset[int]:
         return frozenset([total][:count])
     first = max(1.0, total / EARLIEST)
     ratio = total / first
+    # In a short run moments fall together: a set holds each once.
     return frozenset(round(first * ratio ** (i / (count - 1))) for i in range(count))
 
 
@@ -84,6 +86,7 @@ def add(
     place.mkdir(exist_ok=True)
     path = export_weights(weights, place, f"step-{step:09d}.safetensors")
     write_json(card_of(path), card)
+    # The list comes last: what it names is whole, with its card beside it.
     rows = [row for row in read(folder) if row["step"] < step]  # later ones: from before a fall-back
     write_json(place / INDEX, [*rows, {"step": step, "file": path.name, "figures": figures}])
     return path
@@ -96,6 +99,7 @@ def read(folder: str | Path) -> list[dict[str, Any]]:
         return []
     try:
         return [
+            # The bare name: a forged list must not lead out of the folder.
             {"step": int(row["step"]), "file": Path(str(row["file"])).name, "figures": _figures(row["figures"])}
             for row in json.loads(path.read_text(encoding="utf-8"))
         ]
@@ -140,6 +144,7 @@ def _best(rows: list[dict[str, Any]], figure: str | None, part: str) -> int:
     """Number of the row with the highest figure."""
     parts = [row["figures"].get(part) or row["figures"].get("unlabeled") or {} for row in rows]
     names = list(PREFERRED) if figure is None else [figure]
+    # A figure that some snapshots lack would choose among the others only.
     shared = [name for name in names if all(p.get(name) is not None for p in parts)]
     if not shared:
         known = sorted(set.intersection(*(set(p) for p in parts)))

@@ -23,6 +23,7 @@ def finite_outputs(networks: Iterable[nn.Module]) -> Iterator[None]:
     finite: list[Tensor] = []
 
     def look(network: nn.Module, given: Any, said: Tensor | tuple[Tensor, ...]) -> None:
+        # One comparison is false for NaN and for infinity alike; the answer stays on the device.
         finite.extend((output.detach() < math.inf).all() for output in ((said,) if isinstance(said, Tensor) else said))
 
     # Hooks that come and go: a copy of a network that is made between two steps must not hold on to them.

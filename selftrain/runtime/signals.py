@@ -18,9 +18,11 @@ from typing import Any
 from selftrain.errors import setting
 from selftrain.runtime.distributed import here
 
+# Any other handler is the program's own, and stays.
 _ORDINARY = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
 
 
+# No `Exception`: code of strategies and data sets that catches those must not swallow a stop.
 class Stop(BaseException):
     """A loop has stopped as it was asked to; ``handle_signals`` turns it into what the signal's sender expects."""
 
@@ -47,6 +49,8 @@ class _Watch:
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Note the first signal, end at the second."""
         if os.getpid() != self.owner:  # a process that was forked inside the block: its parent decides
+            # Whoever has started a process ends it by SIGTERM: a note alone would let it run on, and cleaning up would
+            # be done with what belongs to its parent. Ctrl-C reaches parent and child alike: the parent decides.
             if number == signal.SIGTERM:
                 os._exit(128 + number)
             return
@@ -55,6 +59,7 @@ class _Watch:
             raise _ending(number)
         self.received = number
         text = f"{signal.Signals(number).name}: stopping after this step; a second signal stops at once\n"
+        # A signal may come in the midst of a print, whose buffer must not be entered twice.
         os.write(2, text.encode())
 
 
@@ -70,6 +75,8 @@ def handle_signals() -> Iterator[None]:
         SystemExit: with status 143 at the end, if SIGTERM came.
     """
     global _watch
+    # A forked process inherits the block of its parent, which is not its own; and Python installs handlers
+    # in the main thread only.
     if (
         _watch is not None and _watch.owner == os.getpid()
     ) or threading.current_thread() is not threading.main_thread():
@@ -86,6 +93,7 @@ def handle_signals() -> Iterator[None]:
     finally:
         watch.restore()
         _watch = None
+    # The signal may come after the last moment at which the work has asked for it.
     if watch.received:
         raise _ending(watch.received)
 
@@ -110,6 +118,7 @@ def stop() -> None:
 
 def check() -> None:
     """Stop here if that was asked for; several ranks stop only where all do."""
+    # A rank that stops in the midst of an evaluation leaves the others waiting for its answers.
     if stop_requested() and here() is None:
         stop()
 

@@ -46,6 +46,7 @@ def whole_file(path: str | Path, *, create: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise RunFolderError(f"cannot write {path}: {error}") from error
     finally:
+        # in `finally`: an interrupt is no error that `except` would see, and must leave no part either
         if part is not None:
             part.unlink(missing_ok=True)
 
@@ -86,6 +87,7 @@ def _finite(value: Any) -> Any:
 
 
 def _umask() -> int:
+    # there is no way to read the mask but to set another one
     mask = os.umask(0)
     os.umask(mask)
     return mask

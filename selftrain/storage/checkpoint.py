@@ -44,6 +44,7 @@ def save(folder: Path, state: dict[str, Any], step: int, *, keep: int = 2) -> Pa
             _write_entries(folder, [])
         with whole_file(path) as part, open(part, "wb") as file:
             torch.save({"format": FORMAT, "state": state}, cast("IO[bytes]", _Summed(file, written)))
+        # read back before older ones go: a disk that stores something else must not cost the last good state
         if _digest(path) != written.hexdigest():
             raise CheckpointError(f"{path} is not on the disk as it was written; check the disk")
         # later ones are from before a fall-back to an older one
@@ -52,6 +53,7 @@ def save(folder: Path, state: dict[str, Any], step: int, *, keep: int = 2) -> Pa
         _write_entries(folder, kept)
     except (OSError, RuntimeError, RunFolderError) as error:  # PyTorch makes some refusals of the disk a RuntimeError
         raise CheckpointError(f"cannot write into {folder}: {error}") from error
+    # after both manifests are written: what they name is always there
     for old in folder.glob("step-*.pt"):
         if old.name not in {e["file"] for e in kept}:
             old.unlink(missing_ok=True)
@@ -88,6 +90,7 @@ def load(path: Path, sha256: str, device: torch.device | str = "cpu") -> dict[st
     """
     if not path.is_file():
         raise CheckpointError(f"{path} is missing")
+    # before anything is parsed: no reader has to cope with damaged content
     if _digest(path) != sha256:
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in {MANIFEST}")
     try:
@@ -121,6 +124,7 @@ def is_empty(folder: Path) -> bool:
 def _write_entries(folder: Path, entries: list[dict[str, Any]]) -> None:
     text = json.dumps({"format": FORMAT, "checkpoints": entries, "sha256": _sum_of(entries)}, indent=1).encode()
     for name in (MANIFEST, COPY):
+        # one after the other: a crash in between leaves two whole ones, and the older names files that still exist
         with whole_file(folder / name) as part:
             part.write_bytes(text)
 
@@ -180,6 +184,7 @@ def _digest(path: Path) -> str:
     return total.hexdigest()
 
 
+# a sum of the file as read back would also fit what the disk got wrong
 class _Summed:
     """A file that sums up what is written into it."""
 

@@ -32,6 +32,7 @@ def locked(folder: Path | None, *, create: bool) -> Iterator[None]:
     if folder is None or not (create or folder.is_dir()):
         yield
         return
+    # asked before the folder is made: one of the user's is not removed, even if it is empty
     path, created = folder / LOCK, not folder.exists()
     lock = FileLock(path, blocking=False, thread_local=False, on_acquired=_sign)
     try:
@@ -55,6 +56,7 @@ def locked(folder: Path | None, *, create: bool) -> Iterator[None]:
 
 def _sign(handle: int) -> None:
     """Say in the lock's file who holds it."""
+    # through this very handle: a forked process closes it, but any other would keep the folder locked
     os.ftruncate(handle, 0)
     os.write(handle, f"process {os.getpid()} on {platform.node()}\n".encode())
 

@@ -38,6 +38,7 @@ def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: 
         return None
     if resume:
         _check_same(folder, settings)
+        # the lock is held, so that nobody is writing them: they are of a process that was killed
         for place in (folder, folder / CHECKPOINTS, folder / SNAPSHOTS):
             remove_parts(place)
         return folder
@@ -86,6 +87,7 @@ def export_weights(weights: Mapping[str, Tensor], folder: Path, name: str = "exp
     """Write weights as a ``.safetensors`` file, whole or not at all."""
     from safetensors.torch import save
 
+    # safetensors refuses tensors in other memory orders, such as channels last
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
     path = folder / name
     with whole_file(path) as part:
@@ -144,6 +146,7 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
             f"the run in {folder} was started by selftrain 0.1, whose steps are not these; finish it there, "
             f"or start from its weights: learner(init_from={str(folder)!r})"
         )
+    # by way of JSON as the stored ones: tuples have become lists there, and names of keys text
     before, now = _flat(before), _flat(json.loads(json.dumps(settings)))
     changed = {k: (before.get(k), now.get(k)) for k in before.keys() | now.keys() if before.get(k) != now.get(k)}
     if changed:

@@ -56,6 +56,7 @@ class TableChunk:
             DataError: a cell that is no such number; names file, line and value.
         """
         values = _numbers(self.cells[name], empty)
+        # not inside rather than outside: NaN, which is in no comparison, must be wrong
         wrong = ~((values >= low) & (values <= high))
         if empty is not None:
             wrong &= values != empty
@@ -134,6 +135,7 @@ def write_parquet(
     with whole_file(path, create=True) as part, parquet.ParquetWriter(part, schema) as writer:
         for block in blocks:
             try:
+                # `from_pandas` makes NaN a null, which other readers take for missing
                 columns = [arrow.array(block[field.name], field.type, from_pandas=True) for field in schema]
             except UnicodeEncodeError as error:
                 wrong = error.object
@@ -176,6 +178,7 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             head = next((line for line in file if line.strip()), "")
             file.seek(0)
             mark = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=head.count)
+            # strict: else a quote that is never closed takes the rest of the file into one cell, without a word
             rows = csv.reader(file, delimiter=mark, strict=True)
             yield from ((rows.line_num, row) for row in rows if row)
     except UnicodeDecodeError as error:
@@ -244,6 +247,7 @@ def _csv_chunk(
     cells: dict[str, list[str]] = {name: [] for name in places}
     lines: list[int] = []
     for line, row in rows:
+        # empty cells beyond the header are what spreadsheets leave; text there is a delimiter without quotes
         if any(row[width:]):
             raise DataError(
                 f"{path}, line {line}: {len(row)} cells under {width} columns; put text that holds the delimiter in "

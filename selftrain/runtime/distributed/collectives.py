@@ -22,19 +22,23 @@ def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
     if group is None:
         return
     wanted = [p for p in parameters if p.requires_grad]
+    # Sets of types have another order in each process, and all must say the same in one order.
     for dtype in sorted({p.dtype for p in wanted}, key=str):
         _mean(group, [p for p in wanted if p.dtype == dtype])
 
 
 def _mean(group: Group, parameters: list[nn.Parameter]) -> None:
     """One message: all gradients (zeros where there is none), then for each whether there is one."""
+    # A zero in the place of no gradient would let weight decay and momentum move weights nobody trains.
     there = torch.tensor([float(p.grad is not None) for p in parameters])
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    # Presence rides along as numbers of the same type: a second message costs more than its bytes.
     flat = torch.cat([*(part.detach().reshape(-1) for part in parts), there.to(parameters[0])])
     group.total(flat, "gradients").div_(group.size)
     *means, found = flat.split([*(p.numel() for p in parameters), len(parameters)])
     for p, mean, holds in zip(parameters, means, found.tolist(), strict=True):
         if holds:
+            # A view would keep the whole message in memory for as long as one gradient lives.
             p.grad = mean.view_as(p).clone() if p.grad is None else p.grad.copy_(mean.view_as(p))
 
 
@@ -49,6 +53,7 @@ def same_start(module: nn.Module, optimizers: Iterable[torch.optim.Optimizer] = 
         return
     moments = [v for o in optimizers for state in o.state.values() for v in state.values() if isinstance(v, Tensor)]
     tensors = [t.detach() for t in (*module.parameters(), *module.buffers(), *moments)]
+    # Asked first: a broadcast of other sizes hangs or mixes up bytes.
     check_alike({"tensors": [f"{tuple(t.shape)} {t.dtype}" for t in tensors]})
     group.broadcast(*tensors)
 
@@ -102,6 +107,7 @@ def _brief(value: object) -> str:
 def any_rank(flag: bool) -> bool:
     """Whether this holds on any rank: all get the same answer."""
     group = here()
+    # Inside networks and `alone` the ranks are not at the same place: nobody would answer.
     if group is None or group.sharing:
         return flag
     return bool(group.total(torch.tensor([float(flag)], device=group.device), "control").item())
@@ -124,6 +130,7 @@ def from_first(make: Callable[[], Result]) -> Result:
     try:
         result = make()
     except Exception as error:
+        # The others wait for this message: without it they would learn of the error by their timeout.
         _send(group, {"error": f"rank 0 stopped: {type(error).__name__}: {error}"})
         raise
     _send(group, {"result": result})
@@ -134,6 +141,7 @@ def _send(group: Group, message: dict[str, Any]) -> None:
     file = io.BytesIO()
     torch.save(message, file)
     content = torch.frombuffer(bytearray(file.getbuffer()), dtype=torch.uint8)
+    # Receivers must have room for the content before it comes.
     group.broadcast(torch.tensor([len(content)]))
     group.broadcast(content)
 
@@ -143,6 +151,7 @@ def _received(group: Group) -> Any:
     group.broadcast(size)
     content = torch.empty(int(size), dtype=torch.uint8)
     group.broadcast(content)
+    # Tensors remember the first rank's device, which is not this one's; and no code is run from a message.
     message = torch.load(io.BytesIO(content.numpy().tobytes()), map_location=group.device, weights_only=True)
     if "error" in message:
         raise RankError(message["error"])

@@ -78,6 +78,7 @@ class Group:
     def __init__(self, options: Ranks, device: torch.device) -> None:
         self._alone(options, device)
         self.word = f"{FAILED}/{next(_stages)}"
+        # A group for each stage: the timeout is the stage's own, and closing it frees ranks that still wait.
         wait = timedelta(seconds=options.timeout)
         backend = dist.get_default_backend_for_device(device)
         self._pg: Any = self._said(lambda: dist.new_group(timeout=wait, backend=backend))
@@ -99,7 +100,9 @@ class Group:
         shape, width = mine.shape[1:], math.prod(mine.shape[1:]) * mine.element_size()
         padded = torch.zeros(max(rows), width, dtype=torch.uint8, device=mine.device)  # bytes: any type can be sent
         padded[: len(mine)] = _bytes(mine).view(len(mine), width)
+        # `all_gather` takes parts of one size: the shorter ones were filled up.
         parts = [torch.empty_like(padded) for _ in rows]
+        # Without the filling: what has to be said does not depend on how it is divided.
         self.sent[kind] += sum(rows) * width
         self.sent[f"{kind}/calls"] += 1
         self._said(lambda: dist.all_gather(parts, padded, group=self._pg))
@@ -108,6 +111,7 @@ class Group:
 
     def broadcast(self, *values: Tensor) -> None:
         """Write the first rank's ``values`` into those of the others."""
+        # One message for all: each of many small ones would take longer than its bytes.
         sent = torch.cat([_bytes(v.to(self.device)) for v in values])
         self._count("control", sent)
         self._said(lambda: dist.broadcast(sent, dist.get_global_rank(self._pg, 0), group=self._pg))
@@ -117,6 +121,7 @@ class Group:
 
     def texts(self, mine: str) -> list[str]:
         """What each rank says, in the order of the ranks."""
+        # The closing zero: an empty text has no buffer.
         said = torch.frombuffer(bytearray(mine.encode() + b"\0"), dtype=torch.uint8).to(self.device)
         sizes = self.all_rows(torch.tensor([len(said)], device=self.device), [1] * self.size, "control").tolist()
         padded = torch.cat([said, said.new_zeros(max(sizes) - len(said))])[None]
@@ -187,6 +192,7 @@ def own_device(device: torch.device) -> torch.device:
     """The accelerator of this process, where ``device`` does not say which: that of its number on this machine."""
     if not launched() or device.type == "cpu" or device.index is not None:
         return device
+    # `cuda` without a number is the first GPU in every process.
     mine = torch.device(device.type, int(os.environ.get("LOCAL_RANK", "0")))
     torch.get_device_module(device).set_device(mine)
     return mine
@@ -245,6 +251,7 @@ def _met(options: Ranks, device: torch.device) -> Group:
             _meet(dist.get_default_backend_for_device(device), timedelta(seconds=options.timeout))
         except RuntimeError as error:
             raise RankError(f"the ranks did not meet: {error}") from error
+        # Only what was set up here is ended here; a caller's own group is the caller's.
         atexit.register(_part)
     return Group(options, device)
 
@@ -269,6 +276,7 @@ def _store() -> Any:
 
 def _tell(group: Group, error: BaseException) -> None:
     """Leave word of an error for the ranks that will wait in vain; the first word stays."""
+    # The echo of another rank's error: it must not hide the cause.
     if isinstance(error, RankError):
         return
     with suppress(RuntimeError):

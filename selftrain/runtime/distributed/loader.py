@@ -44,6 +44,7 @@ class JoinedStream:
         """Whole batches; one that is looked ahead to is put together once."""
         known: list[tuple[Batch, Batch]] = []
         for batches in self.stream.epoch(number, start):
+            # A batch drawn ahead comes again in each step until it is its turn: told apart by identity, sent once.
             known = [(part, _found(known, part) or joined_batch(part, self.group)) for part in batches]
             yield [whole for _, whole in known]
 
@@ -66,6 +67,7 @@ def joined_batch(part: Batch, group: Group) -> Batch:
 
 
 def _join(group: Group, mine: int) -> Join:
+    # A rank knows its own share only, and shares of batches that do not divide evenly differ.
     counts = group.all_rows(torch.tensor([mine], device=group.device), [1] * group.size, "control").tolist()
 
     def join(rows: Tensor) -> Tensor:

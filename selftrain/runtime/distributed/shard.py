@@ -73,11 +73,14 @@ class _Take(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, group: Group, rows: list[int]) -> Tensor:
         ctx.group, ctx.rows = group, rows
+        # Autograd forbids changes in place of a view that a custom function returns, and networks make them.
         return x[_mine(group, rows)].clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        # Losses such as VAT's need the gradient of all their inputs, on every rank.
         every = ctx.group.all_rows(grads[0], ctx.rows, "outputs")
+        # The factor that `_Join` has put on; weights need it until gradients are averaged, inputs do not.
         return every / ctx.group.size, None, None
 
 
@@ -104,6 +107,8 @@ def own_draws(number: int, device: torch.device) -> Iterator[None]:
     kinds = [torch] if device.type == "cpu" else [torch, torch.get_device_module(device)]
     places = [torch.device("cpu"), device][: len(kinds)]
     before = [_state(kind, place) for kind, place in zip(kinds, places, strict=True)]
+    # From the state and not from a counter, which a checkpoint would have to hold; not by `hash`, which
+    # Python salts anew in each process.
     digest = hashlib.blake2b(number.to_bytes(8, "little"), digest_size=8)
     for state in before:
         digest.update(state.numpy().tobytes())
@@ -116,6 +121,7 @@ def own_draws(number: int, device: torch.device) -> Iterator[None]:
         yield
     finally:
         for kind, place, old, start in zip(kinds, places, before, fresh, strict=True):
+            # One process draws nothing in a network without dropout: then the state must stay, or runs would differ.
             drew = not torch.equal(_state(kind, place), start)
             _set_state(kind, place, old)
             if drew:

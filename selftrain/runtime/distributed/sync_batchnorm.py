@@ -19,6 +19,7 @@ def sharing_norms(group: Group) -> AbstractContextManager[Any]:
     return _Norms(group)
 
 
+# `nn.SyncBatchNorm` refuses tensors on CPUs and has to be put in the place of a network's own modules.
 class _Norms(TorchFunctionMode):
     """Catch ``batch_norm``; modules, their names and their states stay as they are."""
 
@@ -49,11 +50,13 @@ def _batch_norm(
     """As ``torch.nn.functional.batch_norm``; running statistics move by those of all rows."""
     if not training:
         return F.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    # With no running statistics to share there is nothing to say.
     if group.options.batchnorm == "own" and running_mean is None:
         return F.batch_norm(input, None, None, weight, bias, True, momentum, eps)
     count, mean, var = all_moments(group, input.detach())
     if running_mean is not None and running_var is not None:
         running_mean.lerp_(mean.to(running_mean), momentum)
+        # As PyTorch: the batch is normalized by the biased variance, the running one is unbiased.
         running_var.lerp_((var * count / max(count - 1, 1)).to(running_var), momentum)
     if group.options.batchnorm == "own":
         return F.batch_norm(input, None, None, weight, bias, True, momentum, eps)
@@ -65,6 +68,7 @@ def _batch_norm(
 
 def all_moments(group: Group, x: Tensor) -> tuple[float, Tensor, Tensor]:
     """Number of values a channel, mean and (biased) variance of each, shape (C,), over all ranks' ``x`` (b, C, ...)."""
+    # Sums over a batch lose too much in half precision.
     wide = x if x.dtype == torch.float64 else x.float()
     _, mean, scale = torch.native_batch_norm(wide, None, None, None, None, True, 0.0, 0.0)  # the fastest way to both
     # A channel whose values are all equal, such as one that a ReLU has silenced, has scale 0 here and not infinity.
@@ -74,6 +78,8 @@ def all_moments(group: Group, x: Tensor) -> tuple[float, Tensor, Tensor]:
     means, variances, counts = every[:, : len(mean)], every[:, len(mean) : -1], every[:, -1:]
     total = counts.sum()
     joint = (counts * means).sum(0) / total
+    # Not the mean of squares less the square of the mean, which cancels where the mean is large.
+    # By count: ranks may have different numbers of rows.
     spread = (counts * (variances + (means - joint).square())).sum(0) / total
     return float(total), joint, spread
 
@@ -108,4 +114,5 @@ class _Normal(torch.autograd.Function):
         along = weight * scale.square() * slopes
         constant = weight * scale * levels - along * mean
         back = torch.addcmul(fixed - constant.view(shape), x.to(along), along.view(shape), value=-1)
+        # This rank's own sums: gradients of weights are averaged over ranks later, with all others.
         return back.to(x.dtype), slope.to(weight), level.to(weight), None, None, None, None, None

@@ -65,6 +65,7 @@ def estimate_accuracy(
     check_shares("confidence", asked)
     if not 0 < level < 1 or draws < 1:
         raise ValueError(f"level is {level} and draws {draws}; level must be in (0, 1), draws at least 1")
+    # of its own: a report must leave the random state of the run as it is
     random = np.random.default_rng(seed)
     readings = [_Reading(right, *_on_points(sure, asked), _isotonic), _Reading(right, *_in_groups(sure, asked), _as_is)]
     # both readings may be wrong in their own way: the interval reaches over both
@@ -123,6 +124,7 @@ def _in_groups(sure: Numbers, asked: Numbers) -> tuple[NDArray[np.int64], Number
     Cell 0 holds the rows below, which then say nothing. Equal confidences share a cell.
     """
     rising = np.sort(sure)
+    # rows below what is asked for say little of it, but fewer than these few rows promise nothing
     below = min(int(np.searchsorted(rising, asked.min())), max(0, len(sure) - _FEWEST))
     inside = rising[below:]
     # few groups: what a group is short of rows is noise, what it is long of is bias
@@ -130,6 +132,7 @@ def _in_groups(sure: Numbers, asked: Numbers) -> tuple[NDArray[np.int64], Number
     # equal confidences may not be torn apart, else their order in the file would count
     starts = np.unique(inside[np.arange(groups) * len(inside) // groups])
     cells = np.searchsorted(starts, sure, side="right")
+    # what is asked for below the lowest group is judged by that: cell 0 says nothing
     judged = np.maximum(np.searchsorted(starts, asked, side="right"), 1)
     return cells, np.bincount(judged, minlength=len(starts) + 1) / len(asked)
 

@@ -58,6 +58,7 @@ def pile_looks(
     left = min(limit, len(pile.unlabeled_ids()))
     if not left:
         return
+    # batches of nearly one size: what fills up the last one is computed for nothing
     size = math.ceil(left / math.ceil(left / _BATCH))
     device = next(strategy.parameters()).device
     stream = pile.stream(Needs(views=tuple(views)), BatchPlan(size, 1.0, seed), device)
@@ -89,6 +90,7 @@ def view_agreement(strategy: SupervisedStrategy, pile: Pile, *, limit: int = SAM
     """
     alike = counted = 0
     for _, looks in pile_looks(strategy, pile, LOOKS, limit=limit, seed=seed):
+        # shown by all: outside of a view a prediction is padding, which agrees with nothing
         shown = torch.stack([look.mask() for look in looks]).amin(0) > 0
         one = strategy.task.agree(torch.stack([look.value for look in looks])).all(0)
         alike, counted = alike + int((one & shown).sum()), counted + int(shown.sum())

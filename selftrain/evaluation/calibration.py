@@ -111,6 +111,7 @@ def fit_temperature(value: Tensor, target_class: Tensor) -> float:
     _check_probabilities(value)
     logs, classes = _logs(value), target_class.long()
 
+    # convex in 1/T, so there is one minimum; on its logarithm steps are as fine for cold as for hot
     def cost(log_inverse: float) -> float:
         return float(F.cross_entropy(math.exp(log_inverse) * logs, classes))
 
@@ -148,11 +149,13 @@ def calibrate(strategy: SupervisedStrategy, pile: Pile, part: object = "validati
         for one, right, valid in zip(value, target.value, target.mask() > 0, strict=True):
             units = torch.nonzero(valid.flatten()).squeeze(1)
             units = units[:: max(1, -(-len(units) // _UNITS))]
+            # (C, *S) -> (units, C)
             values.append((one.flatten(1).T[units] if one.dim() > 1 else one[None][units]).cpu())
             classes.append(right.argmax(0).flatten()[units].cpu())
     value, target_class = torch.cat(values), torch.cat(classes)
     temperature, fold = fit_temperature(value, target_class), _folds(classes)
     after, scaled = None, torch.empty_like(value, dtype=torch.double)
+    # a single sample has no others to fit a temperature to
     if len(fold.unique()) > 1:
         for here in (fold == number for number in fold.unique()):
             others = fit_temperature(value[~here], target_class[~here])
@@ -244,6 +247,7 @@ def threshold_for_precision(confidence: Tensor, correct: Tensor, precision: floa
 def _not_reached(hits: Numbers, counts: Numbers, precision: float, level: float) -> str:
     """Why no threshold passes, and how many labels would do."""
     total, share = counts[-1], hits / counts
+    # n right ones of n pass where precision^n is at most 1 - level
     least = math.ceil(math.log(1 - level) / math.log(precision))
     head = f"no threshold reaches precision {precision:g} at level {level:g} with {total:.0f} held-out labels"
     if not (share > precision).any():
@@ -252,6 +256,7 @@ def _not_reached(hits: Numbers, counts: Numbers, precision: float, level: float)
             f"{head}: at best {share[best]:.1%} of the accepted are right; lower the precision or improve the strategy "
             f"(even without an error at least {least} accepted labels are needed)"
         )
+    # the normal bound is near enough to choose among thresholds; what is told is found exactly
     spread = NormalDist().inv_cdf(level) ** 2 * share * (1 - share)
     gap = np.where(share > precision, share - precision, 1e-9)
     best = int(np.argmin(np.maximum(least, spread / gap**2) / counts))
@@ -265,6 +270,7 @@ def _not_reached(hits: Numbers, counts: Numbers, precision: float, level: float)
 
 def _needed(share: float, precision: float, level: float) -> int:
     """Decisions it takes for the lower bound of a share to reach the precision below it."""
+    # doubled, then halved: there is no closed form, and share * n may be between two whole numbers
     low, high = 1, 2
     while upper_tail(np.array([share * high]), np.array([float(high)]), precision)[0] > 1 - level:
         low, high = high, 2 * high
@@ -283,12 +289,15 @@ def _logs(value: Tensor) -> Tensor:
 def _folds(classes: Sequence[Tensor]) -> Tensor:
     """Fold of each unit, shape (N,), from the classes of the units of each sample: by sample, even over the classes."""
     sizes = torch.tensor([len(units) for units in classes])
+    # an image is dealt out by its most frequent class, as it can be in one fold only
     kinds = torch.tensor([int(units.mode().values) if len(units) else -1 for units in classes])
-    # dealt out in the order of the classes: each fold gets its part of every class without a draw
+    # samples without a label would take places, and the folds of the others would be uneven
     there = torch.nonzero(sizes).squeeze(1)
+    # dealt out in the order of the classes: each fold gets its part of every class without a draw
     order = there[torch.argsort(kinds[there], stable=True)]
     folds = torch.zeros_like(sizes)
     folds[order] = torch.arange(len(order)) % _FOLDS
+    # whole samples: pixels of one image are alike, and some would give the others away
     return folds.repeat_interleave(sizes)
 
 
@@ -305,5 +314,6 @@ def _check_shapes(value: Tensor, target_class: Tensor) -> None:
 
 def _check_probabilities(value: Tensor) -> None:
     gap = float((value.sum(1) - 1).abs().max())
+    # turned around, so that NaN is refused
     if not (gap < 1e-2 and float(value.min()) >= 0):
         raise ValueError(f"values run from {float(value.min()):g} and sum to 1 up to {gap:g}; pass probabilities")

@@ -166,6 +166,7 @@ def report(
     if not has_classes:
         return quality
     calibration = calibrate(strategy, pile, part)
+    # fitted to held-out labels: the truth of the pile has had no part in it
     known = _pile_calibration(strategy, pile, calibration.temperature, seed)
     return replace(quality, calibration=calibration, pile_calibration=known)
 
@@ -192,6 +193,7 @@ def from_ledger(ledger: Ledger, prior: Tensor | None = None) -> Quality:
     ratio = None
     if expected is not None and counted:
         rows = zip(shares.tolist(), expected.tolist(), strict=True)
+        # a class that was not expected has no ratio, however often it was found
         ratio = tuple(found / share if share > 0 else None for found, share in rows)
     return Quality(
         coverage=figures.get("coverage", 0.0),
@@ -225,6 +227,7 @@ def _held_out(
             valid.reshape(len(value), -1).any(1),
         )
         for i in torch.nonzero(labeled).squeeze(1).tolist():
+            # sample by sample, as a row of the ledger is one, whose confidences are judged by these
             given = Target(target.value[i : i + 1], target.weight[i : i + 1], valid[i : i + 1])
             right = _share_right(task, value[i : i + 1], given)
             rows.append((float(confidence[i]), right, _typical(task, given) if has_classes else 0))
@@ -262,6 +265,7 @@ def _typical(task: Task, target: Target) -> int:
 def _share_right(task: Task, value: Tensor, target: Target) -> float:
     """Share of one sample's units that is right, by the task's own measure."""
     figures = task.compute(task.update(value, target))
+    # of masks the monitored figure is a mean over classes, which is no share of units
     return figures["accuracy"] if "accuracy" in figures else figures[task.monitor]
 
 

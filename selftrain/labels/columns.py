@@ -27,7 +27,9 @@ KINDS = {
     "correction": "string",
 }
 COLUMNS = tuple(KINDS)
+# what follows may be missing: few methods give an agreement, and only a review reads verdicts
 _NEEDED = COLUMNS[: COLUMNS.index("agreement")]
+# columns are int32: a larger number would wrap around without a word
 _MOST = 2**31 - 1
 
 
@@ -54,7 +56,9 @@ def read_columns(
         for name, values in _parsed(block).items():
             parts.setdefault(name, []).append(values)
         names = _named(block, names, classes)
+    # a file with a header alone has no block, and is an empty ledger
     parts = parts or {name: [values] for name, values in _parsed(_NOTHING).items()}
+    # popped one by one: only one column is held as blocks and as a whole at a time
     columns = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
     noted = read_notes(path) if classes is None else classes
     return ids, columns, _classes_of(names) if noted is None else list(noted)
@@ -80,12 +84,14 @@ def _named(block: TableChunk, known: Mapping[int, str], classes: Sequence[str] |
     found = dict(known)
     # each pair once: a file has millions of rows and a handful of classes
     for label, name in dict.fromkeys(zip(block.cells["label"], block.cells["class"], strict=True)):
+        # tools that people use may write whole numbers as 3.0
         number = int(float(label))
         if number < 0:
             given: str | None = ""
         elif classes:
             given = str(classes[number]) if number < len(classes) else None
         else:
+            # the first row of a label names it for all others
             given = found.setdefault(number, name)
         if name != given:
             row = next(
@@ -102,6 +108,7 @@ _NOTHING = TableChunk({name: [] for name in COLUMNS}, [], "")
 
 
 def _classes_of(names: Mapping[int, str]) -> list[str]:
+    # joints have cells as labels, and no classes: that is not one class named by its number
     if not any(names.values()):
         return []
     return [names.get(number) or str(number) for number in range(max(names) + 1)]

@@ -84,7 +84,9 @@ class Ledger(nn.Module):
         super().__init__()
         n = len(ids)
         self.ids, self.classes = ids, classes
+        # not in the checkpoint: truth is for figures, and a stored run goes on where it is not known
         self.register_buffer("truth", truth, persistent=False)
+        # int32 holds any step and class, and keeps ten million rows below 300 MB
         for name, fill in (("label", -1), ("first_accepted", -1), ("flips", 0), ("seen", 0)):
             self.register_buffer(name, torch.full((n,), fill, dtype=torch.int32))
         for name in ("confidence", "margin"):
@@ -109,6 +111,7 @@ class Ledger(nn.Module):
         index, label = said.index, _typical(task.label(said.value)).to(self.label)
         confidence, margin = _mean(task.confidence(said.value)), _mean(task.margin(said.value))
         accepted = _mean((said.weight > 0).float()) >= 0.5
+        # before the row is written: a flip needs the decision before, and the first look at a row is none
         known = self.seen[index] > 0
         flipped = known & (self.label[index] != label)
         self.label[index], self.accepted[index] = label, accepted
@@ -116,8 +119,10 @@ class Ledger(nn.Module):
         self._agree(said)
         self.flips[index] += flipped.int()
         self.seen[index] += 1
+        # the first time stays, however often the row is dropped and accepted again
         fresh = index[accepted & (self.first_accepted[index] < 0)]
         self.first_accepted[fresh] = step
+        # in the first epoch no row is known: a rate of 0, where 0 / 0 would spoil the means of the log
         figures = {"confidence": confidence.mean(), "flip_rate": flipped.float().sum() / known.sum().clamp(min=1)}
         return figures | self._against_truth(index, label, accepted)
 
@@ -134,6 +139,7 @@ class Ledger(nn.Module):
             return {}
         used, every = pseudo_label_accuracy(label, accepted, self.truth[index])
         figures = {"pseudo_label_accuracy": used, "prediction_accuracy": every}
+        # left out, not NaN: the log averages over steps, and one NaN would be the mean of all
         return {name: value for name, value in figures.items() if not bool(value.isnan())}
 
     # -- figures ---------------------------------------------------------------------------------------------------
@@ -159,6 +165,7 @@ class Ledger(nn.Module):
             rows |= {"largest_class": float(shares.max()), "smallest_class": float(shares.min())}
         if bool(asked.any()):
             rows["agreement"] = float(self.agreement[asked].double().mean())
+        # rows that were never labeled have no decision to be right or wrong
         said = torch.nonzero(seen).squeeze(1)
         accuracy = self._against_truth(said, self.label[said], self.accepted[said])
         return rows | {name: float(value) for name, value in accuracy.items()} | self._calibration()
@@ -172,6 +179,7 @@ class Ledger(nn.Module):
 
     def class_shares(self) -> Tensor:
         """Share of each class among the accepted, shape (classes,), sums to 1 (or all 0 if none is)."""
+        # a class that no sample was taken for has a place all the same, with a share of 0
         counts = torch.bincount(self.label[self.accepted].long().clamp(min=0), minlength=max(1, len(self.classes)))
         return counts / counts.sum().clamp(min=1)
 
@@ -188,6 +196,7 @@ class Ledger(nn.Module):
             return []
         expected = None if prior is None else self.checked_prior(prior).tolist()
         count, accepted = self._per_label(self.seen > 0), self._per_label(self.accepted)
+        # a class that no sample was taken for gives 0 / 0: NaN, which _told makes None
         sure, flips = (self._per_label(self.seen > 0, of) / count for of in (self.confidence, self.flips))
         precision = self._precision()
         shares = (accepted / accepted.sum().clamp(min=1)).tolist()
@@ -200,6 +209,7 @@ class Ledger(nn.Module):
 
     def _per_label(self, rows: Tensor, of: Tensor | None = None) -> Tensor:
         """Number of these rows with each label, or the sum of a column over them, shape (classes,)."""
+        # bincount adds one by one: in float32 a sum over millions of rows stops growing
         weight = None if of is None else of[rows].double()
         sums = torch.bincount(self.label[rows].long().clamp(min=0), weight, minlength=len(self.classes))
         return sums[: len(self.classes)].double()
@@ -207,6 +217,7 @@ class Ledger(nn.Module):
     def _precision(self) -> Tensor:
         if self.truth is None:
             return torch.full((len(self.classes),), math.nan)
+        # rows of unknown truth would count as wrong
         known = self.accepted & (self.truth >= 0)
         return self._per_label(known & (self.label == self.truth)) / self._per_label(known)
 
@@ -215,6 +226,7 @@ class Ledger(nn.Module):
         shares = torch.as_tensor(prior).detach().cpu().double()
         if shares.shape != (len(self.classes),):
             raise ValueError(f"the prior has shape {tuple(shares.shape)}; there are {len(self.classes)} classes")
+        # the first comparison refuses NaN, the second one infinity
         if not (bool((shares >= 0).all()) and 0 < float(shares.sum()) < math.inf):
             raise ValueError(f"the prior is {shares.tolist()}; shares must be 0 or more, and not all 0")
         return shares / shares.sum()
@@ -269,6 +281,7 @@ class Ledger(nn.Module):
         ids, columns, names = read_columns(path, classes)
         if truth is not None and len(truth) != len(ids):
             raise DataError(f"{path} has {len(ids)} rows but there are {len(truth)} true labels; give one for each row")
+        # made empty: the columns take the place of its tensors, and ids stay in their compact form
         ledger = cls([], names, truth)
         ledger.ids = ids
         for name in _STORED:
@@ -280,6 +293,7 @@ class Ledger(nn.Module):
             part = slice(start, start + _ROWS)
             parts = {name: getattr(self, name)[part].cpu().numpy() for name in _STORED}
             parts["first_accepted_step"] = parts.pop("first_accepted")
+            # empty in the file: whoever averages the column must not count a -1
             parts["agreement"] = np.where(parts["agreement"] < 0, np.float32(np.nan), parts["agreement"])
             empty = [""] * len(parts["label"])
             texts = {"id": [str(i) for i in self.ids[part]], "verdict": empty, "correction": empty}

@@ -40,6 +40,7 @@ def balanced_weight(
     for units in classes:
         # stable: of equals the first rows, on any machine
         best = units[sure[units].argsort(descending=True, stable=True)[:per_class]]
+        # all others stay 0; a factor below 1 would weaken a class that was only cut
         made[best] = flat[best] * min(max_copies, max(1.0, per_class / max(1, len(units))))
     return made.view(weight.shape)
 
@@ -68,6 +69,7 @@ def check_units(value: Tensor, confidence: Tensor, weight: Tensor) -> None:
             f"values, confidences and weights have shapes {shapes}; give one row a sample, one shape a unit"
         )
     for name, unit in (("confidence", confidence), ("weight", weight)):
+        # turned around, so that NaN, which fails every comparison, is refused
         wrong = ~(torch.isfinite(unit) & (unit >= 0))
         if bool(wrong.any()):
             row = int(wrong.reshape(len(wrong), -1).any(1).nonzero()[0])

@@ -39,6 +39,7 @@ class Review(Mapping[str, int]):
     source: str = ""
 
     def __post_init__(self) -> None:
+        # no field, so that reviews are equal if their decisions are; set in this way as the class is frozen
         object.__setattr__(self, "_labels", dict(zip(self.ids, self.labels, strict=True)))
 
     def __getitem__(self, name: str) -> int:
@@ -83,6 +84,7 @@ def read_review(path: str | Path, classes: Sequence[str], ids: Collection[str] |
             names line, value and remedy.
         ImportError: for Parquet without pyarrow.
     """
+    # every row asks once: in a list of n ids that would be n searches through all of it
     known = None if ids is None else ids if isinstance(ids, (set, frozenset, dict)) else frozenset(ids)
     names = [str(name) for name in classes]
     found: dict[str, tuple[int, bool]] = {}
@@ -111,6 +113,7 @@ def _decision(block: TableChunk, row: int, classes: Sequence[str]) -> tuple[int,
     where, word = block.location(row), verdict.lower()
     if word and word not in (*ACCEPT, REJECT):
         raise DataError(f"{where}: unknown verdict {verdict!r}; {_nearest(word, (*ACCEPT, REJECT))}")
+    # before classes are asked for: joints have none, and can be rejected all the same
     if word == REJECT:
         if correction:
             raise DataError(f"{where}: rejected, but corrected to {correction!r}; empty one of the two cells")
@@ -122,6 +125,7 @@ def _decision(block: TableChunk, row: int, classes: Sequence[str]) -> tuple[int,
     if not correction:
         return _accepted(said, block.cells["class"][row], where, classes), False
     label = _class_number(correction, classes, where)
+    # a label that is accepted and written out again is meant in one way only
     if word and label != said:
         raise DataError(f"{where}: accepted, but corrected to {correction!r}; empty one of the two cells")
     return label, label != said
@@ -130,6 +134,7 @@ def _decision(block: TableChunk, row: int, classes: Sequence[str]) -> tuple[int,
 def _accepted(said: int | None, name: str, where: str, classes: Sequence[str]) -> int:
     if said is None:
         raise DataError(f"{where}: accepted, but there is no pseudo-label; give the class as a correction")
+    # a class that was overwritten in its place would be confirmed as what it was before
     if name and name != classes[said]:
         raise DataError(
             f"{where}: accepted, but label {said} is {classes[said]!r} and the class says {name!r}; leave label and "
@@ -139,6 +144,7 @@ def _accepted(said: int | None, name: str, where: str, classes: Sequence[str]) -
 
 
 def _class_number(text: str, classes: Sequence[str], where: str) -> int:
+    # names first: classes may be called by numbers that are not their own
     if text in classes:
         return classes.index(text)
     number = _whole(text)
@@ -169,6 +175,7 @@ def _nearest(text: str, known: Sequence[str]) -> str:
 def _check_known(name: str, where: str, known: Collection[str] | None) -> None:
     if known is None or name in known:
         return
+    # difflib compares with every id: for millions that takes too long, only to say that one is unknown
     near = difflib.get_close_matches(name, known, 1, 0.6) if len(known) <= _SEARCHED else []
     hint = f"did you mean {near[0]!r}?" if near else "use the file with the pile it was made from"
     raise DataError(f"{where}: unknown id {name!r}; {hint} (spreadsheets change ids such as 007: import them as text)")

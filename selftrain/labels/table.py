@@ -75,6 +75,7 @@ class PseudoLabelTable(nn.Module):
         Raises:
             ValueError: for a row beyond the table.
         """
+        # a GPU reports an index out of range as a failed assertion that names neither row nor table
         row = int(index.max()) if len(index) else -1
         if row >= len(self):
             raise ValueError(f"row {row} is outside the labels of {len(self)} samples; label the pile you train on")
@@ -115,6 +116,7 @@ class PseudoLabelTable(nn.Module):
         if not 0 < percent <= 100:
             raise ValueError(f"percent is {percent}; it must be in (0, 100], and 20 is a fifth")
         threshold = percentile(self.confidence, 100 - percent)
+        # float32 would round the threshold, perhaps above the unit that it is the confidence of
         kept = self.confidence.double() >= threshold
         return self._refined(f"top_percent({percent:g})", weight=self.weight * kept)
 
@@ -183,6 +185,7 @@ class PseudoLabelTable(nn.Module):
     @property
     def _has_classes(self) -> bool:
         """Whether a unit is of one class; a joint is not."""
+        # values are (N, C, *S); classes have weights (N, *S), joints (N, C)
         return self.value.shape[2:] == self.weight.shape[1:]
 
     def _units_by_class(self) -> list[Tensor]:
@@ -237,12 +240,14 @@ class PseudoLabelTable(nn.Module):
             return {}
         of_kept, of_all = pseudo_label_accuracy(self.label, self.weight, truth.to(self.weight.device))
         figures = {"pseudo_label_accuracy": float(of_kept), "prediction_accuracy": float(of_all)}
+        # NaN, which is not equal to itself, where nothing was compared
         return {name: figure for name, figure in figures.items() if figure == figure}
 
     # -- storage -----------------------------------------------------------------------------------------------------
     @property
     def digest(self) -> str:
         """SHA-256 of values, weights and confidences."""
+        # each checkpoint asks for it; the table never changes, so it is read through once
         if not self._digest:
             self._digest = digest_of(dict(self.named_buffers()))
         return self._digest
@@ -289,6 +294,7 @@ class PseudoLabelTable(nn.Module):
             labels = cls(task, recipe=recipe, **tensors)
         except ValueError as error:
             raise CheckpointError(f"{path} holds no usable labels: {error}") from error
+        # safetensors has no sum of its own: a bit that flipped in the numbers is only noticed here
         if labels.digest != digest:
             raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one written with it")
         return labels
@@ -298,6 +304,7 @@ class _LabelsElsewhere(PseudoLabelTable):
     """In the place of the labels of a run that was opened from its folder: nothing is learned from them."""
 
     def __init__(self, task: Task, recipe: str, shape: list[int], units: list[int]) -> None:
+        # expanded, so that the values of a large table take the memory of one number
         nothing = torch.zeros(1)
         super().__init__(task, nothing.expand(shape), confidence=nothing.expand(units), recipe=recipe)
 

@@ -21,7 +21,9 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
     total = hashlib.sha256()
     for name in NAMES:
         tensor = tensors[name]
+        # without them tables of other shapes would be equal, if their bytes are
         total.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        # hashed where they lie: a table may be too large for a copy
         total.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
     return total.hexdigest()
 
@@ -35,6 +37,7 @@ def write_labels(path: str | Path, tensors: Mapping[str, Tensor], recipe: str, d
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    # safetensors refuses tensors that are not contiguous
     ready = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     try:
         with whole_file(path, create=True) as part:

@@ -41,6 +41,7 @@ def label_pile(
         raise ValueError(f"{type(strategy).__name__} predicts no targets; label with a strategy that was given a task")
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    # `pile` is every row in order, `unlabeled` only an excerpt
     batches = pile.evaluation("pile", batch_size, next(strategy.parameters()).device)
     if batches is None:
         raise DataError("the pile has no unlabeled samples to label; give it some, or train on labels alone")
@@ -66,8 +67,10 @@ def figure_above(strategy: Strategy, pile: Pile, floor: float, *, batch_size: in
             value, target = strategy.predict(batch.x), task.encode(batch.annotation)
             sure = task.confidence(value) >= floor
             counted = counted or bool((sure & (target.mask() * target.weight > 0)).any())
+            # by weight, not by leaving rows out: of a mask some pixels are sure and others are not
             part = task.update(value, target.scaled(sure.to(target.weight)))
             tally = part if tally is None else tally + part
+    # a tally of nothing computes to 0, which would read as never right
     return float(task.compute(tally)[task.monitor]) if tally is not None and counted else None
 
 

@@ -29,6 +29,7 @@ def shrunk(images: Tensor, side: int) -> Tensor:
         x = torch.where(outside, (x - low) / (high - low).clamp(min=1e-6), x).mul(255).round().byte()
     size = size_within(images, side)
     if size != tuple(images.shape[-2:]):
+        # without antialias shrinking picks single pixels, and fine patterns turn into others
         x = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
     return x
 
@@ -51,5 +52,6 @@ def thinned(x: Tensor, places: int) -> Tensor:
 def in_cube(x: Tensor) -> Tensor:
     """Clouds (B, N, D), each moved and scaled into the unit cube, its longest axis from 0 to 1."""
     low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
+    # one scale for all axes, or a flat cloud would fill the cube as a round one does
     half = ((high - low).amax(2, keepdim=True) / 2).clamp(min=1e-12)
     return (((x - (low + high) / 2) / half + 1) / 2).clamp(0, 1)

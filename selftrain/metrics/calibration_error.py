@@ -32,12 +32,14 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, *, bins: int
     bucket = confidence_bins(confidence, bins)
     count = torch.bincount(bucket, minlength=bins)
     gap = torch.zeros(bins, dtype=torch.double, device=confidence.device)
+    # sums of differences: they are the gap of the means times the size, so sizes weight by themselves
     gap.index_add_(0, bucket, confidence.double() - correct.double())
     return float((gap.abs() / len(confidence))[count > 0].sum())
 
 
 def confidence_bins(confidence: Tensor, bins: int) -> Tensor:
     """Number of the equal-width bin that each confidence (N,), in [0, 1], falls into."""
+    # a confidence of 1 belongs to the last bin, not to one behind it
     return (confidence * bins).long().clamp(max=bins - 1)
 
 

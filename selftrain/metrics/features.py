@@ -86,10 +86,12 @@ def lidar(views: Tensor, *, delta: float = 1e-4, eps: float = 1e-7) -> Lidar:
     middle = e.mean(1)
     apart, inside = middle - middle.mean(0), (e - middle[:, None]).flatten(0, 1)
     between = apart.T @ apart / (n - 1)
+    # q - 1: the mean of a sample takes one of its views; delta: views that coincide would leave no root
     within = inside.T @ inside / (n * (q - 1)) + delta * torch.eye(width).to(e)
     # with L L' = within, inv(L) between inv(L)' has the eigenvalues of within^-1/2 between within^-1/2, without a root
     root = torch.linalg.cholesky(within)
     half = torch.linalg.solve_triangular(root, between, upper=False)
+    # rounding may leave eigenvalues just below 0, where the entropy is not defined
     values = torch.linalg.eigvalsh(torch.linalg.solve_triangular(root, half.T, upper=False)).clamp(min=0)
     return Lidar(_effective_rank(values, eps), float(between.trace() / within.trace()))
 
@@ -237,5 +239,7 @@ def _check_matrix(features: Tensor) -> None:
 def _effective_rank(values: Tensor, eps: float) -> float:
     """Exponential of the entropy of ``values`` (k,), >= 0, as shares, each plus ``eps``."""
     # the paper adds eps to each share and does not normalize again, so neither do we
+    # features that are all zero have a sum of 0
     share = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny) + eps
+    # entr is 0 for a share of 0, where p log p would be NaN
     return float(torch.exp(torch.special.entr(share).sum()))

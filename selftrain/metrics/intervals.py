@@ -27,6 +27,7 @@ def clopper_pearson(right: int, count: int, level: float = 0.95) -> tuple[float,
     check_rate("level", level)
     from scipy.special import betaincinv
 
+    # of no hits, or only hits, the function is not defined and the bound is the end
     low = betaincinv(right, count - right + 1, 1 - level) if right else 0.0
     high = betaincinv(right + 1, count - right, level) if right < count else 1.0
     return float(low), float(high)
@@ -63,6 +64,7 @@ def checked_decisions(confidence: Any, correct: Any) -> tuple[Numbers, Numbers]:
 
 def check_shares(name: str, values: Numbers) -> None:
     """Refuse numbers outside [0, 1]."""
+    # turned around, so that NaN is wrong
     wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if len(wrong):
         raise ValueError(f"{name} holds {values[wrong[0]]:g} at row {wrong[0]}; it must be in [0, 1]")

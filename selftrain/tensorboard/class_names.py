@@ -19,11 +19,13 @@ def group_names(classes: Sequence[str], groups: int) -> list[str]:
     """
     given = [str(name) for name in classes] if len(classes) == groups else [f"joint {i}" for i in range(groups)]
     names = [_printable(name) for name in given]
+    # two classes under one tag would be one curve that jumps between them
     once = {name for name in names if names.count(name) == 1 and name and name not in RESERVED}
     return [name if name in once else f"{i} {name}".strip() for i, name in enumerate(names)]
 
 
 def _printable(name: str) -> str:
+    # TensorBoard takes what stands before a slash for a group of tags
     text = "".join(c if c.isprintable() and c != "/" else "_" for c in name.strip())
     return text.encode("utf-8", "replace").decode("utf-8")[:_LONGEST]
 

@@ -38,6 +38,7 @@ def confusion(counts: Tensor, names: Sequence[str], title: str) -> Tensor:
     figure, axes = _figure(side, side)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     labels = _readable(names)
+    # a dollar sign in the name of a class is no formula
     axes.set_xticks(range(size), labels, rotation=90, fontsize=_TEXT, parse_math=False)
     axes.set_yticks(range(size), labels, fontsize=_TEXT, parse_math=False)
     axes.set_xlabel("decided", fontsize=_TEXT)
@@ -111,6 +112,7 @@ def class_bars(names: Sequence[str], series: dict[str, Tensor], title: str) -> T
         offset = (i - (len(series) - 1) / 2) * height
         axes.barh(place + offset, shares.nan_to_num(0).numpy(), height, color=color, label=label)
     axes.set_yticks(place, _readable(names), fontsize=_TEXT, parse_math=False)
+    # bars are counted from below, names are read from above
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.grid(axis="x", alpha=0.3)
@@ -122,6 +124,7 @@ def class_bars(names: Sequence[str], series: dict[str, Tensor], title: str) -> T
 
 def _figure(width: float, height: float, *rows: int, **ratios: Any) -> tuple[Any, Any]:
     """A figure of this many inches, and its axes."""
+    # loaded with the first figure only: it takes as long as many steps of a small network
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -132,6 +135,7 @@ def _figure(width: float, height: float, *rows: int, **ratios: Any) -> tuple[Any
 
 def _picture(figure: Any) -> Tensor:
     figure.canvas.draw()
+    # a copy: the buffer belongs to the canvas, which goes with the figure
     pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
     return torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)
 
@@ -140,5 +144,6 @@ def _readable(names: Sequence[str]) -> list[str]:
     """Names in the letters that the font has; others become question marks."""
     from matplotlib.font_manager import findfont, get_font
 
+    # matplotlib warns of each letter that its font lacks
     letters = get_font(findfont("DejaVu Sans")).get_charmap()
     return ["".join(c if ord(c) in letters else "?" for c in name[:24]) for name in names]

@@ -49,12 +49,14 @@ class TensorBoard(Handler):
         self.writer = TensorBoardWriter(context.folder, context.resumed_at)
         self.watch, self.inside, self.row_at = Stopwatch(self.device), False, 0
         self.mixed, self.watching = Mixed(), contextlib.ExitStack()
+        # a resumed run has them in its first file
         if context.start == 0:
             self.log_text("settings", f"```\n{json.dumps(context.settings, indent=1)}\n```", 0)
         self.draws = Dashboard() if isinstance(self.dashboard, bool) else self.dashboard
         self.drawing = self.dashboard is not False and context.folder is not None
         if not self.drawing:
             return
+        # a strategy may have a task and predict nothing: then it is not asked
         predicts = type(self.strategy).predict is not Strategy.predict
         self.task = getattr(self.strategy, "task", None) if predicts else None
         groups = 0 if self.task is None else self.task.groups
@@ -82,8 +84,10 @@ class TensorBoard(Handler):
         """Keep what is mixed in the step if an evaluation follows."""
         self.watch.lap(TRAINING if self.inside else WAITING)  # inside: a step that failed, and those taken once more
         self.inside = True
+        # a step that failed never came to its end: its hooks are still there
         self.watching.close()
         if self._pictured and self.context.evaluation_due(step):
+            # anew: a step that mixes nothing must not show an older mixture
             self.mixed = Mixed()
             self.watching.enter_context(self.mixed.watching(self.strategy))
 
@@ -91,6 +95,7 @@ class TensorBoard(Handler):
         """Stop the watch."""
         self.watching.close()
         samples = sum(len(part.index) for part in self.context.batches[0].parts)
+        # a GPU runs behind: the time it needs to catch up belongs to the steps, not to the evaluation
         self.watch.step(samples, settle=self.context.evaluation_due(step))
         self.inside = False
 
@@ -104,7 +109,9 @@ class TensorBoard(Handler):
             self._teacher(step, figures.get(_VALIDATION, {}))
             asked = self._ask()
             self._classes(step, asked)
+            # found from the step, not remembered: a resumed run draws what it would have drawn
             every = self.context.evaluate_every
+            # an evaluation between two regular ones leaves to the next of these what is due meanwhile
             before = step - every if step % every == 0 else step
             if self.draws.due(step, before, self.context.total):
                 self._figures(step, asked)
@@ -162,6 +169,7 @@ class TensorBoard(Handler):
     def _pseudo_labels(self, step: int, view: Tensor, index: Tensor, said: PseudoLabels) -> None:
         rows = index[: len(view)]
         shown = tiles(view)
+        # a method may label other rows, or in another order, than those of its first view
         if torch.equal(said.index[: len(view)].to(rows), rows):
             shown = with_labels(shown, said.value[: len(view)], said.weight[: len(view)])
         self._picture("pseudo_labels", shown, step, self.ledger.captions(rows))
@@ -190,6 +198,7 @@ class TensorBoard(Handler):
             return
         label, confidence = self.ledger.label[seen].cpu(), self.ledger.confidence[seen].cpu()
         self.writer.histogram(f"confidence/{ALL}", confidence, step)
+        # groups of joints have no rows of their own: one row of the ledger is all joints of a sample
         for group in self.shown if len(self.ledger.classes) else ():
             if bool((label == group).any()):
                 self.writer.histogram(f"confidence/{self.names[group]}", confidence[label == group], step)
@@ -237,6 +246,7 @@ class TensorBoard(Handler):
             self.writer.image("figures/reliability", figures.reliability(parts), step)
         shares = self._shares(asked)
         if shares:
+            # by accuracy where it is known: it is the first of the figures
             rows = worst_groups(next(iter(shares.values())), self.draws.classes)
             series = {name: values[rows] for name, values in shares.items()}
             picture = figures.class_bars([self.names[i] for i in rows], series, self._title(len(rows)))

@@ -48,6 +48,7 @@ def spaced(batches: Iterable[Annotated], step: int) -> Iterator[Annotated]:
     """Every ``step``-th sample of batches that come in order."""
     seen = 0
     for batch in batches:
+        # the spacing goes on from batch to batch
         rows = torch.arange(-seen % step, len(batch.index), step, device=batch.x.device)
         seen += len(batch.index)
         if len(rows):
@@ -65,6 +66,7 @@ def part_of(pile: Pile, part: str, device: torch.device, limit: int) -> Iterator
 def _length(batches: Iterable[Annotated]) -> int:
     """Samples of a part, at most: without reading them where the batches can be counted."""
     try:
+        # the last batch may be smaller: a few samples less are shown, and none is read to count them
         return BATCH * len(batches)  # type: ignore[arg-type]
     except TypeError:
         return sum(len(batch.index) for batch in batches)

@@ -36,6 +36,7 @@ class Mixed:
                 hook.remove()
 
     def _keep(self, module: nn.Module, given: Any, result: tuple[Tensor, Target]) -> None:
+        # detached: it is kept beyond the step, and its graph must not be
         self.x, self.target = result[0].detach(), result[1]
 
     def captions(self, task: Task, classes: Sequence[str], limit: int) -> list[str]:
@@ -44,6 +45,7 @@ class Mixed:
             return []
         share, label = self.target.value[:limit].detach().topk(2, dim=1)
         rows = zip(label.tolist(), share.tolist(), strict=True)
+        # a share that would read 0 % is left out
         return [" + ".join(_part(classes, c, p) for c, p in zip(*row, strict=True) if p >= 0.005) for row in rows]
 
 

@@ -90,7 +90,9 @@ def write_points(found: Points, folder: Path, step: int) -> None:
         with whole_file(place / "sprite.png") as part:
             sheet.save(part, "PNG")  # type: ignore[attr-defined]
         embedding.sprite.image_path = f"{PROJECTOR}/sprite.png"
+        # width before height
         embedding.sprite.single_image_dim.extend([found.pictures.shape[3], found.pictures.shape[2]])
+    # last, when all files that it names are there
     write_text(folder / PROJECTOR_CONFIG, str(config))
 
 
@@ -101,6 +103,7 @@ def _entering(strategy: nn.Module) -> Iterator[list[Tensor]]:
     entered: list[Tensor] = []
     compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in strategy.modules())
     linear = [] if compiled else [module for module in strategy.modules() if isinstance(module, nn.Linear)]
+    # append returns None, which leaves the input of the layer as it is
     hooks = [module.register_forward_pre_hook(lambda _, given: entered.append(given[0])) for module in linear]
     try:
         yield entered
@@ -110,6 +113,7 @@ def _entering(strategy: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def _features(value: Tensor, entered: Sequence[Tensor]) -> Tensor:
+    # a last layer that runs on tokens, or on several batches at once, has no row for each sample
     rows = entered[-1] if entered and entered[-1].dim() == 2 and len(entered[-1]) == len(value) else value
     rows = rows.flatten(2).mean(2) if rows.dim() > 2 else rows
     return rows.detach().float().cpu().nan_to_num()
@@ -143,6 +147,7 @@ def _name(label: int, classes: Sequence[str]) -> str:
 
 
 def _one_line(text: str) -> str:
+    # a tab or a line end in a name would break the table
     plain = " ".join(text.split()) or "-"
     return plain.encode("utf-8", "replace").decode("utf-8")
 

@@ -40,4 +40,5 @@ class Dashboard:
     def due(self, step: int, before: int, total: int) -> bool:
         """Whether figures are drawn at the evaluation of a step, which follows one at the step ``before``."""
         last = step == total and _SHORTEST * total >= self.every
+        # whether a multiple was passed: evaluations need not fall on one
         return self.figures and (last or step // self.every > before // self.every)

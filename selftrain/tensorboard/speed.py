@@ -24,6 +24,7 @@ class Stopwatch:
 
     def lap(self, kind: str) -> None:
         """The time since the last call went into this."""
+        # not the time of day, which may be set while a run goes on
         now = time.perf_counter()
         self.seconds[kind] += now - self.mark
         self.mark = now
@@ -37,6 +38,7 @@ class Stopwatch:
 
     def row(self) -> dict[str, float]:
         """Figures since the last row: steps and samples a second without evaluations, and shares of all time."""
+        # a rate must not depend on how often a run is evaluated
         working = self.seconds[TRAINING] + self.seconds[WAITING]
         whole = working + self.seconds[EVALUATING]
         if not self.steps or working <= 0:

@@ -15,6 +15,7 @@ LEARNING, RIGHT, CLASSES, TEACHER, FEATURES, SPEED = QUESTIONS = (
 )  # fmt: skip
 _OWN = ("train", "ledger", "check", "classes", "teacher", "speed", "baseline", "stage", "shipped")
 _WORDS = {
+    # anything else before a slash is a part, whatever a user called it
     "PART": rf"(?!(?:{'|'.join(_OWN)})/)[^/]+",  # validation, unlabeled, and what is monitored
     "FIGURE": "(?:accuracy|balanced_accuracy|mean_iou|pck|distance)",
     "LOSS": "[^/]+",
@@ -42,8 +43,10 @@ class Tag:
 
     def pattern(self, figure: str = _WORDS["FIGURE"]) -> str:
         """Regular expression that the whole tag matches; ``figure``: of those of a task."""
+        # the parentheses keep the words among the parts
         parts = re.split(rf"\b({'|'.join(_WORDS)})\b", self.name)
         words = _WORDS | {"FIGURE": figure}
+        # TensorBoard does not ask for the end: without it a figure would match those of single networks, too
         return "".join(words.get(part, re.escape(part)) for part in parts) + "$"
 
 

@@ -33,6 +33,7 @@ def tiles(x: Tensor) -> Tensor:
             (N, C, L), the first 12 channels one above the other, each in its own range; clouds (N, points, 2 to 4
             coordinates), seen from above, the third coordinate as brightness.
     """
+    # one number that is not finite would take the scale from all others
     x = x.detach().float().cpu().nan_to_num(0.0, 0.0, 0.0)
     if x.dim() == 4 and len(x):
         return _images(x)
@@ -130,7 +131,9 @@ def _clouds(x: Tensor) -> Tensor:
     depth = place[..., 2] if x.shape[2] > 2 else torch.ones_like(place[..., 0])
     canvas = torch.ones(len(x), 3, SMALL, SMALL)
     ink = torch.tensor(_UP)[:, None] + (1 - depth[:, None]) * (0.75 - torch.tensor(_UP)[:, None])  # (N, 3, points)
+    # points are 2 x 2 pixels: there is room for the second half of the last one
     at = (place * (SMALL - 2)).long()
+    # rows of a picture are counted from above, the second coordinate from below
     column, row = at[..., 0], SMALL - 2 - (at[..., 1] if x.shape[2] > 1 else 0 * at[..., 0])
     order = depth.argsort(1)  # the nearest last, so that it is seen
     for sample, seen in enumerate(order):
@@ -141,7 +144,9 @@ def _clouds(x: Tensor) -> Tensor:
 
 # -- decisions over them -----------------------------------------------------------------------------------------------
 def _masks(shown: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+    # not torchvision's masks: they have one strength in a call, and here pixels without weight stay pale
     size = shown.shape[-2:]
+    # the nearest, which is the default: numbers of classes must not be blended
     decided = F.interpolate(value.argmax(1, keepdim=True).float(), size).long()[:, 0]
     palette = torch.tensor(_COLORS)
     paint = palette[decided % len(palette)].permute(0, 3, 1, 2)
@@ -150,10 +155,13 @@ def _masks(shown: Tensor, value: Tensor, weight: Tensor) -> Tensor:
 
 
 def _crosses(shown: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+    # crosses are drawn in place, and the tiles are the caller's
     shown, (height, width) = shown.clone(), shown.shape[-2:]
     peak = value.flatten(2).argmax(2)
+    # the middle of a cell, not its corner
     rows = ((peak // value.shape[3] + 0.5) * height / value.shape[2]).long()
     columns = ((peak % value.shape[3] + 0.5) * width / value.shape[3]).long()
+    # not torchvision's joints: they have one color in a call
     for sample, joint in torch.nonzero(weight > 0).tolist():
         row, column = int(rows[sample, joint]), int(columns[sample, joint])
         color = torch.tensor(_COLORS[joint % len(_COLORS)])[:, None]
@@ -166,6 +174,7 @@ def _strip(caption: str, width: int) -> Tensor:
     from PIL import Image, ImageDraw
 
     strip = Image.new("RGB", (width, _STRIP), (255, 255, 255))
+    # a class may be named by a folder whose name is no valid text, which Pillow cannot draw
     text = caption.encode("utf-8", "replace").decode("utf-8")
     color = _bytes(_WRONG) if text.startswith("!") else (0, 0, 0)
     ImageDraw.Draw(strip).text((2, 1), text, color, _font())

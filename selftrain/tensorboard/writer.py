@@ -43,6 +43,7 @@ class TensorBoardWriter:
     def histogram(self, name: str, values: Tensor, step: int) -> None:
         """Log how values (N,) in [0, 1] are spread, in 20 equal bins."""
         if self.folder is not None and len(values):
+            # the same bins at every step: those that follow the data could not be compared over a run
             self._tensorboard().add_histogram(name, values, step, bins=[i / _BINS for i in range(_BINS + 1)])
 
     def curve(self, name: str, right: Tensor, confidence: Tensor, step: int) -> None:
@@ -67,6 +68,7 @@ class TensorBoardWriter:
             return
         from torch.utils.tensorboard.summary import hparams
 
+        # of figures only the names are used: their values are the last ones under these tags
         experiment, start, _ = hparams(dict(values), dict.fromkeys(figures, 0))
         for summary in (experiment, start):
             self._tensorboard().file_writer.add_summary(summary, 0)
@@ -77,6 +79,7 @@ class TensorBoardWriter:
             return
         from torch.utils.tensorboard.summary import hparams
 
+        # the third part ends a session, and is empty but for its success
         self._tensorboard().file_writer.add_summary(hparams({}, {})[2], 0)
 
     def text(self, name: str, content: str, step: int) -> None:
@@ -85,8 +88,10 @@ class TensorBoardWriter:
             self._tensorboard().add_text(name, content, step)
 
     def _tensorboard(self) -> Any:
+        # at the first entry: a run that writes nothing leaves no file
         if self._writer is None:
             assert self.folder is not None
+            # the checkpoint is after its step, so entries of that step count
             self._writer = _writer_after(self.folder, 0 if self._resume_at is None else self._resume_at + 1)
         return self._writer
 

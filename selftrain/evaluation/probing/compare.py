@@ -92,7 +92,9 @@ def report(
         few = few_label(
             looks.pool, samples.pool, looks.asked, samples.truth, per_class=count, draws=draws, seed=seed, C=C
         )
+        # for neighbors alone: few_label standardizes by itself, and ranks are those of the features as they are
         pool, asked, _ = looks.mapped(Scale(np.asarray(looks.pool, np.float64))) if scaled else looks
+        # labeled samples stand first in the pool
         knn = knn_accuracy(pool[: len(samples.known)], samples.known, asked, samples.truth)
         centered, std = rankme(looks.free, center=True), feature_std(looks.free)
         label_free = {"rankme": rankme(looks.free), "rankme_centered": centered, "feature_std": std}
@@ -102,6 +104,7 @@ def report(
     rows = [
         judged("encoder", samples.looks(encoder)),
         judged("raw input", raw.mapped(principal.scale), False),
+        # not standardized once more: that would whiten the components, which are ordered by their variance
         judged(f"PCA-{principal.directions.shape[1]} of raw input", raw.mapped(principal), False),
         *([judged("image statistics", samples.looks(ImageStatistics()))] if samples.are_images else []),
         judged("random init", samples.looks(samples.untrained(fresh, seed))),
@@ -159,6 +162,7 @@ class _Samples:
         with own_randomness(self.device):
             seed_step(seed, self.device)
             labeled, *_, last = self.sets
+            # without unlabeled samples the last set is the one that is judged: nothing may be learned from it
             return calibrate(fresh().to(self.device), last if len(self.sets) > 2 else labeled)
 
     def _encoded(self, network: nn.Module) -> list[Features]:

@@ -60,6 +60,7 @@ def features_of(
             classes += [] if annotation is None else [annotation.cpu()]
     if not rows:
         raise ValueError("there is no sample to encode; check the part of the pile")
+    # annotations of masks and joints have more axes, or fractions
     named = len(classes) == len(rows) and all(a.dim() == 1 and not a.is_floating_point() for a in classes)
     return Features(torch.cat(rows), torch.cat(classes).long() if named else None)
 
@@ -96,6 +97,7 @@ def features_of_views(
             f"count is {count}, samples {samples} of {total} unlabeled ones; at least 2 of each are needed"
         )
     device = device_of(encoder) or torch.device("cpu")
+    # one recipe under several names: each name has draws of its own
     names = [view, *(f"{view}{number}" for number in range(2, count + 1))]
     stream = pile.stream(Needs(names), BatchPlan(min(batch_size, samples, total), 1.0, seed), device)
     found: dict[int, Tensor] = {}  # the last batch may hold samples a second time
@@ -123,10 +125,12 @@ def calibrate(encoder: nn.Module, batches: Batches, *, batch_size: int = 256) ->
     device, momenta, used = device_of(encoder), [m.momentum for m in norms], 0
     with eval_mode(encoder):
         for norm in norms:
+            # what was gathered before would be averaged in
             norm.reset_running_stats()
             norm.momentum = None  # a plain mean over all batches
             norm.train()
         try:
+            # the features of one sample have no variance, and torch refuses them in training mode
             for x in (x for x, _ in _pairs(batches, batch_size) if len(x) > 1):
                 encoder(x.to(device))
                 used += 1

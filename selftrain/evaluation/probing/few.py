@@ -66,6 +66,7 @@ def label_draws(labels: Array, *, per_class: int = 10, draws: int = 5, seed: int
     Raises:
         ValueError: for a class with fewer labels (it is named), or an argument out of range.
     """
+    # features play no part in the draws: zeros stand for them, so that labels are checked as everywhere
     y = with_classes("pool", np.zeros((len(labels), 1)), labels, unknown=True)[1]
     if per_class < 1 or draws < 1:
         raise ValueError(f"per_class is {per_class} and draws {draws}; both must be at least 1")
@@ -173,11 +174,13 @@ def episodes(
 def _episode(x: Numbers, rows: list[Classes], sizes: tuple[int, int, int], key: int, classifier: FewShot) -> float:
     """Accuracy on the queries of one episode."""
     ways, shots, queries = sizes
+    # a key for the classes and one for the samples: neither choice depends on the other
     classes = _order(len(rows), torch.Generator().manual_seed(key))[:ways]
     drawn = np.stack(_drawn([rows[c] for c in classes], shots + queries, step_key(key, 1)))  # (ways, shots + queries)
     given, asked = x[drawn[:, :shots]], x[drawn[:, shots:]].reshape(ways * queries, -1)
     if classifier == "centroid":
         means = given.mean(1)
+        # the nearest mean: of |a - m|^2 the part |a|^2 is the same for all means and left out
         found = (asked @ means.T - (means**2).sum(1) / 2).argmax(1)
     else:
         found = logistic(given.reshape(ways * shots, -1), np.arange(ways).repeat(shots), asked, 1.0)
@@ -187,6 +190,7 @@ def _episode(x: Numbers, rows: list[Classes], sizes: tuple[int, int, int], key: 
 def _drawn(rows: list[Classes], count: int, key: int) -> list[Classes]:
     """The first ``count`` of each array in random order."""
     generator = torch.Generator().manual_seed(key)
+    # the whole order is drawn and cut: a larger count adds rows and changes none
     return [found[_order(len(found), generator)[:count]] for found in rows]
 
 

@@ -84,6 +84,7 @@ def logistic_probe(
     scale = Scale(x)
     best = choices[0]
     if validation is not None:
+        # scaled by the labeled features below: nothing is learned from these, not even their mean
         held, held_labels = with_classes("validation features", *validation)
         check_width(x, held)
         # max keeps the first of equals, and choices ascend: the smallest C, the stronger penalty

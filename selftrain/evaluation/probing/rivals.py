@@ -30,7 +30,9 @@ class Principal:
             raise ValueError(f"components is {components}; it must be at least 1")
         self.scale = Scale(reference)
         x = self.scale(reference)
+        # whichever is smaller: the D x D products of the columns, or the samples themselves
         if x.shape[1] <= len(x):
+            # eigh has the largest eigenvalues last
             directions = np.linalg.eigh(x.T @ x)[1][:, ::-1]
         else:
             directions = np.linalg.svd(x, full_matrices=False)[2].T

@@ -61,6 +61,7 @@ def from_scratch(
     known, asked = (pile.evaluation(name, batch_size, device) for name in ("labeled", part))
     if known is None or asked is None:
         raise ValueError(f"the pile has no {'labeled' if known is None else part} samples; the control needs them")
+    # two samples are enough to see how wide the features are
     task, few = Classification(len(pile.classes)), next(iter(known)).x[:2]
     with own_randomness(device):
         seed_step(seed, device)
@@ -74,12 +75,14 @@ def from_scratch(
 
 def _train(strategy: SingleStudent, pile: Pile, steps: int, plan: BatchPlan, device: torch.device) -> None:
     """Supervised steps; no unlabeled sample is read."""
+    # a loop of its own: evaluation is a layer below the engine
     stream = pile.stream(Needs((), strategy.task.encode, strategy.task.warp), plan, device)
     strategy.train()
     step = 0
     while step < steps:
         for batch, *_ in stream.epoch(step // stream.steps_per_epoch, step % stream.steps_per_epoch):
             clock = Clock(step, step // stream.steps_per_epoch, steps)
+            # a key for each step, as in a run: the control is what `fit` gives with the same settings
             seed_step(step_key(plan.seed, step), device)
             strategy.student.set_lr(clock.progress)
             strategy.step_labeled(batch, clock)

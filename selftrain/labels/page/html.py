@@ -60,6 +60,7 @@ def policy(script: str, style: str) -> str:
 
 def json_text(value: Any) -> str:
     """JSON in ASCII in which no character can end a block of script or begin a tag."""
+    # Python would write NaN as a word that the page's JSON.parse refuses
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     # inside a block of script a browser looks for </script and <!-- before it looks at JSON
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
@@ -70,4 +71,5 @@ def _sum(text: str) -> str:
 
 
 def _part(name: str) -> str:
+    # browsers turn line ends into \n before they compare the sums of the policy
     return (files("selftrain.labels.page") / "parts" / name).read_text(encoding="utf-8").replace("\r\n", "\n")

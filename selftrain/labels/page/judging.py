@@ -42,6 +42,7 @@ def judged(strategy: SupervisedStrategy | None, pile: Pile, ledger: Ledger, part
     held, why = _held_out(strategy, pile, part)
     seen = ledger.seen > 0
     sure, label, accepted = (c.cpu()[seen.cpu()] for c in (ledger.confidence, ledger.label, ledger.accepted))
+    # rounding may lift a mean of probabilities above 1
     sure = sure.double().clamp(0, 1)
     thresholds = [
         {"at": at, "count": int((sure >= at).sum())} | _estimate(held, sure[sure >= at], seed) for at in THRESHOLDS
@@ -78,6 +79,7 @@ def _held_out(strategy: SupervisedStrategy | None, pile: Pile, part: object) -> 
 
 def _class(c: int, held: _Decisions | None, sure: Tensor, label: Tensor, accepted: Tensor, seed: int) -> Judgment:
     """Number of labels, of accepted and of held-out decisions for one class, and the estimate of the accepted."""
+    # a network may be too sure of one class alone: decisions for others say nothing of it
     own = None if held is None else tuple(column[held[1] == c] for column in held)
     found = {"count": int((label == c).sum()), "accepted": int((accepted & (label == c)).sum())}
     found["held"] = 0 if own is None else len(own[0])
@@ -99,6 +101,7 @@ def _bins(held: _Decisions) -> list[Judgment]:
     for i in place.unique().tolist():
         inside = place == i
         count, right = int(inside.sum()), int(held[2][inside].sum())
+        # each bound is one-sided: 97.5 % twice makes an interval of 95 %
         low, high = clopper_pearson(right, count, 0.975)
         sure = float(held[0][inside].mean())
         found.append({"count": count, "confidence": sure, "value": right / count, "low": low, "high": high})

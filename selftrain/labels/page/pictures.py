@@ -65,17 +65,20 @@ def make_pictures(inputs: Inputs, side: int, limit: int, columns: Sequence[str] 
 def _images(inputs: Inputs, side: int, limit: int) -> Pictures:
     """Sheets of 16 x 16 pictures; they get smaller until all fit."""
     while True:
+        # a few pictures tell about the size, before all are packed at each size that is tried
         probe = inputs.some(_PROBED)
         expected = _length(_sheets(probe, side)) * len(inputs) / len(probe)
         if expected <= limit:
             sheets = list(_sheets(inputs, side))
             expected = _length(sheets)
+            # the probe may have missed large ones: what was packed decides
             if expected <= limit:
                 height, width = size_within(next(inputs.some(1).batches()), side)
                 form = {"kind": "image", "width": width, "height": height, "across": ACROSS, "block": BLOCK}
                 return Pictures(form | {"type": sheets[0][1]}, [blob for blob, _ in sheets])
         if side <= _SMALLEST:
             _refuse(expected, limit)
+        # bytes grow with the area, hence the root; a bit below it for few rounds, and always smaller, so that they end
         side = max(_SMALLEST, min(side - 1, int(0.95 * side * math.sqrt(limit / expected))))
 
 
@@ -123,6 +126,7 @@ def _encoded(sheet: Bytes, kind: str) -> bytes:
 
     file = io.BytesIO()
     image = Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet)
+    # JPEG's usual subsampling would code colors in blocks of 16, beyond the edge of a picture
     image.save(file, kind.upper(), **({"quality": _QUALITY, "subsampling": 0} if kind == "jpeg" else {}))
     return file.getvalue()
 
@@ -135,6 +139,7 @@ def _table(inputs: Inputs, columns: Sequence[str] | None) -> Pictures:
         raise ValueError(f"columns has {len(columns)} names, rows have {rows.shape[1]} values; give one for each")
     names = [str(c) for c in (range(rows.shape[1]) if columns is None else columns)]
     shown = rows[:, :_COLUMNS].contiguous().numpy()
+    # not lowest and highest: one outlier would make all other bars look alike
     spread = np.quantile(shown, [0.01, 0.99], axis=0)
     form = {"kind": "table", "columns": names[:_COLUMNS], "all": len(names)}
     return Pictures(form | {"low": spread[0].tolist(), "high": spread[1].tolist()}, [_base64(_little(shown, "<f4"))])

@@ -43,6 +43,7 @@ class Inputs:
     def batches(self) -> Iterator[Tensor]:
         """Inputs in order, at most 256 at once: as the set has them, or plain views where the pile shows no set."""
         samples: Any = getattr(self.pile, "unlabeled", None)
+        # not the view, which is normalized for networks: a person knows the sample as it is
         if hasattr(samples, "images"):
             for start in range(0, len(self.rows), _BATCH):
                 yield samples.images(self.rows[start : start + _BATCH])
@@ -52,6 +53,7 @@ class Inputs:
 
     def some(self, size: int) -> Inputs:
         """Up to ``size`` of the samples, evenly spaced."""
+        # rows may be sorted by margin: the first ones would be no fair sample of them
         step = max(1, -(-len(self.rows) // size))
         return Inputs(self.pile, self.rows[::step], self.points)
 
@@ -82,6 +84,7 @@ def opened(
         return run, strategy, "ledger"
     path = Path(run)
     if path.is_dir():
+        # resolved first: a path such as `.` has no name of its own
         return (*opened(open_run(path, pile=pile, strategy=strategy), pile, strategy)[:2], path.resolve().name)
     return Ledger.read(path, list(pile.classes)), strategy, path.stem
 
@@ -95,6 +98,7 @@ def check_one_label_each(pile: Pile, strategy: SupervisedStrategy | None) -> Non
     task = None if strategy is None else strategy.task
     wrong = task is not None and not (task.has_classes and task.one_unit)
     for part in ("labeled", "validation"):
+        # without a strategy the task is not known: annotations of masks and joints have more than one axis
         batches = pile.evaluation(part, 1, torch.device("cpu"))
         first = None if batches is None else next(iter(batches))
         wrong |= first is not None and first.annotation.dim() > 1
@@ -114,6 +118,7 @@ def rows_in_pile(ledger: Ledger, pile: Pile, rows: Tensor) -> Rows:
         return np.array(asked, dtype=np.int64)
     place: dict[str, int] = {}
     for row, name in enumerate(ids):
+        # an id that occurs twice cannot say which sample is meant; that matters only if it is asked for
         place[str(name)] = -1 if str(name) in place else row
     found = [place.get(str(ledger.ids[row])) for row in asked]
     for row, at in zip(asked, found, strict=True):
@@ -128,6 +133,7 @@ def _plain(pile: Pile, rows: Rows) -> Tensor:
     wanted = {int(row): place for place, row in enumerate(rows)}
     found: dict[int, Tensor] = {}
     start = 0
+    # a pile gives its rows in order only; those that are not asked for are passed over
     for batch in pile.evaluation("pile", _BATCH, torch.device("cpu")) or ():
         for i in range(len(batch.x)):
             if start + i in wanted:

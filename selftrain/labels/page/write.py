@@ -114,6 +114,7 @@ def digest(ledger: Ledger) -> str:
     # some ids tell one pile from another; reading all of ten million would take seconds
     step = max(1, len(ledger) // 1000)
     for i in range(0, len(ledger), step):
+        # names of files may hold bytes that are no text; the zero keeps `ab`, `c` and `a`, `bc` apart
         found.update(str(ledger.ids[i]).encode("utf-8", "surrogatepass") + b"\0")
     return found.hexdigest()[:32]
 
@@ -143,5 +144,6 @@ def _check_settings(samples: int, choose: str, thumbnail: int, megabytes: float)
         raise ValueError(f"choose is {choose!r}; choose 'margin' or 'random'")
     if not 8 <= thumbnail <= 1024:
         raise ValueError(f"thumbnail is {thumbnail}; it must be from 8 to 1024 pixels")
+    # turned around, so that NaN is refused
     if not megabytes > 0:
         raise ValueError(f"megabytes is {megabytes}; it must be above 0")

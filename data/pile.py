@@ -96,6 +96,7 @@ class Pile:
         self.encoding: Mapping[str, Any] | None = None
         self.skipped: Sequence[tuple[str, str]] = ()
         self.origin: dict[str, Any] | None = None
+        # Nothing known is no truth: figures by it would be shares of no rows.
         if truth is None or self.unlabeled is None or bool((truth < 0).all()):
             self._truth = None
         elif len(truth) != len(self.unlabeled):
@@ -147,6 +148,7 @@ class Pile:
         form: dict[str, Any] = {"channels": channels, "kind": kind}
         training = ArraySet(x, annotations, ids, **form)
         test = None if x_test is None else ArraySet(x_test, check_labels(y_test, classes), **form)
+        # Clouds have three axes like series: the arrays alone do not tell.
         views = PointViews() if views is None and kind == "points" else views
         return cls.from_samples(
             training,
@@ -185,6 +187,7 @@ class Pile:
         parts = split(annotations, labels, classes=classes, validation=validation, seed=seed, overlap=overlap)
         return cls(
             Subset(training, parts.labeled),
+            # Without annotations: what trains cannot read a hidden label, not even by mistake.
             Subset(training, parts.unlabeled, annotated=False),
             Subset(training, parts.validation),
             test,
@@ -234,6 +237,7 @@ class Pile:
         for key in ("mean", "std"):
             value, like = card[key], getattr(self.views, key)
             tensor = None if value is None else torch.as_tensor(value, dtype=torch.float32)
+            # The card has flat lists, a maker keeps its own shape, such as (C, 1, 1).
             setattr(changed.views, key, tensor if tensor is None or like is None else tensor.reshape(like.shape))
         return changed
 
@@ -315,6 +319,7 @@ class Pile:
         rows, labels = self._decided(review)
         if not len(rows) or self.unlabeled is None:
             return self._with(self.labeled, self.unlabeled, self._truth, self.source)
+        # Ascending: rows that stay keep their order, by which ids and truth belong to them.
         stays = np.setdiff1d(np.arange(len(self.unlabeled)), rows)
         known = labels >= 0
         labeled = self.labeled
@@ -323,6 +328,7 @@ class Pile:
         source = f"{self.source}; reviewed: {known.sum()} labels, {(~known).sum()} rejected"
         truth = None if self._truth is None else self._truth[torch.from_numpy(stays)]
         other = self._with(labeled, Subset(self.unlabeled, stays, annotated=False), truth, source)
+        # A run that is opened again reads its data again: without these decisions they would be other data.
         if other.origin is not None:
             other.origin = other.origin | {"reviewed": [*other.origin.get("reviewed", ()), dict(review)]}
         return other
@@ -344,6 +350,7 @@ class Pile:
         for part in ("labeled", "unlabeled", "validation", "test"):
             samples = getattr(self, part)
             if samples is not None and samples.annotations is not None:
+                # A set of its own: the numbers of this pile's sets stay.
                 changed = Subset(samples, np.arange(len(samples)))
                 changed.annotations = _renumbered(samples.annotations, number)
                 setattr(other, part, changed)
@@ -426,6 +433,7 @@ def _renumbered(labels: Tensor, number: Tensor) -> Tensor:
     if labels.is_floating_point():
         return labels
     known = (labels >= 0) & (labels < len(number))
+    # Void pixels and -1 are no places in `number`: -1 would even be taken for the last class.
     return torch.where(known, number[labels.where(known, 0)], labels)
 
 

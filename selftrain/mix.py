@@ -52,6 +52,7 @@ def mixup(
     _check_alpha(alpha)
     if alpha == 0:
         return x, target
+    # Share first, partners second: both come from the generator of the step, so their order is part of a run's result.
     share = _shares(alpha, len(x), biased).to(x.device) if per_sample else _share(alpha, biased)
     partner = torch.randperm(len(x), device=x.device)
     own = _along(share, x)
@@ -84,6 +85,7 @@ def cutmix(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0) -> tupl
     other = pick(target, partner)
     mixed = torch.where(pasted, x[partner], x)
     if target.value.dim() == 2:
+        # By the pixels that were pasted: a rectangle is cut off at the border, so the drawn share would be wrong.
         return mixed, blend(target, other, 1 - float(pasted.float().mean()), task)
     return mixed, _paste(target, other, _resize(pasted[None, None], target.value.shape[-2:]))
 
@@ -109,6 +111,7 @@ def classmix(x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
     partner = torch.randperm(len(x), device=x.device)
     other = pick(target, partner)
     classes = torch.where(other.mask() > 0, task.label(other.value), _NO_CLASS)
+    # At the resolution of the targets, where the classes are known; the images get the enlarged mask.
     pasted = torch.stack([torch.isin(row, _half(row)) for row in classes])
     mixed = torch.where(_resize(pasted[:, None], x.shape[-2:]), x[partner], x)
     return mixed, _paste(target, other, pasted[:, None])
@@ -138,11 +141,13 @@ def keypoint_mix(x: Tensor, target: Target, task: Task, *, size: float = 0.15, p
     _check_patch(size, pairs)
     side = max(1, round(size * min(x.shape[-2:])))
     places = _places(task.label(target.value), target.value.shape[-2:], x.shape[-2:])
+    # A joint that does not count has a highest cell as well, where it is not.
     counted = (target.weight * target.mask() > 0).tolist()
     mixed = x.clone()
     for row, joints in enumerate(places):
         there = [place for place, counts in zip(joints, counted[row], strict=True) if counts]
         for start, end in _pairs(len(there), pairs):
+            # From the image as it was: a later pair must not copy what an earlier one has pasted.
             _copy_patch(x[row], mixed[row], there[start], there[end], side)
     return mixed, target
 
@@ -217,6 +222,7 @@ def _paste(target: Target, other: Target, pasted: Tensor) -> Target:
     """Take ``other`` where ``pasted`` (B or 1, 1, h, w); units without sites of their own count as far as both do."""
     value = torch.where(pasted, other.value, target.value)
     if target.weight.dim() != target.value.dim() - 1:
+        # The map of a joint is now of either image, or of both in part: it counts only as far as both do.
         return Target(value, torch.minimum(target.weight, other.weight), target.mask() * other.mask() > 0)
     valid, inside = None, pasted[:, 0]
     if target.valid is not None or other.valid is not None:
@@ -228,6 +234,7 @@ def _resize(mask: Tensor, size: torch.Size) -> Tensor:
     """Boolean (B, 1, H, W) at another resolution."""
     if mask.shape[-2:] == size:
         return mask
+    # nearest-exact: torch's `nearest` takes the upper left neighbor and shifts the mask.
     inside: Tensor = F.interpolate(mask.float(), size=tuple(size), mode="nearest-exact") > 0.5
     return inside
 
@@ -252,6 +259,7 @@ def _pairs(joints: int, pairs: int) -> list[tuple[int, int]]:
 
 def _places(cells: Tensor, heatmap: torch.Size, image: torch.Size) -> list[list[tuple[int, int]]]:
     """Cells of joints (B, K) in a heatmap -> (row, column) in the image, nested lists."""
+    # Centers of cells: from their corners every patch would lie half a cell too high and too far left.
     rows = (cells // heatmap[1] + 0.5) * image[0] / heatmap[0]
     columns = (cells % heatmap[1] + 0.5) * image[1] / heatmap[1]
     pairs: list[list[tuple[int, int]]] = torch.stack([rows, columns], -1).long().tolist()
@@ -262,6 +270,7 @@ def _copy_patch(source: Tensor, image: Tensor, start: tuple[int, int], end: tupl
     """Write the square of ``source`` around ``start`` over the place ``end`` of ``image``, cut at the borders."""
     spans = []
     for here, there, size in zip(start, end, image.shape[-2:], strict=True):
+        # By the nearer border of both places: the two must be of one shape, and negative places count from behind.
         low = max(-(side // 2), -here, -there)
         high = min(side - side // 2, size - here, size - there)
         spans.append((here, there, low, high))

@@ -32,6 +32,7 @@ class Constant:
         """The factor when the share ``progress`` of the stage lies behind."""
         if progress < self.warmup:
             return (progress / self.warmup) * 0.99 + 0.01  # never exactly 0: a step without effect would only cost time
+        # The fall has the time after the warm-up to itself: begun earlier, the rate would jump down where they meet.
         return self._after((progress - self.warmup) / (1 - self.warmup))
 
     def _after(self, progress: float) -> float:
@@ -60,6 +61,7 @@ class Cosine(Constant):
             raise ValueError(f"final is {self.final}; it must be in [0, 1]")
 
     def _after(self, progress: float) -> float:
+        # Two curves: half a cycle is the usual raised cosine, less is FixMatch's plain one, which is cut at the floor.
         if self.cycles == 0.5:
             return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
         return max(self.final, math.cos(2 * math.pi * self.cycles * progress))
@@ -97,6 +99,7 @@ class RampSigmoid:
 
     def __call__(self, progress: float) -> float:
         """The factor when the share ``progress`` of the stage lies behind."""
+        # Begins at exp(-5) = 0.007 and not at 0, as in the paper.
         return 1.0 if self.length <= 0 else math.exp(-5 * (1 - min(1.0, progress / self.length)) ** 2)
 
 

@@ -117,11 +117,14 @@ def weighted_mean(unit_loss: Tensor, target: Target) -> Tensor:
         target: Its weights and validity.
     Gradient: flows to ``unit_loss`` only.
     """
+    # Weights are detached: with a gradient a network could lower its loss by being unsure. Selection never enters the
+    # denominator: divided by the kept units, a single sure sample would pull as hard as a whole batch.
     mask = target.mask()
     return (unit_loss * target.weight.detach() * mask).sum() / mask.sum().clamp(min=1)
 
 
 def _cross_entropy(logits: Tensor, value: Tensor) -> Tensor:
+    # From logits: the logarithm of a probability that has underflowed to 0 is infinite.
     return -(value * logits.log_softmax(1)).sum(1)
 
 
@@ -177,14 +180,17 @@ class Classification(Recorded):
 
     def presence(self, value: Tensor) -> Tensor:
         """Mean probability of each class over all units."""
+        # Probabilities and not decisions: alignment, FreeMatch and JointMatch are defined on the mean prediction.
         return value.movedim(1, -1).flatten(0, -2).mean(0)
 
     def harden(self, value: Tensor) -> Tensor:
         """One-hot at the most probable class."""
+        # By argmax, as `label`: a tie must be the same decision in every answer. one_hot puts the classes last.
         return F.one_hot(value.argmax(1), value.shape[1]).movedim(-1, 1).to(value)
 
     def sharpen(self, value: Tensor, temperature: float) -> Tensor:
         """``p^(1/T)`` normalized over classes (Berthelot et al. 2019, MixMatch, eq. 7)."""
+        # As logarithms: at a low temperature all powers underflow, and 0 / 0 is left. The floor keeps log 0 out.
         return value.clamp(min=1e-12).log().div(temperature).softmax(1)
 
     def distribution(self, value: Tensor) -> Tensor:
@@ -194,6 +200,7 @@ class Classification(Recorded):
     def reweigh(self, value: Tensor, factor: Tensor) -> Tensor:
         """Multiply each class by its factor and normalize over classes."""
         scaled = value * factor.view(1, -1, *[1] * (value.dim() - 2))
+        # The floor: factors may leave a unit nothing in any class.
         return scaled / scaled.sum(1, keepdim=True).clamp(min=1e-12)
 
     def agree(self, values: Tensor) -> Tensor:
@@ -211,6 +218,7 @@ class Classification(Recorded):
 
     def consistency(self, logits: Tensor, target: Target) -> Tensor:
         """Squared difference of probabilities, mean over classes (Tarvainen & Valpola 2017)."""
+        # Mean over the classes, as in Mean Teacher's code: weights made for a sum over them are to be multiplied by C.
         return weighted_mean((self.probs(logits) - target.value).square().mean(1), target)
 
     def warp(self, target: Target, view: View) -> Target:
@@ -222,6 +230,7 @@ class Classification(Recorded):
         keep = target.mask() * target.weight > 0
         truth, guess = target.value.argmax(1)[keep], value.argmax(1)[keep]
         cells = torch.bincount(truth * self.classes + guess, minlength=self.classes**2)
+        # Double: a part of masks has more pixels than the 2**24 up to which float32 counts by ones.
         return cells.reshape(self.classes, self.classes).double()
 
     def compute(self, tally: Tensor) -> Mapping[str, float]:
@@ -259,6 +268,7 @@ class Segmentation(Classification):
         """
         valid = annotation != self.void
         _check_classes(annotation, annotation[valid], self.classes)
+        # one_hot refuses the void number: such pixels get class 0, no weight, and are not valid.
         value = F.one_hot(annotation.long() * valid, self.classes).movedim(-1, 1).float()
         return Target(value, valid.float(), valid)
 
@@ -266,6 +276,8 @@ class Segmentation(Classification):
         """Resample values, weights and validity to the nearest pixel; what comes from outside is not valid."""
         if view.theta is None:
             return target
+        # One resampling for all three, so that value, weight and validity stay those of one pixel; to the nearest, as a
+        # blend of two classes at their border is a label that nobody gave. Zeros from outside mean not valid.
         layers = torch.cat([target.value, target.weight[:, None], target.mask()[:, None]], 1)
         moved = _sample(layers, view.theta, "nearest")
         valid = moved[:, -1] > 0.5
@@ -273,6 +285,7 @@ class Segmentation(Classification):
 
     def compute(self, tally: Tensor) -> Mapping[str, float]:
         """``mean_iou`` over the classes that occur in truth or prediction, and pixel ``accuracy``, in [0, 1]."""
+        # Of the counts of the whole part, as the field reports it: a mean of the images' own IoU is another figure.
         hit, union = tally.diag(), tally.sum(0) + tally.sum(1) - tally.diag()
         iou = hit[union > 0] / union[union > 0]
         return {"mean_iou": _ratio(iou.sum(), len(iou)), "accuracy": _ratio(hit.sum(), tally.sum())}
@@ -322,6 +335,7 @@ class Keypoints(Recorded):
 
     def probs(self, logits: Tensor) -> Tensor:
         """Heatmaps clamped to [0, 1]."""
+        # No sigmoid: heads are trained on heights by squared error, so their outputs are heights already.
         return logits.clamp(0, 1)
 
     def confidence(self, value: Tensor) -> Tensor:
@@ -330,6 +344,7 @@ class Keypoints(Recorded):
 
     def margin(self, value: Tensor) -> Tensor:
         """Height of the peak minus the highest cell farther than ``radius`` from it."""
+        # The second choice is another place: cells beside the peak belong to it and are nearly as high.
         far = self._distance(self._peak(value), value.shape[-2:]) > self.radius
         return self.confidence(value) - (value * far).flatten(2).amax(2)
 
@@ -348,6 +363,7 @@ class Keypoints(Recorded):
 
     def harden(self, value: Tensor) -> Tensor:
         """A Gaussian of height 1 at the peak."""
+        # In the size of the prediction, which need not be that of the task.
         return self._gaussian(self._peak(value), value.shape[-2:]).to(value)
 
     def sharpen(self, value: Tensor, temperature: float) -> Tensor:
@@ -365,6 +381,7 @@ class Keypoints(Recorded):
 
     def agree(self, values: Tensor) -> Tensor:
         """Members whose peak lies within ``radius`` of the members' median place."""
+        # The median: one member that is far off would move a mean away from all others.
         places = torch.stack([self._peak(v) for v in values])
         apart: Tensor = (places - places.median(0, keepdim=True).values).norm(dim=-1)
         return apart <= self.radius
@@ -376,6 +393,7 @@ class Keypoints(Recorded):
     def loss(self, logits: Tensor, target: Target) -> Tensor:
         """Squared error of the heatmap, mean over its cells."""
         _check_shape(logits, target)
+        # Of raw outputs: clamped ones have no gradient outside of [0, 1], where most is to be learned.
         return weighted_mean((logits - target.value).square().mean((2, 3)), target)
 
     def consistency(self, logits: Tensor, target: Target) -> Tensor:
@@ -386,6 +404,8 @@ class Keypoints(Recorded):
         """Resample the heatmaps bilinearly; a joint whose peak leaves the view is not valid."""
         if view.theta is None:
             return target
+        # Bilinear, for heights blend. Validity goes by the place of the peak: by the height that is left, the flank of
+        # a tall peak outside would count and a faint peak inside would not.
         moved = _sample(target.value, view.theta, "bilinear")
         return replace(target, value=moved, valid=(target.mask() > 0) & self._in_view(target.value, view.theta))
 
@@ -407,8 +427,10 @@ class Keypoints(Recorded):
     def _in_view(self, value: Tensor, theta: Tensor) -> Tensor:
         """Whether each joint's peak lies in the view that ``theta`` (B, 2, 3) describes, shape (B, K)."""
         size = value.new_tensor([value.shape[-1], value.shape[-2]])
+        # Centers of cells: corners are those of the image, as in `_sample`.
         place = (2 * self._peak(value).to(value) + 1) / size - 1  # in the original, -1 to 1 from edge to edge
         linear, offset = theta[:, :, :2].to(value), theta[:, :, 2:].to(value)
+        # theta leads from the view to the original, so the way into the view is its inverse.
         seen: Tensor = torch.linalg.solve(linear, place.transpose(1, 2) - offset)  # the same place in the view
         inside: Tensor = seen.abs().amax(1) <= 1
         return inside
@@ -430,6 +452,7 @@ def relative(source: View, destination: View) -> View:
     """
     if source.theta is None:
         return destination
+    # Homogeneous, so that a map can be inverted and multiplied with its offset.
     back: Tensor = torch.linalg.inv(_square(source.theta))
     there = back if destination.theta is None else back @ _square(destination.theta)
     return View(destination.x, there[:, :2])
@@ -457,11 +480,13 @@ def _square(theta: Tensor) -> Tensor:
 
 
 def _sample(layers: Tensor, theta: Tensor, mode: str) -> Tensor:
+    # align_corners as in the views: with the other convention labels lie up to half a pixel off their pictures.
     grid = F.affine_grid(theta.to(layers), list(layers.shape), align_corners=False)
     return F.grid_sample(layers, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
 def _ratio(part: Tensor, whole: Tensor | int) -> float:
+    # Wholes are counts: the floor only turns 0 / 0 into 0. A NaN would never compare as better or worse.
     return float(part) / max(float(whole), 1.0)
 
 

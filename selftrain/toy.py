@@ -121,6 +121,7 @@ def moons(*, labels: int = 8, unlabeled: int = 400, held_out: int = 300, noise: 
     parts = _cut(labeled=labels, unlabeled=unlabeled, validation=held_out, test=held_out)
     share = torch.rand(labels + unlabeled + 2 * held_out, generator=generator)
     share[:labels] = (torch.arange(labels) // 2 + share[:labels]) / (labels // 2)
+    # Classes in turn: every even number of first rows, as the labels are, is balanced.
     y, angle = torch.arange(len(share)) % 2, math.pi * share
     upper, lower = torch.stack([angle.cos(), angle.sin()], 1), torch.stack([1 - angle.cos(), 0.5 - angle.sin()], 1)
     x = torch.where(y[:, None] == 0, upper, lower) + noise * torch.randn(len(y), 2, generator=generator)
@@ -214,6 +215,8 @@ class ToyStream:
 
     def batch(self, epoch: int, step: int) -> Batch:
         """The batch of one step."""
+        # The order is keyed by the epoch and the draws by the step: a run can be entered at any step, and a pass still
+        # meets every row.
         order = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + epoch)
         generator = torch.Generator().manual_seed((self.plan.seed * 1_000_003 + epoch) * 1_009 + step + 1)
         return Batch(self._labeled(generator), self._unlabeled(step, order, generator))
@@ -236,6 +239,7 @@ class ToyStream:
         return Unlabeled(views, chosen.to(self.device))
 
     def _view(self, name: str, rows: Tensor, generator: torch.Generator) -> View:
+        # weak2 is made like weak; the generator has gone on, so its draws are others.
         view = self.pile.views[name.rstrip("0123456789")](self.pile.x[rows], generator)
         return View(view.x.to(self.device), None if view.theta is None else view.theta.to(self.device))
 
@@ -250,6 +254,7 @@ def move(x: Tensor, theta: Tensor) -> Tensor:
 def turned(quarters: Tensor) -> Tensor:
     """Affine maps (B, 2, 3) of views turned by a number of quarters each, shape (B,)."""
     angle = quarters * (math.pi / 2)
+    # Rounded: cos(pi / 2) is not quite 0, and the nearest pixel could be the neighbor.
     cos, sin, zero = angle.cos().round(), angle.sin().round(), torch.zeros(len(quarters))
     return torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)
 
@@ -283,6 +288,7 @@ def _squares(n: int, generator: torch.Generator) -> tuple[Tensor, dict[Kind, Ten
     """Pictures (n, 1, 12, 12), and their annotations for each task; some pixels are void, some joints unlabeled."""
     third = torch.randint(CLASSES, (n,), generator=generator)
     bright_row = 4 * third + torch.randint(1, 3, (n,), generator=generator)
+    # Three rows apart or more, also across the edge: the squares must not cover each other.
     dark_row = (bright_row + torch.randint(3, SIDE - 4, (n,), generator=generator) - 1) % (SIDE - 2) + 1
     columns = torch.randint(1, SIDE - 1, (2, n), generator=generator)
     inside = [_square(row, column) for row, column in zip((bright_row, dark_row), columns, strict=True)]

@@ -152,6 +152,7 @@ class Batch:
 
     def replace(self, *, labeled: Labeled | None = None, unlabeled: Unlabeled | None = None) -> Batch:
         """The same with another labeled or unlabeled part; ``None``: that of this batch."""
+        # `or` is safe: neither part has a length, so none is false.
         return Batch(labeled or self._labeled, unlabeled or self._unlabeled)
 
 
@@ -159,6 +160,7 @@ class Batch:
 class Annotated:
     """Evaluation samples: plain input (B, ...), the annotation as the data set has it (B, ...), row numbers (B,)."""
 
+    # Annotations are not encoded: pretraining has no task and is judged on the same batches.
     x: Tensor
     annotation: Tensor
     index: Tensor
@@ -205,6 +207,7 @@ class Report:
         pseudo_labels: The pseudo-labels of this step, if the strategy made any.
     """
 
+    # Tensors and no floats: reading a float waits for the device, which is put off until a row is logged.
     scalars: Mapping[str, Tensor]
     pseudo_labels: PseudoLabels | None = None
 

@@ -117,9 +117,11 @@ def _read_part(
     # annotations that an unlabeled set may have are never read
     classes = samples.annotations if part != "unlabeled" else None
     classes = None if classes is None or classes.ndim != 1 else classes
+    # In the order of the rows: the report must be the same for any number of threads.
     chunks = in_parallel(read, range(0, len(samples), _CHUNK), workers)
     for row, (content, reason) in enumerate(found for chunk in chunks for found in chunk):
         name = samples.ids[row]
+        # Held-out rows count from 0 as training rows do: under one name two different samples would pass for one.
         if part in ("validation", "test") and not name.startswith(part):
             name = f"{part}:{name}"
         if reason:
@@ -131,6 +133,7 @@ def _read_part(
 
 def _contents(samples: Samples, rows: Rows) -> list[tuple[str, str]]:
     """Hash of each row, or the reason why it cannot be read."""
+    # Row by row only where a chunk fails: one damaged file must not hide the others of its chunk.
     try:
         images = samples.images(rows)
     except DataError as error:

@@ -38,6 +38,7 @@ def content_findings(known: Sequence[KnownSample], classes: Sequence[str]) -> li
         if len(labels) > 1:
             found["contradiction"].append((names, " or ".join(_class_name(classes, label) for label in labels)))
         copies = _copies({sample.part for sample in group})
+        # A contradiction is told in place of the copy it also is, a leak beside it, for it harms in another way.
         if len(labels) < 2 or copies.startswith("leak"):
             found[copies].append((names, ""))
     texts: Mapping[str, tuple[Level, str]] = {
@@ -71,6 +72,7 @@ def _class_name(classes: Sequence[str], label: int) -> str:
 
 def _copies(parts: set[str]) -> str:
     """What it means that a content is in these parts."""
+    # In the order of harm: a content that is in three parts is reported for the worst of its meetings.
     if parts & {"validation", "test"} and "labeled" in parts or {"validation", "test"} <= parts:
         return "leak"
     if parts & {"validation", "test"} and "unlabeled" in parts:
@@ -82,6 +84,7 @@ def class_findings(known: Sequence[KnownSample], classes: Sequence[str]) -> list
     """Classes that cannot be learned or told apart."""
     labeled = Counter(sample.label for sample in known if sample.part == "labeled" and sample.label >= 0)
     found = []
+    # Without any label the summary says so once, in place of a finding for each class.
     without = [name for number, name in enumerate(classes) if not labeled[number]] if labeled else []
     if without:
         text = f"no label for class {', '.join(without)}; it can never be predicted: label some of its samples"

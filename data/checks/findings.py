@@ -79,6 +79,7 @@ class DataReport:
 
     def as_dict(self) -> dict[str, Any]:
         """All fields and ``ok`` as plain numbers, texts and lists, which JSON can hold."""
+        # asdict leaves tuples as they are, where JSON that is read back has lists.
         plain = asdict(self)
         plain["findings"] = [
             found | {"samples": [list(group) for group in found["samples"]], "reasons": list(found["reasons"])}
@@ -92,6 +93,7 @@ class DataReport:
         Args:
             limit: Samples of each finding to list.
         """
+        # Names come from whoever made the files: control characters would reach the terminal.
         lines = [f"{shown(self.source)}: {self.files:,} samples read", *self._parts()]
         for level, heading in _HEADINGS.items():
             found = [finding for finding in self.findings if finding.level == level]

@@ -44,6 +44,7 @@ def folder_report(
     classes = listings[""].classes
     for part, place in held_out.items():
         try:
+            # Told, and the check goes on: the other findings do not depend on it, and one run is to tell all.
             listings[part] = list_held_out(place, classes)
         except DataError as error:
             findings.append(Finding("refused", "stops", f"{part}: {error}"))
@@ -161,6 +162,7 @@ def _name_findings(files: Sequence[Scanned]) -> list[Finding]:
     odd = []
     for file in files:
         ending = file.id.rpartition(".")[2].upper()
+        # MPO is what many cameras write under the ending .jpg.
         if {endings.get(ending, ending), file.form} not in ({file.form}, {"JPEG", "MPO"}):
             odd.append(file)
     if not odd:

@@ -175,6 +175,7 @@ def _part_labels(arrays: Mapping[str, _Part], classes: Sequence[str] | None, pat
             found[part] = torch.from_numpy(y.astype(np.float32 if joints else np.int64))
         else:
             found[part] = numbered(named[part], classes, where)[0] if named else check_labels(y, classes)
+    # 255 is the field's number for void pixels and must not make 256 classes.
     classed = [y[y != 255] if y.dim() > 1 else y for y in found.values() if not y.is_floating_point()]
     found["classes"] = numbered_names(classed) if classes is None else list(classes)
     return found
@@ -191,6 +192,7 @@ def _part_samples(arrays: Mapping[str, _Part], part: str, y: Any, form: Mapping[
         return None
     given = arrays.get(f"ids{part}")
     ids = None if given is None else [as_text(name) or "" for name in _loaded(given).reshape(-1)]
+    # Rows of each part count from 0: without a prefix labeled and further unlabeled rows would share ids.
     prefix = f"{part[1:]}/" if part else ""
     if isinstance(x, Path):
         return StoredSet(x, y, ids, prefix=prefix, **form)

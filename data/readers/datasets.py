@@ -159,9 +159,11 @@ def _torchvision(
 
     folder = root or Path(os.environ.get("SELFTRAIN_DATA", "~/.cache/selftrain")).expanduser()
     try:
+        # torchvision looks for whole files first, so that nothing is downloaded where they are.
         training, test = [getattr(datasets, kind)(folder, download=True, **{argument: part}) for part in parts]
     except (OSError, RuntimeError) as error:
         raise DataError(f"{kind} is not in {folder} and cannot be downloaded ({error}); pass root=FOLDER") from error
+    # SVHN and STL10 call them labels, the other sets targets.
     y, y_test = (
         np.asarray(getattr(s, "targets", getattr(s, "labels", None))).astype(np.int64) for s in (training, test)
     )
@@ -171,6 +173,7 @@ def _torchvision(
 
 _FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 _PHOTO = (Weak(flip=True), Strong(pad="reflect"))
+# Not mirrored: the mirror image of most digits is no digit. What a shift brings in is 0, the background.
 _HANDWRITTEN = (Weak(pad="zero"), Strong(point=("brightness", "contrast", "gamma"), magnitude=0.7, cutout=0.4))
 _SMALL = (
     Weak(pad="zero"),

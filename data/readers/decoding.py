@@ -42,6 +42,7 @@ def read_idx(path: Path) -> Bytes:
     # one byte too many or too few is damage: nothing of such a file can be trusted
     if not axes or len(values) != np.prod(shape):
         raise DataError(f"{path} is no whole IDX file of bytes; fetch it again")
+    # A copy: what frombuffer gives is read-only, and torch warns of undefined behavior.
     whole: Bytes = values.reshape(shape).copy()
     return whole
 
@@ -108,6 +109,7 @@ def to_bytes(image: Any, mode: Mode, name: str, size: tuple[int, int] | None = N
 def _converted(opened: Any, mode: Mode, name: str, size: tuple[int, int] | None, fit: Fit) -> Bytes:
     from PIL import Image, ImageOps
 
+    # Pillow itself only warns up to twice this limit.
     most = Image.MAX_IMAGE_PIXELS
     if most is not None and opened.width * opened.height > most:
         raise DataError(
@@ -116,6 +118,7 @@ def _converted(opened: Any, mode: Mode, name: str, size: tuple[int, int] | None,
         )
     # before anything is looked at: Pillow reads lazily, and damage must show here
     opened.load()
+    # Turned first: an image made anew from an array has lost the note of its orientation.
     image = _opaque(_eight_bits(ImageOps.exif_transpose(opened), name)).convert(mode)
     if size is not None:
         target = (size[1], size[0])

@@ -70,6 +70,7 @@ class TableEncoding:
     def categorical(self) -> Sequence[int]:
         """Places of the features that are codes, for ``TableViews(categorical=...)``."""
         codes = [place for place, column in enumerate(self.columns) if column.vocabulary is not None]
+        # Marks of missing numbers are codes as well: with noise, or standardized, they would no longer be 0 or 1.
         return codes + list(range(len(self.columns), len(self.features)))
 
     @property
@@ -185,6 +186,7 @@ def fit_encoding(
     for name in names:
         if all(table.is_empty(name) for table in tables):
             continue
+        # By all tables: a column of numbers in one and of names in another must become one kind.
         if name not in categorical and all(table.is_numeric(name) for table in tables):
             columns.append(_number_column(name, np.concatenate([table.numbers(name) for table in tables])))
         else:

@@ -274,6 +274,8 @@ def _by_csv(root: Path, found: Sequence[str], labels_csv: Path) -> Listing:
 
 
 def _one_spelling(path: str) -> str:
+    # ./a.png and b//a.png name files of the listing: another spelling would be a second row of the same file. A path
+    # that leads out stays as it was written, for the message.
     pure = PurePosixPath(path.strip().replace("\\", "/"))
     return path.strip() if pure.is_absolute() or ".." in pure.parts else pure.as_posix()
 

@@ -44,6 +44,7 @@ def from_path(path: str | os.PathLike[str], **settings: Any) -> Pile:
     else:
         known = ", ".join((*_ARRAY_SUFFIXES, *TABLE_SUFFIXES))
         raise DataError(f"{place} is of no known kind; pass a folder of images, or a file that ends in {known}")
+    # Which reader it is depends on the path: the message must say which, and what that one takes.
     takes = inspect.signature(read).parameters
     for name in settings:
         if name not in takes:
@@ -55,4 +56,5 @@ def from_path(path: str | os.PathLike[str], **settings: Any) -> Pile:
 
 def holds_arrays(folder: Path) -> bool:
     """Whether a folder is one of arrays."""
+    # Inputs are needed: a folder of images may hold other arrays beside them.
     return any((folder / f"{key}.npy").is_file() for key in KEYS if key.startswith("x"))

@@ -104,6 +104,7 @@ def scan_file(path: Path, id: str, mode: Mode = "RGB") -> Scanned:
 def _damage(error: Exception) -> Damage:
     if "bomb" in type(error).__name__.lower():
         return "too large"
+    # Pillow has one class of errors for all damage: only the words tell a file that was cut short.
     text = str(error).lower()
     return "truncated" if any(word in text for word in ("truncated", "not enough", "unexpected end")) else "unreadable"
 
@@ -152,4 +153,5 @@ def usable(scanned: Sequence[Scanned], on_error: OnError, most: float, source: s
 
 def shown(name: str) -> str:
     """A file's name on one line, whatever signs it has."""
+    # A line break or an escape code in a name would write lines of its own into a report or a terminal.
     return name if name.isprintable() else repr(name)

@@ -154,6 +154,7 @@ def _labels(
         read[""][encoding.label]  # says which columns there are
     names = {part: _label_names(read[part], encoding.label) for part in labeled}
     if classes is None:
+        # A class that only the test table has cannot be learned: it is refused, not added.
         every = [name for part in labeled if part != "_test" for name in names[part]]
         classes = numbered(every, None, "labels")[1]
     found = {part: numbered(names[part], classes, read[part].source)[0] for part in labeled}

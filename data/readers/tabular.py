@@ -167,6 +167,7 @@ def _from_parquet(path: Path, missing: frozenset[str]) -> Table:
 def _from_arrow(table: Any, source: str, missing: frozenset[str]) -> Table:
     names = [str(name) for name in table.column_names]
     _check_names(names, source)
+    # pandas stores the index of a data frame as a column of such a name.
     kept = {name: i for i, name in enumerate(names) if not (name.startswith("__index_level_") or not name)}
     try:
         return Table({name: _cells(table.column(i).to_pylist(), name, missing) for name, i in kept.items()}, source)
@@ -199,6 +200,7 @@ def _cells(values: Any, name: str, missing: frozenset[str]) -> Cells:
             f"column {name!r} holds {type(strange).__name__} such as {str(strange)[:50]!r}; turn it into a number or a "
             "name, or leave it out: drop"
         )
+    # bool is a kind of int, but truth values are names.
     if present and all(isinstance(cell, int | float | np.number) and not isinstance(cell, bool) for cell in present):
         return np.array([np.nan if cell is None else float(cell) for cell in cells], np.float64)
     return [as_text(cell) for cell in cells]
@@ -207,6 +209,7 @@ def _cells(values: Any, name: str, missing: frozenset[str]) -> Cells:
 def _is_missing(cell: Any, missing: frozenset[str]) -> bool:
     if cell is None or (isinstance(cell, str) and cell.strip() in missing):
         return True
+    # By name: pandas need not be installed.
     if type(cell).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(cell, float | np.floating) and bool(np.isnan(cell))

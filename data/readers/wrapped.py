@@ -136,6 +136,7 @@ class DatasetSet:
         where = f"row {row} of {self.name}"
         value = item
         if isinstance(item, Mapping):
+            # Found once, at the first item: a later one that has another key is an error and not another column.
             if self.column is None:
                 self.column = _column(item, _INPUTS, where)
             if self.column not in item:

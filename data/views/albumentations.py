@@ -77,6 +77,7 @@ def _piped(pipeline: Any, images: Tensor, sample_keys: Tensor) -> Tensor:
         cv2.setNumThreads(0)  # OpenCV would start a thread per core in every loader process
     arrays = images.permute(0, 2, 3, 1).cpu().numpy()
     results = []
+    # Keys are signed; numpy takes seeds from 0 on.
     for image, key in zip(arrays, [key % (1 << 64) for key in sample_keys.tolist()], strict=True):
         # set_random_state is the fast way, and the only one that reaches every transform of a nested pipeline
         pipeline.set_random_state(np.random.default_rng(key), random.Random(key))

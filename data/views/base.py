@@ -81,6 +81,7 @@ class Normalizing(Recorded):
 
     def seeded(self: _Views, seed: int) -> _Views:
         """The same recipes with another key."""
+        # A copy and no new object: makers that derive from ours have settings that nobody knows here.
         changed = copy.copy(self)
         changed.seed = seed
         return changed

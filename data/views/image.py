@@ -74,6 +74,7 @@ class TensorViews(Normalizing):
         kinds = len(recipe.point) + len(recipe.geometric) + 1  # the last one does nothing
         choice = torch.floor(chosen[:, : recipe.operations] * kinds).long()
         strength = (2 * chosen[:, recipe.operations :] - 1) * recipe.magnitude
+        # Values before places: the tables are of the image's own levels, and resampling makes values between them.
         x = _apply_points(images, recipe.point, choice, strength)
         theta = geometry.theta
         if recipe.geometric or self.weak.crop is not None:
@@ -122,6 +123,7 @@ def _geometry(weak: Weak, draws: Tensor, size: tuple[int, int]) -> _Geometry:
 def _whole_pixels(draw: Tensor, share: float, side: int) -> Tensor:
     """Whole pixels, each from -k to k equally often, k = floor(share * side)."""
     # whole pixels: half of one would blur every view a little
+    # 0.29 * 100 is 28.999999999999996, of which int() makes 28.
     most = int(share * side + 1e-6)
     return torch.floor(draw * (2 * most + 1)).long() - most
 
@@ -131,7 +133,9 @@ def _crop(crop: tuple[float, float] | None, draws: Tensor) -> tuple[Tensor, Tens
     if crop is None:
         return torch.ones_like(draws[:, :2]), torch.zeros_like(draws[:, :2])
     area = crop[0] + (crop[1] - crop[0]) * draws[:, 0]
+    # Log-uniform: wide and tall crops are equally likely.
     ratio = (4 / 3) ** (2 * draws[:, 1] - 1)
+    # Sides end at 1: a flat crop of nearly all of the area would be wider than the image.
     half = torch.stack([area * ratio, area / ratio], 1).sqrt().clamp_max(1)
     return half, (2 * draws[:, 2:] - 1) * (1 - half)
 

@@ -43,6 +43,7 @@ def gamma(table: Tensor, strength: Tensor, histogram: Tensor) -> Tensor:
 def posterize(table: Tensor, strength: Tensor, histogram: Tensor) -> Tensor:
     """Keep 8 - round(4 |strength|) bits."""
     step = torch.exp2(torch.round(4 * strength.abs()))
+    # Levels are rounded first: one that is a hair below a whole number would fall a whole step.
     return torch.floor(torch.round(table * (LEVELS - 1)) / step) * step / (LEVELS - 1)
 
 
@@ -148,6 +149,7 @@ def _one_map(amount: dict[str, Tensor], like: Tensor, size: tuple[int, int]) -> 
     """The map of one slot; an operation that is not chosen has amount 0."""
     zero, (height, width) = torch.zeros_like(like), size
     angle = amount.get("rotate", zero) * _ROTATE
+    # The map leads from the view to the image, so magnification shrinks it; strengths of s and -s undo each other.
     zoom = torch.exp(-amount.get("scale", zero) * _SCALE)
     ratio = height / width  # coordinates run from -1 to 1 on both axes, so a turn must be made in pixels
     shear_x, shear_y = amount.get("shear_x", zero) * _SHEAR, amount.get("shear_y", zero) * _SHEAR
@@ -203,6 +205,7 @@ def _source(length: int, shift: Tensor, mirror: Tensor, pad: Pad) -> tuple[Tenso
     place = torch.arange(length, device=shift.device).expand(len(shift), length)
     place = torch.where(mirror[:, None], length - 1 - place, place) + shift[:, None]
     inside = (place >= 0) & (place < length)
+    # The edge itself is repeated, as grid_sample does with these corners: moved and resampled views have one border.
     if pad == "reflect":
         place = torch.where(place < 0, -1 - place, place)
         place = torch.where(place >= length, 2 * length - 1 - place, place)

@@ -13,6 +13,7 @@ from selftrain.data.base.samples import Samples
 from selftrain.data.views.base import check_name
 from selftrain.types import Recorded, View
 
+# In cyclic order: swapped, a plane would turn the other way than the others.
 _PLANE_OF = {0: (1, 2), 1: (2, 0), 2: (0, 1)}
 
 

@@ -21,6 +21,7 @@ class Weak:
         pad: What a shift brings in: ``"reflect"``, ``"edge"`` or ``"zero"``.
     """
 
+    # FixMatch's weak view moves by up to 12.5 % of the side.
     shift: float = 0.125
     flip: bool = False
     crop: tuple[float, float] | None = None
@@ -53,6 +54,7 @@ class Strong:
 
     operations: int = 2
     magnitude: float = 1.0
+    # Draws are places in this tuple and in `geometric`: another order gives other views for the same seed.
     point: tuple[str, ...] = ("brightness", "contrast", "posterize", "solarize", "autocontrast", "equalize", "gamma")
     geometric: tuple[str, ...] = GEOMETRIC
     cutout: float = 0.5

@@ -122,6 +122,7 @@ class SeriesViews(Normalizing):
     def _placed(self, x: Tensor, draws: Tensor, stretched: bool) -> Tensor:
         """Series moved in time and, if asked, stretched; ``draws`` (B, 3)."""
         length = x.shape[2]
+        # 0.29 * 100 is 28.999999999999996, of which int() makes 28.
         most = int(self.shift * length + 1e-6)
         move = torch.floor(draws[:, 0] * (2 * most + 1)).long() - most
         low, high = self.crop if stretched else (1.0, 1.0)

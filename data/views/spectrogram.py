@@ -58,10 +58,12 @@ def log_spectrogram(
     if series.shape[2] < window:
         raise ValueError(f"series are {series.shape[2]} samples long, the window {window}; give a shorter window")
     weights = torch.hann_window(window, device=series.device, dtype=series.dtype)
+    # stft takes two axes at most; centered frames would begin in a mirror image of the series.
     frames = torch.stft(series.flatten(0, 1), window, hop, window=weights, center=False, return_complex=True)
     power = (frames.real.square() + frames.imag.square()) / weights.square().sum()
     if bins is not None:
         power = mel_filters(bins, window, rate).to(power) @ power
+    # The floor before the logarithm: silence would be minus infinity, and its gradient too.
     logarithms: Tensor = power.clamp_min(floor).log().unflatten(0, series.shape[:2])
     return logarithms
 
@@ -90,6 +92,7 @@ def mel_filters(bins: int, window: int, rate: float) -> Tensor:
     low, center, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     frequency = torch.arange(window // 2 + 1, dtype=torch.float64) * rate / window
     weights = torch.minimum((frequency - low) / (center - low), (high - frequency) / (high - center)).clamp_min(0)
+    # Such a band is silent whatever the series: refused, as it would be a feature without any content.
     empty = (weights.sum(1) == 0).nonzero()
     if len(empty):
         band = int(empty[0])
@@ -126,6 +129,7 @@ def fit_grid(x: Tensor, patch: int | tuple[int, int]) -> Tensor:
     if x.ndim < 2 or 0 in x.shape[-2:]:
         raise ValueError(f"inputs have shape {tuple(x.shape)}; give (..., F, T) with both sides at least 1")
     for axis, side in zip((-2, -1), sides, strict=True):
+        # In whole numbers: round() goes to the even one at halves, so that some would be cropped and some padded.
         length = max(1, (2 * x.shape[axis] + side) // (2 * side)) * side
         x = x.index_select(axis, torch.arange(length, device=x.device).clamp_max(x.shape[axis] - 1))
     return x

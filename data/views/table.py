@@ -74,14 +74,17 @@ class TableViews(Normalizing):
         x = self.normalize(images.float())
         if recipe == "plain":
             return View(x)
+        # Drawn for codes too: which columns are codes must not change the draws of the others.
         noise = normal(self.seed, epoch, index, f"{name}/noise", x.shape[1])
         if recipe == "weak":
             return View(self._kept(x, x + self.weak_noise * noise))
         x = self._kept(x, x + self.strong_noise * noise)
+        # A place of its own for each feature, as SCARF draws from each feature's values and not whole rows.
         chosen, place = uniform(self.seed, epoch, index, f"{name}/replace", 2 * x.shape[1]).chunk(2, 1)
         if self.bank is None:
             # 0 is the mean, after standardization; codes stay: the mean of codes is no category
             return View(self._kept(x, x.masked_fill(chosen < self.replace, 0.0)))
+        # Here and not once: mean and std may be fitted later than the bank is given.
         bank = self.normalize(self.bank.to(x))
         return View(torch.where(chosen < self.replace, bank.gather(0, (place * len(bank)).long()), x))
 

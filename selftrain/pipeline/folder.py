@@ -71,6 +71,7 @@ def _agreed(folder: Path, now: Rows, *, overwrite: bool) -> Rows:
 
 
 def _check_same(folder: Path, before: Rows, now: Rows) -> None:
+    # As far as both go: more stages may follow, and a call may resume the first ones alone.
     for number, (old, new) in enumerate(zip(before, now, strict=False), 1):
         names = [key for key in {**old, **new} if old.get(key) != new.get(key)]
         if names:
@@ -93,6 +94,7 @@ def read_json(path: Path, take: Callable[[Any], Found]) -> Found:
     Raises:
         RunFolderError: if there is no such thing, naming the file.
     """
+    # The folder may be a stranger's: numbers beyond any range and endless nesting raise errors of their own.
     try:
         return take(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, KeyError, OSError, OverflowError, RecursionError) as error:

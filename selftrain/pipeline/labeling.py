@@ -79,6 +79,7 @@ class Labeling:
         entry = job.entry((folder / SETTINGS).is_file())
         prepare_folder(folder, settings, **entry)
         path, record = folder / LABELS, folder / "summary.json"
+        # The record is written last: where it is, the table is whole.
         if entry["resume"] and path.is_file() and record.is_file():
             seconds = read_json(record, lambda row: float(row["seconds"]))
             return PseudoLabelTable.load(path, teacher.task), seconds  # type: ignore[arg-type]

@@ -64,6 +64,7 @@ def complementary(
         ValueError: for an unknown ``restart``, or steps that name other stages.
     """
     stages = _Stages(task, _lengths(steps, "pretrain", "finetune", "retrain"), which, plan, options or {})
+    # From the pretrained weights and not from the fine-tuned ones, as in the paper.
     start = _start(restart, pretrain)
     return [
         stages.without_labels(pretrain),
@@ -121,6 +122,7 @@ def pseudo_first(
         stages.train("finetune", learner, finetune, _start("pretrained", pretrain)),
         Labeling("label", by="finetune", refine=refine),
         stages.train("pseudo", make, pseudo or _pseudo_only, start, "label"),
+        # The order is the method: pseudo-labels first, so that the clean labels have the last word.
         stages.train("last", make, last, "pseudo"),
     ]
 
@@ -170,6 +172,7 @@ def noisy_student(
 
     def refine(table: PseudoLabelTable) -> PseudoLabelTable:
         kept = table.above(threshold)
+        # Normalized last: a mean weight of 1 keeps the scale of the loss, however many labels were dropped or repeated.
         return (kept.balanced(per_class) if balance else kept).normalized()
 
     stages, by = _Stages(task, _lengths(steps, "teacher", "student"), which, plan, options or {}), "teacher"
@@ -222,6 +225,7 @@ def curriculum_labeling(
             Labeling(
                 f"label-{r}",
                 by=f"round-{r - 1}",
+                # partial keeps this round's percent; a lambda would read the last one's when it is called.
                 refine=partial(PseudoLabelTable.top_percent, percent=100 * r / rounds),
             )
         )

@@ -43,6 +43,7 @@ def _repeat(path: Path, at: int, log: MetricsFile, shown: TensorBoardWriter) -> 
             log.alarm(row["alarm"], row["text"], step)
             shown.text(f"alarm/{row['alarm']}", row["text"], step)
         else:
+            # JSON has no NaN: the log of a stage has null in its place.
             values = {name: math.nan if value is None else float(value) for name, value in row.items()}
             log.scalars(values, step)
             shown.scalars(values, step)

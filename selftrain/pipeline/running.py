@@ -109,11 +109,13 @@ def run_pipeline(
     where = None if device is None else torch.device(device)
     about = [{"kind": type(stage).__name__, "name": stage.name} | stage.about() for stage in stages]
     folder = None if out is None else Path(out)
+    # Of several processes one alone writes; a second lock of the same folder would refuse its own run.
     with locked(folder if is_first() else None, create=not resume):
         if is_first():  # of several processes
             claim(out, about, resume=resume, overwrite=overwrite)
         job = Job(pile, folder, plan or BatchPlan(), where, monitor, resume, overwrite, stop_after, test)
         for number, stage in enumerate(stages, 1):
+            # A signal between two stages meets no loop that would heed it.
             signals.check()
             row = stage.run(job, number)
             if row is None:  # it was stopped before its end
@@ -144,6 +146,7 @@ def check_order(stages: Sequence[Part]) -> None:
                 f"stage {stage.name!r} needs {late[0]!r}, which does not train before it; known: {trained}"
             )
         known.append(stage.name)
+        # A labeling stage leaves a table and no weights.
         trained += [] if isinstance(stage, Labeling) else [stage.name]
 
 

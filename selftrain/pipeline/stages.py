@@ -64,6 +64,7 @@ class Stage:
         taken = sorted(set(self.options) & OWN_OPTIONS)
         if taken:
             raise ValueError(f"options of stage {self.name!r} hold {taken}, which the stage or the pipeline sets")
+        # Old names of `fit` are taken over once, here: `run` looks options up by the new ones.
         object.__setattr__(self, "options", new_fit_keywords(self.options, stacklevel=4))
 
     def needs(self) -> tuple[str, ...]:
@@ -78,6 +79,7 @@ class Stage:
         """Train, or continue, or take back what is in the folder; ``None`` if it was stopped before its end."""
         plan, folder = self.plan or job.plan, job.folder(number, self.name)
         where = job.device or torch.device("cpu")
+        # Not from the caller's state: a resumed pipeline builds the strategy anew and must get the same start.
         with own_randomness(where):
             # a key below zero: steps have keys from 0 on, and no stage may begin with the draws of another one's step
             seed_step(step_key(plan.seed, -number), where)

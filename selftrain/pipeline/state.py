@@ -56,6 +56,7 @@ class Job:
     def entry(self, begun: bool) -> dict[str, Any]:
         """How a stage takes its folder: it goes on where it had ``begun``; else it begins anew and may replace."""
         resume = self.resume and begun
+        # In a resumed pipeline a stage may have a folder and no checkpoint: nothing in it can go on, so it is replaced.
         return {"resume": resume, "overwrite": not resume and (self.resume or self.overwrite)}
 
     def take(self, total: int) -> int:

@@ -61,6 +61,7 @@ class Flex(Selector):
         if mapping not in MAPPINGS:
             raise ValueError(f"mapping is {mapping!r}; choose one of {', '.join(MAPPINGS)}")
         self.groups, self.threshold, self.warmup, self.mapping = groups, threshold, warmup, mapping
+        # One cell for every unit of the unlabeled set, pixels included: the narrowest type that holds the groups.
         known = torch.full((unlabeled, *units), -1, dtype=torch.int16 if groups < 2**15 else torch.int32)
         self.register_buffer("known", known)
         self.register_buffer("counts", torch.tensor([known.numel()] + [0] * groups))
@@ -79,6 +80,7 @@ class Flex(Selector):
     def progress(self) -> Tensor:
         """Learning effect beta of each group in [0, 1], shape (groups,)."""
         unused, used = self.counts[0], self.counts[1:]
+        # Without warm-up no unit may be confident yet: the floor of 1 keeps 0 / 0 out, and all thresholds are 0.
         rival = torch.maximum(used.max(), unused) if self.warmup else used.max()
         return used / rival.clamp(min=1)
 
@@ -87,9 +89,11 @@ class Flex(Selector):
         # A pass may meet a sample twice: its rows are counted once before and once after.
         rows = evidence.index.unique()
         before = self._counted(self.known[rows])
+        # By the full tau (eq. 5): a unit that only a lowered threshold lets through must not lift its group's count.
         sure = (evidence.confidence >= self.threshold).nonzero(as_tuple=True)
         place = (evidence.index[sure[0]], *sure[1:])
         self.known[place] = evidence.group[sure].to(self.known)
+        # The difference of these rows: counting the whole memory anew would cost each step a pass over all N.
         self.counts += self._counted(self.known[rows]) - before
 
     def _counted(self, known: Tensor) -> Tensor:
@@ -156,6 +160,7 @@ class Free(Selector):
     def forward(self, evidence: ScoredBatch) -> Tensor:
         """Weight 1.0 at or above the threshold of the unit's group, else 0.0."""
         _check_groups(evidence, len(self.presence))
+        # The mean of an empty batch is NaN, which a moving mean never loses again.
         if self.training and evidence.confidence.numel():
             self._take_in(evidence)
         return (evidence.confidence >= self.thresholds()[evidence.group]).to(evidence.confidence)
@@ -163,9 +168,11 @@ class Free(Selector):
     def thresholds(self) -> Tensor:
         """Threshold of each group, shape (groups,)."""
         share = self.presence / self.presence.max().clamp(min=1e-12)
+        # Limited where it is read: the moving mean itself goes on outside of the limits.
         return self.level.clamp(self.lowest, self.highest) * share
 
     def _take_in(self, evidence: ScoredBatch) -> None:
+        # In float32, the buffers' type: in half precision a step of 1 - decay = 0.001 is lost in rounding.
         flat = evidence.confidence.flatten().to(self.level)
         middle = flat.mean() if self.quantile is None else flat.quantile(self.quantile)
         counts = torch.bincount(evidence.group.flatten(), minlength=len(self.histogram)).to(self.histogram)
@@ -212,6 +219,7 @@ class Soft(Selector):
             self.mean.lerp_(flat.mean(), 1 - self.decay)
             self.variance.lerp_(flat.var(), 1 - self.decay)
         short = (evidence.confidence - self.mean).clamp(max=0)
+        # The floor: equal confidences have the variance 0, and 0 / 0 at their mean.
         return torch.exp(-short.square() * self.sigmas**2 / (2 * self.variance.clamp(min=1e-12)))
 
 
@@ -236,6 +244,7 @@ class Relative(Selector):
         """Weight 1.0 at or above the relative threshold, else 0.0."""
         if evidence.labeled is None:
             raise ValueError("a relative threshold needs the confidence of the labeled batch; pass it as `labeled`")
+        # Of this batch alone: the labeled samples of the step are the measure, so there is no state to resume.
         level = self.threshold * evidence.labeled.mean()
         return (evidence.confidence >= level).to(evidence.confidence)
 
@@ -267,6 +276,7 @@ class ClassWise(Selector):
         """Weight 1.0 at or above the threshold of the unit's group, else 0.0."""
         _check_groups(evidence, len(self.status))
         if self.training and evidence.confidence.numel():
+            # JointMatch's two networks share one rule: a batch moves the status twice, as in the released code.
             self.status.lerp_(evidence.presence.to(self.status), 1 - self.decay)
         level = self.threshold * self.status / self.status.max().clamp(min=1e-12)
         return (evidence.confidence >= level[evidence.group]).to(evidence.confidence)

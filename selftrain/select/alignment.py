@@ -48,6 +48,7 @@ class Align(Recorded, nn.Module):
         self.target = target if isinstance(target, str) else str(target.tolist())  # a run is resumed with the same
         self._task = task
         self.register_buffer("predicted", uniform.clone())
+        # A buffer even where it never moves: it follows the rule to the device and is part of the state of a run.
         self.register_buffer("expected", uniform.clone() if isinstance(target, str) else _checked(target, task.groups))
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
         if isinstance(target, str) and target not in ("uniform", "labeled"):
@@ -64,6 +65,7 @@ class Align(Recorded, nn.Module):
         Raises:
             ValueError: if they are needed and missing.
         """
+        # The batch is taken in first: the first one would else be aligned by the start value alone.
         if self.training and value.numel():
             self._take_in(value, labeled)
         factor = self.expected.clamp(min=_FLOOR) / self.predicted.clamp(min=_FLOOR)
@@ -72,6 +74,7 @@ class Align(Recorded, nn.Module):
     def _take_in(self, value: Tensor, labeled: Tensor | None) -> None:
         if self.reads_labeled and labeled is None:
             raise ValueError("aligning to the labeled samples needs the predictions on them; pass them as `labeled`")
+        # At t = 0 the batch replaces the start value, so uniform shares that nobody predicted never count.
         moves = 1 - min(self.decay, 1 - 1 / (int(self.updates) + 1))
         self.predicted.lerp_(self._task.presence(value).to(self.predicted), moves)
         if self.reads_labeled and labeled is not None:

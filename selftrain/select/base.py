@@ -45,6 +45,7 @@ def score(task: Task, value: Tensor, index: Tensor, labeled: Tensor | None = Non
         index: Rows of the unlabeled set, shape (B,).
         labeled: Prediction of the labeled batch, or ``None``.
     """
+    # Labeled samples are asked for the prediction, not for the label: a label is always sure.
     sure = None if labeled is None else task.confidence(labeled)
     return ScoredBatch(task.confidence(value), task.group(value), task.presence(value), index, sure)
 
@@ -57,6 +58,7 @@ class Selector(Recorded, nn.Module):
         reads_labeled: Whether it needs ``ScoredBatch.labeled``.
     """
 
+    # Read by the self-check: a rule that cannot reject is never reported for keeping everything.
     rejects: bool = True
     reads_labeled: bool = False
 
@@ -86,6 +88,7 @@ class Above(Selector):
 
     def __init__(self, threshold: float = 0.95) -> None:
         super().__init__()
+        # `not >=` and not `<`: NaN fails every comparison, so it is refused as well.
         if not threshold >= 0:
             raise ValueError(f"threshold is {threshold}; it must be 0 or more")
         self.threshold = threshold
@@ -112,6 +115,7 @@ class TopShare(Selector):
         confidence = evidence.confidence
         if not confidence.numel():
             return confidence.detach()
+        # At least one: of a small batch a small share rounds to none, and there would be no last value.
         kept = max(1, round(confidence.numel() * self.share))
         # By the value and not by the places of the largest: which of equal ones topk returns is not defined.
         border = confidence.flatten().topk(kept).values[-1]
@@ -147,6 +151,7 @@ class Quantile(Selector):
         if self.training and evidence.confidence.numel():
             kept = max(1, round(evidence.confidence.numel() * self.share))
             border = evidence.confidence.flatten().topk(kept).values[-1]
+            # The first batch sets the threshold whole: moved slowly up from 0, it would let nearly all pass for long.
             stays = min(self.decay, 1 - 1 / (int(self.updates) + 1))
             self.threshold.lerp_(border.to(self.threshold), 1 - stays)
             self.updates += 1

@@ -39,6 +39,7 @@ class StrategyType(type):
         super().__init__(name, bases, namespace)
         text, own = inspect.cleandoc(cls.__doc__ or ""), _explained(cls.__doc__)
         known: dict[str, str] = {}
+        # The nearest class last, so that its explanation wins as its methods do.
         for source in (PseudoLabeling, *reversed(cls.__mro__[1:])):
             known |= _explained(source.__doc__)
         more = [known[name] for name in cls.__signature__.parameters if name in known and name not in own]
@@ -66,6 +67,7 @@ class StrategyType(type):
                 near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
                 hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
                 raise TypeError(f"{cls.__name__} has no setting {name!r}; {hint}")
+        # `bind` does not say whose argument is missing.
         try:
             bound = signature.bind(*values, **settings)
         except TypeError as error:
@@ -73,6 +75,7 @@ class StrategyType(type):
         made = super().__call__(*values, **settings)
         bound.apply_defaults()  # another version may have others
         arguments = dict(bound.arguments)
+        # What a class takes as **settings counts by name like any other: a resumed run is compared with it.
         for name in rest:
             arguments |= arguments.pop(name)
         made.arguments = arguments
@@ -188,12 +191,15 @@ class SupervisedStrategy(Strategy):
     def evaluate(self, data: Iterable[Annotated], reference: Iterable[Annotated] | None = None) -> dict[str, float]:
         """The task's figures: of what ``predict`` ships under their own names, of each network as ``name/network``."""
         predictors = self.predictors()
+        # Sums and no list of predictions: masks of a whole part, times the classes, may not fit into memory.
         tallies: dict[str, Tensor] = {}
         for batch in data:
             target = self.task.encode(batch.annotation)
             for name, predictor in predictors.items():
                 tally = self.task.update(predictor(batch.x), target)
                 tallies[name] = tallies[name] + tally if name in tallies else tally
+        # From the summed counts: a mean of the batches' figures would weigh a small last batch as a full one.
         figures = {name: self.task.compute(tally) for name, tally in tallies.items()}
+        # The plain names belong to what is shipped: `monitor` picks the best weights by one of them.
         shipped = dict(next(iter(figures.values()), {}))
         return shipped | {f"{key}/{name}": v for name, row in figures.items() for key, v in row.items()}

@@ -36,6 +36,7 @@ class LabelMemory(nn.Module):
         self._task, self.units = task, _units(task, shape)
         fill = torch.full((size, *shape), 1.0 / shape[0])
         self.register_buffer("now", fill)
+        # A layer of its own: within an epoch a sample learns what the epoch before said of it.
         self.register_buffer("next", fill.clone())
         self.register_buffer("written", torch.zeros(size, *self.units, dtype=torch.bool))
         self.register_buffer("known", torch.zeros(size, *self.units, dtype=torch.bool))
@@ -62,11 +63,13 @@ class LabelMemory(nn.Module):
         if value.shape[1:] != self.next.shape[1:]:
             own, given = tuple(self.next.shape[1:]), tuple(value.shape[1:])
             raise ValueError(f"a label has shape {given}, the bank holds {own}; set label_shape={given}")
+        # Refused here: on a GPU an index out of range is an error of some later call, and names no row.
         if len(index) and int(index.max()) >= len(self.next):
             rows = len(self.next)
             raise ValueError(f"row {int(index.max())} is outside the bank of {rows}; set unlabeled=len(pile.unlabeled)")
         said = torch.ones_like(self.written[index]) if shown is None else shown.bool()
         fresh = value.detach().to(self.next)
+        # What is not shown this time keeps what an earlier visit of this epoch wrote, or else the label in use.
         self.next[index] = torch.where(self._task.spread(said), fresh, self.latest(index))
         self.written[index] |= said
 
@@ -74,6 +77,7 @@ class LabelMemory(nn.Module):
         """Take the written units into use; returns the share of units written, in [0, 1]."""
         rows = self.written.flatten(1).any(1) if self.units else self.written
         self.now[rows] = self.next[rows]  # what was not written there is what was in use
+        # Apart from `now`: a label that happens to be uniform is told from one that was never made.
         self.known |= self.written
         share = self.written.float().mean()
         self.written.zero_()

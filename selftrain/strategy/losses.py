@@ -16,6 +16,7 @@ def prior_loss(distribution: Tensor, prior: Tensor | None = None) -> Tensor:
         prior: Share of each choice r, shape (choices,), sums to 1; ``None``: uniform.
     Gradient: to ``distribution``.
     """
+    # The floor: a class that no unit of the batch gives any mass has the log of 0.
     mean = distribution.flatten(0, -2).mean(0).clamp(min=1e-8)
     share = torch.full_like(mean, 1 / len(mean)) if prior is None else prior.to(mean)
     return -(share * mean.log()).sum()

@@ -34,6 +34,7 @@ class PseudoLabel:
 
     def scaled(self, factor: Tensor) -> PseudoLabel:
         """The same with unit weights multiplied by ``factor`` (B, *U)."""
+        # In both: the ledger counts a unit as accepted by the weight it is learned with.
         weight = self.target.weight * factor
         return PseudoLabel(replace(self.target, weight=weight), replace(self.labels, weight=weight))
 
@@ -133,12 +134,14 @@ class PseudoLabeling(nn.Module):
         """Decisions, or soft values sharpened by the temperature."""
         if self.hard:
             return self._task.harden(value)
+        # At 1 as it is: logarithm and softmax would change its last bits.
         return value if self.temperature == 1.0 else self._task.sharpen(value, self.temperature)
 
     def mixed(self, x: Tensor, target: Target) -> tuple[Tensor, Target]:
         """Inputs and targets after the mix, if there is one; the target must be in the geometry of ``x``."""
         if self.mix is None:
             return x, target
+        # Inputs and targets are cut at the same places: a label that was not carried into the view would not fit.
         mixed: tuple[Tensor, Target] = self.mix(x, target, self._task)
         return mixed
 
@@ -153,6 +156,8 @@ class PseudoLabeling(nn.Module):
     @contextlib.contextmanager
     def still(self) -> Iterator[None]:
         """Make labels without moving thresholds and priors: for virtual steps."""
+        # Rule and alignment are like BatchNorm, in evaluation mode they only judge: FST asks several times a step, and
+        # thresholds that move each time would have another decay than the one that was set.
         before = self.training
         self.eval()
         try:

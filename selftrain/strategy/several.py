@@ -68,6 +68,7 @@ class SeveralStudents(SupervisedStrategy):
         losses = []
         for i, learner in enumerate(self.learners()):
             loss = self.task.loss(learner(batch.labeled.x), batch.labeled.target)
+            # False while gradients are gathered: the same weights, taken in again, would make another decay of it.
             if learner.update(loss):
                 self.follow(i)
             losses.append(loss.detach())
@@ -75,6 +76,7 @@ class SeveralStudents(SupervisedStrategy):
 
     def predictors(self) -> dict[str, Predictor]:
         """The mean of the networks, and each of them."""
+        # By a method: a lambda in this loop would ask the last member under every name.
         members = {f"member{i}": self._alone(i) for i in range(len(self.members))}
         return {"ensemble": lambda x: torch.stack([predict(x) for predict in members.values()]).mean(0)} | members
 
@@ -83,6 +85,7 @@ class SeveralStudents(SupervisedStrategy):
         first = self.emas[0] if len(self.emas) else self.learners()[0]
         model = first.model
         assert isinstance(model, nn.Module)
+        # Copies: a run that goes on would change weights that were handed out.
         return {name: t.detach().clone() for name, t in model.state_dict().items()}
 
     def _alone(self, member: int) -> Predictor:

@@ -33,6 +33,7 @@ class SingleStudent(SupervisedStrategy):
     def step_labeled(self, batch: Batch, clock: Clock) -> Report:
         """One supervised step; the average follows."""
         loss = self.task.loss(self.student(batch.labeled.x), batch.labeled.target)
+        # The average moves with the optimizer step and not with each gathered batch: its decay is one of steps.
         if self.student.update(loss) and self.ema is not None:
             self.ema.update(self.student.model)
         return Report({"loss/supervised": loss.detach()})
@@ -43,6 +44,7 @@ class SingleStudent(SupervisedStrategy):
         if self.ema is None:
             return {"student": student}
         ema = self.ema
+        # The order is the choice: `predict` ships the first.
         return {"teacher": lambda x: self.task.probs(ema(x)), "student": student}
 
     @property
@@ -52,4 +54,5 @@ class SingleStudent(SupervisedStrategy):
 
     def export(self) -> dict[str, Tensor]:
         """Weights of the shipped network."""
+        # Copies: a run that goes on would change weights that were handed out.
         return {name: t.detach().clone() for name, t in self.shipped.state_dict().items()}

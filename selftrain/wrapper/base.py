@@ -46,7 +46,9 @@ class Wrapper(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: igno
         """Rows that can be indexed, the labels, and the source of draws."""
         if y is None:
             name = type(self).__name__
+            # The words are those that scikit-learn's check of estimators looks for.
             raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None")
+        # NaN is for the classifier inside to take or to refuse, as its tags say.
         X = validate_data(self, X, accept_sparse="csr", ensure_all_finite=False, ensure_min_samples=2)
         labels = read_labels(y, self.unlabeled)
         check_consistent_length(X, labels.given)

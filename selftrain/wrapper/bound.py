@@ -115,8 +115,10 @@ def error_curve(
     """
     thresholds = np.linspace(votes[:, j].min(), votes[:, j].max(), grid)
     table = _Table.make(votes, votes if posterior is None else posterior, j)
+    # Rows that truly are of the class are no error.
     risk = np.delete(table.risk(thresholds, grid, early_stop), j, axis=1).sum(1)
     kept = table.decided(thresholds)
+    # Where nothing is chosen the bound is infinite: argmin takes the NaN of 0 / 0 for the smallest.
     errors = np.full(grid, np.inf)
     np.divide(risk, kept, out=errors, where=kept > 0)
     return thresholds, errors
@@ -164,6 +166,7 @@ class _Table:
     def risk(self, thresholds: Array, grid: int, early_stop: bool) -> Array:
         """m_i R_ij at each threshold, shape (T, C)."""
         t = thresholds[:, None]
+        # From 1: the first g would be t itself, which may be 0, and g divides.
         g = t + (1 - t) * np.arange(1, grid + 1) / grid  # (T, G)
         # all sums over rows are differences of cumulative sums, so that no threshold costs a pass over the rows
         at_t, at_g = np.searchsorted(self.vote, thresholds), np.searchsorted(self.vote, g)

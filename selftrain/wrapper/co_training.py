@@ -108,12 +108,14 @@ class CoTraining(Wrapper):
         pool: list[int] = []
         self.history_: list[dict[str, Any]] = []
         while True:
+            # Before the end is looked for: what the last round has labeled is learned as well.
             self.estimators_ = [_learned(trainers[who], seen[who], labels, taught[who]) for who in (0, 1)]
             if len(self.history_) >= self.rounds or not (pool or waiting):
                 break
             missing = len(waiting) if self.pool is None else min(self.pool - len(pool), len(waiting))
             pool += [waiting.pop() for _ in range(missing)]
             number, rows, chosen, thresholds = len(self.history_) + 1, np.array(pool), [], []
+            # Both choose from the whole pool: one row may be taught to either by the other.
             for who in (0, 1):
                 votes = probabilities(self.estimators_[who], seen[who][pile[rows]], labels.classes)
                 picked = np.concatenate(surest(votes.argmax(1), votes.max(1), counts))
@@ -188,6 +190,7 @@ def class_counts(take: Any, labels: Labels) -> list[int]:
     classes = labels.classes.tolist()
     if take is None:
         given = np.bincount(labels.codes[labels.labeled])
+        # Half up: round() goes to the even number and would make 2 of 2.5.
         return [math.floor(count / given.min() + 0.5) for count in given.tolist()]
     if isinstance(take, Mapping):
         counts = [take.get(c, -1) for c in classes] if len(take) == len(classes) else []

@@ -138,12 +138,14 @@ def _mask(flags: Iterable[Any]) -> Array:
 
 def _is_missing(value: Any) -> bool:
     """Whether a value is None, NaN or pandas' NA."""
+    # By name and first: pandas need not be installed, and its NA has no truth value to compare by.
     return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
 def _plain(known: Array) -> Array:
     """The same labels with a native type where they are objects; refuses what is no class."""
     if known.dtype.kind == "f" and not np.isfinite(known).all():
+        # The words of this message and of the last one are those that scikit-learn's check of estimators looks for.
         raise DataError("Input y contains NaN or infinity in rows that are not marked as unlabeled")
     if known.dtype != object:
         return known

@@ -215,6 +215,7 @@ class Proportion(Policy):
 
     def done(self, round: int) -> bool:
         """Whether the share has grown to 1."""
+        # 49 * (1 / 49) is 0.9999999999999999: a bare 1 would ask for a 50th round.
         return round * self.step >= 1 - 1e-9
 
 

@@ -76,6 +76,7 @@ def member_votes(estimator: Any, X: Any, classes: Array) -> Array:
         kinds = ", ".join(kind.__name__ for kind in VOTING)
         raise ValueError(f"certainty='vote' needs an ensemble that votes ({kinds}), not {name(estimator)}")
     count = len(estimator.estimators_)
+    # Members of BaggingClassifier may see a part of the columns only.
     features = getattr(estimator, "estimators_features_", None) or [slice(None)] * count
     decided = [m.predict(X[:, f]) for m, f in zip(estimator.estimators_, features, strict=True)]
     codes = np.stack(decided, axis=1).astype(int)  # members of these ensembles learn codes, not names
@@ -96,6 +97,7 @@ def certainty(votes: Array, kind: str) -> Array:
         return np.asarray(first - second)
     if kind == "entropy":
         logs = np.log(np.where(votes > 0, votes, 1.0))
+        # Rounding may lead out of [0, 1].
         return np.asarray(np.clip(1 + (votes * logs).sum(1) / np.log(votes.shape[1]), 0, 1))
     return np.asarray(votes.max(1))
 

@@ -150,6 +150,7 @@ class SelfTraining(Wrapper):
             # score the candidates, as the newest classifier sees them
             number = state.round + 1
             votes = class_votes(estimator, X[pile[open_rows]], labels.classes, self.certainty)
+            # In round 1 every unlabeled row is a candidate, so these votes have a row for each of them.
             first = votes if number == 1 else first
             score, said = certainty(votes, self.certainty), votes.argmax(1)
             before, decided = decided, codes.copy()
@@ -191,6 +192,7 @@ class SelfTraining(Wrapper):
     ) -> Any:
         """A classifier that has learned labels and pseudo-labels, in the order of X."""
         codes, score = labels.codes.copy(), np.zeros(len(labels.codes))
+        # Held-out labels measure the rounds: once learned, they could not show a drop.
         codes[held] = -1
         codes[~labels.labeled], score[~labels.labeled] = pseudo, sure
         rows = np.flatnonzero(codes >= 0)
@@ -200,6 +202,7 @@ class SelfTraining(Wrapper):
     def _policy(self) -> Policy:
         if self.policy is not None and not isinstance(self.policy, Policy):
             raise ValueError(f"policy is {self.policy!r}; give a Policy, such as Fixed(0.75)")
+        # A clone: `fit` must leave what it was given as it was.
         policy: Policy = Fixed() if self.policy is None else clone(self.policy)
         return policy
 
@@ -223,6 +226,7 @@ class SelfTraining(Wrapper):
             if value not in known:
                 raise ValueError(f"{setting} is {value!r}; choose one of {known}")
         check_classifier(self.estimator, self.weighting, self.restart)
+        # Once more at fit: set_params changes settings without the constructor.
         policy.check()
         for criterion in criteria:
             criterion.check()

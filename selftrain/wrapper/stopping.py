@@ -73,6 +73,7 @@ def firing(criteria: Sequence[Criterion], when: When, state: State) -> str:
 class Exhausted(Criterion):
     """End when no unlabeled row is left to choose; every wrapper has it."""
 
+    # Asked after the learning: what was chosen last is learned as well, which the code of Feofanov et al. leaves out.
     name: ClassVar[str] = "all_labeled"
 
     def fires(self, state: State) -> bool:
@@ -142,6 +143,7 @@ class ValidationDrop(Criterion):
         """Whether so many of the last accuracies are below the best."""
         if len(state.scores) <= self.patience:
             return False
+        # Strictly below the best: a plateau goes on, as further rounds may still rise.
         return bool(max(state.scores[-self.patience :]) < max(state.scores) - self.tolerance)
 
 
@@ -195,6 +197,7 @@ class ThresholdFloor(Criterion):
         """
         if state.threshold is None:
             raise ValueError("the policy has no threshold; take ThresholdFloor out of stop")
+        # nanmin: classes that were nowhere decided for have NaN, which would let any floor pass.
         return bool(np.nanmin(state.threshold) < self.floor)
 
 

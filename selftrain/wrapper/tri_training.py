@@ -100,12 +100,15 @@ class TriTraining(Wrapper):
             number = len(self.history_) + 1
             on_labels = [_decide(learner, X[given], labels.classes) for learner in learners]
             on_pile = [_decide(learner, X[pile], labels.classes) for learner in learners]
+            # For all three before any learns anew, as in the paper: else the third would judge changed teachers.
             errors = [agreed_error(on_labels[j], on_labels[k], labels.codes[given]) for j, k in OTHERS]
             agreed = [np.flatnonzero(on_pile[j] == on_pile[k]) for j, k in OTHERS]
             sizes = [p.admit(e, len(rows)) for p, e, rows in zip(progress, errors, agreed, strict=True)]
             for i in (i for i in range(3) if sizes[i]):
+                # Sorted: a set that is taken whole is learned in the order of X, whatever was drawn.
                 rows = np.sort(rng.permutation(agreed[i])[: sizes[i]])
                 taught[i], since[i] = -1, -1  # the new pseudo-labels replace those it had
+                # The teachers agree on these rows, so either one's decision will do.
                 taught[i, rows], since[i, rows] = on_pile[OTHERS[i][0]][rows], number
                 places = np.concatenate([given, pile[rows]])
                 codes = np.concatenate([labels.codes[given], taught[i, rows]])

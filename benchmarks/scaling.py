@@ -36,6 +36,7 @@ import selftrain as st
 from selftrain import catalog, pretrain
 from selftrain.data import Pile
 from selftrain.engine.loop import versions
+from selftrain.handlers import Progress, SelfCheck
 from selftrain.runtime import distributed
 from selftrain.strategy.base import Strategy
 from selftrain.types import BatchPlan
@@ -105,7 +106,8 @@ def timed(steps: int, rounds: int) -> Row:
 def _seconds(name: str, steps: int, rounds: int) -> Row:
     """The best round: what else the machine does makes a step longer, never shorter."""
     strategy, pile = built(name), images()
-    fixed: dict[str, Any] = {"plan": PLAN, "eval_every": 10**6, "self_check": False, "progress": False}
+    handlers = [SelfCheck(False), Progress(False)]
+    fixed: dict[str, Any] = {"plan": PLAN, "evaluation": st.Evaluation(10**6), "handlers": handlers}
     st.fit(strategy, pile, steps=WARM, **fixed)
     found = []
     for _ in range(rounds):

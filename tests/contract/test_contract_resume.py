@@ -17,6 +17,7 @@ from zoo import GRID, PLAN, ZOO, build, differences, take_step
 
 import selftrain as st
 from selftrain import toy
+from selftrain.handlers.metrics_log import MetricsLog
 from selftrain.networks.optim import weights_of
 from selftrain.storage import checkpoint
 
@@ -27,8 +28,9 @@ PRECISIONS = ["fp32", "bf16", "fp16"]
 def fit(name: str, kind: toy.Kind, out: Path, *, seed: int = 0, student: dict | None = None, **settings) -> st.Run:
     """A run of ``WHOLE`` steps; neither evaluations nor rows of the log fall on the step where it is stopped."""
     strategy = build(name, kind, seed=seed, student=student)
-    times = {"eval_every": 4, "log_every": 2, "checkpoint_every": WHOLE}
-    return st.fit(strategy, toy.pile(kind), steps=WHOLE, plan=PLAN, out=out, **times, **settings)
+    settings["checkpoints"] = st.Checkpoints(WHOLE, settings.pop("stop_after", None))
+    settings |= {"evaluation": st.Evaluation(4), "handlers": [MetricsLog(2)]}
+    return st.fit(strategy, toy.pile(kind), steps=WHOLE, plan=PLAN, out=out, **settings)
 
 
 def outcome(folder: Path) -> dict[str, object]:
@@ -102,7 +104,7 @@ def test_resume_is_exact_in_another_process(name, tmp_path):
         f"t.fit({name!r}, 'segmentation', pathlib.Path({str(tmp_path / 'parts')!r}), seed=99, resume=True)"
     )
     here = Path(__file__).parent
-    path = os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(here), str(here.parent / "support"), os.environ.get("PYTHONPATH", "")])
     subprocess.run(
         [sys.executable, "-W", "error", "-c", "import torch; torch.set_num_threads(1);" + code],
         check=True,

@@ -845,7 +845,7 @@ cloudy = partial(st.learner, lambda: toy.mlp(30), optimizer="sgd", lr=0.05, weig
 wider = partial(st.learner, lambda: toy.mlp(30, width=96), optimizer="sgd", lr=0.05, weight_decay=0.0)
 narrow = partial(st.learner, lambda: Net(30, 4), optimizer="sgd", lr=0.05, weight_decay=0.0)
 plain, guided = partial(Supervised, decay=None), partial(NoisyStudent, decay=0.99)
-QUIET = {"options": {"eval_every": 100}}
+QUIET = {"options": {"evaluation": st.Evaluation(100)}}
 BUILT = {
     "complementary": lambda: complementary(
         st.Classification(2), narrow, pretrain=lambda: Squeeze(30, 4), finetune=plain, retrain=guided,
@@ -861,7 +861,7 @@ BUILT = {
     ),
     "curriculum_labeling": lambda: curriculum_labeling(
         st.Classification(2), cloudy, rounds=3, first=plain, steps={"first": 100, "round": 100},
-        options={"eval_every": 20},
+        options={"evaluation": st.Evaluation(20)},
     ),
 }  # fmt: skip
 

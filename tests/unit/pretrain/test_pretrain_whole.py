@@ -116,7 +116,7 @@ def grating_pile():
     x = x + 1.5 * torch.randn(x.shape, generator=torch.Generator().manual_seed(5))
     x = (x / 6 + 0.5).clamp(0, 1).numpy()
     y = torch.randint(4, (1000,), generator=torch.Generator().manual_seed(0)).numpy()  # as the waves are drawn
-    views = data.TensorViews(data.recipes.Weak(shift=0.0))
+    views = data.TensorViews(data.Weak(shift=0.0))
     return data.Pile.from_arrays(x[:600], y[:600], x[600:], y[600:], labels=16, channels="first", views=views)
 
 

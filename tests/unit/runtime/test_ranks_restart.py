@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from paths import ROOT
 from ranks_program import EVERY, STEPS, run
 from test_ranks import free_port, unlike
 
@@ -21,7 +22,7 @@ pytestmark = [
 def launch(folder, *signals):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port()]
     command += ["--max-restarts", str(len(signals)), "--monitor-interval", "0.2"]
-    command += [os.path.join(os.path.dirname(__file__), PROGRAM), str(folder), *signals]
+    command += [str(ROOT / "tests" / "support" / PROGRAM), str(folder), *signals]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
 

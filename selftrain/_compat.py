@@ -216,7 +216,10 @@ def new_fit_keywords(given: Mapping[str, Any], *, stacklevel: int) -> dict[str, 
         # ``None`` said the default in version 0.1; the new classes have it themselves
         chosen = {new: old[name] for name, new in names.items() if old.get(name) is not None}
         if any(name in old for name in names):
-            settings.setdefault(keyword, kind(**chosen))
+            if settings.get(keyword) is not None:
+                both = ", ".join(name for name in names if name in old)
+                raise TypeError(f"{both} is the old name of what {keyword} says; give {keyword} alone")
+            settings[keyword] = kind(**chosen)
             words.append(f"{keyword}={kind.__name__}(...)")
     watchers = {"log_every": handlers.MetricsLog, "self_check": handlers.SelfCheck, "snapshots": handlers.Snapshots,
                 "progress": handlers.Progress, "dashboard": import_module("selftrain.tensorboard").TensorBoard,

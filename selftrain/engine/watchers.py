@@ -16,6 +16,7 @@ def with_defaults(given: Iterable[Handler]) -> list[Handler]:
 
     Raises:
         TypeError: for something that is no handler.
+        ValueError: for two in the same place: both would write the same rows, or keep the same state.
     """
     given = list(given)
     for handler in given:
@@ -25,5 +26,7 @@ def with_defaults(given: Iterable[Handler]) -> list[Handler]:
     found: list[Handler] = []
     for kind in kinds:
         own = [handler for handler in given if isinstance(handler, kind)]
+        if len(own) > 1:
+            raise ValueError(f"handlers holds {len(own)} of {kind.__name__}; give one")
         found += own or [kind()]
     return found + [handler for handler in given if not isinstance(handler, kinds)]

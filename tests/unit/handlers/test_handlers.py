@@ -177,6 +177,13 @@ def test_old_keywords_do_what_they_did_and_warn_their_caller(tmp_path):
         assert (tmp_path / "old" / name).read_text() == (tmp_path / "new" / name).read_text()
 
 
+def test_nothing_is_said_twice():
+    with pytest.raises(TypeError, match="eval_every is the old name of what evaluation says; give evaluation alone"):
+        fit(eval_every=2, evaluation=st.Evaluation(3))
+    with pytest.raises(ValueError, match="handlers holds 2 of MetricsLog; give one"):
+        fit(handlers=[MetricsLog(2), MetricsLog(3)])
+
+
 @pytest.mark.parametrize("name", OLD)
 def test_each_old_keyword_warns(name, tmp_path):
     with warnings.catch_warnings(record=True) as found:

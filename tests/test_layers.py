@@ -71,7 +71,7 @@ LAZY_TOO = {
     "estimator": {"pandas"},
     "exporting": {"onnx", "onnxruntime"},
     "labels": {"pandas", "pyarrow"},
-    "labels.page": {"PIL", "jinja2", "markupsafe"},
+    "labels.page": {"PIL", "jinja2"},
     "networks": {"timm"},
     "storage": {"filelock", "pandas", "pyarrow"},
     "tensorboard": {"PIL", "matplotlib", "tensorboard", "torchvision"},

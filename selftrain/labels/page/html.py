@@ -23,7 +23,6 @@ def page_bytes(content: Mapping[str, Any], blobs: Sequence[str]) -> bytes:
         blobs: Base64 texts.
     """
     from jinja2 import Environment
-    from markupsafe import Markup
 
     # all scripts are one function, so that they share names among themselves and with nobody else
     script = "\n(() => {\n'use strict';\n" + "\n".join(map(_part, SCRIPTS)) + "})();\n"
@@ -31,13 +30,13 @@ def page_bytes(content: Mapping[str, Any], blobs: Sequence[str]) -> bytes:
     title = f"Review of {content['run']}".encode("utf-8", "replace").decode("utf-8")  # without lone surrogates
     size = len(style) + len(script) + sum(map(len, blobs)) + len(data)
     page = Environment(autoescape=True, keep_trailing_newline=True).from_string(_part("page.html"))
-    # style, script and data must stay as they are: the policy has their sums, and JSON is escaped in its own way
+    # the template takes style, script and data as they are: the policy has their sums, and JSON has its own escapes
     filled = page.render(
         policy=policy(script, style),
         title=title,
-        style=Markup(style),
-        script=Markup(script),
-        data=Markup(json_text({**content, "bytes": size})),
+        style=style,
+        script=script,
+        data=json_text({**content, "bytes": size}),
         blobs=blobs,
     )
     return filled.encode("utf-8")

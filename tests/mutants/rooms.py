@@ -192,7 +192,7 @@ MUTANTS = [
         "selftrain/catalog/parts.py",
         "return copy.deepcopy(rule)",
         "return rule",
-        "test_estimator.py::test_settings_that_do_not_fit",
+        "test_estimator.py::test_a_rule_that_is_given_keeps_a_memory_of_its_own",
     ),
     Mutant(
         "catalog: sizes of a problem reach no part",

@@ -255,6 +255,14 @@ def test_a_rule_as_text_is_the_rule():
     assert not np.array_equal(said.predict_proba(X), other.predict_proba(X))
 
 
+def test_a_rule_that_is_given_keeps_a_memory_of_its_own():
+    given = st.select.free(4)
+    made = make_rule(given, classes=4, unlabeled=20)
+    assert type(made) is type(given)
+    next(made.buffers()).add_(1)
+    assert all(bool((a == b).all()) for a, b in zip(given.buffers(), st.select.free(4).buffers(), strict=True))
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "settings"),
     [

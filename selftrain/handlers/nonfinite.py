@@ -40,7 +40,7 @@ class NonFiniteGuard(Handler):
 
     def __init__(self, limit: int = 10) -> None:
         if limit < 0:
-            raise ValueError(f"skip_limit is {limit}; it must be 0 or more")
+            raise ValueError(f"limit is {limit}; it must be 0 or more")
         self.limit = limit
         self.row: list[str] = []  # why each of the latest ones, in a row, was left out
 
@@ -84,7 +84,8 @@ class NonFiniteGuard(Handler):
         length, self.row = len(self.row), []
         text = (
             f"{length} steps in a row up to step {step} were left out, {len(self.context.left_out)} in all: {reasons}. "
-            "The weights are those before them; lower the learning rate, look at the data, or raise skip_limit"
+            "The weights are those before them; lower the learning rate, look at the data, or allow more: "
+            "NonFiniteGuard(limit=...)"
         )
         self.context.log_alarm("not_finite", text, step)
         # The weights stored are those before the row of bad steps; `limit` is nothing that a resumed run must share.

@@ -19,6 +19,7 @@ from torch import Tensor
 from selftrain.data.base.joined import with_labels
 from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Rows, Samples, Subset
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing
+from selftrain.data.base.summary import Summary, label_line
 from selftrain.data.loading.evaluation import Evaluation, check_annotated
 from selftrain.data.loading.stream import PairedStream
 from selftrain.data.views.base import ViewMaker
@@ -54,6 +55,7 @@ class Pile:
     Attributes:
         labeled, unlabeled, validation, test: The sets; an empty one is ``None``.
         encoding: How rows of a table became numbers, as a mapping (``TableEncoding.as_dict``); else ``None``.
+        summary: What else its reader has to say: on labels, on the columns of a table, on what was left out.
         skipped: Files that were left out because they cannot be read, each with the reason.
         origin: How to read the data again: ``reader``, a function of ``selftrain.data``, its ``settings``, and what was
             ``reviewed`` since; ``None`` for arrays in memory.
@@ -94,6 +96,7 @@ class Pile:
         self.views = (views or _default_views(reference)).fitted(reference)
         self.source = source
         self.encoding: Mapping[str, Any] | None = None
+        self.summary = Summary()
         self.skipped: Sequence[tuple[str, str]] = ()
         self.origin: dict[str, Any] | None = None
         # Nothing known is no truth: figures by it would be shares of no rows.
@@ -357,6 +360,12 @@ class Pile:
         other._truth = None if self._truth is None else _renumbered(self._truth, number)
         return other
 
+    def summary_lines(self) -> list[str]:
+        """What was read, in lines: parts, classes with their counts, columns, what was left out."""
+        annotations = None if self.labeled is None else self.labeled.annotations
+        labels = label_line(annotations, self.classes, len(self.unlabeled or ()), self.summary.labels)
+        return [f"data       {self}", labels, *self.summary.lines()]
+
     def __repr__(self) -> str:
         sizes = {part: len(getattr(self, part) or ()) for part in ("labeled", "unlabeled", *_PARTS[1:])}
         counts = ", ".join(f"{size:,} {part}" for part, size in sizes.items())
@@ -370,6 +379,7 @@ class Pile:
         held_out = self.validation, self.test
         other = Pile(labeled, unlabeled, *held_out, classes=self.classes, views=self.views, truth=truth, source=source)
         other.encoding, other.skipped, other.origin = self.encoding, self.skipped, self.origin
+        other.summary = self.summary
         return other
 
     def _decided(self, review: Mapping[str, int]) -> tuple[Rows, Rows]:

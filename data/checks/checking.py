@@ -103,7 +103,8 @@ def _pile_report(pile: Pile, workers: int | None) -> DataReport:
         names, reasons = [[name] for name, _ in pile.skipped], [reason for _, reason in pile.skipped]
         findings.append(Finding("skipped", "note", f"{count(names, 'file')} left out of training", names, reasons))
     findings += content_findings(known, pile.classes) + class_findings(known, pile.classes)
-    return make_report(pile.source, len(known) + len(lost), known, pile.classes, findings, shape, width)
+    said = [*(f"labels     {note}" for note in pile.summary.labels), *pile.summary.lines()]
+    return make_report(pile.source, len(known) + len(lost), known, pile.classes, findings, shape, width, said)
 
 
 def _read_part(

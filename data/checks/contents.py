@@ -115,8 +115,9 @@ def make_report(
     findings: Sequence[Finding],
     shape: Sequence[int] | None,
     width: int,
+    summary: Sequence[str] = (),
 ) -> DataReport:
-    """The report; ``width`` is the number of bytes a value takes."""
+    """The report; ``width`` is the number of bytes a value takes, ``summary`` what the reader has to say."""
     sizes = Counter(sample.part for sample in known)
     counts = Counter((sample.part, sample.label) for sample in known if sample.label >= 0)
     parts = [part for part in PARTS if part != "unlabeled" and sizes[part]]
@@ -130,4 +131,5 @@ def make_report(
         sorted(findings, key=lambda finding: _LEVELS.index(finding.level)),
         shape,
         {} if shape is None else {"sample": sample, "all": sample * len(known)},
+        summary,
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from selftrain.data.readers.scanning import shown
+from selftrain.data.base.summary import shown
 
 Level = Literal["stops", "harms", "note"]
 _HEADINGS: Mapping[Level, str] = {
@@ -58,6 +58,7 @@ class DataReport:
         findings: What was found, the worst first.
         shape: Shape of one sample, such as ``[3, 32, 32]``, or ``None`` where it is not known.
         memory: Bytes: ``sample`` for one decoded sample, ``all`` for all of them.
+        summary: What else its reader has to say, in lines: columns by kind, what was left out.
     """
 
     source: str
@@ -67,6 +68,7 @@ class DataReport:
     findings: Sequence[Finding] = ()
     shape: Sequence[int] | None = None
     memory: Mapping[str, int] = field(default_factory=dict)
+    summary: Sequence[str] = ()
 
     @property
     def ok(self) -> bool:
@@ -85,7 +87,7 @@ class DataReport:
             found | {"samples": [list(group) for group in found["samples"]], "reasons": list(found["reasons"])}
             for found in plain["findings"]
         ]
-        return plain | {"ok": self.ok}
+        return plain | {"summary": list(self.summary), "ok": self.ok}
 
     def text(self, limit: int = 5) -> str:
         """The report for a person.
@@ -94,7 +96,11 @@ class DataReport:
             limit: Samples of each finding to list.
         """
         # Names come from whoever made the files: control characters would reach the terminal.
-        lines = [f"{shown(self.source)}: {self.files:,} samples read", *self._parts()]
+        lines = [
+            f"{shown(self.source)}: {self.files:,} samples read",
+            *self._parts(),
+            *(f"  {line}" for line in self.summary),
+        ]
         for level, heading in _HEADINGS.items():
             found = [finding for finding in self.findings if finding.level == level]
             if found:

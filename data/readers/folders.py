@@ -11,11 +11,12 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
 from selftrain.data.base.splits import Overlap
+from selftrain.data.base.summary import shown
 from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.readers.decoding import Mode
 from selftrain.data.readers.files import IMAGE_SUFFIXES, FileSet
-from selftrain.data.readers.scanning import OnError, Scanned, scan, shown, usable
+from selftrain.data.readers.scanning import OnError, Scanned, scan, usable
 from selftrain.data.views.base import ViewMaker
 from selftrain.errors import DataError, setting
 from selftrain.storage.tables import csv_rows

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from selftrain.data.base.summary import shown
 from selftrain.data.readers.decoding import IMAGE_FORMATS, Mode, to_bytes
 from selftrain.errors import DataError, setting
 
@@ -149,9 +150,3 @@ def usable(scanned: Sequence[Scanned], on_error: OnError, most: float, source: s
             remedy = f"that is more than {limit}: check the folder, repair or remove them, or raise it"
         raise DataError(f"{len(bad):,} of {len(scanned):,} files in {source} cannot be read; {remedy}:{listed}{rest}")
     return [place for place, file in enumerate(scanned) if file.damage is None]
-
-
-def shown(name: str) -> str:
-    """A file's name on one line, whatever signs it has."""
-    # A line break or an escape code in a name would write lines of its own into a report or a terminal.
-    return name if name.isprintable() else repr(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from selftrain.cli.parser import Parser, as_yaml, said, switch
 from selftrain.data import Pile
 from selftrain.engine import loop
 from selftrain.engine.times import Checkpoints, Evaluation
-from selftrain.handlers import Handler, MetricsLog, Progress, SelfCheck, Snapshots
+from selftrain.handlers import DataSummary, Handler, MetricsLog, Progress, SelfCheck, Snapshots
 from selftrain.networks.optim import Training
 from selftrain.strategy.base import Strategy
 from selftrain.types import BatchPlan
@@ -112,7 +113,7 @@ def stored(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def fit_options(settings: Mapping[str, Any], note: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of ``selftrain.fit`` that options of a stage mean."""
-    watchers: list[Handler] = [Progress(settings.get("progress"))]
+    watchers: list[Handler] = [DataSummary(file=sys.stdout), Progress(settings.get("progress"))]
     # runs of a comparison have no options of times: the defaults of ``fit`` hold
     if "eval_every" not in settings:
         return {"handlers": watchers, "checkpoints": Checkpoints(note=note)}
@@ -157,7 +158,7 @@ def run_stage(
     """
     kept = stored(settings)
     with report.told_how_to_resume(command, out):
-        report.begun(as_yaml(kept), pile, out)
+        report.begun(as_yaml(kept), out)
         return loop.fit(
             strategy,
             pile,

@@ -20,10 +20,9 @@ from selftrain.strategy.base import Strategy, SupervisedStrategy
 FEW = 50  # validation samples below which the choice of weights is mostly chance
 
 
-def begun(config: str, pile: Pile, out: Path) -> None:
-    """The resolved settings, and what they are about."""
+def begun(config: str, out: Path) -> None:
+    """The resolved settings, and where the run is."""
     print(config)
-    print(f"data       {pile}")
     print(f"run        {out}", flush=True)
 
 

@@ -83,7 +83,7 @@ def fit(
         evaluation: When the run is evaluated, and on what beside the pile's own parts.
         checkpoints: When it is stored, and whether it stops before its end.
         handlers: What watches the run beside, or in place of, what does so anyway: ``NonFiniteGuard``,
-            ``LedgerWriter``, ``SelfCheck``, ``MetricsLog``, ``TensorBoard`` and ``Progress``; see
+            ``LedgerWriter``, ``SelfCheck``, ``MetricsLog``, ``TensorBoard``, ``DataSummary`` and ``Progress``; see
             ``selftrain.handlers``.
         device: Where to train; ``None``: where the strategy is.
         resume: Continue the run in ``out`` exactly where its newest checkpoint is, or from the start if there is none

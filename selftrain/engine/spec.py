@@ -89,6 +89,7 @@ def write_record(out: str | Path | None, strategy: Strategy, pile: Pile, note: M
         "networks": [fingerprint(learner.model) for learner in strategy.learners()],
         "classes": [str(name) for name in pile.classes],
         "source": str(getattr(pile, "source", type(pile).__name__)),
+        "data": list(getattr(pile, "summary_lines", list)()),  # for a person: what was read, and how
         "views": views,
         "pile": origin,
         "note": dict(note or {}),

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from selftrain.handlers import Handler, LedgerWriter, MetricsLog, NonFiniteGuard, Progress, SelfCheck
+from selftrain.handlers import (
+    DataSummary,
+    Handler,
+    LedgerWriter,
+    MetricsLog,
+    NonFiniteGuard,
+    Progress,
+    SelfCheck,
+)
 from selftrain.tensorboard import TensorBoard
 
 
@@ -22,7 +30,7 @@ def with_defaults(given: Iterable[Handler]) -> list[Handler]:
     for handler in given:
         if not isinstance(handler, Handler):
             raise TypeError(f"{handler!r} is no handler; derive its class from selftrain.handlers.Handler")
-    kinds = (NonFiniteGuard, LedgerWriter, SelfCheck, MetricsLog, TensorBoard, Progress)
+    kinds = (NonFiniteGuard, LedgerWriter, SelfCheck, MetricsLog, TensorBoard, DataSummary, Progress)
     found: list[Handler] = []
     for kind in kinds:
         own = [handler for handler in given if isinstance(handler, kind)]

@@ -22,7 +22,7 @@ from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.encoder import PretrainedEncoder
 from selftrain.estimator.inputs import Array, Inputs, read_classes, unlabeled_rows
 from selftrain.estimator.shipped import inference_model, joined, run, ship
-from selftrain.handlers import Progress
+from selftrain.handlers import DataSummary, Progress
 from selftrain.networks.by_name import make_network
 from selftrain.networks.modes import eval_mode
 from selftrain.networks.optim import Training, learner
@@ -74,7 +74,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         overwrite: Replace a run in ``out``.
         device: Where to train and to predict; ``None``: the CPU.
         random_state: Seed or ``RandomState`` of everything drawn.
-        verbose: 0: no progress bar, else one.
+        verbose: 0: silent, else the data are described and a progress bar is shown.
 
     Attributes:
         classes_: Shape (C,).
@@ -260,7 +260,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             plan=BatchPlan(labeled=int(self.batch_size), unlabeled_ratio=self.unlabeled_ratio, seed=seed),
             device=self._device(),
             steps=self._steps(pile),
-            handlers=[Progress(bool(self.verbose))],
+            handlers=[DataSummary(bool(self.verbose)), Progress(bool(self.verbose))],
         )
         if run.best_state is not None:
             # held-out labels have chosen; without them there is no best

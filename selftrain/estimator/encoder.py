@@ -11,7 +11,7 @@ from selftrain.engine.loop import fit
 from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.inputs import Array
 from selftrain.estimator.shipped import inference_model, run
-from selftrain.handlers import Progress
+from selftrain.handlers import DataSummary, Progress
 from selftrain.networks.by_name import make_encoder
 from selftrain.networks.optim import load_weights
 from selftrain.types import BatchPlan
@@ -40,7 +40,7 @@ class PretrainedEncoder(NetworkEstimator):
         overwrite: Replace a run in ``out``.
         device: Where to train and to predict; ``None``: the CPU.
         random_state: Seed or ``RandomState`` of everything drawn.
-        verbose: 0: no progress bar, else one.
+        verbose: 0: silent, else the data are described and a progress bar is shown.
 
     Attributes:
         encoder_: The encoder at rest.
@@ -108,7 +108,7 @@ class PretrainedEncoder(NetworkEstimator):
                 overwrite=self.overwrite,
                 plan=BatchPlan(labeled=min(self.batch_size, len(samples)), unlabeled_ratio=1, seed=seed),
                 device=self._device(),
-                handlers=[Progress(bool(self.verbose))],
+                handlers=[DataSummary(bool(self.verbose)), Progress(bool(self.verbose))],
                 **self._length(STEPS),
             )
         weights = {name.removeprefix("encoder."): tensor.cpu() for name, tensor in done.export().items()}

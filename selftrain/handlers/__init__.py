@@ -5,6 +5,7 @@
 """
 
 from selftrain.handlers.base import Context, Handler
+from selftrain.handlers.data_summary import DataSummary
 from selftrain.handlers.ledger_writer import LedgerWriter
 from selftrain.handlers.metrics_log import MetricsLog
 from selftrain.handlers.nonfinite import NonFiniteGuard
@@ -12,4 +13,14 @@ from selftrain.handlers.progress import Progress
 from selftrain.handlers.selfcheck import SelfCheck
 from selftrain.handlers.snapshots import Snapshots
 
-__all__ = ["Context", "Handler", "LedgerWriter", "MetricsLog", "NonFiniteGuard", "Progress", "SelfCheck", "Snapshots"]
+__all__ = [
+    "Context",
+    "DataSummary",
+    "Handler",
+    "LedgerWriter",
+    "MetricsLog",
+    "NonFiniteGuard",
+    "Progress",
+    "SelfCheck",
+    "Snapshots",
+]

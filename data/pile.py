@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from selftrain.data.base.joined import with_labels
-from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Rows, Samples, Subset
+from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limits, Rows, Samples, Subset
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing
 from selftrain.data.base.summary import Summary, label_line
 from selftrain.data.loading.evaluation import Evaluation, check_annotated
@@ -122,6 +122,7 @@ class Pile:
         seed: int = 0,
         ids: Sequence[str] | None = None,
         channels: Channels | None = None,
+        limits: Limits | None = None,
         kind: Kind | None = None,
         views: ViewMaker | None = None,
         source: str = "arrays",
@@ -140,6 +141,7 @@ class Pile:
             seed: Key of the choice of labels.
             ids: Names of the training rows; default their numbers.
             channels: Where the channel axis is, as in ``ArraySet``.
+            limits: Values of an image that mean black and white, as in ``ArraySet``.
             kind: ``"series"`` or ``"points"``, as in ``ArraySet``; ``None``: images or a table.
             views: Maker of views; default: the one for this kind of input.
             source: Where the data are from, one line.
@@ -148,7 +150,7 @@ class Pile:
             DataError: inputs or labels that cannot be used; the message names row, value and remedy.
         """
         annotations = check_labels(y, classes)
-        form: dict[str, Any] = {"channels": channels, "kind": kind}
+        form: dict[str, Any] = {"channels": channels, "limits": limits, "kind": kind}
         training = ArraySet(x, annotations, ids, **form)
         test = None if x_test is None else ArraySet(x_test, check_labels(y_test, classes), **form)
         # Clouds have three axes like series: the arrays alone do not tell.

@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selftrain import errors
 from selftrain.errors import DataError, setting
 
 Rows = NDArray[np.int64]
 Channels = Literal["first", "last"]
 Kind = Literal["series", "points"]
+Limits = tuple[float, float]  # values that mean black and white
 _CHANNEL_COUNTS = (1, 3, 4)
 _READABLE: dict[np.dtype[Any], np.dtype[Any]] = {  # types that torch cannot calculate with, and what they become
     np.dtype(np.uint16): np.dtype(np.int32),
@@ -56,7 +58,8 @@ class ArraySet:
         y: Annotations, N rows, or ``None``. Integers become int64, floats float32.
         ids: Names of the rows; default their numbers.
         channels: Where the channel axis of a four-axis ``x`` is; default: guessed when only one end has 1, 3 or 4.
-        limits: Values of a float image that mean black and white; they are mapped to 0 and 1.
+        limits: Values of an image that mean black and white, such as (0, 4095) for 12 bits or (-1000, 3000) for CT;
+            they are mapped to 0 and 1, and values beyond them are black or white.
         kind: ``"series"`` for (N, channels, length), ``"points"`` for clouds (N, points, 2 or 3): any numbers, kept as
             float32. ``None``: images or a table, by the number of axes.
 
@@ -72,7 +75,7 @@ class ArraySet:
         ids: Sequence[str] | None = None,
         *,
         channels: Channels | None = None,
-        limits: tuple[float, float] | None = None,
+        limits: Limits | None = None,
         kind: Kind | None = None,
     ) -> None:
         self.x = prepared(x, channels, limits, kind)
@@ -173,22 +176,24 @@ def same_length(samples: int, others: Tensor | Sequence[str] | None, what: str) 
 
 
 def first_unusable(
-    rows: Iterable[tuple[int, Any]], channels: Channels | None, kind: Kind | None
+    rows: Iterable[tuple[int, Any]], channels: Channels | None, limits: Limits | None, kind: Kind | None
 ) -> tuple[int, str] | None:
     """The first of numbered rows that cannot be prepared on its own, and why; ``None``: all of them can."""
     for row, values in rows:
         try:
-            prepared(values[None], channels, kind=kind)
+            prepared(values[None], channels, limits, kind)
         except DataError as error:
             return row, str(error).removeprefix("sample 0 ")
     return None
 
 
 def prepared(
-    x: Any, channels: Channels | None = None, limits: tuple[float, float] | None = None, kind: Kind | None = None
+    x: Any, channels: Channels | None = None, limits: Limits | None = None, kind: Kind | None = None
 ) -> Tensor:
     """Inputs as sets hand them out: axes in order, values checked; arguments and errors as of ``ArraySet``."""
     values = _as_tensor(x)
+    if limits is not None and (kind is not None or values.ndim == 2):
+        raise ValueError(f"limits are {limits}, but only images have black and white; leave them out for other inputs")
     if kind is not None:
         return _series_or_clouds(values, kind)
     if values.ndim not in (2, 3, 4):
@@ -197,11 +202,10 @@ def prepared(
         )
     if values.is_floating_point():
         _refuse_not_finite(values)
-        values = values.float()
     if values.ndim == 2:
         return values.float()
     values = values.unsqueeze(1) if values.ndim == 3 else _channels_first(values, channels)
-    return _pixel_range(values, limits)
+    return _pixel_range(values) if limits is None else _between(values, limits)
 
 
 def _as_tensor(values: Any) -> Tensor:
@@ -262,13 +266,41 @@ def _channels_first(x: Tensor, channels: Channels | None) -> Tensor:
     return x if channels == "first" else x.permute(0, 3, 1, 2).contiguous()
 
 
-def _pixel_range(x: Tensor, limits: tuple[float, float] | None) -> Tensor:
+def check_limits(limits: Limits | None) -> tuple[float, float] | None:
+    """Black and white as numbers.
+
+    Raises:
+        ValueError: they are no two numbers in order.
+    """
+    if limits is None:
+        return None
+    try:
+        black, white = (float(value) for value in limits)
+    except (TypeError, ValueError):
+        raise ValueError(f"limits are {limits!r}; give two numbers: (black, white)") from None
+    if not (black < white and np.isfinite(white - black)):
+        raise ValueError(f"limits are {limits}; the first must be below the second, both finite")
+    return black, white
+
+
+def limits_setting(black: object = "black", white: object = "white") -> str:
+    """How a message names ``limits``, which every reader of images takes."""
+    return f'--data.limits "[{black}, {white}]"' if errors.as_options else f"limits=({black}, {white})"
+
+
+def _between(x: Tensor, limits: Limits) -> Tensor:
+    """Images as floats in [0, 1], 0 where they are black."""
+    black, white = check_limits(limits) or limits
+    found = torch.empty(x.shape)
+    # double precision, or 300.00 and 300.01 K would be one gray level; in pieces, or it would take twice the memory
+    for start in range(0, len(x), 256):
+        piece = slice(start, start + 256)
+        found[piece] = ((x[piece].double() - black) / (white - black)).clamp(0, 1)
+    return found
+
+
+def _pixel_range(x: Tensor) -> Tensor:
     """Keep uint8; bring other integers to uint8 and floats to [0, 1]."""
-    if limits is not None:
-        low, high = limits
-        if not low < high:
-            raise ValueError(f"limits are {limits}; the first must be below the second")
-        x = (x.float() - low) / (high - low)
     if x.dtype == torch.uint8 or not len(x):
         return x
     if x.dtype == torch.bool:
@@ -278,6 +310,6 @@ def _pixel_range(x: Tensor, limits: tuple[float, float] | None) -> Tensor:
     top = 1.0 if x.is_floating_point() else 255
     if low < 0 or high > top:
         raise DataError(
-            f"image values run from {low:g} to {high:g}; give uint8, floats in [0, 1], or limits=(black, white)"
+            f"image values run from {low:g} to {high:g}; give uint8, floats in [0, 1], or {limits_setting()}"
         )
-    return x if x.is_floating_point() else x.to(torch.uint8)
+    return x.float() if x.is_floating_point() else x.to(torch.uint8)

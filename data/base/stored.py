@@ -15,9 +15,11 @@ from torch import Tensor
 from selftrain.data.base.samples import (
     Channels,
     Kind,
+    Limits,
     RowNumbers,
     Rows,
     as_annotations,
+    check_limits,
     first_unusable,
     prepared,
     same_length,
@@ -37,6 +39,7 @@ class StoredSet:
         ids: Names of the rows; default their numbers.
         prefix: What stands before the numbers where there are no ``ids``.
         channels: Where the channel axis is, as in ``ArraySet``.
+        limits: Values of an image that mean black and white, as in ``ArraySet``.
         kind: ``"series"`` or ``"points"``, as in ``ArraySet``; ``None``: images or a table.
 
     Raises:
@@ -52,11 +55,12 @@ class StoredSet:
         *,
         prefix: str = "",
         channels: Channels | None = None,
+        limits: Limits | None = None,
         kind: Kind | None = None,
     ) -> None:
         self.path = Path(path)
         self.shape, self.fortran, self.dtype, self.offset = _header(self.path)
-        self.channels, self.kind = channels, kind
+        self.channels, self.limits, self.kind = channels, check_limits(limits), kind
         self.annotations: Tensor | None = None if y is None else as_annotations(y)
         self.ids: Sequence[str] = RowNumbers(self.shape[0], prefix) if ids is None else list(ids)
         same_length(len(self), self.annotations, "annotations")
@@ -82,9 +86,9 @@ class StoredSet:
         except (OSError, ValueError) as error:
             raise DataError(f"cannot read {self.path}: {error}; was it moved or changed?") from error
         try:
-            return prepared(rows, self.channels, kind=self.kind)
+            return prepared(rows, self.channels, self.limits, self.kind)
         except DataError as error:  # of the first row that has it on its own, with its number in the file
-            found = first_unusable(zip(index.tolist(), rows, strict=True), self.channels, self.kind)
+            found = first_unusable(zip(index.tolist(), rows, strict=True), self.channels, self.limits, self.kind)
             where = f"{self.path}: {error}" if found is None else f"{self.path}, row {found[0]}: {found[1]}"
             raise DataError(where) from error
 

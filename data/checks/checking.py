@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from selftrain.data.base.samples import Rows, Samples
+from selftrain.data.base.samples import Limits, Rows, Samples, check_limits
 from selftrain.data.checks.contents import PARTS, KnownSample, class_findings, content_findings, count, make_report
 from selftrain.data.checks.findings import DataReport, Finding
 from selftrain.data.checks.image_folders import folder_report
@@ -33,6 +33,7 @@ def check(
     validation: Any = None,
     size: int | tuple[int, int] | None = None,
     mode: Mode = "RGB",
+    limits: Limits | None = None,
     on_error: OnError = "raise",
     max_skipped: float = 0.1,
     workers: int | None = None,
@@ -52,6 +53,7 @@ def check(
         validation: A folder or table of its own, as there.
         size: What images would be brought to, as in ``from_folder``.
         mode: What images would be converted to.
+        limits: Values of images that mean black and white, as in ``from_folder`` or ``from_arrays_file``.
         on_error: What training would do with damaged files, as in ``from_folder``.
         max_skipped: As in ``from_folder``.
         workers: Threads that read; ``None``: as many as there are processors, at most 16.
@@ -71,8 +73,8 @@ def check(
             raise ValueError(f"a folder of images takes no {', '.join(settings)}")
         folders = {"test": test, "validation": validation}
         roots = {part: Path(place) for part, place in folders.items() if place is not None}
-        return folder_report(path, labels_csv, roots, size, mode, on_error, max_skipped, workers)
-    given = {"test": test, "validation": validation, "labels_csv": labels_csv}
+        return folder_report(path, labels_csv, roots, size, mode, check_limits(limits), on_error, max_skipped, workers)
+    given = {"test": test, "validation": validation, "labels_csv": labels_csv, "limits": limits}
     settings |= {name: value for name, value in given.items() if value is not None}
     try:
         with warnings.catch_warnings():

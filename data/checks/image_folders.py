@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from selftrain.data.base.samples import Limits
 from selftrain.data.checks.contents import KnownSample, class_findings, content_findings, count, make_report
 from selftrain.data.checks.findings import DataReport, Finding, Level
-from selftrain.data.readers.decoding import Mode
+from selftrain.data.readers.decoding import Mode, few_levels
 from selftrain.data.readers.folders import LabelFault, list_folder, list_held_out, other_files
 from selftrain.data.readers.scanning import OnError, Scanned, scan
 from selftrain.errors import DataError, setting
@@ -31,6 +32,7 @@ def folder_report(
     held_out: Mapping[str, Path],
     size: int | tuple[int, int] | None,
     mode: Mode,
+    limits: Limits | None,
     on_error: OnError,
     max_skipped: float,
     workers: int | None,
@@ -55,6 +57,7 @@ def folder_report(
             [f"{part}:{name}" if part else name for name in found.paths],
             mode,
             workers,
+            limits,
         )
         for part, found in listings.items()
     }
@@ -64,7 +67,7 @@ def folder_report(
     findings += _fault_findings(faults)
     findings += _damage_findings(scanned | {"": [*scanned[""], *missing]}, on_error, max_skipped)
     whole = [file for file in files if file.damage is None]
-    findings += _mode_findings(whole, mode) + _size_findings(whole, size) + _name_findings(whole)
+    findings += _mode_findings(whole, mode, limits) + _size_findings(whole, size) + _name_findings(whole)
     known = [
         KnownSample(part or ("labeled" if label >= 0 else "unlabeled"), file.id, label, file.content)
         for part, found in listings.items()
@@ -118,7 +121,7 @@ def _damage_findings(parts: Mapping[str, Sequence[Scanned]], on_error: OnError, 
     return found
 
 
-def _mode_findings(files: Sequence[Scanned], mode: Mode) -> list[Finding]:
+def _mode_findings(files: Sequence[Scanned], mode: Mode, limits: Limits | None) -> list[Finding]:
     """Files that are stored in another way than most."""
     modes = Counter(file.mode for file in files)
     found = []
@@ -127,8 +130,11 @@ def _mode_findings(files: Sequence[Scanned], mode: Mode) -> list[Finding]:
         kind = "16 or 32 bits a pixel" if other.startswith("I") else _MODES.get(other, other)
         text = f"{number:,} of {count(files, 'file')} stored as {kind}, not {usual}; read as {mode}"
         if other.startswith("I"):
-            text += ", 65535 as 255"
+            text += f", {65535 if limits is None else limits[1]:g} as 255"
         found.append(Finding("mode", "note", text, [[file.id] for file in files if file.mode == other]))
+    deep = [file for file in files if file.used is not None]
+    if words := few_levels([file.used for file in deep if file.used is not None], limits):
+        found.append(Finding("gray levels", "harms", words, [[file.id] for file in deep]))
     return found
 
 

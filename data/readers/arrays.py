@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from selftrain.data.base.labels import as_text, numbered
 from selftrain.data.base.memory import machine_memory
-from selftrain.data.base.samples import ArraySet, Channels, Kind, RowNumbers, Samples
+from selftrain.data.base.samples import ArraySet, Channels, Kind, Limits, RowNumbers, Samples
 from selftrain.data.base.splits import Overlap, check_labels
 from selftrain.data.base.stored import StoredSet, load_array
 from selftrain.data.pile import Pile, numbered_names, readable_again
@@ -40,6 +40,7 @@ def from_arrays_file(
     overlap: Overlap = "exclude",
     seed: int = 0,
     channels: Channels | None = None,
+    limits: Limits | None = None,
     kind: Kind | None = None,
     views: ViewMaker | None = None,
 ) -> Pile:
@@ -62,6 +63,7 @@ def from_arrays_file(
         overlap: Whether labeled rows are also unlabeled ones, as in ``split``.
         seed: Key of the choice of labels.
         channels: Where the channel axis is, as in ``ArraySet``.
+        limits: Values of an image that mean black and white, as in ``ArraySet``.
         kind: ``"series"`` or ``"points"``, as in ``ArraySet``; ``None``: images or a table.
         views: Maker of views; default: the one for this kind of input.
 
@@ -80,7 +82,7 @@ def from_arrays_file(
         arrays["x_unlabeled"] = arrays.pop("x")
     _check_keys(arrays, place)
     known = _part_labels(arrays, classes, place)
-    form: dict[str, Any] = {"channels": channels, "kind": kind}
+    form: dict[str, Any] = {"channels": channels, "limits": limits, "kind": kind}
     sets = {
         part: _part_samples(arrays, part, known.get(part), form) for part in ("", "_unlabeled", "_validation", "_test")
     }

@@ -6,6 +6,7 @@ import gzip
 import io
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.data.base.memory import machine_memory
+from selftrain.data.base.samples import Limits, limits_setting
 from selftrain.errors import DataError
 
 Mode = Literal["RGB", "L"]
@@ -64,7 +66,14 @@ def encoded_images(data: Bytes, offsets: NDArray[np.int64], source: str) -> Byte
     return np.stack([decode(io.BytesIO(piece), "RGB", f"image {i} of {source}") for i, piece in enumerate(pieces)])
 
 
-def decode(file: Any, mode: Mode, name: str, size: tuple[int, int] | None = None, fit: Fit = "crop") -> Bytes:
+def decode(
+    file: Any,
+    mode: Mode,
+    name: str,
+    size: tuple[int, int] | None = None,
+    fit: Fit = "crop",
+    limits: Limits | None = None,
+) -> Bytes:
     """Decode an image file to 8 bits a channel.
 
     The orientation that a camera noted is applied, transparency is laid on white, 16-bit gray is scaled by 255/65535.
@@ -76,6 +85,7 @@ def decode(file: Any, mode: Mode, name: str, size: tuple[int, int] | None = None
         size: Height and width to bring it to; ``None``: as it is.
         fit: ``"crop"`` scales until the image covers ``size`` and cuts what is over, centered; ``"stretch"`` changes
             the side ratio.
+        limits: Values of gray images of more than 8 bits that mean black and white; ``None``: 0 and 65535.
 
     Returns:
         (H, W, 3) or (H, W).
@@ -88,7 +98,7 @@ def decode(file: Any, mode: Mode, name: str, size: tuple[int, int] | None = None
 
     try:
         with Image.open(file, formats=IMAGE_FORMATS) as opened:
-            return _converted(opened, mode, name, size, fit)
+            return _converted(opened, mode, name, size, fit, limits)
     except DataError:
         raise
     except Exception as error:  # a decoder that is fed with garbage may raise anything
@@ -96,17 +106,26 @@ def decode(file: Any, mode: Mode, name: str, size: tuple[int, int] | None = None
         raise DataError(f"cannot read image {name}: {reason}; repair or remove it") from error
 
 
-def to_bytes(image: Any, mode: Mode, name: str, size: tuple[int, int] | None = None, fit: Fit = "crop") -> Bytes:
+def to_bytes(
+    image: Any,
+    mode: Mode,
+    name: str,
+    size: tuple[int, int] | None = None,
+    fit: Fit = "crop",
+    limits: Limits | None = None,
+) -> Bytes:
     """Bring a picture of Pillow to 8 bits a channel; arguments, result and errors as of ``decode``."""
     try:
-        return _converted(image, mode, name, size, fit)
+        return _converted(image, mode, name, size, fit, limits)
     except DataError:
         raise
     except Exception as error:  # the pixels are read here, so damage shows here
         raise DataError(f"cannot read image {name}: {error or type(error).__name__}; repair or remove it") from error
 
 
-def _converted(opened: Any, mode: Mode, name: str, size: tuple[int, int] | None, fit: Fit) -> Bytes:
+def _converted(
+    opened: Any, mode: Mode, name: str, size: tuple[int, int] | None, fit: Fit, limits: Limits | None
+) -> Bytes:
     from PIL import Image, ImageOps
 
     # Pillow itself only warns up to twice this limit.
@@ -119,26 +138,60 @@ def _converted(opened: Any, mode: Mode, name: str, size: tuple[int, int] | None,
     # before anything is looked at: Pillow reads lazily, and damage must show here
     opened.load()
     # Turned first: an image made anew from an array has lost the note of its orientation.
-    image = _opaque(_eight_bits(ImageOps.exif_transpose(opened), name)).convert(mode)
+    image = _opaque(_eight_bits(ImageOps.exif_transpose(opened), name, limits)).convert(mode)
     if size is not None:
         target = (size[1], size[0])
         image = ImageOps.fit(image, target) if fit == "crop" else image.resize(target, Image.Resampling.BICUBIC)
     return np.array(image)
 
 
-def _eight_bits(image: Any, name: str) -> Any:
+def is_deep(image: Any) -> bool:
+    """Whether a picture is gray with more than 8 bits."""
+    return bool(image.mode == "F" or image.mode.startswith("I"))
+
+
+def used_range(image: Any) -> tuple[float, float] | None:
+    """Between which values all but a thousandth of the pixels lie at each end; ``None``: a picture of 8 bits."""
+    # a sensor has pixels that are always white: by the extremes every dim picture would use the full range
+    return tuple(np.percentile(np.asarray(image), (0.1, 99.9)).tolist()) if is_deep(image) else None
+
+
+def few_levels(ranges: Sequence[tuple[float, float]], limits: Limits | None) -> str:
+    """What to say of pictures whose ``used_range`` leaves few gray levels; empty: there are enough."""
+    if not ranges:
+        return ""
+    black, white = limits or (0, 65535)
+    used = np.clip((np.array(ranges) - black) * (255 / (white - black)), 0, 255).round()
+    left, had = (int(np.median(np.diff(pair))) + 1 for pair in (used, np.array(ranges)))
+    if left >= min(had, 100):
+        return ""
+    low, high = math.floor(min(low for low, _ in ranges)), math.ceil(max(high for _, high in ranges))
+    return (
+        f"{len(ranges):,} pictures of more than 8 bits hold values from {low} to {high}: with {black:g} as black and "
+        f"{white:g} as white {left} gray level{'' if left == 1 else 's'} of {had:,} are left; say "
+        f"{limits_setting(low, high)}"
+    )
+
+
+def _eight_bits(image: Any, name: str, limits: Limits | None) -> Any:
     """Scale modes of more than 8 bits; Pillow's own conversion cuts their values off at 255."""
     from PIL import Image
 
-    if image.mode == "F":
-        raise DataError(f"image {name} holds floating-point values of unknown range; save it with 8 or 16 bits")
-    if not image.mode.startswith("I"):
+    if not is_deep(image):
         return image
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise DataError(f"image {name} holds values from {values.min()} to {values.max()}; save it with 8 or 16 bits")
+    low, high = float(np.min(image)), float(np.max(image))
+    if not np.isfinite(high - low):
+        raise DataError(f"image {name} holds values that are not finite; repair or remove it")
+    if limits is not None:
+        black, white = limits
+        levels = (np.asarray(image, np.float64) - black) * (255 / (white - black))
+        return Image.fromarray(levels.clip(0, 255).round().astype(np.uint8))
+    if image.mode == "F" or low < 0 or high > 65535:
+        raise DataError(
+            f"image {name} holds values from {low:g} to {high:g}; say which are black and white: {limits_setting()}"
+        )
     # rounded in whole numbers, so that black and white stay exact
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    return Image.fromarray(((np.asarray(image).astype(np.int64) * 255 + 32767) // 65535).astype(np.uint8))
 
 
 def _opaque(image: Any) -> Any:

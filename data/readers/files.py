@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selftrain.data.base.samples import Rows, as_annotations, same_length
+from selftrain.data.base.samples import Limits, Rows, as_annotations, check_limits, same_length
 from selftrain.data.readers.decoding import Bytes, Fit, Mode, decode
 from selftrain.errors import DataError, setting
 
@@ -22,7 +22,8 @@ class FileSet:
     """Image files as samples, uint8 (B, C, H, W).
 
     Conversion is explicit: the orientation a camera noted is applied, transparency is laid on white, 16-bit gray is
-    scaled and not cut off. A file that is damaged or cut short is an error, never a half-empty image.
+    scaled, by 65535 or between ``limits``, and not cut off. A file that is damaged or cut short is an error, never a
+    half-empty image.
 
     Args:
         paths: The files.
@@ -30,6 +31,7 @@ class FileSet:
         mode: ``"RGB"`` (C = 3) or ``"L"`` (gray, C = 1).
         size: Side, or height and width, to bring images to; ``None``: they must all have one size already.
         fit: ``"crop"`` keeps the side ratio and cuts what is over; ``"stretch"`` changes it.
+        limits: Values of gray files of more than 8 bits that mean black and white; ``None``: 0 and 65535.
         ids: Names of the rows; default the paths.
         cache: Keep decoded images in memory (each loader process keeps its own).
 
@@ -47,6 +49,7 @@ class FileSet:
         mode: Mode = "RGB",
         size: int | tuple[int, int] | None = None,
         fit: Fit = "crop",
+        limits: Limits | None = None,
         ids: Sequence[str] | None = None,
         cache: bool = False,
     ) -> None:
@@ -58,6 +61,7 @@ class FileSet:
         if self.size is not None and min(self.size) < 1:
             raise ValueError(f"size is {size}; height and width must be at least 1")
         self.fit: Fit = fit
+        self.limits = check_limits(limits)
         self.annotations: Tensor | None = None if y is None else as_annotations(y)
         self.ids: Sequence[str] = [str(path) for path in self.paths] if ids is None else list(ids)
         self.cache: dict[int, Bytes] | None = {} if cache else None
@@ -87,7 +91,7 @@ class FileSet:
         if self.cache is not None and row in self.cache:
             return self.cache[row]
         path = self.paths[row]
-        array = decode(path, self.mode, str(path), self.size, self.fit)
+        array = decode(path, self.mode, str(path), self.size, self.fit, self.limits)
         if self.cache is not None:
             self.cache[row] = array
         return array

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
+from selftrain.data.base.samples import Limits, check_limits
 from selftrain.data.base.splits import Overlap
 from selftrain.data.base.summary import shown
 from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble
-from selftrain.data.readers.decoding import Mode
+from selftrain.data.readers.decoding import Mode, few_levels
 from selftrain.data.readers.files import IMAGE_SUFFIXES, FileSet
 from selftrain.data.readers.scanning import OnError, Scanned, scan, usable
 from selftrain.data.views.base import ViewMaker
@@ -52,6 +53,7 @@ def from_folder(
     *,
     size: int | tuple[int, int] | None = None,
     mode: Mode = "RGB",
+    limits: Limits | None = None,
     test: str | os.PathLike[str] | None = None,
     labels: int | None = None,
     validation: float | str | os.PathLike[str] = 0,
@@ -78,6 +80,8 @@ def from_folder(
             unlabeled); others are ignored.
         size: Side, or height and width, to bring images to; ``None``: they must all have one size already.
         mode: ``"RGB"`` or ``"L"`` (gray).
+        limits: Values of gray files of more than 8 bits that mean black and white, such as (0, 4095) for 12 bits, in
+            all parts; ``None``: 0 and 65535.
         test: Folder of test images in sub-folders of the same class names.
         labels: Use only so many labels, evenly over the classes; ``None``: all.
         validation: Labels to hold back for validation: a count, or a share below 1; or a folder like ``test``.
@@ -97,7 +101,8 @@ def from_folder(
             have.
 
     Warns:
-        UserWarning: files were skipped; how many and the first of them.
+        UserWarning: files were skipped, how many and the first of them; files of more than 8 bits use so few of their
+            levels that few gray levels are left.
     """
     if on_error not in ("raise", "skip", "defer"):
         raise ValueError(f'on_error is {on_error!r}; say "raise", "skip" or "defer"')
@@ -106,13 +111,16 @@ def from_folder(
     held_out = {"test": test, "validation": validation if isinstance(validation, str | os.PathLike) else None}
     roots = {"": root} | {part: Path(place) for part, place in held_out.items() if place is not None}
     listings = {"": listing} | {part: list_held_out(roots[part], listing.classes) for part in roots if part}
+    limits = check_limits(limits)
     skipped: list[tuple[str, str]] = []
+    ranges: list[tuple[float, float]] = []
     sets = {}
     for part, found in listings.items():
-        kept, lost = _usable_files(roots[part], found, on_error, max_skipped, size, mode, workers)
+        kept, lost, used = _usable_files(roots[part], found, on_error, max_skipped, size, mode, workers, limits)
         skipped += lost
+        ranges += used
         files = [roots[part] / path for path in kept.paths]
-        sets[part] = FileSet(files, kept.y, mode=mode, size=size, ids=kept.paths, cache=cache)
+        sets[part] = FileSet(files, kept.y, mode=mode, size=size, limits=limits, ids=kept.paths, cache=cache)
     if skipped:
         total, first = sum(len(found.paths) for found in listings.values()), skipped[:3]
         named = "; ".join(f"{shown(name)}: {reason}" for name, reason in first)
@@ -120,6 +128,10 @@ def from_folder(
             f"{len(skipped):,} of {total:,} files cannot be read and were left out ({named}); see pile.skipped",
             stacklevel=2,
         )
+    if limits is not None and not ranges and on_error != "defer":
+        raise DataError(f"limits are {limits}, but {root} has no gray files of more than 8 bits; leave them out")
+    if words := few_levels(ranges, limits):
+        warnings.warn(words, stacklevel=2)
     pile = assemble(
         sets[""],
         None,
@@ -186,16 +198,17 @@ def _usable_files(
     size: int | tuple[int, int] | None,
     mode: Mode,
     workers: int | None,
-) -> tuple[Listing, list[tuple[str, str]]]:
-    """The files that can be used, and the others with the reason."""
+    limits: Limits | None,
+) -> tuple[Listing, list[tuple[str, str]], list[tuple[float, float]]]:
+    """The files that can be used, the others with the reason, and the values that files of more than 8 bits use."""
     wrong = next((f for f in listing.faults if f.kind != "missing" or on_error != "skip"), None)
     if wrong is not None:
         raise DataError(wrong.text)
     if on_error == "defer":
-        return listing, []
+        return listing, [], []
     # all of them now: a damaged file met in the middle of a run costs the hours before it, and skipping it there would
     # change every later batch
-    scanned = scan([root / path for path in listing.paths], listing.paths, mode, workers)
+    scanned = scan([root / path for path in listing.paths], listing.paths, mode, workers, limits)
     scanned += [Scanned(fault.path, damage="missing", reason="it is listed, but not there") for fault in listing.faults]
     kept = usable(scanned, on_error, most, str(root))
     if size is None:
@@ -203,7 +216,8 @@ def _usable_files(
     lost = [(file.id, file.reason) for file in scanned if file.damage is not None]
     if not kept:
         raise DataError(f"no image below {root} can be read; the first one, {shown(lost[0][0])}: {lost[0][1]}")
-    return Listing([listing.paths[i] for i in kept], [listing.y[i] for i in kept], listing.classes), lost
+    used = [file.used for file in scanned if file.used is not None]
+    return Listing([listing.paths[i] for i in kept], [listing.y[i] for i in kept], listing.classes), lost, used
 
 
 def image_files(root: Path) -> list[str]:

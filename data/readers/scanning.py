@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from selftrain.data.base.samples import Limits
 from selftrain.data.base.summary import shown
-from selftrain.data.readers.decoding import IMAGE_FORMATS, Mode, to_bytes
+from selftrain.data.readers.decoding import IMAGE_FORMATS, Mode, to_bytes, used_range
 from selftrain.errors import DataError, setting
 
 OnError = Literal["raise", "skip", "defer"]
@@ -36,6 +37,7 @@ class Scanned:
         content: Hash of its pixels, or, if unreadable, of its bytes.
         damage: What is wrong with it; ``None``: nothing.
         reason: The same in words.
+        used: Values that a gray file of more than 8 bits uses, see ``used_range``; ``None``: another file.
     """
 
     id: str
@@ -47,10 +49,17 @@ class Scanned:
     content: str = ""
     damage: Damage | None = None
     reason: str = ""
+    used: tuple[float, float] | None = None
 
 
-def scan(paths: Sequence[Path], ids: Sequence[str], mode: Mode = "RGB", workers: int | None = None) -> list[Scanned]:
-    """Decode image files as training will, in ``mode``, and say what each is, in their order.
+def scan(
+    paths: Sequence[Path],
+    ids: Sequence[str],
+    mode: Mode = "RGB",
+    workers: int | None = None,
+    limits: Limits | None = None,
+) -> list[Scanned]:
+    """Decode image files as training will, in ``mode`` and between ``limits``, and say what each is, in their order.
 
     ``workers`` are threads; ``None``: as many as there are processors, at most 16.
     """
@@ -59,7 +68,9 @@ def scan(paths: Sequence[Path], ids: Sequence[str], mode: Mode = "RGB", workers:
     Image.init()  # loads the decoders once, before there are threads
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of decoders, about notes in files that are no part of the picture
-        return in_parallel(lambda job: scan_file(job[0], job[1], mode), list(zip(paths, ids, strict=True)), workers)
+        return in_parallel(
+            lambda job: scan_file(job[0], job[1], mode, limits), list(zip(paths, ids, strict=True)), workers
+        )
 
 
 def in_parallel(function: Callable[[T], R], jobs: Iterable[T], workers: int | None = None) -> list[R]:
@@ -73,7 +84,7 @@ def in_parallel(function: Callable[[T], R], jobs: Iterable[T], workers: int | No
         return list(pool.map(function, jobs))
 
 
-def scan_file(path: Path, id: str, mode: Mode = "RGB") -> Scanned:
+def scan_file(path: Path, id: str, mode: Mode = "RGB", limits: Limits | None = None) -> Scanned:
     """Decode one image file."""
     from PIL import Image
 
@@ -92,14 +103,15 @@ def scan_file(path: Path, id: str, mode: Mode = "RGB") -> Scanned:
             if most is not None and opened.width * opened.height > most:
                 reason = f"{opened.width} x {opened.height} pixels, more than the {most:,} that Pillow takes for safe"
                 return Scanned(id, size, damage="too large", reason=reason, content=_hash_of_bytes(path))
-            pixels = to_bytes(opened, mode, id)
+            pixels = to_bytes(opened, mode, id, limits=limits)
+            used = used_range(opened)
     except Exception as error:  # a decoder that is fed with garbage may raise anything
         return Scanned(
             id, size, content=_hash_of_bytes(path), damage=_damage(error), reason=_damage_reason(error, path, id)
         )
     # of the pixels: the same picture in two formats is a copy
     content = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
-    return Scanned(id, size, kind, form, pixels.shape[0], pixels.shape[1], content)
+    return Scanned(id, size, kind, form, pixels.shape[0], pixels.shape[1], content, used=used)
 
 
 def _damage(error: Exception) -> Damage:

@@ -15,10 +15,11 @@ from selftrain.data.base.labels import as_text, numbered
 from selftrain.data.base.samples import (
     Channels,
     Kind,
+    Limits,
     RowNumbers,
     Rows,
-    Samples,
     as_annotations,
+    check_limits,
     first_unusable,
     prepared,
     same_length,
@@ -26,7 +27,7 @@ from selftrain.data.base.samples import (
 from selftrain.data.base.splits import Overlap, check_labels
 from selftrain.data.pile import Pile, numbered_names
 from selftrain.data.readers.assembling import assemble
-from selftrain.data.readers.decoding import Fit, Mode, to_bytes
+from selftrain.data.readers.decoding import Fit, Mode, few_levels, to_bytes, used_range
 from selftrain.data.views.base import ViewMaker
 from selftrain.data.views.points import PointViews
 from selftrain.errors import DataError, setting
@@ -54,6 +55,7 @@ class DatasetSet:
         size: Side, or height and width, to bring pictures to; ``None``: they must all have one size already.
         fit: ``"crop"`` or ``"stretch"``, as in ``FileSet``.
         channels: Where the channel axis of arrays is, as in ``ArraySet``.
+        limits: Values that mean black and white in arrays (as in ``ArraySet``) and in pictures of more than 8 bits.
         kind: ``"series"`` or ``"points"``, as in ``ArraySet``; ``None``: images or a table.
         prefix: What stands before the row numbers that are the ids.
 
@@ -75,6 +77,7 @@ class DatasetSet:
         size: int | tuple[int, int] | None = None,
         fit: Fit = "crop",
         channels: Channels | None = None,
+        limits: Limits | None = None,
         kind: Kind | None = None,
         prefix: str = "",
     ) -> None:
@@ -82,13 +85,13 @@ class DatasetSet:
             raise DataError(f"{name} ({type(dataset).__name__}) has no len or no [number]; streams must be saved first")
         self.dataset, self.name, self.mode, self.fit = dataset, name, mode, fit
         self.size = (size, size) if isinstance(size, int) else size
-        self.channels, self.kind = channels, kind
+        self.channels, self.limits, self.kind = channels, check_limits(limits), kind
         self.annotations: Tensor | None = None if y is None else as_annotations(y)
         self.ids: Sequence[str] = RowNumbers(len(dataset), prefix)
         same_length(len(dataset), self.annotations, "annotations")
         if not len(dataset):
             raise DataError(f"{name} has no rows")
-        self.column = column
+        self.column, self.pictures, self.ranges = column, False, list[tuple[float, float]]()
         first = np.zeros(1, np.int64)
         # random transforms inside the data set would make every view different in each process, and no run could be
         # resumed
@@ -114,11 +117,15 @@ class DatasetSet:
                     f"bring all to one (pictures: pass {setting('size')})"
                 )
         try:
-            return prepared(np.stack(inputs), self.channels, kind=self.kind)
+            return prepared(np.stack(inputs), self.channels, self._limits(), self.kind)
         except DataError as error:
-            found = first_unusable(zip(rows, inputs, strict=True), self.channels, self.kind)
+            found = first_unusable(zip(rows, inputs, strict=True), self.channels, self._limits(), self.kind)
             what = f"{self.name}: {error}" if found is None else f"row {found[0]} of {self.name}: {found[1]}"
             raise DataError(what) from error
+
+    def _limits(self) -> Limits | None:
+        # pictures have theirs already, where they became bytes
+        return None if self.pictures else self.limits
 
     def _items(self, rows: Sequence[int]) -> list[Any]:
         """Items of some rows, all at once where the data set can."""
@@ -145,7 +152,10 @@ class DatasetSet:
         elif _is_pair(item):
             value = item[0]
         if hasattr(value, "convert") and hasattr(value, "getbands"):
-            return to_bytes(value, self.mode, where, self.size, self.fit)
+            self.pictures = True
+            used = used_range(value)
+            self.ranges += [] if used is None else [used]
+            return to_bytes(value, self.mode, where, self.size, self.fit, self.limits)
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
         if array.dtype.kind not in "biuf" or not array.ndim:
             raise DataError(
@@ -167,6 +177,7 @@ def from_dataset(
     size: int | tuple[int, int] | None = None,
     fit: Fit = "crop",
     channels: Channels | None = None,
+    limits: Limits | None = None,
     kind: Kind | None = None,
     labels: int | None = None,
     overlap: Overlap = "exclude",
@@ -189,6 +200,7 @@ def from_dataset(
         size: Side, or height and width, to bring pictures to; ``None``: they must all have one size already.
         fit: ``"crop"`` or ``"stretch"``, as in ``FileSet``.
         channels: Where the channel axis of arrays is, as in ``ArraySet``.
+        limits: Values that mean black and white in arrays (as in ``ArraySet``) and in pictures of more than 8 bits.
         kind: ``"series"`` or ``"points"``, as in ``ArraySet``; ``None``: images or a table.
         labels: Use only so many labels, evenly over the classes; the others become ``truth``. ``None``: all.
         overlap: Whether labeled rows are also unlabeled ones, as in ``split``.
@@ -218,15 +230,16 @@ def from_dataset(
     }
     known, classes = _label_numbers(raw, classes or _known_classes(sets.get("labeled"), label))
     form: dict[str, Any] = {
-        "column": column, "mode": mode, "size": size, "fit": fit, "channels": channels, "kind": kind
+        "column": column, "mode": mode, "size": size, "fit": fit, "channels": channels, "limits": limits,
+        "kind": kind,
     }  # fmt: skip
-    made: dict[str, Samples] = {
+    made = {
         part: DatasetSet(
             given, known.get(part), name=f"the {part} set", prefix="" if part == "labeled" else f"{part}/", **form
         )
         for part, given in sets.items()
     }
-    return assemble(
+    pile = assemble(
         made.get("labeled"),
         made.get("unlabeled"),
         made.get("test"),
@@ -238,6 +251,11 @@ def from_dataset(
         views=PointViews() if views is None and kind == "points" else views,
         source=" + ".join(f"{type(given).__name__} ({part})" for part, given in sorted(sets.items())),
     )
+    # of the rows that the normalization was measured on
+    words = few_levels([used for samples in made.values() for used in samples.ranges], limits)
+    if words:
+        warnings.warn(words, stacklevel=2)
+    return pile
 
 
 def labels_of(dataset: Any, label: str | None = None, name: str = "labeled") -> Sequence[Any]:

@@ -27,6 +27,7 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     network: Any
     kind: Any
     channels: Any
+    limits: Any
     steps: Any
     epochs: Any
     device: Any
@@ -39,7 +40,9 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         form: dict[str, Any] = {"ensure_min_samples": 2, "ensure_min_features": 1}
         rows = self._checked(X, reset=True, **form)
         block = BLOCK if isinstance(self.network, str) else 1
-        self.inputs_ = learn_inputs(rows, self.kind, self.channels, lambda kind: block if kind != "table" else 1)
+        self.inputs_ = learn_inputs(
+            rows, self.kind, self.channels, lambda kind: block if kind != "table" else 1, self.limits
+        )
         return rows
 
     def _rows(self, X: Any) -> Array:

@@ -57,6 +57,8 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         kind: ``"table"`` (N, features), ``"image"`` (N, H, W), (N, H, W, C) or (N, C, H, W), ``"series"``
             (N, channels, length) or ``"points"`` (N, points, 2 or 3); ``None``: a table of two axes, else images.
         channels: Where the channel axis of four-axis images is, ``"first"`` or ``"last"``; ``None``: guessed.
+        limits: Values of images that mean black and white, such as (-1000, 3000) for CT; values beyond are black or
+            white. ``None``: 0 and 1 (floats), 0 and 255 (integers), or the extremes of ``fit`` where it exceeds those.
         views: Maker of views, see ``selftrain.data``; ``None``: the one for this kind.
         steps: Steps of training; or
         epochs: passes over the unlabeled rows. Both ``None``: 500 steps.
@@ -116,6 +118,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         members: int = 1,
         kind: str | None = None,
         channels: Any = None,
+        limits: tuple[float, float] | None = None,
         views: Any = None,
         steps: int | None = None,
         epochs: int | None = None,
@@ -134,7 +137,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
     ) -> None:
         self.strategy, self.strategy_params, self.select = strategy, strategy_params, select
         self.pretrain, self.network, self.members = pretrain, network, members
-        self.kind, self.channels, self.views = kind, channels, views
+        self.kind, self.channels, self.limits, self.views = kind, channels, limits, views
         self.steps, self.epochs = steps, epochs
         self.batch_size, self.unlabeled_ratio = batch_size, unlabeled_ratio
         self.lr, self.weight_decay, self.training = lr, weight_decay, training
@@ -292,7 +295,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         fresh = clone(given) if isinstance(given, PretrainedEncoder) else PretrainedEncoder(recipe=given)
         # what the encoder leaves open it shares with its students, or their weights would not fit
         own = {"network": self.network} if fresh.network == "auto" else {}
-        for name in ("kind", "channels", "views", "device"):
+        for name in ("kind", "channels", "limits", "views", "device"):
             own |= {name: getattr(self, name)} if getattr(fresh, name) is None else {}
         if fresh.random_state is None:
             own["random_state"] = seed

@@ -32,6 +32,7 @@ class PretrainedEncoder(NetworkEstimator):
         kind: ``"table"`` (N, features), ``"image"`` (N, H, W), (N, H, W, C) or (N, C, H, W), ``"series"``
             (N, channels, length) or ``"points"`` (N, points, 2 or 3); ``None``: a table of two axes, else images.
         channels: Where the channel axis of four-axis images is, ``"first"`` or ``"last"``; ``None``: guessed.
+        limits: Values of images that mean black and white, as in ``SelfTrainClassifier``.
         views: Maker of views, see ``selftrain.data``; ``None``: the one for this kind.
         steps: Steps of training; or
         epochs: passes over the rows. Both ``None``: 1,000 steps.
@@ -66,6 +67,7 @@ class PretrainedEncoder(NetworkEstimator):
         network: Any = "auto",
         kind: str | None = None,
         channels: Any = None,
+        limits: tuple[float, float] | None = None,
         views: Any = None,
         steps: int | None = None,
         epochs: int | None = None,
@@ -77,7 +79,7 @@ class PretrainedEncoder(NetworkEstimator):
         verbose: int = 0,
     ) -> None:
         self.recipe, self.recipe_params, self.network = recipe, recipe_params, network
-        self.kind, self.channels, self.views = kind, channels, views
+        self.kind, self.channels, self.limits, self.views = kind, channels, limits, views
         self.steps, self.epochs, self.batch_size = steps, epochs, batch_size
         self.out, self.overwrite, self.device = out, overwrite, device
         self.random_state, self.verbose = random_state, verbose

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selftrain.data.base.samples import ArraySet, Channels
+from selftrain.data.base.samples import ArraySet, Channels, Limits, check_limits
 from selftrain.errors import DataError
 from selftrain.types import InputKind
 from selftrain.wrapper.labels import Labels, is_unlabeled, read_labels
@@ -36,7 +36,8 @@ class Inputs:
         given: Shape of one row as it is passed.
         shape: Shape of one input of the network.
         channels: Where the channel axis of an image is.
-        limits: Black and white of float images that are not within [0, 1]: the smallest and largest value of ``fit``.
+        limits: Black and white of images, as given, or the smallest and largest value of ``fit`` where those are not
+            within [0, 1] (floats) or 0..255 (integers).
         blocks: The sides of images, or the length of series, are extended to multiples of this by repeating the border.
     """
 
@@ -57,8 +58,6 @@ class Inputs:
             raise DataError(
                 f"X has rows of shape {tuple(x.shape[1:])}, fit was called with {self.given}; pass the same"
             )
-        if self.limits is not None:
-            x = np.clip(np.asarray(x, np.float32), *self.limits)
         form: dict[str, Any] = {"kind": self.kind} if self.kind in ("series", "points") else {}
         if self.kind == "image":
             form = {"channels": self.channels, "limits": self.limits}
@@ -71,7 +70,13 @@ class Inputs:
         return ArraySet(inputs, y, channels="first")
 
 
-def learn_inputs(x: Array, kind: str | None, channels: Channels | None, blocks: Callable[[InputKind], int]) -> Inputs:
+def learn_inputs(
+    x: Array,
+    kind: str | None,
+    channels: Channels | None,
+    blocks: Callable[[InputKind], int],
+    limits: Limits | None = None,
+) -> Inputs:
     """Find out how to read rows.
 
     Args:
@@ -79,16 +84,20 @@ def learn_inputs(x: Array, kind: str | None, channels: Channels | None, blocks: 
         kind: One of ``KINDS``; ``None``: tables have two axes, all others are images.
         channels: Where the channel axis of four-axis images is; ``None``: guessed when only one end has 1, 3 or 4.
         blocks: What sides must be multiples of, for each kind.
+        limits: Values of images that mean black and white; ``None``: found, see ``Inputs``.
 
     Raises:
-        ValueError: for an unknown kind.
+        ValueError: for an unknown kind, or limits of rows that are no images.
         DataError: for an array of the wrong number of axes, or rows that cannot be used.
     """
     found = _kind(x, kind)
-    limits = None
-    # float images may have any range; later ones must be read by the same black and white
-    if found == "image" and x.dtype.kind == "f" and x.size and (x.min() < 0 or x.max() > 1):
-        limits = (float(x.min()), float(x.max()))
+    limits = check_limits(limits)
+    if limits is not None and found != "image":
+        raise ValueError(f"limits are {limits}, but {found} data have no black and white; leave them out")
+    # images may have any range; later ones must be read by the same black and white
+    if found == "image" and limits is None and x.size and x.dtype.kind in "iuf":
+        low, high = float(x.min()), float(x.max())
+        limits = (low, high) if low < 0 or high > (1 if x.dtype.kind == "f" else 255) else None
     plain = Inputs(found, tuple(x.shape[1:]), tuple(x.shape[1:]), channels, limits, blocks(found))
     one = plain.read(x[:1])
     return Inputs(found, plain.given, tuple(one.shape[1:]), channels, limits, plain.blocks)

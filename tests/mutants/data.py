@@ -108,9 +108,23 @@ MUTANTS = [
     Mutant(
         "damaged files found by their head alone",
         SCANNING,
-        "            pixels = to_bytes(opened, mode, id)\n",
+        "            pixels = to_bytes(opened, mode, id, limits=limits)\n",
         "            import numpy as np\n\n            pixels = np.zeros((opened.height, opened.width, 3), np.uint8)\n",
         SKIPPED,
+    ),
+    Mutant(
+        "files of more than 8 bits that leave few gray levels are not told",
+        "data/readers/decoding.py",
+        "if left >= min(had, 100):",
+        "if left >= 1:",
+        "test_data_scale.py::test_deep_files_that_use_few_levels_are_told_with_a_remedy_that_keeps_them",
+    ),
+    Mutant(
+        "an array file forgets its limits",
+        STORED,
+        "return prepared(rows, self.channels, self.limits, self.kind)",
+        "return prepared(rows, self.channels, None, self.kind)",
+        "test_data_scale.py::test_every_door_of_arrays_takes_the_limits_that_its_error_names",
     ),
     # -- the check
     Mutant("contents compared by file name", CONTENTS, "groups[sample.content]", "groups[sample.name]", COPIES),

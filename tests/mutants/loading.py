@@ -151,8 +151,8 @@ MUTANTS = [
     Mutant(
         "data: gray files are read with three channels",
         "data/readers/files.py",
-        "array = decode(path, self.mode, str(path), self.size, self.fit)",
-        'array = decode(path, "RGB", str(path), self.size, self.fit)',
+        "array = decode(path, self.mode, str(path), self.size, self.fit, self.limits)",
+        'array = decode(path, "RGB", str(path), self.size, self.fit, self.limits)',
         "test_data_samples.py::test_files_are_decoded_in_the_mode_asked_for",
     ),
     Mutant(

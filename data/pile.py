@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selftrain.data.base.fingerprint import fingerprint
 from selftrain.data.base.joined import with_labels
 from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limits, Rows, Samples, Subset
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing
@@ -294,6 +295,11 @@ class Pile:
             # figures that need no labels are stable on two thousand rows, and asked for often
             samples = Excerpt(samples, _EXCERPT if part == "unlabeled" else len(samples))
         return Evaluation(samples, self.views, batch_size, device)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells the samples that training reads from others, by part: see ``data.base.fingerprint``."""
+        parts = {"labeled": self.labeled, "unlabeled": self.unlabeled, "validation": self.validation}
+        return {part: None if samples is None else fingerprint(samples) for part, samples in parts.items()}
 
     def unlabeled_ids(self) -> Sequence[str]:
         """A stable name for every unlabeled row."""

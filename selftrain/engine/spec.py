@@ -61,7 +61,7 @@ _CARRIED = ("best", "train", "seconds", "best_state", "baseline", "before")
 def settings_of(strategy: Strategy) -> dict[str, Any]:
     """What the user chose, in short: a run is resumed with the same only."""
     settings = settings_in_short(describe(strategy))
-    rates = [learner.base_rates for learner in strategy.learners()]
+    rates = [[float(rate) for rate in learner.base_rates] for learner in strategy.learners()]
     return {"format": FORMAT, "strategy": type(strategy).__name__, "settings": settings, "learning_rates": rates}
 
 

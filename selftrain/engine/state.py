@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from selftrain.engine import spec
+from selftrain.engine.fingerprint import fingerprint
 from selftrain.engine.run import Figures, Run, measure, versions
 from selftrain.engine.times import EVALUATIONS, Checkpoints, Evaluation
 from selftrain.errors import CheckpointError, RunFolderError
@@ -19,7 +19,7 @@ from selftrain.evaluation.quality import Quality
 from selftrain.handlers.base import Context, Handler
 from selftrain.handlers.nonfinite import copied
 from selftrain.labels.ledger import Ledger
-from selftrain.runtime.distributed import check_alike, from_first, here, is_first, same_start
+from selftrain.runtime.distributed import check_alike, from_first, is_first, same_start
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import write_json
 from selftrain.storage.run_dir import CARD, CHECKPOINTS, SUMMARY, export_weights, has_begun, prepare_folder
@@ -312,9 +312,16 @@ class Setup:
         # Loader processes and their patience change no result: a run may go on with others.
         settings = {"total_steps": self.total, "plan": asdict(self.plan) | {"workers": None, "timeout": None}}
         settings |= spec.settings_of(strategy) | dict(chosen)
+        settings |= fingerprint(strategy, pile)
         claim = {"resume": resume, "overwrite": overwrite}
-        # Ranks that differ are refused before the first one has touched the folder.
-        _check_ranks(pile, settings | claim)
+        # Ranks that differ are refused before the first one has touched the folder. What a run may go on with otherwise
+        # must be the same on all ranks, too: each evaluation and each checkpoint is a meeting.
+        meetings = {
+            "evaluation": {"every": every, "monitor": [*self.evaluation.monitor]},
+            "checkpoints": {"every": self.checkpoints.every, "stop_after": self.checkpoints.stop_after},
+            "handlers": [type(handler).__name__ for handler in handlers],
+        }
+        check_alike({"unlabeled samples": len(pile.unlabeled_ids())} | meetings | settings | claim)
         # What ranks send one another is limited to what a checkpoint may hold: a path is not among it.
         from_first(lambda: (prepare_folder(out, settings, **claim), None)[1])
         from_first(lambda: spec.write_record(out, strategy, pile, self.checkpoints.note))
@@ -331,12 +338,3 @@ class Setup:
         # Each rank has drawn its networks from a random state of its own before `fit`.
         same_start(strategy, (learner.optimizer for learner in strategy.learners()))
         return state
-
-
-def _check_ranks(pile: Pile, settings: dict[str, Any]) -> None:
-    """Refuse processes that were given different samples or settings."""
-    if here() is None:
-        return
-    names = hashlib.sha256("\0".join(str(name) for name in pile.unlabeled_ids()).encode()).hexdigest()
-    samples = {"unlabeled samples": len(pile.unlabeled_ids()), "unlabeled ids (SHA-256)": names}
-    check_alike(samples | settings)

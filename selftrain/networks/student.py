@@ -71,6 +71,8 @@ class Learner(nn.Module):
         self.optimizer, self.precision, self.accumulate = optimizer, precision, accumulate
         self.schedule, self.max_grad_norm = schedule or constant(), max_grad_norm
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
+        # As they were given: some optimizers write into their groups.
+        self.base_groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
         self.scaler = self._make_scaler()
         if compile:
             self.model.compile()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +24,8 @@ CHECKPOINTS = "checkpoints"
 SNAPSHOTS, INDEX = "snapshots", "snapshots.json"  # folder of weights along the way, and the list in it
 PROJECTOR, PROJECTOR_CONFIG = "projector", "projector_config.pbtxt"  # features that TensorBoard shows
 PROJECTED = ("tensors.tsv", "metadata.tsv", "sprite.png")
+# Parts of the settings that tell data, views and optimizers; runs of earlier versions lack them.
+FINGERPRINT = ("data", "classes", "views", "optimizers", "defaults")
 OWN = (SETTINGS, RECORD, "metrics.jsonl", SUMMARY, "export.safetensors", CARD, LABELS, PROJECTOR_CONFIG)
 
 
@@ -147,11 +150,32 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
             f"or start from its weights: learner(init_from={str(folder)!r})"
         )
     # by way of JSON as the stored ones: tuples have become lists there, and names of keys text
+    settings = {k: v for k, v in settings.items() if k in before or k not in FINGERPRINT}
     before, now = _flat(before), _flat(json.loads(json.dumps(settings)))
-    changed = {k: (before.get(k), now.get(k)) for k in before.keys() | now.keys() if before.get(k) != now.get(k)}
+    changed = {k: (before.get(k), now.get(k)) for k in before.keys() | now.keys() if not _alike(k, before, now)}
     if changed:
-        text = "; ".join(f"{k}: was {old}, is {new}" for k, (old, new) in sorted(changed.items()))
-        raise RunFolderError(f"the run in {folder} was started with other settings ({text}); use them, or a new folder")
+        text = "; ".join(f"{k}: was {old!s:.200}, is {new!s:.200}" for k, (old, new) in sorted(changed.items()))
+        other = {key.partition(".")[0] for key in changed}
+        raise RunFolderError(
+            f"the run in {folder} was started with other {'data' if other <= {'data', 'classes'} else 'settings'} "
+            f"({text}); use them, or a new folder"
+        )
+
+
+def _alike(name: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
+    old, new = before.get(name), now.get(name)
+    if name.startswith("views."):
+        # Means of the same data are sums in another order on another machine.
+        return old == new or _close(old, new)
+    # Another version of PyTorch has more settings, or fewer.
+    return old == new or (".groups." in name and (name in before) != (name in now))
+
+
+def _close(old: Any, new: Any) -> bool:
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_close, old, new))
+    numbers = isinstance(old, float) and isinstance(new, float)
+    return math.isclose(old, new, rel_tol=1e-5) if numbers else bool(old == new)
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

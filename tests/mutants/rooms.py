@@ -366,6 +366,20 @@ MUTANTS = [
         "test_runfolder.py::test_resuming_with_other_settings_shows_the_difference",
     ),
     Mutant(
+        "resume: labels are not among what tells data",
+        "data/base/fingerprint.py",
+        '        found["labels"] = _sum(',
+        "        _sum(",
+        "test_same_run.py::test_other_data_are_refused_by_name",
+    ),
+    Mutant(
+        "resume: an optimizer is not told by its settings",
+        "selftrain/engine/fingerprint.py",
+        '        "groups": _numbered(groups),\n',
+        "",
+        "test_same_run.py::test_another_optimizer_or_schedule_is_refused_by_name",
+    ),
+    Mutant(
         "log: the step that was stored is dropped",
         "selftrain/handlers/metrics_log.py",
         "if _step(line) <= resume_at)",

@@ -661,14 +661,11 @@ def test_a_run_is_the_same_for_any_number_of_loader_processes(tmp_path):
     assert_equal_runs(alone, parts)
 
 
-@pytest.mark.parametrize("what", ["network", "data"])
-def test_a_checkpoint_that_does_not_fit_is_named(what, tmp_path):
-    widths = (8, 9 if what == "network" else 8)
-    make = [FixMatch(st.Classification(3), lambda w=w: sgd_learner(Widened(w))) for w in widths]
+def test_a_checkpoint_that_does_not_fit_is_named(tmp_path):
+    make = [FixMatch(st.Classification(3), lambda w=w: sgd_learner(Widened(w))) for w in (8, 9)]
     st.fit(make[0], MemoryPile(), out=tmp_path, stop_after=5, **LENGTH)
-    pile = MemoryPile(unlabeled=39) if what == "data" else MemoryPile()  # still 5 steps an epoch
     with pytest.raises(CheckpointError, match="does not fit this strategy and data"):
-        st.fit(make[1], pile, out=tmp_path, resume=True, **LENGTH)
+        st.fit(make[1], MemoryPile(), out=tmp_path, resume=True, **LENGTH)
 
 
 @pytest.mark.parametrize(("setting", "value"), [("unlabeled_weight", 2.0), ("select", Above(0.7))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
@@ -221,7 +222,12 @@ def _as_tensor(values: Any) -> Tensor:
     native: np.dtype[Any] = array.dtype.newbyteorder("=")
     array = array.astype(_READABLE.get(native, native), copy=False)
     # shared with the caller's array where it is in order already: a large set is not held twice
-    return torch.from_numpy(np.ascontiguousarray(array))
+    array = np.ascontiguousarray(array)
+    if any(step < 0 for step in array.strides):  # a single row is in order whatever its stride, but not for torch
+        array = array.copy()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # sets hand out copies
+        return torch.from_numpy(array)
 
 
 def as_annotations(y: Any) -> Tensor:

@@ -12,7 +12,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from selftrain.estimator.inputs import Array, Inputs, learn_inputs
+from selftrain.errors import DataError
+from selftrain.estimator.inputs import Array, Inputs, learn_inputs, numbers
 from selftrain.networks.by_name import BLOCK
 from selftrain.runtime.rng import own_randomness
 
@@ -52,12 +53,16 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _checked(self, X: Any, *, reset: bool, **form: Any) -> Array:
         """Finite numbers; tables also have the columns, and their names, of ``fit``."""
-        # scikit-learn's own check refuses more than two axes
+        X = numbers(X)
         axes = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
-        if axes <= 2:
-            rows: Array = validate_data(self, X, reset=reset, dtype="numeric", **form)
-            return rows
-        rows = check_array(X, allow_nd=True, dtype="numeric", estimator=type(self).__name__, **form)
+        try:
+            # scikit-learn's own check refuses more than two axes
+            if axes <= 2:
+                rows: Array = validate_data(self, X, reset=reset, dtype="numeric", **form)
+                return rows
+            rows = check_array(X, allow_nd=True, dtype="numeric", estimator=type(self).__name__, **form)
+        except ValueError as error:
+            raise DataError(str(error)) from error
         if reset:
             self.n_features_in_ = int(np.prod(rows.shape[1:]))
         return rows

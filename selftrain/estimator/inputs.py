@@ -15,10 +15,12 @@ from selftrain.data.base.samples import ArraySet, Channels, Limits, check_limits
 from selftrain.errors import DataError
 from selftrain.types import InputKind
 from selftrain.wrapper.labels import Labels, is_unlabeled, read_labels
+from selftrain.wrapper.rows import as_rows, is_frame
 
 Array = NDArray[Any]
 KINDS: tuple[InputKind, ...] = get_args(InputKind)
 _AXES = {"table": (2,), "image": (3, 4), "series": (3,), "points": (3,)}
+_SIDES = {"table": 0, "image": 2, "series": 1, "points": 0}  # axes of an input, the last ones, that are extended
 _FORMS = {
     "table": "(N, features)",
     "image": "(N, H, W), (N, H, W, C) or (N, C, H, W)",
@@ -61,7 +63,7 @@ class Inputs:
         form: dict[str, Any] = {"kind": self.kind} if self.kind in ("series", "points") else {}
         if self.kind == "image":
             form = {"channels": self.channels, "limits": self.limits}
-        return _extended(ArraySet(x, **form).x, len(self.shape) - 1 if self.kind != "points" else 0, self.blocks)
+        return _extended(ArraySet(x, **form).x, _SIDES[self.kind], self.blocks)
 
     def samples(self, inputs: Tensor, y: Array | None = None) -> ArraySet:
         """What ``read`` returned as a set, with class numbers."""
@@ -103,6 +105,49 @@ def learn_inputs(
     return Inputs(found, plain.given, tuple(one.shape[1:]), channels, limits, plain.blocks)
 
 
+def numbers(X: Any) -> Any:
+    """Rows as scikit-learn's checks can read them: tensors of any type, device or gradient become arrays.
+
+    Raises:
+        DataError: for masked numbers, sparse tensors, rows of different shapes, or columns of a data frame that hold
+            something else than numbers.
+    """
+    if isinstance(X, np.ma.MaskedArray) and X.mask.any():
+        raise DataError(f"{int(X.mask.sum())} values of X are masked; fill them in (X.filled(0)) or drop their rows")
+    if hasattr(X, "tocsr"):
+        raise DataError(f"X is a sparse matrix of shape {X.shape}, networks take dense rows; pass X.toarray()")
+    rows = as_rows(X)
+    if is_frame(rows):
+        other = [name for name in rows.columns if not _holds_numbers(rows[name])]
+        if other:
+            raise DataError(
+                f"columns {other[:5]} of X hold no numbers; put make_column_transformer((OneHotEncoder(), "
+                f'{other[:5]}), remainder="passthrough") before it in a pipeline, or read the table with '
+                "selftrain.data.from_table"
+            )
+    if isinstance(rows, (list, tuple)) or (isinstance(rows, np.ndarray) and rows.dtype == object and rows.ndim == 1):
+        try:
+            return np.array([np.asarray(row) for row in rows])
+        except ValueError as error:
+            shapes = [np.asarray(row, dtype=object).shape for row in rows]
+            odd = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), 0)
+            raise DataError(
+                f"row {odd} of X has shape {shapes[odd]}, row 0 has {shapes[0]}; cut or pad all rows to one length"
+            ) from error
+    return rows
+
+
+def _holds_numbers(column: Any) -> bool:
+    """Whether scikit-learn reads a column of a data frame as numbers."""
+    if getattr(getattr(column, "dtype", None), "kind", None) in ("M", "m"):
+        return False  # dates and times would become nanoseconds
+    try:
+        np.asarray(column, dtype=float)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def unlabeled_rows(y: Array, marker: Any) -> Array:
     """Which rows hold the marker or, in an array of objects, None or NaN, shape (N,), bool."""
     marked = is_unlabeled(y, marker)
@@ -130,7 +175,7 @@ def _kind(x: Array, kind: str | None) -> InputKind:
 
 def _extended(x: Tensor, axes: int, block: int) -> Tensor:
     """Repeat the border of the last ``axes`` axes until they are multiples of ``block``."""
-    for axis in range(x.dim() - axes, x.dim()) if x.dim() > 2 else ():
+    for axis in range(x.dim() - axes, x.dim()):
         side = x.shape[axis]
         wanted = -(-side // block) * block
         if wanted != side:

@@ -9,10 +9,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d, get_tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from selftrain.errors import DataError
 from selftrain.wrapper.labels import Array, Labels, is_unlabeled, read_labels
+from selftrain.wrapper.rows import checked_rows
 
 
 def all_have(method: str) -> Callable[[Any], bool]:
@@ -48,8 +49,7 @@ class Wrapper(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: igno
             name = type(self).__name__
             # The words are those that scikit-learn's check of estimators looks for.
             raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None")
-        # NaN is for the classifier inside to take or to refuse, as its tags say.
-        X = validate_data(self, X, accept_sparse="csr", ensure_all_finite=False, ensure_min_samples=2)
+        X = checked_rows(self, X, reset=True)
         labels = read_labels(y, self.unlabeled)
         check_consistent_length(X, labels.given)
         self.classes_ = labels.classes
@@ -58,7 +58,7 @@ class Wrapper(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: igno
     def _rows(self, X: Any) -> Any:
         """Rows to predict, checked against those of ``fit``."""
         check_is_fitted(self)
-        return validate_data(self, X, accept_sparse="csr", ensure_all_finite=False, reset=False)
+        return checked_rows(self, X, reset=False)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy in [0, 1] on the rows of ``y`` that have a label; the others are passed over.

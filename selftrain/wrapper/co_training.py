@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 
 from selftrain.errors import DataError
 from selftrain.wrapper.base import Wrapper
 from selftrain.wrapper.labels import Array, Labels
 from selftrain.wrapper.learning import Trainer, check_classifier, seeded
 from selftrain.wrapper.policies import surest
+from selftrain.wrapper.rows import is_frame
 from selftrain.wrapper.scores import probabilities
 
 COMBINE = ("product", "mean")
@@ -34,8 +36,8 @@ class CoTraining(Wrapper):
 
     Args:
         estimators: A classifier, cloned for both views, or two; they need ``predict_proba`` or ``decision_function``.
-        views: For each of the two the columns it sees, or a function from X to what it sees; ``None``: a random half
-            of the columns each.
+        views: For each of the two the columns it sees (places, or names in a data frame), or a function from X to what
+            it sees; ``None``: a random half of the columns each.
         pool: Number of unlabeled rows to choose from, at least 1; ``None``: all.
         take: Rows a class that each classifier labels in a round: one number for all, numbers in the order of the
             sorted classes, or by class name; ``None``: in proportion to the labels, 1 of the rarest class. At most as
@@ -91,12 +93,12 @@ class CoTraining(Wrapper):
         """Learn from the labels and, round after round, from what the other view is sure of.
 
         Args:
-            X: All rows, labeled or not, dense or sparse, shape (N, D).
+            X: All rows, labeled or not, as in ``SelfTraining``.
             y: Their labels, ``unlabeled`` where there is none, shape (N,).
         """
         self._check()
         X, labels, rng = self._begin(X, y)
-        self.views_ = _views(self.views, X.shape[1], rng)
+        self.views_ = _views(self.views, X, rng)
         trainers = [Trainer(seeded(estimator, rng)) for estimator in self._members()]
         seen, counts = [_see(X, view) for view in self.views_], class_counts(self.take, labels)
         pile = np.flatnonzero(~labels.labeled)
@@ -117,7 +119,7 @@ class CoTraining(Wrapper):
             number, rows, chosen, thresholds = len(self.history_) + 1, np.array(pool), [], []
             # Both choose from the whole pool: one row may be taught to either by the other.
             for who in (0, 1):
-                votes = probabilities(self.estimators_[who], seen[who][pile[rows]], labels.classes)
+                votes = probabilities(self.estimators_[who], _safe_indexing(seen[who], pile[rows]), labels.classes)
                 picked = np.concatenate(surest(votes.argmax(1), votes.max(1), counts))
                 mine, said, surety = rows[picked], votes[picked].argmax(1), votes[picked].max(1)
                 taught[1 - who, mine] = said  # what one is sure of, the other learns
@@ -206,27 +208,46 @@ def _learned(trainer: Trainer, seen: Any, labels: Labels, taught: Array) -> Any:
     codes = labels.codes.copy()
     codes[~labels.labeled] = taught
     rows = np.flatnonzero(codes >= 0)
-    return trainer.fit(seen[rows], labels.classes[codes[rows]])
+    return trainer.fit(_safe_indexing(seen, rows), labels.classes[codes[rows]])
 
 
-def _views(views: Any, columns: int, rng: np.random.RandomState) -> list[View]:
+def _views(views: Any, X: Any, rng: np.random.RandomState) -> list[View]:
     """The columns or the function of each view."""
+    columns = X.shape[1] if len(getattr(X, "shape", ())) == 2 else 0
     if views is None:
         if columns < 2:
-            raise DataError(f"X has {columns} feature(s); two views need at least 2, or pass views")
+            raise DataError(
+                f"X has {columns or 'no'} feature(s); two views need at least 2 columns, or pass views as two "
+                "functions of X"
+            )
         order = rng.permutation(columns)
         return [np.sort(order[: columns // 2]), np.sort(order[columns // 2 :])]
     if len(views) != 2:
         raise ValueError(f"views are {len(views)}; give two")
     made: list[View] = [view if callable(view) else np.asarray(view) for view in views]
     for view in made:
-        if isinstance(view, np.ndarray) and (view.dtype.kind not in "iu" or not len(view)):
-            raise ValueError(f"view {view.tolist()} must be places of columns")
-        if isinstance(view, np.ndarray) and (view.min() < 0 or view.max() >= columns):
+        if not isinstance(view, np.ndarray):
+            continue
+        if is_frame(X) and view.dtype.kind in "UO" and view.ndim == 1 and len(view):
+            unknown = [name for name in view.tolist() if name not in list(X.columns)]
+            if unknown:
+                raise ValueError(f"view {view.tolist()} names {unknown}, which X lacks; its columns are {[*X.columns]}")
+            continue
+        if view.dtype.kind not in "iu" or view.ndim != 1 or not len(view):
+            raise ValueError(f"view {view.tolist()} must be places of columns, or their names in a data frame")
+        if view.min() < 0 or view.max() >= columns:
             raise ValueError(f"view {view.tolist()} names columns outside 0..{columns - 1}")
     return made
 
 
 def _see(X: Any, view: View) -> Any:
     """What a view shows of the rows."""
-    return view(X) if callable(view) else X[:, view]
+    if not callable(view):
+        return _safe_indexing(X, view.tolist(), axis=1)
+    try:
+        return view(X)
+    except Exception:
+        # a function may go by the places of columns, as in arrays, where a data frame goes by their names
+        if not is_frame(X):
+            raise
+        return view(np.asarray(X))

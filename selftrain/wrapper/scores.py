@@ -75,10 +75,11 @@ def member_votes(estimator: Any, X: Any, classes: Array) -> Array:
     if not isinstance(estimator, VOTING):
         kinds = ", ".join(kind.__name__ for kind in VOTING)
         raise ValueError(f"certainty='vote' needs an ensemble that votes ({kinds}), not {name(estimator)}")
-    count = len(estimator.estimators_)
-    # Members of BaggingClassifier may see a part of the columns only.
-    features = getattr(estimator, "estimators_features_", None) or [slice(None)] * count
-    decided = [m.predict(X[:, f]) for m, f in zip(estimator.estimators_, features, strict=True)]
+    # Members of BaggingClassifier may see a part of the columns only; those of VotingClassifier read rows themselves.
+    features = getattr(estimator, "estimators_features_", None)
+    X = X if isinstance(estimator, VotingClassifier) or hasattr(X, "tocsr") else np.asarray(X)
+    parts = [X] * len(estimator.estimators_) if features is None else [X[:, f] for f in features]
+    decided = [m.predict(part) for m, part in zip(estimator.estimators_, parts, strict=True)]
     codes = np.stack(decided, axis=1).astype(int)  # members of these ensembles learn codes, not names
     share = (codes[:, :, None] == np.arange(len(estimator.classes_))).mean(1)
     return _aligned(share, estimator.classes_, classes)

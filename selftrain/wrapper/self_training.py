@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
 
 from selftrain.wrapper.base import Wrapper, all_have
@@ -105,7 +106,8 @@ class SelfTraining(Wrapper):
         """Learn from the labels and, round after round, from the unlabeled rows.
 
         Args:
-            X: All rows, labeled or not, dense or sparse, shape (N, D).
+            X: All rows, labeled or not: a table of numbers, dense or sparse, shape (N, D), or whatever else the
+                classifier reads, such as texts or a data frame for a pipeline.
             y: Their labels, ``unlabeled`` where there is none, shape (N,).
         """
         policy, criteria = self._policy(), self._criteria()
@@ -130,7 +132,7 @@ class SelfTraining(Wrapper):
                 scores = state.scores
                 if len(held):
                     truth = labels.classes[labels.codes[held]]
-                    scores = (*scores, float(np.mean(estimator.predict(X[held]) == truth)))
+                    scores = (*scores, float(np.mean(estimator.predict(_safe_indexing(X, held)) == truth)))
                 if not keeps_best or scores[-1] >= max(scores):
                     # a warm start goes on to change the classifier
                     self.estimator_ = copy.deepcopy(estimator) if trainer.warm else estimator
@@ -149,7 +151,7 @@ class SelfTraining(Wrapper):
 
             # score the candidates, as the newest classifier sees them
             number = state.round + 1
-            votes = class_votes(estimator, X[pile[open_rows]], labels.classes, self.certainty)
+            votes = class_votes(estimator, _safe_indexing(X, pile[open_rows]), labels.classes, self.certainty)
             # In round 1 every unlabeled row is a candidate, so these votes have a row for each of them.
             first = votes if number == 1 else first
             score, said = certainty(votes, self.certainty), votes.argmax(1)
@@ -197,7 +199,7 @@ class SelfTraining(Wrapper):
         codes[~labels.labeled], score[~labels.labeled] = pseudo, sure
         rows = np.flatnonzero(codes >= 0)
         weight = sample_weights(self.weighting, labels.labeled[rows], score[rows])
-        return trainer.fit(X[rows], labels.classes[codes[rows]], weight, last)
+        return trainer.fit(_safe_indexing(X, rows), labels.classes[codes[rows]], weight, last)
 
     def _policy(self) -> Policy:
         if self.policy is not None and not isinstance(self.policy, Policy):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
 
 from selftrain.wrapper.base import Wrapper, all_have
@@ -78,7 +79,7 @@ class TriTraining(Wrapper):
         """Learn bootstraps of the labels and, round after round, what two of three agree on.
 
         Args:
-            X: All rows, labeled or not, dense or sparse, shape (N, D).
+            X: All rows, labeled or not, as in ``SelfTraining``.
             y: Their labels, ``unlabeled`` where there is none, shape (N,).
         """
         for member in self._members():
@@ -93,13 +94,16 @@ class TriTraining(Wrapper):
         progress = [Progress() for _ in range(3)]
         self.history_: list[dict[str, Any]] = []
         drawn = [_bootstrap(given, labels.codes, rng) for _ in trainers]
-        learners = [t.fit(X[rows], labels.classes[labels.codes[rows]]) for t, rows in zip(trainers, drawn, strict=True)]
+        learners = [
+            t.fit(_safe_indexing(X, rows), labels.classes[labels.codes[rows]])
+            for t, rows in zip(trainers, drawn, strict=True)
+        ]
 
         ended = "max_rounds" if len(pile) else "all_labeled"
         while len(pile) and (self.max_rounds is None or len(self.history_) < self.max_rounds):
             number = len(self.history_) + 1
-            on_labels = [_decide(learner, X[given], labels.classes) for learner in learners]
-            on_pile = [_decide(learner, X[pile], labels.classes) for learner in learners]
+            on_labels = [_decide(learner, _safe_indexing(X, given), labels.classes) for learner in learners]
+            on_pile = [_decide(learner, _safe_indexing(X, pile), labels.classes) for learner in learners]
             # For all three before any learns anew, as in the paper: else the third would judge changed teachers.
             errors = [agreed_error(on_labels[j], on_labels[k], labels.codes[given]) for j, k in OTHERS]
             agreed = [np.flatnonzero(on_pile[j] == on_pile[k]) for j, k in OTHERS]
@@ -112,7 +116,7 @@ class TriTraining(Wrapper):
                 taught[i, rows], since[i, rows] = on_pile[OTHERS[i][0]][rows], number
                 places = np.concatenate([given, pile[rows]])
                 codes = np.concatenate([labels.codes[given], taught[i, rows]])
-                learners[i] = trainers[i].fit(X[places], labels.classes[codes])
+                learners[i] = trainers[i].fit(_safe_indexing(X, places), labels.classes[codes])
                 progress[i] = Progress(errors[i], sizes[i])
             counts = [np.bincount(each[each >= 0], minlength=len(labels.classes)).tolist() for each in taught]
             found = {"candidates": [len(rows) for rows in agreed], "added": sizes, "histogram": counts}

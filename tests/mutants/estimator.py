@@ -10,6 +10,13 @@ SEED = "test_estimator.py::test_one_seed_one_result_and_the_callers_state_stays"
 COMPANY = "test_estimator.py::test_a_row_is_answered_alike_in_any_company"
 
 MUTANTS = [
+    Mutant(
+        "estimator: only the width of gray images is extended",
+        INPUTS,
+        '"image": 2, "series": 1,',
+        '"image": 1, "series": 1,',
+        "test_estimator_forms.py::test_images_of_every_height_and_width",
+    ),
     Mutant("estimator: steps counted from 0", MAIN, "first + 1, -1)", "first, -1)", PROVENANCE),
     Mutant(
         "estimator: every pseudo-label passes for learned",

@@ -20,6 +20,20 @@ PROPORTION = "test_wrapper_policies.py::test_the_proportion_grows_until_all_are_
 
 MUTANTS = [
     Mutant(
+        "wrapper: what is masked counts as measured",
+        f"{FOLDER}rows.py",
+        "np.nan) if X.mask.any() else X.data",
+        "np.nan) if False else X.data",
+        "test_wrapper_rows.py::test_what_is_masked_is_no_number",
+    ),
+    Mutant(
+        "wrapper: data frames become arrays",
+        f"{FOLDER}rows.py",
+        "    if _is_table(X):",
+        "    if _is_table(X) or is_frame(X):",
+        "test_wrapper_rows.py::test_what_the_classifier_reads_is_handed_on",
+    ),
+    Mutant(
         "wrapper: bound forgets the votes below the threshold",
         FOLDER + "bound.py",
         "self.taken + self.voted[at_t][:, None] - self.voted[at_g]",

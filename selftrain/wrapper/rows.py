@@ -1,0 +1,86 @@
+"""Rows as they are passed: numbers are checked, anything else is for the classifier inside to read."""
+
+from __future__ import annotations
+
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import indexable
+from sklearn.utils.validation import validate_data
+
+from selftrain.errors import DataError
+
+
+def as_rows(X: Any) -> Any:
+    """Tensors as arrays of numbers, whatever their type, device or gradient, masked numbers as NaN, Arrow as pandas.
+
+    Raises:
+        DataError: for a tensor whose numbers do not lie in rows and columns: sparse, nested, quantized, without data.
+    """
+    if isinstance(X, torch.Tensor):
+        try:
+            plain = X.detach().cpu().resolve_conj().resolve_neg()
+            # numpy has no bfloat16 and no 8-bit floats; every value of theirs is one of float32
+            narrow = plain.is_floating_point() and plain.dtype not in (torch.float16, torch.float32, torch.float64)
+            return (plain.float() if narrow else plain).numpy()
+        except (RuntimeError, TypeError) as error:
+            what = f"{X.layout}, {X.dtype}, {X.device}"
+            remedy = "X.to_dense(), or a matrix of scipy.sparse" if X.is_sparse else "a dense tensor of plain numbers"
+            raise DataError(f"the numbers of X, a tensor ({what}), cannot be read; pass {remedy}") from error
+    if isinstance(X, np.ma.MaskedArray):
+        # what lies under a mask is no measurement, and np.asarray would bring it back
+        return np.ma.filled(X.astype(np.promote_types(X.dtype, np.float32)), np.nan) if X.mask.any() else X.data
+    if hasattr(X, "column_names") and hasattr(X, "to_pandas"):
+        return X.to_pandas()  # scikit-learn picks no rows of a table of Arrow
+    if isinstance(X, (list, tuple)) and X and all(isinstance(row, (torch.Tensor, np.ma.MaskedArray)) for row in X):
+        return [as_rows(row) for row in X]
+    return X
+
+
+def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """What a wrapper hands on, with rows that ``taken`` can pick.
+
+    Tables of numbers (arrays, sparse matrices, nested lists) are checked as scikit-learn does and become arrays. Data
+    frames, texts, arrays of more axes and all else stay as they are: a pipeline knows how to read its own rows.
+
+    Args:
+        estimator: Whose ``n_features_in_`` and ``feature_names_in_`` they are.
+        X: Rows.
+        reset: Whether these are the rows of ``fit``.
+    """
+    X = as_rows(X)
+    form: dict[str, Any] = {"ensure_min_samples": 2} if reset else {}
+    if _is_table(X):
+        # NaN is for the classifier inside to take or to refuse, as its tags say.
+        return validate_data(estimator, X, reset=reset, accept_sparse="csr", ensure_all_finite=False, **form)
+    rows = indexable(X)[0]
+    validate_data(estimator, rows, reset=reset, skip_check_array=True)
+    count = rows.shape[0] if hasattr(rows, "shape") else len(rows)
+    if reset and count < 2:
+        raise DataError(f"X has {count} row(s); give at least 2")
+    return rows
+
+
+def is_frame(X: Any) -> bool:
+    """Whether it is a data frame, of whichever library: a table whose columns have names."""
+    return hasattr(X, "columns") and hasattr(X, "shape") and len(X.shape) == 2
+
+
+def _is_table(X: Any) -> bool:
+    """Whether it is an array, a sparse matrix or a nested list of numbers with at most two axes."""
+    if hasattr(X, "tocsr"):  # of scipy, which need not be loaded to know it
+        return True
+    if isinstance(X, (list, tuple)):
+        first: Any = X
+        while isinstance(first, (list, tuple)) and len(first):
+            first = first[0]
+        # the first entry alone: an array of all texts takes the length of the longest for each
+        if not isinstance(first, (Number, np.ndarray, list, tuple)):
+            return False
+        try:
+            X = np.asarray(X)
+        except ValueError:  # rows of different lengths
+            return False
+    return isinstance(X, np.ndarray) and X.dtype.kind in "biufc" and X.ndim <= 2

@@ -26,7 +26,8 @@ from selftrain.engine import loop
 from selftrain.errors import DataError
 from selftrain.runtime.distributed import launched
 from selftrain.storage.atomic import write_json
-from selftrain.storage.run_dir import has_begun
+from selftrain.storage.lock import locked
+from selftrain.storage.run_dir import SUMMARY, has_begun, is_replaced, mark_replaced
 
 ABOUT = """Train supervised and other strategies under one budget, and say whether self-training pays on these data.
 
@@ -119,11 +120,22 @@ class Comparison:
             )
         return building.normalized_for(pile, self.settings["init_from"])
 
+    def problem(self, pile: Pile) -> building.Problem:
+        """What a draw poses."""
+        return building.Problem.of(pile, building.steps_of(self.settings, pile)).posed(pile, _TASK)
+
+    def check(self, pile: Pile) -> None:
+        """Build every strategy once, so that what none of its runs would take is refused before anything is written."""
+        building.plan_of(self.settings)
+        problem = self.problem(pile)
+        for name in self.names:
+            building.build_strategy(problem, self.settings[name], self.options(problem, name, seed=0))
+
     def cell(self, pile: Pile, name: str, draw: int, seed: int) -> Cell:
         """One strategy on one draw with one seed: trained, or read if that was done before."""
         folder = self.out / f"draw-{draw}" / f"seed-{seed}" / name
-        problem = building.Problem.of(pile, building.steps_of(self.settings, pile)).posed(pile, _TASK)
-        done = (folder / "summary.json").is_file() and not self.settings["overwrite"]
+        problem = self.problem(pile)
+        done = (folder / SUMMARY).is_file() and not is_replaced(folder)
         print(f"{'kept' if done else 'training':<11}{name}, draw {draw}, seed {seed}", flush=True)
         if not done:
             self.train(pile, problem, name, seed, folder)
@@ -136,19 +148,20 @@ class Comparison:
 
     def train(self, pile: Pile, problem: building.Problem, name: str, seed: int, folder: Path) -> loop.Run:
         """One run of the comparison; the floor and all others differ in the strategy alone."""
-        keys = ("data", "labels", "views", "training", "steps", "epochs", "plan", "device", "init_from")
-        settings = {key: self.settings[key] for key in keys} | {
-            "seed": seed,
-            "strategy": self.settings[name],
-        }
-        settings["network"] = building.network_for(
-            problem, self.settings["network"], init_from=self.settings["init_from"]
-        )
+        settings = self.options(problem, name, seed)
         # a run that was killed before its first checkpoint has nothing to go on from: it begins anew in its own folder
-        settings |= {"baseline": False, "resume": has_begun(folder) and not self.settings["overwrite"]}
+        settings |= {"baseline": False, "resume": has_begun(folder)}
         settings |= {"overwrite": not settings["resume"], "progress": self.settings["progress"]}
         with report.silent():
             return train(settings, pile, problem, folder, self.device)
+
+    def options(self, problem: building.Problem, name: str, seed: int) -> dict[str, Any]:
+        """The settings of one run, as those of ``selftrain train``."""
+        keys = ("data", "labels", "views", "training", "steps", "epochs", "plan", "device", "init_from")
+        start = self.settings["init_from"]
+        network = building.network_for(problem, self.settings["network"], init_from=start)
+        own = {"seed": seed, "strategy": self.settings[name], "network": network}
+        return {key: self.settings[key] for key in keys} | own
 
 
 def run(words: Sequence[str]) -> int:
@@ -168,15 +181,23 @@ def run(words: Sequence[str]) -> int:
     steps = building.steps_of(settings, first)
     for name in comparison.names:
         settings[name] = building.resolved_strategy(settings[name], given[name], steps)
-    if settings["resume"]:
-        _check_same(common.stored(settings), out)
-    out.mkdir(parents=True, exist_ok=True)
-    # before the first run: a comparison that is interrupted must find its settings to go on
-    print(write_config(out / CONFIG, "compare", common.stored(settings)))
-    with report.told_how_to_resume("compare", out):
-        cells = comparison.cells()
-    verdict = judged(cells, FLOOR)
-    write_json(out / RESULT, verdict.as_dict() | {"settings": common.stored(settings)})
+    comparison.check(first)
+    with locked(out, create=True):
+        # once more: it may have become another command's while the data were read
+        claim(out, marks=(CONFIG,), **ways)
+        if settings["resume"]:
+            _check_same(common.stored(settings), out)
+        if settings["overwrite"]:
+            # before the new settings: a comparison that is stopped and resumed would take old runs for its own
+            for cell in out.glob("draw-*/seed-*/*"):
+                mark_replaced(cell)
+            (out / RESULT).unlink(missing_ok=True)
+        # before the first run: a comparison that is interrupted must find its settings to go on
+        print(write_config(out / CONFIG, "compare", common.stored(settings)))
+        with report.told_how_to_resume("compare", out):
+            cells = comparison.cells()
+        verdict = judged(cells, FLOOR)
+        write_json(out / RESULT, verdict.as_dict() | {"settings": common.stored(settings)})
     _tell(verdict, out)
     return 0
 

@@ -11,12 +11,14 @@ from selftrain.cli.parser import read_config
 from selftrain.engine.spec import is_ours, read_record
 from selftrain.errors import RunFolderError
 from selftrain.runtime.distributed import is_first
-from selftrain.storage.run_dir import RECORD, SETTINGS, claimed
+from selftrain.storage.lock import LOCK
+from selftrain.storage.run_dir import BEGUN, RECORD, SETTINGS, claimed
 
+HEAD = "# selftrain "  # how files of settings begin
 CONFIG = "config.yaml"  # settings of a comparison, whose runs lie below it
 
 
-def claim(out: str | Path, *, resume: bool, overwrite: bool, marks: Sequence[str] = (SETTINGS,)) -> Path:
+def claim(out: str | Path, *, resume: bool, overwrite: bool, marks: Sequence[str] = BEGUN) -> Path:
     """Check, before data are read, that a command may write into a folder; what holds no run of ours is never written.
 
     Args:
@@ -34,9 +36,18 @@ def claim(out: str | Path, *, resume: bool, overwrite: bool, marks: Sequence[str
     if is_first():  # of several processes the first checks, for all
         claimed(folder, marks, "run", resume=resume, overwrite=overwrite)
         # whatever is said: --overwrite is for runs and may never meet files of another kind
-        if not any((folder / name).exists() for name in marks) and folder.exists() and any(folder.iterdir()):
+        ours = any(_is_ours(folder / name) for name in marks)
+        if not ours and folder.exists() and any(path.name != LOCK for path in folder.iterdir()):
             raise RunFolderError(f"{folder} holds files and no run; say --out with a new folder (nothing was changed)")
     return folder
+
+
+def _is_ours(mark: Path) -> bool:
+    if mark.name != CONFIG or not mark.is_file():
+        return mark.exists()
+    # many projects have a file of this name; those of a comparison begin with how to use them
+    with mark.open(encoding="utf-8", errors="replace") as file:
+        return file.read(len(HEAD)) == HEAD
 
 
 def settings_in(folder: str | Path, *, trust: bool = False) -> dict[str, Any]:

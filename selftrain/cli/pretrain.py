@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from selftrain.catalog import NAMES, RECIPES, default_recipe
+from selftrain.catalog import RECIPES, default_recipe
 from selftrain.cli import building, common, report
 from selftrain.cli.folder import claim
-from selftrain.cli.naming import load_object, plain, short_name
+from selftrain.cli.naming import load_object, short_name
 from selftrain.cli.parser import Parser, make_parser, parse
 from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.data import Pile
@@ -40,7 +40,8 @@ def parser() -> Parser:
 
 def run(words: Sequence[str]) -> int:
     """Pretrain, and print where the encoder is."""
-    settings, _ = parse(parser(), words, common.to_resume("pretrain", words))
+    below = common.to_resume("pretrain", words)
+    settings, _ = parse(parser(), words, below)
     device = building.check_device(settings["device"])
     settings = absolute(settings)
     name = "pretrain" if settings["recipe"] is None else short_name("recipe", settings["recipe"])
@@ -50,8 +51,11 @@ def run(words: Sequence[str]) -> int:
     if pile.unlabeled is None:
         raise DataError(f"{pile.source} has no unlabeled samples; labeled ones count with --data.overlap include")
     problem = building.Problem.of(pile, building.steps_of(settings, pile))
-    # only now: the default depends on the kind of input and the number of columns
-    settings["recipe"] = settings["recipe"] or plain(NAMES["recipe"][default_recipe(problem.kind, problem.shape)])
+    if settings["recipe"] is None:
+        # only now: the default depends on the kind of input and the number of columns; parsed, as settings that are
+        # stored have all values, and a run is resumed with the same only
+        found = default_recipe(problem.kind, problem.shape)
+        settings["recipe"] = parse(parser(), [*words, f"--recipe={found}"], below)[0]["recipe"]
     recipe = load_object(settings["recipe"]["class_path"])
     settings["network"] = building.network_for(problem, settings["network"], recipe=recipe)
     if settings["resume"]:

@@ -32,7 +32,7 @@ def open_baseline(
     folder = None if state.out is None else state.out / BASELINE
     if copy is None:
         # Else the folder would show the baseline of the run that was replaced as that of this one.
-        if overwrite and folder is not None:
+        if (overwrite or (begins and resume)) and folder is not None:
             from_first(lambda: _remove(folder))
         return None
     if state.baseline is not None:  # done before

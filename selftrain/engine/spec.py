@@ -33,7 +33,7 @@ from selftrain.networks.optim import learner
 from selftrain.runtime.rng import own_randomness
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import write_json
-from selftrain.storage.run_dir import CARD, CHECKPOINTS, LABELS, RECORD, SETTINGS, read_card
+from selftrain.storage.run_dir import CARD, CHECKPOINTS, LABELS, RECORD, SETTINGS, is_replaced, read_card
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import Pile, Recorded
 
@@ -106,9 +106,15 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     place = Path(folder)
     if not place.is_dir():
         raise RunFolderError(f"there is no run folder {place}")
+    again = f"start it again with {setting('overwrite', True, of='')}"
+    if is_replaced(place):
+        raise RunFolderError(f"the run in {place} was being replaced by another one, which was stopped; {again}")
     if not (place / RECORD).is_file():
         if not (place / SETTINGS).is_file():
             raise RunFolderError(f"{place} holds no run")
+        # settings of version 0.1 have no format; those of a run are written a moment before its record
+        if '"format"' in (place / SETTINGS).read_text(encoding="utf-8", errors="replace"):
+            raise RunFolderError(f"the run in {place} was stopped before it had begun; {again}")
         raise RunFolderError(
             f"{place} holds a run of selftrain 0.1, which this version cannot build again; use that version, or start "
             f"from the weights of a finished run: learner(init_from={str(folder)!r})"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from selftrain.errors import RunFolderError
 from selftrain.storage.atomic import whole_file
-from selftrain.storage.run_dir import SETTINGS, claimed
+from selftrain.storage.run_dir import SETTINGS, claimed, mark_replaced
 
 PIPELINE, LABELS, REPORT, TABLE = "pipeline.json", "labels.safetensors", "report.json", "report.txt"
 Rows = Sequence[Mapping[str, Any]]
@@ -51,6 +51,9 @@ def claim(out: str | Path | None, stages: Rows, *, resume: bool, overwrite: bool
     if (folder / SETTINGS).exists():
         raise RunFolderError(f"{folder} holds a single run; choose another folder for the pipeline")
     rows = _agreed(folder, stages, overwrite=overwrite)
+    # before the new stages are written down: one that is stopped and resumed would take the old ones for its own
+    for number, row in enumerate(stages if overwrite else (), 1):
+        mark_replaced(folder / folder_name(number, str(row["name"])))
     with whole_file(folder / PIPELINE, create=True) as part:
         part.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     return folder

@@ -18,9 +18,11 @@ from selftrain.storage.atomic import remove_parts, whole_file, write_text
 
 SETTINGS, RECORD = "run.json", "rebuild.json"  # what a resumed run must share; what it is built again from
 LABELS = "pseudo_labels.csv"
-RUN_MARKS = (SETTINGS, "checkpoints")
 CARD, SUMMARY = "export.json", "summary.json"
 CHECKPOINTS = "checkpoints"
+REPLACED = ".replaced"  # while a run is replaced: what else is in its folder is of the old one
+BEGUN = (SETTINGS, RECORD, REPLACED)  # one of them is in the folder of a run from its first to its last moment
+RUN_MARKS = (*BEGUN, CHECKPOINTS)
 SNAPSHOTS, INDEX = "snapshots", "snapshots.json"  # folder of weights along the way, and the list in it
 PROJECTOR, PROJECTOR_CONFIG = "projector", "projector_config.pbtxt"  # features that TensorBoard shows
 PROJECTED = ("tensors.tsv", "metadata.tsv", "sprite.png")
@@ -39,22 +41,40 @@ def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: 
     folder = claimed(out, RUN_MARKS, "run", resume=resume, overwrite=overwrite)
     if folder is None:
         return None
-    if resume:
+    # a run that was killed while it replaced another one begins anew, as it was about to
+    if resume and not is_replaced(folder):
         _check_same(folder, settings)
         # the lock is held, so that nobody is writing them: they are of a process that was killed
         for place in (folder, folder / CHECKPOINTS, folder / SNAPSHOTS):
             remove_parts(place)
         return folder
-    if overwrite:
-        _clear(folder)
     try:
+        if resume or overwrite:
+            for name in OWN:  # before anything is changed
+                if (folder / name).is_dir():
+                    raise RunFolderError(f"{folder / name} is a folder; move it away")
+            # first of all: whenever this is cut short, nobody takes what is left for a run, and all know what to do
+            mark_replaced(folder)
+            _clear(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name in (SETTINGS, RECORD):  # other things in it may be the user's
             remove_parts(folder, name)
         write_text(folder / SETTINGS, json.dumps(settings, indent=1))
+        (folder / REPLACED).unlink(missing_ok=True)
     except (OSError, RunFolderError) as error:
         raise RunFolderError(f"cannot write into {folder}: {error}") from error
     return folder
+
+
+def mark_replaced(folder: Path) -> None:
+    """Declare the run in a folder, if there is one, as replaced: from now on it can only be begun anew."""
+    if any((folder / name).exists() for name in RUN_MARKS):
+        write_text(folder / REPLACED, "the run in this folder is being replaced\n")
+
+
+def is_replaced(folder: str | Path) -> bool:
+    """Whether the run in a folder was to be replaced by one that has not begun: what is there is of the old one."""
+    return (Path(folder) / REPLACED).exists()
 
 
 def claimed(out: str | Path | None, marks: Sequence[str], what: str, *, resume: bool, overwrite: bool) -> Path | None:
@@ -133,7 +153,7 @@ def read_card(source: str | Path) -> dict[str, Any]:
 
 def has_begun(out: str | Path | None) -> bool:
     """Whether the run in a folder has stored a checkpoint to go on from."""
-    return out is not None and not checkpoint.is_empty(Path(out) / CHECKPOINTS)
+    return out is not None and not is_replaced(out) and not checkpoint.is_empty(Path(out) / CHECKPOINTS)
 
 
 def _check_same(folder: Path, settings: dict[str, Any]) -> None:
@@ -192,7 +212,8 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     remove_parts(folder)
     for events in folder.glob("events.out.tfevents.*"):
-        events.unlink()
+        if not events.is_dir():
+            events.unlink()
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     for snapshot in (folder / SNAPSHOTS).glob("step-*.safetensors"):
         snapshot.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor
 
 EVENTS = "events.out.tfevents.*"
 _BINS = 20  # of a histogram
+_AFTER = ".after."  # in the name of a file that has to be read after another
 
 
 class TensorBoardWriter:
@@ -97,21 +97,50 @@ class TensorBoardWriter:
 
 
 def _writer_after(folder: Path, purge: int) -> Any:
-    """A writer whose file comes after those of earlier writers: TensorBoard reads files in the order of their names.
+    """A writer whose file comes after all that are there: TensorBoard reads files in the order of their names.
 
-    A name holds the second it was made in, then numbers that do not sort; so a file that would come too early is made
-    again a moment later. The file begins with a mark that what earlier ones have from step ``purge`` on does not count;
-    the first file too, or TensorBoard takes the mark of the second one for that of a beginning.
+    A name holds the second it was made in, then numbers that do not sort. It would come too early after a file of the
+    same second, of a clock that was set back since, or of another tool; then it is named after that file. It begins
+    with a mark that what earlier ones have from step ``purge`` on does not count; the first file too, or TensorBoard
+    takes the mark of the second one for that of a beginning.
     """
     from torch.utils.tensorboard import SummaryWriter
 
-    while True:
-        there = set(folder.glob(EVENTS))
-        writer = SummaryWriter(str(folder), purge_step=purge)
-        made = set(folder.glob(EVENTS)) - there
-        if not there or min(made) > max(there):
-            return writer
-        writer.close()
-        for path in made:
-            path.unlink()
-        time.sleep(0.05)
+    there = set(folder.glob(EVENTS))
+    writer: Any = SummaryWriter(str(folder), purge_step=purge)
+    (made,) = set(folder.glob(EVENTS)) - there
+    last = max(there, default=made)
+    if made < last:
+        stem, _, number = last.name.rpartition(_AFTER)
+        # counted up: endings upon endings would make the name too long for the disk
+        after = f"{stem}{_AFTER}{int(number) + 1:06d}" if stem and number.isdecimal() else f"{last.name}{_AFTER}000000"
+        # closed before: not every system renames an open file, and the writer of TensorBoard opens it by its name
+        writer.file_writer.close()
+        writer.file_writer.event_writer = _Appending(made.rename(folder / after))
+    return writer
+
+
+class _Appending:
+    """In the place of TensorBoard's writer of events, which chooses the names of its files itself."""
+
+    def __init__(self, path: Path) -> None:
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        # unbuffered: who watches the run sees each event, and nothing here flushes now and then
+        self._records, self._folder = RecordWriter(path.open("ab", buffering=0)), str(path.parent)
+
+    def get_logdir(self) -> str:
+        """The folder."""
+        return self._folder
+
+    def add_event(self, event: Any) -> None:
+        """Write an event."""
+        self._records.write(event.SerializeToString())
+
+    def flush(self) -> None:
+        """To the disk."""
+        self._records.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._records.close()

@@ -413,6 +413,16 @@ def test_an_overwritten_table_is_made_anew(tmp_path):
     assert PseudoLabelTable.load(tmp_path / "02-l" / "labels.safetensors", TASK).digest == second.digest
 
 
+def test_a_pipeline_that_was_overwritten_and_stopped_takes_no_old_stage_for_its_own(tmp_path):
+    make = lambda past: Supervised(TASK, net())  # noqa: E731
+    stages = [Stage("a", make, 1), Labeling("l", by="a"), Stage("b", make, 1)]
+    run_pipeline(stages, cloud(), tmp_path / "old", plan=PLAN)
+    expected = run_pipeline(stages, cloud(seed=5), tmp_path / "new", plan=PLAN)
+    run_pipeline(stages, cloud(seed=5), tmp_path / "old", plan=PLAN, overwrite=True, stop_after=1)
+    again = run_pipeline(stages, cloud(seed=5), tmp_path / "old", plan=PLAN, resume=True)
+    assert timeless(again.rows) == timeless(expected.rows)
+
+
 def test_the_folder_of_a_single_run_is_refused(tmp_path):
     st.fit(Supervised(TASK, net()), cloud(), steps=1, plan=PLAN, out=tmp_path)
     with pytest.raises(RunFolderError, match="holds a single run"):

@@ -1,11 +1,15 @@
 import json
+import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
+from selftrain.engine.spec import read_record
 from selftrain.errors import RunFolderError
 from selftrain.networks.optim import weights_of
-from selftrain.storage.run_dir import OWN, export_weights, prepare_folder
+from selftrain.storage.run_dir import OWN, REPLACED, export_weights, has_begun, prepare_folder
 
 SETTINGS = {"total_steps": 10, "strategy": "FixMatch", "plan": {"labeled": 4, "seed": 0}}
 
@@ -16,8 +20,12 @@ def prepare(out, settings=SETTINGS, *, resume=False, overwrite=False):
 
 @pytest.fixture
 def run(tmp_path):
+    return old_run(tmp_path / "run")
+
+
+def old_run(folder):
     """A folder as a finished run leaves it, with a user's own file in it."""
-    folder = prepare(tmp_path / "run")
+    prepare(folder)
     for name in OWN[1:]:
         (folder / name).write_text("old")
     (folder / "checkpoints").mkdir()
@@ -68,6 +76,61 @@ def test_overwriting_removes_what_a_run_made_and_nothing_else(run):
     assert sorted(p.name for p in run.iterdir()) == ["my_checkpoints", "notes.txt", "run.json"]
     assert (run / "notes.txt").read_text() == "mine"
     assert json.loads((run / "run.json").read_text()) == {"strategy": "Other"}
+
+
+@pytest.mark.parametrize("way", ["resume", "overwrite"])
+def test_whenever_an_overwrite_is_cut_short_the_new_run_can_begin(way, tmp_path, monkeypatch):
+    """Before its first change the old run is whole; from then on nobody takes what is left for a run."""
+    left = [10**6]
+
+    def counted(change):
+        def counting(*values, **settings):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return change(*values, **settings)
+
+        return counting
+
+    for owner, name in ((os, "replace"), (Path, "unlink"), (shutil, "rmtree"), (Path, "rmdir")):
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+    for at in range(40):
+        left[0] = 10**6
+        folder = old_run(tmp_path / str(at))
+        left[0] = at
+        try:
+            prepare(folder, {"strategy": "Other"}, overwrite=True)
+            break
+        except KeyboardInterrupt:
+            left[0] = 10**6
+        if not (folder / REPLACED).exists():  # the old run is whole, or the new one is
+            whole = (folder / "metrics.jsonl").exists() and (folder / "checkpoints").exists()
+            assert whole or json.loads((folder / "run.json").read_text()) == {"strategy": "Other"}
+            continue
+        assert not has_begun(folder)
+        with pytest.raises(RunFolderError, match="being replaced.*start it again with overwrite=True"):
+            read_record(folder)
+        prepare(folder, {"strategy": "Other"}, **{way: True})
+        assert sorted(p.name for p in folder.iterdir()) == ["my_checkpoints", "notes.txt", "run.json"]
+        assert json.loads((folder / "run.json").read_text()) == {"strategy": "Other"}
+    assert 10 < at < 39
+
+
+def test_a_folder_in_the_place_of_a_file_is_named_before_anything_is_changed(run):
+    (run / "metrics.jsonl").unlink()
+    (run / "metrics.jsonl").mkdir()
+    with pytest.raises(RunFolderError, match="metrics.jsonl is a folder; move it away"):
+        prepare(run, overwrite=True)
+    assert json.loads((run / "run.json").read_text()) == SETTINGS
+    (run / "metrics.jsonl").rmdir()
+    assert prepare(run, overwrite=True) == run
+
+
+def test_a_run_that_was_stopped_before_its_record_says_so(tmp_path):
+    prepare(tmp_path, {"format": 2})
+    with pytest.raises(RunFolderError, match="stopped before it had begun; start it again with overwrite=True"):
+        read_record(tmp_path)
+    prepare(tmp_path, {"format": 2}, overwrite=True)
 
 
 def test_overwriting_what_is_not_there_is_starting(tmp_path):

@@ -171,14 +171,21 @@ def test_resuming_without_a_log_starts_one(tmp_path):
     assert rows(tmp_path) == [{"step": 6, "a": 1.0}]
 
 
-def test_a_resumed_log_is_read_after_the_one_it_continues(tmp_path):
-    """TensorBoard reads files in the order of their names, and a name made within the same second may come first."""
-    older = tmp_path / f"events.out.tfevents.{int(time.time())}.zzz"
-    older.touch()
-    with Board(tmp_path, 1) as board:
-        board.scalars({"loss": 1.0}, 2)
-    (newer,) = set(tmp_path.glob("events.out.tfevents.*")) - {older}
-    assert newer.name > older.name
+@pytest.mark.parametrize("name", ["{now}.zzz", "{later}.host.1.0", "99999999999", "copy", "{later}.host.bak", "~", "é"])
+def test_a_log_is_read_after_every_other_one(name, tmp_path):
+    """Files of the same second, of a clock that was set back, of another tool: TensorBoard reads in order of names."""
+    others = tmp_path / f"events.out.tfevents.{name.format(now=int(time.time()), later=int(time.time()) + 10**6)}"
+    others.touch()
+    for step, resume_at in enumerate((None, 1, 2, 3), 1):
+        before = set(tmp_path.glob("events.out.tfevents.*"))
+        with Board(tmp_path, resume_at) as board:
+            board.scalars({"loss": float(step)}, step)
+            board.scalars({"loss": 9.0}, step + 1)  # of a step that is taken again
+        (newer,) = set(tmp_path.glob("events.out.tfevents.*")) - before
+        assert newer > max(before)
+        assert len(newer.name) < len(others.name) + 20
+    found = [(e.step, e.value) for e in events(tmp_path).Scalars("loss")]
+    assert found == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0), (5, 9.0)]
 
 
 def test_the_log_of_a_run_that_failed_is_closed(tmp_path):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from selftrain.data.base.fingerprint import fingerprint
+from selftrain.data.base.fitting import check_annotations, check_shapes, check_targets
 from selftrain.data.base.joined import with_labels
 from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limits, Rows, Samples, Subset
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing
@@ -29,7 +30,7 @@ from selftrain.data.views.points import PointViews
 from selftrain.data.views.series import SeriesViews
 from selftrain.data.views.table import TableViews
 from selftrain.errors import DataError
-from selftrain.types import Annotated, BatchPlan, Needs
+from selftrain.types import Annotated, BatchPlan, Needs, plain
 
 _PARTS = ("labeled", "validation", "test")
 _SET_OF = {"pile": "unlabeled"}
@@ -93,8 +94,12 @@ class Pile:
         self.classes: Sequence[str] = list(numbered_names(known.values()) if classes is None else classes)
         if "labeled" in known:
             warn_missing(known["labeled"], self.classes)
+        sets = {part: getattr(self, part) for part in ("unlabeled", *_PARTS) if getattr(self, part) is not None}
+        for part in [part for part in _PARTS if part in sets]:
+            check_annotations(part, sets[part], self.classes)
         # by the unlabeled samples where there are any: they are the most, and no test row is among them
         self.views = (views or _default_views(reference)).fitted(reference)
+        check_shapes(sets, self._seen)
         self.source = source
         self.encoding: Mapping[str, Any] | None = None
         self.summary = Summary()
@@ -263,7 +268,17 @@ class Pile:
         if needs.views and self.unlabeled is None:
             # no error: a strategy is compared with itself without a pile
             warnings.warn("no unlabeled samples: training is supervised only", stacklevel=2)
+        for part in _PARTS:
+            samples: Samples | None = getattr(self, part)
+            if needs.encode is not None and samples is not None and samples.annotations is not None:
+                size = samples.images(np.zeros(1, np.int64)).shape[2:]
+                check_targets(part, samples.annotations, needs.encode, self.classes, size)
         return PairedStream(self.labeled, self.unlabeled, self.views, needs, plan, device)
+
+    def _seen(self, part: str, inputs: Tensor) -> Tensor:
+        """What a network is shown of inputs of a part."""
+        name = "plain" if part in ("validation", "test") else "weak"
+        return self.views(name, inputs, torch.zeros(len(inputs), dtype=torch.long), 0).x
 
     def evaluation(self, part: object, batch_size: int, device: torch.device) -> Iterable[Annotated] | None:
         """Plain samples with annotations.
@@ -430,8 +445,11 @@ def readable_again(reader: Callable[_Settings, Pile]) -> Callable[_Settings, Pil
 
     @functools.wraps(reader)
     def read(*values: _Settings.args, **settings: _Settings.kwargs) -> Pile:
-        pile = reader(*values, **settings)
-        given = inspect.signature(reader).bind(*values, **settings).arguments
+        # Here, not by the decorator of other doors: the command line resolves hints by the module of the outermost one.
+        bound = inspect.signature(reader).bind(*values, **settings)
+        given = bound.arguments
+        given |= {name: plain(value) for name, value in given.items()}
+        pile = reader(*bound.args, **bound.kwargs)
         placed = {name: _absolute(value) if name in _PLACES else value for name, value in given.items()}
         pile.origin = {"reader": f"{reader.__module__}:{reader.__name__}", "settings": placed}
         return pile

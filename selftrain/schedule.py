@@ -11,9 +11,12 @@ import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 
+from selftrain.types import plain_settings
+
 Schedule = Callable[[float], float]
 
 
+@plain_settings
 @dataclass(frozen=True, kw_only=True)
 class Constant:
     """Stay at 1 after a linear warm-up over the share ``warmup`` of the stage.
@@ -39,6 +42,7 @@ class Constant:
         return 1.0
 
 
+@plain_settings
 @dataclass(frozen=True, kw_only=True)
 class Cosine(Constant):
     """Fall along a cosine from 1 towards ``final``.
@@ -67,6 +71,7 @@ class Cosine(Constant):
         return max(self.final, math.cos(2 * math.pi * self.cycles * progress))
 
 
+@plain_settings
 @dataclass(frozen=True)
 class RampLinear:
     """Stay at 0 until ``start``, rise linearly to 1 over the next ``length`` of the stage.
@@ -87,6 +92,7 @@ class RampLinear:
         return min(1.0, max(0.0, (progress - self.start) / self.length))
 
 
+@plain_settings
 @dataclass(frozen=True)
 class RampSigmoid:
     """Rise as ``exp(-5 (1 - t)^2)`` over the first ``length`` of the stage (Laine & Aila 2017, section 2).

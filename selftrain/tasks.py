@@ -321,7 +321,7 @@ class Keypoints(Recorded):
 
         Args:
             annotation: x, y in heatmap cells and visibility (> 0: annotated), shape (B, K, 3). A joint that is not
-                annotated is not valid.
+                annotated, or lies outside of the cells, is not valid.
 
         Raises:
             DataError: if the shape is not (B, K, 3).
@@ -329,8 +329,12 @@ class Keypoints(Recorded):
         if annotation.dim() != 3 or annotation.shape[1:] != (self.joints, 3):
             shape = tuple(annotation.shape)
             raise DataError(f"keypoints have shape {shape}; expected (B, {self.joints}, 3): x, y, visible")
-        visible = annotation[..., 2] > 0
-        value = self._gaussian(annotation[..., :2].float()) * visible[..., None, None]
+        # A joint without a place has 0 or NaN there, and 0 times NaN is NaN.
+        place = annotation[..., :2].float().nan_to_num()
+        # The nearest cell of a place outside would be a place that nobody gave.
+        inside = ((place >= -0.5) & (place <= place.new_tensor(self.size[::-1]) - 0.5)).all(-1)
+        visible = (annotation[..., 2] > 0) & inside
+        value = self._gaussian(place) * visible[..., None, None]
         return Target(value, visible.float(), visible)
 
     def probs(self, logits: Tensor) -> Tensor:

@@ -11,12 +11,45 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 InputKind = Literal["table", "image", "series", "points"]
+_Door = TypeVar("_Door", bound=Callable[..., Any])
+
+
+def plain(value: Any) -> Any:
+    """A setting as Python has it: a number, flag or text of numpy or torch becomes Python's own, also inside a tuple.
+
+    Everything else, such as an array of rows or a mapping of columns, is what it was.
+    """
+    if isinstance(value, np.generic | np.ndarray) and not value.ndim:
+        return value.item() if value.dtype.kind in "biufcSU" else value  # a date would become a number
+    if isinstance(value, Tensor) and not value.ndim and not isinstance(value, nn.Parameter):
+        return value.item()
+    if type(value) is tuple or (type(value) is list and value and isinstance(value[0], np.generic)):
+        return type(value)(map(plain, value))
+    return value
+
+
+def plain_settings(door: _Door) -> _Door:
+    """Let a function, or the constructor of a class, be called with settings out of numpy as with Python's own.
+
+    They come from ``(y >= 0).sum()`` and ``np.logspace``, and would be told apart by the first ``isinstance`` or file.
+    """
+    call: Callable[..., Any] = vars(door)["__init__"] if isinstance(door, type) else door
+
+    @functools.wraps(call)
+    def called(*values: Any, **settings: Any) -> Any:
+        return call(*map(plain, values), **{name: plain(value) for name, value in settings.items()})
+
+    if not isinstance(door, type):
+        return called  # type: ignore[return-value]
+    door.__init__ = called  # type: ignore[misc]
+    return door
 
 
 class Recorded:
@@ -26,7 +59,7 @@ class Recorded:
         super().__init_subclass__()
         if "__init__" in vars(cls):
             # A wrapper and not __new__: what asks for the signature of a class would be shown that of __new__.
-            cls.__init__ = noting(cls.__init__, _keep)  # type: ignore[method-assign]
+            cls.__init__ = plain_settings(noting(cls.__init__, _keep))  # type: ignore[method-assign]
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -212,6 +245,7 @@ class Report:
     pseudo_labels: PseudoLabels | None = None
 
 
+@plain_settings
 @dataclass(frozen=True)
 class BatchPlan:
     """How a stream cuts its batches.

@@ -22,7 +22,7 @@ _FRONT = _RUNS | {"engine", "strategies", "pretrain", "catalog", "data", "data.b
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "types": {"errors"},
-    "schedule": {"errors"},
+    "schedule": {"types", "errors"},
     "tasks": {"types", "errors"},
     "mix": {"types", "errors", "tasks"},
     "metrics": {"types", "errors"},

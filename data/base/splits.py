@@ -14,6 +14,7 @@ from torch import Tensor
 
 from selftrain.data.base.random import keys
 from selftrain.errors import DataError
+from selftrain.types import plain_settings
 
 Overlap = Literal["exclude", "include"]
 Rows = NDArray[np.int64]
@@ -28,6 +29,7 @@ class Split:
     unlabeled: Rows
 
 
+@plain_settings
 def split(
     y: Any,
     labels: int | None = None,
@@ -102,7 +104,7 @@ def by_class(annotations: Tensor) -> Tensor:
     if annotations.dim() == 1:
         return annotations
     flat = annotations.flatten(1)
-    if annotations.is_floating_point():  # joints: x, y, visible
+    if annotations.is_floating_point() and annotations.ndim == 3 and annotations.shape[2] == 3:  # joints: x, y, visible
         empty = ~(annotations[..., -1] > 0).flatten(1).any(1)
     else:  # masks: -1 as for classes, or all void; 255 is the field's number for it
         empty = ((flat < 0) | (flat == 255)).all(1)

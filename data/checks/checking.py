@@ -21,10 +21,12 @@ from selftrain.data.readers.decoding import Mode
 from selftrain.data.readers.paths import from_path, holds_arrays
 from selftrain.data.readers.scanning import OnError, in_parallel
 from selftrain.errors import DataError
+from selftrain.types import plain_settings
 
 _CHUNK = 256
 
 
+@plain_settings
 def check(
     source: Pile | str | os.PathLike[str],
     labels_csv: str | os.PathLike[str] | None = None,

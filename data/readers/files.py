@@ -14,10 +14,12 @@ from torch import Tensor
 from selftrain.data.base.samples import Limits, Rows, as_annotations, check_limits, same_length
 from selftrain.data.readers.decoding import Bytes, Fit, Mode, decode
 from selftrain.errors import DataError, setting
+from selftrain.types import plain_settings
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
+@plain_settings
 class FileSet:
     """Image files as samples, uint8 (B, C, H, W).
 

@@ -31,6 +31,7 @@ from selftrain.data.readers.decoding import Fit, Mode, few_levels, to_bytes, use
 from selftrain.data.views.base import ViewMaker
 from selftrain.data.views.points import PointViews
 from selftrain.errors import DataError, setting
+from selftrain.types import plain_settings
 
 _INPUTS = ("image", "img", "pixel_values", "x", "input", "inputs", "features", "data", "series", "audio")
 _LABELS = ("label", "labels", "y", "target", "targets", "class", "fine_label", "coarse_label")
@@ -40,6 +41,7 @@ _SPLITS = {"train": "labeled", "labeled": "labeled", "unlabeled": "unlabeled", "
 _CHUNK = 1024
 
 
+@plain_settings
 class DatasetSet:
     """Rows of a map-style data set of another library.
 
@@ -164,6 +166,7 @@ class DatasetSet:
         return array
 
 
+@plain_settings
 def from_dataset(
     labeled: Any,
     unlabeled: Any = None,

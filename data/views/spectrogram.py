@@ -7,7 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from selftrain.types import plain_settings
 
+
+@plain_settings
 def log_spectrogram(
     series: Tensor,
     *,
@@ -103,6 +106,7 @@ def mel_filters(bins: int, window: int, rate: float) -> Tensor:
     return weights
 
 
+@plain_settings
 def fit_grid(x: Tensor, patch: int | tuple[int, int]) -> Tensor:
     """Crop or pad the last two axes to the nearest multiples of a patch.
 

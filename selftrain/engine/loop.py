@@ -42,12 +42,13 @@ from selftrain.storage.checkpoint import load_newest
 from selftrain.storage.lock import locked
 from selftrain.storage.run_dir import CHECKPOINTS, has_begun
 from selftrain.strategy.base import Strategy
-from selftrain.types import Batch, BatchPlan, Clock, Pile, PseudoLabels, Report
+from selftrain.types import Batch, BatchPlan, Clock, Pile, PseudoLabels, Report, plain_settings
 
 __all__ = ["Run", "evaluate", "fit", "versions"]
 
 
 @old_fit_keywords
+@plain_settings
 @signals.handle_signals()
 def fit(
     strategy: Strategy,

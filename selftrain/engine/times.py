@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from selftrain.types import BatchPlan
+from selftrain.types import BatchPlan, plain_settings
 
 EPOCHS = 10  # of a run whose length is not given
 EVALUATIONS = 10  # in a run, unless it is said how often
 
 
+@plain_settings
 @dataclass(frozen=True)
 class Evaluation:
     """When a run is evaluated, and on what.
@@ -34,6 +35,7 @@ class Evaluation:
             raise ValueError("monitor holds a set named 'validation', which is the pile's own; give it another name")
 
 
+@plain_settings
 @dataclass(frozen=True)
 class Checkpoints:
     """When a run is stored.

@@ -11,9 +11,11 @@ from sklearn.utils import column_or_1d
 
 from selftrain.errors import DataError
 from selftrain.estimator.inputs import unlabeled_rows
+from selftrain.types import plain_settings
 from selftrain.wrapper.labels import Array
 
 
+@plain_settings
 class LabeledKFold:
     """Stratified folds of the labeled rows; the unlabeled rows are in every training part and in no test part.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selftrain.labels.ledger import Ledger
 from selftrain.strategy.base import Strategy
-from selftrain.types import Batch, Pile, Report
+from selftrain.types import Batch, Pile, Report, plain_settings
 
 Figures = dict[str, float]
 
@@ -26,6 +26,11 @@ class Handler:
     Pass it to ``selftrain.fit(handlers=[...])``. One of the class of a handler that ``fit`` has by itself, or derived
     from it, takes its place.
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            plain_settings(cls)
 
     def begin(self, context: Context) -> None:
         """A run begins or goes on (``context.start`` steps are done): forget what an earlier run has left here."""

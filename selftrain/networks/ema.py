@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.networks.student import Learner, run_network
+from selftrain.types import plain_settings
 
 Buffers = Literal["copy", "ema"]
 
 
+@plain_settings
 class Teacher(nn.Module):
     """Follow one or several students by an exponential moving average (EMA) of their weights.
 

@@ -15,6 +15,7 @@ from selftrain.errors import CheckpointError
 from selftrain.networks.described import Node, calls_noted, describe
 from selftrain.networks.student import Learner, MakeLearner, Precision
 from selftrain.schedule import Schedule, cosine
+from selftrain.types import plain_settings
 
 Weights = Mapping[str, Tensor]
 MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -28,6 +29,7 @@ class HasExport(Protocol):
         ...
 
 
+@plain_settings
 @dataclass(frozen=True)
 class Training:
     """How a network is trained.

@@ -14,6 +14,7 @@ from selftrain._compat import old_method
 from selftrain.errors import NonFiniteError, TrainingError
 from selftrain.runtime.distributed import any_rank, here, mean_gradients, spread
 from selftrain.schedule import Schedule, constant
+from selftrain.types import plain_settings
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Output = TypeVar("Output", Tensor, tuple[Tensor, ...])
@@ -26,6 +27,7 @@ MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 MakeLearner = Callable[[], "Learner"]
 
 
+@plain_settings
 class Learner(nn.Module):
     """Train one network; everything the training needs to continue exactly is in ``state_dict``.
 

@@ -28,7 +28,46 @@ FAILING = "reliability/test_workers.py::test_the_error_names_set_and_rows_and_no
 NO_PROGRAM = "reliability/test_files.py::test_an_image_that_is_a_program_is_not_run"
 UNDISTURBED = "reliability/test_workers.py::test_a_process_that_dies_disturbs_nothing_but_the_wait_for_its_batch"
 
+FITTING = "data/base/fitting.py"
+FITS = "test_data_fitting.py"
+
 MUTANTS = [
+    # -- what fits together
+    Mutant(
+        "parts of another number of columns pass",
+        FITTING,
+        "if len({row.shape for row in rows.values()}) < 2:",
+        "if len({row.ndim for row in rows.values()}) < 2:",
+        f"{FITS}::test_parts_of_other_shapes_are_refused_when_the_pile_is_made",
+    ),
+    Mutant(
+        "masks of 0 and 255 learned as background and void",
+        FITTING,
+        "known == {0, VOID}",
+        "known == {VOID}",
+        f"{FITS}::test_masks_that_do_not_fit_are_refused_and_the_remedy_works",
+    ),
+    Mutant(
+        "masks of the test part encoded at the end of the training",
+        "data/pile.py",
+        "        for part in _PARTS:\n            samples: Samples | None",
+        "        for part in _PARTS[:1]:\n            samples: Samples | None",
+        f"{FITS}::test_a_number_that_the_task_does_not_know_is_told_before_the_first_step",
+    ),
+    Mutant(
+        "a joint outside of the picture taken for one at its edge",
+        "selftrain/tasks.py",
+        "visible = (annotation[..., 2] > 0) & inside",
+        "visible = annotation[..., 2] > 0",
+        f"{FITS}::test_a_few_joints_outside_are_counted_and_left_out",
+    ),
+    Mutant(
+        "a count out of numpy taken for a folder",
+        "data/pile.py",
+        "given |= {name: plain(value) for name, value in given.items()}",
+        "given |= {}",
+        "test_plain_settings.py::test_doors_of_data_take_numbers_of_numpy",
+    ),
     # -- arrays in files
     Mutant(
         "rows of an array file read without its head",

@@ -11,7 +11,16 @@ written as text: alone, or called with plain values, as in ``"above(0.9)"``.
 from collections.abc import Mapping
 from functools import partial
 
-from selftrain.catalog.methods import METHODS, Method, build, default_method, make_strategy, method_of, short_averages
+from selftrain.catalog.methods import (
+    METHODS,
+    Method,
+    build,
+    default_method,
+    default_settings,
+    make_strategy,
+    method_of,
+    short_averages,
+)
 from selftrain.catalog.parts import (
     PARTS,
     SIZES,
@@ -48,6 +57,7 @@ __all__ = [
     "Method",
     "build",
     "default_method",
+    "default_settings",
     "default_recipe",
     "make_part",
     "make_parts",

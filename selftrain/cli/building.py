@@ -14,11 +14,20 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from selftrain.catalog import EMBEDDING, METHODS, RECIPES, make_part, make_recipe, make_strategy, method_of
+from selftrain.catalog import (
+    EMBEDDING,
+    METHODS,
+    RECIPES,
+    default_settings,
+    make_part,
+    make_recipe,
+    make_strategy,
+    method_of,
+)
 from selftrain.catalog import short_averages as short_averages_of
 from selftrain.cli import UsageError
 from selftrain.cli.folder import settings_near
-from selftrain.cli.naming import load_object, spec_of
+from selftrain.cli.naming import load_object, short_name, spec_of
 from selftrain.cli.piles import kind_of
 from selftrain.data import Pile
 from selftrain.engine.times import steps_per_epoch, total_steps
@@ -109,6 +118,18 @@ def plan_of(settings: Mapping[str, Any]) -> BatchPlan:
     """The batches of a stage."""
     with settings_checked():
         return BatchPlan(**settings["plan"], seed=settings["seed"])
+
+
+def few_labels(pile: Pile, settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    """Settings of the default strategy where labels are few; masks and joints are many, of each sample."""
+    labeled = pile.labeled
+    if labeled is None or labeled.annotations is None or labeled.annotations.dim() != 1:
+        return {}
+    name = short_name("strategy", settings["strategy"])
+    found = default_settings(
+        name, classes=len(pile.classes), labeled=len(labeled), drawn=steps * plan_of(settings).labeled
+    )
+    return {key: list(value) for key, value in found.items()}  # as a file has them
 
 
 def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from selftrain.catalog import METHODS, TASKS, default_method
 from selftrain.cli import building, common, report
 from selftrain.cli.folder import claim
 from selftrain.cli.naming import short_name
-from selftrain.cli.parser import Parser, make_parser, parse, switch
+from selftrain.cli.parser import Parser, make_parser, parse, read_config, said, switch
 from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.data import Pile
 from selftrain.engine import loop
@@ -24,7 +24,8 @@ ABOUT = """Train a network on few labels and many unlabeled samples.
 What is chosen by name has settings of its own, behind dots: --strategy fst_d --strategy.depth 3. They are shown by
 --strategy.help fst_d, --data.help photos/ and so on. Config files hold the same names; the command line wins."""
 STRATEGY = f"{', '.join(METHODS)}; a class of selftrain.strategies; or module:name of your own. Averages that are not \
-set look back on at most a tenth of the steps. null: freematch, or fixmatch with --strategy.select"
+set look back on at most a tenth of the steps. null: freematch (where labels are few \
+with a threshold of 0.95 at least), or fixmatch with --strategy.select"
 TASK = f"{', '.join(TASKS)}; null: what the labels are (a class each, masks, or joints)"
 INIT = "run of `selftrain pretrain` or `train`, or file of weights, to start from"
 
@@ -47,8 +48,8 @@ def run(words: Sequence[str]) -> int:
     """Train, and print what came of it."""
     # before the line is parsed: the default strategy is the class that the settings on it belong to
     select = [word for word in words if word.startswith("--strategy.select")]
-    below = common.to_resume("train", words) or {"strategy": default_method(*select[:1])}
-    settings, given = parse(parser(), words, below)
+    resumed = common.to_resume("train", words)
+    settings, given = parse(parser(), words, resumed or {"strategy": default_method(*select[:1])})
     out = settings["out"] or Path("runs", short_name("strategy", settings["strategy"]))
     # looked at before the data are read and made by ``fit``: data that are refused leave no folder behind
     out = claim(out, resume=settings["resume"], overwrite=settings["overwrite"])
@@ -58,12 +59,23 @@ def run(words: Sequence[str]) -> int:
     problem = building.Problem.of(pile, building.steps_of(settings, pile)).posed(pile, settings["task"])
     settings["network"] = building.network_for(problem, settings["network"], init_from=settings["init_from"])
     settings["strategy"] = building.resolved_strategy(settings["strategy"], given["strategy"], problem.steps)
+    if not resumed and not _names_strategy(words):
+        few = building.few_labels(pile, settings, problem.steps)
+        settings["strategy"]["init_args"].update(
+            {key: value for key, value in few.items() if key not in given["strategy"].get("init_args", {})}
+        )
     # behind all that resolves a setting: what is stored was resolved, too
     if settings["resume"]:
         common.check_same(common.stored(settings), str(out))
     done = train(settings, pile, problem, out, device)
     report.finished(done, pile, problem.steps)
     return 0
+
+
+def _names_strategy(words: Sequence[str]) -> bool:
+    """Whether a line, or a config file on it, names the strategy: a method that is asked for is as published."""
+    files = (read_config(path) for path in said(words, "--config"))
+    return bool(said(words, "--strategy")) or any("strategy" in settings for settings in files)
 
 
 def train(settings: dict[str, Any], pile: Pile, problem: building.Problem, out: Path, device: torch.device) -> loop.Run:

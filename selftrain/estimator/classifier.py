@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, column_or_1d
 from torch import Tensor, nn
 
-from selftrain.catalog import EMBEDDING, default_method, make_rule, make_strategy, method_of
+from selftrain.catalog import EMBEDDING, default_method, default_settings, make_rule, make_strategy, method_of
 from selftrain.data import Pile, PointViews, Subset
 from selftrain.engine.loop import fit
 from selftrain.engine.run import Run
@@ -43,7 +43,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
     Args:
         strategy: A name in ``selftrain.catalog.METHODS``, a class of ``selftrain.strategies``, or a function of
             (task, make_learner); ``"auto"``: FreeMatch, or FixMatch if ``select`` is given, since FreeMatch has a rule
-            of its own.
+            of its own; where labels are few with a higher threshold, see ``selftrain.catalog.default_settings``.
         strategy_params: Settings of the strategy; ``None``: its defaults, but moving averages of a named strategy look
             back on at most a tenth of the steps.
         select: Which pseudo-labels count: ``None``: as the strategy has it; a rule, or text such as ``"above(0.9)"`` or
@@ -246,10 +246,15 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
 
         training = self.training or Training(lr=self.lr, weight_decay=self.weight_decay)
         rule = make_rule(self.select, classes=classes, unlabeled=max(1, unlabeled))
+        settings = self.strategy_params or {}
+        if isinstance(self.strategy, str) and self.strategy == "auto":
+            drawn = self._steps(pile) * int(self.batch_size)
+            known = len(pile.labeled or ())
+            settings = default_settings(self.strategy_, classes=classes, labeled=known, drawn=drawn) | settings
         strategy = make_strategy(
             self.strategy_,
             learner(network, init_from=None if encoder is None else encoder.weights(), training=training),
-            {**({} if rule is None else {"select": rule}), **(self.strategy_params or {})},
+            {**({} if rule is None else {"select": rule}), **settings},
             task=Classification(classes),
             label_shape=(classes,),
             unlabeled=unlabeled,

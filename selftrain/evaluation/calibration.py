@@ -27,6 +27,7 @@ _FOLDS = 5  # of the samples that a temperature is fitted to and judged on
 _UNITS = 10_000  # of one sample, evenly spaced; a mask has more than it takes to fit one number
 _BATCH = 500
 _SCAN = 4096  # thresholds that are tested at once
+_GAP = 1e-4  # of the way from the precision to 1, above which it is told how many labels would do
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,9 @@ def _not_reached(hits: Numbers, counts: Numbers, precision: float, level: float)
     # n right ones of n pass where precision^n is at most 1 - level
     least = math.ceil(math.log(1 - level) / math.log(precision))
     head = f"no threshold reaches precision {precision:g} at level {level:g} with {total:.0f} held-out labels"
-    if not (share > precision).any():
+    # More labels help only where the share lies above the precision, and by so much that their number can be told.
+    above = np.flatnonzero(share - precision > _GAP * (1 - precision))
+    if not len(above):
         best = int(np.argmax(share))
         return (
             f"{head}: at best {share[best]:.1%} of the accepted are right; lower the precision or improve the strategy "
@@ -258,8 +261,8 @@ def _not_reached(hits: Numbers, counts: Numbers, precision: float, level: float)
         )
     # the normal bound is near enough to choose among thresholds; what is told is found exactly
     spread = NormalDist().inv_cdf(level) ** 2 * share * (1 - share)
-    gap = np.where(share > precision, share - precision, 1e-9)
-    best = int(np.argmin(np.maximum(least, spread / gap**2) / counts))
+    labels = np.maximum(least, spread[above] / (share[above] - precision) ** 2) / counts[above]
+    best = int(above[np.argmin(labels)])
     needed = _needed(float(share[best]), precision, level)
     return (
         f"{head}: if {share[best]:.1%} of the {counts[best]:.0f} most confident stay right, about "

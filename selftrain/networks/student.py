@@ -134,6 +134,33 @@ class Learner(nn.Module):
             for module in tracked:
                 module.track_running_stats = True
 
+    def random_state(self) -> tuple[Tensor, ...]:
+        """State of the generators that the network's dropout draws from, for ``same_noise``."""
+        device = next(self.model.parameters()).device
+        states = [torch.get_rng_state()]
+        if device.type != "cpu":
+            states.append(torch.get_device_module(device).get_rng_state(device))
+        return tuple(states)
+
+    @contextlib.contextmanager
+    def same_noise(self, state: tuple[Tensor, ...]) -> Iterator[None]:
+        """A pass inside draws the dropout masks of the pass that came after ``state`` was taken.
+
+        What is drawn outside goes on as if there had been no such pass.
+        """
+        before = self.random_state()
+        self._draw_from(state)
+        try:
+            yield
+        finally:
+            self._draw_from(before)
+
+    def _draw_from(self, state: tuple[Tensor, ...]) -> None:
+        torch.set_rng_state(state[0])
+        if len(state) > 1:
+            device = next(self.model.parameters()).device
+            torch.get_device_module(device).set_rng_state(state[1], device)
+
     @torch.no_grad()
     def label(self, x: Tensor, mode: LabelMode = "eval") -> Tensor:
         """Logits without gradient, to make pseudo-labels of.
@@ -273,7 +300,6 @@ class Learner(nn.Module):
             self._rewind(state, restore)
 
     def _snapshot(self) -> dict[str, Any]:
-        device = next(self.model.parameters()).device
         return {
             "parameters": [p.detach().clone() for p in self.model.parameters()],
             "buffers": [b.clone() for b in self.model.buffers()],
@@ -282,8 +308,7 @@ class Learner(nn.Module):
             "scaler": self.scaler.state_dict(),
             "grad_norm": self.grad_norm,
             "pending": self._pending,
-            "random": torch.get_rng_state(),
-            "device_random": torch.get_device_module(device).get_rng_state(device) if device.type != "cpu" else None,
+            "random": self.random_state(),
         }
 
     @torch.no_grad()
@@ -302,10 +327,7 @@ class Learner(nn.Module):
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["random"])
-        if state["device_random"] is not None:
-            device = parameters[0].device
-            torch.get_device_module(device).set_rng_state(state["device_random"], device)
+        self._draw_from(state["random"])
 
     # -- storage ---------------------------------------------------------------------------------------------------
     def get_extra_state(self) -> dict[str, Any]:

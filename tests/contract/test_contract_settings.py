@@ -88,6 +88,7 @@ CASES: dict[str, Case] = {
     "delta": Case([0.1, 0.9]),
     "disagree_on": Case(["mask", "label"]),
     "on_labeled": Case([True, False]),
+    "noise": Case(["same", "fresh"]),
     "decay": Case([0.3, 0.9, None]),
     "buffers": Case(["copy", "ema"]),
     "unlabeled_weight": Case([0.0, 1.0, 5.0]),

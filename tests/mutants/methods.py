@@ -17,6 +17,7 @@ UNSEEN = "test_methods_consistency.py::test_pixels_that_no_view_has_shown_have_n
 VAT = "test_methods_consistency.py::test_vat_follows_the_papers_algorithm"
 WORST = "test_methods_consistency.py::test_the_virtual_adversarial_direction_is_of_length_one"
 WORST += "_and_worse_than_any_of_many_random_ones"
+NOISE = "test_methods_consistency.py::test_a_virtual_step_of_length_zero_changes_nothing_under_the_same_noise"
 EPS = "test_methods_consistency.py::test_the_attack_lies_at_the_distance_eps"
 UDA = "test_methods_consistency.py::test_uda_learns_sharpened_predictions_and_anneals_the_labels"
 TSA = "test_methods_consistency.py::test_training_signal_annealing_leaves_out_labels_that_are_known_too_well"
@@ -180,9 +181,37 @@ MUTANTS = [
     Mutant(
         "VAT: gradient through the clean prediction",
         "strategies/vat.py",
-        "self.task.probs(clean).detach()",
-        "self.task.probs(clean)",
+        "self.pseudo_labeling.make(self.task.probs(clean).detach()",
+        "self.pseudo_labeling.make(self.task.probs(clean)",
         VAT,
+    ),
+    Mutant(
+        "VAT: gradient through the clean prediction of labeled samples",
+        "strategies/vat.py",
+        "self.task.probs(logits).detach()",
+        "self.task.probs(logits)",
+        VAT,
+    ),
+    Mutant(
+        "VAT: new dropout masks in the attacked passes",
+        "strategies/vat.py",
+        'if self.noise == "same" else contextlib',
+        "if False else contextlib",
+        NOISE,
+    ),
+    Mutant(
+        "VAT: labeled samples are not attacked",
+        "strategies/vat.py",
+        "len(given) if self.on_labeled else 0\n        own",
+        "0\n        own",
+        VAT,
+    ),
+    Mutant(
+        "the same noise goes on after its pass",
+        "selftrain/networks/student.py",
+        "self._draw_from(before)",
+        "pass",
+        NOISE,
     ),
     Mutant("VAT: attacks move the statistics", "strategies/vat.py", "with self.student.untracked():", "if True:", VAT),
     Mutant("VAT: eps ignored", "strategies/vat.py", "self.eps * self.worst", "self.worst", EPS),

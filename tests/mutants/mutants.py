@@ -230,7 +230,7 @@ CORE = [
     Mutant(
         "virtual steps move the random state",
         "selftrain/networks/student.py",
-        'torch.set_rng_state(state["random"])',
+        'self._draw_from(state["random"])',
         "pass",
         NO_TRACE,
     ),

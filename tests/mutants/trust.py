@@ -136,6 +136,13 @@ MUTANTS = [
         THRESHOLD,
     ),
     Mutant(
+        "threshold: labels asked for of shares below the precision too",
+        "selftrain/evaluation/calibration.py",
+        "labels = np.maximum(least, spread[above] / (share[above] - precision) ** 2) / counts[above]",
+        "above = np.arange(len(share))\n    labels = np.maximum(least, spread / (share - precision) ** 2) / counts",
+        "test_calibration.py::test_a_most_confident_decision_that_is_wrong_is_no_reason_to_count_for_ever",
+    ),
+    Mutant(
         "equal confidences torn apart by a threshold",
         "selftrain/evaluation/calibration.py",
         "last = np.append(np.flatnonzero(np.diff(sure[order])), len(sure) - 1)",

@@ -108,7 +108,7 @@ ZOO: dict[str, Entry] = {
         learns_from=("weak",),
         invents=True,
         unsupervised=_NO_ENTROPY,
-        nothing=_NO_ENTROPY,
+        nothing=_NO_ENTROPY | {"on_labeled": False},  # labeled samples are attacked whatever the rule keeps
     ),
     "uda": Entry(strategies.UDA, lambda kind: {"select": select.top(0.7)}),
     "mixmatch": Entry(

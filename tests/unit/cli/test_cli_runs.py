@@ -102,6 +102,25 @@ def test_a_run_says_what_it_was_and_what_came_of_it(home, capsys):
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.parametrize(
+    ("words", "limits"),
+    [
+        ([], [0.95, 1.0]),
+        (["--strategy.decay", "0.5"], [0.95, 1.0]),
+        (["--strategy.limits", "[0.2, 0.9]"], [0.2, 0.9]),
+        (["--strategy", "freematch"], None),
+    ],
+)
+def test_with_few_labels_the_default_strategy_waits_for_a_sure_network(words, limits, home, tmp_path):
+    kinds, out = np.arange(60) % 3, tmp_path / "run"
+    np.savez(tmp_path / "few.npz", x=blobs(60, kinds), y=np.where(np.arange(60) < 6, kinds, -1))  # two a class
+    line = ["train", "--data", str(tmp_path / "few.npz"), "--out", str(out), "--steps", "2", "--progress", "false"]
+    assert cli.main([*line, *words]) == 0
+    assert settings_in(out)["strategy"]["init_args"]["limits"] == limits
+    assert cli.main(["train", "--resume", "--out", str(out)]) == 0
+    assert settings_in(out)["strategy"]["init_args"]["limits"] == limits
+
+
 def test_a_folder_is_only_written_to_if_that_is_said(trained, capsys, tmp_path):
     data = ["--data", str(trained.parent / "a.npz"), *QUICK]
     assert cli.main(["train", *data, "--out", str(trained)]) == 1

@@ -16,7 +16,7 @@ from torch import nn
 
 import selftrain as st
 from selftrain import catalog, strategies, toy
-from selftrain.catalog import make_rule, make_strategy, short_averages
+from selftrain.catalog import default_settings, make_rule, make_strategy, short_averages
 from selftrain.errors import DataError
 from selftrain.estimator import DenseEncoder, SelfTrainClassifier
 from selftrain.estimator.shipped import ship
@@ -322,6 +322,46 @@ def test_the_automatic_strategy_goes_by_whether_a_rule_is_given(runs):
     assert [type(run.strategy) for run in runs] == [strategies.FreeMatch, strategies.FixMatch]
     assert [own.strategy_, given.strategy_] == ["freematch", "fixmatch"]
     assert model(strategy="vat", steps=2).fit(X, HIDDEN).strategy_ == "vat"
+
+
+@pytest.mark.parametrize(
+    ("classes", "labeled", "drawn", "few"),
+    [
+        (1000, 2000, 300 * 32, True),
+        (1000, 5000, 300 * 32, True),  # each class is drawn ten times
+        (10, 10, 500 * 32, True),  # one label a class
+        (100, 400, 6399, True),
+        (100, 400, 6400, False),
+        (3, 9, 12, False),
+        (3, 8, 9600, True),
+    ],
+)
+def test_the_default_waits_for_a_sure_network_where_labels_are_few(classes, labeled, drawn, few):
+    figures = {"classes": classes, "labeled": labeled, "drawn": drawn}
+    assert default_settings("freematch", **figures) == ({"limits": (0.95, 1.0)} if few else {})
+    assert default_settings("fixmatch", **figures) == {}
+
+
+def test_the_automatic_strategy_of_many_classes_is_not_below_the_labels_alone():
+    """Each of 50 classes is drawn 20 times: FreeMatch takes every decision of the untrained network."""
+    draw, classes = np.random.default_rng(0), 50
+    y = np.repeat(np.arange(classes), 8)
+    x = draw.normal(size=(classes, 32))[y] + 0.6 * draw.normal(size=(len(y), 32))
+    hidden = np.where(np.arange(len(y)) % 8 < 3, y, -1)
+    found = {}
+    for strategy in ("supervised", "freematch", "auto"):
+        made = model(strategy=strategy, steps=30, lr=0.003, batch_size=32).fit(x, hidden)
+        found[strategy] = made.score(x[hidden < 0], y[hidden < 0])
+    assert found["auto"] > found["supervised"] - 0.1 > found["freematch"]
+
+
+def test_limits_that_are_given_and_methods_that_are_named_stay_as_they_are(runs):
+    few = np.where(np.arange(len(Y)) % 60 == 0, Y, -1)
+    for settings in ({}, {"strategy_params": {"limits": (0.1, 0.9)}}, {"strategy": "freematch"}):
+        assert model(steps=2, **settings).fit(X, few).strategy_ == "freematch"
+    model(steps=2).fit(X, HIDDEN)
+    rules = [run.strategy.pseudo_labeling.select for run in runs]
+    assert [rule.lowest for rule in rules] == [0.95, 0.1, 0.0, 0.0]
 
 
 def test_epochs_are_passes_over_the_unlabeled_rows():

@@ -404,6 +404,48 @@ def test_the_labels_asked_for_are_enough():
         threshold_for_precision(confidence.repeat(needed // 160), correct.repeat(needed // 160), 0.9)
 
 
+def drawn(seed):
+    """Few decisions of any quality, often with the most confident ones wrong, and a promise that is hard to keep."""
+    draw = np.random.default_rng(seed)
+    count = int(draw.integers(1, 60))
+    confidence = draw.choice([0.2, 0.5, 0.7, 0.9, 1.0], count) if seed % 2 else draw.random(count)
+    correct = draw.random(count) < draw.choice([0.0, 0.3, 0.7, 0.95, 1.0])
+    correct[np.argsort(-confidence)[: int(draw.integers(0, 4))]] = False
+    precision = float(draw.choice([1e-6, 0.05, 0.5, 2 / 3, 0.7, 0.9, 0.99, 1 - 1e-6]))
+    return torch.tensor(confidence), torch.tensor(correct), precision, float(draw.choice([0.5, 0.9, 0.95, 0.999]))
+
+
+def test_every_refusal_ends_and_what_it_asks_for_is_enough():
+    """Of 300 draws: an answer that keeps its word, or a refusal whose remedy works."""
+    asked, below = 0, 0
+    for seed in range(300):
+        confidence, correct, precision, level = drawn(seed)
+        try:
+            found = threshold_for_precision(confidence, correct, precision, level=level)
+        except ValueError as error:
+            text = str(error)
+        else:
+            assert found.low >= precision - 1e-12
+            continue
+        if "at best" in text:
+            below += 1
+            share = [correct[confidence >= c].double().mean() for c in confidence]
+            assert max(share) < precision + 1e-3
+            continue
+        asked += 1
+        needed = int(text.split("about ")[1].split()[0])
+        times = math.ceil(needed / len(correct))
+        if times * len(correct) < 1_000_000:
+            threshold_for_precision(confidence.repeat(times), correct.repeat(times), precision, level=level)
+    assert min(asked, below) > 20
+
+
+def test_a_most_confident_decision_that_is_wrong_is_no_reason_to_count_for_ever():
+    """No number of labels lifts a share of 0: the labels asked for are those of the share above the precision."""
+    with pytest.raises(ValueError, match=r"if 80\.0% of the 10 most confident stay right"):
+        threshold_for_precision(torch.linspace(1, 0.5, 10), torch.arange(10) > 1, 0.7)
+
+
 @pytest.mark.parametrize(
     ("confidence", "correct", "settings", "words"),
     [

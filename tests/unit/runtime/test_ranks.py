@@ -307,7 +307,7 @@ def test_volume_counts_weights_and_answers(name, steps, passes):
 
 def test_volume_of_vat_holds_the_gradients_of_its_inputs():
     counted = volume(build("vat"), toy.pile("classification"), PLAN)
-    assert counted.outputs == 4 * (3 * (5 + 7 + 7 + 7) + 7 * 144)
+    assert counted.outputs == 4 * (3 * (3 * (5 + 7)) + (5 + 7) * 144)
 
 
 def test_volume_of_inputs_and_the_strategy_left_alone():

@@ -336,9 +336,40 @@ VATS = [{}, {"iterations": 3}, {"eps": 1.5, "xi": 0.1}, {"entropy_weight": 0.0},
 
 @pytest.mark.parametrize("settings", VATS)
 def test_vat_follows_the_papers_algorithm(settings):
-    """CE + ramp (0.3 KL(sg p(x) || p(x + eps d)) + 0.06 H(p(x))); the attacks leave the running statistics alone."""
+    """CE + ramp (0.3 mean KL(sg p(x) || p(x + eps d)) + 0.06 H(p(x))), x of D_l and D_ul; eq. 5 to 12 and algorithm 1.
+
+    All passes have the statistics of the whole batch, and the attacks leave the running ones alone.
+    """
     start = net().double()
     strategy, hand = strategies.VAT(TASK, make(start), **settings), copy.deepcopy(start)
+    chosen = {"eps": 6.0, "xi": 0.01, "iterations": 1, "entropy_weight": 0.06} | settings
+    for step in (1, 2, 6):
+        batch = batch_of(step, "weak", dtype=torch.double)
+        x = torch.cat([batch.labeled.x, batch.unlabeled["weak"].x])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            logits = hand.train()(x)
+            clean = logits.softmax(1).detach()
+            d = worst(hand, x, clean, xi=chosen["xi"], iterations=chosen["iterations"])
+        ramp = min(1.0, step / 4)
+        attack = divergence(hand, x + chosen["eps"] * d, clean) / 10
+        value = logits[4:].softmax(1)
+        entropy = -(value * value.log()).sum(1).mean()
+        report = take_step(strategy, [batch], Clock(step, 0, 10))
+        assert torch.allclose(report.scalars["loss/entropy"], entropy)
+        descend(hand, supervised(logits[:4]) + ramp * (0.3 * attack + chosen["entropy_weight"] * entropy))
+        assert alike(strategy.student.model, hand), step
+        assert int(strategy.student.model[1].num_batches_tracked) == int(hand[1].num_batches_tracked)
+
+
+FREE_PASSES = {"noise": "fresh", "on_labeled": False}  # attacked samples alone: statistics of their own
+
+
+@pytest.mark.parametrize("settings", VATS)
+def test_vat_with_passes_of_their_own_follows_its_equations(settings):
+    """CE + ramp (0.3 mean KL(sg p(x) || p(x + eps d)) + 0.06 H(p(x))), x of D_ul alone."""
+    start = net().double()
+    strategy, hand = strategies.VAT(TASK, make(start), **FREE_PASSES, **settings), copy.deepcopy(start)
     chosen = {"eps": 6.0, "xi": 0.01, "iterations": 1, "entropy_weight": 0.06} | settings
     for step in (1, 2, 6):
         batch = batch_of(step, "weak", dtype=torch.double)
@@ -364,7 +395,9 @@ def test_the_virtual_adversarial_direction_is_of_length_one_and_worse_than_any_o
     model, x = strategy.student.model, torch.randn(12, 16, generator=torch.Generator().manual_seed(1))
     clean = calm(model, x).softmax(1)
     torch.manual_seed(0)
-    d = strategy.worst(x, Target(clean, torch.zeros(12)))  # units that are not kept have a direction too
+    d = strategy.worst(
+        x, Target(clean, torch.zeros(12)), strategy.student
+    )  # units that are not kept have a direction too
     assert torch.allclose(d.norm(dim=1), torch.ones(12), atol=1e-6)
     assert not d.requires_grad
     found = divergence(model, x + 0.5 * d, clean)
@@ -372,7 +405,7 @@ def test_the_virtual_adversarial_direction_is_of_length_one_and_worse_than_any_o
     assert found > 1.5 * max(others)
     torch.manual_seed(0)
     strategy.iterations = 4
-    longer = strategy.worst(x, Target(clean, torch.ones(12)))
+    longer = strategy.worst(x, Target(clean, torch.ones(12)), strategy.student)
     assert divergence(model, x + 0.5 * longer, clean) > found
 
 
@@ -389,15 +422,57 @@ class Recording(nn.Module):
         return self.body(x)
 
 
+@pytest.mark.parametrize("on_labeled", [True, False])
+@pytest.mark.parametrize("noise", ["same", "fresh"])
 @pytest.mark.parametrize("eps", [0.5, 6.0])
-def test_the_attack_lies_at_the_distance_eps(eps):
-    strategy = strategies.VAT(TASK, make(Recording()), eps=eps, xi=0.25)
+def test_the_attack_lies_at_the_distance_eps(eps, noise, on_labeled):
+    strategy = strategies.VAT(TASK, make(Recording()), eps=eps, xi=0.25, noise=noise, on_labeled=on_labeled)
     batch = batch_of(1, "weak")
     take_step(strategy, [batch])
-    joint, probe, attack = strategy.student.model.shown
-    assert torch.equal(joint[4:], batch.unlabeled["weak"].x)
-    assert torch.allclose((probe - batch.unlabeled["weak"].x).norm(dim=1), torch.full((6,), 0.25), atol=1e-5)
-    assert torch.allclose((attack - batch.unlabeled["weak"].x).norm(dim=1), torch.full((6,), eps), atol=1e-5)
+    joint, *passes = strategy.student.model.shown
+    x = torch.cat([batch.labeled.x, batch.unlabeled["weak"].x])
+    assert torch.equal(joint, x)
+    for attack, length in zip(passes, (0.25, eps), strict=True):
+        lengths = torch.tensor([length if on_labeled else 0.0] * 4 + [length] * 6)[-len(attack) :]
+        assert torch.allclose((attack - x[-len(attack) :]).norm(dim=1), lengths, atol=1e-5)
+    assert {len(attack) for attack in passes} == {6 if (noise, on_labeled) == ("fresh", False) else 10}
+
+
+class Heard(nn.Module):
+    """A network with dropout and BatchNorm that keeps what it answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = normed(0, dropout=0.5)
+        self.answers: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.body(x)
+        self.answers.append(answer.detach())
+        return answer
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(("noise", "on_labeled"), [("same", True), ("same", False), ("fresh", True)])
+def test_a_virtual_step_of_length_zero_changes_nothing_under_the_same_noise(noise, on_labeled, together):
+    """Zero step, zero divergence: the masks and the statistics of all passes are those of the clean one."""
+    settings = {"noise": noise, "on_labeled": on_labeled, "together": together, "iterations": 2}
+    strategy = strategies.VAT(TASK, make(Heard()), eps=1e-30, xi=1e-30, **settings)
+    batch = batch_of(1, "weak")
+    take_step(strategy, [batch])
+    answers = strategy.student.model.answers
+    clean, *others = (
+        answers if together else [torch.cat(pair) for pair in zip(answers[::2], answers[1::2], strict=True)]
+    )
+    assert len(others) == 3
+    assert [torch.equal(clean, other) for other in others] == [noise == "same"] * 3
+    # what is drawn after the step is not what was drawn before it
+    assert not torch.equal(clean, strategy.student(torch.cat([batch.labeled.x, batch.unlabeled["weak"].x])))
+
+
+def test_an_unknown_noise_is_refused():
+    with pytest.raises(ValueError, match="noise is 'other'; choose 'same' or 'fresh'"):
+        strategies.VAT(TASK, make(), noise="other")
 
 
 @pytest.mark.parametrize("value", [0.4, 0.9])
@@ -406,7 +481,7 @@ def test_vat_counts_only_what_its_rule_keeps(value):
     start, batch = mlp(), batch_of(1, "weak")
     clean = calm(start, batch.unlabeled["weak"].x).softmax(1)
     kept = clean.amax(1) >= value
-    strategy = strategies.VAT(TASK, make(start), select=select.above(value))
+    strategy = strategies.VAT(TASK, make(start), select=select.above(value), on_labeled=False)
     torch.manual_seed(3)
     d = worst(start, batch.unlabeled["weak"].x, clean, xi=0.01, iterations=1)
     apart = cross_entropy(clean, start(batch.unlabeled["weak"].x + 6 * d))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+
 # Whether messages name settings as options: the command line says so. A message is worded where it arises, since only
 # there is it known which of its words are settings.
 as_options = False
@@ -22,7 +25,9 @@ def setting(name: str, value: object = ..., *, of: str = "data") -> str:
         shown = f'"{value}"' if isinstance(value, str) else "..." if value is ... else repr(value)
         return f"{name}={shown}"
     option = f"--{of}.{name}" if of else f"--{name}"
-    return option if value in (..., True) else f"{option} {value}"
+    if isinstance(value, dict | list):  # in quotes, and as JSON: a shell would take it apart
+        return f"{option} {shlex.quote(json.dumps(value, ensure_ascii=False))}"
+    return option if value is ... or value is True else f"{option} {value}"
 
 
 class SelftrainError(Exception):

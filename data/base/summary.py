@@ -42,11 +42,15 @@ class Summary:
         labels: On the labels, such as ``"'' and '-1' mean no label"``.
         columns: How each column of a table was read.
         left_out: What is not learned from, with the count: ``"3 files that end in .heic"``.
+        notes: What was guessed and dealt with, as it was warned of; the check lists it.
+        doubts: What may be wrong, as it was warned of, with the remedy: for the check, it harms.
     """
 
     labels: Sequence[str] = ()
     columns: Sequence[ColumnSummary] = ()
     left_out: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    doubts: Sequence[str] = ()
 
     def plus(
         self,
@@ -54,6 +58,8 @@ class Summary:
         labels: Sequence[str] = (),
         columns: Sequence[ColumnSummary] = (),
         left_out: Sequence[str] = (),
+        notes: Sequence[str] = (),
+        doubts: Sequence[str] = (),
     ) -> Summary:
         """The same with more in it; this one stays as it is."""
         return replace(
@@ -61,6 +67,8 @@ class Summary:
             labels=[*self.labels, *labels],
             columns=[*self.columns, *columns],
             left_out=[*self.left_out, *left_out],
+            notes=[*self.notes, *notes],
+            doubts=[*self.doubts, *doubts],
         )
 
     def lines(self) -> list[str]:

@@ -106,6 +106,8 @@ def _pile_report(pile: Pile, workers: int | None) -> DataReport:
     if pile.skipped:
         names, reasons = [[name] for name, _ in pile.skipped], [reason for _, reason in pile.skipped]
         findings.append(Finding("skipped", "note", f"{count(names, 'file')} left out of training", names, reasons))
+    findings += [Finding("reading", "harms", text) for text in pile.summary.doubts]
+    findings += [Finding("reading", "note", text) for text in pile.summary.notes]
     findings += content_findings(known, pile.classes) + class_findings(known, pile.classes)
     said = [*(f"labels     {note}" for note in pile.summary.labels), *pile.summary.lines()]
     return make_report(pile.source, len(known) + len(lost), known, pile.classes, findings, shape, width, said)

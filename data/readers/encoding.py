@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.data.base.labels import sort_names
+from selftrain.data.base.summary import ColumnSummary
+from selftrain.data.readers.cells import Form, check_kind, listed, remedy, shown_day
+from selftrain.data.readers.columns import Remarks, choose_form, numbers_of, remark_on_names, remark_on_numbers
 from selftrain.data.readers.tabular import MISSING, Table, read_table
-from selftrain.errors import DataError, setting
+from selftrain.errors import DataError
 
 Floats = NDArray[np.float32]
 _MISSING_MARK = "?missing"
+_TRUTH = {"false", "true"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,10 @@ class TableColumn:
         indicator: Whether a feature of its own says where the number is missing.
         vocabulary: Names of a column of names, in the order of their codes 1, 2, ...; code 0 is for missing and for
             never seen ones. ``None``: a column of numbers.
+        decimal: The decimal sign of its texts; where a table has another without doubt, that is read as well.
+        unit: What stood with each number, such as ``"%"``.
+        layout: Of dates, which are days since 1970; ``None``: no dates.
+        lenient: Whether cells that are no numbers, or dates, are missing; else they are refused.
     """
 
     name: str
@@ -38,6 +47,15 @@ class TableColumn:
     std: float = 1.0
     indicator: bool = False
     vocabulary: Sequence[str] | None = None
+    decimal: str = "."
+    unit: str = ""
+    layout: str | None = None
+    lenient: bool = False
+
+    @property
+    def form(self) -> Form:
+        """As what its texts are read."""
+        return Form(self.decimal, self.unit, self.layout)
 
 
 @dataclass(frozen=True)
@@ -87,16 +105,26 @@ class TableEncoding:
 
         Raises:
             DataError: a missing column, or a cell that is no number where one must be (place and value are named).
+
+        Warns:
+            UserWarning: cells that count as missing although something is written there, with their number.
         """
-        rows = read_table(table, self.missing)
+        remarks = Remarks()
+        values = self.read(read_table(table, self.missing), remarks)
+        remarks.warn(stacklevel=2)
+        return values
+
+    def read(self, rows: Table, remarks: Remarks) -> Floats:
+        """As ``encode``; what is to be said is added to ``remarks``."""
         marks = []
         values = np.empty((len(rows), len(self.columns)), np.float32)
         for place, column in enumerate(self.columns):
             if column.vocabulary is not None:
-                values[:, place] = _codes(rows.texts(column.name), column.vocabulary)
+                values[:, place] = _codes(column.name, rows.texts(column.name), column.vocabulary, remarks)
                 continue
-            numbers = rows.numbers(column.name)
+            numbers = numbers_of(rows, column.name, column.form, column.lenient, remarks)
             lacking = np.isnan(numbers)
+            remarks.count(column.name, numbers)
             # in double precision: large numbers such as dates keep their differences
             values[:, place] = (np.where(lacking, column.mean, numbers) - column.mean) / column.std
             if column.indicator:
@@ -113,8 +141,24 @@ class TableEncoding:
                 cells[column.name] = column.vocabulary[code - 1] if 1 <= code <= len(column.vocabulary) else ""
             else:
                 lacking = marks.get(column.name + _MISSING_MARK, 0) >= 0.5
-                cells[column.name] = "" if lacking else f"{float(value) * column.std + column.mean:.6g}"
+                cells[column.name] = "" if lacking else _shown(column, float(value) * column.std + column.mean)
         return cells
+
+    def summary(self, remarks: Remarks) -> list[ColumnSummary]:
+        """As what each column was read where ``remarks`` were collected."""
+        found = []
+        for column in self.columns:
+            if column.vocabulary is not None:
+                values = len(column.vocabulary)
+                found.append(ColumnSummary(column.name, "category", f"{values:,} value" + "s" * (values != 1)))
+                continue
+            ends = [_shown(column, end) for end in remarks.ranges.get(column.name, ())]
+            notes = [" to ".join(ends) if len(set(ends)) > 1 else f"always {ends[0]}"] if ends else []
+            notes += [f"{remarks.missing[column.name]:,} missing"] if remarks.missing[column.name] else []
+            notes += ["decimal commas"] if column.decimal == "," else []
+            notes += [f"written {column.layout}"] if column.layout not in (None, "iso") else []
+            found.append(ColumnSummary(column.name, "number" if column.layout is None else "date", ", ".join(notes)))
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain numbers, texts and lists, which JSON can hold."""
@@ -159,19 +203,19 @@ class TableEncoding:
 def fit_encoding(
     tables: Sequence[Table],
     names: Sequence[str],
+    remarks: Remarks,
     *,
-    categorical: Sequence[str] = (),
+    kinds: Mapping[str, str] | None = None,
     max_categories: int = 100,
-    missing: Sequence[str] = MISSING,
 ) -> Sequence[TableColumn]:
     """How each column of some tables becomes numbers.
 
     Args:
         tables: The tables, each with all columns.
         names: The columns.
-        categorical: Columns of names although their cells are numbers.
+        remarks: Where what is to be said of them is added.
+        kinds: As what columns are read, by name; the others by their cells.
         max_categories: Names a column may have.
-        missing: Texts that mean a missing cell.
 
     Returns:
         One entry a column; columns without any value are left out.
@@ -179,25 +223,33 @@ def fit_encoding(
     Raises:
         DataError: a column with too many names, numbers too large to calculate with, or no column that can be used.
     """
-    unknown = [name for name in categorical if name not in names]
-    if unknown:
-        raise DataError(f"categorical names column {unknown[0]!r}; the columns are {', '.join(names)}")
     columns = []
     for name in names:
+        kind, detail = check_kind(name, (kinds or {}).get(name, ""))
         if all(table.is_empty(name) for table in tables):
             continue
+        declared = any(name in table.names for table in tables)
         # By all tables: a column of numbers in one and of names in another must become one kind.
-        if name not in categorical and all(table.is_numeric(name) for table in tables):
-            columns.append(_number_column(name, np.concatenate([table.numbers(name) for table in tables])))
-        else:
-            texts = [cell for table in tables for cell in table.texts(name) if cell is not None]
-            columns.append(_name_column(name, texts, max_categories, tables))
+        chosen = (
+            None if kind == "category" or (declared and not kind) else choose_form(name, tables, kind, detail, remarks)
+        )
+        if chosen is None:
+            columns.append(_name_column(name, tables, max_categories))
+            if not (kind or declared):
+                remark_on_names(
+                    name, [cell for table in tables for cell in table.texts(name) if cell is not None], remarks
+                )
+            continue
+        parts = [numbers_of(table, name, *chosen, remarks) for table in tables]
+        if not kind:
+            remark_on_numbers(tables[0], name, parts[0], remarks)
+        columns.append(_number_column(name, np.concatenate(parts), *chosen))
     if not columns:
         raise DataError(f"{tables[0].source} has no column to learn from besides label, id and dropped ones")
     return columns
 
 
-def _number_column(name: str, values: NDArray[np.float64]) -> TableColumn:
+def _number_column(name: str, values: NDArray[np.float64], form: Form, lenient: bool) -> TableColumn:
     known = values[~np.isnan(values)]
     # numbers near the end of the range overflow in the mean; that is told below
     with np.errstate(over="ignore", invalid="ignore"):
@@ -206,31 +258,47 @@ def _number_column(name: str, values: NDArray[np.float64]) -> TableColumn:
         raise DataError(f"column {name!r} runs from {known.min():g} to {known.max():g}, too far to calculate with")
     # a column that is constant but for rounding must not be blown up
     scale = std if std > 1e-12 * max(1.0, abs(mean)) else 1.0
-    return TableColumn(name, mean, scale, indicator=len(known) < len(values))
+    return TableColumn(name, mean, scale, len(known) < len(values), None, form.decimal, form.unit, form.layout, lenient)
 
 
-def _name_column(name: str, texts: Sequence[str], most: int, tables: Sequence[Table]) -> TableColumn:
+def _name_column(name: str, tables: Sequence[Table], most: int) -> TableColumn:
+    names = {cell for table in tables for cell in table.texts(name) if cell is not None}
     # sorted, so that codes do not hang on the order of the rows
-    vocabulary = sort_names(set(texts))
+    vocabulary = sort_names(names if {cell.casefold() for cell in names} != _TRUTH else {"False", "True"})
     if len(vocabulary) > most:
         table, row = _first_text(name, tables)
+        numbers = any(_is_number(cell) for cell in vocabulary)
+        reread = f"read what are no numbers as missing ({remedy([name], 'number')}), " if numbers else ""
         raise DataError(
             f"{table.location(row)}: {name} is {table.texts(name)[row]!r}, so the column holds names, "
             f"{len(vocabulary)} different ones, more than max_categories={most}; leave it out "
-            f"({setting('drop', [name])}), use it as id, correct what should be numbers, or raise max_categories"
+            f"({remedy([name], 'drop')}), {reread}use it as id, or raise max_categories"
         )
     return TableColumn(name, vocabulary=vocabulary)
+
+
+def _shown(column: TableColumn, number: float) -> str:
+    return f"{number:.6g}{column.unit}" if column.layout is None else shown_day(number, column.layout)
 
 
 def _first_text(name: str, tables: Sequence[Table]) -> tuple[Table, int]:
     """Where the first cell is that is no number, or the first one at all."""
     for table in tables:
         for row, cell in enumerate(table.texts(name)):
-            if cell is not None and not Table({name: [cell]}, "").is_numeric(name):
+            if cell is not None and not _is_number(cell):
                 return table, row
     return tables[0], 0
 
 
-def _codes(cells: Sequence[str | None], vocabulary: Sequence[str]) -> Floats:
+def _is_number(cell: str) -> bool:
+    return Table({"": [cell]}, "").plain_numbers("") is not None
+
+
+def _codes(name: str, cells: Sequence[str | None], vocabulary: Sequence[str], remarks: Remarks) -> Floats:
     number = {name: code for code, name in enumerate(vocabulary, 1)}
+    if set(vocabulary) == {"False", "True"}:  # spreadsheets write them in capitals
+        cells = [cell.capitalize() if cell is not None and cell.casefold() in _TRUTH else cell for cell in cells]
+    unseen = Counter(cell for cell in cells if cell is not None and cell not in number)
+    if unseen:
+        remarks.add("unseen", name, listed(unseen))
     return np.array([0 if cell is None else number.get(cell, 0) for cell in cells], np.float32)

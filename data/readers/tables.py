@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,13 +13,16 @@ from torch import Tensor
 from selftrain.data.base.labels import numbered
 from selftrain.data.base.samples import ArraySet, RowNumbers
 from selftrain.data.base.splits import Overlap
+from selftrain.data.base.summary import ColumnSummary, Summary
 from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble
+from selftrain.data.readers.cells import check_kind
+from selftrain.data.readers.columns import Remarks
 from selftrain.data.readers.encoding import TableEncoding, fit_encoding
 from selftrain.data.readers.tabular import MISSING, Table, read_table
 from selftrain.data.views.base import ViewMaker
 from selftrain.data.views.table import TableViews
-from selftrain.errors import DataError
+from selftrain.errors import DataError, setting
 
 _BANK = 2000  # rows that strong views take replacements from
 
@@ -33,6 +36,8 @@ def from_table(
     unlabeled: Any = None,
     validation: Any = 0,
     test: Any = None,
+    columns: Mapping[str, str] | None = None,
+    decimal: Literal[".", ","] | None = None,
     categorical: Sequence[str] = (),
     drop: Sequence[str] = (),
     missing: Sequence[str] = MISSING,
@@ -46,9 +51,11 @@ def from_table(
 ) -> Pile:
     """Make a pile from a table; ``pile.encoding`` says how its rows became numbers.
 
-    A column whose cells are all numbers is standardized; its missing cells become the mean, and a further feature says
-    where they were. Any other column holds names, which become codes; missing and unknown ones are code 0. Means and
-    names are those of ``table`` and ``unlabeled``; validation and test rows are encoded alike.
+    A column of numbers is standardized; its missing cells become the mean, and a further feature says where they were.
+    Numbers may have decimal points or commas, thousands separators, and one unit or currency; cells such as ``-``,
+    ``n.d.`` or ``<0.05`` among them are missing. Dates, and times of day, become days. Any other column holds names,
+    which become codes; missing and unknown ones are code 0. Means and names are those of ``table`` and ``unlabeled``;
+    validation and test rows are encoded alike. As what each column was read is in ``pile.summary``.
 
     Args:
         table: Path of a CSV file (UTF-8, a line of column names; needs no other library) or of a Parquet file (needs
@@ -58,13 +65,16 @@ def from_table(
         unlabeled: Another table of rows without label.
         validation: Labels to hold back, a count or a share below 1, or another table.
         test: Another table, each row labeled, that only the final evaluation sees.
+        columns: As what columns are read, by name: ``"number"`` (cells that are none are missing), ``"number:,"`` (with
+            decimal commas), ``"category"``, ``"date"``, ``"date:%d/%m/%Y"``, or ``"drop"``; the others by their cells.
+        decimal: The decimal sign of numbers in text; ``None``: whichever fits the cells of a column.
         categorical: Columns of names although their cells are numbers, such as ZIP codes.
         drop: Columns to leave out.
-        missing: Texts that mean a missing cell.
+        missing: Texts and numbers that mean a missing cell; an empty one always does.
         max_categories: Names a column may have; one with more is an error, since it is rarely meant as a feature.
         encoding: How another pile's rows became numbers (``pile.encoding``, a ``TableEncoding``, its file, or the
-            ``export.json`` of a run): this table is encoded alike, ``categorical``, ``drop``, ``missing`` and
-            ``max_categories`` are not used, and classes and label column are those of the encoding unless given.
+            ``export.json`` of a run): this table is encoded alike, ``columns``, ``categorical``, ``drop``, ``missing``
+            and ``max_categories`` are not used, and classes and label column are those of the encoding unless given.
         classes: Names of the classes; default: those that occur, sorted.
         labels: Use only so many labels, evenly over the classes; the others become ``truth``. ``None``: all.
         overlap: Whether labeled rows are also unlabeled ones, as in ``split``.
@@ -75,6 +85,10 @@ def from_table(
     Raises:
         DataError: a file that cannot be read, or a cell that cannot be used; file, line, column and value are named.
         ImportError: Parquet without pyarrow.
+
+    Warns:
+        UserWarning: cells that were read as missing although something is written there, and columns that may mean
+            something else, each with its name and count and with what to say.
 
     Example:
         >>> rows = {"size": [1.0, 2.0, None, 4.0], "color": ["red", "blue", "red", None], "kind": ["a", "b", "", ""]}
@@ -88,21 +102,33 @@ def from_table(
     if not isinstance(validation, int | float):
         tables["_validation"] = validation
     read = {
-        part: read_table(rows, missing, f"the {part[1:]} table" if part else "the table")
+        part: read_table(rows, missing, f"the {part[1:]} table" if part else "the table", decimal)
         for part, rows in tables.items()
         if rows is not None
     }
+    remarks = Remarks()
     # means and names of test rows would be a look at what the final evaluation is to see for the first time
+    fitted = {part: rows for part, rows in read.items() if part in ("", "_unlabeled")}
     if given is None:
-        fitted = [read[part] for part in ("", "_unlabeled") if part in read]
-        names = _feature_names(fitted[0], label, id, drop)
-        columns = fit_encoding(fitted, names, categorical=categorical, max_categories=max_categories, missing=missing)
-        given = TableEncoding(columns, list(missing), label, id)
+        kinds = _kinds(read[""], columns or {}, categorical, drop, (label, id))
+        names = [name for name in read[""].columns if name not in (label, id) and kinds.get(name) != "drop"]
+        found = fit_encoding(list(fitted.values()), names, remarks, kinds=kinds, max_categories=max_categories)
+        given = TableEncoding(found, list(missing), label, id)
     else:
         given = _with(given, label=label or given.label, id=id or (given.id if given.id in read[""].columns else None))
     known, names_of_classes = _labels(read, given, classes)
     given = _with(given, classes=list(names_of_classes))
-    sets = {part: ArraySet(given.encode(rows), known.get(part), _ids(rows, given, part)) for part, rows in read.items()}
+    # training first: ranges and missing cells are told of its columns
+    sets = {
+        part: ArraySet(given.read(rows, remarks), known.get(part), _ids(rows, given, part))
+        for part, rows in fitted.items()
+    }
+    summary = Summary(_said_of_labels(read[""], given), given.summary(remarks))
+    rest = {part: rows for part, rows in read.items() if part not in fitted}
+    sets |= {
+        part: ArraySet(given.read(rows, remarks), known.get(part), _ids(rows, given, part))
+        for part, rows in rest.items()
+    }
     _check_ids(sets)
     pile = assemble(
         sets[""],
@@ -117,6 +143,10 @@ def from_table(
         source=read[""].source,
     )
     pile.encoding = given.as_dict()
+    remarks.warn(stacklevel=3)
+    pile.summary = summary.plus(
+        columns=_left_out(read[""], given), notes=remarks.sentences(doubts=False), doubts=remarks.sentences(doubts=True)
+    )
     return pile
 
 
@@ -132,12 +162,42 @@ def _with(encoding: TableEncoding, **changes: Any) -> TableEncoding:
     return TableEncoding(**{**vars(encoding), **changes})
 
 
-def _feature_names(table: Table, label: str | None, id: str | None, drop: Sequence[str]) -> Sequence[str]:
-    """Columns to learn from; label, id and dropped ones must exist, so that a typing error is noticed."""
-    left_out = [name for name in (label, id, *drop) if name is not None]
-    for name in left_out:
-        table[name]
-    return [name for name in table.columns if name not in left_out]
+def _kinds(
+    table: Table,
+    columns: Mapping[str, str],
+    categorical: Sequence[str],
+    drop: Sequence[str],
+    taken: Sequence[str | None],
+) -> Mapping[str, str]:
+    """As what columns are read; all that are named must exist, so that a typing error is noticed."""
+    for name in (*taken, *drop, *columns):
+        if name is not None:
+            table[name]
+    features = [name for name in table.columns if name not in (*taken, *drop)]
+    unknown = [name for name in categorical if name not in features]
+    if unknown:
+        raise DataError(f"categorical names column {unknown[0]!r}; the columns are {', '.join(features)}")
+    kinds = dict.fromkeys(categorical, "category") | dict.fromkeys(drop, "drop")
+    for name, kind in columns.items():
+        check_kind(name, kind)
+        if name in taken or kinds.get(name, kind) != kind:
+            other = "is label or id" if name in taken else f"is also named as {kinds[name]}"
+            raise DataError(f"columns calls {name!r} {kind!r}, but it {other}; say one of them")
+    return kinds | dict(columns)
+
+
+def _left_out(table: Table, encoding: TableEncoding) -> list[ColumnSummary]:
+    """Columns that nothing is learned from."""
+    used = {column.name for column in encoding.columns} | {encoding.label, encoding.id}
+    unused = [name for name in table.columns if name not in used]
+    said = [ColumnSummary(name, "left out", "empty" if table.is_empty(name) else "not used") for name in unused]
+    return said + [ColumnSummary(words, "left out") for words in table.left_out]
+
+
+def _said_of_labels(table: Table, encoding: TableEncoding) -> list[str]:
+    if encoding.label is not None:
+        return []
+    return [f"no column was named as that of the classes ({setting('label')}); there are {', '.join(table.columns)}"]
 
 
 def _labels(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +15,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.data.base.labels import as_text
+from selftrain.data.readers.cells import DAY, days_of
 from selftrain.errors import DataError, setting
-from selftrain.storage.tables import PARQUET, arrow_module, csv_rows
+from selftrain.storage.tables import PARQUET, arrow_module, csv_rows, separator
 
 Numbers = NDArray[np.float64]
 Cells = Numbers | Sequence[str | None]
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "?")
+_NO_CELLS = (list, dict, set, np.ndarray, complex, np.complexfloating)
 TABLE_SUFFIXES = (".csv", ".tsv", *PARQUET)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of one length by name: numbers (missing ones NaN) or text (missing cells ``None``).
+    """Columns of one length by name: numbers (missing ones NaN) or text (empty cells ``None``).
 
     Args:
         columns: The cells of each column.
         source: What messages call the table.
         lines: Line of the file that each row ends on, or ``None``.
+        missing: Texts that mean a missing cell.
+        dates: Columns of numbers that count days since 1970.
+        names: Columns that their owner declared to hold names, as pandas' categories.
+        decimal: The decimal sign of its texts; ``None``: whichever fits.
+        likely: That which decides where both fit; ``None``: not known.
+        left_out: Columns that are none, in words.
         parsed: Columns of text that were converted to numbers, kept so that it is done once.
+        found: What else was found out about the table, kept alike.
     """
 
     columns: Mapping[str, Cells]
     source: str
     lines: Sequence[int] | None = None
+    missing: frozenset[str] = frozenset(MISSING)
+    dates: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
+    decimal: str | None = None
+    likely: str | None = None
+    left_out: Sequence[str] = ()
     parsed: dict[str, Numbers | None] = field(default_factory=dict, compare=False, repr=False)
+    found: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
@@ -45,46 +63,38 @@ class Table:
         """Source and place of a row, for messages."""
         return f"{self.source}, row {row}" if self.lines is None else f"{self.source}, line {self.lines[row]}"
 
+    def written(self, name: str) -> list[str | None]:
+        """The cells of a column of text as they are written, missing ones ``None``."""
+        return [None if cell in self.missing else cell for cell in self[name]]
+
     def texts(self, name: str) -> list[str | None]:
-        """A column as text, numbers without a fraction as whole ones."""
-        return [as_text(cell) for cell in self[name]]
+        """A column as text, missing cells ``None``, numbers without a fraction as whole ones."""
+        cells = self[name]
+        return [as_text(cell) for cell in (cells if isinstance(cells, np.ndarray) else self.written(name))]
 
-    def numbers(self, name: str) -> Numbers:
-        """A column as numbers, missing ones NaN.
+    def counts(self, name: str) -> Counter[str]:
+        """How often each text is written in a column, missing cells aside; nothing for a column of numbers."""
+        if isinstance(self[name], np.ndarray):
+            return Counter()
+        return Counter(cell for cell in self.written(name) if cell is not None)
 
-        Raises:
-            DataError: a cell that is no finite number; names place, column and value.
-        """
-        values = self._values(name)
-        if values is None:
-            cells = self[name]
-            row = next(row for row, cell in enumerate(cells) if cell is not None and _parsed([str(cell)]) is None)
-        elif np.isinf(values).any():
-            row = int(np.flatnonzero(np.isinf(values))[0])
-        else:
-            return values
-        raise DataError(
-            f"{self.location(row)}: {name} is {self[name][row]!r}, which is no finite number; correct it, leave it "
-            f"empty, or say {setting('categorical', [name])} if the column holds names"
-        )
-
-    def is_numeric(self, name: str) -> bool:
-        """Whether every cell that is not missing is a number."""
-        return self._values(name) is not None
-
-    def _values(self, name: str) -> Numbers | None:
-        """A column as numbers, missing ones NaN; ``None`` if a cell is none. Text is converted once."""
+    def plain_numbers(self, name: str) -> Numbers | None:
+        """A column whose cells are all plain numbers, missing ones NaN; ``None``: it is another. Converted once."""
         cells = self[name]
         if isinstance(cells, np.ndarray):
             return cells
         if name not in self.parsed:
-            self.parsed[name] = _parsed(cells)
+            self.parsed[name] = _parsed(self.written(name))
         return self.parsed[name]
+
+    def find(self, name: str, text: str) -> str:
+        """Place of the first cell of this text, for messages."""
+        return self.location(self.written(name).index(text))
 
     def is_empty(self, name: str) -> bool:
         """Whether every cell is missing."""
         cells = self[name]
-        return bool(np.isnan(cells).all()) if isinstance(cells, np.ndarray) else all(cell is None for cell in cells)
+        return bool(np.isnan(cells).all()) if isinstance(cells, np.ndarray) else not any(self.written(name))
 
     def __getitem__(self, name: str) -> Cells:
         if name not in self.columns:
@@ -93,14 +103,17 @@ class Table:
         return self.columns[name]
 
 
-def read_table(table: Any, missing: Sequence[str] = MISSING, name: str = "the table") -> Table:
+def read_table(
+    table: Any, missing: Sequence[str] = MISSING, name: str = "the table", decimal: str | None = None
+) -> Table:
     """Read a table.
 
     Args:
         table: Path of a CSV file (``.tsv``: tabs; semicolons are recognized) or of a Parquet file, a pandas data frame,
             an arrow table, or a mapping from names to columns.
-        missing: Texts that mean a missing cell.
+        missing: Texts that mean a missing cell; an empty one always does.
         name: What messages call it, if it is no file.
+        decimal: The decimal sign of texts; ``None``: whichever fits.
 
     Raises:
         DataError: a file that cannot be read or rows of different lengths (file and line are named).
@@ -110,15 +123,12 @@ def read_table(table: Any, missing: Sequence[str] = MISSING, name: str = "the ta
         return table
     if isinstance(table, str | os.PathLike):
         path = Path(table)
-        read = _from_csv if path.suffix.lower() not in PARQUET else _from_parquet
-        found = read(path, frozenset(missing))
+        found = _from_csv(path) if path.suffix.lower() not in PARQUET else _from_parquet(path)
     elif hasattr(table, "column_names") and hasattr(table, "column"):
-        found = _from_arrow(table, name, frozenset(missing))
+        found = _from_arrow(table, name)
     elif isinstance(table, Mapping) or hasattr(table, "columns"):
-        names = list(table) if isinstance(table, Mapping) else list(table.columns)
-        _check_names([str(column) for column in names], name)
-        columns = {str(column): _cells(table[column], str(column), frozenset(missing)) for column in names}
-        found = Table(columns, name)
+        columns = list(table) if isinstance(table, Mapping) else list(table.columns)
+        found = _table([str(column) for column in columns], [table[column] for column in columns], name)
     else:
         raise DataError(f"{type(table).__name__} is no table; pass a CSV or Parquet path, a data frame or a mapping")
     lengths = {name: len(cells) for name, cells in found.columns.items()}
@@ -126,15 +136,19 @@ def read_table(table: Any, missing: Sequence[str] = MISSING, name: str = "the ta
         raise DataError(f"the columns of {found.source} have different lengths: {lengths}")
     if not len(found):
         raise DataError(f"{found.source} has no rows")
-    return found
+    marks = [float(text) for text in missing if _parsed([text]) is not None]  # such as -999, in columns of numbers too
+    for column, cells in found.columns.items() if marks else ():
+        if isinstance(cells, np.ndarray) and column not in found.dates:
+            cells[np.isin(cells, marks)] = np.nan
+    return replace(found, missing=frozenset(missing) | {""}, decimal=decimal)
 
 
-def _from_csv(path: Path, missing: frozenset[str]) -> Table:
+def _from_csv(path: Path) -> Table:
     """A CSV file, without any other library."""
     rows = csv_rows(path)
-    names = next(rows, (0, []))[1]
+    names = [name.strip() for name in next(rows, (0, []))[1]]
     if not names:
-        raise DataError(f"{path} is empty; it needs a line of column names and rows below")
+        raise DataError(f"{path} is empty; the first line must name the columns")
     _check_names(names, str(path))
     lines: list[int] = []
     cells: list[list[str | None]] = [[] for _ in names]
@@ -143,36 +157,64 @@ def _from_csv(path: Path, missing: frozenset[str]) -> Table:
             raise DataError(f"{path}, line {line}: {len(row)} cells, but {len(names)} columns; correct it")
         lines.append(line)
         for column, cell in zip(cells, row, strict=True):
-            text = cell.strip()
-            column.append(None if text in missing else text)
-    columns = dict(zip(names, cells, strict=True))
-    if "" in columns:
-        warnings.warn(
-            f"{path} has a column without a name (an index that was saved?); it is left out: name it to use it",
-            stacklevel=4,
-        )
-        del columns[""]
-    return Table(columns, str(path), lines)
+            column.append(cell.strip() or None)
+    columns: dict[str, Cells] = dict(zip(names, cells, strict=True))
+    # spreadsheets take a semicolon where the comma is the decimal sign
+    likely = "," if separator(path) == ";" else "."
+    return replace(_without_names(columns, str(path)), lines=lines, likely=likely)
 
 
-def _from_parquet(path: Path, missing: frozenset[str]) -> Table:
+def _from_parquet(path: Path) -> Table:
     parquet = arrow_module("reading Parquet", "pyarrow.parquet")
     try:
         table = parquet.ParquetFile(path).read()
     except Exception as error:  # arrow has errors of its own for each kind of damage
         raise DataError(f"cannot read {path}: {error}; is it a whole Parquet file?") from error
-    return _from_arrow(table, str(path), missing)
+    return _from_arrow(table, str(path))
 
 
-def _from_arrow(table: Any, source: str, missing: frozenset[str]) -> Table:
+def _from_arrow(table: Any, source: str) -> Table:
     names = [str(name) for name in table.column_names]
-    _check_names(names, source)
     # pandas stores the index of a data frame as a column of such a name.
-    kept = {name: i for i, name in enumerate(names) if not (name.startswith("__index_level_") or not name)}
-    try:
-        return Table({name: _cells(table.column(i).to_pylist(), name, missing) for name, i in kept.items()}, source)
-    except (ValueError, OverflowError) as error:
-        raise DataError(f"{source}: {error}") from error
+    index = [name for name in names if name.startswith("__index_level_")]
+    kept = [i for i, name in enumerate(names) if name not in index]
+    found = _table([names[i] for i in kept], [table.column(i).to_pylist() for i in kept], source)
+    coded = [names[i] for i in kept if str(table.column(i).type).startswith("dictionary")]
+    said = [*found.left_out, *(f"{name} (an index)" for name in index)]
+    return replace(found, names=frozenset(coded), left_out=said)
+
+
+def _table(names: Sequence[str], columns: Sequence[Any], source: str) -> Table:
+    """A table from the columns of any library."""
+    _check_names(names, source)
+    stripped = [name.strip() for name in names]
+    names = stripped if len(set(stripped)) == len(names) else names  # spaces around names say nothing, as in a CSV
+    cells: dict[str, Cells] = {}
+    dates, coded = [], []
+    for name, values in zip(names, columns, strict=True):
+        try:
+            cells[name], is_date = _cells(values, name)
+        except (ValueError, OverflowError) as error:
+            raise error if isinstance(error, DataError) else DataError(f"{source}, column {name!r}: {error}") from error
+        if is_date:
+            dates.append(name)
+        if hasattr(getattr(values, "dtype", None), "categories"):
+            coded.append(name)
+    return replace(_without_names(cells, source), dates=frozenset(dates), names=frozenset(coded))
+
+
+def _without_names(columns: dict[str, Cells], source: str) -> Table:
+    if "" not in columns or len(columns) == 1:
+        return Table(columns, source)
+    empty = columns[""]
+    del columns[""]
+    values = any(cell is not None for cell in empty)
+    if values:  # else spreadsheets have left a separator at the end of each line
+        warnings.warn(
+            f"{source} has a column without a name (an index that was saved?); it is left out: name it to use it",
+            stacklevel=5,
+        )
+    return Table(columns, source, left_out=["one without a name"] if values else [])
 
 
 def _check_names(names: Sequence[str], source: str) -> None:
@@ -181,36 +223,47 @@ def _check_names(names: Sequence[str], source: str) -> None:
         raise DataError(f"{source} has two columns {double!r}; rename one")
 
 
-def _cells(values: Any, name: str, missing: frozenset[str]) -> Cells:
-    """Cells of a column of any library: truth values and text as text, numbers as numbers."""
+def _cells(values: Any, name: str) -> tuple[Cells, bool]:
+    """Cells of a column of any library, truth values and text as text, and whether they are dates."""
     dtype = getattr(values, "dtype", None)
-    if dtype is not None and getattr(dtype, "kind", "O") in "Mm":
-        raise DataError(
-            f"column {name!r} holds dates; turn it into a number (days since a date), or leave it out: drop"
-        )
-    if dtype is not None and getattr(dtype, "kind", "O") in "iuf" and not hasattr(dtype, "categories"):
+    kind = getattr(dtype, "kind", "O")
+    if kind in "Mm" and hasattr(values, "to_numpy"):  # pandas: moments with a time zone become objects
+        values = values.to_numpy()
+        kind = values.dtype.kind
+    if kind in "Mm":  # in days, so that no unit of a library matters
+        stamps = np.asarray(values).astype(f"{kind}8[us]")
+        return np.where(np.isnat(stamps), np.nan, stamps.astype(np.int64) / (DAY * 1e6)), kind == "M"
+    if kind in "iuf" and not hasattr(dtype, "categories"):
         if hasattr(values, "to_numpy"):  # pandas: missing whole numbers have a mark of their own
             values = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        return np.asarray(values, np.float64)
-    cells = [None if _is_missing(cell, missing) else cell for cell in values]
+        return np.array(values, np.float64), False
+    cells = [None if _is_missing(cell) else cell for cell in values]
     present = [cell for cell in cells if cell is not None]
-    strange = next((cell for cell in present if hasattr(cell, "isoformat") or isinstance(cell, list | dict)), None)
+    if present and all(isinstance(cell, date) for cell in present):  # a moment is a date, too
+        return np.array([np.nan if cell is None else days_of(_moment(cell)) for cell in cells]), True
+    if present and all(isinstance(cell, timedelta) for cell in present):
+        return np.array([np.nan if cell is None else cell.total_seconds() / DAY for cell in cells]), False
+    strange = next((cell for cell in present if isinstance(cell, _NO_CELLS)), None)
     if strange is not None:
         raise DataError(
             f"column {name!r} holds {type(strange).__name__} such as {str(strange)[:50]!r}; turn it into a number or a "
-            "name, or leave it out: drop"
+            f"name, or leave it out: {setting('columns', {name: 'drop'})}"
         )
     # bool is a kind of int, but truth values are names.
-    if present and all(isinstance(cell, int | float | np.number) and not isinstance(cell, bool) for cell in present):
-        return np.array([np.nan if cell is None else float(cell) for cell in cells], np.float64)
-    return [as_text(cell) for cell in cells]
+    numeric = present and all(
+        isinstance(cell, int | float | np.number) and not isinstance(cell, bool) for cell in present
+    )
+    if numeric and not hasattr(dtype, "categories"):
+        return np.array([np.nan if cell is None else float(cell) for cell in cells], np.float64), False
+    return [None if cell is None else (as_text(cell) or "").strip() or None for cell in cells], False
 
 
-def _is_missing(cell: Any, missing: frozenset[str]) -> bool:
-    if cell is None or (isinstance(cell, str) and cell.strip() in missing):
-        return True
-    # By name: pandas need not be installed.
-    if type(cell).__name__ in ("NAType", "NaTType"):
+def _moment(day: date) -> datetime:
+    return day if isinstance(day, datetime) else datetime(day.year, day.month, day.day)
+
+
+def _is_missing(cell: Any) -> bool:
+    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):  # by name: pandas need not be installed
         return True
     return isinstance(cell, float | np.floating) and bool(np.isnan(cell))
 

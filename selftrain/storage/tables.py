@@ -166,18 +166,13 @@ def read_blocks(path: str | Path, needed: Sequence[str], optional: Sequence[str]
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Rows of a CSV file, the header first, each with the line it ends on; empty lines are passed over.
 
-    The separator is the comma, semicolon or tab that the header has most of (spreadsheets take a semicolon where the
-    comma is the decimal point), of a ``.tsv`` file the tab.
-
     Raises:
         DataError: a file that cannot be read.
     """
     try:
         # surrogates stand for bytes of a file's name that are no text; a spreadsheet begins with a byte order mark
+        mark = separator(path)
         with open(path, newline="", encoding="utf-8-sig", errors="surrogatepass") as file:
-            head = next((line for line in file if line.strip()), "")
-            file.seek(0)
-            mark = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=head.count)
             # strict: else a quote that is never closed takes the rest of the file into one cell, without a word
             rows = csv.reader(file, delimiter=mark, strict=True)
             yield from ((rows.line_num, row) for row in rows if row)
@@ -185,6 +180,16 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"{path} is not in UTF-8 ({error.reason}); save it as CSV in UTF-8") from error
     except (OSError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}; repair the file or write it anew") from error
+
+
+def separator(path: Path) -> str:
+    """What stands between the cells of a CSV file: the comma, semicolon, tab or bar that its first line has most of.
+
+    Spreadsheets take a semicolon where the comma is the decimal sign. Of a ``.tsv`` file it is the tab.
+    """
+    with open(path, encoding="utf-8-sig", errors="surrogatepass") as file:
+        head = next((line for line in file if line.strip()), "")
+    return "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=head.count)
 
 
 def read_notes(path: str | Path) -> Any:

@@ -10,6 +10,7 @@ STORED, TABULAR, ENCODING, TABLES = (
     "data/readers/encoding.py",
     "data/readers/tables.py",
 )
+CELLS_OF, COLUMNS = "data/readers/cells.py", "data/readers/columns.py"
 SCANNING, FOLDERS, CONTENTS, WRAPPED = (
     "data/readers/scanning.py",
     "data/readers/folders.py",
@@ -104,8 +105,8 @@ MUTANTS = [
     Mutant(
         "means of a table include the test rows",
         TABLES,
-        'for part in ("", "_unlabeled") if part in read]',
-        'for part in ("", "_unlabeled", "_test") if part in read]',
+        'if part in ("", "_unlabeled")}',
+        'if part in ("", "_unlabeled", "_test")}',
         ALIKE,
     ),
     Mutant(
@@ -118,9 +119,45 @@ MUTANTS = [
     Mutant(
         "an encoding given to a table is not used",
         TABLES,
-        "    if given is None:\n        fitted",
-        "    if True:\n        fitted",
+        "    if given is None:\n        kinds",
+        "    if True:\n        kinds",
         "test_data_tables.py::test_the_encoding_travels",
+    ),
+    # -- columns of text
+    Mutant(
+        "a marker among numbers makes names of them",
+        CELLS_OF,
+        "gaps = {text: count for text, count in rest.items() if _is_gap(text)}",
+        "gaps = {text: count for text, count in rest.items() if False}",
+        "test_data_columns.py::test_few_numbers_with_a_marker_are_numbers",
+    ),
+    Mutant(
+        "decimal commas are separators of thousands",
+        CELLS_OF,
+        "return max(points, commas, key=lambda cells: cells.share)",
+        "return points",
+        "test_data_columns.py::test_new_tables_are_read_alike",
+    ),
+    Mutant(
+        "cells that were made missing are not counted",
+        COLUMNS,
+        'remarks.add("gaps", name, listed({**read.gaps, **read.odd}))',
+        "pass",
+        "test_data_columns.py::test_new_tables_are_read_alike",
+    ),
+    Mutant(
+        "dates that fit two layouts are not told",
+        CELLS_OF,
+        "    if other is not None:\n",
+        "    if False:\n",
+        "test_data_columns.py::test_what_is_doubtful_is_told_and_the_remedy_helps",
+    ),
+    Mutant(
+        "names that training did not have are not told",
+        ENCODING,
+        "    if unseen:\n",
+        "    if False:\n",
+        "test_data_columns.py::test_new_tables_are_read_alike",
     ),
     # -- files
     Mutant(

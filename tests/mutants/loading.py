@@ -171,9 +171,9 @@ MUTANTS = [
     ),
     Mutant(
         "data: infinity is a number like others",
-        "data/readers/tabular.py",
-        "elif np.isinf(values).any():",
-        "elif False:",
+        "data/readers/columns.py",
+        "if np.isinf(values).any():",
+        "if False:",
         "test_data_tables.py::test_messages_name_file_line_and_value",
     ),
     Mutant(

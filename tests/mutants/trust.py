@@ -45,7 +45,7 @@ MUTANTS = [
     Mutant(
         "semicolons of spreadsheets not understood",
         "selftrain/storage/tables.py",
-        'else max(",;\\t", key=head.count)',
+        'else max(",;\\t|", key=head.count)',
         'else ","',
         f"{LEDGER}::test_files_as_other_tools_save_them",
     ),

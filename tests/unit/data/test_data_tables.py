@@ -282,13 +282,12 @@ def test_messages_name_file_line_and_value(tmp_path, text, settings, message):
 def test_a_column_of_too_many_names_is_refused_with_the_cell(tmp_path):
     lines = [f"{i},name {i}" for i in range(150)]
     path = write(tmp_path / "t.csv", "\n".join(["x,who", *lines]))
-    with pytest.raises(DataError, match=r"line 2: who is 'name 0'.* 150 different ones.*drop=\['who'\]"):
+    with pytest.raises(DataError, match=r"line 2: who is 'name 0'.* 150 different ones.*columns=\{'who': 'drop'\}"):
         from_table(path)
     assert len(from_table(path, drop=["who"]).unlabeled) == 150
     assert len(from_table(path, max_categories=200).unlabeled) == 150
-    cells = [str(i) for i in range(150)]
-    cells[77] = "7O"
-    with pytest.raises(DataError, match="row 77: x is '7O'"):  # the cell that should be a number is the one named
+    cells = [str(i) for i in range(50, 200)] + [f"7{sign}" for sign in "abcdefghijklmnopqrst"]
+    with pytest.raises(DataError, match="row 150: x is '7a'"):  # the cell that should be a number is the one named
         from_table({"x": cells})
 
 
@@ -310,8 +309,6 @@ def test_things_that_are_no_tables_or_cells(tmp_path):
         from_table(np.zeros((3, 2)))
     with pytest.raises(DataError, match="different lengths"):
         from_table({"a": [1, 2], "b": [1]})
-    with pytest.raises(DataError, match="'when' holds dates"):
-        from_table(pandas.DataFrame({"when": pandas.to_datetime(["2020-01-01", "2020-01-02"])}))
     with pytest.raises(DataError, match="'v' holds list"):
         from_table({"v": [[1, 2], [3]]})
     with pytest.raises(DataError, match="too far to calculate with"):

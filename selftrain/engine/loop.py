@@ -289,10 +289,11 @@ def take_over(strategy: Strategy, source: Run | str | Path) -> None:
         state = from_first(lambda: load_newest(Path(source) / CHECKPOINTS)["strategy"])
     own = strategy.state_dict()
     # An optimizer's state also holds the settings of the old stage, which would replace those of this one.
-    taken = {k: v for k, v in state.items() if not k.endswith("_extra_state")}  # optimizers start anew
+    anew = {f"{name}._extra_state" for name, m in strategy.named_modules() if isinstance(m, Learner)}
     try:
-        strategy.load_state_dict({k: v for k, v in own.items() if k.endswith("_extra_state")} | taken)
-    except (RuntimeError, ValueError) as error:
+        taken = {k: v for k, v in state.items() if k not in anew}
+        strategy.load_state_dict({k: v for k, v in own.items() if k in anew} | taken)
+    except Exception as error:  # a state of another form raises any type of error
         raise CheckpointError(
             f"the run to continue does not fit this {type(strategy).__name__}; build it with the same method, encoder "
             f"and sizes: {error}"

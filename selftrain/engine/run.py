@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from selftrain.errors import TrainingError
 from selftrain.evaluation.quality import Quality, report
 from selftrain.handlers.selfcheck import Alarm
 from selftrain.labels.ledger import Ledger
@@ -135,7 +136,13 @@ def measure(strategy: Strategy, pile: Pile, data: object, *, batch_size: int = 5
         # Counted like the data: a probe reads all labels, and a stop must not wait for that.
         reference = pile.evaluation("labeled", batch_size, device)
         figures = strategy.evaluate(counted, None if reference is None else _Counted(reference))
-    return figures, counted.samples
+    # Numbers of numpy and tensors are Python's from here on: in files, comparisons and what is shown.
+    try:
+        return {str(name): float(value) for name, value in figures.items()}, counted.samples
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise TrainingError(
+            f"{type(strategy).__name__}.evaluate gave {figures!r:.200}; give one number for each name: {error}"
+        ) from error
 
 
 class _Counted:

@@ -22,6 +22,7 @@ from selftrain.labels.ledger import Ledger
 from selftrain.runtime.distributed import check_alike, from_first, is_first, same_start
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import write_json
+from selftrain.storage.plain import plain
 from selftrain.storage.run_dir import CARD, CHECKPOINTS, SUMMARY, export_weights, has_begun, prepare_folder
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import BatchPlan, Pile, Stream
@@ -54,6 +55,7 @@ class TrainState(Context):
         due: What it takes to make up for an evaluation that a signal cut short.
         stored: Step of the newest checkpoint.
         finished: Whether the run was finished before.
+        read_back: Whether a checkpoint of this process was read again.
     """
 
     stream: Stream
@@ -67,6 +69,7 @@ class TrainState(Context):
     due: dict[str, Any] | None = None
     stored: int = -1
     finished: bool = False
+    read_back: bool = False
     quality: Quality | None = None
     _handler_states: Mapping[str, Any] = field(default_factory=dict)
 
@@ -203,7 +206,11 @@ class TrainState(Context):
         # Storing would quietly make the folder anew, with checkpoints and without the settings they belong to.
         if not self.out.is_dir():
             raise RunFolderError(f"{self.out} is gone: it was removed or renamed during the run; start the run anew")
-        checkpoint.save(self.out / CHECKPOINTS, state, step)
+        path = checkpoint.save(self.out / CHECKPOINTS, state, step)
+        if not self.read_back:
+            # Once: what cannot be read must not be found out when the run is over. Later ones have the same types.
+            checkpoint.load(path)
+            self.read_back = True
         write_json(self.out / CARD, self.card(step))  # now, for whoever goes on from a run that is not finished
 
     def restore(self) -> None:
@@ -335,6 +342,8 @@ class Setup:
         )  # fmt: skip
         if resume:
             state.restore()
+        if out is not None:
+            plain({"strategy": strategy.state_dict()})  # what cannot be stored is said before the first step
         # Each rank has drawn its networks from a random state of its own before `fit`.
         same_start(strategy, (learner.optimizer for learner in strategy.learners()))
         return state

@@ -13,7 +13,7 @@ from selftrain.estimator.inputs import Array
 from selftrain.estimator.shipped import inference_model, run
 from selftrain.handlers import DataSummary, Progress
 from selftrain.networks.by_name import make_encoder
-from selftrain.networks.optim import load_weights
+from selftrain.networks.optim import copied_weights, load_weights
 from selftrain.types import BatchPlan
 
 STEPS = 1000
@@ -131,5 +131,5 @@ class PretrainedEncoder(NetworkEstimator):
 
     def weights(self) -> dict[str, Any]:
         """Weights of the encoder as ``selftrain.learner(init_from=...)`` takes them, named ``encoder.*``."""
-        state = self.encoder_.state_dict()
-        return {f"encoder.{k}": v.float() if v.is_floating_point() else v.clone() for k, v in state.items()}
+        state = copied_weights(self.encoder_)
+        return {f"encoder.{k}": v.float() if v.is_floating_point() else v for k, v in state.items()}

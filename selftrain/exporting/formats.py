@@ -54,9 +54,12 @@ def _read_safetensors(network: Deployed, path: Path) -> Ask:
     inner = networks[0] if networks is not None and len(networks) == 1 else inner
     # else an answer from the weights of before would pass for one of the file
     with torch.no_grad():
-        for tensor in inner.state_dict().values():
-            tensor.zero_()
-    inner.load_state_dict(load_file(path))
+        state = inner.state_dict()
+        for value in state.values():
+            if isinstance(value, Tensor):
+                value.zero_()
+    others = {name: value for name, value in state.items() if not isinstance(value, Tensor)}  # no file has them
+    inner.load_state_dict(others | load_file(path))
     return fresh
 
 

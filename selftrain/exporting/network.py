@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from selftrain.data.views.points import in_unit_sphere
 from selftrain.estimator.shipped import encoder_of, ship
+from selftrain.networks.optim import copied_weights
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 
 What = Literal["classifier", "encoder"]
@@ -104,7 +105,7 @@ def weights_of(network: Deployed) -> dict[str, Tensor]:
     if networks is not None and len(networks) == 1:
         inner = networks[0]
     # copies: safetensors refuses tensors that share memory, as tied weights do
-    return {name: tensor.detach().clone() for name, tensor in inner.state_dict().items()}
+    return copied_weights(inner)
 
 
 def _network(strategy: Strategy, classes: int, what: What) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -211,12 +212,31 @@ def weights_of(source: HasExport | Weights | str | Path) -> Weights:
         raise CheckpointError(f"cannot read weights from {path}: {error}") from error
 
 
+def copied_weights(network: nn.Module) -> dict[str, Tensor]:
+    """Copies of the tensors of a network by name: a run that goes on would change weights that were handed out.
+
+    Warns:
+        UserWarning: the network has a state that is no tensor (``get_extra_state``), which is left out.
+    """
+    state = network.state_dict()
+    other = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    if other:
+        warnings.warn(
+            f"{len(other)} of {len(state)} parts of the network's state are no tensors ({', '.join(other[:3])}); "
+            "exported weights are without them: keep in a buffer what a prediction needs",
+            stacklevel=2,
+        )
+    return {name: value.detach().clone() for name, value in state.items() if isinstance(value, Tensor)}
+
+
 def load_weights(network: nn.Module, weights: Weights) -> list[str]:
     """Copy ``weights`` into ``network``; returns the names of the network's tensors that were not among them.
 
     Raises:
         CheckpointError: if a weight has no place in the network or another shape; the message names the first ones.
     """
+    # What is no tensor is no weight: of a mapping of the user's own, such as a whole ``state_dict``.
+    weights = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
     own = network.state_dict()
     unknown = [name for name in weights if name not in own]
     if unknown:

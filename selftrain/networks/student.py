@@ -199,7 +199,8 @@ class Learner(nn.Module):
         """Set the learning rate for this moment of the stage, ``progress`` in [0, 1]."""
         factor = self.schedule(progress)
         for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
-            group["lr"] = base * factor
+            # A rate that is a tensor stays one; numbers of numpy, of a schedule too, are Python's in a checkpoint.
+            group["lr"] = base * factor if isinstance(base, Tensor) else float(base * factor)
 
     def update(self, loss: Tensor) -> bool:
         """Backpropagate ``loss`` and, every ``accumulate`` calls, take an optimizer step.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from selftrain.metrics.features import feature_spread, feature_std, knn_accuracy, rankme, standardized
 from selftrain.networks.encoders import Encoder
 from selftrain.networks.modes import eval_mode
+from selftrain.networks.optim import copied_weights
 from selftrain.networks.student import Learner, run_network
 from selftrain.networks.token_grid import Layout
 from selftrain.strategy.base import Strategy
@@ -117,8 +118,7 @@ class Pretraining(Strategy):
 
     def export(self) -> dict[str, Tensor]:
         """The weights of the encoder, named ``encoder.*`` as ``Classifier`` has them."""
-        # a copy: what was handed on must not change when training goes on
-        return {f"encoder.{name}": tensor.detach().clone() for name, tensor in self.shipped().state_dict().items()}
+        return {f"encoder.{name}": tensor for name, tensor in copied_weights(self.shipped()).items()}
 
 
 def _any_class(labels: Tensor | None) -> TypeGuard[Tensor]:

@@ -15,6 +15,7 @@ import torch
 
 from selftrain.errors import CheckpointError, RunFolderError, setting
 from selftrain.storage.atomic import whole_file
+from selftrain.storage.plain import plain, restored
 
 FORMAT = 2  # 1: version 0.1, whose states had other parts
 MANIFEST, COPY = "manifest.json", "manifest.copy.json"
@@ -25,7 +26,7 @@ def save(folder: Path, state: dict[str, Any], step: int, *, keep: int = 2) -> Pa
 
     Args:
         folder: Created if missing.
-        state: Tensors, numbers, text, lists and dicts: what ``torch.load(weights_only=True)`` accepts.
+        state: Tensors, numbers, text, lists and dicts, see ``plain``.
         step: Number in the file name.
         keep: Checkpoints that stay, at least 1.
 
@@ -43,7 +44,7 @@ def save(folder: Path, state: dict[str, Any], step: int, *, keep: int = 2) -> Pa
             # so that a first checkpoint that was not finished is not taken for a lost manifest
             _write_entries(folder, [])
         with whole_file(path) as part, open(part, "wb") as file:
-            torch.save({"format": FORMAT, "state": state}, cast("IO[bytes]", _Summed(file, written)))
+            torch.save({"format": FORMAT, "state": plain(state)}, cast("IO[bytes]", _Summed(file, written)))
         # read back before older ones go: a disk that stores something else must not cost the last good state
         if _digest(path) != written.hexdigest():
             raise CheckpointError(f"{path} is not on the disk as it was written; check the disk")
@@ -82,7 +83,7 @@ def load_newest(folder: Path, device: torch.device | str = "cpu") -> dict[str, A
     )
 
 
-def load(path: Path, sha256: str, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load(path: Path, sha256: str | None = None, device: torch.device | str = "cpu") -> dict[str, Any]:
     """State in one file after checking its sum; never runs code from the file.
 
     Raises:
@@ -91,7 +92,7 @@ def load(path: Path, sha256: str, device: torch.device | str = "cpu") -> dict[st
     if not path.is_file():
         raise CheckpointError(f"{path} is missing")
     # before anything is parsed: no reader has to cope with damaged content
-    if _digest(path) != sha256:
+    if sha256 is not None and _digest(path) != sha256:
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in {MANIFEST}")
     try:
         with torch.sparse.check_sparse_tensor_invariants():  # else a forged index would be followed out of the memory
@@ -106,7 +107,12 @@ def load(path: Path, sha256: str, device: torch.device | str = "cpu") -> dict[st
             f"{path} has format {content['format']}, this version reads {FORMAT}; "
             + (remedy if content["format"] == 1 else "it is of a newer version: update selftrain")
         )
-    state: dict[str, Any] = content["state"]
+    try:
+        state = restored(content["state"])
+    except RecursionError as error:
+        raise CheckpointError(f"{path} cannot be read: it is nested without end") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} is no checkpoint of this library: its state is a {type(state).__name__}")
     return state
 
 

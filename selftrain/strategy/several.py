@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.networks.ema import Buffers, Teacher
+from selftrain.networks.optim import copied_weights
 from selftrain.networks.student import LabelMode, Learner, MakeLearner, check_label_mode
 from selftrain.strategy.base import Predictor, SupervisedStrategy
 from selftrain.tasks import Task
@@ -85,8 +86,7 @@ class SeveralStudents(SupervisedStrategy):
         first = self.emas[0] if len(self.emas) else self.learners()[0]
         model = first.model
         assert isinstance(model, nn.Module)
-        # Copies: a run that goes on would change weights that were handed out.
-        return {name: t.detach().clone() for name, t in model.state_dict().items()}
+        return copied_weights(model)
 
     def _alone(self, member: int) -> Predictor:
         if len(self.emas):

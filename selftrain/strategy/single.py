@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from selftrain.networks.ema import Buffers, Teacher
+from selftrain.networks.optim import copied_weights
 from selftrain.networks.student import MakeLearner
 from selftrain.strategy.base import Predictor, SupervisedStrategy
 from selftrain.tasks import Task
@@ -54,5 +55,4 @@ class SingleStudent(SupervisedStrategy):
 
     def export(self) -> dict[str, Tensor]:
         """Weights of the shipped network."""
-        # Copies: a run that goes on would change weights that were handed out.
-        return {name: t.detach().clone() for name, t in self.shipped.state_dict().items()}
+        return copied_weights(self.shipped)

@@ -380,6 +380,20 @@ MUTANTS = [
         "test_same_run.py::test_another_optimizer_or_schedule_is_refused_by_name",
     ),
     Mutant(
+        "checkpoint: numbers of numpy are stored as they are",
+        "selftrain/storage/checkpoint.py",
+        '"state": plain(state)}',
+        '"state": state}',
+        "test_stored_state.py::test_what_is_stored_is_read_again",
+    ),
+    Mutant(
+        "checkpoint: what cannot be stored is found out late",
+        "selftrain/engine/state.py",
+        '            plain({"strategy": strategy.state_dict()})',
+        "            pass",
+        "test_stored_state.py::test_what_no_checkpoint_holds_is_named_before_the_first_step",
+    ),
+    Mutant(
         "log: the step that was stored is dropped",
         "selftrain/handlers/metrics_log.py",
         "if _step(line) <= resume_at)",

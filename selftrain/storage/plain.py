@@ -50,7 +50,7 @@ def restored(value: Any) -> Any:
     return type(value)(map(restored, value)) if type(value) in (list, tuple) else value
 
 
-def _mapping(value: Mapping[Any, Any], place: str) -> Mapping[Any, Any]:
+def _mapping(value: Mapping[Any, Any], place: str) -> Any:
     made = {plain(key, f"{place}.{key}"): plain(inner, f"{place}.{key}") for key, inner in value.items()}
     if type(value) not in (OrderedDict, Counter):
         return made

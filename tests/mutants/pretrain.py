@@ -377,7 +377,7 @@ MUTANTS = [
     Mutant(
         "continuing: the optimizer is taken over",
         "selftrain/engine/loop.py",
-        'taken = {k: v for k, v in state.items() if not k.endswith("_extra_state")}',
+        "taken = {k: v for k, v in state.items() if k not in anew}",
         "taken = dict(state)",
         f"{GOING_ON}::test_a_run_goes_on_from_all_parts_of_another_with_a_new_optimizer",
     ),

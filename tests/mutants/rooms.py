@@ -403,7 +403,7 @@ MUTANTS = [
     Mutant(
         "exporting: weights are read from nowhere",
         "selftrain/exporting/formats.py",
-        "    inner.load_state_dict(load_file(path))\n",
+        "    inner.load_state_dict(others | load_file(path))\n",
         "",
         "test_exporting.py::test_several_networks_keep_their_own_weights",
     ),

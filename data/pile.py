@@ -21,6 +21,7 @@ from selftrain.data.base.fitting import check_annotations, check_shapes, check_t
 from selftrain.data.base.joined import with_labels
 from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limits, Rows, Samples, Subset
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing
+from selftrain.data.base.statistics import in_least_precision
 from selftrain.data.base.summary import Summary, label_line
 from selftrain.data.loading.evaluation import Evaluation, check_annotated
 from selftrain.data.loading.stream import PairedStream
@@ -245,9 +246,11 @@ class Pile:
             raise DataError(f"{type(self.views).__name__} take no mean and std; normalize the data before")
         changed = copy.copy(self)
         changed.views = copy.copy(self.views)
-        for key in ("mean", "std"):
-            value, like = card[key], getattr(self.views, key)
-            tensor = None if value is None else torch.as_tensor(value, dtype=torch.float32)
+        given = (
+            None if card[key] is None else torch.as_tensor(card[key], dtype=torch.float64) for key in ("mean", "std")
+        )
+        for key, tensor in zip(("mean", "std"), in_least_precision(*given), strict=True):
+            like = getattr(self.views, key)
             # The card has flat lists, a maker keeps its own shape, such as (C, 1, 1).
             setattr(changed.views, key, tensor if tensor is None or like is None else tensor.reshape(like.shape))
         return changed

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selftrain.data.base.samples import Rows, Samples, Subset
+from selftrain.data.base.samples import Rows, Samples, Subset, exact_rows, single
 from selftrain.data.base.splits import check_labels
 from selftrain.errors import DataError
 
@@ -39,16 +39,22 @@ class Joined:
 
     def images(self, index: Rows) -> Tensor:
         """Inputs of some rows of the two."""
+        return single(self.exact(index))
+
+    def exact(self, index: Rows) -> Tensor:
+        """The same in the precision that they were given in, see ``exact_rows``."""
         index = np.asarray(index, dtype=np.int64)
         later = index >= len(self.first)
         if not later.any():
-            return self.first.images(index)
+            return exact_rows(self.first, index)
         if later.all():
-            return self.second.images(index - len(self.first))
-        parts = [self.first.images(index[~later]), self.second.images(index[later] - len(self.first))]
+            return exact_rows(self.second, index - len(self.first))
+        parts = [exact_rows(self.first, index[~later]), exact_rows(self.second, index[later] - len(self.first))]
         # a set of files and one of arrays may hold the same pictures in two types
         if parts[0].dtype != parts[1].dtype:
-            parts = [part.float() / 255 if part.dtype == torch.uint8 else part.float() for part in parts]
+            parts = [part.float() / 255 if part.dtype == torch.uint8 else part for part in parts]
+            wide = torch.promote_types(parts[0].dtype, parts[1].dtype)
+            parts = [part.to(torch.promote_types(wide, torch.float32)) for part in parts]
         # each part is read in one piece; the rank of each row among both puts them back in the order asked for
         places = np.argsort(np.argsort(later, kind="stable"), kind="stable")
         return torch.cat(parts)[torch.from_numpy(places)]

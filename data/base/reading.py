@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
-from selftrain.data.base.samples import Samples
+from selftrain.data.base.samples import Samples, exact_rows
 from selftrain.errors import DataError, SelftrainError
 
 T = TypeVar("T")
 
 
-def read_rows(samples: Samples, rows: Tensor, source: str) -> Tensor:
-    """Inputs of some rows (B,) of a set; ``source`` is what the error calls it: "the unlabeled set"."""
-    return blamed(lambda places: samples.images(rows[places].numpy()), samples, rows, "cannot read", source)
+def read_rows(samples: Samples, rows: Tensor, source: str, exact: bool = False) -> Tensor:
+    """Inputs of some rows (B,) of a set.
+
+    Args:
+        samples: The set.
+        rows: Row numbers.
+        source: What the error calls the set: "the unlabeled set".
+        exact: Whether double precision stays, as views ask for with an attribute ``exact``.
+    """
+    read = partial(exact_rows, samples) if exact else samples.images
+    return blamed(lambda places: read(rows[places].numpy()), samples, rows, "cannot read", source)
+
+
+def to_device(tensor: Tensor, device: torch.device, non_blocking: bool = False) -> Tensor:
+    """A tensor on a device; Apple's have no double precision and get single."""
+    tensor = tensor.float() if device.type == "mps" and tensor.dtype == torch.float64 else tensor
+    return tensor.to(device, non_blocking=non_blocking)
 
 
 def blamed(make: Callable[[slice], T], samples: Samples, rows: Tensor, doing: str, source: str) -> T:

@@ -50,19 +50,29 @@ class Samples(Protocol):
         ...
 
 
+def exact_rows(samples: Samples, index: Rows) -> Tensor:
+    """Inputs of some rows in double precision where the set has them so, else as of ``images``.
+
+    Seconds since 1970 differ behind the last digit of single precision: they must be centered before they are rounded.
+    A set that has them says so by a method ``exact``, called like ``images``.
+    """
+    read: Tensor = getattr(samples, "exact", samples.images)(index)
+    return read
+
+
 class ArraySet:
     """Rows held in memory.
 
     Args:
         x: Images (N, H, W), (N, H, W, C) or (N, C, H, W), or a table (N, F); numpy or torch. Images: uint8, other
-            integers within 0..255, bool, or floats in [0, 1]. Tables: any numbers, kept as float32.
+            integers within 0..255, bool, or floats in [0, 1]. Tables: any numbers; ``images`` gives float32.
         y: Annotations, N rows, or ``None``. Integers become int64, floats float32.
         ids: Names of the rows; default their numbers.
         channels: Where the channel axis of a four-axis ``x`` is; default: guessed when only one end has 1, 3 or 4.
         limits: Values of an image that mean black and white, such as (0, 4095) for 12 bits or (-1000, 3000) for CT;
             they are mapped to 0 and 1, and values beyond them are black or white.
-        kind: ``"series"`` for (N, channels, length), ``"points"`` for clouds (N, points, 2 or 3): any numbers, kept as
-            float32. ``None``: images or a table, by the number of axes.
+        kind: ``"series"`` for (N, channels, length), ``"points"`` for clouds (N, points, 2 or 3): any numbers, as of
+            tables. ``None``: images or a table, by the number of axes.
 
     Raises:
         DataError: NaN or infinite values (the row is named), images outside their range, an unclear channel axis, or
@@ -90,6 +100,10 @@ class ArraySet:
 
     def images(self, index: Rows) -> Tensor:
         """Inputs of some rows, a copy."""
+        return single(self.exact(index))
+
+    def exact(self, index: Rows) -> Tensor:
+        """The same in the precision that they were given in, see ``exact_rows``."""
         return self.x[torch.from_numpy(np.asarray(index, dtype=np.int64))]
 
 
@@ -159,6 +173,10 @@ class Subset:
         """Inputs of some rows of the subset."""
         return self.base.images(self.rows[index])
 
+    def exact(self, index: Rows) -> Tensor:
+        """The same in the precision that they were given in, see ``exact_rows``."""
+        return exact_rows(self.base, self.rows[index])
+
 
 class Excerpt(Subset):
     """Up to ``size`` rows of a set, evenly spaced, none of them annotated (-1)."""
@@ -204,7 +222,7 @@ def prepared(
     if values.is_floating_point():
         _refuse_not_finite(values)
     if values.ndim == 2:
-        return values.float()
+        return _numbers(values)
     values = values.unsqueeze(1) if values.ndim == 3 else _channels_first(values, channels)
     return _pixel_range(values) if limits is None else _between(values, limits)
 
@@ -243,9 +261,18 @@ def _series_or_clouds(x: Tensor, kind: Kind) -> Tensor:
     if x.ndim != 3 or (kind == "points" and x.shape[2] not in (2, 3)):
         wanted = "(N, channels, length)" if kind == "series" else "(N, points, 2 or 3)"
         raise DataError(f"inputs have shape {tuple(x.shape)}; {kind} are {wanted}")
-    x = x.float()
     _refuse_not_finite(x)
-    return x
+    return _numbers(x)
+
+
+def _numbers(x: Tensor) -> Tensor:
+    """Rows, series or clouds as floats: double precision where single precision cannot hold every value."""
+    return x.double() if x.dtype in (torch.float64, torch.int64, torch.int32) else x.float()
+
+
+def single(x: Tensor) -> Tensor:
+    """Inputs as networks take them: double precision becomes single, all else stays."""
+    return x.float() if x.dtype == torch.float64 else x
 
 
 def _refuse_not_finite(x: Tensor) -> None:

@@ -10,16 +10,21 @@ from torch import Tensor
 
 from selftrain.data.base.reading import read_rows
 from selftrain.data.base.samples import Samples
+from selftrain.errors import DataError
 
 _MOST_ROWS = 10_000
 _CHUNK = 256
+_FAR = 2.0**10  # means of so many deviations: single precision leaves 14 bits of a deviation
+ROUNDING = 1e-14  # a spread below this share of the largest value is that of the last digits of double precision
+_HUGE = 2.0**100  # deviations whose squares are near the end of single precision
 
 
 def statistics(samples: Samples, categorical: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel or table column.
 
     Images of type uint8 are scaled to [0, 1] first. At most 10,000 rows, evenly spaced, are looked at. A channel
-    without spread gets standard deviation 1.
+    whose values differ by rounding at most gets its largest absolute value as standard deviation (1 where all are 0);
+    there is no absolute threshold, so the unit and the origin of a channel do not matter.
 
     Args:
         samples: A set with at least one row.
@@ -27,28 +32,55 @@ def statistics(samples: Samples, categorical: Sequence[int] = ()) -> tuple[Tenso
 
     Returns:
         Mean and standard deviation, each (C,) for images (N, C, H, W) and series (N, C, L), or (F,) for tables (N, F),
-        float32.
+        float64.
 
     Raises:
+        DataError: values so large that there is no standard deviation.
         ValueError: a categorical column that the samples do not have.
     """
     # evenly spaced: files are often sorted by class
     places = np.linspace(0, len(samples) - 1, min(len(samples), _MOST_ROWS)).astype(np.int64)
     rows = torch.from_numpy(np.unique(places))
-    count, total, square = 0, torch.zeros(()), torch.zeros(())
+    count, total, square, largest, first = 0, torch.zeros(()), torch.zeros(()), torch.zeros(()), torch.zeros(())
+    rounding = ROUNDING
     for start in range(0, len(rows), _CHUNK):
-        x = read_rows(samples, rows[start : start + _CHUNK], "the set that inputs are normalized by")
+        x = read_rows(samples, rows[start : start + _CHUNK], "the set that inputs are normalized by", exact=True)
         values = x.double() / 255 if x.dtype == torch.uint8 else x.double()  # double: the squares below cancel
         values = values if x.ndim == 2 else values.movedim(1, -1).flatten(0, -2)  # a row for each pixel
+        if not start:
+            # by the distance from the first row: squares of 1.7e9 s have no digits left for a spread of seconds
+            first = values[0].clone()
+            rounding = 4 * torch.finfo(torch.float32).eps if x.dtype == torch.float32 else ROUNDING
+        largest = torch.maximum(largest, values.abs().amax(0))
+        values = values - first
         count += len(values)
         total = total + values.sum(0)
         square = square + values.square().sum(0)
     mean = total / count
     std = (square / count - mean.square()).clamp_min(0).sqrt()
-    # a channel that never changes would be divided by nothing
-    mean, std = mean.float(), torch.where(std > 1e-4, std, 1.0).float()
+    mean = mean + first
     coded = coded_columns(categorical, mean)
+    overflow = (~(mean.isfinite() & std.isfinite()) & ~coded).nonzero().flatten().tolist()
+    if overflow:
+        raise DataError(
+            f"values of {'column' if values.ndim == 2 and x.ndim == 2 else 'channel'} {overflow[0]} go to "
+            f"{largest[overflow[0]]:g}, too far to calculate with; correct them (marks of missing values?)"
+        )
+    # a channel that never changes, but for rounding, would be divided by nothing; its own size is no unit either
+    std = torch.where(std > rounding * largest, std, torch.where(largest > 0, largest, 1.0))
     return mean.masked_fill(coded, 0.0), std.masked_fill(coded, 1.0)
+
+
+def needs_double(mean: Tensor, std: Tensor) -> Tensor:
+    """Where inputs of this mean and standard deviation lose what tells them apart in single precision, bool."""
+    return (mean.abs() > _FAR * std) | (std > _HUGE) | (std < 1 / _HUGE)
+
+
+def in_least_precision(mean: Tensor | None, std: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Mean and standard deviation in double precision where inputs need it, else in single precision."""
+    double = needs_double(torch.tensor(0.0) if mean is None else mean, torch.tensor(1.0) if std is None else std).any()
+    dtype = torch.float64 if double else torch.float32
+    return None if mean is None else mean.to(dtype), None if std is None else std.to(dtype)
 
 
 def coded_columns(categorical: Sequence[int], rows: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from selftrain.data.base.samples import (
     first_unusable,
     prepared,
     same_length,
+    single,
 )
 from selftrain.errors import DataError
 
@@ -72,9 +73,13 @@ class StoredSet:
 
     def images(self, index: Rows) -> Tensor:
         """Inputs of some rows, a copy."""
+        return single(self.exact(index))
+
+    def exact(self, index: Rows) -> Tensor:
+        """The same in the precision of the file, see ``exact_rows``."""
         index = np.asarray(index, dtype=np.int64)
         if not len(index):
-            return self.images(np.zeros(1, np.int64))[:0]
+            return self.exact(np.zeros(1, np.int64))[:0]
         outside = index[(index < 0) | (index >= len(self))]
         if len(outside):
             raise DataError(f"{self.path} has no row {outside[0]}; it has {len(self)}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from selftrain.data.base.samples import Limits, Rows, Samples, check_limits
+from selftrain.data.base.samples import Limits, Rows, Samples, check_limits, exact_rows
 from selftrain.data.checks.contents import PARTS, KnownSample, class_findings, content_findings, count, make_report
 from selftrain.data.checks.findings import DataReport, Finding
 from selftrain.data.checks.image_folders import folder_report
@@ -142,7 +142,7 @@ def _contents(samples: Samples, rows: Rows) -> list[tuple[str, str]]:
     """Hash of each row, or the reason why it cannot be read."""
     # Row by row only where a chunk fails: one damaged file must not hide the others of its chunk.
     try:
-        images = samples.images(rows)
+        images = exact_rows(samples, rows)  # rounded, seconds of one minute would be copies of each other
     except DataError as error:
         return (
             [("", str(error))] if len(rows) == 1 else [_contents(samples, rows[i : i + 1])[0] for i in range(len(rows))]

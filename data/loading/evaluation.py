@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from selftrain.data.base.reading import read_rows
+from selftrain.data.base.reading import read_rows, to_device
 from selftrain.data.base.samples import Samples
 from selftrain.data.views.base import ViewMaker
 from selftrain.errors import DataError
@@ -34,7 +34,8 @@ class Evaluation:
     def __iter__(self) -> Iterator[Annotated]:
         for start in range(0, len(self.samples), self.batch_size):
             index = torch.arange(start, min(start + self.batch_size, len(self.samples)))
-            images = read_rows(self.samples, index, "the evaluated set").to(self.device)
+            exact = getattr(self.views, "exact", False)
+            images = to_device(read_rows(self.samples, index, "the evaluated set", exact), self.device)
             # plain views draw nothing, so that the epoch is of no account
             x = self.views("plain", images, index.to(self.device), 0).x
             yield Annotated(x, self.annotations[index].to(self.device), index.to(self.device))

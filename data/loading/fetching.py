@@ -81,7 +81,8 @@ class Fetcher:
         return _shared(indices._replace(key=-1 - indices.key), self.share)
 
     def _part(self, samples: Samples, part: str, indices: BatchIndices, names: Sequence[str]) -> RawPart:
-        images: Tensor | None = read_rows(samples, indices.rows, f"the {part} set")
+        exact = getattr(self.views, "exact", False)
+        images: Tensor | None = read_rows(samples, indices.rows, f"the {part} set", exact)
         # whole annotations lie in memory (they are small); only inputs are read
         annotation = None if samples.annotations is None else samples.annotations[indices.rows]
         views: dict[str, tuple[Tensor, Tensor | None]] = {}

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from selftrain.data.base.reading import to_device
 from selftrain.data.base.samples import Samples
 from selftrain.data.loading.fetching import Fetcher, RawPart
 from selftrain.data.loading.workers import Workers
@@ -127,7 +128,7 @@ class PairedStream:
 
     def _here(self, tensor: Tensor) -> Tensor:
         # pinned memory is copied while the step before still computes
-        return tensor.to(self.device, non_blocking=True)
+        return to_device(tensor, self.device, non_blocking=True)
 
 
 def _check_divisible(share: tuple[int, int], rows: int | None) -> None:

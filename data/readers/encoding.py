@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.data.base.labels import sort_names
+from selftrain.data.base.statistics import ROUNDING
 from selftrain.data.base.summary import ColumnSummary
 from selftrain.data.readers.cells import Form, check_kind, listed, remedy, shown_day
 from selftrain.data.readers.columns import Remarks, choose_form, numbers_of, remark_on_names, remark_on_numbers
@@ -256,8 +257,9 @@ def _number_column(name: str, values: NDArray[np.float64], form: Form, lenient: 
         mean, std = float(known.mean()), float(known.std())
     if not (np.isfinite(mean) and np.isfinite(std)):
         raise DataError(f"column {name!r} runs from {known.min():g} to {known.max():g}, too far to calculate with")
-    # a column that is constant but for rounding must not be blown up
-    scale = std if std > 1e-12 * max(1.0, abs(mean)) else 1.0
+    # a column that is constant but for rounding must not be blown up; how large its numbers are is a matter of units
+    largest = float(np.abs(known).max())
+    scale = std if std > ROUNDING * largest else largest or 1.0
     return TableColumn(name, mean, scale, len(known) < len(values), None, form.decimal, form.unit, form.layout, lenient)
 
 

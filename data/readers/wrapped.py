@@ -23,6 +23,7 @@ from selftrain.data.base.samples import (
     first_unusable,
     prepared,
     same_length,
+    single,
 )
 from selftrain.data.base.splits import Overlap, check_labels
 from selftrain.data.pile import Pile, numbered_names
@@ -108,9 +109,13 @@ class DatasetSet:
 
     def images(self, index: Rows) -> Tensor:
         """Inputs of some rows."""
+        return single(self.exact(index))
+
+    def exact(self, index: Rows) -> Tensor:
+        """The same in the precision that they are given in, see ``exact_rows``."""
         rows = np.asarray(index, dtype=np.int64).tolist()
         if not rows:
-            return self.images(np.zeros(1, np.int64))[:0]
+            return self.exact(np.zeros(1, np.int64))[:0]
         inputs = [self._input(row, item) for row, item in zip(rows, self._items(rows), strict=True)]
         for row, array in zip(rows, inputs, strict=True):
             if array.shape != inputs[0].shape:

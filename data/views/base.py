@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from selftrain.data.base.samples import Samples
-from selftrain.data.base.statistics import statistics
+from selftrain.data.base.statistics import in_least_precision, statistics
 from selftrain.types import Recorded, View
 
 Statistic = float | Sequence[float] | Tensor | None
@@ -29,6 +29,9 @@ class ViewMaker(Protocol):
     Attributes:
         on_workers: True when loader processes should call it (one-by-one pipelines on the CPU); False when the main
             process should, on the training device.
+
+    A maker that has an attribute ``exact`` which is true gets rows, series and clouds in double precision where the set
+    has them so.
     """
 
     on_workers: bool
@@ -70,14 +73,17 @@ class Normalizing(Recorded):
         mean, std: ``None``: not known yet.
         seed: Key of the draws.
         per_channel: Shape that mean and std are kept in, so that they lie beside the inputs; ``None``: as given.
+        beside: Shape that they get to lie beside the inputs, if that is another.
         categorical: Columns whose numbers are codes, which are not normalized.
     """
 
     per_channel: tuple[int, ...] | None = None
+    beside: tuple[int, ...] | None = None
     categorical: Sequence[int] = ()
 
     def __init__(self, mean: Statistic, std: Statistic, seed: int) -> None:
-        self.mean, self.std, self.seed = self._shaped(mean), self._shaped(std), seed
+        self.mean, self.std = in_least_precision(self._shaped(mean), self._shaped(std))
+        self.seed = seed
 
     def seeded(self: _Views, seed: int) -> _Views:
         """The same recipes with another key."""
@@ -93,15 +99,29 @@ class Normalizing(Recorded):
         # only where one is missing: a normalization that was given stays, also on other data
         mean, std = statistics(samples, self.categorical)
         changed = copy.copy(self)
-        changed.mean = self._shaped(mean) if self.mean is None else self.mean
-        changed.std = self._shaped(std) if self.std is None else self.std
+        given = (
+            self._shaped(mean) if self.mean is None else self.mean,
+            self._shaped(std) if self.std is None else self.std,
+        )
+        changed.mean, changed.std = in_least_precision(*given)
         return changed
 
+    @property
+    def exact(self) -> bool:
+        """Whether inputs must be centered in double precision: their spread is small beside their mean."""
+        return any(value is not None and value.dtype == torch.float64 for value in (self.mean, self.std))
+
     def normalize(self, x: Tensor) -> Tensor:
-        """Subtract the mean and divide by the standard deviation, where there are any."""
-        x = x if self.mean is None else x - self.mean.to(x)
-        return x if self.std is None else x / self.std.to(x)
+        """Subtract the mean and divide by the standard deviation, where there are any; the result is float32."""
+        # only where it matters: other accelerators than CUDA's have no double precision, and it takes time
+        x = x.double() if self.exact and x.device.type != "mps" else x.float()
+        mean, std = (value if value is None else value.to(x) for value in (self.mean, self.std))
+        if self.beside is not None:
+            mean, std = (value if value is None else value.reshape(self.beside) for value in (mean, std))
+        x = x if mean is None else x - mean
+        return (x if std is None else x / std).float()
 
     def _shaped(self, value: Statistic) -> Tensor | None:
-        given = None if value is None else torch.as_tensor(value, dtype=torch.float32)
+        # double precision, or the mean of seconds since 1970 would be off by a minute
+        given = None if value is None else torch.as_tensor(value, dtype=torch.float64)
         return given if given is None or self.per_channel is None else given.reshape(self.per_channel)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from selftrain.data.base.random import normal, uniform
 from selftrain.data.base.samples import Samples
+from selftrain.data.base.statistics import needs_double
 from selftrain.data.views.base import check_name
 from selftrain.types import Recorded, View
 
@@ -50,6 +51,7 @@ class PointViews(Recorded):
     """
 
     on_workers = False
+    exact = True  # clouds of a map lie far from its origin
 
     def __init__(
         self,
@@ -98,7 +100,7 @@ class PointViews(Recorded):
             raise ValueError(f"inputs have shape {shape}, not (B, N, 2) or (B, N, 3); SeriesViews are for series")
         if shape[2] == 2 and self.axis is not None:
             raise ValueError(f"axis is {self.axis}, but points with 2 coordinates turn in their plane; leave it out")
-        x = in_unit_sphere(images.float())
+        x = in_unit_sphere(images)
         if recipe == "plain":
             return View(x)
         draws = uniform(self.seed, epoch, index, f"{name}/place", 2)
@@ -115,9 +117,19 @@ class PointViews(Recorded):
 
 def in_unit_sphere(x: Tensor) -> Tensor:
     """Clouds (B, N, dims) with the mean at 0 and the farthest point at distance 1; a cloud of equal points is at 0."""
+    if x.dtype == torch.float64:
+        # cloud by cloud: what a cloud becomes does not depend on the others of its batch
+        centered, radius = _centered(x)
+        far = needs_double(x.abs().amax((1, 2), keepdim=True), radius)
+        return torch.where(far, centered.float(), in_unit_sphere(x.float()))
+    return _centered(x.float())[0]
+
+
+def _centered(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Clouds in the unit sphere, and their radius (B, 1, 1)."""
     x = x - x.mean(1, keepdim=True)
     radius = x.norm(dim=2).amax(1)[:, None, None]
-    return x / torch.where(radius > 0, radius, 1.0)
+    return x / torch.where(radius > 0, radius, 1.0), radius
 
 
 def rotations(angle: Tensor, dims: int, axis: int | None) -> Tensor:

@@ -50,6 +50,7 @@ class SeriesViews(Normalizing):
     """
 
     on_workers = False
+    beside = (-1, 1)
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class SeriesViews(Normalizing):
             raise ValueError(f"{shape}; TensorViews are for images, TableViews for tables")
         if not images.is_floating_point():
             raise ValueError(f"series are of type {images.dtype}; convert them to float, in the unit they are meant in")
-        x = self.normalize(images.float())
+        x = self.normalize(images)
         if recipe == "plain":
             return View(x)
         x = self._placed(x, uniform(self.seed, epoch, index, f"{name}/place", 3), recipe == "strong")
@@ -115,8 +116,7 @@ class SeriesViews(Normalizing):
 
     def normalize(self, x: Tensor) -> Tensor:
         """Standardize, then cut at ``clip``."""
-        x = x if self.mean is None else x - self.mean.to(x).reshape(-1, 1)
-        x = x if self.std is None else x / self.std.to(x).reshape(-1, 1)
+        x = super().normalize(x)
         return x if self.clip is None else x.clamp(-self.clip, self.clip)
 
     def _placed(self, x: Tensor, draws: Tensor, stretched: bool) -> Tensor:

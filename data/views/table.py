@@ -71,7 +71,7 @@ class TableViews(Normalizing):
         recipe = check_name(name)
         if images.ndim != 2:
             raise ValueError(f"inputs have shape {tuple(images.shape)}, not (B, F); use TensorViews for images")
-        x = self.normalize(images.float())
+        x = self.normalize(images)
         if recipe == "plain":
             return View(x)
         # Drawn for codes too: which columns are codes must not change the draws of the others.
@@ -85,12 +85,12 @@ class TableViews(Normalizing):
             # 0 is the mean, after standardization; codes stay: the mean of codes is no category
             return View(self._kept(x, x.masked_fill(chosen < self.replace, 0.0)))
         # Here and not once: mean and std may be fitted later than the bank is given.
-        bank = self.normalize(self.bank.to(x))
+        bank = self.normalize(self.bank.to(x.device))
         return View(torch.where(chosen < self.replace, bank.gather(0, (place * len(bank)).long()), x))
 
     def normalize(self, x: Tensor) -> Tensor:
         """Standardize all but the columns of codes."""
-        return self._kept(x, super().normalize(x))
+        return self._kept(x.float(), super().normalize(x))
 
     def _kept(self, codes: Tensor, x: Tensor) -> Tensor:
         """``x`` with the categorical columns of ``codes``."""

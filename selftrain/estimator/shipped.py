@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from selftrain.data.base.samples import Samples
+from selftrain.data.base.samples import Samples, exact_rows, single
 from selftrain.data.views.base import ViewMaker
 from selftrain.networks.ema import Teacher
 from selftrain.strategy.base import Strategy
@@ -97,7 +97,8 @@ def run(ask: Callable[[Tensor], Tensor], network: nn.Module, views: ViewMaker, s
     found = []
     for start in range(0, len(samples), BATCH):
         index = torch.arange(start, min(start + BATCH, len(samples)))
-        x = views("plain", samples.images(index.numpy()), index, 0).x
+        rows = exact_rows(samples, index.numpy())
+        x = views("plain", rows if getattr(views, "exact", False) else single(rows), index, 0).x
         found.append(ask(x.to(weight)).double().cpu())
     return torch.cat(found)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from selftrain.data.base.statistics import in_least_precision
 from selftrain.data.views.points import in_unit_sphere
 from selftrain.estimator.shipped import encoder_of, ship
 from selftrain.networks.optim import copied_weights
@@ -45,9 +46,12 @@ class Deployed(nn.Module):
         self.centered = centered
         self.network = copy.deepcopy(network).cpu().eval().requires_grad_(False)
         for name, value, neutral in (("mean", mean, 0.0), ("std", std, 1.0)):
-            tensor = torch.tensor([neutral] if value is None else list(value), dtype=torch.float32)
+            tensor = torch.tensor([neutral] if value is None else list(value), dtype=torch.float64)
             # buffers are part of the written program; (C, 1, 1) for images, (C,) for rows: behind the axis of the batch
             self.register_buffer(name, tensor.reshape(-1, *[1] * (axes - 1)))
+        # as the views do: inputs of a small spread beside their mean come, and are centered, in double precision
+        self.mean, self.std = in_least_precision(self.mean, self.std)  # type: ignore[assignment]
+        self.dtype = self.mean.dtype
 
     def forward(self, x: Tensor) -> Tensor:
         """Probabilities or features of inputs as a set has them, images in [0, 1]."""
@@ -56,7 +60,7 @@ class Deployed(nn.Module):
 
     def plain(self, x: Tensor) -> Tensor:
         """What the network sees of inputs."""
-        return (in_unit_sphere(x) if self.centered else x - self.mean) / self.std
+        return ((in_unit_sphere(x) if self.centered else x - self.mean) / self.std).float()
 
 
 class _Features(nn.Module):

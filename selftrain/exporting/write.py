@@ -100,7 +100,9 @@ def export_network(
     there = [path for path in files.values() if path.exists()]
     if there and not overwrite:
         raise ValueError(f"{there[0]} is there already; overwrite it, or choose another folder")
-    asked = _examples(inputs["shape"])
+    asked = _examples(inputs["shape"], network)
+    if network.dtype == torch.float64:
+        inputs = {**inputs, "dtype": "float64"}
     with torch.no_grad():
         answers = [network(x) for x in asked]
     card = {"format": FORMAT, "what": what, **about, "input": dict(inputs), "output": _output(what, answers[0])}
@@ -150,10 +152,12 @@ def _compare(name: str, found: Tensor, wanted: Tensor, tolerance: float) -> None
         )
 
 
-def _examples(shape: Sequence[int]) -> list[Tensor]:
+def _examples(shape: Sequence[int], network: Deployed) -> list[Tensor]:
     """Inputs to compare answers on; the first is also the one that is traced."""
     draw = torch.Generator().manual_seed(0)
-    return [torch.rand(size, *shape, generator=draw) for size in _BATCHES]
+    drawn = [torch.rand(size, *shape, generator=draw) for size in _BATCHES]
+    # far from the origin inputs in [0, 1] would all be one to the network
+    return drawn if network.dtype == torch.float32 else [x * network.std + network.mean for x in drawn]
 
 
 def _output(what: str, answer: Tensor) -> dict[str, Any]:

@@ -21,6 +21,7 @@ SCANNING, FOLDERS, CONTENTS, WRAPPED = (
 STORED_ROWS = "test_data_stored.py::test_rows_are_those_of_a_set_in_memory"
 CELLS = "test_data_tables.py::test_cells_become_numbers"
 ALIKE = "test_data_tables.py::test_further_tables_are_encoded_alike"
+UNITS = "test_data_scale.py::test_no_door_changes_what_is_seen_when_the_unit_or_the_origin_changes"
 SKIPPED = "test_data_check.py::test_skipped_files_are_counted_and_listed"
 COPIES = "test_data_check.py::test_copies_contradictions_and_leaks"
 
@@ -201,6 +202,27 @@ MUTANTS = [
         "return prepared(rows, self.channels, self.limits, self.kind)",
         "return prepared(rows, self.channels, None, self.kind)",
         "test_data_scale.py::test_every_door_of_arrays_takes_the_limits_that_its_error_names",
+    ),
+    Mutant(
+        "a small spread counts as none",
+        "data/base/statistics.py",
+        "std > rounding * largest",
+        "std > 1e-4",
+        UNITS,
+    ),
+    Mutant(
+        "rows are rounded before they are centered",
+        "data/views/base.py",
+        "value.dtype == torch.float64",
+        "False",
+        UNITS,
+    ),
+    Mutant(
+        "clouds are rounded before they are centered",
+        "data/views/points.py",
+        "torch.where(far, centered.float(), in_unit_sphere(x.float()))",
+        "in_unit_sphere(x.float())",
+        UNITS,
     ),
     # -- the check
     Mutant("contents compared by file name", CONTENTS, "groups[sample.content]", "groups[sample.name]", COPIES),

@@ -33,9 +33,8 @@ MUTANTS = [
     Mutant(
         "series clipped before they are standardized",
         SERIES,
-        "        x = x if self.mean is None else x - self.mean.to(x).reshape(-1, 1)",
-        "        x = x if self.clip is None else x.clamp(-self.clip, self.clip)\n"
-        "        x = x if self.mean is None else x - self.mean.to(x).reshape(-1, 1)",
+        "        x = super().normalize(x)",
+        "        x = super().normalize(x if self.clip is None else x.clamp(-self.clip, self.clip))",
         "test_data_series_views.py::test_values_are_clipped_after_standardization",
     ),
     Mutant(
@@ -100,7 +99,7 @@ MUTANTS = [
     Mutant(
         "codes of tables divided by a given std",
         TABLES,
-        "return self._kept(x, super().normalize(x))",
+        "return self._kept(x.float(), super().normalize(x))",
         "return super().normalize(x)",
         "test_data_table_views.py::test_a_given_normalization_spares_codes_too",
     ),

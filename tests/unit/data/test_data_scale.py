@@ -30,6 +30,24 @@ def said_limits(text: object) -> tuple[float, float]:
     return float(found[1]), float(found[2])
 
 
+def linear(shape, outputs):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(int(np.prod(shape)), outputs))
+
+
+class Means(torch.nn.Module):
+    """The smallest encoder."""
+
+    embed_dim = 4
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape = shape
+        self.map = torch.nn.Linear(1, 4)
+
+    def forward(self, x):
+        return self.map(x.flatten(1)[:, :1])
+
+
 class Pictures:
     """A map-style set of pairs."""
 
@@ -94,16 +112,14 @@ def test_every_door_of_arrays_takes_the_limits_that_its_error_names(tmp_path):
 
 
 def test_the_estimator_reads_pictures_of_any_type_by_one_pair_of_limits():
-    model = st.SelfTrainClassifier(steps=1, random_state=0).fit(CT, Y)
+    model = st.SelfTrainClassifier(steps=1, random_state=0, network=linear).fit(CT, Y)
     assert model.inputs_.limits == (CT.min(), CT.max())
     assert torch.equal(model.inputs_.read(CT), model.inputs_.read(CT.astype(np.float64)))
     # later rows by the same black and white, not by their own
     assert torch.equal(model.inputs_.read(CT[:1]), model.inputs_.read(CT)[:1])
-    window = st.SelfTrainClassifier(steps=1, random_state=0, limits=(0, 400), pretrain="vicreg").set_params(
-        pretrain=st.PretrainedEncoder(recipe="vicreg", steps=1)
-    )
-    window.fit(CT, Y)
-    assert window.inputs_.limits == window.encoder_.inputs_.limits == (0, 400)
+    window = st.SelfTrainClassifier(steps=1, random_state=0, limits=(0, 400), network=linear).fit(CT, Y)
+    assert window.inputs_.limits == (0, 400)
+    assert (window.inputs_.read(CT) == 1).any()
     with pytest.raises(ValueError, match="table data have no black and white"):
         st.SelfTrainClassifier(limits=(0, 1)).fit(np.ones((8, 2)), Y)
 
@@ -155,3 +171,141 @@ def test_pictures_of_a_data_set_of_more_than_8_bits_are_told_and_kept_too(dim):
     with no_warning(".*gray level"):
         pile = data.from_dataset(Pictures(pictures, Y), mode="L", limits=said_limits(told[0].message))
     assert len(pile.labeled.images(np.arange(4)).unique()) > 200
+
+
+# Rows, series and clouds whose unit or origin is another one: what a network sees of them must be the same.
+UNITS = {
+    "micro": (1e-6, 0.0),
+    "atto": (1e-18, 0.0),
+    "denormal in float32": (1e-42, 0.0),
+    "giga": (1e9, 0.0),
+    "beyond float32": (1e45, 0.0),
+    "seconds since 1970": (30.0, 1.7e9),
+    "map coordinates": (2.0, 4.5e6),
+    "a small step far away": (1e-4, -3.2e5),
+}
+LABELS = np.where(np.arange(60) < 20, np.arange(60) % 2, -1)
+KINDS = {
+    None: RANDOM.normal(size=(60, 3)) + 2 * (np.arange(60) % 2)[:, None],
+    "series": RANDOM.normal(size=(60, 2, 16)) * (1 + (np.arange(60) % 2))[:, None, None],
+    "points": RANDOM.normal(size=(60, 8, 3)) * np.array([1, 1, 0.3]),
+}
+
+
+def in_unit(x, unit, origin):
+    return x * unit + origin
+
+
+def doors(kind, x, folder):
+    """Piles of the same rows by every door that takes this kind."""
+    yield "arrays", Pile.from_arrays(x, LABELS, kind=kind)
+    yield "tensors", Pile.from_arrays(torch.from_numpy(x), LABELS, kind=kind)
+    yield "data set", data.from_dataset(Pictures(x, LABELS), kind=kind)
+    known, views = LABELS >= 0, data.PointViews() if kind == "points" else None
+    parts = ArraySet(x[known], LABELS[known], kind=kind), ArraySet(x[~known], kind=kind)
+    yield "two sets", Pile(*parts, validation=parts[0], test=parts[0], views=views)
+    np.savez(folder / "all.npz", x=x, y=LABELS)
+    yield "npz", data.from_path(folder / "all.npz", kind=kind)
+    (folder / "npy").mkdir(exist_ok=True)
+    np.save(folder / "npy/x.npy", x)
+    np.save(folder / "npy/y.npy", LABELS)
+    yield "npy", data.from_path(folder / "npy", kind=kind)
+    if kind is None:
+        yield "mapping", data.from_table({str(i): x[:, i] for i in range(x.shape[1])} | {"y": LABELS}, "y")
+        lines = [
+            "a,b,c,y",
+            *(",".join(map(repr, [*map(float, row), int(y)])) for row, y in zip(x, LABELS, strict=True)),
+        ]
+        (folder / "t.csv").write_text("\n".join(lines))
+        yield "csv", data.from_path(folder / "t.csv", label="y")
+
+
+def seen(pile):
+    """Every view that training and evaluation make of a pile."""
+    plain = next(iter(pile.evaluation("pile", 100, torch.device("cpu")))).x
+    needs = st.types.Needs(encode=lambda y: y, views=("weak", "strong"))
+    stream = pile.stream(needs, st.types.BatchPlan(labeled=4, unlabeled_ratio=4), torch.device("cpu"))
+    [batch] = next(iter(stream.epoch(0)))
+    return [plain, batch.labeled.x, *(view.x for view in batch.unlabeled.views.values())]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_door_changes_what_is_seen_when_the_unit_or_the_origin_changes(kind, tmp_path):
+    x = KINDS[kind]
+    expected = {door: seen(pile) for door, pile in doors(kind, x, tmp_path)}
+    for name, unit in UNITS.items():
+        for door, pile in doors(kind, in_unit(x, *unit), tmp_path):
+            for ours, theirs in zip(seen(pile), expected[door], strict=True):
+                assert ours.dtype == torch.float32
+                assert torch.allclose(ours, theirs, atol=2e-4), (name, door)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_estimators_give_the_same_answers_in_every_unit(kind):
+    x = KINDS[kind]
+    classifier = {"network": linear, "steps": 5}
+    encoder = {"recipe": "vicreg", "network": Means, "steps": 2, "batch_size": 8}
+    for make, ask, settings in (
+        (st.SelfTrainClassifier, "predict_proba", classifier),
+        (st.PretrainedEncoder, "transform", encoder),
+    ):
+        form = {"kind": kind, "random_state": 0, **settings}
+        plain = getattr(make(**form).fit(x, LABELS), ask)(x)
+        for name in ("micro", "beyond float32", "seconds since 1970"):
+            moved = in_unit(x, *UNITS[name])
+            model = make(**form).fit(moved, LABELS)
+            assert np.allclose(getattr(model, ask)(moved), plain, atol=0.05), (
+                make,
+                name,
+            )  # Adam's first steps have no size
+            # a row alone is read like all
+            assert np.allclose(getattr(model, ask)(moved[:1]), getattr(model, ask)(moved)[:1], atol=1e-6)
+
+
+def test_integers_and_halves_keep_what_tells_them_apart():
+    steps = np.arange(60) % 4
+    exact = {"int64": 2**40 + steps, "int32": 2**30 + steps, "uint64": (2**40 + steps).astype(np.uint64)}
+    for x in (*exact.values(), (60000 + 32 * steps).astype(np.float16)):
+        for kind, shape in ((None, (60, 1)), ("series", (60, 1, 1))):
+            pile = Pile.from_arrays(x.reshape(shape), LABELS, kind=kind)
+            assert len(next(iter(pile.evaluation("pile", 100, torch.device("cpu")))).x.unique()) == 4
+            model = st.SelfTrainClassifier(kind=kind, steps=1, random_state=0).fit(x.reshape(shape), LABELS)
+            assert np.isfinite(model.predict_proba(x.reshape(shape))).all()
+
+
+def test_columns_that_never_change_are_not_blown_up():
+    x = np.ones((60, 6))
+    x[:, :] = [0, 5, 0.1, 1.7e9, 1e-9, 0]
+    x[::2, 2] += 1e-17 + 2e-16  # the last digit
+    x[:, 5] = 1e-20 * np.arange(60)
+    views = Pile.from_arrays(x, LABELS).views
+    assert views.std[:5].tolist() == pytest.approx([1, 5, 0.1, 1.7e9, 1e-9])
+    assert views("plain", torch.from_numpy(x), torch.arange(60), 0).x.abs().amax(0)[:5].max() < 1e-6
+    assert data.from_table({"a": x[:, 2], "b": x[:, 5]}).unlabeled.images(np.arange(60)).std(
+        0
+    ).tolist() == pytest.approx([0, 1], abs=0.01)
+
+
+def test_rows_that_differ_behind_single_precision_are_no_copies(tmp_path):
+    x = 1.7e9 + np.arange(60.0)[:, None]
+    assert not data.check(Pile.from_arrays(x, LABELS)).of("duplicate")
+
+
+def test_an_exported_network_and_another_pile_center_alike():
+    x = in_unit(KINDS[None], *UNITS["seconds since 1970"])
+    pile = Pile.from_arrays(x, LABELS)
+    card = pile.card()
+    other = Pile.from_arrays(x[::-1].copy() + 5, LABELS).normalized_as(card)
+    one, two = (p.views("plain", torch.from_numpy(x), torch.arange(60), 0).x for p in (pile, other))
+    assert torch.equal(one, two)
+    from selftrain.exporting.network import Deployed
+
+    network = Deployed(torch.nn.Identity(), card["mean"], card["std"], 1)
+    assert torch.equal(network(torch.from_numpy(x)), one)
+
+
+def test_values_too_far_to_calculate_with_are_named():
+    x = np.ones((60, 3))
+    x[37, 1] = 1e300
+    with pytest.raises(DataError, match=r"values of column 1 go to 1e\+300, too far to calculate with"):
+        Pile.from_arrays(x, LABELS)

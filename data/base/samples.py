@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selftrain import errors
+from selftrain.data.base.dense import dense, refuse_complex
 from selftrain.errors import DataError, setting
 
 Rows = NDArray[np.int64]
@@ -210,7 +211,7 @@ def prepared(
     x: Any, channels: Channels | None = None, limits: Limits | None = None, kind: Kind | None = None
 ) -> Tensor:
     """Inputs as sets hand them out: axes in order, values checked; arguments and errors as of ``ArraySet``."""
-    values = _as_tensor(x)
+    values = _as_tensor(x, "x")
     if limits is not None and (kind is not None or values.ndim == 2):
         raise ValueError(f"limits are {limits}, but only images have black and white; leave them out for other inputs")
     if kind is not None:
@@ -227,11 +228,14 @@ def prepared(
     return _pixel_range(values) if limits is None else _between(values, limits)
 
 
-def _as_tensor(values: Any) -> Tensor:
+def _as_tensor(values: Any, name: str) -> Tensor:
     """A tensor on the CPU from numpy, torch or lists, sharing memory where it can."""
+    values = dense(values, name)
     if isinstance(values, Tensor):
-        return values.detach().cpu()
+        refuse_complex(values, name)
+        return values
     array = np.asarray(values)
+    refuse_complex(array, name)
     if array.dtype.kind not in "biuf":
         raise DataError(f"values of type {array.dtype} such as {array.reshape(-1)[:1].tolist()} are not numbers")
     # int64 would wrap around in silence
@@ -250,7 +254,7 @@ def _as_tensor(values: Any) -> Tensor:
 
 def as_annotations(y: Any) -> Tensor:
     """Annotations as a tensor on the CPU: integers as int64, floats as float32."""
-    values = _as_tensor(y)
+    values = _as_tensor(y, "y")
     return values.float() if values.is_floating_point() else values.long()
 
 

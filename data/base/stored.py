@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selftrain.data.base.dense import refuse_complex
 from selftrain.data.base.samples import (
     Channels,
     Kind,
@@ -143,6 +144,11 @@ def _header(path: Path, numbers: bool = True) -> tuple[tuple[int, ...], bool, np
         raise DataError(f"cannot read {path}: {error}; it is no .npy file that numpy.save wrote") from error
     if dtype.hasobject:
         raise DataError(f"{path} holds Python objects, which are never loaded; save plain numbers or text")
+    if numbers:
+        try:
+            refuse_complex(np.empty(0, dtype), "x")
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
     if numbers and dtype.kind not in "biuf":
         raise DataError(f"{path} holds values of type {dtype}, which are no numbers")
     rows = tuple(int(n) for n in shape)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selftrain.data.base.dense import dense, refuse_complex
 from selftrain.data.base.labels import as_text, numbered
 from selftrain.data.base.samples import (
     Channels,
@@ -163,7 +164,9 @@ class DatasetSet:
             used = used_range(value)
             self.ranges += [] if used is None else [used]
             return to_bytes(value, self.mode, where, self.size, self.fit, self.limits)
-        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        value = dense(value, where)
+        array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+        refuse_complex(array, where)
         if array.dtype.kind not in "biuf" or not array.ndim:
             raise DataError(
                 f"{where} is {str(value)[:60]!r}, no picture and no array of numbers; say column= or convert it"

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selftrain.data.base.dense import dense
 from selftrain.data.base.samples import ArraySet, Channels, Limits, check_limits
 from selftrain.errors import DataError
 from selftrain.types import InputKind
@@ -112,11 +113,7 @@ def numbers(X: Any) -> Any:
         DataError: for masked numbers, sparse tensors, rows of different shapes, or columns of a data frame that hold
             something else than numbers.
     """
-    if isinstance(X, np.ma.MaskedArray) and X.mask.any():
-        raise DataError(f"{int(X.mask.sum())} values of X are masked; fill them in (X.filled(0)) or drop their rows")
-    if hasattr(X, "tocsr"):
-        raise DataError(f"X is a sparse matrix of shape {X.shape}, networks take dense rows; pass X.toarray()")
-    rows = as_rows(X)
+    rows = as_rows(dense(X, "X"))
     if is_frame(rows):
         other = [name for name in rows.columns if not _holds_numbers(rows[name])]
         if other:
@@ -125,15 +122,6 @@ def numbers(X: Any) -> Any:
                 f'{other[:5]}), remainder="passthrough") before it in a pipeline, or read the table with '
                 "selftrain.data.from_table"
             )
-    if isinstance(rows, (list, tuple)) or (isinstance(rows, np.ndarray) and rows.dtype == object and rows.ndim == 1):
-        try:
-            return np.array([np.asarray(row) for row in rows])
-        except ValueError as error:
-            shapes = [np.asarray(row, dtype=object).shape for row in rows]
-            odd = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), 0)
-            raise DataError(
-                f"row {odd} of X has shape {shapes[odd]}, row 0 has {shapes[0]}; cut or pad all rows to one length"
-            ) from error
     return rows
 
 

@@ -36,6 +36,13 @@ FITS = "test_data_fitting.py"
 MUTANTS = [
     # -- what fits together
     Mutant(
+        "imaginary parts of tensors dropped",
+        "data/base/samples.py",
+        "        refuse_complex(values, name)\n        return values",
+        "        return values",
+        "test_data_dense.py::test_arrays",
+    ),
+    Mutant(
         "parts of another number of columns pass",
         FITTING,
         "if len({row.shape for row in rows.values()}) < 2:",

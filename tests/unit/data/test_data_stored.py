@@ -174,7 +174,7 @@ def huge(path):
         (lambda path: np.save(path, np.zeros((0, 4))), "holds no rows"),
         (lambda path: np.save(path, np.array(3.0)), "holds no rows"),
         (lambda path: np.save(path, np.array(["a", "b"])), "no numbers"),
-        (lambda path: np.save(path, np.zeros((2, 3), complex)), "no numbers"),
+        (lambda path: np.save(path, np.zeros((2, 3), complex)), "imaginary parts"),
         (lambda path: np.save(path, np.zeros(4)), r"inputs have shape \(1,\)"),
     ],
     ids=["truncated", "objects", "huge", "empty", "text", "missing", "no rows", "scalar", "words", "complex", "flat"],

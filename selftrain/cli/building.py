@@ -196,7 +196,9 @@ def build_stage(problem: Problem, spec: Mapping[str, Any], common: Mapping[str, 
         return make_recipe(load_object(spec["class_path"]), encoder, spec["init_args"], training)
 
 
-def network_for(problem: Problem, network: Any, *, init_from: str | None = None, recipe: Any = None) -> Any:
+def network_for(
+    problem: Problem, network: Any, *, init_from: str | None = None, recipe: Any = None, trust: bool = False
+) -> Any:
     """The network that ``--network`` means: a name in ``selftrain.estimator.ENCODERS``, a class, or ``module:name``.
 
     Args:
@@ -204,10 +206,10 @@ def network_for(problem: Problem, network: Any, *, init_from: str | None = None,
         network: ``"auto"`` is the network of the stage it starts from, else one that fits.
         init_from: The stage.
         recipe: Class of the recipe that the network is pretrained with; most need tokens.
+        trust: Whether the network of the stage may be code of others.
     """
-    before = None if init_from is None else settings_near(Path(init_from))
-    if network == "auto" and before is not None:
-        network = before["network"]
+    if network == "auto" and init_from is not None:
+        network = (settings_near(Path(init_from), trust=trust) or {}).get("network", network)
     if not isinstance(network, str) or ":" in network:
         return network
     if problem.task is not None and len(make_part("task", problem.task).output_shape(problem.shape)) > 1:

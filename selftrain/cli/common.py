@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 
 from selftrain.cli import UsageError, building, report
 from selftrain.cli.folder import settings_in
-from selftrain.cli.parser import Parser, as_yaml, said, switch
+from selftrain.cli.parser import Parser, as_yaml, said, switch, trusts
 from selftrain.data import Pile
 from selftrain.engine import loop
 from selftrain.engine.times import Checkpoints, Evaluation
@@ -54,7 +55,11 @@ def add_stage(parser: Parser, *, steps: int, out: str) -> None:
     help = "go on with the run in --out, with its settings, exactly where it stopped"
     switch(parser, "resume", help)
     switch(parser, "overwrite", "replace the run in --out; files of no run are never removed")
-    switch(parser, "trust", "with --resume: import code that is not of selftrain, if the run was started with some")
+    switch(
+        parser,
+        "trust",
+        "import code that the run of --resume, --init-from or --config names and that is not of selftrain",
+    )
     add("--progress", type=bool | None, help="whether to show a progress bar; null: on a terminal")
     # --seed is the key of the batches as well: two seeds of one run would contradict
     parser.add_class_arguments(BatchPlan, "plan", skip={"seed"})
@@ -84,7 +89,7 @@ def to_resume(command: str, words: Sequence[str]) -> dict[str, Any] | None:
     places = [value for value in said(words, "--out") if value]
     if not places:
         raise UsageError(f"--resume needs the run: selftrain {command} --resume --out RUN")
-    return settings_in(places[-1], trust="--trust" in words)
+    return settings_in(places[-1], trust=trusts(words))
 
 
 def check_same(settings: Mapping[str, Any], out: str, free: Collection[str] = ()) -> None:
@@ -93,10 +98,11 @@ def check_same(settings: Mapping[str, Any], out: str, free: Collection[str] = ()
     Raises:
         UsageError: names what differs.
     """
-    # trust: names are compared here and nothing is imported; ``to_resume`` has asked before
-    before, now = (
-        _flat({k: v for k, v in s.items() if k not in free}) for s in (settings_in(out, trust=True), settings)
-    )
+    with warnings.catch_warnings():
+        # names are compared here and nothing is imported: ``to_resume`` has asked before
+        warnings.simplefilter("ignore")
+        stored = settings_in(out, trust=True)
+    before, now = (_flat({k: v for k, v in s.items() if k not in free}) for s in (stored, settings))
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"
         for key in sorted(before.keys() | now.keys())

@@ -17,7 +17,7 @@ from selftrain.cli.evaluate_run import predictions
 from selftrain.cli.folder import CONFIG, claim
 from selftrain.cli.naming import spec_of
 from selftrain.cli.opened import labeler, opened
-from selftrain.cli.parser import Parser, make_parser, parse, read_config, said, write_config
+from selftrain.cli.parser import Parser, make_parser, parse, read_config, said, trusts, write_config
 from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.cli.train import INIT, train
 from selftrain.cli.verdict import Cell, Verdict, judged
@@ -65,7 +65,7 @@ def names_in(words: Sequence[str], below: Mapping[str, Any]) -> list[str]:
     """The strategies that a line and its config files name, the floor first; their options are added to the parser."""
     found: Any = below.get("strategies", [default_method()])
     for path in said(words, "--config"):
-        found = read_config(path).get("strategies", found)
+        found = read_config(path, trust=trusts(words)).get("strategies", found)
     if "--strategies" in words:
         after = words[words.index("--strategies") + 1 :]
         found = list(takewhile(lambda word: not word.startswith("-"), after))
@@ -159,7 +159,7 @@ class Comparison:
         """The settings of one run, as those of ``selftrain train``."""
         keys = ("data", "labels", "views", "training", "steps", "epochs", "plan", "device", "init_from")
         start = self.settings["init_from"]
-        network = building.network_for(problem, self.settings["network"], init_from=start)
+        network = building.network_for(problem, self.settings["network"], init_from=start, trust=self.settings["trust"])
         own = {"seed": seed, "strategy": self.settings[name], "network": network}
         return {key: self.settings[key] for key in keys} | own
 
@@ -204,7 +204,8 @@ def run(words: Sequence[str]) -> int:
 
 def _check_same(settings: Mapping[str, Any], out: Path) -> None:
     """A comparison may be resumed with other strategies, draws and seeds, and with nothing else changed."""
-    new = {name for name in METHODS if name not in settings or name not in read_config(out / CONFIG)}
+    stored = read_config(out / CONFIG, trust=True)  # names are compared, and nothing is imported
+    new = {name for name in METHODS if name not in settings or name not in stored}
     common.check_same(settings, str(out), {"strategies", "draws", "seeds", *new})
 
 

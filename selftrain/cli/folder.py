@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from selftrain.cli.naming import READERS
-from selftrain.cli.parser import read_config
-from selftrain.engine.spec import is_ours, read_record
+from selftrain.cli.parser import CONFIG, HEAD, read_config, trusted
+from selftrain.engine.spec import read_record
 from selftrain.errors import RunFolderError
 from selftrain.runtime.distributed import is_first
 from selftrain.storage.lock import LOCK
 from selftrain.storage.run_dir import BEGUN, RECORD, SETTINGS, claimed
-
-HEAD = "# selftrain "  # how files of settings begin
-CONFIG = "config.yaml"  # settings of a comparison, whose runs lie below it
 
 
 def claim(out: str | Path, *, resume: bool, overwrite: bool, marks: Sequence[str] = BEGUN) -> Path:
@@ -63,46 +59,18 @@ def settings_in(folder: str | Path, *, trust: bool = False) -> dict[str, Any]:
     place = Path(folder)
     # a run of version 0.1 has both files, a comparison the first alone
     if (place / CONFIG).is_file() and not (place / SETTINGS).is_file():
-        found = read_config(place / CONFIG)
+        found = read_config(place / CONFIG, trust=trust)
     else:
         found = read_record(place)["note"].get("settings", {})
-    if not found:
+    if not isinstance(found, dict) or not found:
         raise RunFolderError(f"{place} was not started by this command line: go on with it in Python")
-    # before anything is imported: the folder may be a stranger's, and a network `subprocess:Popen` starts any program
-    foreign = sorted({path for path in _code_in(found) if not _is_known(path)})
-    if foreign and not trust:
-        raise RunFolderError(
-            f"{place} names code that is not of selftrain: {', '.join(foreign)}; say --trust to import it"
-        )
-    return dict(found)
+    return dict(trusted(place, found, trust=trust))
 
 
-def settings_near(path: Path) -> dict[str, Any] | None:
+def settings_near(path: Path, *, trust: bool = False) -> dict[str, Any] | None:
     """Settings of the run that a folder, or a file of weights in it, is from; ``None``: not known."""
     # two levels: snapshots lie in a folder inside that of the run
     for place in [path] if path.is_dir() else list(path.parents)[:2]:
         if (place / RECORD).is_file() and read_record(place)["note"].get("settings"):
-            return settings_in(place)
+            return settings_in(place, trust=trust)
     return None
-
-
-def _code_in(settings: Any, key: str = "") -> Iterator[str]:
-    """Every class and function that settings name, by their path."""
-    if isinstance(settings, Mapping):
-        for name, value in settings.items():
-            yield from _code_in(value, str(name))
-    elif isinstance(settings, list):
-        for value in settings:
-            yield from _code_in(value, key)
-    # `name`: strategies of config files of version 0.1
-    elif isinstance(settings, str) and (key == "class_path" or (key in ("network", "name") and ":" in settings)):
-        yield settings
-
-
-def _is_known(path: str) -> bool:
-    """Whether a path leads to a class of the four packages, or to a reader of data."""
-    module, _, name = path.rpartition(".")
-    readers = [f"selftrain.data.{make.__name__}" for make, _ in READERS.values()]
-    shown = module in ("selftrain", "selftrain.data", "torch.nn")  # where classes are found by users
-    # classes alone: functions of the same packages fetch and run code, as torch.hub.load does
-    return path in readers or (":" not in path and name[:1].isupper() and (shown or is_ours(path)))

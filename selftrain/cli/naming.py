@@ -6,7 +6,7 @@ import difflib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +18,7 @@ from selftrain.cli import UsageError
 from selftrain.data import Pile
 from selftrain.data.readers.paths import holds_arrays
 from selftrain.data.readers.tabular import TABLE_SUFFIXES
+from selftrain.engine.spec import PACKAGES, fits, is_ours
 from selftrain.errors import DataError
 
 # the reader of each kind of data, and what it calls the path
@@ -28,6 +29,9 @@ READERS: Mapping[str, tuple[Callable[..., Pile], str]] = {
     "a table": (data.from_table, "table"),
 }
 KINDS = ("data", "network", *NAMES)  # options whose values are names
+_PLAIN = ("device", "out", "init_from", "labels")  # options whose values are texts
+_FILES = ("config", "print_config", "help")  # and those that are of a line alone
+_NESTED = ("{", "[", "&", "*", "!", "|", ">", '"', "'")  # how text begins that YAML takes for something else
 _FILLED = {  # what a command fills in by itself: no option says it
     "data": {"views"},
     "strategy": {"make_learner"},
@@ -122,6 +126,62 @@ def _says(make: Any, spec: Mapping[str, Any]) -> bool:
     return load_object(spec["class_path"]) is bare and all(given.get(key) == value for key, value in own.items())
 
 
+def foreign_names(settings: Any) -> list[str]:
+    """Every name of code in settings that is not a class of selftrain, torch, torchvision or timm, sorted.
+
+    For settings of a folder, which may be a stranger's. All that this parser and jsonargparse would take for a name is
+    one: under any spelling of a key, as a class path, as text of a mapping, or with values in brackets.
+    """
+    return sorted(set(_foreign(settings, "", plain=False)))
+
+
+def _foreign(value: Any, key: str, *, plain: bool) -> Iterator[str]:
+    """Names in a value; ``plain``: whether texts under it are values and no names, as those of readers of data."""
+    if isinstance(value, Mapping):
+        keys = {name: str(name).replace("-", "_").rpartition(".")[2] for name in value}
+        # the source of data may stand beside its settings, and is a name of code if it is no path
+        short = key == "data" and not {"class_path", "init_args"} & set(keys.values())
+        for name, own in keys.items():
+            source = short and own in ("path", "name")
+            inner = not source and (plain or own in _PLAIN or key == "data" and own != "class_path")
+            yield from _foreign(value[name], "data" if source else own, plain=inner and own != "class_path")
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _foreign(one, key, plain=plain)
+    elif not isinstance(value, str) or plain:
+        return
+    elif key in _FILES or value.lstrip()[:1] in _NESTED or "\n" in value.strip():
+        # no command stores any of these; a file that is named here would be read with names of its own
+        yield f"{key}: {value}"
+    elif key == "data":
+        yield from () if ":" not in value or Path(value).exists() else (value,)
+    elif {".", ":"} & set(value.partition("(")[0]) and not _is_number(value) and not _is_known(value):
+        yield value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_known(path: str) -> bool:
+    """Whether a path leads to a reader of data, or to a class of the four packages, where users find it."""
+    module, _, name = path.rpartition(".")
+    if path in [f"selftrain.data.{make.__name__}" for make, _ in READERS.values()]:
+        return True
+    if not (module in ("selftrain", "selftrain.data", "torch.nn") or is_ours(module)):
+        return False
+    try:
+        found: Any = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        return False
+    # where it is defined: through what a module has imported, any other one could be reached
+    return inspect.isclass(found) and is_ours(found.__module__) and fits(found, found.__module__, found.__qualname__)
+
+
 def load_object(path: str) -> Any:
     """A class or function by ``module:name`` or ``module.name``; modules in the working directory are found, too.
 
@@ -129,8 +189,9 @@ def load_object(path: str) -> Any:
         UsageError: no such module or name.
     """
     module, _, name = path.partition(":") if ":" in path else path.rpartition(".")
-    # a console script has its own folder on the path, where `python -m` has the working directory
-    if os.getcwd() not in sys.path:
+    # a console script has its own folder on the path, where `python -m` has the working directory; not for names of the
+    # packages: a folder that is a stranger's would from now on stand in for whatever is imported later
+    if module.partition(".")[0] not in PACKAGES and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         found: Any = import_module(module)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from selftrain.cli import UsageError, building
 from selftrain.cli.naming import READERS, load_object, source_of, spec_of
-from selftrain.cli.parser import Parser, parse, said, switch
+from selftrain.cli.parser import Parser, parse, said, switch, trusted, trusts
 from selftrain.cli.piles import add_data, read_pile
 from selftrain.data import Pile
 from selftrain.engine.spec import OpenedRun, open_run, read_record
@@ -134,7 +134,9 @@ def _data_of(run: str, words: Sequence[str]) -> dict[str, Any]:
     encoded as the run's was.
     """
     record = read_record(run)
-    own, noted = _spec_of(record["pile"]), record["note"].get("settings", {})
+    # checked, as all that a folder says; what the line says is the user's own word
+    own = trusted(run, {"data": _spec_of(record["pile"])}, trust=trusts(words))["data"]
+    noted = record["note"].get("settings", {})
     others = said(words, "--data")
     spec = spec_of("data", others[-1]) if others else own
     if spec is None:

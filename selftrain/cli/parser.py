@@ -7,6 +7,7 @@ import difflib
 import inspect
 import json
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,21 @@ from torch import Tensor
 
 from selftrain.catalog import NAMES
 from selftrain.cli import EXIT_CODES, UsageError
-from selftrain.cli.naming import KINDS, filled, load_object, spec_of
+from selftrain.cli.naming import KINDS, filled, foreign_names, load_object, spec_of
+from selftrain.errors import RunFolderError
+from selftrain.storage.run_dir import RUN_MARKS
 
 Spec = dict[str, Any]
+CONFIG = "config.yaml"  # settings of a comparison, whose runs lie below it
+HEAD = "# selftrain "  # how such a file begins
 # numbers of a tensor, such as a prior, are a list in every file and on the line
 register_type(Tensor, list, lambda value: [float(v) for v in value], type_check=lambda v, _: isinstance(v, list))
 
 
 class Parser(ArgumentParser):
     """A jsonargparse parser with options that are chosen by name."""
+
+    trust = False  # whether config files in folders of runs may name any code
 
     def add_choice(self, option: str, kind: str, base: Any, help: str, title: str, **more: Any) -> None:
         """An option ``--OPTION NAME`` for a class under ``base``, with ``--OPTION.SETTING`` for each of its settings.
@@ -71,6 +78,29 @@ def switch(group: Any, name: str, help: str, default: bool = False) -> None:
     group.add_argument(f"--{name}", type=bool, nargs="?", const=True, default=default, help=help)
 
 
+def trusts(words: Sequence[str]) -> bool:
+    """Whether a line says that code which folders name may be imported."""
+    return any(value != "false" for value in said(words, "--trust"))
+
+
+def trusted(place: str | Path, settings: Any, *, trust: bool) -> Any:
+    """Settings that lie in a folder, which may be a stranger's; checked before anything that they name is imported.
+
+    Raises:
+        RunFolderError: they name code that is not of selftrain, torch, torchvision and timm, and are not trusted.
+    """
+    try:
+        foreign = foreign_names(settings)
+    except RecursionError as error:
+        raise RunFolderError(f"the settings in {place} cannot be used: they are nested too deeply") from error
+    names = ", ".join(foreign)[:500]
+    if foreign and not trust:
+        raise RunFolderError(f"{place} names code that is not of selftrain: {names}; say --trust to import it")
+    if foreign:
+        warnings.warn(f"{place} is trusted: it has {names} imported", stacklevel=2)
+    return settings
+
+
 def parse(parser: Parser, words: Sequence[str], below: Mapping[str, Any] | None = None) -> tuple[Spec, Spec]:
     """All settings, and those of them that were given.
 
@@ -82,6 +112,7 @@ def parse(parser: Parser, words: Sequence[str], below: Mapping[str, Any] | None 
     Raises:
         UsageError: an unknown option, or a value of the wrong kind; names the nearest known one.
     """
+    parser.trust = trusts(words)
     ordered = [*([f"--config={as_yaml(below)}"] if below else []), *_ordered(parser, words)]
     try:
         # twice: the first has no trace of what was given, and averages that were given are not shortened
@@ -94,15 +125,20 @@ def parse(parser: Parser, words: Sequence[str], below: Mapping[str, Any] | None 
 
 def said(words: Sequence[str], option: str) -> list[str]:
     """What a line says of an option, before it is parsed; of a switch that is said alone the word behind it."""
-    behind = zip(words, [*words[1:], ""], strict=True)
+    behind = zip(words, [*words, ""][1:], strict=True)
     return [word.partition("=")[2] or after for word, after in behind if word.partition("=")[0] == option]
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
+def read_config(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     """Settings in a YAML, TOML or JSON file, by its ending, or those that a run folder was started with.
+
+    Args:
+        path: The file or folder.
+        trust: Whether what a command has written may name code that is not of selftrain, torch, torchvision and timm.
 
     Raises:
         UsageError: a file that cannot be read, of another kind, or that holds something else.
+        RunFolderError: a folder, or a file in one, that names other code.
     """
     import yaml
 
@@ -110,7 +146,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if file.is_dir():
         from selftrain.cli.folder import settings_in  # which reads the files of comparisons here
 
-        return settings_in(file)
+        return settings_in(file, trust=trust)
     try:
         text = file.read_text(encoding="utf-8")
         found = _toml(text) if file.suffix.lower() == ".toml" else yaml.safe_load(text)  # JSON is YAML
@@ -118,6 +154,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"cannot read the config file {file}: {' '.join(str(error).split())}") from error
     if found is not None and not isinstance(found, dict):
         raise UsageError(f"the config file {file} holds a {type(found).__name__}; write one 'name: value' a line")
+    # a file of the user's own is as much the user's word as the line; one that came with a folder is not
+    if text.startswith(HEAD) or file.name == CONFIG or any((file.parent / name).exists() for name in RUN_MARKS):
+        trusted(file, found, trust=trust)
     return dict(found or {})
 
 
@@ -125,7 +164,7 @@ def write_config(path: Path, command: str, settings: Mapping[str, Any]) -> str:
     """Write settings as YAML that ``--config`` reads, whole or not at all; returns the text."""
     from selftrain.storage.atomic import write_text
 
-    text = f"# selftrain {command} --config {path.name}\n" + as_yaml(settings)
+    text = f"{HEAD}{command} --config {path.name}\n" + as_yaml(settings)
     write_text(path, text)
     return text
 
@@ -155,7 +194,7 @@ class _Config(ActionConfigFile):
 
         # settings that ``parse`` hands in end with a line break, names of files have none
         inline = "\n" in values
-        settings = _named(yaml.safe_load(values) if inline else read_config(values))
+        settings = _named(yaml.safe_load(values) if inline else read_config(values, trust=parser.trust))
         try:
             self.apply_config(parser, cfg, self.dest, as_yaml(settings))
         except (TypeError, argparse.ArgumentError) as error:
@@ -178,7 +217,8 @@ def _named(value: Any, kind: str = "") -> Any:
         chosen = spec_of(kind, str(inner.pop(key))) if inner.get(key) is not None else {}
         inner.pop(key, None)
         inner = {**chosen, "init_args": {**chosen.get("init_args", {}), **inner}}
-    return {key: _named(item, key) for key, item in inner.items()}
+    # settings of data name nothing: a column of a table may be called `network`
+    return {key: item if (kind, key) == ("data", "init_args") else _named(item, key) for key, item in inner.items()}
 
 
 def _ordered(parser: Parser, words: Sequence[str]) -> list[str]:

@@ -57,7 +57,8 @@ def run(words: Sequence[str]) -> int:
     settings = absolute(settings)
     pile = building.normalized_for(read_pile(settings), settings["init_from"])
     problem = building.Problem.of(pile, building.steps_of(settings, pile)).posed(pile, settings["task"])
-    settings["network"] = building.network_for(problem, settings["network"], init_from=settings["init_from"])
+    start, trust = settings["init_from"], bool(settings["trust"])
+    settings["network"] = building.network_for(problem, settings["network"], init_from=start, trust=trust)
     settings["strategy"] = building.resolved_strategy(settings["strategy"], given["strategy"], problem.steps)
     if not resumed and not _names_strategy(words):
         few = building.few_labels(pile, settings, problem.steps)

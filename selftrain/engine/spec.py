@@ -11,11 +11,13 @@ import dataclasses
 import inspect
 import itertools
 import json
+import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -51,6 +53,7 @@ _ROOMS = (
     *("selftrain.strategy", "selftrain.handlers.baseline", "selftrain.labels.table", "selftrain.data.views"),
     *("torch.nn.modules", "torchvision.models", "torchvision.ops", "timm.models", "timm.layers"),
 )
+PACKAGES = ("selftrain", "torch", "torchvision", "timm")
 _OPTIMIZERS = "torch.optim"
 _FUNCTIONS = ("torch.nn.functional", "selftrain.pretrain.losses")  # of tensors alone
 _HOLD_CODE = ("GraphModule", "ScriptModule")  # modules with code of their own
@@ -458,13 +461,15 @@ class _Builder:
             trust = f"none of selftrain, torch, torchvision and timm ({setting('trust', True, of='')} imports it)"
             of = "the script itself" if module == "__main__" else trust
             raise _CannotBuild(f"{path} is of {of}")
+        if is_ours(path) and not self.trust and _stands_in(module.partition(".")[0]):
+            raise _CannotBuild(f"{path} would be imported from the working directory and not from an installed package")
         try:
             found: Any = import_module(module)
             for part in name.split("."):
                 found = getattr(found, part)
         except (ImportError, AttributeError) as error:
             raise _CannotBuild(f"{path} cannot be imported: {error}") from error
-        if not _fits(found, module, name):
+        if not fits(found, module, name):
             raise RunFolderError(f"{self.folder} names {path}, which is no part of a run; it was not called")
         return found
 
@@ -511,10 +516,21 @@ def is_ours(path: str) -> bool:
     return any(f"{module}.".startswith(f"{room}.") for room in (*_ROOMS, *_FUNCTIONS, _OPTIMIZERS))
 
 
-def _fits(found: Any, module: str, name: str) -> bool:
+def _stands_in(package: str) -> bool:
+    """Whether a package that is not loaded yet would come from the working directory, where files of strangers lie."""
+    if package in sys.modules:
+        return False
+    found = find_spec(package)
+    place = None if found is None else found.origin or next(iter(found.submodule_search_locations or ()), None)
+    # the folder that holds the package, or the module of its name
+    return place is not None and Path.cwd() in list(Path(place).absolute().parents)[:2]
+
+
+def fits(found: Any, module: str, name: str) -> bool:
     """Whether what a name led to is defined there, and of a kind that a record may name."""
     if module == "torch.nn.functional":  # some of its functions are of torch's own library
-        return callable(found) and getattr(found, "__module__", None) in (module, "torch._C._nn", "torch")
+        own = getattr(found, "__module__", None) in (module, "torch._C._nn", "torch")
+        return "." not in name and callable(found) and own  # with a dot `torch.from_file` would be one of them
     # Where it was found must be where it was defined, else an import inside a room would open another module.
     if (getattr(found, "__module__", None), getattr(found, "__qualname__", None)) != (module, name):
         return False

@@ -132,4 +132,18 @@ MUTANTS = [
         '"pays" if high > 0',
         "test_cli_verdict.py::test_draws_that_disagree_cannot_be_told",
     ),
+    Mutant(
+        "settings of a folder are not asked for names",
+        PARSER,
+        "    if foreign and not trust:\n",
+        "    if False:\n",
+        "test_cli_strangers.py::test_settings_of_a_folder_import_nothing",
+    ),
+    Mutant(
+        "the working directory stands in for packages",
+        "selftrain/cli/naming.py",
+        'if module.partition(".")[0] not in PACKAGES and os.getcwd()',
+        "if os.getcwd()",
+        "test_cli_strangers.py::test_names_of_the_packages_leave_the_path_alone",
+    ),
 ]

@@ -347,7 +347,7 @@ MUTANTS = [
     Mutant(
         "spec: anything of a room is called",
         "selftrain/engine/spec.py",
-        "        if not _fits(found, module, name):\n",
+        "        if not fits(found, module, name):\n",
         "        if False:\n",
         "test_open_run.py::test_a_strangers_folder_runs_nothing",
     ),

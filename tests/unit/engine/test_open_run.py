@@ -376,6 +376,12 @@ HOSTILE = {
     "a partial": {"partial": {"name": "os:system"}, "args": [f"touch {MARK}"], "settings": {}},
     "a partial of a room": {"partial": {"name": "torch.hub:load"}, "args": [], "settings": {}},
     "a function": {"name": "os:system"},
+    "a function by way of a library": {"name": "torch.nn.functional:torch.compile"},
+    "a partial by way of a library": {
+        "partial": {"name": "torch.nn.functional:torch.from_file"},
+        "args": [MARK],
+        "settings": {"shared": True, "size": 1},
+    },
     "a function of a library": {"name": "torch.nn.functional:handle_torch_function"},
     "a deep list": functools.reduce(lambda inner, _: [inner], range(900), 0),
 }

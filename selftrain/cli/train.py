@@ -12,7 +12,7 @@ from selftrain.catalog import METHODS, TASKS, default_method
 from selftrain.cli import building, common, report
 from selftrain.cli.folder import claim
 from selftrain.cli.naming import short_name
-from selftrain.cli.parser import Parser, make_parser, parse, read_config, said, switch
+from selftrain.cli.parser import Parser, make_parser, parse, read_config, said, switch, trusts
 from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.data import Pile
 from selftrain.engine import loop
@@ -75,7 +75,7 @@ def run(words: Sequence[str]) -> int:
 
 def _names_strategy(words: Sequence[str]) -> bool:
     """Whether a line, or a config file on it, names the strategy: a method that is asked for is as published."""
-    files = (read_config(path) for path in said(words, "--config"))
+    files = (read_config(path, trust=trusts(words)) for path in said(words, "--config"))
     return bool(said(words, "--strategy")) or any("strategy" in settings for settings in files)
 
 

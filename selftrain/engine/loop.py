@@ -118,6 +118,7 @@ def fit(
     where = own_device(torch.device(device) if device is not None else next(strategy.parameters()).device)
     strategy.to(where)
     folder, watchers = None if out is None else Path(out), with_defaults(handlers)
+    check_fit(strategy, pile, where)
     with joined(None, where), ExitStack() as held:
         stream = joined_stream(pile, strategy.needs(), plan, where)
         for data in evaluation.monitor.values():
@@ -151,6 +152,19 @@ def fit(
             if beside is not None and end == total:
                 train_baseline(beside, state, lambda: train(beside, total))
         return state.run()
+
+
+def check_fit(strategy: Strategy, pile: Pile, device: torch.device) -> None:
+    """Try the networks on two plain samples of a part that there is.
+
+    Raises:
+        DataError: they do not fit one another.
+    """
+    for part in ("unlabeled", "labeled"):
+        for batch in pile.evaluation(part, 2, device) or ():
+            # A part of one sample twice: BatchNorm in training needs two.
+            strategy.check_networks(batch.x[[0, -1]])
+            return
 
 
 def train(state: TrainState, end: int) -> None:

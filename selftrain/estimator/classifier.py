@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.base import ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, column_or_1d
-from torch import Tensor, nn
+from torch import nn
 
 from selftrain.catalog import EMBEDDING, default_method, default_settings, make_rule, make_strategy, method_of
 from selftrain.data import Pile, PointViews, Subset
@@ -24,7 +23,6 @@ from selftrain.estimator.inputs import Array, Inputs, read_classes, unlabeled_ro
 from selftrain.estimator.shipped import inference_model, joined, run, ship
 from selftrain.handlers import DataSummary, Progress
 from selftrain.networks.by_name import make_network
-from selftrain.networks.modes import eval_mode
 from selftrain.networks.optim import Training, learner
 from selftrain.tasks import Classification
 from selftrain.types import BatchPlan
@@ -240,9 +238,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
 
         def network() -> nn.Module:
             masked = encoder is not None and encoder.recipe_ not in EMBEDDING
-            made = make_network(template, inputs.kind, inputs.shape, outputs, masked=masked)
-            _check_outputs(made, inputs.shape, outputs)
-            return made
+            return make_network(template, inputs.kind, inputs.shape, outputs, masked=masked)
 
         training = self.training or Training(lr=self.lr, weight_decay=self.weight_decay)
         rule = make_rule(self.select, classes=classes, unlabeled=max(1, unlabeled))
@@ -346,18 +342,3 @@ def _provenance(run: Run, pile: Pile, labels: Labels) -> tuple[Array, Array]:
     since[rows] = np.where(first >= 0, first + 1, -1)
     codes[rows] = np.where(run.ledger.accepted.cpu().numpy(), label, -1)
     return labels.write(codes), since
-
-
-@torch.no_grad()
-def _check_outputs(network: nn.Module, shape: tuple[int, ...], outputs: int) -> None:
-    """Refuse a network that gives something else than one number for each output."""
-    try:
-        with eval_mode(network):
-            found: Tensor = network(torch.zeros(1, *shape))
-    except RuntimeError as error:
-        raise ValueError(f"{type(network).__name__} does not run on inputs of shape {shape}: {error}") from error
-    if tuple(found.shape) != (1, outputs):
-        name = type(network).__name__
-        raise ValueError(
-            f"{name} gives {tuple(found.shape)} for one input of shape {shape}; it must give (1, {outputs})"
-        )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from selftrain.data.base.samples import Samples, exact_rows, single
 from selftrain.data.views.base import ViewMaker
 from selftrain.networks.ema import Teacher
+from selftrain.networks.outputs import logits_of
 from selftrain.strategy.base import Strategy
 from selftrain.strategy.several import SeveralStudents
 from selftrain.strategy.single import SingleStudent
@@ -38,7 +39,7 @@ class Shipped(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Probabilities of the classes."""
         classes = len(self.counted)
-        mean = torch.stack([network(x)[:, :classes].softmax(1) for network in self.networks]).mean(0)
+        mean = torch.stack([logits_of(network(x))[:, :classes].softmax(1) for network in self.networks]).mean(0)
         kept = mean * self.counted
         return kept / kept.sum(1, keepdim=True)
 

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from selftrain.networks.encoders import Classifier, ConvEncoder
@@ -141,6 +142,8 @@ def make_network(network: Network, kind: InputKind, shape: Shape, outputs: int, 
     if isinstance(network, str):
         return Classifier(make_encoder(network, kind, shape, masked=masked), outputs)
     built = copy.deepcopy(network) if isinstance(network, nn.Module) else _called(network, shape, outputs)
+    if any(nn.parameter.is_lazy(weight) for weight in built.parameters()):
+        built.eval()(torch.zeros(2, *shape))  # lazy weights get their shapes from the first input
     return Classifier(built, outputs) if hasattr(built, "embed_dim") else built
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from selftrain.networks.outputs import logits_of
 from selftrain.networks.student import Learner, run_network
 from selftrain.types import plain_settings
 
@@ -64,8 +65,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Logits of ``x`` in fp32, without gradient."""
-        logits: Tensor = run_network(self.model, x, self.precision, self.channels_last)
-        return logits
+        return run_network(lambda x: logits_of(self.model(x)), x, self.precision, self.channels_last)
 
     @torch.no_grad()
     def update(self, *sources: nn.Module, count: bool = True, decay: float | None = None) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from selftrain.errors import CheckpointError
 from selftrain.networks.described import Node, calls_noted, describe
-from selftrain.networks.student import Learner, MakeLearner, Precision
+from selftrain.networks.student import Learner, MakeLearner, Precision, check_trainable
 from selftrain.schedule import Schedule, cosine
 from selftrain.types import plain_settings
 
@@ -80,7 +80,9 @@ class Training:
 
         Raises:
             ValueError: for ``layer_decay`` with a network whose encoder does not say its layers.
+            DataError: for a network of which nothing can be trained.
         """
+        check_trainable(network)  # here too: an optimizer of no weights has an error of its own
         groups = _groups(network, self)
         if callable(self.optimizer):
             optimizer = self.optimizer(groups)

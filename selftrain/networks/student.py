@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from selftrain._compat import old_method
-from selftrain.errors import NonFiniteError, TrainingError
+from selftrain.errors import DataError, NonFiniteError, TrainingError
+from selftrain.networks.outputs import logits_of
 from selftrain.runtime.distributed import any_rank, here, mean_gradients, spread
 from selftrain.schedule import Schedule, constant
 from selftrain.types import plain_settings
@@ -46,6 +47,7 @@ class Learner(nn.Module):
 
     Raises:
         ValueError: for an ``accumulate`` below 1 or a ``max_grad_norm`` that is not positive.
+        DataError: for a network of which nothing can be trained, or whose weights have no shape yet.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Learner(nn.Module):
             raise ValueError(f"max_grad_norm is {max_grad_norm}; it must be above 0, or None for no clipping")
         if precision not in ("auto", "fp32", "bf16", "fp16"):
             raise ValueError(f"precision is {precision!r}; choose auto, fp32, bf16 or fp16")
+        check_trainable(model)
         has_convolutions = any(isinstance(m, nn.Conv2d) for m in model.modules())
         self.channels_last = has_convolutions if channels_last is None else channels_last
         self.model = model.to(memory_format=torch.channels_last) if self.channels_last else model
@@ -105,14 +108,16 @@ class Learner(nn.Module):
                 through a pass each.
         """
         if len(inputs) == 1:
-            logits: Tensor = run_network(self.model, inputs[0], self.precision, self.channels_last)
-            return logits
+            return run_network(self._logits, inputs[0], self.precision, self.channels_last)
         if not together:
             return tuple(self(x) for x in inputs)
-        joined: Tensor = run_network(self.model, torch.cat(inputs), self.precision, self.channels_last)
+        joined = run_network(self._logits, torch.cat(inputs), self.precision, self.channels_last)
         return tuple(joined.split([len(x) for x in inputs]))
 
     together = old_method("together", "__call__")
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return logits_of(self.model(x))
 
     def several(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """Outputs of a network that gives several of ``x`` and more, each in fp32; gradients flow into the network.
@@ -354,6 +359,25 @@ class Learner(nn.Module):
             p.grad = None if grad is None else grad.to(p)
 
 
+def check_trainable(network: nn.Module) -> None:
+    """Refuse a network that no optimizer can move.
+
+    Raises:
+        DataError: it has no weights, none that takes a gradient, or lazy ones.
+    """
+    name = type(network).__name__
+    lazy = [path for path, weight in network.named_parameters() if nn.parameter.is_lazy(weight)]
+    if lazy:
+        raise DataError(
+            f"weights of {name} such as {lazy[:3]} have no shape before the first input; run it once on two samples "
+            "(network(x[:2])) before it becomes a student"
+        )
+    count = sum(1 for _ in network.parameters())
+    if not any(weight.requires_grad for weight in network.parameters()):
+        what = f"all {count} weights of {name} are frozen" if count else f"{name} has no weights"
+        raise DataError(f"{what}, so nothing can be trained; call requires_grad_(True) on what is to learn")
+
+
 def check_label_mode(mode: LabelMode) -> LabelMode:
     """The mode, if ``Learner.label`` knows it."""
     if mode not in LABEL_MODES:
@@ -369,11 +393,14 @@ def run_network(
     Several processes share the rows out among them, see ``selftrain.runtime.distributed``.
     """
     if here() is None:  # one process, as nearly always: there are no rows to share out
-        return _run(network, x, precision, channels_last, *more)
-    return spread(lambda x, *more: _run(network, x, precision, channels_last, *more), x, *more)
+        return run_alone(network, x, precision, channels_last, *more)
+    return spread(lambda x, *more: run_alone(network, x, precision, channels_last, *more), x, *more)
 
 
-def _run(network: Callable[..., Output], x: Tensor, precision: Precision, channels_last: bool, *more: Tensor) -> Output:
+def run_alone(
+    network: Callable[..., Output], x: Tensor, precision: Precision, channels_last: bool, *more: Tensor
+) -> Output:
+    """As ``run_network``, in this process alone."""
     if channels_last and x.dim() == 4:
         x = x.contiguous(memory_format=torch.channels_last)
     dtype = _autocast_dtype(precision, x.device)
@@ -387,10 +414,14 @@ def _run(network: Callable[..., Output], x: Tensor, precision: Precision, channe
             f"BatchNorm needs more than 1 value of each channel in training, and the input is {tuple(x.shape)}; raise "
             "the batch size, or take a network without BatchNorm"
         ) from error
-    if dtype is None:
-        return output
-    # Losses sum over many units, which half precision would round away.
-    return output.float() if isinstance(output, Tensor) else tuple(t.float() for t in output)
+    return _widened(output)
+
+
+def _widened(output: Output) -> Output:
+    """Outputs in half precision as fp32: losses sum over many units, which half precision would round away."""
+    if isinstance(output, Tensor):
+        return output.float() if output.dtype in (torch.bfloat16, torch.float16) else output
+    return tuple(map(_widened, output)) if type(output) is tuple else output
 
 
 def _not_finite(norm: Tensor) -> NonFiniteError:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from selftrain.metrics.features import feature_spread, feature_std, knn_accuracy, rankme, standardized
 from selftrain.networks.encoders import Encoder
+from selftrain.networks.fitting import check_encoder_runs
 from selftrain.networks.modes import eval_mode
 from selftrain.networks.optim import copied_weights
 from selftrain.networks.student import Learner, run_network
@@ -41,6 +42,13 @@ class Pretraining(Strategy):
     def objective(self, batch: Batch, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a step, with gradient, and what to log of it."""
         raise NotImplementedError
+
+    def check_networks(self, x: Tensor) -> None:
+        """Refuse inputs that do not fit the encoder, and an encoder that gives no features."""
+        encoder = self.student.model.encoder
+        assert isinstance(encoder, nn.Module)
+        check_inputs(x, encoder)
+        check_encoder_runs(self.student, encoder, x, check_encoder(encoder, ("embed_dim",)).embed_dim)
 
     def after_step(self, clock: Clock) -> dict[str, Tensor]:
         """Called when the weights have moved; returns what to log."""

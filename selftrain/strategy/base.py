@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from selftrain.errors import DataError
+from selftrain.networks.fitting import check_learner
 from selftrain.networks.modes import eval_mode
 from selftrain.networks.student import Learner
 from selftrain.strategy.pseudo_labeling import PseudoLabeling
@@ -121,6 +123,9 @@ class Strategy(nn.Module, metaclass=StrategyType):
         """One iteration when there are no unlabeled samples at all."""
         raise NotImplementedError
 
+    def check_networks(self, x: Tensor) -> None:
+        """Refuse inputs ``x`` (two plain samples, (2, ...)) that the networks cannot learn from; ``fit`` asks first."""
+
     def end_epoch(self, clock: Clock) -> Mapping[str, Tensor]:
         """Called after each pass over the unlabeled set; returns scalars to log."""
         return {}
@@ -169,6 +174,27 @@ class SupervisedStrategy(Strategy):
             labeled_view=self.labeled_view,
             extra_batches=self.extra_batches,
         )
+
+    @torch.no_grad()
+    def check_networks(self, x: Tensor) -> None:
+        """Refuse networks whose outputs the task cannot read.
+
+        Raises:
+            DataError: see ``check_learner``; or a prediction has another shape than the task's.
+        """
+        given = [check_learner(learner, x, classes=self.task.has_classes) for learner in self.learners()]
+        needed = (len(x), *self.task.output_shape(tuple(x.shape[1:])))
+        try:
+            with self.evaluating():
+                found = tuple(self.predict(x).shape)
+        except (IndexError, RuntimeError):  # where outputs lack the axis of classes
+            found = ()
+        if found != needed:
+            raise DataError(
+                f"{'; '.join(dict.fromkeys(given))} for {len(x)} samples of shape {tuple(x.shape[1:])}; "
+                f"{type(self.task).__name__} and {type(self).__name__} need predictions of shape {needed}: one logit "
+                "a class along axis 1, also for two classes, and sites (pixels) only where the task has them"
+            )
 
     def step_labeled(self, batch: Batch, clock: Clock) -> Report:
         """Every student takes a supervised step."""

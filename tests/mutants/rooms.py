@@ -6,6 +6,27 @@ from fault import Mutant
 
 MUTANTS = [
     Mutant(
+        "fitting: nobody asks the networks before the run",
+        "selftrain/engine/loop.py",
+        "            strategy.check_networks(batch.x[[0, -1]])\n",
+        "            pass\n",
+        "test_fitting.py::test_what_cannot_be_logits_is_refused_at_every_door",
+    ),
+    Mutant(
+        "fitting: the network itself is asked",
+        "selftrain/networks/fitting.py",
+        "trial = copy.deepcopy(network)",
+        "trial = network",
+        "test_fitting.py::test_asking_leaves_no_trace",
+    ),
+    Mutant(
+        "outputs: the first of alike outputs is taken",
+        "selftrain/networks/outputs.py",
+        "if len(alike) > 1:",
+        "if len(alike) > 9:",
+        "test_fitting.py::test_what_cannot_be_logits_is_refused_at_every_door",
+    ),
+    Mutant(
         "data: NaN is no fault",
         "data/base/samples.py",
         "bad = ~torch.isfinite(x[start : start + 4096]).flatten(1).all(1)",

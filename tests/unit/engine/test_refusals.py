@@ -50,7 +50,7 @@ def test_a_classification_needs_two_classes():
 def test_a_network_with_other_outputs_than_the_task_is_refused():
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(toy.SIDE**2, toy.CLASSES + 1))
     strategy = strategies.Supervised(TASK, st.learner(lambda: network))
-    with pytest.raises(DataError, match=r"gives \(4,\) a sample, the task needs \(3,\)"):
+    with pytest.raises(DataError, match=r"gives \(2, 4\) for 2 samples.* need predictions of shape \(2, 3\)"):
         st.fit(strategy, toy.pile("classification"), steps=1)
 
 

@@ -413,7 +413,7 @@ def test_a_pickle_and_a_clone(fitted):
         ({"strategy_params": {"decai": 0.9}}, "cannot be built with .*'decai': 0.9.*did you mean 'decay'"),
         ({"strategy": "flexmatch", "select": "free"}, "'select'"),
         ({"network": "vit"}, "no network 'vit' for table data; known are auto, mlp"),
-        ({"network": nn.Linear(13, 2)}, r"Linear gives \(1, 2\) for one input of shape \(13,\); it must give \(1, 3\)"),
+        ({"network": nn.Linear(13, 2)}, r"Linear gives \(2, 2\) for 2 samples of shape \(13,\).*need .*\(2, 3\)"),
         ({"network": nn.Linear(12, 3)}, r"Linear does not run on inputs of shape \(13,\)"),
         ({"network": 3}, "network is 3; give a name"),
         ({"kind": "film"}, "kind is 'film'; choose one of"),

@@ -1,0 +1,115 @@
+"""Whether networks and samples fit one another, tried on two samples before anything is made of a run."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from selftrain.errors import DataError, SelftrainError
+from selftrain.networks.outputs import check_unambiguous, in_words, logits_of
+from selftrain.networks.student import Learner, run_alone
+from selftrain.runtime.rng import own_randomness
+
+_SQUASHING = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid"}
+
+
+def check_learner(learner: Learner, x: Tensor, *, classes: bool) -> str:
+    """Refuse a network that cannot learn from inputs like these.
+
+    A copy is asked, so that neither weights nor statistics nor random numbers move.
+
+    Args:
+        learner: The network and how it is run.
+        x: Inputs of two samples, shape (2, ...).
+        classes: Whether its outputs are logits of classes.
+
+    Returns:
+        What it gives, in words.
+
+    Raises:
+        DataError: it does not run, gives no logits, no gradient, or other shapes in training or for a single sample.
+
+    Warns:
+        UserWarning: its outputs went through a softmax or sigmoid, which the losses apply themselves.
+    """
+    network = learner.model
+    name = type(network).__name__
+    with own_randomness(x.device):
+        trial = copy.deepcopy(network)
+        with torch.no_grad():
+            trial.eval()
+            output = _asked(trial, x, learner, name)
+            check_unambiguous(output)
+            logits = logits_of(output)
+            one = logits_of(_asked(trial, x[:1], learner, name))
+        if not logits.is_floating_point():
+            raise DataError(f"{name} gives {in_words(logits)}, which are no logits: let it return them, not decisions")
+        if one.shape[1:] != logits.shape[1:] or len(one) != 1 or len(logits) != len(x):
+            raise DataError(
+                f"{name} gives {tuple(logits.shape)} for {len(x)} samples and {tuple(one.shape)} for one; its first "
+                "axis must be that of the samples: squeeze() and flatten() are to name the axes that they take away"
+            )
+        trial.train()
+        with torch.enable_grad():
+            trained = logits_of(_asked(trial, x, learner, name))
+    if trained.shape != logits.shape:
+        raise DataError(
+            f"{name} gives {tuple(trained.shape)} in training and {tuple(logits.shape)} in evaluation for the same "
+            "samples; both must be logits of one shape"
+        )
+    if not trained.requires_grad:
+        raise DataError(
+            f"the outputs of {name} have no gradient, so it cannot learn; take torch.no_grad, detach() and conversions "
+            "to numpy out of its forward"
+        )
+    if classes and logits.dim() > 1:
+        _warn_of_probabilities(name, logits, trained)
+    return f"{name} gives {tuple(logits.shape)}"
+
+
+def check_encoder_runs(learner: Learner, encoder: nn.Module, x: Tensor, width: int) -> None:
+    """Refuse an encoder that gives something else than features (B, ``width``) of inputs ``x`` (B, ...).
+
+    Raises:
+        DataError: it does not run, or gives another shape.
+    """
+    name = type(encoder).__name__
+    with own_randomness(x.device), torch.no_grad():
+        output = _asked(copy.deepcopy(encoder).eval(), x, learner, name)
+    if not isinstance(output, Tensor) or tuple(output.shape) != (len(x), width):
+        raise DataError(
+            f"{name} gives {in_words(output)} for {len(x)} inputs of shape {tuple(x.shape[1:])}; its forward must give "
+            f"features of shape {(len(x), width)}, as its embed_dim says"
+        )
+
+
+def _asked(network: nn.Module, x: Tensor, learner: Learner, name: str) -> Any:
+    """What it makes of ``x``."""
+    try:
+        return run_alone(network, x, learner.precision, learner.channels_last)
+    except SelftrainError:
+        raise
+    except Exception as error:  # a user's code may raise anything
+        kinds = {p.dtype for p in network.parameters() if p.is_floating_point()} - {torch.float32}
+        weights = f" (its weights are {[str(kind) for kind in kinds]}: call {name}.float())" if kinds else ""
+        raise DataError(
+            f"{name} does not run on inputs of shape {tuple(x.shape[1:])}{weights}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _warn_of_probabilities(name: str, logits: Tensor, trained: Tensor) -> None:
+    """Say so where outputs are probabilities already."""
+    # The last operation tells for certain; sums of 1 tell of those that are computed otherwise.
+    last = getattr(trained.grad_fn, "name", str)()
+    ones = torch.ones_like(logits[:, 0])
+    sums = logits.shape[1] > 1 and bool((logits >= 0).all()) and torch.allclose(logits.sum(1), ones, atol=1e-4)
+    if last in _SQUASHING or sums:
+        warnings.warn(
+            f"{name} ends in a {_SQUASHING.get(last, 'softmax')}: its outputs are probabilities already, and losses "
+            "take the softmax of what they get, so that it learns little; let it return logits",
+            stacklevel=2,
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +20,17 @@ ROUNDING = 1e-14  # a spread below this share of the largest value is that of th
 _HUGE = 2.0**100  # deviations whose squares are near the end of single precision
 
 
-def statistics(samples: Samples, categorical: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel or table column.
+class Statistics(NamedTuple):
+    """Of each channel (C,) of images (N, C, H, W) and series (N, C, L), or column (F,) of tables (N, F), float64."""
+
+    mean: Tensor
+    std: Tensor
+    low: Tensor
+    high: Tensor
+
+
+def statistics(samples: Samples, categorical: Sequence[int] = ()) -> Statistics:
+    """Mean, standard deviation and extremes of each channel or table column.
 
     Images of type uint8 are scaled to [0, 1] first. At most 10,000 rows, evenly spaced, are looked at. A channel
     whose values differ by rounding at most gets its largest absolute value as standard deviation (1 where all are 0);
@@ -30,10 +40,6 @@ def statistics(samples: Samples, categorical: Sequence[int] = ()) -> tuple[Tenso
         samples: A set with at least one row.
         categorical: Columns (or channels) whose numbers are codes: they get mean 0 and standard deviation 1.
 
-    Returns:
-        Mean and standard deviation, each (C,) for images (N, C, H, W) and series (N, C, L), or (F,) for tables (N, F),
-        float64.
-
     Raises:
         DataError: values so large that there is no standard deviation.
         ValueError: a categorical column that the samples do not have.
@@ -41,7 +47,8 @@ def statistics(samples: Samples, categorical: Sequence[int] = ()) -> tuple[Tenso
     # evenly spaced: files are often sorted by class
     places = np.linspace(0, len(samples) - 1, min(len(samples), _MOST_ROWS)).astype(np.int64)
     rows = torch.from_numpy(np.unique(places))
-    count, total, square, largest, first = 0, torch.zeros(()), torch.zeros(()), torch.zeros(()), torch.zeros(())
+    count, total, square, first = 0, torch.zeros(()), torch.zeros(()), torch.zeros(())
+    low, high = torch.tensor(torch.inf), torch.tensor(-torch.inf)
     rounding = ROUNDING
     for start in range(0, len(rows), _CHUNK):
         x = read_rows(samples, rows[start : start + _CHUNK], "the set that inputs are normalized by", exact=True)
@@ -51,7 +58,7 @@ def statistics(samples: Samples, categorical: Sequence[int] = ()) -> tuple[Tenso
             # by the distance from the first row: squares of 1.7e9 s have no digits left for a spread of seconds
             first = values[0].clone()
             rounding = 4 * torch.finfo(torch.float32).eps if x.dtype == torch.float32 else ROUNDING
-        largest = torch.maximum(largest, values.abs().amax(0))
+        low, high = torch.minimum(low, values.amin(0)), torch.maximum(high, values.amax(0))
         values = values - first
         count += len(values)
         total = total + values.sum(0)
@@ -59,7 +66,7 @@ def statistics(samples: Samples, categorical: Sequence[int] = ()) -> tuple[Tenso
     mean = total / count
     std = (square / count - mean.square()).clamp_min(0).sqrt()
     mean = mean + first
-    coded = coded_columns(categorical, mean)
+    coded, largest = coded_columns(categorical, mean), torch.maximum(low.abs(), high.abs())
     overflow = (~(mean.isfinite() & std.isfinite()) & ~coded).nonzero().flatten().tolist()
     if overflow:
         raise DataError(
@@ -68,7 +75,7 @@ def statistics(samples: Samples, categorical: Sequence[int] = ()) -> tuple[Tenso
         )
     # a channel that never changes, but for rounding, would be divided by nothing; its own size is no unit either
     std = torch.where(std > rounding * largest, std, torch.where(largest > 0, largest, 1.0))
-    return mean.masked_fill(coded, 0.0), std.masked_fill(coded, 1.0)
+    return Statistics(mean.masked_fill(coded, 0.0), std.masked_fill(coded, 1.0), low, high)
 
 
 def needs_double(mean: Tensor, std: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from selftrain.data.base.random import keys
-from selftrain.data.views.base import Normalizing, Statistic, check_name
+from selftrain.data.views.base import Normalizing, Statistic, check_name, unit_range
 from selftrain.types import View
 
 
@@ -65,8 +65,9 @@ class AlbumentationsViews(Normalizing):
         x = images
         if recipe != "plain":
             pipeline = self.weak if recipe == "weak" else self.strong
-            x = _piped(pipeline, images, keys(self.seed, epoch, index, name)).to(images.device)
-        return View(self.normalize(x.float() / 255 if x.dtype == torch.uint8 else x.float()))
+            x = _piped(pipeline, self.spread_out(images), keys(self.seed, epoch, index, name)).to(images.device)
+            x = self.narrowed(x)
+        return View(self.normalize(unit_range(x)))
 
 
 def _piped(pipeline: Any, images: Tensor, sample_keys: Tensor) -> Tensor:

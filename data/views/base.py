@@ -19,6 +19,8 @@ from selftrain.data.base.statistics import in_least_precision, statistics
 from selftrain.types import Recorded, View
 
 Statistic = float | Sequence[float] | Tensor | None
+_FULL = (0.0, 1.0)
+_DIM = 0.25  # images that use a smaller part of the range between black and white have a range of their own
 _NAME = re.compile(r"(plain|(?:weak|strong)[0-9]*)")
 _Views = TypeVar("_Views", bound="Normalizing")
 
@@ -66,6 +68,13 @@ def check_name(name: str) -> str:
     return name.rstrip("0123456789")
 
 
+def unit_range(images: Tensor) -> Tensor:
+    """Images as floats in [0, 1]; double precision stays."""
+    if images.dtype == torch.float64:
+        return images
+    return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.to(torch.float32)
+
+
 class Normalizing(Recorded):
     """Base of makers that subtract a mean and divide by a standard deviation, each a number or one per channel.
 
@@ -75,11 +84,15 @@ class Normalizing(Recorded):
         per_channel: Shape that mean and std are kept in, so that they lie beside the inputs; ``None``: as given.
         beside: Shape that they get to lie beside the inputs, if that is another.
         categorical: Columns whose numbers are codes, which are not normalized.
+        span: Of images: darkest and brightest value, where they use less than a quarter of [0, 1] (``fitted`` finds
+            out), else (0, 1). Weak and strong views change images between these: a brightness that is drawn for
+            the full range would wipe out a dim picture.
     """
 
     per_channel: tuple[int, ...] | None = None
     beside: tuple[int, ...] | None = None
     categorical: Sequence[int] = ()
+    span: tuple[float, float] = _FULL
 
     def __init__(self, mean: Statistic, std: Statistic, seed: int) -> None:
         self.mean, self.std = in_least_precision(self._shaped(mean), self._shaped(std))
@@ -97,8 +110,11 @@ class Normalizing(Recorded):
         if self.mean is not None and self.std is not None:
             return self
         # only where one is missing: a normalization that was given stays, also on other data
-        mean, std = statistics(samples, self.categorical)
+        mean, std, low, high = statistics(samples, self.categorical)
         changed = copy.copy(self)
+        darkest, brightest = float(low.min()), float(high.max())
+        if self.per_channel is not None and 0 < brightest - darkest < _DIM:
+            changed.span = darkest, brightest
         given = (
             self._shaped(mean) if self.mean is None else self.mean,
             self._shaped(std) if self.std is None else self.std,
@@ -120,6 +136,21 @@ class Normalizing(Recorded):
             mean, std = (value if value is None else value.reshape(self.beside) for value in (mean, std))
         x = x if mean is None else x - mean
         return (x if std is None else x / std).float()
+
+    def spread_out(self, images: Tensor) -> Tensor:
+        """Images, those of a small ``span`` as floats from 0 (darkest) to 1 (brightest)."""
+        if self.span == _FULL:
+            return images
+        low, high = self.span
+        return ((unit_range(images) - low) / (high - low)).clamp(0, 1).float()
+
+    def narrowed(self, images: Tensor) -> Tensor:
+        """What ``spread_out`` gave as floats in [0, 1] again, in their own range."""
+        x = unit_range(images)
+        if self.span == _FULL:
+            return x
+        low, high = self.span
+        return (x.double() if self.exact and x.device.type != "mps" else x) * (high - low) + low
 
     def _shaped(self, value: Statistic) -> Tensor | None:
         # double precision, or the mean of seconds since 1970 would be off by a minute

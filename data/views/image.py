@@ -9,7 +9,7 @@ from torch import Tensor
 
 from selftrain.data.base.random import uniform
 from selftrain.data.views import image_ops
-from selftrain.data.views.base import Normalizing, Statistic, check_name
+from selftrain.data.views.base import Normalizing, Statistic, check_name, unit_range
 from selftrain.data.views.presets import Strong, Weak
 from selftrain.types import View
 
@@ -57,7 +57,8 @@ class TensorViews(Normalizing):
         if images.ndim != 4:
             raise ValueError(f"inputs have shape {tuple(images.shape)}, not (B, C, H, W); use TableViews for tables")
         if recipe == "plain":
-            return View(self.normalize(_unit_range(images)))
+            return View(self.normalize(unit_range(images)))
+        images = self.spread_out(images)
         count = _WEAK_DRAWS + 2 * self.strong.operations + _CUTOUT_DRAWS
         draws = uniform(self.seed, epoch, index, name, count)
         geometry = _geometry(self.weak, draws, (images.shape[2], images.shape[3]))
@@ -65,8 +66,9 @@ class TensorViews(Normalizing):
             return self._strong(images, draws, geometry)
         if self.weak.crop is None:
             images = image_ops.move(images, geometry.dx, geometry.dy, geometry.mirror, self.weak.pad)
-            return View(self.normalize(_unit_range(images)), geometry.theta)
-        return View(self.normalize(image_ops.warp(_unit_range(images), geometry.theta, self.weak.pad)), geometry.theta)
+            return View(self.normalize(self.narrowed(images)), geometry.theta)
+        x = image_ops.warp(unit_range(images), geometry.theta, self.weak.pad)
+        return View(self.normalize(self.narrowed(x)), geometry.theta)
 
     def _strong(self, images: Tensor, draws: Tensor, geometry: _Geometry) -> View:
         recipe, size = self.strong, (images.shape[2], images.shape[3])
@@ -84,7 +86,7 @@ class TensorViews(Normalizing):
         else:
             # without a turn or a crop nothing is resampled: moving whole pixels is exact and cheaper
             x = image_ops.move(x, geometry.dx, geometry.dy, geometry.mirror, recipe.pad)
-        return View(self.normalize(self._cut_out(x, draws[:, -_CUTOUT_DRAWS:])), theta)
+        return View(self.normalize(self._cut_out(self.narrowed(x), draws[:, -_CUTOUT_DRAWS:])), theta)
 
     def _cut_out(self, images: Tensor, draws: Tensor) -> Tensor:
         if self.strong.cutout == 0:
@@ -140,15 +142,10 @@ def _crop(crop: tuple[float, float] | None, draws: Tensor) -> tuple[Tensor, Tens
     return half, (2 * draws[:, 2:] - 1) * (1 - half)
 
 
-def _unit_range(images: Tensor) -> Tensor:
-    """Floats in [0, 1]."""
-    return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.to(torch.float32)
-
-
 def _apply_points(images: Tensor, names: tuple[str, ...], choice: Tensor, strength: Tensor) -> Tensor:
     """Point operations by one look-up, giving floats in [0, 1]."""
     if not names or not choice.shape[1]:
-        return _unit_range(images)
+        return unit_range(images)
     # 256 levels: all operations on values are then one table a sample and one gather
     levels = images if images.dtype == torch.uint8 else torch.round(images * 255)
     levels = levels.flatten(2).long()

@@ -231,6 +231,13 @@ MUTANTS = [
         "in_unit_sphere(x.float())",
         UNITS,
     ),
+    Mutant(
+        "strong views of dim pictures are drawn for the full range",
+        "data/views/base.py",
+        "0 < brightest - darkest < _DIM",
+        "brightest < darkest",
+        "test_data_scale.py::test_weak_and_strong_views_fit_pictures_of_low_contrast",
+    ),
     # -- the check
     Mutant("contents compared by file name", CONTENTS, "groups[sample.content]", "groups[sample.name]", COPIES),
     Mutant(

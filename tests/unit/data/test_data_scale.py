@@ -309,3 +309,55 @@ def test_values_too_far_to_calculate_with_are_named():
     x[37, 1] = 1e300
     with pytest.raises(DataError, match=r"values of column 1 go to 1e\+300, too far to calculate with"):
         Pile.from_arrays(x, LABELS)
+
+
+# Pictures of low contrast: dim ones, and ones that differ little from a gray.
+GRAYS = RANDOM.random((60, 12, 12))
+GRAYS[:, 0, :2] = 0, 1
+CONTRASTS = {"dim": (4e-3, 0.0), "a gray": (0.02, 0.5), "dark": (1e-7, 0.0), "hardly": (1e-6, 0.7)}
+
+
+def picture_doors(x, folder):
+    yield "arrays", Pile.from_arrays(x, LABELS)
+    yield "data set", data.from_dataset(Pictures(x[..., None], LABELS))
+    np.savez(folder / "all.npz", x=x, y=LABELS)
+    yield "npz", data.from_path(folder / "all.npz")
+    (folder / "npy").mkdir(exist_ok=True)
+    np.save(folder / "npy/x.npy", x)
+    np.save(folder / "npy/y.npy", LABELS)
+    yield "npy", data.from_path(folder / "npy")
+
+
+def test_plain_pictures_of_low_contrast_are_seen_like_others(tmp_path):
+    expected = seen(Pile.from_arrays(GRAYS, LABELS))[:2]
+    for name, unit in CONTRASTS.items():
+        for door, pile in picture_doors(in_unit(GRAYS, *unit), tmp_path):
+            assert torch.allclose(seen(pile)[0], expected[0], atol=1e-3), (name, door)
+
+
+@pytest.mark.parametrize("maker", [data.TensorViews, data.AlbumentationsViews])
+def test_weak_and_strong_views_fit_pictures_of_low_contrast(maker):
+    views = maker(weak=data.Weak(pad="zero", crop=(0.5, 1))) if maker is data.TensorViews else maker()
+    # the wide span of the first is that of the others: of 0.26 of the range each view is as ever
+    wide, small = in_unit(GRAYS, 0.26, 0.0), in_unit(GRAYS, 0.2, 0.0)
+    assert Pile.from_arrays(wide, LABELS, views=views).views.span == (0, 1)
+    expected = seen(Pile.from_arrays(small, LABELS, views=views))
+    for name, unit in CONTRASTS.items():
+        pile = Pile.from_arrays(in_unit(GRAYS, *unit), LABELS, views=views)
+        assert pile.views.span == pytest.approx((unit[1], sum(unit)), abs=1e-12)
+        for ours, theirs in zip(seen(pile), expected, strict=True):
+            # rounding to 256 grays falls either way
+            assert (ours - theirs).abs().mean() < 0.02, name
+            assert ours.abs().max() < 5  # and nothing is many deviations away
+    bytes_ = (100 + 20 * GRAYS).round().astype(np.uint8)
+    strong = seen(Pile.from_arrays(bytes_, LABELS, views=views))
+    assert all(x.abs().max() < 5 for x in strong)
+
+
+def test_the_estimator_learns_pictures_of_any_contrast():
+    y = np.arange(60) % 2
+    x = GRAYS / 2
+    x[y == 1, 3:9] += 0.4
+    for unit, origin in ((1, 0), (1e-4, 0), (1e-3, 0.5), (0.01, 300)):
+        model = st.SelfTrainClassifier(network=linear, steps=30, lr=0.01, random_state=0).fit(x * unit + origin, LABELS)
+        assert model.score(x * unit + origin, y) > 0.9, (unit, origin)

@@ -45,7 +45,7 @@ def view(views, name="strong", x=SERIES):
 
 
 def test_statistics_of_series_are_those_of_their_channels():
-    mean, std = statistics(Rows(SERIES))
+    mean, std, *_ = statistics(Rows(SERIES))
     array = SERIES.double().numpy()
     assert np.allclose(mean, array.mean((0, 2)), atol=1e-5)
     assert np.allclose(std, array.std((0, 2)), atol=1e-5)

@@ -27,7 +27,7 @@ def view(views, name="strong"):
 
 
 def test_codes_are_not_standardized():
-    mean, std = statistics(ArraySet(TABLE), categorical=CODED)
+    mean, std, *_ = statistics(ArraySet(TABLE), categorical=CODED)
     assert mean[CODED].tolist() == [0, 0]
     assert std[CODED].tolist() == [1, 1]
     free = statistics(ArraySet(TABLE))

@@ -264,8 +264,8 @@ class Pile:
         Warns:
             UserWarning: the strategy asks for unlabeled views and there are no unlabeled samples.
         """
-        if needs.encode is not None and self.labeled is None:
-            raise DataError("no sample has a label; learn without labels first: see selftrain.pretrain")
+        if needs.encode is not None:
+            self.require_labels()
         if needs.encode is None and self.unlabeled is None:
             raise DataError("no unlabeled samples to learn from without labels; pass labeled images as unlabeled too")
         if needs.views and self.unlabeled is None:
@@ -318,6 +318,16 @@ class Pile:
         """What tells the samples that training reads from others, by part: see ``data.base.fingerprint``."""
         parts = {"labeled": self.labeled, "unlabeled": self.unlabeled, "validation": self.validation}
         return {part: None if samples is None else fingerprint(samples) for part, samples in parts.items()}
+
+    def require_labels(self) -> None:
+        """Refuse a pile without any label, and say what its reader knows of that.
+
+        Raises:
+            DataError: no sample has a label.
+        """
+        if self.labeled is None:
+            why = "".join(f": {note}" for note in self.summary.labels)
+            raise DataError(f"no sample has a label{why}; learn without labels first: see selftrain.pretrain")
 
     def unlabeled_ids(self) -> Sequence[str]:
         """A stable name for every unlabeled row."""
@@ -390,7 +400,14 @@ class Pile:
         """What was read, in lines: parts, classes with their counts, columns, what was left out."""
         annotations = None if self.labeled is None else self.labeled.annotations
         labels = label_line(annotations, self.classes, len(self.unlabeled or ()), self.summary.labels)
-        return [f"data       {self}", labels, *self.summary.lines()]
+        return [f"data       {self}", labels, f"inputs     {self._inputs()}", *self.summary.lines()]
+
+    def _inputs(self) -> str:
+        """What one sample is, in words."""
+        first = (self.unlabeled or self.labeled).images(np.zeros(1, np.int64))  # type: ignore[union-attr]
+        kind = {2: "rows", 3: "series", 4: "images"}.get(first.ndim, "arrays")
+        kind = "points" if isinstance(self.views, PointViews) else kind
+        return f"{kind} of {'x'.join(map(str, first.shape[1:]))} {str(first.dtype).removeprefix('torch.')}"
 
     def __repr__(self) -> str:
         sizes = {part: len(getattr(self, part) or ()) for part in ("labeled", "unlabeled", *_PARTS[1:])}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from functools import cache
 
@@ -43,12 +43,12 @@ class Form:
     """How numbers or dates are written in a column.
 
     Args:
-        decimal: The decimal sign, ``"."`` or ``","``.
+        decimal: The decimal sign, ``"."`` or ``","``; empty: nothing has told yet.
         unit: What stands before or behind every number, such as ``"%"``.
         layout: Of dates, for ``strptime``; ``"iso"``: 2024-12-31 with or without a time; ``None``: numbers.
     """
 
-    decimal: str = "."
+    decimal: str = ""
     unit: str = ""
     layout: str | None = None
 
@@ -126,7 +126,9 @@ def read_numbers(
         return max(points, commas, key=lambda cells: cells.share)
     found = ways[likely or "."]
     twofold = next((t for t, value in points.values.items() if "," in t and value != commas.values.get(t)), None)
-    if twofold is not None and likely is None:
+    if twofold is None:
+        found.form = replace(found.form, decimal="")
+    elif likely is None:
         found.doubt = f"{twofold!r} as {found.values[twofold]:g}"
     return found
 

@@ -27,6 +27,7 @@ _DOUBTS = {
     "signs": "numbers can be read in two ways: {}; say {decimal}",
     "names": "read as names though most cells are numbers: {}; to read the others as missing, say {number}",
     "header": "the first line names the columns, and here it reads like data: {}; add a line of names",
+    "classes": "nearly every label is a class of its own: {}; name the column of the classes: {label}",
 }
 
 
@@ -68,7 +69,8 @@ def _sentence(text: str, columns: Mapping[str, str]) -> str:
     start = what.find("{")
     if start >= 0:
         kind = what[start + 1 : -1]
-        what = what[:start] + (setting("decimal", ",") if kind == "decimal" else remedy(columns, kind))
+        others = {"decimal": setting("decimal", ","), "label": setting("label")}
+        what = what[:start] + (others.get(kind) or remedy(columns, kind))
     return head + ", ".join(some) + rest + what
 
 
@@ -156,6 +158,13 @@ def numbers_of(table: Table, name: str, form: Form, lenient: bool, remarks: Rema
     return _finite(table, name, values)
 
 
+def remark_on_header(table: Table, remarks: Remarks) -> None:
+    """Say where the first line of a file is no line of names."""
+    numbers = [name for name in table.columns if "." in name and Table({"": [name]}, "").plain_numbers("") is not None]
+    if table.lines is not None and 2 * len(numbers) >= len(table.columns):
+        remarks.add("header", table.source, ", ".join(numbers[:3]))
+
+
 def remark_on_numbers(table: Table, name: str, values: Numbers, remarks: Remarks) -> None:
     """Say what is odd about a column of numbers: it counts the rows, or has leading zeros."""
     known = values[~np.isnan(values)]
@@ -204,7 +213,9 @@ def _read_numbers(
     given = detail or next((table.decimal for table in tables if table.decimal is not None), None)
     signs = {_sign(table) for table in tables} - {None}
     weak = {table.likely for table in tables if table.likely is not None}
-    likely = next((known.pop() for known in (signs, weak) if len(known) == 1), None if form is None else form.decimal)
+    known = [form.decimal] if form is not None and form.decimal else []
+    known += [sign for found in (signs, weak) if len(found) == 1 for sign in found if sign]
+    likely = known[0] if known else None
     try:
         return read_numbers(counts, decimal=given, likely=likely, unit=None if form is None else form.unit)
     except DataError as error:

@@ -37,7 +37,8 @@ class TableColumn:
         indicator: Whether a feature of its own says where the number is missing.
         vocabulary: Names of a column of names, in the order of their codes 1, 2, ...; code 0 is for missing and for
             never seen ones. ``None``: a column of numbers.
-        decimal: The decimal sign of its texts; where a table has another without doubt, that is read as well.
+        decimal: The decimal sign of its texts, empty if nothing told; where a table has another without doubt, that is
+            read as well.
         unit: What stood with each number, such as ``"%"``.
         layout: Of dates, which are days since 1970; ``None``: no dates.
         lenient: Whether cells that are no numbers, or dates, are missing; else they are refused.
@@ -48,7 +49,7 @@ class TableColumn:
     std: float = 1.0
     indicator: bool = False
     vocabulary: Sequence[str] | None = None
-    decimal: str = "."
+    decimal: str = ""
     unit: str = ""
     layout: str | None = None
     lenient: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -16,14 +17,15 @@ from selftrain.data.base.splits import Overlap
 from selftrain.data.base.summary import ColumnSummary, Summary
 from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble
-from selftrain.data.readers.cells import check_kind
-from selftrain.data.readers.columns import Remarks
+from selftrain.data.readers.cells import check_kind, read_numbers
+from selftrain.data.readers.columns import Remarks, remark_on_header
 from selftrain.data.readers.encoding import TableEncoding, fit_encoding
 from selftrain.data.readers.tabular import MISSING, Table, read_table
 from selftrain.data.views.base import ViewMaker
 from selftrain.data.views.table import TableViews
 from selftrain.errors import DataError, setting
 
+_MANY = 20  # classes from which on it is odd that each has one label
 _BANK = 2000  # rows that strong views take replacements from
 
 
@@ -107,6 +109,9 @@ def from_table(
         if rows is not None
     }
     remarks = Remarks()
+    for rows in read.values():
+        remark_on_header(rows, remarks)
+    kinds: Mapping[str, str] = {}
     # means and names of test rows would be a look at what the final evaluation is to see for the first time
     fitted = {part: rows for part, rows in read.items() if part in ("", "_unlabeled")}
     if given is None:
@@ -116,7 +121,7 @@ def from_table(
         given = TableEncoding(found, list(missing), label, id)
     else:
         given = _with(given, label=label or given.label, id=id or (given.id if given.id in read[""].columns else None))
-    known, names_of_classes = _labels(read, given, classes)
+    known, names_of_classes = _labels(read, given, classes, remarks)
     given = _with(given, classes=list(names_of_classes))
     # training first: ranges and missing cells are told of its columns
     sets = {
@@ -145,7 +150,9 @@ def from_table(
     pile.encoding = given.as_dict()
     remarks.warn(stacklevel=3)
     pile.summary = summary.plus(
-        columns=_left_out(read[""], given), notes=remarks.sentences(doubts=False), doubts=remarks.sentences(doubts=True)
+        columns=_left_out(read[""], given, kinds),
+        notes=remarks.sentences(doubts=False),
+        doubts=remarks.sentences(doubts=True),
     )
     return pile
 
@@ -186,11 +193,14 @@ def _kinds(
     return kinds | dict(columns)
 
 
-def _left_out(table: Table, encoding: TableEncoding) -> list[ColumnSummary]:
+def _left_out(table: Table, encoding: TableEncoding, kinds: Mapping[str, str]) -> list[ColumnSummary]:
     """Columns that nothing is learned from."""
     used = {column.name for column in encoding.columns} | {encoding.label, encoding.id}
     unused = [name for name in table.columns if name not in used]
-    said = [ColumnSummary(name, "left out", "empty" if table.is_empty(name) else "not used") for name in unused]
+    said = []
+    for name in unused:
+        why = "dropped" if kinds.get(name) == "drop" else "not in the encoding"
+        said.append(ColumnSummary(name, "left out", "empty" if table.is_empty(name) else why))
     return said + [ColumnSummary(words, "left out") for words in table.left_out]
 
 
@@ -201,7 +211,7 @@ def _said_of_labels(table: Table, encoding: TableEncoding) -> list[str]:
 
 
 def _labels(
-    read: Mapping[str, Table], encoding: TableEncoding, classes: Sequence[str] | None
+    read: Mapping[str, Table], encoding: TableEncoding, classes: Sequence[str] | None, remarks: Remarks
 ) -> tuple[dict[str, Tensor], Sequence[str]]:
     """Class numbers of each part, and the names of the classes."""
     classes = classes or list(encoding.classes) or None
@@ -213,6 +223,8 @@ def _labels(
     if "" in read and "" not in labeled and not encoding.classes:
         read[""][encoding.label]  # says which columns there are
     names = {part: _label_names(read[part], encoding.label) for part in labeled}
+    if classes is None and "" in names:
+        _check_classes(read[""], encoding.label, names[""], remarks)
     if classes is None:
         # A class that only the test table has cannot be learned: it is refused, not added.
         every = [name for part in labeled if part != "_test" for name in names[part]]
@@ -223,15 +235,32 @@ def _labels(
 
 def _label_names(table: Table, label: str) -> list[str | None]:
     cells = table[label]
-    if isinstance(cells, np.ndarray):
+    if isinstance(cells, np.ndarray) and label not in table.dates:
         parts = np.flatnonzero(~np.isnan(cells) & (cells != np.floor(cells)))
         if len(parts):
             row = int(parts[0])
-            raise DataError(
-                f"{table.location(row)}: {label} is {cells[row]}, a measured number and no class; name the column "
-                "of the classes, or turn it into classes"
-            )
+            _refuse_measured(table, label, table.location(row), cells[row])
     return table.texts(label)
+
+
+def _refuse_measured(table: Table, label: str, where: str, value: object) -> None:
+    raise DataError(
+        f"{where}: {label} is {value}, a measured number and no class; name the column of the classes "
+        f"({setting('label')}; there are {', '.join(table.columns)}), or turn it into classes"
+    )
+
+
+def _check_classes(table: Table, label: str, names: Sequence[str | None], remarks: Remarks) -> None:
+    """Refuse a column of measured numbers as labels, and say where nearly each label is a class of its own."""
+    counts = Counter(name for name in names if name is not None)
+    if len(counts) <= _MANY:
+        return
+    read = max((read_numbers(counts, decimal=sign) for sign in ".,"), key=lambda cells: cells.share)
+    if read.measured and not read.odd and any(value % 1 for value in read.values.values()):
+        text = next(text for text, value in read.values.items() if value % 1)
+        _refuse_measured(table, label, table.location(list(names).index(text)), text)
+    if 2 * len(counts) > sum(counts.values()):
+        remarks.add("classes", label, f"{len(counts):,} classes in {sum(counts.values()):,} labels")
 
 
 def _ids(table: Table, encoding: TableEncoding, part: str) -> Sequence[str]:

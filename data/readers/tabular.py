@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.data.base.labels import as_text
-from selftrain.data.readers.cells import DAY, days_of
+from selftrain.data.readers.cells import DAY, days_of, shown_day
 from selftrain.errors import DataError, setting
 from selftrain.storage.tables import PARQUET, arrow_module, csv_rows, separator
 
@@ -70,6 +70,8 @@ class Table:
     def texts(self, name: str) -> list[str | None]:
         """A column as text, missing cells ``None``, numbers without a fraction as whole ones."""
         cells = self[name]
+        if name in self.dates and isinstance(cells, np.ndarray):
+            return [None if np.isnan(cell) else shown_day(cell, "iso") for cell in cells]
         return [as_text(cell) for cell in (cells if isinstance(cells, np.ndarray) else self.written(name))]
 
     def counts(self, name: str) -> Counter[str]:

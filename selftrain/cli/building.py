@@ -74,7 +74,9 @@ class Problem:
 
         Raises:
             UsageError: the annotations are for another task.
+            DataError: there is no annotation.
         """
+        pile.require_labels()
         sets = (part for part in (pile.labeled, pile.validation, pile.test) if part is not None)
         given = next(
             (part.annotations for part in sets if part.annotations is not None), torch.zeros(1, dtype=torch.long)

@@ -106,7 +106,8 @@ def check_same(settings: Mapping[str, Any], out: str, free: Collection[str] = ()
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and key.rpartition(".")[2] not in _MAY_CHANGE
+        # a column may be called "workers"
+        if before.get(key) != now.get(key) and (key.rpartition(".")[2] not in _MAY_CHANGE or ".columns." in key)
     ]
     if changed:
         raise UsageError(f"{out} was started with other settings ({'; '.join(changed)}); leave them out, or say --out")

@@ -109,8 +109,7 @@ class Comparison:
         given = {**spec["init_args"], "seed": draw}
         own = {**self.settings, "data": {**spec, "init_args": given}}
         pile = read_pile(own)
-        if pile.labeled is None:
-            raise DataError(f"{pile.source} has no labels; a comparison needs some")
+        pile.require_labels()
         if pile.test is None and pile.validation is None:
             given["validation"] = HELD_OUT
             pile = read_pile(own)

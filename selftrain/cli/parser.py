@@ -25,6 +25,7 @@ from selftrain.storage.run_dir import RUN_MARKS
 Spec = dict[str, Any]
 CONFIG = "config.yaml"  # settings of a comparison, whose runs lie below it
 HEAD = "# selftrain "  # how such a file begins
+_FREE = ("columns", "keys", "parts")  # settings by names that are the owner's: of columns, of arrays
 # numbers of a tensor, such as a prior, are a list in every file and on the line
 register_type(Tensor, list, lambda value: [float(v) for v in value], type_check=lambda v, _: isinstance(v, list))
 
@@ -207,7 +208,7 @@ def _named(value: Any, kind: str = "") -> Any:
     """Settings of a file, with what names stand for: ``strategy: fst_d``, or ``strategy: {name: fst_d, depth: 2}``."""
     if isinstance(value, str):
         return spec_of(kind, value)
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or kind in _FREE:
         return value
     inner = {str(key).replace("-", "_"): item for key, item in value.items()}
     if kind in NAMES["strategy"] and "class_path" not in inner:  # compare: settings follow the name of a strategy
@@ -233,6 +234,10 @@ def _ordered(parser: Parser, words: Sequence[str]) -> list[str]:
     following = iter(words)
     for word in following:
         key, equals, value = word.partition("=")
+        head = next((part for name in _FREE if (part := key.partition(f".{name}.")[0] + f".{name}.") in key), "")
+        if head:  # behind it stands a name that is the owner's
+            rest.append("--" + head[2:].replace("-", "_") + word[len(head) :])
+            continue
         key = "--" + key[2:].replace("-", "_")
         kind = key.rpartition(".")[2].removeprefix("--")
         if not word.startswith("--"):

@@ -393,8 +393,8 @@ def test_columns_that_are_left_out_are_said(tmp_path):
     columns = {"": PLAIN, "x": PLAIN, "none": [""] * 60, "id": [f"r{i}" for i in range(60)], "kind": KIND, "n": KIND}
     with pytest.warns(UserWarning, match="column without a name"):
         pile = from_table(as_csv(columns, tmp_path / "t.csv"), "kind", id="id", columns={"n": "drop"})
-    assert pile.summary_lines()[-1] == "left out   3 columns: none (empty), n (not used), one without a name"
-    assert pile.summary_lines()[2].startswith("columns    1 number: x (")
+    assert pile.summary_lines()[-1] == "left out   3 columns: none (empty), n (dropped), one without a name"
+    assert pile.summary_lines()[3].startswith("columns    1 number: x (")
 
 
 def test_bars_separate_cells_too(tmp_path):
@@ -406,3 +406,46 @@ def test_spaces_around_names_of_columns_say_nothing():
     assert list(columns) == ["h"]
     both = pandas.DataFrame({"h": VALUES, "h ": VALUES, "kind": KIND})
     assert list(read(both)[1]) == ["h", "h "]
+
+
+# --- the column of the classes
+
+
+@doors
+def test_measured_numbers_are_no_classes(door, tmp_path):
+    table = door({"h": PLAIN, "price": [str(v + 50) for v in VALUES], "kind": KIND}, tmp_path)
+    with pytest.raises(
+        DataError, match=r"price is .*, a measured number and no class; name the column .*h, price, kind"
+    ):
+        from_table(table, "price")
+    from_table(table, "kind")
+    halves = [str(i % 9 / 2) for i in range(60)]  # stars that somebody gave
+    assert len(from_table(door({"h": PLAIN, "stars": halves}, tmp_path), "stars").classes) == 9
+
+
+def test_a_class_for_each_label_is_told():
+    table = {"h": PLAIN, "name": [f"r{i}" for i in range(60)], "kind": KIND}
+    with pytest.warns(UserWarning, match=r"class of its own: name \(60 classes in 60 labels\).*label=\.\.\."):
+        pile = from_table(table, "name")
+    assert not data.check(pile).ok
+    _, _, told = read(table, columns={"name": "drop"})
+    assert not told
+
+
+def test_a_table_without_a_named_column_of_classes_says_so():
+    pile = from_table({"h": PLAIN, "kind": KIND})
+    with pytest.raises(DataError, match=r"no column was named as that of the classes \(label=...\); there are h, kind"):
+        pile.require_labels()
+
+
+def test_days_can_be_classes():
+    pile = from_table(
+        pandas.DataFrame({"h": VALUES, "day": pandas.to_datetime(["2024-01-01", "2024-01-02"] * 30)}), "day"
+    )
+    assert list(pile.classes) == ["2024-01-01", "2024-01-02"]
+
+
+def test_a_first_line_of_data_is_told(tmp_path):
+    (tmp_path / "t.csv").write_text("5.1,3.5,setosa\n4.9,3.0,setosa\n6.1,3.1,other\n", encoding="utf-8")
+    with pytest.warns(UserWarning, match=r"reads like data: .*t.csv \(5.1, 3.5\); add a line of names"):
+        from_table(tmp_path / "t.csv")

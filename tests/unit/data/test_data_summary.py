@@ -23,7 +23,8 @@ def small_pile():
 
 
 def test_a_pile_says_what_was_read():
-    labels, columns, left_out, files = small_pile().summary_lines()[1:]
+    labels, inputs, columns, left_out, files = small_pile().summary_lines()[1:]
+    assert inputs == "inputs     rows of 2 float32"
     assert labels == "labels     cat 1, dog 2; 3 unlabeled rows; '?' means no label"
     assert columns == "columns    1 number: h (2 missing)"
     assert left_out == "left out   1 column: note (no value)"

@@ -17,7 +17,7 @@ from selftrain.data.checks.contents import PARTS, KnownSample, class_findings, c
 from selftrain.data.checks.findings import DataReport, Finding
 from selftrain.data.checks.image_folders import folder_report
 from selftrain.data.pile import Pile
-from selftrain.data.readers.decoding import Mode
+from selftrain.data.readers.decoding import Fit, Mode
 from selftrain.data.readers.paths import from_path, holds_arrays
 from selftrain.data.readers.scanning import OnError, in_parallel
 from selftrain.errors import DataError
@@ -34,6 +34,7 @@ def check(
     test: Any = None,
     validation: Any = None,
     size: int | tuple[int, int] | None = None,
+    fit: Fit = "crop",
     mode: Mode = "RGB",
     limits: Limits | None = None,
     on_error: OnError = "raise",
@@ -54,6 +55,7 @@ def check(
         test: As in ``from_folder`` or ``from_table``.
         validation: A folder or table of its own, as there.
         size: What images would be brought to, as in ``from_folder``.
+        fit: How they would be brought to it.
         mode: What images would be converted to.
         limits: Values of images that mean black and white, as in ``from_folder`` or ``from_arrays_file``.
         on_error: What training would do with damaged files, as in ``from_folder``.
@@ -75,7 +77,9 @@ def check(
             raise ValueError(f"a folder of images takes no {', '.join(settings)}")
         folders = {"test": test, "validation": validation}
         roots = {part: Path(place) for part, place in folders.items() if place is not None}
-        return folder_report(path, labels_csv, roots, size, mode, check_limits(limits), on_error, max_skipped, workers)
+        return folder_report(
+            path, labels_csv, roots, size, fit, mode, check_limits(limits), on_error, max_skipped, workers
+        )
     given = {"test": test, "validation": validation, "labels_csv": labels_csv, "limits": limits}
     settings |= {name: value for name, value in given.items() if value is not None}
     try:

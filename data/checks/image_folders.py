@@ -10,8 +10,10 @@ from pathlib import Path
 from selftrain.data.base.samples import Limits
 from selftrain.data.checks.contents import KnownSample, class_findings, content_findings, count, make_report
 from selftrain.data.checks.findings import DataReport, Finding, Level
-from selftrain.data.readers.decoding import Mode, few_levels
-from selftrain.data.readers.folders import LabelFault, list_folder, list_held_out, other_files
+from selftrain.data.readers.decoding import Fit, Mode, few_levels
+from selftrain.data.readers.files import as_extent
+from selftrain.data.readers.folders import LabelFault, list_folder, list_held_out
+from selftrain.data.readers.left_out import file_notes, folder_notes
 from selftrain.data.readers.scanning import OnError, Scanned, scan
 from selftrain.errors import DataError, setting
 
@@ -31,6 +33,7 @@ def folder_report(
     labels_csv: str | os.PathLike[str] | None,
     held_out: Mapping[str, Path],
     size: int | tuple[int, int] | None,
+    fit: Fit,
     mode: Mode,
     limits: Limits | None,
     on_error: OnError,
@@ -74,7 +77,10 @@ def folder_report(
         for file, label in zip(scanned[part], found.y, strict=True)
         if file.damage is None
     ]
-    findings += content_findings(known, classes) + class_findings(known, classes) + _layout_findings(root, classes)
+    findings += content_findings(known, classes) + class_findings(known, classes) + _layout_findings(classes)
+    notes = [note for place in roots.values() for note in folder_notes(place, labels_csv)]
+    notes += file_notes(whole, None if size is None else as_extent(size), fit)
+    findings += [Finding(note.kind, "note", note.text, [[name] for name in note.files]) for note in notes]
     extent = _usual_extent(whole, size)
     shape = None if extent is None else [1 if mode == "L" else 3, *extent]
     return make_report(str(root), len(files), known, classes, findings, shape, 1)
@@ -177,16 +183,12 @@ def _name_findings(files: Sequence[Scanned]) -> list[Finding]:
     return [Finding("ending", "note", text, [[file.id] for file in odd], [file.form for file in odd])]
 
 
-def _layout_findings(root: Path, classes: Sequence[str]) -> list[Finding]:
-    """Folders that are probably not what they are taken for, and files that are passed over."""
+def _layout_findings(classes: Sequence[str]) -> list[Finding]:
+    """Folders that are probably not what they are taken for."""
     found = []
     # the most frequent mistake: the folder above the one that was meant
     splits = [name for name in classes if name.lower() in _SPLIT_NAMES]
     if splits:
         text = f"the classes {', '.join(splits)} look like parts of a split; pass one as folder and the other as test="
         found.append(Finding("split as class", "harms", text))
-    others = other_files(root)
-    if others:
-        text = f"{count(others, 'file')} passed over: the name does not end like that of an image"
-        found.append(Finding("passed over", "note", text, [[name] for name in others]))
     return found

@@ -133,7 +133,11 @@ def _arrays(path: Path, keys: Mapping[str, str]) -> dict[str, _Part]:
 def _member(file: Any, key: str, path: Path) -> NDArray[Any]:
     try:
         array = file[key]
-    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile) as error:
+    except MemoryError as error:
+        raise DataError(
+            f"memory is too short for array {key!r} of {path}; save it as a .npy file, which is read row by row"
+        ) from error
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read array {key!r} of {path}: {error}; save plain numbers or text") from error
     if not isinstance(array, np.ndarray):
         raise DataError(f"{key!r} of {path} is no array; save the file with numpy.savez")

@@ -18,7 +18,7 @@ from selftrain.data.base.samples import Limits, limits_setting
 from selftrain.errors import DataError
 
 Mode = Literal["RGB", "L"]
-Fit = Literal["crop", "stretch"]
+Fit = Literal["crop", "stretch", "pad"]
 Bytes = NDArray[np.uint8]
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no other decoder sees a file, whatever its name
 
@@ -84,7 +84,7 @@ def decode(
         name: What messages call it.
         size: Height and width to bring it to; ``None``: as it is.
         fit: ``"crop"`` scales until the image covers ``size`` and cuts what is over, centered; ``"stretch"`` changes
-            the side ratio.
+            the side ratio; ``"pad"`` keeps all of it and fills the rest with black.
         limits: Values of gray images of more than 8 bits that mean black and white; ``None``: 0 and 65535.
 
     Returns:
@@ -101,6 +101,8 @@ def decode(
             return _converted(opened, mode, name, size, fit, limits)
     except DataError:
         raise
+    except MemoryError as error:
+        raise MemoryError(_short(name)) from error
     except Exception as error:  # a decoder that is fed with garbage may raise anything
         reason = str(error) or type(error).__name__
         raise DataError(f"cannot read image {name}: {reason}; repair or remove it") from error
@@ -119,6 +121,8 @@ def to_bytes(
         return _converted(image, mode, name, size, fit, limits)
     except DataError:
         raise
+    except MemoryError as error:
+        raise MemoryError(_short(name)) from error
     except Exception as error:  # the pixels are read here, so damage shows here
         raise DataError(f"cannot read image {name}: {error or type(error).__name__}; repair or remove it") from error
 
@@ -141,8 +145,16 @@ def _converted(
     image = _opaque(_eight_bits(ImageOps.exif_transpose(opened), name, limits)).convert(mode)
     if size is not None:
         target = (size[1], size[0])
-        image = ImageOps.fit(image, target) if fit == "crop" else image.resize(target, Image.Resampling.BICUBIC)
+        if fit == "stretch":
+            image = image.resize(target, Image.Resampling.BICUBIC)
+        else:
+            image = ImageOps.fit(image, target) if fit == "crop" else ImageOps.pad(image, target)
     return np.array(image)
+
+
+def _short(name: str) -> str:
+    """What to say when there is no memory for a picture, which is no fault of the picture."""
+    return f"memory is too short to decode image {name}; read with fewer workers, or free memory"
 
 
 def is_deep(image: Any) -> bool:
@@ -194,11 +206,28 @@ def _eight_bits(image: Any, name: str, limits: Limits | None) -> Any:
     return Image.fromarray(((np.asarray(image).astype(np.int64) * 255 + 32767) // 65535).astype(np.uint8))
 
 
+def transparency(image: Any) -> Literal["none", "some", "all"]:
+    """Whether a picture has places that are not opaque; ``"all"``: nothing is left of it when it is laid on white."""
+    if not has_alpha(image):
+        return "none"
+    colored = image.convert("RGBA")
+    if colored.getchannel("A").getextrema()[0] == 255:
+        return "none"
+    # one color is a picture of its own if it was one before
+    seen = all(low == high for low, high in _opaque(colored).convert("RGB").getextrema())
+    return "all" if seen and len(set(colored.getchannel("A").getextrema())) > 1 else "some"
+
+
+def has_alpha(image: Any) -> bool:
+    """Whether a picture may have transparency."""
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
 def _opaque(image: Any) -> Any:
     """Lay transparency on white; what lies under transparent pixels is arbitrary."""
     from PIL import Image
 
-    if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
+    if not has_alpha(image):
         return image
     colored = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", colored.size, "white"), colored)

@@ -14,7 +14,7 @@ from torch import Tensor
 from selftrain.data.base.samples import Limits, Rows, as_annotations, check_limits, same_length
 from selftrain.data.readers.decoding import Bytes, Fit, Mode, decode
 from selftrain.errors import DataError, setting
-from selftrain.types import plain_settings
+from selftrain.types import plain, plain_settings
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -32,7 +32,8 @@ class FileSet:
         y: Annotations, one row a file, or ``None``.
         mode: ``"RGB"`` (C = 3) or ``"L"`` (gray, C = 1).
         size: Side, or height and width, to bring images to; ``None``: they must all have one size already.
-        fit: ``"crop"`` keeps the side ratio and cuts what is over; ``"stretch"`` changes it.
+        fit: ``"crop"`` keeps the side ratio and cuts what is over; ``"stretch"`` changes it; ``"pad"`` keeps both and
+            fills the rest with black.
         limits: Values of gray files of more than 8 bits that mean black and white; ``None``: 0 and 65535.
         ids: Names of the rows; default the paths.
         cache: Keep decoded images in memory (each loader process keeps its own).
@@ -56,12 +57,10 @@ class FileSet:
         cache: bool = False,
     ) -> None:
         _check_choice("mode", mode, ("RGB", "L"))
-        _check_choice("fit", fit, ("crop", "stretch"))
+        _check_choice("fit", fit, ("crop", "stretch", "pad"))
         self.paths = [Path(path) for path in paths]
         self.mode: Mode = mode
-        self.size = (size, size) if isinstance(size, int) else size
-        if self.size is not None and min(self.size) < 1:
-            raise ValueError(f"size is {size}; height and width must be at least 1")
+        self.size = as_extent(size)
         self.fit: Fit = fit
         self.limits = check_limits(limits)
         self.annotations: Tensor | None = None if y is None else as_annotations(y)
@@ -97,6 +96,20 @@ class FileSet:
         if self.cache is not None:
             self.cache[row] = array
         return array
+
+
+def as_extent(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Height and width from a side or both.
+
+    Raises:
+        ValueError: they are no whole numbers of at least 1.
+    """
+    if size is None:
+        return None
+    sides = (size, size) if isinstance(size, int | float) else tuple(size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in map(plain, sides)):
+        raise ValueError(f"size is {size}; height and width must be whole numbers of at least 1")
+    return plain(sides)  # type: ignore[no-any-return]
 
 
 def _extent(array: Bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
@@ -15,8 +15,9 @@ from selftrain.data.base.splits import Overlap
 from selftrain.data.base.summary import shown
 from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble
-from selftrain.data.readers.decoding import Mode, few_levels
-from selftrain.data.readers.files import IMAGE_SUFFIXES, FileSet
+from selftrain.data.readers.decoding import Fit, Mode, few_levels
+from selftrain.data.readers.files import IMAGE_SUFFIXES, FileSet, as_extent
+from selftrain.data.readers.left_out import Note, file_notes, folder_notes
 from selftrain.data.readers.scanning import OnError, Scanned, scan, usable
 from selftrain.data.views.base import ViewMaker
 from selftrain.errors import DataError, setting
@@ -52,6 +53,7 @@ def from_folder(
     labels_csv: str | os.PathLike[str] | None = None,
     *,
     size: int | tuple[int, int] | None = None,
+    fit: Fit = "crop",
     mode: Mode = "RGB",
     limits: Limits | None = None,
     test: str | os.PathLike[str] | None = None,
@@ -79,6 +81,8 @@ def from_folder(
         labels_csv: CSV with the columns ``path`` (relative to the folder) and ``label`` (a class name; empty =
             unlabeled); others are ignored.
         size: Side, or height and width, to bring images to; ``None``: they must all have one size already.
+        fit: How they are brought to ``size``: ``"crop"`` keeps the side ratio and cuts off what is over at the edges,
+            ``"pad"`` keeps all and fills the rest with black, ``"stretch"`` changes the side ratio.
         mode: ``"RGB"`` or ``"L"`` (gray).
         limits: Values of gray files of more than 8 bits that mean black and white, such as (0, 4095) for 12 bits, in
             all parts; ``None``: 0 and 65535.
@@ -102,7 +106,9 @@ def from_folder(
 
     Warns:
         UserWarning: files were skipped, how many and the first of them; files of more than 8 bits use so few of their
-            levels that few gray levels are left.
+            levels that few gray levels are left; what of the pictures is not read: how many have several
+            frames, lose a fifth or more to cropping, or show nothing but their transparency; pictures passed over by
+            their ending.
     """
     if on_error not in ("raise", "skip", "defer"):
         raise ValueError(f'on_error is {on_error!r}; say "raise", "skip" or "defer"')
@@ -113,14 +119,14 @@ def from_folder(
     listings = {"": listing} | {part: list_held_out(roots[part], listing.classes) for part in roots if part}
     limits = check_limits(limits)
     skipped: list[tuple[str, str]] = []
-    ranges: list[tuple[float, float]] = []
+    scanned: list[Scanned] = []
     sets = {}
     for part, found in listings.items():
-        kept, lost, used = _usable_files(roots[part], found, on_error, max_skipped, size, mode, workers, limits)
+        kept, lost, whole = _usable_files(roots[part], found, on_error, max_skipped, size, mode, workers, limits)
         skipped += lost
-        ranges += used
+        scanned += whole
         files = [roots[part] / path for path in kept.paths]
-        sets[part] = FileSet(files, kept.y, mode=mode, size=size, limits=limits, ids=kept.paths, cache=cache)
+        sets[part] = FileSet(files, kept.y, mode=mode, size=size, fit=fit, limits=limits, ids=kept.paths, cache=cache)
     if skipped:
         total, first = sum(len(found.paths) for found in listings.values()), skipped[:3]
         named = "; ".join(f"{shown(name)}: {reason}" for name, reason in first)
@@ -128,6 +134,7 @@ def from_folder(
             f"{len(skipped):,} of {total:,} files cannot be read and were left out ({named}); see pile.skipped",
             stacklevel=2,
         )
+    ranges = [file.used for file in scanned if file.used is not None]
     if limits is not None and not ranges and on_error != "defer":
         raise DataError(f"limits are {limits}, but {root} has no gray files of more than 8 bits; leave them out")
     if words := few_levels(ranges, limits):
@@ -145,7 +152,24 @@ def from_folder(
         source=str(root),
     )
     pile.skipped = skipped
+    notes = [note for place in roots.values() for note in folder_notes(place, labels_csv)]
+    notes += _without_class(roots, listings) + file_notes(scanned, as_extent(size), fit)
+    for note in notes:
+        if note.warns:
+            warnings.warn(note.text, stacklevel=2)
+    pile.summary = pile.summary.plus(left_out=[note.text for note in notes])
     return pile
+
+
+def _without_class(roots: Mapping[str, Path], listings: Mapping[str, Listing]) -> list[Note]:
+    """Files of held-out folders that nothing can be compared with."""
+    notes = []
+    for part in [part for part in roots if part]:
+        lost = sorted(set(image_files(roots[part])) - set(listings[part].paths))
+        if lost:
+            text = f"{len(lost):,} of the {part} files have no class and are left out, such as {shown(lost[0])}"
+            notes.append(Note("no class", text, lost, True))
+    return notes
 
 
 def list_folder(root: Path, labels_csv: str | os.PathLike[str] | None = None) -> Listing:
@@ -199,8 +223,8 @@ def _usable_files(
     mode: Mode,
     workers: int | None,
     limits: Limits | None,
-) -> tuple[Listing, list[tuple[str, str]], list[tuple[float, float]]]:
-    """The files that can be used, the others with the reason, and the values that files of more than 8 bits use."""
+) -> tuple[Listing, list[tuple[str, str]], list[Scanned]]:
+    """The files that can be used, the others with the reason, and what those that can be used are."""
     wrong = next((f for f in listing.faults if f.kind != "missing" or on_error != "skip"), None)
     if wrong is not None:
         raise DataError(wrong.text)
@@ -216,8 +240,8 @@ def _usable_files(
     lost = [(file.id, file.reason) for file in scanned if file.damage is not None]
     if not kept:
         raise DataError(f"no image below {root} can be read; the first one, {shown(lost[0][0])}: {lost[0][1]}")
-    used = [file.used for file in scanned if file.used is not None]
-    return Listing([listing.paths[i] for i in kept], [listing.y[i] for i in kept], listing.classes), lost, used
+    whole = [scanned[place] for place in kept]
+    return Listing([listing.paths[i] for i in kept], [listing.y[i] for i in kept], listing.classes), lost, whole
 
 
 def image_files(root: Path) -> list[str]:
@@ -231,13 +255,8 @@ def image_files(root: Path) -> list[str]:
     return found
 
 
-def other_files(root: Path) -> list[str]:
-    """Relative paths of the files below a folder that are no images by their names, sorted."""
-    return sorted(path.relative_to(root).as_posix() for path in _walk(root, images=False))
-
-
-def _walk(root: Path, images: bool = True) -> Iterator[Path]:
-    """Files below a folder, those whose names end like images or the others; hidden ones are passed over."""
+def _walk(root: Path) -> Iterator[Path]:
+    """Files below a folder whose names end like images; hidden ones are passed over."""
     seen: set[str] = set()
     for place, folders, files in os.walk(root, followlinks=True):
         # a link may lead back up: each folder once, whatever it is called
@@ -247,9 +266,7 @@ def _walk(root: Path, images: bool = True) -> Iterator[Path]:
             continue
         seen.add(real)
         yield from (
-            Path(place, name)
-            for name in files
-            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES) == images
+            Path(place, name) for name in files if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import warnings
@@ -9,11 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from selftrain.data.base.samples import Limits
 from selftrain.data.base.summary import shown
-from selftrain.data.readers.decoding import IMAGE_FORMATS, Mode, to_bytes, used_range
+from selftrain.data.readers.decoding import IMAGE_FORMATS, Mode, to_bytes, transparency, used_range
 from selftrain.errors import DataError, setting
 
 OnError = Literal["raise", "skip", "defer"]
@@ -38,6 +39,9 @@ class Scanned:
         damage: What is wrong with it; ``None``: nothing.
         reason: The same in words.
         used: Values that a gray file of more than 8 bits uses, see ``used_range``; ``None``: another file.
+        frames: Pictures that it holds: pages, or frames of an animation.
+        transparency: Whether it is transparent somewhere, and so that nothing is left on white.
+        turned: Whether the camera noted another orientation.
     """
 
     id: str
@@ -50,6 +54,9 @@ class Scanned:
     damage: Damage | None = None
     reason: str = ""
     used: tuple[float, float] | None = None
+    frames: int = 1
+    transparency: Literal["none", "some", "all"] = "none"
+    turned: bool = False
 
 
 def scan(
@@ -105,13 +112,27 @@ def scan_file(path: Path, id: str, mode: Mode = "RGB", limits: Limits | None = N
                 return Scanned(id, size, damage="too large", reason=reason, content=_hash_of_bytes(path))
             pixels = to_bytes(opened, mode, id, limits=limits)
             used = used_range(opened)
+            more = _more(opened)
+    except MemoryError:  # no fault of the file
+        raise
     except Exception as error:  # a decoder that is fed with garbage may raise anything
         return Scanned(
             id, size, content=_hash_of_bytes(path), damage=_damage(error), reason=_damage_reason(error, path, id)
         )
     # of the pixels: the same picture in two formats is a copy
     content = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
-    return Scanned(id, size, kind, form, pixels.shape[0], pixels.shape[1], content, used=used)
+    return Scanned(id, size, kind, form, pixels.shape[0], pixels.shape[1], content, used=used, **more)
+
+
+def _more(opened: Any) -> dict[str, Any]:
+    """What else a decoded file says of itself."""
+    orientation = opened.getexif().get(0x0112, 1)
+    clear = transparency(opened)  # before the frames are counted, which may move on to another
+    frames = 1
+    if opened.format != "MPO":  # a preview, or a map of distances, beside the picture
+        with contextlib.suppress(Exception):  # the frames behind the first are not read, and their damage does no harm
+            frames = int(getattr(opened, "n_frames", 1))
+    return {"frames": frames, "transparency": clear, "turned": orientation in range(2, 9)}
 
 
 def _damage(error: Exception) -> Damage:

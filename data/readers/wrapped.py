@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import random
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,6 +32,8 @@ from selftrain.data.base.splits import Overlap, check_labels
 from selftrain.data.pile import Pile, numbered_names
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.readers.decoding import Fit, Mode, few_levels, to_bytes, used_range
+from selftrain.data.readers.files import as_extent
+from selftrain.data.readers.left_out import CUT, Note, cut_off, cut_words
 from selftrain.data.views.base import ViewMaker
 from selftrain.data.views.points import PointViews
 from selftrain.errors import DataError, setting
@@ -41,6 +45,7 @@ _SPLITS = {"train": "labeled", "labeled": "labeled", "unlabeled": "unlabeled", "
     name: "validation" for name in ("validation", "valid", "val", "dev")
 }
 _CHUNK = 1024
+_LOOKED_AT = 32  # readings of rows that show whether a data set draws
 
 
 @plain_settings
@@ -57,7 +62,7 @@ class DatasetSet:
         column: Key of the input where items are mappings; ``None``: found by its name.
         mode: What pictures become, ``"RGB"`` or ``"L"`` (gray).
         size: Side, or height and width, to bring pictures to; ``None``: they must all have one size already.
-        fit: ``"crop"`` or ``"stretch"``, as in ``FileSet``.
+        fit: ``"crop"``, ``"stretch"`` or ``"pad"``, as in ``FileSet``.
         channels: Where the channel axis of arrays is, as in ``ArraySet``.
         limits: Values that mean black and white in arrays (as in ``ArraySet``) and in pictures of more than 8 bits.
         kind: ``"series"`` or ``"points"``, as in ``ArraySet``; ``None``: images or a table.
@@ -67,7 +72,8 @@ class DatasetSet:
         DataError: no rows, items without an input, or, on reading, an item that cannot be read or used (row named).
 
     Warns:
-        UserWarning: reading a row twice gives different inputs, so the data set draws random transforms.
+        UserWarning: the data set draws random transforms as a row is read; or its pictures lose a fifth or more to
+            cropping, or hold several frames: of up to 32 rows that were looked at.
     """
 
     def __init__(
@@ -88,22 +94,23 @@ class DatasetSet:
         if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
             raise DataError(f"{name} ({type(dataset).__name__}) has no len or no [number]; streams must be saved first")
         self.dataset, self.name, self.mode, self.fit = dataset, name, mode, fit
-        self.size = (size, size) if isinstance(size, int) else size
+        self.size = as_extent(size)
         self.channels, self.limits, self.kind = channels, check_limits(limits), kind
         self.annotations: Tensor | None = None if y is None else as_annotations(y)
         self.ids: Sequence[str] = RowNumbers(len(dataset), prefix)
         same_length(len(dataset), self.annotations, "annotations")
         if not len(dataset):
             raise DataError(f"{name} has no rows")
+        self._seen: dict[int, tuple[float, int]] | None = None
         self.column, self.pictures, self.ranges = column, False, list[tuple[float, float]]()
-        first = np.zeros(1, np.int64)
-        # random transforms inside the data set would make every view different in each process, and no run could be
-        # resumed
-        if not torch.equal(self.images(first), self.images(first)):
-            warnings.warn(
-                f"{name} gives another input each time a row is read; take its random transforms out: views draw",
-                stacklevel=3,
-            )
+        with _own_generators():
+            self.images(np.zeros(1, np.int64))  # so that inputs that cannot be used are an error now
+        self._seen = {}  # what is cut off a picture, and how many it holds, by row
+        drawn, seen = self._look(), self._seen
+        self._seen = None
+        self.notes: Sequence[Note] = _notes(seen, name, self.size)
+        for text in [*drawn, *(note.text for note in self.notes if note.warns)]:
+            warnings.warn(text, stacklevel=4)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -131,6 +138,37 @@ class DatasetSet:
             what = f"{self.name}: {error}" if found is None else f"row {found[0]} of {self.name}: {found[1]}"
             raise DataError(what) from error
 
+    def _look(self) -> list[str]:
+        """Read some rows twice, and say whether they are others the second time.
+
+        Random transforms inside the data set would make every view different in each process, and no run could be
+        resumed. Whoever draws from a generator that all share is noticed by its state, whatever comes of the draw.
+        """
+        rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), _LOOKED_AT)).astype(np.int64))
+        # A set of few rows is read as often as one of many: each reading is another draw.
+        rows = np.tile(rows, -(-_LOOKED_AT // len(rows)))[:_LOOKED_AT]
+        readings, states = [], []
+        with _own_generators():
+            for seed in range(2):
+                _seed_generators(seed)
+                before = _generators()
+                readings.append([self._alone(row) for row in rows])
+                states.append((before, _generators()))
+        pairs = [(a, b) for a, b in zip(*readings, strict=True) if a is not None and b is not None]
+        # One that is seeded by the row ends in the same state whatever it was before, and gives the same each time.
+        drawn = any(a != b and b != d for a, b, _, d in zip(*states[0], *states[1], strict=True))
+        if drawn or not all(torch.equal(a, b) for a, b in pairs):
+            remedy = "take its random transforms out: views draw"
+            return [f"{self.name} draws at random, and gives another input each time a row is read; {remedy}"]
+        return []
+
+    def _alone(self, row: int) -> Tensor | None:
+        """One row; ``None``: it cannot be read, which is told where it is needed."""
+        try:
+            return self.images(np.array([row]))
+        except DataError:
+            return None
+
     def _limits(self) -> Limits | None:
         # pictures have theirs already, where they became bytes
         return None if self.pictures else self.limits
@@ -141,6 +179,8 @@ class DatasetSet:
             # Hugging Face reads many rows at once far faster than one by one
             together = getattr(self.dataset, "__getitems__", None)
             return list(together(rows)) if together is not None else [self.dataset[row] for row in rows]
+        except MemoryError:  # no fault of a row
+            raise
         except Exception as error:  # code of the user, and decoders behind it
             # one by one, so that the message can name the row
             if len(rows) > 1:
@@ -160,6 +200,12 @@ class DatasetSet:
         elif _is_pair(item):
             value = item[0]
         if hasattr(value, "convert") and hasattr(value, "getbands"):
+            if self._seen is not None:
+                height, width = reversed(value.size)
+                if value.getexif().get(0x0112, 1) in range(5, 9):  # turned by a quarter
+                    height, width = width, height
+                share = cut_off(height, width, self.size) if self.fit == "crop" else 0.0
+                self._seen[row] = share, getattr(value, "n_frames", 1)
             self.pictures = True
             used = used_range(value)
             self.ranges += [] if used is None else [used]
@@ -209,7 +255,7 @@ def from_dataset(
         classes: Names; default: those the data set knows, else the numbers up to the largest label, or the texts.
         mode: What pictures become, ``"RGB"`` or ``"L"`` (gray).
         size: Side, or height and width, to bring pictures to; ``None``: they must all have one size already.
-        fit: ``"crop"`` or ``"stretch"``, as in ``FileSet``.
+        fit: ``"crop"``, ``"stretch"`` or ``"pad"``, as in ``FileSet``.
         channels: Where the channel axis of arrays is, as in ``ArraySet``.
         limits: Values that mean black and white in arrays (as in ``ArraySet``) and in pictures of more than 8 bits.
         kind: ``"series"`` or ``"points"``, as in ``ArraySet``; ``None``: images or a table.
@@ -222,7 +268,7 @@ def from_dataset(
         DataError: a set without ``len`` (streams), items that cannot be used, or labels that are no classes.
 
     Warns:
-        UserWarning: reading a row twice gives different inputs: take random transforms out of the data set.
+        UserWarning: as of ``DatasetSet``, such as random transforms in the data set: take them out.
     """
     sets = {"unlabeled": unlabeled, "test": test}
     if not isinstance(validation, int | float):
@@ -262,11 +308,53 @@ def from_dataset(
         views=PointViews() if views is None and kind == "points" else views,
         source=" + ".join(f"{type(given).__name__} ({part})" for part, given in sorted(sets.items())),
     )
+    pile.summary = pile.summary.plus(left_out=[note.text for samples in made.values() for note in samples.notes])
     # of the rows that the normalization was measured on
     words = few_levels([used for samples in made.values() for used in samples.ranges], limits)
     if words:
         warnings.warn(words, stacklevel=2)
     return pile
+
+
+def _notes(seen: Mapping[int, tuple[float, int]], name: str, size: tuple[int, int] | None) -> list[Note]:
+    """What is not learned from of the pictures that were looked at."""
+    notes = []
+    cut = {row: share for row, (share, _) in seen.items() if share > 0.01}
+    if cut and size is not None:
+        text = f"of {len(seen):,} pictures of {name} that were looked at, {cut_words(list(cut.values()), size)}"
+        notes.append(Note("cut off", text, [str(row) for row in cut], max(cut.values()) >= CUT))
+    several = [str(row) for row, (_, frames) in seen.items() if frames > 1]
+    if several:
+        text = (
+            f"of {len(seen):,} pictures of {name} that were looked at, {len(several):,} hold several frames or pages: "
+            "only the first of each is read"
+        )
+        notes.append(Note("frames", text, several, True))
+    return notes
+
+
+def _generators() -> tuple[Any, ...]:
+    """State of the generators that everybody shares, as values that can be compared."""
+    kind, values, *rest = cast(tuple[Any, ...], np.random.get_state())
+    return torch.get_rng_state().numpy().tobytes(), (kind, values.tobytes(), *rest), random.getstate()
+
+
+def _seed_generators(seed: int) -> None:
+    torch.default_generator.manual_seed(seed)  # not `torch.manual_seed`, which seeds accelerators too
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+@contextlib.contextmanager
+def _own_generators() -> Iterator[None]:
+    """Whatever is drawn within, the caller's generators are as they were."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
 
 
 def labels_of(dataset: Any, label: str | None = None, name: str = "labeled") -> Sequence[Any]:
@@ -316,6 +404,8 @@ def _item_label(dataset: Any, row: int, label: str | None, name: str) -> Any:
     where = f"row {row} of the {name} set"
     try:
         item = dataset[row]
+    except MemoryError:
+        raise
     except Exception as error:  # code of the user, and decoders behind it
         raise DataError(f"cannot read {where}: {type(error).__name__}: {error}") from error
     if isinstance(item, Mapping):

@@ -21,7 +21,7 @@ class AlbumentationsViews(Normalizing):
 
     A pipeline of its own draws the same numbers in every process and every epoch; here each sample's generators are
     set from (seed, epoch, index, view) before it is drawn. Pipelines must not normalize: ``mean`` and ``std`` do,
-    after scaling to [0, 1].
+    after scaling to [0, 1]. They may end in ``ToTensorV2``.
 
     ``View.theta`` is always ``None``: the geometry of a pipeline is not known. Use pipelines that move, turn or mirror
     for classification only, where targets have no places.
@@ -35,8 +35,8 @@ class AlbumentationsViews(Normalizing):
         seed: Key of the draws.
 
     Raises:
-        ValueError: on a call, for an unknown view, inputs that are no images, or a pipeline whose results differ in
-            size.
+        ValueError: for a pipeline of another library, or one that normalizes; on a call, for an unknown view, inputs
+            that are no images, or a pipeline whose results differ in size or have another scale.
     """
 
     on_workers = True
@@ -55,6 +55,8 @@ class AlbumentationsViews(Normalizing):
         super().__init__(mean, std, seed)
         self.weak = default_weak(flip) if weak is None else weak
         self.strong = default_strong(flip) if strong is None else strong
+        for name, pipeline in (("weak", self.weak), ("strong", self.strong)):
+            _check_pipeline(name, pipeline)
 
     @torch.no_grad()
     def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
@@ -83,12 +85,44 @@ def _piped(pipeline: Any, images: Tensor, sample_keys: Tensor) -> Tensor:
         # set_random_state is the fast way, and the only one that reaches every transform of a nested pipeline
         pipeline.set_random_state(np.random.default_rng(key), random.Random(key))
         result = pipeline(image=np.ascontiguousarray(image))["image"]
+        if isinstance(result, Tensor):  # ToTensorV2 puts the channels first
+            result = (result if result.ndim == 2 else result.movedim(0, -1)).numpy()
+        _check_scale(result)
         results.append(result[:, :, None] if result.ndim == 2 else result)
     # pipelines may end in any size, but a batch is one tensor
     sizes = sorted({result.shape for result in results})
     if len(sizes) > 1:
         raise ValueError(f"the pipeline gives images of {sizes[0]} and {sizes[1]}; end it with a crop or a resize")
     return torch.from_numpy(np.stack(results)).permute(0, 3, 1, 2).contiguous()
+
+
+def _check_pipeline(name: str, pipeline: Any) -> None:
+    """Refuse what is no pipeline of albumentations, and one that normalizes: plain views would be on another scale."""
+    if not hasattr(pipeline, "set_random_state"):
+        raise ValueError(
+            f"{name} is a {type(pipeline).__module__.partition('.')[0]} {type(pipeline).__name__}, and no pipeline of "
+            "albumentations; pass albumentations.Compose([...]), or take TensorViews for views without that library"
+        )
+    inside = [pipeline]
+    while inside:
+        step = inside.pop()
+        if type(step).__name__ == "Normalize":
+            raise ValueError(
+                f"{name} has a Normalize, and views are normalized once more by mean and std, as plain ones are; take "
+                "it out (and pass its numbers as AlbumentationsViews(mean=..., std=...) if it must be those)"
+            )
+        inside += getattr(step, "transforms", None) or []
+
+
+def _check_scale(result: Any) -> None:
+    """Refuse values that are no picture's: the pipeline has normalized them, or changed their scale."""
+    if result.dtype.kind == "f" and result.size:
+        low, high = float(result.min()), float(result.max())
+        if not -0.1 <= low <= high <= 1.1:  # a little over comes of resampling
+            raise ValueError(
+                f"the pipeline gives values from {low:.3g} to {high:.3g}, where pictures have 0 to 255 or 0.0 to 1.0; "
+                "do not normalize in it: mean and std do so afterwards"
+            )
 
 
 def _albumentations() -> Any:

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     # no other kinds: a fault of the library itself keeps its traceback
-    except (SelftrainError, ValueError, OSError, ImportError) as error:
+    except (SelftrainError, ValueError, OSError, ImportError, MemoryError) as error:
         if debug:
             raise
         return _end(f"error: {_told(error)}", USAGE if isinstance(error, UsageError) else FAILED)

@@ -34,6 +34,35 @@ FITTING = "data/base/fitting.py"
 FITS = "test_data_fitting.py"
 
 MUTANTS = [
+    # -- what is left out
+    Mutant(
+        "what cropping cuts off is not said",
+        "data/readers/left_out.py",
+        "return 1 - min(ratio, 1 / ratio)",
+        "return 0.0",
+        "test_data_left_out.py::test_what_is_cut_off_is_said",
+    ),
+    Mutant(
+        "pages behind the first left out unsaid",
+        SCANNING,
+        'if opened.format != "MPO":',
+        'if opened.format == "MPO":',
+        "test_data_left_out.py::test_what_is_not_read_is_counted",
+    ),
+    Mutant(
+        "random transforms noticed by what comes of them alone",
+        WRAPPED,
+        "if drawn or not all(",
+        "if not all(",
+        "test_data_wrapped.py::test_random_transforms_are_noticed_whatever_they_draw_from",
+    ),
+    Mutant(
+        "views of a pipeline that normalizes",
+        "data/views/albumentations.py",
+        'if type(step).__name__ == "Normalize":',
+        "if False:",
+        "test_data_albumentations.py::test_a_pipeline_that_normalizes_is_refused_and_the_remedy_works",
+    ),
     # -- what fits together
     Mutant(
         "imaginary parts of tensors dropped",

@@ -128,3 +128,50 @@ print("albumentations" in sys.modules)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.split() == ["[]", "True"], result.stderr
+
+
+# ------------------------------------------------------------------ pipelines that do what views do themselves
+
+
+def spreads(views):
+    x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (8, 3, 8, 8), dtype=np.uint8))
+    fitted = views.fitted(ArraySet(x))
+    return [float(fitted(name, x, torch.arange(8), 0).x.std()) for name in ("weak", "strong", "plain")]
+
+
+@pytest.mark.parametrize("name", ["weak", "strong"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_pipeline_that_normalizes_is_refused_and_the_remedy_works(name, nested):
+    steps = [A.HorizontalFlip(), A.OneOf([A.Normalize()]) if nested else A.Normalize()]
+    with pytest.raises(ValueError, match=f"{name} has a Normalize, .*take it out"):
+        AlbumentationsViews(**{name: A.Compose(steps)})
+    weak, strong, plain = spreads(AlbumentationsViews(**{name: A.Compose(steps[:1])}))
+    assert abs(weak - plain) < 0.2
+    pinned = AlbumentationsViews(**{name: A.Compose(steps[:1])}, mean=[0.48, 0.45, 0.4], std=[0.2, 0.2, 0.2])
+    assert max(spreads(pinned)) < 2
+
+
+def test_a_pipeline_that_changes_the_scale_is_refused():
+    scaled = A.Compose([A.Lambda(image=lambda image, **_: image.astype("f4") - 128)])
+    with pytest.raises(ValueError, match=r"values from -12\d to 12\d, .*do not normalize"):
+        spreads(AlbumentationsViews(weak=scaled))
+
+
+@pytest.mark.parametrize("end", ["ToTensorV2", "ToFloat"])
+def test_a_pipeline_may_make_tensors_or_floats(end):
+    steps = [A.HorizontalFlip()]
+    last = pytest.importorskip("albumentations.pytorch").ToTensorV2() if end == "ToTensorV2" else A.ToFloat(255)
+    x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, 6, 8), dtype=np.uint8))
+    one, other = (
+        AlbumentationsViews(weak=A.Compose(s), mean=0.5, std=0.25)("weak", x, torch.arange(4), 0).x
+        for s in (steps, [*steps, last])
+    )
+    assert one.shape == other.shape == (4, 3, 6, 8)
+    assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_a_pipeline_of_another_library_is_refused():
+    from torchvision import transforms
+
+    with pytest.raises(ValueError, match=r"weak is a torchvision Compose, .*pass albumentations\.Compose"):
+        AlbumentationsViews(weak=transforms.Compose([transforms.RandomHorizontalFlip()]))

@@ -1,10 +1,13 @@
 """Data sets of other libraries: Hugging Face's interface by a stand-in, torch's own classes, and the real package."""
 
 import io
+import random
+import warnings
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
@@ -204,6 +207,53 @@ def test_random_transforms_are_noticed():
 
     with pytest.warns(UserWarning, match="another input each time.*take its random transforms out"):
         from_dataset(Noisy([0] * 4))
+
+
+class Random(Pairs):
+    """Rows that are fixed, but for what ``draw`` does with them."""
+
+    def __init__(self, draw, rows):
+        super().__init__([0] * rows)
+        self.draw = draw
+
+    def __getitem__(self, index):
+        return self.draw(torch.linspace(0, 1, 64).reshape(1, 8, 8).roll(index), index), index % 2
+
+
+OWN = np.random.default_rng(0)
+DRAWS = {
+    "a flip of torch": lambda x, _: x.flip(2) if torch.rand(()) < 0.5 else x,
+    "a rare one": lambda x, _: x * 0 if torch.rand(()) < 0.01 else x,
+    "a flip of numpy": lambda x, _: x.flip(2) if np.random.rand() < 0.5 else x,
+    "a rare one of numpy": lambda x, _: x * 0 if np.random.rand() < 0.01 else x,
+    "a flip of Python": lambda x, _: x.flip(2) if random.random() < 0.5 else x,
+    "a generator of its own": lambda x, _: x.flip(2) if OWN.random() < 0.5 else x,
+    "a fresh generator": lambda x, _: x.flip(2) if np.random.default_rng().random() < 0.5 else x,
+    "torchvision": lambda x, _: torchvision.transforms.RandomHorizontalFlip()(x),
+}
+
+
+def seeded_by_row(x, index):
+    torch.manual_seed(index)
+    return x * torch.rand(())
+
+
+@pytest.mark.parametrize("rows", [1, 2, 200])
+@pytest.mark.parametrize("draw", DRAWS)
+def test_random_transforms_are_noticed_whatever_they_draw_from(draw, rows):
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    with pytest.warns(UserWarning, match="draws at random, .*take its random transforms out"):
+        DatasetSet(Random(DRAWS[draw], rows))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()
+    assert random.getstate() == before[2]
+
+
+@pytest.mark.parametrize("draw", [lambda x, _: x, seeded_by_row, lambda x, i: x * np.random.default_rng(i).random()])
+def test_what_gives_the_same_each_time_is_no_random_transform(draw):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        DatasetSet(Random(draw, 40))
 
 
 class Broken(Pairs):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selftrain.data.base.far import far_doubt
 from selftrain.data.base.fingerprint import fingerprint
 from selftrain.data.base.fitting import check_annotations, check_shapes, check_targets
 from selftrain.data.base.joined import with_labels
@@ -67,7 +68,8 @@ class Pile:
         DataError: no samples at all, or a label outside the classes (row and value are named).
 
     Warns:
-        UserWarning: a class without a label, by name.
+        UserWarning: a class without a label, by name; numbers of rows, series or clouds that lie so far from all
+            others of their column that they mark what is missing (-9999, 1e20), with their count.
     """
 
     def __init__(
@@ -101,9 +103,13 @@ class Pile:
         # by the unlabeled samples where there are any: they are the most, and no test row is among them
         self.views = (views or _default_views(reference)).fitted(reference)
         check_shapes(sets, self._seen)
+        codes, points = getattr(self.views, "categorical", ()), isinstance(self.views, PointViews)
+        doubt = far_doubt(list(sets.values()), codes, points=points)
+        if doubt:
+            warnings.warn(doubt, stacklevel=2)
         self.source = source
         self.encoding: Mapping[str, Any] | None = None
-        self.summary = Summary()
+        self.summary = Summary(doubts=[doubt] if doubt else [])
         self.skipped: Sequence[tuple[str, str]] = ()
         self.origin: dict[str, Any] | None = None
         # Nothing known is no truth: figures by it would be shares of no rows.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from selftrain.data.base.far import far_values
 from selftrain.data.readers.cells import Cells, Form, certain_decimal, listed, read_dates, read_numbers, remedy
 from selftrain.data.readers.tabular import Numbers, Table
 from selftrain.errors import DataError, setting
@@ -22,6 +23,7 @@ _NOTES = {
 _DOUBTS = {
     "own names": "nearly every cell holds a name of its own, which teaches nothing: {}; leave it out: {drop}",
     "row numbers": "numbers that count the rows are learned from like measurements: {}; leave them out: {drop}",
+    "far": "numbers lie far from all others, as marks of missing cells do: {}; if they are such marks, say {missing}",
     "zeros": "numbers with leading zeros were read as numbers: {}; if they are codes, say {category}",
     "dates": "dates can be read in two ways: {}; say which: {date:%d/%m/%Y}",
     "signs": "numbers can be read in two ways: {}; say {decimal}",
@@ -38,6 +40,7 @@ class Remarks:
     found: dict[str, dict[str, str]] = field(default_factory=dict)
     missing: Counter[str] = field(default_factory=Counter)
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    marks: dict[str, None] = field(default_factory=dict)  # numbers that may mean a missing cell
 
     def add(self, kind: str, column: str, words: str) -> None:
         """Say something of a column; kinds are those above."""
@@ -51,10 +54,21 @@ class Remarks:
             low, high = self.ranges.get(column, (np.inf, -np.inf))
             self.ranges[column] = min(low, float(known.min())), max(high, float(known.max()))
 
+    def look_for_marks(self, column: str, values: Numbers) -> None:
+        """Say which numbers of a column lie so far from all others that they may mean a missing cell."""
+        if far := far_values(values[~np.isnan(values)]):
+            self.add("far", column, str(far))
+            self.marks |= dict.fromkeys(repr(value).removesuffix(".0") for value in far.counts)
+
     def sentences(self, *, doubts: bool) -> list[str]:
         """What the owner has to decide, or what is dealt with."""
         texts = _DOUBTS if doubts else _NOTES
-        return [_sentence(texts[kind], columns) for kind, columns in self.found.items() if kind in texts]
+        missing = setting("missing", ["NA", *self.marks])
+        return [
+            _sentence(texts[kind], columns).replace("{missing}", missing)
+            for kind, columns in self.found.items()
+            if kind in texts
+        ]
 
     def warn(self, stacklevel: int) -> None:
         """Say it all as warnings."""
@@ -67,7 +81,7 @@ def _sentence(text: str, columns: Mapping[str, str]) -> str:
     some = [f"{name} ({words})" for name, words in list(columns.items())[:5]]
     rest = f" and {len(columns) - 5} more columns" if len(columns) > 5 else ""
     start = what.find("{")
-    if start >= 0:
+    if start >= 0 and what[start:] != "{missing}":
         kind = what[start + 1 : -1]
         others = {"decimal": setting("decimal", ","), "label": setting("label")}
         what = what[:start] + (others.get(kind) or remedy(columns, kind))

@@ -127,6 +127,8 @@ class TableEncoding:
             numbers = numbers_of(rows, column.name, column.form, column.lenient, remarks)
             lacking = np.isnan(numbers)
             remarks.count(column.name, numbers)
+            if column.layout is None:  # far dates are no marks that `missing` could name
+                remarks.look_for_marks(column.name, numbers)
             # in double precision: large numbers such as dates keep their differences
             values[:, place] = (np.where(lacking, column.mean, numbers) - column.mean) / column.std
             if column.indicator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -135,18 +136,21 @@ def from_table(
         for part, rows in rest.items()
     }
     _check_ids(sets)
-    pile = assemble(
-        sets[""],
-        sets.get("_unlabeled"),
-        sets.get("_test"),
-        validation=sets.get("_validation", validation),
-        classes=names_of_classes,
-        labels=labels,
-        overlap=overlap,
-        seed=seed,
-        views=views or _views(given, sets[""].x),
-        source=read[""].source,
-    )
+    with warnings.catch_warnings():
+        # of the cells, which remarks tell of, and not of what they became
+        warnings.filterwarnings("ignore", "numbers lie far from all others")
+        pile = assemble(
+            sets[""],
+            sets.get("_unlabeled"),
+            sets.get("_test"),
+            validation=sets.get("_validation", validation),
+            classes=names_of_classes,
+            labels=labels,
+            overlap=overlap,
+            seed=seed,
+            views=views or _views(given, sets[""].x),
+            source=read[""].source,
+        )
     pile.encoding = given.as_dict()
     remarks.warn(stacklevel=3)
     pile.summary = summary.plus(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -86,7 +86,10 @@ class Table:
         if isinstance(cells, np.ndarray):
             return cells
         if name not in self.parsed:
-            self.parsed[name] = _parsed(self.written(name))
+            values = _parsed(self.written(name))
+            if values is not None:  # -9999.0 is the mark that is declared as -9999
+                values[np.isin(values, _marks(self.missing))] = np.nan
+            self.parsed[name] = values
         return self.parsed[name]
 
     def find(self, name: str, text: str) -> str:
@@ -138,7 +141,7 @@ def read_table(
         raise DataError(f"the columns of {found.source} have different lengths: {lengths}")
     if not len(found):
         raise DataError(f"{found.source} has no rows")
-    marks = [float(text) for text in missing if _parsed([text]) is not None]  # such as -999, in columns of numbers too
+    marks = _marks(missing)
     for column, cells in found.columns.items() if marks else ():
         if isinstance(cells, np.ndarray) and column not in found.dates:
             cells[np.isin(cells, marks)] = np.nan
@@ -268,6 +271,11 @@ def _is_missing(cell: Any) -> bool:
     if cell is None or type(cell).__name__ in ("NAType", "NaTType"):  # by name: pandas need not be installed
         return True
     return isinstance(cell, float | np.floating) and bool(np.isnan(cell))
+
+
+def _marks(missing: Iterable[str]) -> list[float]:
+    """Numbers that mean a missing cell, such as -999."""
+    return [float(text) for text in missing if _parsed([text]) is not None]
 
 
 def _parsed(cells: Sequence[str | None]) -> Numbers | None:

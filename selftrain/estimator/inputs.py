@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selftrain.data.base.dense import dense
+from selftrain.data.base.far import far_values
 from selftrain.data.base.samples import ArraySet, Channels, Limits, check_limits
 from selftrain.errors import DataError
 from selftrain.types import InputKind
@@ -100,7 +102,15 @@ def learn_inputs(
     # images may have any range; later ones must be read by the same black and white
     if found == "image" and limits is None and x.size and x.dtype.kind in "iuf":
         low, high = float(x.min()), float(x.max())
-        limits = (low, high) if low < 0 or high > (1 if x.dtype.kind == "f" else 255) else None
+        if low < 0 or high > (1 if x.dtype.kind == "f" else 255):
+            limits = (low, high)
+            some = np.asarray(x).reshape(-1)[:: max(1, x.size // 1_000_000)]
+            if far := far_values(np.concatenate([some, [low, high]]).astype(np.float64)):
+                warnings.warn(
+                    f"image values lie far from all others, which they leave hardly a gray level: {far}; if they mean "
+                    f"that nothing was measured, say limits=({far.low:g}, {far.high:g})",
+                    stacklevel=4,
+                )
     plain = Inputs(found, tuple(x.shape[1:]), tuple(x.shape[1:]), channels, limits, blocks(found))
     one = plain.read(x[:1])
     return Inputs(found, plain.given, tuple(one.shape[1:]), channels, limits, plain.blocks)

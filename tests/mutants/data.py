@@ -267,6 +267,13 @@ MUTANTS = [
         "brightest < darkest",
         "test_data_scale.py::test_weak_and_strong_views_fit_pictures_of_low_contrast",
     ),
+    Mutant(
+        "numbers far from all others are looked for on one side only",
+        "data/base/far.py",
+        "start = int(below[-1]) + 1 if len(below) else 0",
+        "start = 0",
+        "test_data_scale.py::test_fill_values_are_told_with_their_column_and_count_at_every_door",
+    ),
     # -- the check
     Mutant("contents compared by file name", CONTENTS, "groups[sample.content]", "groups[sample.name]", COPIES),
     Mutant(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from selftrain import data, errors
 from selftrain.cli import OK
 from selftrain.cli.check_data import run as check_data
 from selftrain.data import ArraySet, Pile
+from selftrain.data.base.far import far_values
 from selftrain.errors import DataError
 
 RANDOM = np.random.default_rng(0)
@@ -196,28 +198,32 @@ def in_unit(x, unit, origin):
     return x * unit + origin
 
 
-def doors(kind, x, folder):
-    """Piles of the same rows by every door that takes this kind."""
-    yield "arrays", Pile.from_arrays(x, LABELS, kind=kind)
-    yield "tensors", Pile.from_arrays(torch.from_numpy(x), LABELS, kind=kind)
-    yield "data set", data.from_dataset(Pictures(x, LABELS), kind=kind)
+def lazily(kind, x, folder):
+    """By every door that takes this kind, a function that makes a pile of the same rows."""
+    yield "arrays", lambda: Pile.from_arrays(x, LABELS, kind=kind)
+    yield "tensors", lambda: Pile.from_arrays(torch.from_numpy(x), LABELS, kind=kind)
+    yield "data set", lambda: data.from_dataset(Pictures(x, LABELS), kind=kind)
     known, views = LABELS >= 0, data.PointViews() if kind == "points" else None
     parts = ArraySet(x[known], LABELS[known], kind=kind), ArraySet(x[~known], kind=kind)
-    yield "two sets", Pile(*parts, validation=parts[0], test=parts[0], views=views)
+    yield "two sets", lambda: Pile(*parts, views=views)
     np.savez(folder / "all.npz", x=x, y=LABELS)
-    yield "npz", data.from_path(folder / "all.npz", kind=kind)
+    yield "npz", lambda: data.from_path(folder / "all.npz", kind=kind)
     (folder / "npy").mkdir(exist_ok=True)
     np.save(folder / "npy/x.npy", x)
     np.save(folder / "npy/y.npy", LABELS)
-    yield "npy", data.from_path(folder / "npy", kind=kind)
+    yield "npy", lambda: data.from_path(folder / "npy", kind=kind)
     if kind is None:
-        yield "mapping", data.from_table({str(i): x[:, i] for i in range(x.shape[1])} | {"y": LABELS}, "y")
-        lines = [
-            "a,b,c,y",
-            *(",".join(map(repr, [*map(float, row), int(y)])) for row, y in zip(x, LABELS, strict=True)),
-        ]
-        (folder / "t.csv").write_text("\n".join(lines))
-        yield "csv", data.from_path(folder / "t.csv", label="y")
+        columns = {str(i): x[:, i] for i in range(x.shape[1])}
+        yield "mapping", lambda: data.from_table(columns | {"y": LABELS}, "y")
+        rows = [",".join(map(repr, [*map(float, row), int(y)])) for row, y in zip(x, LABELS, strict=True)]
+        (folder / "t.csv").write_text("\n".join(["a,b,c,y", *rows]))
+        yield "csv", lambda: data.from_path(folder / "t.csv", label="y")
+
+
+def doors(kind, x, folder):
+    """The same, the piles."""
+    for door, make in lazily(kind, x, folder):
+        yield door, make()
 
 
 def seen(pile):
@@ -361,3 +367,71 @@ def test_the_estimator_learns_pictures_of_any_contrast():
     for unit, origin in ((1, 0), (1e-4, 0), (1e-3, 0.5), (0.01, 300)):
         model = st.SelfTrainClassifier(network=linear, steps=30, lr=0.01, random_state=0).fit(x * unit + origin, LABELS)
         assert model.score(x * unit + origin, y) > 0.9, (unit, origin)
+
+
+FILLS = (9.96920996838687e36, -9999.0, 1e20, -999.0)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_fill_values_are_told_with_their_column_and_count_at_every_door(fill, tmp_path):
+    x = KINDS[None].copy()
+    x[5::6, 1] = fill
+    told = rf"{re.escape(f'{fill:.9g}')} 10 times, others from -?[\d.]+ to [\d.]+"
+    for door, make in lazily(None, x, tmp_path):
+        name = {"csv": "b", "mapping": "1"}.get(door, "column 1")
+        with pytest.warns(UserWarning, match="numbers lie far from all others") as warned:
+            pile = make()
+        [text] = [str(w.message) for w in warned if "far from all" in str(w.message)]
+        assert re.search(rf"{name}:? \(?{told}", text), (door, text)
+        assert pile.summary.doubts == [text]
+        assert [f.text for f in data.check(pile).findings if f.kind == "reading" and f.level == "harms"] == [text]
+        # told, and no damage: what is seen is finite
+        assert all(part.isfinite().all() for part in seen(pile)), door
+    # the remedy: such cells are missing
+    for table in (tmp_path / "t.csv", {name: x[:, i] for i, name in enumerate("abc")} | {"y": LABELS}):
+        with pytest.warns(UserWarning, match="far from all") as warned:
+            data.from_table(table, "y")
+        [text] = [str(w.message) for w in warned if "far from all" in str(w.message)]
+        found = re.search(r"say missing=(\[[^\]]*\])", text)
+        with no_warning(".*far from all"):
+            pile = data.from_table(table, "y", missing=json.loads(found[1].replace("'", '"')))
+        assert "b?missing" in data.TableEncoding.from_dict(pile.encoding).features
+    # and that of arrays: the mean of the others
+    x[x == fill] = x[x != fill].mean()
+    with no_warning(".*far from all"):
+        Pile.from_arrays(x, LABELS)
+
+
+def test_channels_and_coordinates_with_fill_values_are_told_and_pictures_with_no_data():
+    x = KINDS["series"].copy()
+    x[::3, 1, :4] = -9999
+    with pytest.warns(UserWarning, match=r"channel 1: -9999 80 times, others from"):
+        Pile.from_arrays(x, LABELS, kind="series")
+    x = KINDS["points"].copy()
+    x[::5, 7, 2] = 1e10
+    with pytest.warns(UserWarning, match=r"coordinate 2: 1e\+10 12 times, others from"):
+        Pile.from_arrays(x, LABELS, kind="points")
+    x = GRAYS * 30
+    x[::4, 3, 3] = -9999
+    with pytest.warns(UserWarning, match=r"-9999 16 times.* say limits=\(0, 30\)") as told:
+        st.SelfTrainClassifier(network=linear, steps=1).fit(x, LABELS)
+    limits = said_limits(next(w.message for w in told if "far from" in str(w.message)))
+    with no_warning(".*far from all"):
+        st.SelfTrainClassifier(network=linear, steps=1, limits=limits).fit(x, LABELS)
+
+
+def test_ordinary_columns_are_not_told():
+    n = 2000
+    columns = {
+        "normal": RANDOM.normal(size=n),
+        "heavy tails": RANDOM.lognormal(0, 2.5, n),
+        "cauchy": RANDOM.standard_cauchy(n),
+        "counts": RANDOM.poisson(0.5, n),
+        "zeros and amounts": np.where(RANDOM.random(n) < 0.95, 0, RANDOM.lognormal(8, 1, n)),
+        "two groups": np.where(RANDOM.random(n) < 0.1, 1000, 0) + RANDOM.normal(size=n),
+        "yes or no": RANDOM.integers(0, 2, n),
+        "constant": np.ones(n),
+        "three": RANDOM.choice([0, 1, 1000], n),
+    }
+    for name, values in columns.items():
+        assert far_values(values.astype(np.float64)) is None, name

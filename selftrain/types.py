@@ -22,12 +22,19 @@ _Door = TypeVar("_Door", bound=Callable[..., Any])
 
 
 def plain(value: Any) -> Any:
-    """A setting as Python has it: a number, flag or text of numpy or torch becomes Python's own, also inside a tuple.
+    """A setting as Python has it: a number, flag or text of numpy or torch becomes Python's own.
 
-    Everything else, such as an array of rows or a mapping of columns, is what it was.
+    So do those inside a tuple or a dictionary, and an array of texts becomes a list. All else, such as an array of
+    rows, is what it was.
     """
     if isinstance(value, np.generic | np.ndarray) and not value.ndim:
         return value.item() if value.dtype.kind in "biufcSU" else value  # a date would become a number
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "SUO":
+        texts = value.tolist()
+        return texts if texts and all(isinstance(text, str) for text in texts) else value
+    if type(value) is dict:
+        made = {key: plain(one) for key, one in value.items()}
+        return made if any(made[key] is not value[key] for key in value) else value
     if isinstance(value, Tensor) and not value.ndim and not isinstance(value, nn.Parameter):
         return value.item()
     if type(value) is tuple or (type(value) is list and value and isinstance(value[0], np.generic)):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from selftrain.data.views.image_ops import GEOMETRIC, POINT, Pad
+from selftrain.types import plain_settings
 
 _PADS = ("reflect", "edge", "zero")
 
 
+@plain_settings
 @dataclass(frozen=True)
 class Weak:
     """Recipe of weak views.
@@ -35,6 +37,7 @@ class Weak:
         _check_pad(self.pad)
 
 
+@plain_settings
 @dataclass(frozen=True)
 class Strong:
     """Recipe of strong views: the geometry of the weak recipe, then random operations, then cutout.

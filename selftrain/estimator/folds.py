@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import column_or_1d
 
 from selftrain.errors import DataError
@@ -20,7 +20,8 @@ class LabeledKFold:
     """Stratified folds of the labeled rows; the unlabeled rows are in every training part and in no test part.
 
     An ordinary splitter puts a part of the unlabeled rows into each test fold: there they cannot be scored, and they
-    are missing from the training. Pass this as ``cv`` of ``cross_val_score`` or ``GridSearchCV``, with any scoring.
+    are missing from the training. Where rows belong together, pass their ``groups`` too. Pass this as ``cv`` of
+    ``cross_val_score`` or ``GridSearchCV``, with any scoring.
 
     Args:
         n_splits: Folds, at least 2; each class should have as many labels.
@@ -46,8 +47,11 @@ class LabeledKFold:
     def split(self, X: Any, y: Any, groups: Any = None) -> Iterator[tuple[Array, Array]]:
         """Rows of the training and of the test part of each fold, both ascending.
 
+        With ``groups``, rows of one group (a patient, a recording) are never in both parts: labeled rows are folded by
+        group, and unlabeled rows of a group that is tested are left out of the training.
+
         Raises:
-            DataError: if no row has a label.
+            DataError: if no row has a label; for rows without a group, or fewer groups with a label than folds.
             ValueError: for fewer than 2 folds, or fewer labels of every class than folds.
         """
         given = np.asarray(column_or_1d(y, warn=True))
@@ -55,10 +59,40 @@ class LabeledKFold:
         if blank.all():
             raise DataError(f"all {len(given)} rows of y are unlabeled; label some of each class")
         known, pile = np.flatnonzero(~blank), np.flatnonzero(blank)
-        folds = StratifiedKFold(self.n_splits, shuffle=self.shuffle, random_state=self.random_state)
-        # folds of the labels alone: unlabeled rows cannot be scored, and every training needs all of them
-        for train, test in folds.split(known, np.array(given[known].tolist())):
-            yield np.sort(np.concatenate([known[train], pile])), known[test]
+        labels, form = np.array(given[known].tolist()), {"shuffle": self.shuffle, "random_state": self.random_state}
+        if groups is None:
+            # folds of the labels alone: unlabeled rows cannot be scored, and every training needs all of them
+            for train, test in StratifiedKFold(self.n_splits, **form).split(known, labels):
+                yield np.sort(np.concatenate([known[train], pile])), known[test]
+            return
+        of = _group_numbers(groups, len(given))
+        count = len(np.unique(of[known]))
+        if count < self.n_splits:
+            raise DataError(f"{count} groups have labeled rows, and there are {self.n_splits} folds; make fewer folds")
+        for train, test in StratifiedGroupKFold(self.n_splits, **form).split(known, labels, of[known]):
+            # An unlabeled row of a patient who is tested would show the patient to the training.
+            seen = pile[~np.isin(of[pile], of[known[test]])]
+            yield np.sort(np.concatenate([known[train], seen])), known[test]
 
     def __repr__(self) -> str:
         return f"LabeledKFold({self.n_splits}, unlabeled={self.unlabeled!r}, shuffle={self.shuffle})"
+
+
+def _group_numbers(groups: Any, rows: int) -> Array:
+    """A number for the group of each row.
+
+    Raises:
+        DataError: rows without a group, or not one group a row.
+    """
+    given = np.asarray(groups, dtype=object).reshape(-1)
+    if len(given) != rows:
+        raise DataError(f"{rows} rows but {len(given)} groups; give one for each row")
+    blank = np.array([one is None or str(one) in ("", "nan", "<NA>", "NaT") for one in given.tolist()])
+    if blank.any():
+        first = int(np.flatnonzero(blank)[0])
+        raise DataError(
+            f"{int(blank.sum())} of {rows} rows have no group (row {first} is the first), and may "
+            "be of one that is tested; give each a group, one of its own if it belongs to none"
+        )
+    numbers: Array = np.unique([str(one) for one in given.tolist()], return_inverse=True)[1].reshape(-1)
+    return numbers

@@ -16,10 +16,12 @@ from selftrain.runtime.distributed import is_first
 from selftrain.storage.atomic import write_json
 from selftrain.storage.run_dir import SETTINGS, prepare_folder
 from selftrain.strategy.base import Strategy
+from selftrain.types import plain_settings
 
 Refine = Callable[[PseudoLabelTable], PseudoLabelTable]
 
 
+@plain_settings
 @dataclass(frozen=True)
 class Labeling:
     """Let the network that a stage hands on label the unlabeled set; the table is stored in the folder.

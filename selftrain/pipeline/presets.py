@@ -18,12 +18,13 @@ from selftrain.strategies.noisy_student import NoisyStudent
 from selftrain.strategies.supervised import Supervised
 from selftrain.strategy.base import Strategy
 from selftrain.tasks import Task
-from selftrain.types import BatchPlan
+from selftrain.types import BatchPlan, plain_settings
 
 MakeFrom = Callable[..., MakeLearner]  # called with init_from=..., such as partial(learner, network, lr=0.01)
 MakeStrategy = Callable[..., Strategy]  # called as (task, make_learner) or (task, make_learner, labels=...)
 
 
+@plain_settings
 def complementary(
     task: Task,
     learner: MakeFrom,
@@ -74,6 +75,7 @@ def complementary(
     ]
 
 
+@plain_settings
 def pseudo_first(
     task: Task,
     learner: MakeFrom,
@@ -127,6 +129,7 @@ def pseudo_first(
     ]
 
 
+@plain_settings
 def noisy_student(
     task: Task,
     learner: MakeFrom,
@@ -184,6 +187,7 @@ def noisy_student(
     return parts
 
 
+@plain_settings
 def curriculum_labeling(
     task: Task,
     learner: MakeFrom,

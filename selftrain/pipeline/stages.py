@@ -18,12 +18,13 @@ from selftrain.runtime.distributed import is_first
 from selftrain.runtime.rng import own_randomness, seed_step, step_key
 from selftrain.storage.run_dir import export_weights, has_begun
 from selftrain.strategy.base import Strategy
-from selftrain.types import BatchPlan
+from selftrain.types import BatchPlan, plain_settings
 
 Which = Literal["last", "best"]
 OWN_OPTIONS = {"out", "steps", "epochs", "plan", "monitor", "device", "resume", "overwrite", "stop_after"}
 
 
+@plain_settings
 @dataclass(frozen=True)
 class Stage:
     """Train one strategy.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from selftrain.types import plain_settings
+
 _SHORTEST = 10  # runs of at least this part of ``every`` have figures at their end
 
 
+@plain_settings
 @dataclass(frozen=True)
 class Dashboard:
     """What ``fit`` draws at its evaluations; nothing of it changes the training.

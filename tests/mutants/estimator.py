@@ -11,6 +11,13 @@ COMPANY = "test_estimator.py::test_a_row_is_answered_alike_in_any_company"
 
 MUTANTS = [
     Mutant(
+        "unlabeled rows of a tested group learned from",
+        "selftrain/estimator/folds.py",
+        "seen = pile[~np.isin(of[pile], of[known[test]])]",
+        "seen = pile",
+        "test_estimator_search.py::test_no_group_is_trained_on_and_tested",
+    ),
+    Mutant(
         "estimator: only the width of gray images is extended",
         INPUTS,
         '"image": 2, "series": 1,',

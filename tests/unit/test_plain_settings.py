@@ -16,6 +16,7 @@ from torch.utils.data import TensorDataset
 import selftrain as st
 from selftrain import data, strategies
 from selftrain.handlers import MetricsLog
+from selftrain.pipeline import Stage, run_pipeline
 from selftrain.types import plain
 
 Y = np.where(np.arange(24) < 12, np.arange(24) % 2, -1)
@@ -24,14 +25,23 @@ four, two, half, yes = np.int64(4), np.uint8(2), np.float32(0.5), np.bool_(True)
 
 
 def test_scalars_of_numpy_and_torch_become_python_s_own() -> None:
-    given = (four, half, yes, np.str_("a"), np.array(3), torch.tensor(3), (four, (two,)), [four])
-    expected: Any = (4, 0.5, True, "a", 3, 3, (4, (2,)), [4])
+    texts = np.array(["a", "b"])
+    given = (four, half, yes, np.str_("a"), np.array(3), torch.tensor(3), (four, (two,)), [four], {"a": four}, texts)
+    expected: Any = (4, 0.5, True, "a", 3, 3, (4, (2,)), [4], {"a": 4}, ["a", "b"])
     assert plain(given) == expected
     assert [type(one) for one in plain(given)] == [type(one) for one in expected]
 
 
 @pytest.mark.parametrize(
-    "value", [np.zeros(1), [1.0], {"a": four}, nn.Parameter(torch.zeros(())), np.datetime64(1, "ns")]
+    "value",
+    [
+        np.zeros(1),
+        [1.0],
+        {"a": np.zeros(2)},
+        np.array(["a", None]),
+        nn.Parameter(torch.zeros(())),
+        np.datetime64(1, "ns"),
+    ],
 )
 def test_all_else_is_handed_on_as_it_is(value: Any) -> None:
     assert plain(value) is value
@@ -62,6 +72,7 @@ _DOORS: dict[str, Any] = {
     "arrays": lambda root: data.Pile.from_arrays(X, Y, validation=four, seed=four, labels=np.int32(8)),
     "data set": lambda root: data.from_dataset(_SET, validation=four, seed=four, labels=np.int32(8)),
     "torch": lambda root: data.from_dataset(_SET, validation=torch.tensor(4), seed=torch.tensor(4)),
+    "classes": lambda root: data.from_table(_TABLE, "k", validation=four, classes=np.unique(["0", "1"])),
     "zero dimensions": lambda root: data.from_table(_TABLE, "k", validation=np.array(4), seed=np.array(4)),
 }
 
@@ -106,6 +117,14 @@ def test_a_run_with_settings_of_numpy_is_stored_and_goes_on(tmp_path: Path) -> N
     trained(checkpoints=st.Checkpoints(stop_after=two))
     trained(resume=yes)
     assert st.open_run(tmp_path / "run", network=lambda: nn.Linear(3, 2), pile=pile).steps == 4
+
+
+def test_recipes_and_pipelines_take_numbers_of_numpy() -> None:
+    views = data.TensorViews(data.Weak(flip=yes, shift=np.float32(0.1)), data.Strong(operations=two, magnitude=half))
+    images = torch.rand(24, 1, 8, 8)
+    network = st.learner(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 2)))
+    stage = Stage("one", lambda past: strategies.FixMatch(st.Classification(two), network), steps=two)
+    run_pipeline([stage], data.Pile.from_arrays(images, Y, views=views), plan=st.BatchPlan(labeled=four))
 
 
 def test_estimators_take_numbers_of_numpy() -> None:

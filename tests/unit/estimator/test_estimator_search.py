@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_digits, load_wine
 from sklearn.linear_model import LogisticRegression
@@ -104,3 +105,38 @@ def test_a_search_reaches_into_the_pipeline():
         line, {"selftrainclassifier__select": ["above(0.8)", "free"]}, cv=LabeledKFold(2), error_score="raise"
     )
     assert search.fit(X, HIDDEN).score(X, Y) > 0.4
+
+
+# ------------------------------------------------------------------ groups
+
+PATIENTS = np.arange(60) // 5
+SEEN = np.where(np.arange(60) % 2 == 0, PATIENTS % 3, -1)
+
+
+@pytest.mark.parametrize("groups", [PATIENTS, [f"patient {i}" for i in PATIENTS], pd.Series(PATIENTS).astype("Int64")])
+def test_no_group_is_trained_on_and_tested(groups):
+    tested = []
+    for train, test in LabeledKFold(np.int64(3)).split(np.zeros((60, 1)), SEEN, groups):
+        assert not set(PATIENTS[train]) & set(PATIENTS[test])
+        assert (SEEN[test] >= 0).all()
+        # all other unlabeled rows are learned from
+        assert set(train) == {row for row in range(60) if PATIENTS[row] not in PATIENTS[test]}
+        tested += test.tolist()
+    assert sorted(tested) == np.flatnonzero(SEEN >= 0).tolist()
+
+
+@pytest.mark.parametrize("blank", [None, np.nan, pd.NA, pd.NaT, ""])
+def test_rows_without_a_group_are_refused_and_the_remedy_works(blank):
+    groups = PATIENTS.astype(object)
+    groups[[7, 9]] = blank
+    with pytest.raises(DataError, match=r"2 of 60 rows have no group \(row 7 is the first\), .*one of its own"):
+        next(LabeledKFold(3).split(np.zeros((60, 1)), SEEN, groups))
+    groups[[7, 9]] = ["alone 7", "alone 9"]
+    assert len(list(LabeledKFold(3).split(np.zeros((60, 1)), SEEN, groups))) == 3
+
+
+def test_fewer_groups_than_folds_are_refused():
+    with pytest.raises(DataError, match="2 groups have labeled rows, and there are 3 folds"):
+        next(LabeledKFold(3).split(np.zeros((60, 1)), SEEN, PATIENTS // 6))
+    with pytest.raises(DataError, match="60 rows but 3 groups"):
+        next(LabeledKFold(2).split(np.zeros((60, 1)), SEEN, [1, 2, 3]))

@@ -78,10 +78,10 @@ class Summary:
             columns = [column for column in self.columns if column.kind == kind]
             if columns:
                 word = kind if len(columns) == 1 else plural
-                found.append(f"columns    {len(columns):,} {word}: {_some([str(column) for column in columns])}")
+                found.append(f"columns    {len(columns):,} {word}: {some([str(column) for column in columns])}")
         columns = [column for column in self.columns if column.kind == "left out"]
         if columns:
-            found.append(f"left out   {_counted(columns, 'column')}: {_some([str(column) for column in columns])}")
+            found.append(f"left out   {_counted(columns, 'column')}: {some([str(column) for column in columns])}")
         return found + [f"left out   {sentence}" for sentence in self.left_out]
 
 
@@ -99,7 +99,7 @@ def label_line(annotations: Tensor | None, classes: Sequence[str], unlabeled: in
     elif annotations.ndim == 1:
         counts = Counter(annotations.tolist())
         named = [f"{shown(name)} {counts[number]:,}" for number, name in enumerate(classes)]
-        words = _some(named, f"; {len(classes):,} classes")
+        words = some(named, f"; {len(classes):,} classes")
     else:
         kind = "joints" if annotations.is_floating_point() else "masks"
         words = f"{int((by_class(annotations) >= 0).sum()):,} with {kind}"
@@ -112,8 +112,8 @@ def shown(name: str) -> str:
     return name if name.isprintable() else repr(name)
 
 
-def _some(names: Sequence[str], rest: str = "") -> str:
-    """The first of them, and how many there are where that is not all."""
+def some(names: Sequence[str], rest: str = "") -> str:
+    """The first twenty names, and ``rest`` where these are not all."""
     if len(names) <= _MOST:
         return ", ".join(names)
     return ", ".join(names[:_MOST]) + ", ..." + rest

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from selftrain.data.base.far import far_values
+from selftrain.data.base.summary import shown
 from selftrain.data.readers.cells import Cells, Form, certain_decimal, listed, read_dates, read_numbers, remedy
 from selftrain.data.readers.tabular import Numbers, Table
 from selftrain.errors import DataError, setting
@@ -78,13 +79,13 @@ class Remarks:
 
 def _sentence(text: str, columns: Mapping[str, str]) -> str:
     head, _, what = text.partition("{}")
-    some = [f"{name} ({words})" for name, words in list(columns.items())[:5]]
+    some = [f"{shown(name)} ({words})" for name, words in list(columns.items())[:5]]
     rest = f" and {len(columns) - 5} more columns" if len(columns) > 5 else ""
     start = what.find("{")
     if start >= 0 and what[start:] != "{missing}":
         kind = what[start + 1 : -1]
         others = {"decimal": setting("decimal", ","), "label": setting("label")}
-        what = what[:start] + (others.get(kind) or remedy(columns, kind))
+        what = what[:start] + (others.get(kind) or remedy(list(columns)[:5], kind))
     return head + ", ".join(some) + rest + what
 
 

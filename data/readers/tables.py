@@ -15,7 +15,7 @@ from torch import Tensor
 from selftrain.data.base.labels import numbered
 from selftrain.data.base.samples import ArraySet, RowNumbers
 from selftrain.data.base.splits import Overlap
-from selftrain.data.base.summary import ColumnSummary, Summary
+from selftrain.data.base.summary import ColumnSummary, Summary, some
 from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.readers.cells import check_kind, read_numbers
@@ -187,7 +187,7 @@ def _kinds(
     features = [name for name in table.columns if name not in (*taken, *drop)]
     unknown = [name for name in categorical if name not in features]
     if unknown:
-        raise DataError(f"categorical names column {unknown[0]!r}; the columns are {', '.join(features)}")
+        raise DataError(f"categorical names column {unknown[0]!r}; the columns are {some(features)}")
     kinds = dict.fromkeys(categorical, "category") | dict.fromkeys(drop, "drop")
     for name, kind in columns.items():
         check_kind(name, kind)
@@ -211,7 +211,7 @@ def _left_out(table: Table, encoding: TableEncoding, kinds: Mapping[str, str]) -
 def _said_of_labels(table: Table, encoding: TableEncoding) -> list[str]:
     if encoding.label is not None:
         return []
-    return [f"no column was named as that of the classes ({setting('label')}); there are {', '.join(table.columns)}"]
+    return [f"no column was named as that of the classes ({setting('label')}); there are {table.names_of_columns()}"]
 
 
 def _labels(
@@ -250,7 +250,7 @@ def _label_names(table: Table, label: str) -> list[str | None]:
 def _refuse_measured(table: Table, label: str, where: str, value: object) -> None:
     raise DataError(
         f"{where}: {label} is {value}, a measured number and no class; name the column of the classes "
-        f"({setting('label')}; there are {', '.join(table.columns)}), or turn it into classes"
+        f"({setting('label')}; there are {table.names_of_columns()}), or turn it into classes"
     )
 
 

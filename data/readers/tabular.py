@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.data.base.labels import as_text
+from selftrain.data.base.summary import shown, some
 from selftrain.data.readers.cells import DAY, days_of, shown_day
 from selftrain.errors import DataError, setting
 from selftrain.storage.tables import PARQUET, arrow_module, csv_rows, separator
@@ -103,9 +104,12 @@ class Table:
 
     def __getitem__(self, name: str) -> Cells:
         if name not in self.columns:
-            known = ", ".join(self.columns)
-            raise DataError(f"{self.source} has no column {name!r}; its columns are {known}")
+            raise DataError(f"{self.source} has no column {name!r}; its columns are {self.names_of_columns()}")
         return self.columns[name]
+
+    def names_of_columns(self) -> str:
+        """The names for a message; not all, where there are very many."""
+        return some([shown(name) for name in self.columns])
 
 
 def read_table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -15,6 +16,7 @@ from torch import Tensor
 from selftrain.data.base.dense import dense
 from selftrain.data.base.far import far_values
 from selftrain.data.base.samples import ArraySet, Channels, Limits, check_limits
+from selftrain.data.readers.cells import read_numbers
 from selftrain.errors import DataError
 from selftrain.types import InputKind
 from selftrain.wrapper.labels import Labels, is_unlabeled, read_labels
@@ -121,11 +123,26 @@ def numbers(X: Any) -> Any:
 
     Raises:
         DataError: for masked numbers, sparse tensors, rows of different shapes, or columns of a data frame that hold
-            something else than numbers.
+            something else than numbers, or gaps.
     """
     rows = as_rows(dense(X, "X"))
     if is_frame(rows):
         other = [name for name in rows.columns if not _holds_numbers(rows[name])]
+        for name in other:
+            found = read_numbers(Counter(str(cell) for cell in rows[name] if cell is not None))
+            if found.share > 0.5:
+                odd = next(iter({**found.odd, **found.gaps} or found.values))
+                raise DataError(
+                    f"column {name!r} of X holds numbers in text, such as {odd!r}; read the table with "
+                    "selftrain.data.from_table, or make numbers of it (pandas.to_numeric) and put SimpleImputer("
+                    "add_indicator=True) before it in a pipeline"
+                )
+        gaps = [name for name in rows.columns if hasattr(rows[name], "isna") and bool(rows[name].isna().any())]
+        if gaps and not other:
+            raise DataError(
+                f"columns {gaps[:5]} of X have missing cells; put SimpleImputer(add_indicator=True) before it in a "
+                "pipeline, or read the table with selftrain.data.from_table"
+            )
         if other:
             raise DataError(
                 f"columns {other[:5]} of X hold no numbers; put make_column_transformer((OneHotEncoder(), "

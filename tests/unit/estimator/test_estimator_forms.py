@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import sparse
 from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
@@ -105,6 +106,19 @@ def test_a_column_without_numbers_is_named_and_a_pipeline_reads_it(column):
         SelfTrainClassifier(**QUICK).fit(rows, Y)
     encoded = make_column_transformer((OneHotEncoder(), ["w"]), remainder="passthrough")
     assert make_pipeline(encoded, SelfTrainClassifier(**QUICK)).fit(rows, Y).predict(rows).shape == (COUNT,)
+
+
+def test_numbers_in_text_and_gaps_of_a_frame_are_named_and_a_pipeline_reads_them():
+    for cells in (["1.5", "-"] + ["2.5", "3.1"] * (COUNT // 2 - 1), ["1,5", "2,5"] * (COUNT // 2)):
+        rows = FRAME.assign(w=cells)
+        with pytest.raises(DataError, match=r"column 'w' of X holds numbers in text, such as '(-|1,5)'"):
+            SelfTrainClassifier(**QUICK).fit(rows, Y)
+        again = rows.assign(w=pd.to_numeric(rows["w"].str.replace(",", "."), errors="coerce"))
+        if again["w"].isna().any():
+            with pytest.raises(DataError, match=r"columns \['w'\] of X have missing cells; put SimpleImputer"):
+                SelfTrainClassifier(**QUICK).fit(again, Y)
+        filled = make_pipeline(SimpleImputer(add_indicator=True), SelfTrainClassifier(**QUICK))
+        assert filled.fit(again, Y).predict(again).shape == (COUNT,)
 
 
 SHAPES = [(30, 30), (30, 32), (13, 13), (32, 30), (30, 30, 1), (5, 7), (3, 2), (1, 9), (67, 5), (8, 8), (3, 13, 6)]

@@ -11,8 +11,11 @@ loss of the strong view under the aligned predictions.
 
 It is FixMatch with another threshold (``selftrain.select.Relative``), aligned labels (``Align``) and interpolated
 logits, so the step is written out. Left out: strong views of labeled samples. Differs: predictions to be aligned come
-from a pass of their own without gradient. The pass with labeled samples alone leaves the running statistics of
-BatchNorm as they are.
+from passes of their own in evaluation mode, there from the training pass (``label_mode="train"``, docs/passes.md), and
+labeled ones before the interpolation, there behind it. Targets are the aligned predictions; the released code learns
+their decisions (``hard=True``). Both mean predictions are moving ones of 0.999; the paper's are of the batch
+(``align_decay=0``), the released code's of 0.999 for labeled and of 128 batches for unlabeled samples. The pass with
+labeled samples alone leaves the running statistics of BatchNorm as they are.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ Algorithm: 1. two networks with different starts predict all samples; 2. each on
 other, on labeled and unlabeled samples alike, without threshold; 3. both step on supervised + weighted cross loss.
 With ``mix=CutMix()`` it is the paper's CutMix variant.
 
-Left out: nothing. Differs: decisions come from a pass of their own without gradient; with a mix each network draws its
-own mixtures; the shipped prediction is the mean of both networks (the paper tests the first alone: ``export``).
+Left out: nothing. Differs: decisions come from a pass of their own in evaluation mode, in the paper from the training
+pass (``label_mode``, docs/passes.md); with a mix each network draws its own mixtures; the shipped prediction is the
+mean of both networks (the paper tests the first alone: ``export``).
 """
 
 from __future__ import annotations

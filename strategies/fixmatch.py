@@ -4,8 +4,9 @@ Algorithm: 1. the student predicts the weak view without gradient; 2. decisions 
 3. supervised loss + the loss of the strong view under those labels, divided by the whole batch; 4. student step;
 5. an EMA of the weights follows and is shipped.
 
-Left out: CTAugment (the strong view is RandAugment-like). Differs: the weak view has a pass of its own without gradient
-(same labels, less time); ``label_mode="train"`` lets it move the BatchNorm statistics as in the paper.
+Left out: CTAugment (the strong view is RandAugment-like). Differs: the weak view has a pass of its own in evaluation
+mode. In the paper labels come from the training pass, with its dropout and BatchNorm statistics, and some of them are
+others (docs/passes.md has measured how many); ``label_mode="train"`` makes them so.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ class by its count over the largest one, through a convex map; 3. then as FixMat
 above the threshold of their class are learned on the strong view.
 
 It is FixMatch with another threshold: the step is that of ``strategies/fixmatch.py``, the threshold
-``selftrain.select.Flex``. Left out: CTAugment. Differs: the weak view has a pass of its own without gradient.
+``selftrain.select.Flex``. Left out: CTAugment. Differs: the weak view has a pass of its own in evaluation mode
+(``label_mode``, as in ``fixmatch.py``).
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ term compares the mean prediction on the strong view, each class divided by its 
 moving means, and pulls the two apart.
 
 It is FixMatch with thresholds of its own (``selftrain.select.Free``) and one loss more, so the step is written out.
-Left out: nothing. Differs: the weak view has a pass of its own without gradient. The sign of the fairness term is the
-paper's and the released code's: minus a cross-entropy is minimized, so the cross-entropy grows. ``fairness_sign=-1``
-turns it.
+Left out: nothing. Differs: the weak view has a pass of its own in evaluation mode (``label_mode``, as in
+``fixmatch.py``). The sign of the fairness term is the paper's and the released code's: minus a cross-entropy is
+minimized, so the cross-entropy grows. ``fairness_sign=-1`` turns it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ the predictions; 3. each network learns on the strong view what the other is con
 on which the two disagree weigh delta, those on which they agree 1 - delta.
 
 Left out: nothing. Differs: labeled and unlabeled losses make one step together (the released code steps for each of ten
-unlabeled batches after each labeled one).
+unlabeled batches after each labeled one); weak views are predicted in evaluation mode, there in training mode
+(``label_mode``, docs/passes.md).
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ decision, that of the prediction as it was, is learned on the strong view with t
 
 It is FixMatch with a weight where that has a threshold: the step is that of ``strategies/fixmatch.py``, the weight
 ``selftrain.select.Soft`` of predictions aligned by ``Align``. Left out: the variant with a mean and variance for each
-class. Differs: the weak view has a pass of its own without gradient; the moving mean of the alignment warms up.
+class. Differs: the weak view has a pass of its own in evaluation mode (``label_mode``, as in ``fixmatch.py``); the
+moving mean of the alignment warms up.
 """
 
 from __future__ import annotations

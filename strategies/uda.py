@@ -4,7 +4,8 @@ Algorithm: 1. the student predicts the weak view; 2. predictions at or above a t
 soft, on the strong view; 3. training signal annealing (TSA): labeled samples that are already predicted better than a
 rising limit are left out, so that few labels are not overfitted.
 
-Left out: back-translation (text). Differs: sums are divided by the whole batch, not by what is kept.
+Left out: back-translation (text). Differs: sums are divided by the whole batch, not by what is kept; the weak view has
+a pass of its own in evaluation mode (``label_mode``, as in ``fixmatch.py``).
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def default_method(select: Any = None) -> str:
 
 
 # Where FreeMatch as published fell below the labels alone: benchmarks/few_labels.py.
-_LABELS, _CLASSES, _DRAWS, _FLOOR = 3, 10, 64, 0.95
+_LABELS, _DRAWS, _FLOOR = 3, 64, 0.95
 
 
 def default_settings(name: str, *, classes: int, labeled: int, drawn: int) -> dict[str, Any]:
@@ -80,8 +80,8 @@ def default_settings(name: str, *, classes: int, labeled: int, drawn: int) -> di
 
     The threshold of FreeMatch begins at 1 / classes, so that at first every decision passes. Where labels are learned
     slowly, or few of them speak for a class, these decisions drown them. There its level does not fall below 0.95,
-    FixMatch's threshold, which it goes on to share out over the classes. Few are: fewer than 3 labels a class and, with
-    10 classes or more, fewer than 64 of a class drawn in the whole training.
+    FixMatch's threshold, which it goes on to share out over the classes. Few are: fewer than 3 labels a class, or fewer
+    than 64 of a class drawn in the whole training.
 
     Args:
         name: As ``default_method`` gives it.
@@ -89,7 +89,7 @@ def default_settings(name: str, *, classes: int, labeled: int, drawn: int) -> di
         labeled: Number of labeled samples.
         drawn: Labeled samples that the whole training draws: steps x batch.
     """
-    few = labeled < _LABELS * classes or (classes >= _CLASSES and drawn < _DRAWS * classes)
+    few = labeled < _LABELS * classes or drawn < _DRAWS * classes
     return {"limits": (_FLOOR, 1.0)} if few and name == "freematch" else {}
 
 

@@ -35,8 +35,9 @@ class TransductiveBound(Policy):
     Made for classifiers that vote, such as forests: it reads the class probabilities as votes.
 
     Source: Feofanov, Devijver & Amini, "Transductive Bounds for the Multi-Class Majority Vote Classifier", AAAI 2019;
-    equations and grids: see the module. Differs from their code: the wrapper also learns from the rows
-    that were added last.
+    equations: see the module. Differs from the paper, which minimizes over all thresholds and all g, and as their code:
+    50 of each are tried, and a search ends once two values in a row rise (``grid``, ``early_stop=False``). Differs from
+    their code: the wrapper also learns from the rows that were added last.
 
     Args:
         posterior: Probabilities of the true classes: ``"votes"``, those of the candidates themselves (paper);

@@ -4,7 +4,9 @@ Algorithm: 1. draw a pool from the unlabeled rows; 2. each of two classifiers le
 set; 3. from the pool each takes the rows it is surest of, so many a class, and labels them for the OTHER's set; 4. the
 pool is filled up; 5. after the last round their probabilities are multiplied.
 
-Left out: nothing. Differs: any number of classes; without a natural split of the columns a random one is drawn.
+Left out: nothing. Differs: in the paper's table 1 both classifiers learn one set of labels, to which both add; here
+each teaches the other alone, and is not confirmed by its own choices (``shared=True`` is the paper's one set). Any
+number of classes; without a natural split of the columns a random one is drawn.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class CoTraining(Wrapper):
             many as the pool holds that are decided for that class.
         rounds: At least 0.
         combine: Of the two probabilities: ``"product"`` (theirs) or ``"mean"``.
+        shared: Whether both learn all pseudo-labels, as in the paper, or each those of the other. A row that both chose
+            with different labels has the surer one.
         unlabeled: What marks an unlabeled row in ``y``; ``None`` or NaN: both.
         random_state: Seed or ``RandomState`` of views, pool and classifiers.
 
@@ -52,7 +56,7 @@ class CoTraining(Wrapper):
         views_: The columns or function of each.
         classes_: Shape (C,).
         transduction_: Labels and pseudo-labels, the marker where a row has none, shape (N,). Of a row that both chose
-            with different labels, each learned the other's; here is the surer one.
+            with different labels, each learned the other's (unless ``shared``); here is the surer one.
         labeled_iter_: 0 where the label was given, else the round in which the row was chosen, -1 if never, shape (N,).
         labeled_by_: 0 where the label was given, 1 or 2 if the first or second classifier chose the row, 3 if both did,
             -1 if none, shape (N,).
@@ -83,11 +87,12 @@ class CoTraining(Wrapper):
         take: int | Sequence[int] | Mapping[Any, int] | None = None,
         rounds: int = 30,
         combine: str = "product",
+        shared: bool = False,
         unlabeled: Any = -1,
         random_state: Any = None,
     ) -> None:
         self.estimators, self.views, self.pool, self.take, self.rounds = estimators, views, pool, take, rounds
-        self.combine, self.unlabeled, self.random_state = combine, unlabeled, random_state
+        self.combine, self.shared, self.unlabeled, self.random_state = combine, shared, unlabeled, random_state
 
     def fit(self, X: Any, y: Any) -> CoTraining:
         """Learn from the labels and, round after round, from what the other view is sure of.
@@ -129,6 +134,8 @@ class CoTraining(Wrapper):
                 since[mine] = number
                 chosen.append(len(mine))
                 thresholds.append(float(surety.min()) if len(mine) else None)
+            if self.shared:
+                taught[:] = codes
             pool = [row for row in pool if by[row] < 0]
             self.history_.append(
                 {

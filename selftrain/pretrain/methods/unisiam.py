@@ -4,7 +4,8 @@ Algorithm: 1. two views of each sample pass encoder and projector, which ends in
 middle tells one view's embedding from the other's; 3. minus their cosine, without gradient to what is predicted; 4.
 plus the uniformity of all embeddings on the sphere; 5. the high temperature there makes small batches do.
 
-Left out: the distillation from a larger teacher. Differs: AdamW (SGD there), smaller projector.
+Left out: the distillation from a larger teacher. Differs: AdamW (SGD there), smaller projector; the BatchNorm at its
+end has no scale and shift (as SimSiam's), in the released code it has both.
 
 >>> from selftrain import ConvEncoder, data, fit, pretrain
 >>> stage = pretrain.UniSiam(ConvEncoder(8))

@@ -2,6 +2,7 @@ import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass
+from fractions import Fraction
 
 import hypothesis
 import pytest
@@ -262,6 +263,15 @@ def test_random_masks_keep_the_floor_and_part_the_grid(grid, ratio, kept):
     assert mask.context.shape == (1, 30, kept)
     both = torch.cat([mask.context, mask.targets], 2)
     assert torch.equal(both.sort(2).values, torch.arange(count).expand(1, 30, -1))
+
+
+@pytest.mark.parametrize("share", [Fraction(3, 4), Fraction(3, 5), Fraction(1, 3), Fraction(9, 10)])
+def test_counts_that_do_not_divide_are_rounded_down(share):
+    """floor(T (1 - ratio)) of every number of tokens, in whole numbers."""
+    for count in range(2, 60):
+        kept = min(max(1, math.floor(count * (1 - share))), count - 1)
+        mask = RandomMask(float(share))(1, Layout((count,)))
+        assert (mask.context.shape[2], mask.targets.shape[2]) == (kept, count - kept), count
 
 
 def test_every_token_is_kept_equally_often():

@@ -131,6 +131,18 @@ def test_processes_that_average_their_means_get_the_value_of_the_whole():
     assert abs(apart.item() - together.item()) > 0.05
 
 
+@pytest.mark.parametrize("width", [2, 3, 8])
+def test_directions_are_uniform_on_the_sphere(width):
+    """Of a uniform direction a and any unit vector u: E <a, u>^2 = 1 / K and E <a, u>^4 = 3 / (K (K + 2))."""
+    directions = SIGReg(100_000).directions(width, torch.Generator().manual_seed(0)).double()
+    axis, diagonal = torch.eye(width, dtype=torch.double)[0], torch.full((width,), width**-0.5, dtype=torch.double)
+    for u in (axis, diagonal):
+        along = u @ directions
+        assert along.mean().abs() < 0.01
+        assert float(along.square().mean()) == pytest.approx(1 / width, rel=0.02)
+        assert float(along.pow(4).mean()) == pytest.approx(3 / (width * (width + 2)), rel=0.03)
+
+
 def test_directions_are_fresh_unit_vectors_of_the_cpus_random_numbers():
     sigreg, z = SIGReg(512), draw(30, 3)
     directions = sigreg.directions(3)

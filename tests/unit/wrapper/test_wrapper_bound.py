@@ -1,10 +1,13 @@
 """The transductive bound against an implementation of its equations by loops over rows, thresholds and classes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from sklearn.naive_bayes import GaussianNB
 from wrapper_helpers import candidates, draw_votes
 
-from selftrain.wrapper import TransductiveBound, class_thresholds
+from selftrain.wrapper import SelfTraining, TransductiveBound, class_thresholds
 from selftrain.wrapper.bound import error_curve, visited
 
 
@@ -139,6 +142,30 @@ def test_the_posterior_can_be_that_of_the_first_round_uniform_or_given():
     assert np.array_equal(
         TransductiveBound(prior).select(asked).threshold, class_thresholds(votes, np.tile(prior, (60, 1)))
     )
+
+
+def test_a_posterior_by_row_meets_the_rows_of_x_in_every_round():
+    """Labels lie among the unlabeled rows, and rows leave: a posterior is looked up by the row's place in X."""
+    seen = []
+
+    class Watched(TransductiveBound):
+        def select(self, candidates):
+            seen.append((candidates.rows.copy(), self._posterior(candidates)))
+            choice = super().select(candidates)
+            few = choice.chosen & (np.cumsum(choice.chosen) <= 9)  # so that there is a round with other rows
+            return replace(choice, chosen=few)
+
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = y[:, None] * 2.0 + rng.normal(size=(60, 2))
+    hidden = np.where(np.isin(np.arange(60), [3, 8, 20, 41, 50, 55]), y, -1)
+    given = draw_votes(2, n=60, classes=2)
+    SelfTraining(GaussianNB(), policy=Watched(posterior=given), max_rounds=3).fit(x, hidden)
+    assert len(seen) > 1
+    assert len(seen[1][0]) < len(seen[0][0])
+    assert seen[0][0].tolist() == np.flatnonzero(hidden < 0).tolist()
+    for rows, posterior in seen:
+        assert np.array_equal(posterior, given[rows])
 
 
 def test_grid_and_early_end_are_settings_of_the_policy():

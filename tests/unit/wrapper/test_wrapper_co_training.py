@@ -50,6 +50,30 @@ def test_a_row_that_both_choose():
     assert second.means_.tolist() == pytest.approx([4.9, 10])  # learned that 9.8 is of class 0
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_of_two_labels_of_a_row_the_surer_one_is_told_whoever_was_first(first):
+    """1.0 is of class 0 by .9, 9.8 of class 1 by .98: the columns change places, the answer does not."""
+    columns = [1.0, 9.8] if first else [9.8, 1.0]
+    rows = np.array([[0.0, 0.0], [10.0, 10.0], columns])
+    settings = {"views": ([0], [1]), "take": 1, "rounds": 1, "random_state": 0}
+    apart = CoTraining(Centroids(), **settings).fit(rows, [0, 1, -1])
+    assert apart.transduction_.tolist() == [0, 1, 1]
+    assert apart.labeled_by_.tolist() == [0, 0, 3]
+    assert apart.history_[0]["histogram"] == [0, 1]
+    together = CoTraining(Centroids(), shared=True, **settings).fit(rows, [0, 1, -1])
+    assert together.transduction_.tolist() == [0, 1, 1]
+    for model, column in zip(together.estimators_, columns, strict=True):  # one set: both learn class 1
+        assert model.means_.tolist() == pytest.approx([0, (10 + column) / 2])
+
+
+def test_with_one_set_both_learn_what_either_chose():
+    """The paper's table 1: the labels of both classifiers are added to L."""
+    model, sets = taught(shared=True)
+    assert sets[2] == [0.0, 10.0, 0.5, 4.2, 9.0, 5.5]
+    assert sets[3] == [0.0, 10.0, 4.0, 0.3, 6.0, 9.9]
+    assert model.transduction_.tolist() == [0, 1, 0, 0, 1, 1]
+
+
 def test_it_ends_with_its_rounds():
     model, _ = taught(rounds=0)
     assert (model.n_iter_, model.termination_condition_) == (0, "max_rounds")

@@ -9,6 +9,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -19,9 +20,10 @@ from torch import Tensor
 from selftrain.data.base.far import far_doubt
 from selftrain.data.base.fingerprint import fingerprint
 from selftrain.data.base.fitting import check_annotations, check_shapes, check_targets
-from selftrain.data.base.joined import with_labels
+from selftrain.data.base.joined import relabeled, with_labels
+from selftrain.data.base.labels import Classes, NoLabel, one_class, read_labels
 from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limits, Rows, Samples, Subset
-from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing
+from selftrain.data.base.splits import Overlap, split, warn_missing
 from selftrain.data.base.statistics import in_least_precision
 from selftrain.data.base.summary import Summary, label_line
 from selftrain.data.loading.evaluation import Evaluation, check_annotated
@@ -49,7 +51,8 @@ class Pile:
         unlabeled: Samples, or ``None``; annotations they may have are never read.
         validation: Samples with annotations to choose the best checkpoint on, or ``None``.
         test: Samples with annotations that only the final evaluation sees, or ``None``.
-        classes: Names; default: the numbers up to the largest label.
+        classes: Names in the order of the class numbers, or a mapping between both; default: the numbers up to the
+            largest label, or where fewer than half of them occur (ids) the numbers that occur.
         views: Maker of views; default: ``TensorViews()``, for tables ``TableViews()``, for series ``SeriesViews()``
             (three axes; give clouds ``PointViews()``). Where it has no mean and std, those of the unlabeled samples
             (without any: of the labeled ones) are filled in.
@@ -68,8 +71,8 @@ class Pile:
         DataError: no samples at all, or a label outside the classes (row and value are named).
 
     Warns:
-        UserWarning: a class without a label, by name; numbers of rows, series or clouds that lie so far from all
-            others of their column that they mark what is missing (-9999, 1e20), with their count.
+        UserWarning: a class without a label, by name; labels of one class only; numbers of rows, series or clouds that
+            lie so far from all others of their column that they mark what is missing (-9999, 1e20), with their count.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class Pile:
         validation: Samples | None = None,
         test: Samples | None = None,
         *,
-        classes: Sequence[str] | None = None,
+        classes: Classes | None = None,
         views: ViewMaker | None = None,
         truth: Tensor | None = None,
         source: str = "arrays",
@@ -92,11 +95,19 @@ class Pile:
         reference = self.unlabeled or self.labeled
         if reference is None:
             raise DataError("the pile has neither labeled nor unlabeled samples; check where the data are read")
-        found = {part: _whole_labels(part, getattr(self, part), classes) for part in _PARTS}
-        known = {part: numbers for part, numbers in found.items() if numbers is not None}
-        self.classes: Sequence[str] = list(numbered_names(known.values()) if classes is None else classes)
+        # Nothing known is no truth: figures by it would be shares of no rows.
+        truth = None if truth is None or self.unlabeled is None or bool((truth < 0).all()) else truth
+        if truth is not None and len(truth) != len(reference):
+            raise DataError(f"{len(reference)} unlabeled samples but {len(truth)} true labels; give one for each")
+        known = {p: labels for p in _PARTS if (labels := _labels_of(getattr(self, p))) is not None}
+        read = read_labels(known if truth is None else known | {"truth": truth}, classes)
+        self.classes: Sequence[str] = read.classes
+        for part in known:
+            _refuse_hidden(part, read.codes[part])
+            setattr(self, part, relabeled(getattr(self, part), read.codes[part]))
+        self._truth = read.codes.get("truth")
         if "labeled" in known:
-            warn_missing(known["labeled"], self.classes)
+            warn_missing(read.codes["labeled"], self.classes)
         sets = {part: getattr(self, part) for part in ("unlabeled", *_PARTS) if getattr(self, part) is not None}
         for part in [part for part in _PARTS if part in sets]:
             check_annotations(part, sets[part], self.classes)
@@ -109,16 +120,9 @@ class Pile:
             warnings.warn(doubt, stacklevel=2)
         self.source = source
         self.encoding: Mapping[str, Any] | None = None
-        self.summary = Summary(doubts=[doubt] if doubt else [])
+        self.summary = Summary(labels=read.notes, doubts=[doubt] if doubt else [])
         self.skipped: Sequence[tuple[str, str]] = ()
         self.origin: dict[str, Any] | None = None
-        # Nothing known is no truth: figures by it would be shares of no rows.
-        if truth is None or self.unlabeled is None or bool((truth < 0).all()):
-            self._truth = None
-        elif len(truth) != len(self.unlabeled):
-            raise DataError(f"{len(self.unlabeled)} unlabeled samples but {len(truth)} true labels; give one for each")
-        else:
-            self._truth = check_labels(truth, self.classes)
 
     @classmethod
     def from_arrays(
@@ -128,7 +132,8 @@ class Pile:
         x_test: Any = None,
         y_test: Any = None,
         *,
-        classes: Sequence[str] | None = None,
+        classes: Classes | None = None,
+        no_label: NoLabel = -1,
         labels: int | None = None,
         validation: float = 0,
         overlap: Overlap = "exclude",
@@ -144,10 +149,11 @@ class Pile:
 
         Args:
             x: Training inputs, as in ``ArraySet``.
-            y: Class numbers, shape (N,); -1 = unlabeled.
+            y: Class numbers or names, shape (N,); -1, missing or masked = unlabeled.
             x_test: Test inputs, or ``None``.
-            y_test: Their class numbers.
-            classes: Names; default: the numbers up to the largest label.
+            y_test: Their classes.
+            classes: As of ``Pile``; or names that occur in ``y``, default those that occur, sorted.
+            no_label: Values of ``y`` that mean unlabeled in place of -1, one or several; ``None``: only missing ones.
             labels: Use only so many labels, evenly over the classes; the others become ``truth``. ``None``: all.
             validation: Labels to hold back, as in ``split``.
             overlap: Whether labeled rows are also unlabeled ones, as in ``split``.
@@ -162,16 +168,16 @@ class Pile:
         Raises:
             DataError: inputs or labels that cannot be used; the message names row, value and remedy.
         """
-        annotations = check_labels(y, classes)
+        read = read_labels({"": y} if x_test is None else {"": y, "test": y_test}, classes, no_label)
         form: dict[str, Any] = {"channels": channels, "limits": limits, "kind": kind}
-        training = ArraySet(x, annotations, ids, **form)
-        test = None if x_test is None else ArraySet(x_test, check_labels(y_test, classes), **form)
+        training = ArraySet(x, read.codes[""], ids, **form)
+        test = None if x_test is None else ArraySet(x_test, read.codes["test"], **form)
         # Clouds have three axes like series: the arrays alone do not tell.
         views = PointViews() if views is None and kind == "points" else views
-        return cls.from_samples(
+        pile = cls.from_samples(
             training,
             test,
-            classes=classes,
+            classes=read.classes,
             labels=labels,
             validation=validation,
             overlap=overlap,
@@ -179,6 +185,9 @@ class Pile:
             views=views,
             source=source,
         )
+        # in place of what reading the numbers again says
+        pile.summary = replace(pile.summary, labels=read.notes)
+        return pile
 
     @classmethod
     def from_samples(
@@ -186,7 +195,7 @@ class Pile:
         training: Samples,
         test: Samples | None = None,
         *,
-        classes: Sequence[str] | None = None,
+        classes: Classes | None = None,
         labels: int | None = None,
         validation: float = 0,
         overlap: Overlap = "exclude",
@@ -197,23 +206,24 @@ class Pile:
         """Make a pile from one training set with class numbers (-1 = unlabeled); arguments as in ``from_arrays``."""
         if training.annotations is None:
             raise DataError("the training samples have no annotations; give class numbers, -1 where unlabeled")
-        annotations = training.annotations
-        if classes is None:
-            classes = numbered_names(
-                y for y in (annotations, None if test is None else test.annotations) if y is not None
-            )
-        parts = split(annotations, labels, classes=classes, validation=validation, seed=seed, overlap=overlap)
-        return cls(
+        sets = {"": training} if test is None or test.annotations is None else {"": training, "test": test}
+        read = read_labels({part: samples.annotations for part, samples in sets.items()}, classes)
+        sets = {part: relabeled(samples, read.codes[part]) for part, samples in sets.items()}
+        training, test, annotations = sets[""], sets.get("test", test), read.codes[""]
+        parts = split(annotations, labels, classes=read.classes, validation=validation, seed=seed, overlap=overlap)
+        pile = cls(
             Subset(training, parts.labeled),
             # Without annotations: what trains cannot read a hidden label, not even by mistake.
             Subset(training, parts.unlabeled, annotated=False),
             Subset(training, parts.validation),
             test,
-            classes=classes,
+            classes=read.classes,
             views=views,
             truth=annotations[torch.from_numpy(parts.unlabeled)],
             source=source,
         )
+        pile.summary = replace(pile.summary, labels=read.notes)
+        return pile
 
     def card(self) -> dict[str, Any]:
         """What a plain input is: ``shape``, and ``mean`` and ``std`` of its normalization (``None``: there is none).
@@ -326,14 +336,16 @@ class Pile:
         return {part: None if samples is None else fingerprint(samples) for part, samples in parts.items()}
 
     def require_labels(self) -> None:
-        """Refuse a pile without any label, and say what its reader knows of that.
+        """Refuse a pile without any label, or with a single class, and say what its reader knows of that.
 
         Raises:
-            DataError: no sample has a label.
+            DataError: no sample has a label, or all have the same.
         """
         if self.labeled is None:
             why = "".join(f": {note}" for note in self.summary.labels)
             raise DataError(f"no sample has a label{why}; learn without labels first: see selftrain.pretrain")
+        if len(self.classes) == 1 and _labels_of(self.labeled) is not None:
+            raise DataError(f"{one_class(self.classes[0])}, or learn without labels: see selftrain.pretrain")
 
     def unlabeled_ids(self) -> Sequence[str]:
         """A stable name for every unlabeled row."""
@@ -389,7 +401,8 @@ class Pile:
         unknown = [name for name in self.classes if name not in classes]
         if unknown:
             raise DataError(f"{self.source} has a class {unknown[0]!r}; the run knows {', '.join(classes)}")
-        number = torch.tensor([list(classes).index(name) for name in self.classes])
+        place = {name: i for i, name in enumerate(classes)}
+        number = torch.tensor([place[name] for name in self.classes])
         other = copy.copy(self)
         other.classes = list(classes)
         for part in ("labeled", "unlabeled", "validation", "test"):
@@ -499,21 +512,17 @@ def _renumbered(labels: Tensor, number: Tensor) -> Tensor:
     return torch.where(known, number[labels.where(known, 0)], labels)
 
 
-def _whole_labels(part: str, samples: Samples | None, classes: Sequence[str] | None) -> Tensor | None:
-    """Checked class numbers of a part; ``None`` where it is missing or its annotations are no classes."""
-    if samples is None or samples.annotations is None or samples.annotations.ndim != 1:
-        return None
-    labels = check_labels(samples.annotations, classes)
+def _labels_of(samples: Samples | None) -> Tensor | None:
+    """Class numbers of a set; ``None`` where there are none."""
+    known = None if samples is None else samples.annotations
+    return known if known is not None and known.ndim == 1 else None
+
+
+def _refuse_hidden(part: str, labels: Tensor) -> None:
     hidden = (labels < 0).nonzero()
     if len(hidden):
         row = int(hidden[0])
         raise DataError(f"label -1 at row {row} of the {part} samples means unlabeled; give its class or leave it out")
-    return labels
-
-
-def numbered_names(labels: Iterable[Tensor]) -> Sequence[str]:
-    """Class names 0, 1, ... up to the largest label."""
-    return [str(i) for i in range(1 + max((int(y.max()) for y in labels if len(y)), default=-1))]
 
 
 def _default_views(samples: Samples) -> ViewMaker:

@@ -25,9 +25,10 @@ def setting(name: str, value: object = ..., *, of: str = "data") -> str:
         shown = f'"{value}"' if isinstance(value, str) else "..." if value is ... else repr(value)
         return f"{name}={shown}"
     option = f"--{of}.{name}" if of else f"--{name}"
-    if isinstance(value, dict | list):  # in quotes, and as JSON: a shell would take it apart
-        return f"{option} {shlex.quote(json.dumps(value, ensure_ascii=False))}"
-    return option if value is ... or value is True else f"{option} {value}"
+    if value is ... or value is True:
+        return option
+    # as a shell takes it: names of columns and classes may have spaces
+    return f"{option} {shlex.quote(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))}"
 
 
 class SelftrainError(Exception):

@@ -253,7 +253,16 @@ def _as_tensor(values: Any, name: str) -> Tensor:
 
 
 def as_annotations(y: Any) -> Tensor:
-    """Annotations as a tensor on the CPU: integers as int64, floats as float32."""
+    """Annotations as a tensor on the CPU: integers as int64, floats as float32; masked ones -1, in pixels 255 (void).
+
+    Raises:
+        DataError: no numbers, or masked joints.
+    """
+    if isinstance(y, np.ma.MaskedArray):
+        if y.ndim > 1 and y.dtype.kind == "f" and np.ma.is_masked(y):
+            raise DataError("joints are masked; fill them in and give those that are not known visibility 0")
+        # what lies beneath a mask is not known and must not be learned from
+        y = np.ma.filled(y if y.dtype.kind == "f" else y.astype(np.int64), -1 if y.ndim == 1 else 255)
     values = _as_tensor(y, "y")
     return values.float() if values.is_floating_point() else values.long()
 

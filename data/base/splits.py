@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selftrain.data.base.labels import Vocabulary, class_numbers, distinct, listed, one_class
 from selftrain.data.base.random import keys
 from selftrain.errors import DataError
 from selftrain.types import plain_settings
@@ -78,25 +79,22 @@ def check_labels(y: Any, classes: Sequence[str] | int | None = None) -> Tensor:
     """Turn class numbers into int64, shape (N,), or say which one cannot be used.
 
     Args:
-        y: Class numbers, -1 = unlabeled; integers, or floats without a fraction.
+        y: Class numbers, integers or floats without a fraction; -1, or missing (NaN, ``None``, masked) = unlabeled.
         classes: Class names or their number; ``None``: labels have no upper bound.
 
     Raises:
-        DataError: text, NaN, fractions, negatives other than -1, or labels beyond the classes; names row and value.
+        DataError: text, fractions, negatives other than -1, or labels beyond the classes; names row and value.
     """
-    array = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
-    if array.ndim != 1:
-        raise DataError(f"labels have shape {array.shape}; give one class number for each sample, shape (N,)")
-    if array.dtype.kind not in "iufb":
-        raise DataError(f"label {array[:1].tolist()} at row 0 is no number; give class numbers and pass classes=names")
+    found = distinct(y)
     count = classes if isinstance(classes, int) or classes is None else len(classes)
-    wrong = (array < -1) | (array != np.floor(array))
-    _refuse_labels(array, wrong, "is no class number; use 0, 1, ... for classes and -1 for unlabeled")
-    if count is not None:
-        _refuse_labels(
-            array, array >= count, f"is outside the {count} classes (0 to {count - 1}); correct it or add the class"
+    numbers = class_numbers(found, Vocabulary())
+    outside = [] if count is None else [number for number in numbers if number is not None and number >= count]
+    if count is not None and outside:
+        raise DataError(
+            f"{found.named(numbers.index(outside[0]))} is outside the {count} classes (0 to {count - 1}); correct it "
+            "or add the class"
         )
-    return torch.from_numpy(array.astype(np.int64))
+    return torch.from_numpy(found.mapped([-1 if number is None else number for number in numbers]))
 
 
 def by_class(annotations: Tensor) -> Tensor:
@@ -113,17 +111,14 @@ def by_class(annotations: Tensor) -> Tensor:
 
 def warn_missing(y: Tensor, classes: Sequence[str]) -> None:
     """Warn with the names of the classes that have no label."""
+    if len(classes) == 1 and len(y):
+        warnings.warn(one_class(classes[0]), stacklevel=3)
     present = set(y.tolist())
     missing = [name for number, name in enumerate(classes) if number not in present]
     if missing:
-        names = ", ".join(missing)
-        warnings.warn(f"no label for class {names}; it can never be predicted: label some of its samples", stacklevel=3)
-
-
-def _refuse_labels(array: NDArray[Any], wrong: NDArray[np.bool_], why: str) -> None:
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise DataError(f"label {array[row].item()} at row {row} {why}")
+        warnings.warn(
+            f"no label for class {listed(missing)}; it can never be predicted: label some of its samples", stacklevel=3
+        )
 
 
 def _choose(y: Rows, count: int | None, seed: int, purpose: str) -> Rows:

@@ -61,7 +61,7 @@ def check(
         on_error: What training would do with damaged files, as in ``from_folder``.
         max_skipped: As in ``from_folder``.
         workers: Threads that read; ``None``: as many as there are processors, at most 16.
-        **settings: Further arguments of ``from_table`` or ``from_arrays_file``, such as ``label``.
+        **settings: Further arguments of the reader, such as ``label`` of ``from_table``, or ``no_label``.
 
     Returns:
         The report. Data that cannot be used at all are a finding too, no exception.
@@ -73,13 +73,13 @@ def check(
         return _pile_report(source, workers)
     path = Path(source)
     if path.is_dir() and not holds_arrays(path):
+        no_label = settings.pop("no_label", -1)
         if settings:
             raise ValueError(f"a folder of images takes no {', '.join(settings)}")
         folders = {"test": test, "validation": validation}
         roots = {part: Path(place) for part, place in folders.items() if place is not None}
-        return folder_report(
-            path, labels_csv, roots, size, fit, mode, check_limits(limits), on_error, max_skipped, workers
-        )
+        limits = check_limits(limits)
+        return folder_report(path, labels_csv, roots, size, fit, mode, limits, on_error, max_skipped, workers, no_label)
     given = {"test": test, "validation": validation, "labels_csv": labels_csv, "limits": limits}
     settings |= {name: value for name, value in given.items() if value is not None}
     try:

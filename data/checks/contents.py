@@ -90,7 +90,8 @@ def class_findings(known: Sequence[KnownSample], classes: Sequence[str]) -> list
         text = f"no label for class {', '.join(without)}; it can never be predicted: label some of its samples"
         found.append(Finding("no label", "harms", text))
     if len(labeled) == 1:
-        found.append(Finding("one class", "harms", "all labels are of one class; there is nothing to tell apart"))
+        level: Level = "stops" if len(classes) == 1 else "harms"
+        found.append(Finding("one class", level, "all labels are of one class; there is nothing to tell apart"))
     # "Cat" and "cat " come from two people, not from two classes
     alike: dict[str, list[str]] = defaultdict(list)
     for name in classes:

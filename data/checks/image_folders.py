@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from selftrain.data.base.labels import NoLabel
 from selftrain.data.base.samples import Limits
 from selftrain.data.checks.contents import KnownSample, class_findings, content_findings, count, make_report
 from selftrain.data.checks.findings import DataReport, Finding, Level
@@ -39,18 +41,21 @@ def folder_report(
     on_error: OnError,
     max_skipped: float,
     workers: int | None,
+    no_label: NoLabel = -1,
 ) -> DataReport:
     """What is wrong with a folder of images; arguments as of ``check``, ``held_out`` the folders of other parts."""
     findings: list[Finding] = []
     try:
-        listings = {"": list_folder(root, labels_csv)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the report says the same
+            listings = {"": list_folder(root, labels_csv, no_label)}
     except DataError as error:
         return DataReport(str(root), findings=[Finding("refused", "stops", str(error))])
     classes = listings[""].classes
     for part, place in held_out.items():
         try:
             # Told, and the check goes on: the other findings do not depend on it, and one run is to tell all.
-            listings[part] = list_held_out(place, classes)
+            listings[part] = list_held_out(place, classes, no_label)
         except DataError as error:
             findings.append(Finding("refused", "stops", f"{part}: {error}"))
     roots = {"": root, **held_out}
@@ -83,7 +88,8 @@ def folder_report(
     findings += [Finding(note.kind, "note", note.text, [[name] for name in note.files]) for note in notes]
     extent = _usual_extent(whole, size)
     shape = None if extent is None else [1 if mode == "L" else 3, *extent]
-    return make_report(str(root), len(files), known, classes, findings, shape, 1)
+    said = [f"labels     {note}" for note in listings[""].notes]
+    return make_report(str(root), len(files), known, classes, findings, shape, 1, said)
 
 
 def _fault_findings(faults: Sequence[LabelFault]) -> list[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from selftrain.data.base.labels import as_text, numbered
+from selftrain.data.base.labels import Classes, NoLabel, as_text, class_names, read_labels
 from selftrain.data.base.memory import machine_memory
 from selftrain.data.base.samples import ArraySet, Channels, Kind, Limits, RowNumbers, Samples
-from selftrain.data.base.splits import Overlap, check_labels
+from selftrain.data.base.splits import Overlap
 from selftrain.data.base.stored import StoredSet, load_array
-from selftrain.data.pile import Pile, numbered_names, readable_again
+from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.views.base import ViewMaker
 from selftrain.data.views.points import PointViews
@@ -34,7 +34,8 @@ def from_arrays_file(
     *,
     parts: Mapping[str, str | os.PathLike[str]] | None = None,
     keys: Mapping[str, str] | None = None,
-    classes: Sequence[str] | None = None,
+    classes: Classes | None = None,
+    no_label: NoLabel = -1,
     labels: int | None = None,
     validation: float = 0,
     overlap: Overlap = "exclude",
@@ -57,7 +58,8 @@ def from_arrays_file(
             .npy file of ``x`` (of ``x_unlabeled`` when there is no ``y``).
         parts: .npy files of further arrays, such as ``{"y": "labels.npy"}``; they come before those in ``path``.
         keys: What arrays of a .npz file stand for, such as ``{"data": "x", "target": "y"}``.
-        classes: Names; default: the array ``classes``, or the numbers up to the largest label.
+        classes: As of ``Pile``; default: the array ``classes``, or as there.
+        no_label: Values of ``y`` that mean unlabeled in place of -1, as in ``Pile.from_arrays``.
         labels: Use only so many labels, evenly over the classes; the others become ``truth``. ``None``: all.
         validation: Labels to hold back, as in ``split``.
         overlap: Whether labeled rows are also unlabeled ones, as in ``split``.
@@ -81,7 +83,7 @@ def from_arrays_file(
     if "y" not in arrays and "x_unlabeled" not in arrays and "x" in arrays:
         arrays["x_unlabeled"] = arrays.pop("x")
     _check_keys(arrays, place)
-    known = _part_labels(arrays, classes, place)
+    known = _part_labels(arrays, classes, no_label, place)
     form: dict[str, Any] = {"channels": channels, "limits": limits, "kind": kind}
     sets = {
         part: _part_samples(arrays, part, known.get(part), form) for part in ("", "_unlabeled", "_validation", "_test")
@@ -94,6 +96,7 @@ def from_arrays_file(
         sets["_test"],
         validation=validation if sets["_validation"] is None else sets["_validation"],
         classes=known["classes"],
+        notes=known["notes"],
         labels=labels,
         overlap=overlap,
         seed=seed,
@@ -162,29 +165,28 @@ def _check_keys(arrays: Mapping[str, _Part], path: Path) -> None:
             raise DataError(f"{path} has {lone[0]} but no {other}; add it, or leave out {lone[0]}")
 
 
-def _part_labels(arrays: Mapping[str, _Part], classes: Sequence[str] | None, path: Path) -> dict[str, Any]:
-    """Class numbers of each part, and the names of the classes."""
+def _part_labels(arrays: Mapping[str, _Part], classes: Classes | None, no_label: NoLabel, path: Path) -> dict[str, Any]:
+    """Class numbers, masks or joints of each part, the names of the classes, and what stood for no label."""
     if classes is None and "classes" in arrays:
         classes = [as_text(name) or "" for name in _loaded(arrays["classes"]).reshape(-1)]
     raw = {part: _loaded(arrays[f"y{part}"]) for part in ("", "_validation", "_test") if f"y{part}" in arrays}
-    named = {part: [as_text(v) for v in y.reshape(-1)] for part, y in raw.items() if y.dtype.kind in "US"}
-    if named and len(named) < len(raw):
+    if len({y.dtype.kind in "US" for y in raw.values()}) > 1:
         raise DataError(f"some labels of {path} are names and some are numbers; save all in one way")
-    if named and classes is None:
-        every = [name for names in named.values() for name in names]
-        classes = numbered(every, None, str(path))[1]
     found: dict[str, Any] = {}
     for part, y in raw.items():
-        where = f"{path}, y{part}"
         joints = y.dtype.kind == "f" and y.ndim == 3 and y.shape[2] == 3
         if joints or (y.dtype.kind in "iub" and y.ndim == 3):
             found[part] = torch.from_numpy(y.astype(np.float32 if joints else np.int64))
-        else:
-            found[part] = numbered(named[part], classes, where)[0] if named else check_labels(y, classes)
-    # 255 is the field's number for void pixels and must not make 256 classes.
-    classed = [y[y != 255] if y.dim() > 1 else y for y in found.values() if not y.is_floating_point()]
-    found["classes"] = numbered_names(classed) if classes is None else list(classes)
-    return found
+    if found and len(found) == len(raw):
+        # 255 is the field's number for void pixels and must not make 256 classes
+        masks = [y[y != 255] for y in found.values() if not y.is_floating_point()]
+        top = max((int(y.max()) for y in masks if len(y)), default=-1)
+        return found | {"classes": class_names(classes)[0] or [str(i) for i in range(top + 1)], "notes": ()}
+    one_label = {part: y for part, y in raw.items() if part not in found}
+    parts = {part.removeprefix("_"): y for part, y in one_label.items()}
+    read = read_labels(parts, classes, no_label, source=lambda part: f"{path}, y{part and '_' + part}")
+    codes = {part: read.codes[part.removeprefix("_")] for part in one_label}
+    return found | codes | {"classes": read.classes, "notes": read.notes}
 
 
 def _loaded(part: _Part) -> NDArray[Any]:

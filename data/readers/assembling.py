@@ -21,6 +21,7 @@ def assemble(  # noqa: D417
     *,
     validation: float | Samples = 0,
     classes: Sequence[str],
+    notes: Sequence[str] = (),
     labels: int | None = None,
     overlap: Overlap = "exclude",
     seed: int = 0,
@@ -35,6 +36,7 @@ def assemble(  # noqa: D417
         unlabeled: Further samples without label, joined to those of ``training``.
         test: Samples with class numbers that only the final evaluation sees.
         validation: Labels to hold back, or a set of its own.
+        notes: What was read of the labels, in sentences.
         classes, labels, overlap, seed, views, source: As in ``Pile.from_samples``.
 
     Raises:
@@ -45,8 +47,7 @@ def assemble(  # noqa: D417
     if training is None or training.annotations is None:
         if share:
             raise DataError(f"validation is {share}, but no sample has a label to hold back")
-        rest = joined(training, unlabeled)
-        return Pile(None, rest, held_out, test, classes=classes, views=views, source=source)
+        return Pile(None, joined(training, unlabeled), held_out, test, classes=classes, views=views, source=source)
     known = by_class(training.annotations)
     if labels is None and not bool((known >= 0).any()):
         labels = 0
@@ -58,7 +59,7 @@ def assemble(  # noqa: D417
     if unlabeled is not None and len(unlabeled):
         # nobody knows the class of further unlabeled rows, if they have one of these at all
         truth = torch.cat([truth, torch.full((len(unlabeled),), -1)])
-    return Pile(
+    pile = Pile(
         Subset(training, parts.labeled),
         joined(rest, unlabeled),
         Subset(training, parts.validation) if held_out is None else held_out,
@@ -68,6 +69,8 @@ def assemble(  # noqa: D417
         truth=truth if one_label else None,
         source=source,
     )
+    pile.summary = pile.summary.plus(labels=notes)
+    return pile
 
 
 def joined(first: Samples | None, second: Samples | None) -> Samples | None:

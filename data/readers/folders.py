@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
+from selftrain.data.base.labels import NoLabel, Vocabulary, read_labels, said_of
 from selftrain.data.base.samples import Limits, check_limits
 from selftrain.data.base.splits import Overlap
 from selftrain.data.base.summary import shown
@@ -17,7 +18,7 @@ from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.readers.decoding import Fit, Mode, few_levels
 from selftrain.data.readers.files import IMAGE_SUFFIXES, FileSet, as_extent
-from selftrain.data.readers.left_out import Note, file_notes, folder_notes
+from selftrain.data.readers.left_out import OTHER_PICTURES, Note, file_notes, folder_notes
 from selftrain.data.readers.scanning import OnError, Scanned, scan, usable
 from selftrain.data.views.base import ViewMaker
 from selftrain.errors import DataError, setting
@@ -39,12 +40,16 @@ class LabelFault:
 
 @dataclass(frozen=True)
 class Listing:
-    """Files by relative path, their class numbers (-1 = unlabeled), the class names, and what is wrong with the CSV."""
+    """Files by relative path, their class numbers (-1 = unlabeled), the class names, and what is wrong with the CSV.
+
+    ``notes`` say what stood for no label.
+    """
 
     paths: list[str]
     y: list[int]
     classes: list[str]
     faults: Sequence[LabelFault] = ()
+    notes: Sequence[str] = ()
 
 
 @readable_again
@@ -57,6 +62,7 @@ def from_folder(
     mode: Mode = "RGB",
     limits: Limits | None = None,
     test: str | os.PathLike[str] | None = None,
+    no_label: NoLabel = -1,
     labels: int | None = None,
     validation: float | str | os.PathLike[str] = 0,
     overlap: Overlap = "exclude",
@@ -69,16 +75,16 @@ def from_folder(
 ) -> Pile:
     """Make a pile from a folder of images; ids are the paths relative to it.
 
-    Without ``labels_csv`` each sub-folder is a class named like it; ``unlabeled/`` and loose files have no label. With
-    it, files may lie anywhere below the folder, and those that the CSV does not list have no label. Hidden files and
-    folders are passed over; links to folders are followed once.
+    Without ``labels_csv`` each sub-folder is a class named like it, also an empty one; ``unlabeled/`` in any spelling
+    and loose files have no label. With it, files may lie anywhere below the folder, and those that the CSV does not
+    list have no label. Hidden files and folders are passed over; links to folders are followed once.
 
     Every file is decoded once here, in parallel, so that a damaged one is found before training and not hours into it.
     Which files are left out depends on the files alone, never on threads, loader processes or order.
 
     Args:
         folder: Where the images are.
-        labels_csv: CSV with the columns ``path`` (relative to the folder) and ``label`` (a class name; empty =
+        labels_csv: CSV with the columns ``path`` (relative to the folder) and ``label`` (a class name; empty or -1 =
             unlabeled); others are ignored.
         size: Side, or height and width, to bring images to; ``None``: they must all have one size already.
         fit: How they are brought to ``size``: ``"crop"`` keeps the side ratio and cuts off what is over at the edges,
@@ -87,6 +93,8 @@ def from_folder(
         limits: Values of gray files of more than 8 bits that mean black and white, such as (0, 4095) for 12 bits, in
             all parts; ``None``: 0 and 65535.
         test: Folder of test images in sub-folders of the same class names.
+        no_label: Labels, or names of sub-folders beside ``unlabeled/``, that mean unlabeled in place of the usual
+            ones, one or several; ``None``: only an empty cell, or a loose file.
         labels: Use only so many labels, evenly over the classes; ``None``: all.
         validation: Labels to hold back for validation: a count, or a share below 1; or a folder like ``test``.
         overlap: Whether labeled images are unlabeled ones too, as in ``split``.
@@ -108,15 +116,16 @@ def from_folder(
         UserWarning: files were skipped, how many and the first of them; files of more than 8 bits use so few of their
             levels that few gray levels are left; what of the pictures is not read: how many have several
             frames, lose a fifth or more to cropping, or show nothing but their transparency; pictures passed over by
-            their ending.
+            their ending; a class without a label, by name; labels that look
+            like a mark for "no label" and are taken for a class, or the other way round.
     """
     if on_error not in ("raise", "skip", "defer"):
         raise ValueError(f'on_error is {on_error!r}; say "raise", "skip" or "defer"')
     root = Path(folder)
-    listing = list_folder(root, labels_csv)
+    listing = list_folder(root, labels_csv, no_label)
     held_out = {"test": test, "validation": validation if isinstance(validation, str | os.PathLike) else None}
     roots = {"": root} | {part: Path(place) for part, place in held_out.items() if place is not None}
-    listings = {"": listing} | {part: list_held_out(roots[part], listing.classes) for part in roots if part}
+    listings = {"": listing} | {part: list_held_out(roots[part], listing.classes, no_label) for part in roots if part}
     limits = check_limits(limits)
     skipped: list[tuple[str, str]] = []
     scanned: list[Scanned] = []
@@ -145,6 +154,7 @@ def from_folder(
         sets.get("test"),
         validation=sets.get("validation", validation if isinstance(validation, int | float) else 0),
         classes=listing.classes,
+        notes=listing.notes,
         labels=labels,
         overlap=overlap,
         seed=seed,
@@ -172,23 +182,25 @@ def _without_class(roots: Mapping[str, Path], listings: Mapping[str, Listing]) -
     return notes
 
 
-def list_folder(root: Path, labels_csv: str | os.PathLike[str] | None = None) -> Listing:
+def list_folder(root: Path, labels_csv: str | os.PathLike[str] | None = None, no_label: NoLabel = -1) -> Listing:
     """The images below a folder and their classes.
 
     Raises:
         DataError: no folder, no images, or a CSV that cannot be read or lacks its columns.
     """
     found = image_files(root)
-    return _by_folder(found) if labels_csv is None else _by_csv(root, found, Path(labels_csv))
+    if labels_csv is not None:
+        return _by_csv(root, found, Path(labels_csv), no_label)
+    return _by_folder(found, no_label, _folders_without(root, found))
 
 
-def list_held_out(root: Path, classes: Sequence[str]) -> Listing:
+def list_held_out(root: Path, classes: Sequence[str], no_label: NoLabel = -1) -> Listing:
     """The labeled images below a folder, with the class numbers of training.
 
     Raises:
         DataError: a class that training does not have.
     """
-    own = _by_folder(image_files(root))
+    own = _by_folder(image_files(root), no_label)
     strange = [name for name in own.classes if name not in classes]
     if strange:
         raise DataError(f"{root} holds class {strange[0]!r}, which training does not have; rename or remove it")
@@ -241,7 +253,8 @@ def _usable_files(
     if not kept:
         raise DataError(f"no image below {root} can be read; the first one, {shown(lost[0][0])}: {lost[0][1]}")
     whole = [scanned[place] for place in kept]
-    return Listing([listing.paths[i] for i in kept], [listing.y[i] for i in kept], listing.classes), lost, whole
+    paths, labels = [listing.paths[i] for i in kept], [listing.y[i] for i in kept]
+    return Listing(paths, labels, listing.classes, notes=listing.notes), lost, whole
 
 
 def image_files(root: Path) -> list[str]:
@@ -270,16 +283,32 @@ def _walk(root: Path) -> Iterator[Path]:
         )
 
 
-def _by_folder(found: Sequence[str]) -> Listing:
-    """Classes by the first folder of each path."""
-    # the first folder is the class, whatever lies below it
-    heads = [path.split("/")[0] if "/" in path else UNLABELED for path in found]
-    classes = sorted(set(heads) - {UNLABELED})
+def _by_folder(found: Sequence[str], no_label: NoLabel = -1, empty: Sequence[str] = ()) -> Listing:
+    """Classes by the first folder of each path, and those of ``empty``."""
+    # the first folder is the class, whatever lies below it; the name as it is: 1 and 1.0 are two folders
+    heads = [path.split("/")[0] if "/" in path else None for path in found]
+    vocabulary = Vocabulary(no_label)
+    counts = Counter(head for head in heads if head is not None)
+    marks = {name: many for name, many in counts.items() if name == UNLABELED or vocabulary.is_mark(name)}
+    classes = sorted(name for name in {*counts, *empty} if name != UNLABELED and not vocabulary.is_mark(name))
+    remarks = vocabulary.remarks(marks, {name: counts[name] for name in classes})
+    for remark in remarks:
+        warnings.warn(remark, stacklevel=5)
     number = {name: i for i, name in enumerate(classes)}
-    return Listing(list(found), [number.get(head, -1) for head in heads], classes)
+    notes = [*said_of({"": heads.count(None), **marks}), *remarks]
+    return Listing(list(found), [number.get(head or "", -1) for head in heads], classes, notes=notes)
 
 
-def _by_csv(root: Path, found: Sequence[str], labels_csv: Path) -> Listing:
+def _folders_without(root: Path, found: Sequence[str]) -> list[str]:
+    """Sub-folders that are classes although no image is in them: empty, or with pictures that cannot be read."""
+    heads = {path.split("/")[0] for path in found if "/" in path} | {UNLABELED}
+    others = [p for p in root.iterdir() if p.is_dir() and p.name not in heads and not p.name.startswith(".")]
+    files = {p.name: [name for _, _, names in os.walk(p) for name in names if name[0] != "."] for p in others}
+    # annotations and the like are no class
+    return [name for name, own in files.items() if not own or any(f.lower().endswith(OTHER_PICTURES) for f in own)]
+
+
+def _by_csv(root: Path, found: Sequence[str], labels_csv: Path, no_label: NoLabel) -> Listing:
     """Classes by the CSV; files it does not list have none."""
     given: dict[str, str] = {}
     faults: list[LabelFault] = []
@@ -300,9 +329,9 @@ def _by_csv(root: Path, found: Sequence[str], labels_csv: Path) -> Listing:
             given[path] = label
     # sorted: the order of a directory is that of its file system, and rows would have other draws elsewhere
     paths = sorted(set(found) | set(given))
-    classes = sorted(set(given.values()) - {""})
-    number = {name: i for i, name in enumerate(classes)}
-    return Listing(paths, [number.get(given.get(path, ""), -1) for path in paths], classes, faults)
+    # by their text and not by value, as folders of these names would be
+    read = read_labels({"": [given.get(path) for path in paths]}, None, no_label, by_value=False, stacklevel=5)
+    return Listing(paths, read.codes[""].tolist(), list(read.classes), faults, read.notes)
 
 
 def _one_spelling(path: str) -> str:

@@ -16,7 +16,7 @@ from selftrain.errors import setting
 
 CUT = 0.2  # share of a picture that may be cut off before it is a warning
 # Endings of pictures that are not read: somebody who has them means to learn from them.
-_OTHER_PICTURES = (
+OTHER_PICTURES = (
     *(".apng", ".avif", ".cr2", ".dcm", ".dng", ".eps", ".heic", ".heif", ".ico", ".jfif", ".jp2", ".jpe", ".jxl"),
     *(".nef", ".nii", ".npy", ".pbm", ".pnm", ".psd", ".raw", ".svg", ".tga", ".dib"),
 )
@@ -46,7 +46,7 @@ def folder_notes(root: Path, labels_csv: str | os.PathLike[str] | None = None) -
         named = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(5))
         more = f" and {len(endings) - 5} more endings" if len(endings) > 5 else ""
         text = f"{_count(others, 'file')} passed over: the name does not end like that of an image ({named}{more})"
-        pictures = [path for path in others if path.lower().endswith(_OTHER_PICTURES)]
+        pictures = [path for path in others if path.lower().endswith(OTHER_PICTURES)]
         if pictures:
             remedy = f"convert what is a picture to one of {', '.join(IMAGE_SUFFIXES)}"
             text += f"; {remedy}, such as {shown(pictures[0])}"

@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from selftrain.data.base.labels import numbered
+from selftrain.data.base.labels import Classes, NoLabel, ReadLabels, Vocabulary, class_names, read_labels
 from selftrain.data.base.samples import ArraySet, RowNumbers
 from selftrain.data.base.splits import Overlap
 from selftrain.data.base.summary import ColumnSummary, Summary, some
@@ -46,7 +45,8 @@ def from_table(
     missing: Sequence[str] = MISSING,
     max_categories: int = 100,
     encoding: TableEncoding | Mapping[str, Any] | str | os.PathLike[str] | None = None,
-    classes: Sequence[str] | None = None,
+    classes: Classes | None = None,
+    no_label: NoLabel = -1,
     labels: int | None = None,
     overlap: Overlap = "exclude",
     seed: int = 0,
@@ -63,7 +63,8 @@ def from_table(
     Args:
         table: Path of a CSV file (UTF-8, a line of column names; needs no other library) or of a Parquet file (needs
             ``selftrain[table]``), a pandas data frame, an arrow table, or a mapping from names to columns.
-        label: Column of the classes, by name or number; an empty cell or -1 means unlabeled. ``None``: no row has one.
+        label: Column of the classes, by name or number; an empty cell, -1 or a text of ``missing`` means unlabeled.
+            ``None``: no row has one.
         id: Column of the rows' names, each once; default: their numbers.
         unlabeled: Another table of rows without label.
         validation: Labels to hold back, a count or a share below 1, or another table.
@@ -78,7 +79,8 @@ def from_table(
         encoding: How another pile's rows became numbers (``pile.encoding``, a ``TableEncoding``, its file, or the
             ``export.json`` of a run): this table is encoded alike, ``columns``, ``categorical``, ``drop``, ``missing``
             and ``max_categories`` are not used, and classes and label column are those of the encoding unless given.
-        classes: Names of the classes; default: those that occur, sorted.
+        classes: Names of the classes, or a mapping from names to numbers; default: those that occur, sorted.
+        no_label: Labels that mean unlabeled in place of -1 and ``missing``, one or several; ``None``: only empty cells.
         labels: Use only so many labels, evenly over the classes; the others become ``truth``. ``None``: all.
         overlap: Whether labeled rows are also unlabeled ones, as in ``split``.
         seed: Key of the choice of labels.
@@ -101,11 +103,12 @@ def from_table(
     """
     given = _given(encoding)
     missing = missing if given is None else given.missing
+    label = label or (None if given is None else given.label)
     tables = {"": table, "_unlabeled": unlabeled, "_test": test}
     if not isinstance(validation, int | float):
         tables["_validation"] = validation
     read = {
-        part: read_table(rows, missing, f"the {part[1:]} table" if part else "the table", decimal)
+        part: read_table(rows, missing, f"the {part[1:]} table" if part else "the table", decimal, label)
         for part, rows in tables.items()
         if rows is not None
     }
@@ -121,18 +124,20 @@ def from_table(
         found = fit_encoding(list(fitted.values()), names, remarks, kinds=kinds, max_categories=max_categories)
         given = TableEncoding(found, list(missing), label, id)
     else:
-        given = _with(given, label=label or given.label, id=id or (given.id if given.id in read[""].columns else None))
-    known, names_of_classes = _labels(read, given, classes, remarks)
-    given = _with(given, classes=list(names_of_classes))
+        given = _with(given, label=label, id=id or (given.id if given.id in read[""].columns else None))
+    # files say with a text what others leave out; whoever says what means no label has said it all
+    also = {text: text for text in missing} if Vocabulary(no_label).usual else {}
+    known = _labels(read, given, classes, no_label, also, remarks)
+    given = _with(given, classes=list(known.classes))
     # training first: ranges and missing cells are told of its columns
     sets = {
-        part: ArraySet(given.read(rows, remarks), known.get(part), _ids(rows, given, part))
+        part: ArraySet(given.read(rows, remarks), known.codes.get(part), _ids(rows, given, part))
         for part, rows in fitted.items()
     }
-    summary = Summary(_said_of_labels(read[""], given), given.summary(remarks))
+    summary = Summary([*_said_of_labels(read[""], given), *known.notes], given.summary(remarks))
     rest = {part: rows for part, rows in read.items() if part not in fitted}
     sets |= {
-        part: ArraySet(given.read(rows, remarks), known.get(part), _ids(rows, given, part))
+        part: ArraySet(given.read(rows, remarks), known.codes.get(part), _ids(rows, given, part))
         for part, rows in rest.items()
     }
     _check_ids(sets)
@@ -144,7 +149,8 @@ def from_table(
             sets.get("_unlabeled"),
             sets.get("_test"),
             validation=sets.get("_validation", validation),
-            classes=names_of_classes,
+            classes=known.classes,
+            notes=known.notes,
             labels=labels,
             overlap=overlap,
             seed=seed,
@@ -215,36 +221,39 @@ def _said_of_labels(table: Table, encoding: TableEncoding) -> list[str]:
 
 
 def _labels(
-    read: Mapping[str, Table], encoding: TableEncoding, classes: Sequence[str] | None, remarks: Remarks
-) -> tuple[dict[str, Tensor], Sequence[str]]:
+    read: Mapping[str, Table],
+    encoding: TableEncoding,
+    classes: Classes | None,
+    no_label: NoLabel,
+    also: Mapping[str, str],
+    remarks: Remarks,
+) -> ReadLabels:
     """Class numbers of each part, and the names of the classes."""
     classes = classes or list(encoding.classes) or None
-    if encoding.label is None:
+    label = encoding.label
+    if label is None:
         if "_test" in read or "_validation" in read:
             raise DataError("there is a test or validation table but no label; name the column of the classes: label")
-        return {}, classes or []
-    labeled = [part for part in ("", "_validation", "_test") if part in read and encoding.label in read[part].columns]
+        return ReadLabels({}, class_names(classes)[0] or [])
+    labeled = [part for part in ("", "_validation", "_test") if part in read and label in read[part].columns]
     if "" in read and "" not in labeled and not encoding.classes:
-        read[""][encoding.label]  # says which columns there are
-    names = {part: _label_names(read[part], encoding.label) for part in labeled}
-    if classes is None and "" in names:
-        _check_classes(read[""], encoding.label, names[""], remarks)
-    if classes is None:
-        # A class that only the test table has cannot be learned: it is refused, not added.
-        every = [name for part in labeled if part != "_test" for name in names[part]]
-        classes = numbered(every, None, "labels")[1]
-    found = {part: numbered(names[part], classes, read[part].source)[0] for part in labeled}
-    return found, classes
-
-
-def _label_names(table: Table, label: str) -> list[str | None]:
-    cells = table[label]
-    if isinstance(cells, np.ndarray) and label not in table.dates:
-        parts = np.flatnonzero(~np.isnan(cells) & (cells != np.floor(cells)))
-        if len(parts):
-            row = int(parts[0])
-            _refuse_measured(table, label, table.location(row), cells[row])
-    return table.texts(label)
+        read[""][label]  # says which columns there are
+    given = {part: read[part][label] if read[part].labels is None else read[part].labels for part in labeled}
+    if classes is None and "" in labeled:
+        _check_classes(read[""], label, read[""].texts(label), remarks)
+    parts = {part.removeprefix("_"): column for part, column in given.items()}
+    found = read_labels(
+        parts,
+        classes,
+        no_label,
+        numbers=False,
+        also=also,
+        source=lambda part: read[part and f"_{part}"].source,
+        called=label,
+        stacklevel=4,
+    )
+    codes = {part: found.codes[part.removeprefix("_")] for part in labeled}
+    return ReadLabels(codes, found.classes, found.notes)
 
 
 def _refuse_measured(table: Table, label: str, where: str, value: object) -> None:

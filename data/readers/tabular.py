@@ -41,6 +41,7 @@ class Table:
         decimal: The decimal sign of its texts; ``None``: whichever fits.
         likely: That which decides where both fit; ``None``: not known.
         left_out: Columns that are none, in words.
+        labels: The column of the labels as it was given, with the types and gaps that it has; ``None``: as it is here.
         parsed: Columns of text that were converted to numbers, kept so that it is done once.
         found: What else was found out about the table, kept alike.
     """
@@ -54,6 +55,7 @@ class Table:
     decimal: str | None = None
     likely: str | None = None
     left_out: Sequence[str] = ()
+    labels: Any = None
     parsed: dict[str, Numbers | None] = field(default_factory=dict, compare=False, repr=False)
     found: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -113,7 +115,11 @@ class Table:
 
 
 def read_table(
-    table: Any, missing: Sequence[str] = MISSING, name: str = "the table", decimal: str | None = None
+    table: Any,
+    missing: Sequence[str] = MISSING,
+    name: str = "the table",
+    decimal: str | None = None,
+    label: str | None = None,
 ) -> Table:
     """Read a table.
 
@@ -123,6 +129,7 @@ def read_table(
         missing: Texts that mean a missing cell; an empty one always does.
         name: What messages call it, if it is no file.
         decimal: The decimal sign of texts; ``None``: whichever fits.
+        label: Column of the labels, if there is one.
 
     Raises:
         DataError: a file that cannot be read or rows of different lengths (file and line are named).
@@ -132,12 +139,12 @@ def read_table(
         return table
     if isinstance(table, str | os.PathLike):
         path = Path(table)
-        found = _from_csv(path) if path.suffix.lower() not in PARQUET else _from_parquet(path)
+        found = _from_csv(path) if path.suffix.lower() not in PARQUET else _from_parquet(path, label)
     elif hasattr(table, "column_names") and hasattr(table, "column"):
-        found = _from_arrow(table, name)
+        found = _from_arrow(table, name, label)
     elif isinstance(table, Mapping) or hasattr(table, "columns"):
         columns = list(table) if isinstance(table, Mapping) else list(table.columns)
-        found = _table([str(column) for column in columns], [table[column] for column in columns], name)
+        found = _table([str(column) for column in columns], [table[column] for column in columns], name, label)
     else:
         raise DataError(f"{type(table).__name__} is no table; pass a CSV or Parquet path, a data frame or a mapping")
     lengths = {name: len(cells) for name, cells in found.columns.items()}
@@ -173,27 +180,28 @@ def _from_csv(path: Path) -> Table:
     return replace(_without_names(columns, str(path)), lines=lines, likely=likely)
 
 
-def _from_parquet(path: Path) -> Table:
+def _from_parquet(path: Path, label: str | None) -> Table:
     parquet = arrow_module("reading Parquet", "pyarrow.parquet")
     try:
         table = parquet.ParquetFile(path).read()
     except Exception as error:  # arrow has errors of its own for each kind of damage
         raise DataError(f"cannot read {path}: {error}; is it a whole Parquet file?") from error
-    return _from_arrow(table, str(path))
+    return _from_arrow(table, str(path), label)
 
 
-def _from_arrow(table: Any, source: str) -> Table:
+def _from_arrow(table: Any, source: str, label: str | None) -> Table:
     names = [str(name) for name in table.column_names]
     # pandas stores the index of a data frame as a column of such a name.
     index = [name for name in names if name.startswith("__index_level_")]
     kept = [i for i, name in enumerate(names) if name not in index]
     found = _table([names[i] for i in kept], [table.column(i).to_pylist() for i in kept], source)
+    found = replace(found, labels=table.column(names.index(label)) if label in names else None)
     coded = [names[i] for i in kept if str(table.column(i).type).startswith("dictionary")]
     said = [*found.left_out, *(f"{name} (an index)" for name in index)]
     return replace(found, names=frozenset(coded), left_out=said)
 
 
-def _table(names: Sequence[str], columns: Sequence[Any], source: str) -> Table:
+def _table(names: Sequence[str], columns: Sequence[Any], source: str, label: str | None = None) -> Table:
     """A table from the columns of any library."""
     _check_names(names, source)
     stripped = [name.strip() for name in names]
@@ -209,7 +217,8 @@ def _table(names: Sequence[str], columns: Sequence[Any], source: str) -> Table:
             dates.append(name)
         if hasattr(getattr(values, "dtype", None), "categories"):
             coded.append(name)
-    return replace(_without_names(cells, source), dates=frozenset(dates), names=frozenset(coded))
+    given = columns[list(names).index(label)] if label in names else None
+    return replace(_without_names(cells, source), dates=frozenset(dates), names=frozenset(coded), labels=given)
 
 
 def _without_names(columns: dict[str, Cells], source: str) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from selftrain.data.base.dense import dense, refuse_complex
-from selftrain.data.base.labels import as_text, numbered
+from selftrain.data.base.labels import Classes, NoLabel, ReadLabels, Vocabulary, read_labels
 from selftrain.data.base.samples import (
     Channels,
     Kind,
@@ -28,8 +27,8 @@ from selftrain.data.base.samples import (
     same_length,
     single,
 )
-from selftrain.data.base.splits import Overlap, check_labels
-from selftrain.data.pile import Pile, numbered_names
+from selftrain.data.base.splits import Overlap
+from selftrain.data.pile import Pile
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.readers.decoding import Fit, Mode, few_levels, to_bytes, used_range
 from selftrain.data.readers.files import as_extent
@@ -229,7 +228,8 @@ def from_dataset(
     validation: Any = 0,
     column: str | None = None,
     label: str | None = None,
-    classes: Sequence[str] | None = None,
+    classes: Classes | None = None,
+    no_label: NoLabel = -1,
     mode: Mode = "RGB",
     size: int | tuple[int, int] | None = None,
     fit: Fit = "crop",
@@ -245,14 +245,16 @@ def from_dataset(
 
     Args:
         labeled: A map-style data set (``len``, ``[number]``) whose items are (input, label) or mappings with both;
-            label -1 or ``None`` means unlabeled. Or a ``DatasetDict``: its splits ``train``, ``unlabeled``,
+            label -1 or a missing one means unlabeled. Or a ``DatasetDict``: its splits ``train``, ``unlabeled``,
             ``validation`` and ``test`` are taken. ``None``: there are no labels.
         unlabeled: One whose items are inputs; labels they may have are not read.
         test: One whose items all have a label.
         validation: Labels to hold back, a count or a share below 1, or another data set.
         column: Key of the input where items are mappings; default: ``image``, ``img``, ``x``, ...
         label: Key of the label where items are mappings; default: ``label``, ``labels``, ``y``, ...
-        classes: Names; default: those the data set knows, else the numbers up to the largest label, or the texts.
+        classes: As of ``Pile``; default: those the data set knows, but for one such as "unlabeled"; else as there, or
+            the names that occur.
+        no_label: Labels that mean unlabeled in place of -1, as in ``Pile.from_arrays``.
         mode: What pictures become, ``"RGB"`` or ``"L"`` (gray).
         size: Side, or height and width, to bring pictures to; ``None``: they must all have one size already.
         fit: ``"crop"``, ``"stretch"`` or ``"pad"``, as in ``FileSet``.
@@ -285,14 +287,14 @@ def from_dataset(
     raw: dict[str, Sequence[Any]] = {
         part: labels_of(sets[part], label, part) for part in ("labeled", "validation", "test") if part in sets
     }
-    known, classes = _label_numbers(raw, classes or _known_classes(sets.get("labeled"), label))
+    read = _read(raw, classes, _known_classes(sets.get("labeled"), label), no_label)
     form: dict[str, Any] = {
         "column": column, "mode": mode, "size": size, "fit": fit, "channels": channels, "limits": limits,
         "kind": kind,
     }  # fmt: skip
     made = {
         part: DatasetSet(
-            given, known.get(part), name=f"the {part} set", prefix="" if part == "labeled" else f"{part}/", **form
+            given, read.codes.get(part), name=f"the {part} set", prefix="" if part == "labeled" else f"{part}/", **form
         )
         for part, given in sets.items()
     }
@@ -301,7 +303,8 @@ def from_dataset(
         made.get("unlabeled"),
         made.get("test"),
         validation=made.get("validation", validation),
-        classes=classes,
+        classes=read.classes,
+        notes=read.notes,
         labels=labels,
         overlap=overlap,
         seed=seed,
@@ -415,23 +418,16 @@ def _item_label(dataset: Any, row: int, label: str | None, name: str) -> Any:
     raise DataError(f"{where} has no label; give pairs (input, label), or pass the set as unlabeled")
 
 
-def _label_numbers(
-    raw: Mapping[str, Sequence[Any]], classes: Sequence[str] | None
-) -> tuple[dict[str, Tensor], Sequence[str]]:
+def _read(
+    raw: Mapping[str, Sequence[Any]], classes: Classes | None, known: Sequence[str] | None, no_label: NoLabel
+) -> ReadLabels:
     """Class numbers of the parts, from numbers or texts, and the names of the classes."""
-    parts = {  # a tensor of one number is the number
-        part: [
-            -1 if y is None else y.item() if hasattr(y, "item") and getattr(y, "ndim", 0) == 0 else y for y in values
-        ]
-        for part, values in raw.items()
-    }
-    if any(isinstance(value, str) for values in parts.values() for value in values):
-        texts = {part: [as_text(value) for value in values] for part, values in parts.items()}
-        if classes is None:
-            classes = numbered(list(itertools.chain(*texts.values())), None, "labels")[1]
-        return {part: numbered(names, classes, f"the {part} set")[0] for part, names in texts.items()}, list(classes)
-    found = {part: check_labels(np.asarray(values), classes) for part, values in parts.items()}
-    return found, numbered_names(found.values()) if classes is None else list(classes)
+    also: dict[str, str] = {}
+    if classes is None and known:
+        # a folder "unlabeled" that was taken for a class: its number means no label
+        also = {str(i): name for i, name in enumerate(known) if Vocabulary(no_label).is_mark(name)}
+        classes = {name: i for i, name in enumerate(known) if str(i) not in also} if also else known
+    return read_labels(raw, classes, no_label, also=also, source=lambda part: f"the {part} set")
 
 
 def _known_classes(dataset: Any, label: str | None) -> Sequence[str] | None:

@@ -8,7 +8,7 @@ MUTANTS = [
     Mutant(
         "data: names that are numbers are sorted as text",
         "data/base/labels.py",
-        "return sorted(names, key=lambda name: (float(name), name))",
+        "return sorted(names, key=lambda name: (values[name], name))",
         "return sorted(names)",
         "test_data_tables.py::test_labels_that_are_numbers_are_sorted_by_value",
     ),

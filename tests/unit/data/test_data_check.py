@@ -396,7 +396,7 @@ def test_rows_that_cannot_be_used_and_classes_without_labels(tmp_path):
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "y.npy", np.where(np.arange(300) < 30, 1, -1))
     report = check(tmp_path)
-    assert {f.kind for f in report.findings} == {"no label", "one class"}
+    assert {f.kind for f in report.findings} == {"one class"}
     x[299, 1] = np.nan
     np.save(tmp_path / "x_unlabeled.npy", x)
     for name in ("x", "y"):

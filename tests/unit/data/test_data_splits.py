@@ -113,7 +113,6 @@ def test_validation_is_a_count_or_a_share(validation):
         (5, r"label 5 at row 7 is outside the 5 classes \(0 to 4\)"),
         (-2, "label -2 at row 7 .* -1 for unlabeled"),
         (1.5, "label 1.5 at row 7"),
-        (np.nan, "label nan at row 7"),
         (np.inf, "label inf at row 7"),
     ],
 )
@@ -124,10 +123,14 @@ def test_a_wrong_label_is_named_with_its_row(value, words):
         split(y, 50, classes=5)
 
 
-@pytest.mark.parametrize("y", [np.array(["cat", "dog"]), np.array([None, 1])])
-def test_labels_must_be_numbers(y):
-    with pytest.raises(DataError, match="is no number"):
-        check_labels(y)
+def test_labels_must_be_numbers():
+    with pytest.raises(DataError, match="label 'cat' at row 0 is no number"):
+        check_labels(np.array(["cat", "dog"]))
+
+
+def test_what_is_missing_has_no_label():
+    for y in (np.array([None, 1]), [float("nan"), 1.0], np.ma.masked_array([0, 1], [True, False])):
+        assert check_labels(y).tolist() == [-1, 1]
 
 
 def test_labels_must_be_one_per_sample():

@@ -15,12 +15,12 @@ look ahead is taken once an optimizer step, on the first of its batches, and lab
 
 from __future__ import annotations
 
-import copy
 from typing import Literal
 
 from torch import Tensor, nn
 
 from selftrain.mix import Mix
+from selftrain.networks.copying import copy_network
 from selftrain.networks.ema import Buffers
 from selftrain.networks.student import MakeLearner, Restore
 from selftrain.schedule import Schedule
@@ -152,7 +152,7 @@ class WideFutureSelfTraining(FutureSelfTraining):
                 with self.student.virtual(self.restore), self.pseudo_labeling.still():
                     supervised, unsupervised, _ = self.losses(ahead)
                     self.student.update(supervised + self.pseudo_labeling.weight(clock) * unsupervised)
-                    futures.append(copy.deepcopy(self.student.model))
+                    futures.append(copy_network(self.student.model))
             # phi <- mu phi + (1 - mu) mean_i theta~_i
             self.teacher.update(*futures, count=self.count_all)
         # The real step under the averaged teacher, which then takes in what came of it

@@ -30,6 +30,7 @@ from selftrain.engine.run import Run
 from selftrain.errors import CheckpointError, DataError, RunFolderError, SelftrainError, setting
 from selftrain.handlers.selfcheck import Alarm
 from selftrain.labels.ledger import Ledger
+from selftrain.networks.copying import copy_network
 from selftrain.networks.described import Node, describe, fingerprint, settings_in_short
 from selftrain.networks.optim import learner
 from selftrain.runtime.rng import own_randomness
@@ -417,7 +418,7 @@ class _Builder:
                     f"the network of the run in {self.folder} cannot be built: {error}; {self.ask('network')}"
                 ) from error
             # Each student needs weights of its own, and the caller's network is not to be written into.
-            made = copy.deepcopy(self.network) if isinstance(self.network, nn.Module) else self.network()
+            made = copy_network(self.network) if isinstance(self.network, nn.Module) else self.network()
         if not isinstance(made, nn.Module):
             raise RunFolderError(f"{self.folder} has a {type(made).__name__} where a network belongs")
         return made

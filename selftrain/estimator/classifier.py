@@ -23,6 +23,7 @@ from selftrain.estimator.inputs import Array, Inputs, read_classes, unlabeled_ro
 from selftrain.estimator.shipped import inference_model, joined, run, ship
 from selftrain.handlers import DataSummary, Progress
 from selftrain.networks.by_name import make_network
+from selftrain.networks.copying import plain_weights
 from selftrain.networks.optim import Training, learner
 from selftrain.tasks import Classification
 from selftrain.types import BatchPlan
@@ -173,8 +174,8 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
                 runs.append(self._trained(pile, key, member))
 
         self.classes_, self.views_, self.n_iter_ = labels.classes, pile.views, self._steps(pile)
-        network = joined([ship(run.strategy, len(self.classes_)) for run in runs])
-        example = next(iter(pile.evaluation("labeled", 1, self._device()) or ())).x
+        network = plain_weights(joined([ship(run.strategy, len(self.classes_)) for run in runs]))
+        example = next(iter(pile.evaluation("labeled", 2, self._device()) or ())).x
         self.network_ = inference_model(network, example)
         self.transduction_, self.labeled_iter_ = _provenance(runs[0], pile, labels)
         self.ledger_ = runs[0].ledger

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from selftrain.data.base.samples import Samples, exact_rows, single
 from selftrain.data.views.base import ViewMaker
+from selftrain.networks.copying import copy_network
 from selftrain.networks.ema import Teacher
 from selftrain.networks.outputs import logits_of
 from selftrain.strategy.base import Strategy
@@ -66,7 +66,7 @@ def ship(strategy: Strategy, classes: int) -> Shipped:
     counted = getattr(strategy, "counted", None)
     # logits beyond the classes belong to other heads, such as one for outliers
     factor = counted if isinstance(counted, Tensor) and counted.shape == (classes,) else torch.ones(classes)
-    return Shipped([copy.deepcopy(network) for network in asked], factor.detach().clone())
+    return Shipped([copy_network(network) for network in asked], factor.detach().clone())
 
 
 def joined(shipped: list[Shipped]) -> Shipped:
@@ -94,7 +94,7 @@ def inference_model(network: Module, example: Tensor) -> Module:
 @torch.no_grad()
 def run(ask: Callable[[Tensor], Tensor], network: nn.Module, views: ViewMaker, samples: Samples) -> Tensor:
     """What ``ask`` makes of the plain views of samples, on the CPU, in float64, (N, ...)."""
-    weight = next(network.parameters(), torch.zeros(()))
+    weight = next((w for w in network.parameters() if w.is_floating_point()), torch.zeros(()))
     found = []
     for start in range(0, len(samples), BATCH):
         index = torch.arange(start, min(start + BATCH, len(samples)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from selftrain.exporting.network import Deployed, weights_of
+from selftrain.networks.copying import copy_network
 
 Ask = Callable[[Tensor], Tensor]
 
@@ -48,7 +48,7 @@ def _read_safetensors(network: Deployed, path: Path) -> Ask:
     """The network with the weights of the file, and no other ones."""
     from safetensors.torch import load_file
 
-    fresh = copy.deepcopy(network)
+    fresh = copy_network(network)
     inner: Any = fresh.network
     networks = getattr(inner, "networks", None)
     inner = networks[0] if networks is not None and len(networks) == 1 else inner

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from dataclasses import replace
 
 from torch import Tensor
 
 from selftrain._compat import renamed
+from selftrain.networks.copying import copy_network
 from selftrain.networks.student import Learner
 from selftrain.strategy.base import Strategy
 from selftrain.types import Annotated, Batch, Clock, Needs, Report
@@ -37,7 +37,7 @@ class SupervisedBaseline(Strategy):
             raise ValueError(f"{name} has no step on labels alone to compare with; pass baseline=False")
         # A copy and not a new one: it has to start from the very weights that the strategy starts from.
         try:
-            self.method = copy.deepcopy(strategy)
+            self.method = copy_network(strategy)
         except (TypeError, RuntimeError, NotImplementedError) as error:
             raise ValueError(f"{name} cannot be copied for the baseline ({error}); pass baseline=False") from error
         self.labeled_view, self.monitor, self.judged_on = strategy.labeled_view, strategy.monitor, strategy.judged_on

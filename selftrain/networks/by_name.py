@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from selftrain.networks.copying import copy_network
 from selftrain.networks.encoders import Classifier, ConvEncoder
 from selftrain.networks.vit import ViT, point_transformer, series_transformer, table_transformer
 from selftrain.types import InputKind, Recorded
@@ -125,7 +125,7 @@ def make_encoder(network: Network, kind: InputKind, shape: Shape, *, masked: boo
     """
     if isinstance(network, str):
         return ENCODERS[kind][network_name(network, kind, shape, masked=masked)](shape)
-    built = copy.deepcopy(network) if isinstance(network, nn.Module) else _called(network, shape)
+    built = copy_network(network) if isinstance(network, nn.Module) else _called(network, shape)
     inner = getattr(built, "encoder", None)
     # a classifier is given where an encoder is asked for: its encoder is meant
     built = inner if isinstance(inner, nn.Module) and not hasattr(built, "embed_dim") else built
@@ -141,7 +141,7 @@ def make_network(network: Network, kind: InputKind, shape: Shape, outputs: int, 
     """
     if isinstance(network, str):
         return Classifier(make_encoder(network, kind, shape, masked=masked), outputs)
-    built = copy.deepcopy(network) if isinstance(network, nn.Module) else _called(network, shape, outputs)
+    built = copy_network(network) if isinstance(network, nn.Module) else _called(network, shape, outputs)
     if any(nn.parameter.is_lazy(weight) for weight in built.parameters()):
         built.eval()(torch.zeros(2, *shape))  # lazy weights get their shapes from the first input
     return Classifier(built, outputs) if hasattr(built, "embed_dim") else built

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _SpectralNorm as SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm as SpectralHook
 
+from selftrain.networks.copying import copy_network
 from selftrain.networks.outputs import logits_of
 from selftrain.networks.student import Learner, run_network
 from selftrain.types import plain_settings
@@ -29,7 +31,8 @@ class Teacher(nn.Module):
         student: The learner to copy; its precision and memory format are kept.
         decay: Share of the old weights that stays at each update, in [0, 1].
         buffers: ``"copy"`` takes floating-point buffers (BatchNorm statistics) from the student as they are,
-            ``"ema"`` averages them like weights. Integer buffers are always copied.
+            ``"ema"`` averages them like weights. Integer buffers are always copied, and the vectors of spectral norms
+            follow the average's own weights.
         part: The module of the student's network to follow; ``None``: all of it. ``update`` then takes such parts.
     Gradient: none flows through ``forward``.
 
@@ -52,7 +55,7 @@ class Teacher(nn.Module):
             raise ValueError(f"decay is {decay}; it must be in [0, 1]")
         if buffers not in ("copy", "ema"):
             raise ValueError(f"buffers is {buffers!r}; choose 'copy' or 'ema'")
-        self.model = copy.deepcopy(student.model if part is None else part).requires_grad_(False)
+        self.model = copy_network(student.model if part is None else part).requires_grad_(False)
         self.precision, self.channels_last = student.precision, student.channels_last
         self.decay, self.buffer_rule = decay, buffers
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
@@ -81,22 +84,63 @@ class Teacher(nn.Module):
         share = 1 - (min(self.decay, 1 - 1 / (t + 1)) if decay is None else decay)
         mine: list[Tensor] = list(self.model.parameters())
         theirs = _mean([list(s.parameters()) for s in sources])
-        torch._foreach_lerp_(mine, theirs, share)
+        counted = [not (p.is_floating_point() or p.is_complex()) for p in mine]
+        for p, value, whole in zip(mine, theirs, counted, strict=True):
+            if whole:  # numbers of which there is no mean
+                p.copy_(value)
+        pairs = [pair for *pair, whole in zip(mine, theirs, counted, strict=True) if not whole]
+        torch._foreach_lerp_([p for p, _ in pairs], [value for _, value in pairs], share)
         self._follow_buffers(sources, share)
         self.updates += int(count)
 
     def _follow_buffers(self, sources: tuple[nn.Module, ...], share: float) -> None:
-        rows = zip(self.model.buffers(), *(s.buffers() for s in sources), strict=True)
-        for mine, *theirs in rows:
-            if not mine.is_floating_point():  # counters, of which there is no mean
-                mine.copy_(theirs[0])
-            else:
-                mean = torch.stack([b.to(mine.dtype) for b in theirs]).mean(0)
-                mine.lerp_(mean, share if self.buffer_rule == "ema" else 1.0)
+        own = _spectral_buffers(self.model)
+        done: set[int] = set()  # tied buffers move once
+        for module, *others in zip(self.model.modules(), *(s.modules() for s in sources), strict=True):
+            for name, theirs in others[0]._buffers.items():
+                mine = module._buffers.get(name)
+                if mine is not None and (id(mine) in done or id(mine) in own):
+                    continue
+                if mine is None or theirs is None or mine.shape != theirs.shape:
+                    module._buffers[name] = None if theirs is None else theirs.detach().clone()  # it has come or grown
+                elif not mine.is_floating_point():  # counters, of which there is no mean
+                    mine.copy_(theirs)
+                else:
+                    rows = [b for b in (other._buffers[name] for other in others) if b is not None]
+                    mean = torch.stack([b.to(mine.dtype) for b in rows]).mean(0)
+                    mine.lerp_(mean, share if self.buffer_rule == "ema" else 1.0)
+                done.add(id(module._buffers[name]))
+        _estimate_spectral_norms(self.model)
+
+
+def _spectral_buffers(network: nn.Module) -> set[int]:
+    """Singular vectors of spectral norms: they belong to the weights beside them, and a mean of two is neither's."""
+    found = [b for m in network.modules() if isinstance(m, SpectralNorm) for b in m.buffers()]
+    found += [getattr(m, f"{hook.name}_{side}") for m, hook in _spectral_hooks(network) for side in "uv"]
+    return {id(buffer) for buffer in found}
+
+
+def _estimate_spectral_norms(network: nn.Module) -> None:
+    """Let the estimates follow the weights, as they do in each pass of training."""
+    for module in network.modules():
+        chains = module._modules.get("parametrizations")
+        for name, chain in () if chains is None else chains.named_children():
+            if any(isinstance(part, SpectralNorm) for part in chain.children()):
+                chain.train()
+                getattr(module, name)
+                chain.eval()
+    for module, hook in _spectral_hooks(network):
+        hook.compute_weight(module, do_power_iteration=True)
+
+
+def _spectral_hooks(network: nn.Module) -> list[tuple[nn.Module, SpectralHook]]:
+    hooks = [(m, hook) for m in network.modules() for hook in m._forward_pre_hooks.values()]
+    return [(module, hook) for module, hook in hooks if isinstance(hook, SpectralHook)]
 
 
 def _mean(lists: list[list[nn.Parameter]]) -> list[Tensor]:
     """Mean of several networks' parameters, one tensor a parameter."""
     if len(lists) == 1:
         return list(lists[0])
-    return [torch.stack(list(row)).mean(0) for row in zip(*lists, strict=True)]
+    rows = zip(*lists, strict=True)
+    return [torch.stack(list(row)).mean(0) if row[0].is_floating_point() else row[0] for row in rows]

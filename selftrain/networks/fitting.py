@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from selftrain.errors import DataError, SelftrainError
+from selftrain.errors import DataError, SelftrainError, TrainingError
+from selftrain.networks.copying import copy_network
 from selftrain.networks.outputs import check_unambiguous, in_words, logits_of
 from selftrain.networks.student import Learner, run_alone
 from selftrain.runtime.rng import own_randomness
@@ -39,13 +40,15 @@ def check_learner(learner: Learner, x: Tensor, *, classes: bool) -> str:
     network = learner.model
     name = type(network).__name__
     with own_randomness(x.device):
-        trial = copy.deepcopy(network)
+        trial = copy_network(network)
         with torch.no_grad():
             trial.eval()
             output = _asked(trial, x, learner, name)
             check_unambiguous(output)
             logits = logits_of(output)
-            one = logits_of(_asked(trial, x[:1], learner, name))
+            one = logits[:1]
+            with contextlib.suppress(TrainingError):  # BatchNorm without running statistics has none of a single sample
+                one = logits_of(_asked(trial, x[:1], learner, name))
         if not logits.is_floating_point():
             raise DataError(f"{name} gives {in_words(logits)}, which are no logits: let it return them, not decisions")
         if one.shape[1:] != logits.shape[1:] or len(one) != 1 or len(logits) != len(x):
@@ -54,8 +57,15 @@ def check_learner(learner: Learner, x: Tensor, *, classes: bool) -> str:
                 "axis must be that of the samples: squeeze() and flatten() are to name the axes that they take away"
             )
         trial.train()
+        stored = _stored_shapes(trial)
         with torch.enable_grad():
             trained = logits_of(_asked(trial, x, learner, name))
+        changed = [key for key, shape in _stored_shapes(trial).items() if stored.get(key) != shape]
+    if changed:
+        raise DataError(
+            f"a pass changes the shape of what {name} stores: {changed[:3]}; a checkpoint could not be read again: "
+            "register such a buffer in its full size, or with persistent=False if it need not be stored"
+        )
     if trained.shape != logits.shape:
         raise DataError(
             f"{name} gives {tuple(trained.shape)} in training and {tuple(logits.shape)} in evaluation for the same "
@@ -79,12 +89,16 @@ def check_encoder_runs(learner: Learner, encoder: nn.Module, x: Tensor, width: i
     """
     name = type(encoder).__name__
     with own_randomness(x.device), torch.no_grad():
-        output = _asked(copy.deepcopy(encoder).eval(), x, learner, name)
+        output = _asked(copy_network(encoder).eval(), x, learner, name)
     if not isinstance(output, Tensor) or tuple(output.shape) != (len(x), width):
         raise DataError(
             f"{name} gives {in_words(output)} for {len(x)} inputs of shape {tuple(x.shape[1:])}; its forward must give "
             f"features of shape {(len(x), width)}, as its embed_dim says"
         )
+
+
+def _stored_shapes(network: nn.Module) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in network.state_dict().items() if isinstance(value, Tensor)}
 
 
 def _asked(network: nn.Module, x: Tensor, learner: Learner, name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.errors import CheckpointError
+from selftrain.networks.copying import copy_network
 from selftrain.networks.described import Node, calls_noted, describe
 from selftrain.networks.student import Learner, MakeLearner, Precision, check_trainable
 from selftrain.schedule import Schedule, cosine
@@ -180,7 +180,7 @@ class _MakeLearner:
     def __call__(self) -> Learner:
         """A student."""
         with calls_noted() as calls:
-            fresh = copy.deepcopy(self.network) if isinstance(self.network, nn.Module) else self.network()
+            fresh = copy_network(self.network) if isinstance(self.network, nn.Module) else self.network()
             self.built.append(describe(fresh, calls))
         if self.init_from is not None:
             # anew for each student: a stage that goes on training hands each the weights of its moment

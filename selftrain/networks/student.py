@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from selftrain._compat import old_method
 from selftrain.errors import DataError, NonFiniteError, TrainingError
+from selftrain.networks.copying import restore_buffers, save_buffers
 from selftrain.networks.outputs import logits_of
 from selftrain.runtime.distributed import any_rank, here, mean_gradients, spread
 from selftrain.schedule import Schedule, constant
@@ -182,15 +183,15 @@ class Learner(nn.Module):
         check_label_mode(mode)
         was_training = self.training
         # BatchNorm has no mode that normalizes by the batch and leaves its running statistics, so they are put back.
-        buffers = [b.clone() for b in self.model.buffers()] if mode == "frozen" else []
+        buffers = save_buffers(self.model) if mode == "frozen" else None
         self._enter(mode)
         try:
             logits: Tensor = self(x)
             return logits
         finally:
             self.model.train(was_training)
-            for buffer, saved in zip(self.model.buffers(), buffers, strict=False):
-                buffer.copy_(saved)
+            if buffers is not None:
+                restore_buffers(self.model, buffers)
 
     def _enter(self, mode: LabelMode) -> None:
         self.model.train(mode in ("frozen", "train"))
@@ -308,7 +309,7 @@ class Learner(nn.Module):
     def _snapshot(self) -> dict[str, Any]:
         return {
             "parameters": [p.detach().clone() for p in self.model.parameters()],
-            "buffers": [b.clone() for b in self.model.buffers()],
+            "buffers": save_buffers(self.model),
             "grads": [p.grad for p in self.model.parameters()],  # moved aside, not copied
             "optimizer": copy.deepcopy(self.optimizer.state_dict()["state"]),
             "scaler": self.scaler.state_dict(),
@@ -326,8 +327,7 @@ class Learner(nn.Module):
         self.grad_norm = state["grad_norm"]
         if restore == "parameters":
             return
-        for buffer, saved in zip(self.model.buffers(), state["buffers"], strict=True):
-            buffer.copy_(saved)
+        restore_buffers(self.model, state["buffers"])
         # Rates were set for this step before the look ahead; only the moments come back.
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})

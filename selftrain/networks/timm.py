@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from selftrain.networks.copying import copy_network
 from selftrain.networks.patches import pick
 from selftrain.networks.vit import Pool, pooling
 
@@ -44,7 +44,7 @@ class TimmEncoder(nn.Module):
                 f"{type(model).__name__} lacks {missing}; masked stages need a vision transformer as timm builds them "
                 "(two-view stages take any network: see FeatureEncoder)"
             )
-        self.model = copied = copy.deepcopy(cast(Any, model))
+        self.model = copied = copy_network(cast(Any, model))
         embed = copied.patch_embed
         rows, columns = embed.grid_size
         height, width = embed.patch_size
@@ -110,7 +110,7 @@ class FeatureEncoder(nn.Module):
 
     def __init__(self, model: nn.Module, shape: Sequence[int]) -> None:
         super().__init__()
-        self.model, self.shape = copy.deepcopy(model), tuple(shape)
+        self.model, self.shape = copy_network(model), tuple(shape)
         was_training = self.model.training
         with torch.no_grad():
             # in evaluation mode: the probe must not move the statistics of a pretrained network

@@ -5,11 +5,11 @@ Every such method is this one stage with another loss; see ``selftrain.pretrain.
 
 from __future__ import annotations
 
-import copy
 from typing import cast
 
 from torch import Tensor, nn
 
+from selftrain.networks.copying import copy_network
 from selftrain.networks.optim import Training
 from selftrain.pretrain.base import Pretraining, check_encoder
 from selftrain.pretrain.predictor import Projector
@@ -79,7 +79,7 @@ class JointEmbedding(Pretraining):
         # narrow in the middle: a predictor that can copy lets embeddings collapse
         narrow = Projector(width, (hidden, width)) if getattr(loss, "needs_predictor", False) else None
         self.loss, self.name = loss, name
-        self.student = (training or TRAINING).learner(EmbeddingNetwork(copy.deepcopy(encoder), head, narrow))
+        self.student = (training or TRAINING).learner(EmbeddingNetwork(copy_network(encoder), head, narrow))
 
     def objective(self, batch: Batch, clock: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         """Embed all views, compare; ``embedding_std`` is their standard deviation over samples, averaged over K."""

@@ -7,13 +7,13 @@ distance compares. Those that have a name are in ``selftrain.pretrain.methods``.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from selftrain.networks.copying import copy_network
 from selftrain.networks.encoders import Encoder
 from selftrain.networks.modes import eval_mode
 from selftrain.networks.optim import Training
@@ -140,11 +140,11 @@ class Masked(Pretraining):
         self.ship = ship or ("target" if isinstance(target, EMALatent) else "student")
         self.regularizer, self.regularizer_weight = regularizer, regularizer_weight
         # copied, so that stages compared with each other can be given one and the same encoder
-        copied, head = copy.deepcopy(encoder), predictor(encoder, target.width(contract))
+        copied, head = copy_network(encoder), predictor(encoder, target.width(contract))
         guard = None if regularizer is None else Projector(contract.token_dim, projector)
         # one network for all that learns: one optimizer, one state, one gradient norm to clip
         self.student = (training or TRAINING).learner(MaskedNetwork(copied, head, guard, whole=target.own))
-        self.target = copy.deepcopy(target)  # the copies of an encoder that it holds are this stage's own
+        self.target = copy_network(target)  # the copies of an encoder that it holds are this stage's own
         self.target.attach(self.student, copied)
 
     @property

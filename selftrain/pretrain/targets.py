@@ -6,7 +6,6 @@ positions (M, B, N) and gives (M, B, N, width).
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import Literal, cast
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selftrain.networks.copying import copy_network
 from selftrain.networks.ema import Teacher
 from selftrain.networks.encoders import Encoder
 from selftrain.networks.patches import patchify, pick
@@ -238,7 +238,7 @@ class FrozenLatent(LatentTarget):
     def __init__(self, source: nn.Module, *, norm: Norm = "layer") -> None:
         super().__init__(norm)
         # a copy: the caller may train theirs on
-        self.source = copy.deepcopy(source).requires_grad_(False).eval()
+        self.source = copy_network(source).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> FrozenLatent:
         """Stay in evaluation mode whatever ``mode`` says."""

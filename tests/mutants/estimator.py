@@ -89,7 +89,7 @@ MUTANTS = [
     Mutant(
         "estimator: the template is trained",
         NETWORKS,
-        "built = copy.deepcopy(network) if isinstance(network, nn.Module) else _called(network, shape, outputs)",
+        "built = copy_network(network) if isinstance(network, nn.Module) else _called(network, shape, outputs)",
         "built = network if isinstance(network, nn.Module) else _called(network, shape, outputs)",
         "test_estimator.py::test_a_module_is_copied",
     ),

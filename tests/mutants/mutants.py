@@ -137,8 +137,8 @@ CORE = [
     Mutant(
         "teacher takes gradients",
         "selftrain/networks/ema.py",
-        "copy.deepcopy(student.model if part is None else part).requires_grad_(False)",
-        "copy.deepcopy(student.model if part is None else part)",
+        "copy_network(student.model if part is None else part).requires_grad_(False)",
+        "copy_network(student.model if part is None else part)",
         TEACHER,
     ),
     Mutant(

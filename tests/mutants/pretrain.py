@@ -233,7 +233,7 @@ MUTANTS = [
     Mutant(
         "pretraining: stages share a target",
         "selftrain/pretrain/masked.py",
-        "self.target = copy.deepcopy(target)",
+        "self.target = copy_network(target)",
         "self.target = target",
         f"{MASKED}::test_a_target_may_be_given_to_several_stages",
     ),

@@ -6,6 +6,41 @@ from fault import Mutant
 
 MUTANTS = [
     Mutant(
+        "ema: vectors of spectral norms stay where they are",
+        "selftrain/networks/ema.py",
+        "        _estimate_spectral_norms(self.model)\n",
+        "",
+        "test_parametrized.py::test_the_spectral_norm_of_an_average_is_one",
+    ),
+    Mutant(
+        "ema: whole numbers have a mean",
+        "selftrain/networks/ema.py",
+        "counted = [not (p.is_floating_point() or p.is_complex()) for p in mine]",
+        "counted = [False for p in mine]",
+        "test_parametrized.py::test_an_average_without_a_past_is_the_student",
+    ),
+    Mutant(
+        "copying: a buffer that was replaced stays",
+        "selftrain/networks/copying.py",
+        "        module._buffers[name] = buffer\n",
+        "        pass\n",
+        "test_parametrized.py::test_a_look_ahead_leaves_no_trace",
+    ),
+    Mutant(
+        "copying: the class of a copy is that of its original",
+        "selftrain/networks/copying.py",
+        "            module.__class__ = type(cls.__name__, cls.__bases__, dict(vars(cls)))\n",
+        "",
+        "test_parametrized.py::test_a_copy_of_a_trained_network_is_its_own",
+    ),
+    Mutant(
+        "estimator: inputs take the type of whichever weight is first",
+        "selftrain/estimator/shipped.py",
+        "(w for w in network.parameters() if w.is_floating_point())",
+        "network.parameters()",
+        "test_parametrized.py::test_what_an_estimator_ships_can_be_copied_and_pickled",
+    ),
+    Mutant(
         "fitting: nobody asks the networks before the run",
         "selftrain/engine/loop.py",
         "            strategy.check_networks(batch.x[[0, -1]])\n",
@@ -15,7 +50,7 @@ MUTANTS = [
     Mutant(
         "fitting: the network itself is asked",
         "selftrain/networks/fitting.py",
-        "trial = copy.deepcopy(network)",
+        "trial = copy_network(network)",
         "trial = network",
         "test_fitting.py::test_asking_leaves_no_trace",
     ),

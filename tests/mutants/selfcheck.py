@@ -161,7 +161,7 @@ MUTANTS = [
     Mutant(
         "the control trains the run's networks",
         "selftrain/handlers/baseline.py",
-        "self.method = copy.deepcopy(strategy)",
+        "self.method = copy_network(strategy)",
         "self.method = strategy",
         FILE + "test_the_control_leaves_the_run_alone",
     ),

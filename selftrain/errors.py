@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 
 # Whether messages name settings as options: the command line says so. A message is worded where it arises, since only
@@ -31,8 +32,32 @@ def setting(name: str, value: object = ..., *, of: str = "data") -> str:
     return f"{option} {shlex.quote(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))}"
 
 
+# What commands a terminal (control characters), turns round what is read (marks of direction), ends a line unseen, or
+# is no character at all (bytes of the names of files that are in no encoding).
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+_LONGEST = 4000  # characters of a message: nobody reads the names of 300,000 columns
+
+
+def printable(text: str) -> str:
+    """Text as it may be shown: characters that do something else than being seen stand as their code."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
 class SelftrainError(Exception):
-    """Base of every error of this library that is not a plain ``ValueError`` or ``TypeError``."""
+    """Base of every error of this library that is not a plain ``ValueError`` or ``TypeError``.
+
+    Its message holds names of files, classes and columns, which may be a stranger's: it is shown printable and not
+    endlessly long.
+    """
+
+    def __str__(self) -> str:
+        text = printable(super().__str__())
+        if len(text) <= _LONGEST:
+            return text
+        half = _LONGEST // 2
+        return f"{text[:half]} ... ({len(text) - 2 * half:,} characters left out) ... {text[-half:]}"
 
 
 class DataError(SelftrainError, ValueError):

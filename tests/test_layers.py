@@ -73,7 +73,7 @@ LAZY_TOO = {
     "labels": {"pandas", "pyarrow"},
     "labels.page": {"PIL", "jinja2"},
     "networks": {"timm"},
-    "storage": {"filelock", "pandas", "pyarrow"},
+    "storage": {"filelock", "pandas", "pyarrow", "yaml"},
     "tensorboard": {"PIL", "matplotlib", "tensorboard", "torchvision"},
     "cli": {"tomllib", "yaml"},
     "_compat": set(),

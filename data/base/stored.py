@@ -131,6 +131,11 @@ def load_array(path: Path) -> NDArray[Any]:
         raise DataError(f"cannot read {path}: {error}") from error
 
 
+def in_short(error: BaseException) -> str:
+    """What numpy says of a file, without its advice on long heads: to trust them, which would run code."""
+    return str(error).partition("\n")[0].partition(" and may not be safe")[0]
+
+
 def _header(path: Path, numbers: bool = True) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     """Shape, order, type and start of the values of a .npy file."""
     form = np.lib.format
@@ -141,7 +146,7 @@ def _header(path: Path, numbers: bool = True) -> tuple[tuple[int, ...], bool, np
             shape, fortran, dtype = read(file)
             offset, size = file.tell(), os.fstat(file.fileno()).st_size
     except Exception as error:  # a header is Python text; one that was tampered with may raise anything
-        raise DataError(f"cannot read {path}: {error}; it is no .npy file that numpy.save wrote") from error
+        raise DataError(f"cannot read {path}: {in_short(error)}; it is no .npy file that numpy.save wrote") from error
     if dtype.hasobject:
         raise DataError(f"{path} holds Python objects, which are never loaded; save plain numbers or text")
     if numbers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from selftrain.data.base.labels import Classes, NoLabel, as_text, class_names, r
 from selftrain.data.base.memory import machine_memory
 from selftrain.data.base.samples import ArraySet, Channels, Kind, Limits, RowNumbers, Samples
 from selftrain.data.base.splits import Overlap
-from selftrain.data.base.stored import StoredSet, load_array
+from selftrain.data.base.stored import StoredSet, in_short, load_array
 from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.views.base import ViewMaker
@@ -126,6 +126,8 @@ def _arrays(path: Path, keys: Mapping[str, str]) -> dict[str, _Part]:
                     "arrays as .npy files, which are read row by row"
                 )
             known = {key: key.lower() if key.lower() in KEYS else key for key in file.files}  # X is as good as x
+            # before they are read: an archive may have 300,000 of them
+            _check_keys([keys.get(key, name) for key, name in known.items()], path)
             return {keys.get(key, name): _member(file, key, path) for key, name in known.items()}
     except DataError:
         raise
@@ -141,13 +143,15 @@ def _member(file: Any, key: str, path: Path) -> NDArray[Any]:
             f"memory is too short for array {key!r} of {path}; save it as a .npy file, which is read row by row"
         ) from error
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"cannot read array {key!r} of {path}: {error}; save plain numbers or text") from error
+        raise DataError(
+            f"cannot read array {key!r} of {path}: {in_short(error)}; save plain numbers or text"
+        ) from error
     if not isinstance(array, np.ndarray):
         raise DataError(f"{key!r} of {path} is no array; save the file with numpy.savez")
     return array
 
 
-def _check_keys(arrays: Mapping[str, _Part], path: Path) -> None:
+def _check_keys(arrays: Collection[str], path: Path) -> None:
     for key in arrays:
         if key not in KEYS:
             close = difflib.get_close_matches(key, KEYS, 1)

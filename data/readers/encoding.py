@@ -20,6 +20,8 @@ from selftrain.data.readers.cells import Form, check_kind, listed, remedy, shown
 from selftrain.data.readers.columns import Remarks, choose_form, numbers_of, remark_on_names, remark_on_numbers
 from selftrain.data.readers.tabular import MISSING, Table, read_table
 from selftrain.errors import DataError
+from selftrain.storage.atomic import write_text
+from selftrain.storage.untrusted import read_json
 
 Floats = NDArray[np.float32]
 _MISSING_MARK = "?missing"
@@ -184,7 +186,7 @@ class TableEncoding:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON."""
-        Path(path).write_text(json.dumps(self.as_dict(), indent=1), encoding="utf-8")
+        write_text(Path(path), json.dumps(self.as_dict(), indent=1))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TableEncoding:
@@ -194,7 +196,7 @@ class TableEncoding:
             DataError: the file cannot be read or holds no encoding.
         """
         try:
-            plain = json.loads(Path(path).read_text(encoding="utf-8"))
+            plain = read_json(path)
         except (OSError, ValueError) as error:
             raise DataError(f"cannot read the table encoding {path}: {error}") from error
         if isinstance(plain, dict) and isinstance(plain.get("input"), dict):

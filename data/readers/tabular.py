@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.data.base.labels import as_text
+from selftrain.data.base.memory import machine_memory
 from selftrain.data.base.summary import shown, some
 from selftrain.data.readers.cells import DAY, days_of, shown_day
 from selftrain.errors import DataError, setting
@@ -23,6 +24,8 @@ from selftrain.storage.tables import PARQUET, arrow_module, csv_rows, separator
 Numbers = NDArray[np.float64]
 Cells = Numbers | Sequence[str | None]
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "?")
+_MOST = 100_000  # columns
+_CELL = 64  # bytes that a cell takes while a table is read
 _NO_CELLS = (list, dict, set, np.ndarray, complex, np.complexfloating)
 TABLE_SUFFIXES = (".csv", ".tsv", *PARQUET)
 
@@ -183,7 +186,17 @@ def _from_csv(path: Path) -> Table:
 def _from_parquet(path: Path, label: str | None) -> Table:
     parquet = arrow_module("reading Parquet", "pyarrow.parquet")
     try:
-        table = parquet.ParquetFile(path).read()
+        with parquet.ParquetFile(path) as file:
+            rows, columns = file.metadata.num_rows, len(file.schema_arrow.names)
+            size, memory = rows * columns * _CELL, machine_memory()
+            if size > memory:  # by mistake or to do harm: equal rows take no room in a file
+                raise DataError(
+                    f"{path} has {rows:,} rows of {columns:,} columns, as a table {size / 2**30:,.0f} GiB, and this "
+                    f"machine has {memory / 2**30:,.0f}; save the numbers as .npy files, which are read row by row"
+                )
+            table = file.read()
+    except DataError:
+        raise
     except Exception as error:  # arrow has errors of its own for each kind of damage
         raise DataError(f"cannot read {path}: {error}; is it a whole Parquet file?") from error
     return _from_arrow(table, str(path), label)
@@ -236,7 +249,12 @@ def _without_names(columns: dict[str, Cells], source: str) -> Table:
 
 
 def _check_names(names: Sequence[str], source: str) -> None:
-    double = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if len(names) > _MOST:
+        raise DataError(
+            f"{source} has {len(names):,} columns; of more than {_MOST:,} each would be looked at for minutes: save "
+            "the numbers as an array, numpy.savez('data.npz', x=..., y=...), which is read at once"
+        )
+    double = next((name for name, count in Counter(names).items() if count > 1), None)
     if double is not None:
         raise DataError(f"{source} has two columns {double!r}; rename one")
 

@@ -174,7 +174,7 @@ def _call(kind: str, text: str, known: Names) -> tuple[str, list[Any], dict[str,
         if isinstance(call.func, ast.Name):
             settings = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
             return call.func.id, [ast.literal_eval(value) for value in call.args], settings
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two of text that is nested too deeply
         pass
     raise ValueError(f"{kind} is {text!r}; write a name such as {next(iter(known))!r}, or a call with plain values")
 

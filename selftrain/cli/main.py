@@ -8,14 +8,14 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
 from types import FrameType
 from typing import Any
 
 from selftrain import errors
 from selftrain.cli import EXIT_CODES, FAILED, INTERRUPTED, OK, TERMINATED, USAGE, Terminated, UsageError
-from selftrain.errors import SelftrainError
+from selftrain.errors import SelftrainError, printable
 
 # Here and not beside each command, whose imports of torch and scikit-learn take seconds that --help must not cost.
 COMMANDS = {
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     try:
-        with _signals(), _plain_warnings(debug), _first_alone(), _options_in_messages():
+        with _printable(), _signals(), _plain_warnings(debug), _first_alone(), _options_in_messages():
             return _run([word for word in words if word != "--debug"])
     except (KeyboardInterrupt, Terminated) as stop:
         word = "terminated" if isinstance(stop, Terminated) else "interrupted"
@@ -107,7 +107,7 @@ def usage() -> str:
 def _end(message: str, code: int) -> int:
     # else the message overtakes what the command has printed, which may still be in the buffer of standard output
     sys.stdout.flush()
-    print(f"selftrain: {message}", file=sys.stderr)
+    print(f"selftrain: {printable(message)}", file=sys.stderr)
     return code
 
 
@@ -135,6 +135,30 @@ def _signals() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class _Printable:
+    """A stream of text that shows whatever is written into it, and lets nothing of it command a terminal."""
+
+    def __init__(self, stream: Any, *, bars: bool) -> None:
+        self._stream, self._bars = stream, bars
+
+    def write(self, text: str) -> int:
+        """Write text; a bar of progress may go back to the start of its line."""
+        start = "\r" if self._bars and text.startswith("\r") else ""
+        self._stream.write(start + printable(text.removeprefix(start)))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _printable() -> Iterator[None]:
+    """Names of files, classes and columns, which may be a stranger's, reach the terminal as what can be seen."""
+    # here and not where they are printed: no line of any command, warning or library can be forgotten
+    with redirect_stdout(_Printable(sys.stdout, bars=False)), redirect_stderr(_Printable(sys.stderr, bars=True)):
+        yield
 
 
 @contextmanager

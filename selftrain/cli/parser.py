@@ -21,6 +21,7 @@ from selftrain.cli import EXIT_CODES, UsageError
 from selftrain.cli.naming import KINDS, filled, foreign_names, load_object, spec_of
 from selftrain.errors import RunFolderError
 from selftrain.storage.run_dir import RUN_MARKS
+from selftrain.storage.untrusted import from_yaml
 
 Spec = dict[str, Any]
 CONFIG = "config.yaml"  # settings of a comparison, whose runs lie below it
@@ -141,8 +142,6 @@ def read_config(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
         UsageError: a file that cannot be read, of another kind, or that holds something else.
         RunFolderError: a folder, or a file in one, that names other code.
     """
-    import yaml
-
     file = Path(path)
     if file.is_dir():
         from selftrain.cli.folder import settings_in  # which reads the files of comparisons here
@@ -150,8 +149,8 @@ def read_config(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
         return settings_in(file, trust=trust)
     try:
         text = file.read_text(encoding="utf-8")
-        found = _toml(text) if file.suffix.lower() == ".toml" else yaml.safe_load(text)  # JSON is YAML
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        found = _toml(text) if file.suffix.lower() == ".toml" else from_yaml(text)  # JSON is YAML
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot read the config file {file}: {' '.join(str(error).split())}") from error
     if found is not None and not isinstance(found, dict):
         raise UsageError(f"the config file {file} holds a {type(found).__name__}; write one 'name: value' a line")

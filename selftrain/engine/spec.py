@@ -10,7 +10,6 @@ import copy
 import dataclasses
 import inspect
 import itertools
-import json
 import sys
 import warnings
 from collections import OrderedDict
@@ -37,6 +36,7 @@ from selftrain.runtime.rng import own_randomness
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import write_json
 from selftrain.storage.run_dir import CARD, CHECKPOINTS, LABELS, RECORD, SETTINGS, is_replaced, read_card
+from selftrain.storage.untrusted import read_json
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import Pile, Recorded
 
@@ -124,10 +124,10 @@ def read_record(folder: str | Path) -> dict[str, Any]:
             f"from the weights of a finished run: learner(init_from={str(folder)!r})"
         )
     try:
-        record = dict(json.loads((place / RECORD).read_text(encoding="utf-8")))
+        record = dict(read_json(place / RECORD, deepest=500))  # a network is a part of a part of a part
         form = int(record["format"])
         missing = {"strategy", "networks", "classes", "source", "views", "pile", "note"} - record.keys()
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunFolderError(f"{place / RECORD} cannot be read: {error!r}") from error
     if form != FORMAT or missing:
         raise RunFolderError(f"{place / RECORD} has format {form}, not {FORMAT}; use the version that wrote it")

@@ -14,6 +14,7 @@ from torch import Tensor
 from selftrain.errors import RunFolderError
 from selftrain.handlers.base import Context, Figures, Handler
 from selftrain.storage.atomic import check_target, write_text
+from selftrain.storage.untrusted import from_json
 from selftrain.types import Report
 
 METRICS = "metrics.jsonl"
@@ -128,6 +129,6 @@ class MetricsFile:
 
 def _step(line: str) -> float:
     try:
-        return float(json.loads(line)["step"])
+        return float(from_json(line)["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf  # a crash cut the line short

@@ -6,7 +6,6 @@ Along one pretraining run, features for frozen use are often best in the middle,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from selftrain.handlers.base import Context, Figures, Handler
 from selftrain.runtime.distributed import is_first
 from selftrain.storage.atomic import write_json
 from selftrain.storage.run_dir import INDEX, SNAPSHOTS, card_of, export_weights
+from selftrain.storage.untrusted import read_json
 
 EARLIEST = 100  # the first snapshot is at this part of the run
 Use = Literal["frozen", "fine-tune"]
@@ -101,9 +101,9 @@ def read(folder: str | Path) -> list[dict[str, Any]]:
         return [
             # The bare name: a forged list must not lead out of the folder.
             {"step": int(row["step"]), "file": Path(str(row["file"])).name, "figures": _figures(row["figures"])}
-            for row in json.loads(path.read_text(encoding="utf-8"))
+            for row in read_json(path)
         ]
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise RunFolderError(f"{path} cannot be read: {error!r}") from error
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selftrain.errors import RunFolderError
+from selftrain.storage import untrusted
 from selftrain.storage.atomic import whole_file
 from selftrain.storage.run_dir import SETTINGS, claimed, mark_replaced
 
@@ -99,6 +100,6 @@ def read_json(path: Path, take: Callable[[Any], Found]) -> Found:
     """
     # The folder may be a stranger's: numbers beyond any range and endless nesting raise errors of their own.
     try:
-        return take(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, KeyError, OSError, OverflowError, RecursionError) as error:
+        return take(untrusted.read_json(path))
+    except (ValueError, TypeError, KeyError, OSError, OverflowError) as error:
         raise RunFolderError(f"{path} cannot be read: {error!r}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -14,6 +13,7 @@ from selftrain.handlers.metrics_log import METRICS, MetricsFile
 from selftrain.pipeline.folder import REPORT, TABLE, folder_name
 from selftrain.pipeline.state import Row
 from selftrain.storage.atomic import write_json, write_text
+from selftrain.storage.untrusted import from_json
 from selftrain.tensorboard.writer import TensorBoardWriter
 
 
@@ -36,7 +36,7 @@ def publish(folder: Path, rows: Sequence[Row], *, finished: bool) -> None:
 def _repeat(path: Path, at: int, log: MetricsFile, shown: TensorBoardWriter) -> None:
     """Log once more, ``at`` steps later, what a stage has logged."""
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        row = json.loads(line)
+        row = from_json(line)
         # every stage counts from 0; on one axis they must lie one after another
         step = at + int(row.pop("step"))
         if "alarm" in row:

@@ -16,6 +16,7 @@ import torch
 from selftrain.errors import CheckpointError, RunFolderError, setting
 from selftrain.storage.atomic import whole_file
 from selftrain.storage.plain import plain, restored
+from selftrain.storage.untrusted import read_json
 
 FORMAT = 2  # 1: version 0.1, whose states had other parts
 MANIFEST, COPY = "manifest.json", "manifest.copy.json"
@@ -161,9 +162,9 @@ def _entries(folder: Path) -> list[dict[str, Any]]:
 
 def _read_entries(path: Path) -> list[dict[str, Any]]:
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
         entries = [_checked(entry) for entry in content["checkpoints"]]
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise CheckpointError(f"{path} cannot be read: {error!r}") from error
     if content.get("sha256", _sum_of(entries)) != _sum_of(entries):
         raise CheckpointError(f"{path} is damaged: its content does not fit its own SHA-256")

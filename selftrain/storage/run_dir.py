@@ -15,6 +15,7 @@ from torch import Tensor
 from selftrain.errors import RunFolderError, setting
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import remove_parts, whole_file, write_text
+from selftrain.storage.untrusted import read_json
 
 SETTINGS, RECORD = "run.json", "rebuild.json"  # what a resumed run must share; what it is built again from
 LABELS = "pseudo_labels.csv"
@@ -140,9 +141,9 @@ def read_card(source: str | Path) -> dict[str, Any]:
     path = Path(source)
     path = path / CARD if path.is_dir() else card_of(path)
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = read_json(path)
         missing = [key for key in ("strategy", "steps", "versions", "input", "encoder") if key not in card]
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise RunFolderError(
             f"cannot read the card {path}: {error}; it is written with the checkpoints of a run, and with each snapshot"
         ) from error
@@ -161,8 +162,8 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
     if not path.is_file():
         raise RunFolderError(f"{folder} holds no run to resume; start it without resume")
     try:
-        before = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, RecursionError) as error:
+        before = dict(read_json(path))
+    except (OSError, ValueError, TypeError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}") from error
     if before.get("format") is None and settings.get("format") is not None:
         raise RunFolderError(

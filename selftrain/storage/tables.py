@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from selftrain.errors import DataError
 from selftrain.storage.atomic import whole_file
+from selftrain.storage.untrusted import from_json
 
 Column = Sequence[str] | NDArray[Any]
 Numbers = NDArray[np.float64]
@@ -197,7 +198,10 @@ def read_notes(path: str | Path) -> Any:
     if Path(path).suffix.lower() not in PARQUET:
         return None
     metadata = arrow_module("reading Parquet", "pyarrow.parquet").read_schema(path).metadata or {}
-    return json.loads(metadata.get(_NOTES, b"null"))
+    try:
+        return from_json(metadata.get(_NOTES, b"null"))
+    except ValueError as error:
+        raise DataError(f"the notes in {path} cannot be read: {error}; write it anew") from error
 
 
 def disarmed(text: str) -> str:
@@ -286,7 +290,11 @@ def _parquet_blocks(path: Path, needed: Sequence[str], optional: Sequence[str]) 
     arrow, parquet = arrow_module("reading Parquet"), arrow_module("reading Parquet", "pyarrow.parquet")
     try:
         with parquet.ParquetFile(path) as file:
-            yield from _batches(path, file, _places(path, file.schema_arrow.names, needed, optional))
+            places = _places(path, file.schema_arrow.names, needed, optional)
+            rows, size = file.metadata.num_rows, path.stat().st_size
+            if rows > 8 * size:  # each row has an id of its own, and nothing tells two rows apart in less than a bit
+                raise DataError(f"{path} has {rows:,} rows in {size:,} bytes, which cannot all differ; write it anew")
+            yield from _batches(path, file, places)
     except arrow.ArrowInvalid as error:
         raise DataError(f"{path} is no whole Parquet file: {error}; write it anew") from error
     except OSError as error:

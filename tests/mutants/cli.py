@@ -146,4 +146,25 @@ MUTANTS = [
         "if os.getcwd()",
         "test_cli_strangers.py::test_names_of_the_packages_leave_the_path_alone",
     ),
+    Mutant(
+        "what is printed commands the terminal",
+        MAIN,
+        "self._stream.write(start + printable(text.removeprefix(start)))",
+        "self._stream.write(text)",
+        "test_cli_strangers.py::test_what_people_call_their_classes_and_files_commands_no_terminal",
+    ),
+    Mutant(
+        "errors show marks of direction",
+        "selftrain/errors.py",
+        "text = printable(super().__str__())",
+        "text = super().__str__()",
+        "test_errors.py::test_what_does_something_else_than_being_seen_stands_as_its_code",
+    ),
+    Mutant(
+        "JSON is as deep as it likes",
+        "selftrain/storage/untrusted.py",
+        "        if depth > deepest:\n",
+        "        if False:\n",
+        "test_untrusted.py::test_json_that_is_nested_too_deeply_or_none_is_refused",
+    ),
 ]

@@ -201,3 +201,48 @@ def test_the_working_directory_stands_in_for_no_package(home, theirs):
     assert "timm.layers.mlp:Mlp" in done.stderr or "is not what its classes build" in done.stderr, done.stderr
     assert not Path("evil was here").exists()
     read_config("theirs")
+
+
+DEEP = {"open": "[" * 100_000, "lists": "[" * 600 + "]" * 600, "mappings": '{"a":' * 600 + "1" + "}" * 600}
+
+
+@pytest.mark.parametrize(
+    "file", ["rebuild.json", "run.json", "export.json", "checkpoints/manifest.json", "metrics.jsonl"]
+)
+def test_files_that_are_nested_too_deeply_are_errors_by_name(file, home, theirs, capsys):
+    """Alone and as any part of what belongs there; a fault of Python's would end the test."""
+    whole = (theirs / file).read_text()
+    parts = json.loads(whole) if file.endswith("json") else {}
+    deep = [json.dumps({**parts, key: 0}).replace(f'"{key}": 0', f'"{key}": {DEEP["lists"]}') for key in parts]
+    about = [["evaluate", str(theirs)], ["train", "--resume", "--out", str(theirs)]]
+    for number, text in enumerate([*DEEP.values(), *deep[:8]]):
+        (theirs / file).write_text(text)
+        if file.startswith("checkpoints"):
+            (theirs / "checkpoints/manifest.copy.json").write_text(text)
+        for words in [*about, ["export", str(theirs)]] if number == 0 else about:
+            assert cli.main(words) in (0, 1, 2)
+            assert "maximum recursion" not in capsys.readouterr().err
+    (theirs / file).write_text(whole)
+
+
+def test_what_people_call_their_classes_and_files_commands_no_terminal(home, tmp_path, monkeypatch, capsys):
+    """Whatever a command prints goes through one door."""
+    monkeypatch.chdir(tmp_path)
+    evil = "\x1b[2J\x1b]0;owned\x07a\u202eb\x9b31m\rc"
+    rows = "".join(f"{i}.5,{i % 3},{evil if i % 2 else 'dog'}\n" for i in range(1, 25))
+    Path("t.csv").write_text(f"one,{evil.replace(chr(13), '')},label\n" + rows.replace("\rc", "c"), encoding="utf-8")
+    name = "\x1b[31mrun"
+    assert (
+        cli.main(["train", "--data", "t.csv", "--data.label", "label", "--data.validation", "4", "--out", name, *QUICK])
+        == 0
+    )
+    cli.main(["evaluate", name, "--part", "validation"])
+    cli.main(["label", name, "--out", f"{name}.csv", "--data", "t.csv"])
+    cli.main(["check-data", "t.csv"])
+    cli.main(["train", "--data", f"{name}\udcff\u2066"])
+    cli.main([evil])
+    shown = capsys.readouterr()
+    for text in (shown.out, shown.err):
+        assert not set(text) & set("\x1b\x07\x9b\u202e\u2066\udcff")
+        assert "\\x1b[" in text
+    assert "\r" not in shown.out

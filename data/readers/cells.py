@@ -24,14 +24,14 @@ _MARKERS = frozenset((
 _BEYOND = re.compile(r"(?:[<>≤≥~]=?|ca\.?)\s*(?P<number>.+)", re.ASCII)
 _SIGNS = "$€£¥₹"
 _CURRENCIES = rf"[{_SIGNS}]|USD|EUR|GBP|CHF"
-_UNIT = rf"%|‰|{_CURRENCIES}|°?[A-Za-zµμΩ][A-Za-z0-9µμΩ/²³^·*]{{0,7}}"
+_UNIT = rf"%|‰|{_CURRENCIES}|°|°?[A-Za-zµμΩ][A-Za-z0-9µμΩ/²³^·*]{{0,7}}"
 _DATES = (
-    *("%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y"),
+    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y"),
     *("%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y"),
 )
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 _LAYOUTS = (
-    "iso", "%Y-%m", *(date + time for date in _DATES for time in _TIMES), *(time.strip() for time in _TIMES if time)
+    "iso", "%Y-%m", "%m/%Y", *(day + time for day in _DATES for time in _TIMES), *(time.strip() for time in _TIMES[1:])
 )  # fmt: skip
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?\s*(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 _SHORT = re.compile(r"\d{2}\D\w{2,3}\D\d{2}(\s.*)?", re.ASCII)  # with two digits of the year: 1.2.34 is a version
@@ -93,7 +93,7 @@ class Cells:
         if not self.values:
             return False
         # one text that comes again and again among measured numbers says that there is none
-        few = self.share >= 0.9 or (len(self.odd) <= 3 and self.share >= 0.5)
+        few = self.share >= 0.9 or (len(self.odd) <= 3 and self.share >= 0.1)
         letters = self.form.unit.strip("°")[:1].isalpha() and self.form.unit not in ("USD", "EUR", "GBP", "CHF")
         return (self.measured and few) if self.odd or letters else True
 
@@ -152,9 +152,7 @@ def read_dates(counts: Mapping[str, int], layout: str | None = None) -> Cells:
     """
     texts = [text for text in counts if any(sign.isdigit() for sign in text) and len(text) < 40]
     some = texts[:: max(1, len(texts) // _SAMPLE)]
-    layouts = (
-        [layout] if layout else [one for one in _LAYOUTS if sum(_day(t, one) is not None for t in some) * 2 > len(some)]
-    )
+    layouts = [layout] if layout else [one for one in _LAYOUTS if sum(_is_date(t, one) for t in some) * 2 > len(some)]
     found = [
         _sorted_out(counts, {t: d for t in texts if (d := _day(t, one)) is not None}, Form(layout=one))
         for one in layouts
@@ -261,10 +259,15 @@ def _pattern(decimal: str) -> re.Pattern[str]:
     )
 
 
+def _is_date(text: str, layout: str) -> bool:
+    """Whether a text has this layout, and not only happens to be read with it."""
+    if ("%y" in layout and _SHORT.fullmatch(text) is None) or (":" in layout and _CLOCK.fullmatch(text) is None):
+        return False
+    return _day(text, layout) is not None
+
+
 def _day(text: str, layout: str) -> float | None:
     if layout == "iso" and _ISO.fullmatch(text) is None:
-        return None
-    if ("%y" in layout and _SHORT.fullmatch(text) is None) or (":" in layout and _CLOCK.fullmatch(text) is None):
         return None
     try:
         if layout == "iso":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from selftrain.data.readers.cells import Cells, Form, certain_decimal, listed, r
 from selftrain.data.readers.tabular import Numbers, Table
 from selftrain.errors import DataError, setting
 
+_EIGHT = "%Y%m%d"
 _MANY = 20  # names, or rows, from which on it is odd that each occurs once
 # what is dealt with, and what the owner has to decide; {} are the columns, each with its cells
 _NOTES = {
@@ -22,9 +24,11 @@ _NOTES = {
     "unseen": "names that training did not have were read as missing: {}",
 }
 _DOUBTS = {
-    "own names": "nearly every cell holds a name of its own, which teaches nothing: {}; leave it out: {drop}",
-    "row numbers": "numbers that count the rows are learned from like measurements: {}; leave them out: {drop}",
+    "own names": "nearly every cell holds a name of its own, which teaches nothing: {}; leave it out, or, if these are "
+    "dates, name their layout: {drop}",
+    "row numbers": "row numbers or ids are learned from like measurements: {}; leave them out: {drop}",
     "far": "numbers lie far from all others, as marks of missing cells do: {}; if they are such marks, say {missing}",
+    "long": "whole numbers of so many digits lose some, and are rather ids: {}; leave them out: {drop}",
     "zeros": "numbers with leading zeros were read as numbers: {}; if they are codes, say {category}",
     "dates": "dates can be read in two ways: {}; say which: {date:%d/%m/%Y}",
     "signs": "numbers can be read in two ways: {}; say {decimal}",
@@ -84,7 +88,7 @@ def _sentence(text: str, columns: Mapping[str, str]) -> str:
     start = what.find("{")
     if start >= 0 and what[start:] != "{missing}":
         kind = what[start + 1 : -1]
-        others = {"decimal": setting("decimal", ","), "label": setting("label")}
+        others = {"decimal": f"{setting('decimal', ',')} or {setting('decimal', '.')}", "label": setting("label")}
         what = what[:start] + (others.get(kind) or remedy(list(columns)[:5], kind))
     return head + ", ".join(some) + rest + what
 
@@ -106,11 +110,13 @@ def choose_form(
     """
     texts = [table for table in tables if not isinstance(table[name], np.ndarray)]
     days = any(name in table.dates for table in tables)
-    if kind != "date" and not detail and not days and all(_plain(table, name) is not None for table in tables):
-        return Form(), bool(kind)
+    plain = [_plain(table, name) for table in tables]
+    if kind != "date" and not detail and not days and all(values is not None for values in plain):
+        eight = not kind and all(_are_eight_digits(values) for values in plain if values is not None)
+        return Form(layout=_EIGHT if eight else None), bool(kind)
     counts: Counter[str] = Counter()
-    for table in texts:
-        counts.update(table.counts(name))
+    for table in tables if kind == "date" and not days else texts:
+        counts.update(cell for cell in table.texts(name) if cell is not None)
     if not counts:
         return Form(layout="iso" if days else None), bool(kind)
     if days or kind == "date":
@@ -147,7 +153,7 @@ def numbers_of(table: Table, name: str, form: Form, lenient: bool, remarks: Rema
         DataError: a cell that is no finite number; names place, column and value.
     """
     cells, dates = table[name], form.layout is not None
-    if isinstance(cells, np.ndarray):
+    if isinstance(cells, np.ndarray) and not (dates and form.layout != "iso" and name not in table.dates):
         if (name in table.dates) != dates or (form.unit and not np.isnan(cells).all()):
             have, want = ("dates", "numbers") if name in table.dates else ("numbers", "dates")
             want = f"numbers with {form.unit!r}" if form.unit and not dates else want
@@ -156,7 +162,8 @@ def numbers_of(table: Table, name: str, form: Form, lenient: bool, remarks: Rema
     plain = None if dates or form.unit else _plain(table, name)
     if plain is not None:
         return _finite(table, name, plain)
-    counts = table.counts(name)
+    written = table.texts(name) if isinstance(cells, np.ndarray) else table.written(name)
+    counts = Counter(cell for cell in written if cell is not None)
     if dates:
         read = read_dates(counts, form.layout)
         read = read if not read.odd else max(read, read_dates(counts), key=lambda found: found.share)
@@ -165,11 +172,13 @@ def numbers_of(table: Table, name: str, form: Form, lenient: bool, remarks: Rema
     if read.odd and not lenient:
         text = next(iter(read.odd))
         kind = "no date" if dates else f"no number with {form.unit!r}" if form.unit else "no finite number"
-        raise DataError(f"{table.find(name, text)}: {name} is {text!r}, which is {kind}; correct it or leave it empty")
+        raise DataError(
+            f"{table.location(written.index(text))}: {name} is {text!r}, which is {kind}; correct it or leave it empty"
+        )
     if read.gaps or read.odd:
         remarks.add("gaps", name, listed({**read.gaps, **read.odd}))
     nan = float("nan")
-    values = np.array([nan if cell is None else read.values.get(cell, nan) for cell in table.written(name)], np.float64)
+    values = np.array([nan if cell is None else read.values.get(cell, nan) for cell in written], np.float64)
     return _finite(table, name, values)
 
 
@@ -184,8 +193,10 @@ def remark_on_numbers(table: Table, name: str, values: Numbers, remarks: Remarks
     """Say what is odd about a column of numbers: it counts the rows, or has leading zeros."""
     known = values[~np.isnan(values)]
     whole = len(known) >= _MANY and bool((known == np.floor(known)).all())
-    called = name.casefold() in ("id", "index", "row", "rowid", "uuid") or name.casefold().endswith(("_id", " id"))
-    if whole and (
+    called = re.search(r"(^|[\W_])(id|index|row|rowid)$|[a-z]I[dD]$|^I[dD]$", name) is not None
+    if whole and np.abs(known).max() >= 2**53:
+        remarks.add("long", name, f"up to {known.max():.0f}")
+    elif whole and (
         (known[0] in (0, 1) and bool((np.diff(known) == 1).all())) or (called and len(np.unique(known)) == len(known))
     ):
         remarks.add("row numbers", name, f"{known[0]:.0f}, {known[1]:.0f}, {known[2]:.0f}, ...")
@@ -208,6 +219,14 @@ def _plain(table: Table, name: str) -> Numbers | None:
     if values is None or isinstance(table[name], np.ndarray) or _sign(table) != ",":
         return values
     return None if any("." in cell for cell in table.written(name) if cell is not None) else values
+
+
+def _are_eight_digits(values: Numbers) -> bool:
+    """Whether numbers are dates such as 20241231."""
+    known = np.unique(values[~np.isnan(values)])
+    if len(known) <= _MANY or known[0] < 19000101 or known[-1] > 21001231 or (known % 1).any():
+        return False
+    return not read_dates({f"{value:.0f}": 1 for value in known}, _EIGHT).odd
 
 
 def _sign(table: Table) -> str | None:

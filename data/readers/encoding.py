@@ -158,7 +158,7 @@ class TableEncoding:
                 values = len(column.vocabulary)
                 found.append(ColumnSummary(column.name, "category", f"{values:,} value" + "s" * (values != 1)))
                 continue
-            ends = [_shown(column, end) for end in remarks.ranges.get(column.name, ())]
+            ends = [_shown(column, end, digits=10) for end in remarks.ranges.get(column.name, ())]
             notes = [" to ".join(ends) if len(set(ends)) > 1 else f"always {ends[0]}"] if ends else []
             notes += [f"{remarks.missing[column.name]:,} missing"] if remarks.missing[column.name] else []
             notes += ["decimal commas"] if column.decimal == "," else []
@@ -284,8 +284,8 @@ def _name_column(name: str, tables: Sequence[Table], most: int) -> TableColumn:
     return TableColumn(name, vocabulary=vocabulary)
 
 
-def _shown(column: TableColumn, number: float) -> str:
-    return f"{number:.6g}{column.unit}" if column.layout is None else shown_day(number, column.layout)
+def _shown(column: TableColumn, number: float, digits: int = 6) -> str:
+    return f"{number:.{digits}g}{column.unit}" if column.layout is None else shown_day(number, column.layout)
 
 
 def _first_text(name: str, tables: Sequence[Table]) -> tuple[Table, int]:

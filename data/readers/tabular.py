@@ -98,10 +98,6 @@ class Table:
             self.parsed[name] = values
         return self.parsed[name]
 
-    def find(self, name: str, text: str) -> str:
-        """Place of the first cell of this text, for messages."""
-        return self.location(self.written(name).index(text))
-
     def is_empty(self, name: str) -> bool:
         """Whether every cell is missing."""
         cells = self[name]
@@ -230,7 +226,7 @@ def _table(names: Sequence[str], columns: Sequence[Any], source: str, label: str
             dates.append(name)
         if hasattr(getattr(values, "dtype", None), "categories"):
             coded.append(name)
-    given = columns[list(names).index(label)] if label in names else None
+    given = columns[list(names).index(label)] if label is not None and label in names else None
     return replace(_without_names(cells, source), dates=frozenset(dates), names=frozenset(coded), labels=given)
 
 

@@ -82,6 +82,7 @@ NUMBERS = {
         f"one {marker}": (one_of(PLAIN, marker), one_of(VALUES, nan), marker)
         for marker in ("-", ".", "<0.05", "> 100", "missing", "NAN", "n.d.", "N.D.", "#DIV/0!", "unknown", "7O")
     },
+    "most below detection": (one_of(PLAIN, *["bd"] * 8), one_of(VALUES, *[nan] * 8), "'bd' 8 x"),
     "a word again and again": (one_of(PLAIN, *["trace"] * 8), one_of(VALUES, *[nan] * 8), "'trace' 8 x"),
     "several markers": (one_of(PLAIN, "-", "n.d.", "<0.05"), one_of(VALUES, nan, nan, nan), "-"),
     "decimal commas": (comma, VALUES, None),
@@ -129,6 +130,7 @@ DAY_FORMS = {
     "american": "%m/%d/%Y",
     "british": "%d/%m/%Y",
     "slashes": "%Y/%m/%d",
+    "eight digits": "%Y%m%d",
     "words": "%d %b %Y",
     "american words": "%B %d, %Y",
     "minutes": "%d.%m.%Y %H:%M",
@@ -167,6 +169,28 @@ def test_dates_of_programs_are_days(how, tmp_path):
     assert "1 missing" in columns["h"].note
     meant = one_of([19723 + i // 25 * 31 - (i // 50 * 2) + i % 25 for i in range(60)], nan)
     assert np.allclose(cells(pile), meant, atol=1e-3, equal_nan=True)
+
+
+@pytest.mark.parametrize("numbers", [list, np.array, pandas.Series])
+def test_eight_digits_are_days_in_every_format(numbers):
+    eight = [int(day.replace("-", "")) for day in DAYS]
+    pile, columns, _ = read({"h": numbers(eight), "kind": KIND})
+    assert columns["h"].note == "2024-01-01 to 2024-03-10, written %Y%m%d"
+    encoding = TableEncoding.from_dict(pile.encoding)
+    for again in (["20240105"], [20240105], ["2024-01-05"], pandas.to_datetime(["2024-01-05"])):
+        assert encoding.decode(encoding.encode({"h": again})[0]) == {"h": "2024-01-05"}
+    short = [1224, 1225] * 30
+    assert read({"h": numbers(short), "kind": KIND}, columns={"h": "date:%m%y"})[1]["h"].kind == "date"
+
+
+def test_ids_too_long_for_numbers_are_told():
+    long = [1234567890123456789 + i * 7 for i in range(60)]
+    for cells_of in (list(map(str, long)), long, np.array(long)):
+        _, _, told = read({"h": cells_of, "w": PLAIN, "kind": KIND})
+        assert "lose some, and are rather ids" in told[0]
+    for name in ("customer_id", "patientId", "ID"):
+        _, _, told = read({name: RNG.permutation(9999)[:60], "w": PLAIN, "kind": KIND})
+        assert f"row numbers or ids are learned from like measurements: {name} (" in told[0]
 
 
 def test_times_of_day_and_durations(tmp_path):
@@ -217,7 +241,7 @@ def test_what_its_owner_calls_a_category_is_one(tmp_path):
 
 DOUBTS = {
     "own names": ([f"name {i}" for i in range(60)], "name of its own", {"columns": {"h": "drop"}}),
-    "row numbers": ([str(i) for i in range(60)], "count the rows", {"columns": {"h": "drop"}}),
+    "row numbers": ([str(i) for i in range(60)], "row numbers or ids", {"columns": {"h": "drop"}}),
     "leading zeros": ([f"{i * 7 % 50:05}" for i in range(60)], "leading zeros", {"columns": {"h": "category"}}),
     "two ways of dates": (
         [f"{i % 5 + 1:02}/{i % 7 + 1:02}/2024" for i in range(60)],
@@ -254,7 +278,7 @@ def test_thousands_or_decimals_is_asked_where_nothing_tells(tmp_path):
     table = {"h": written, "w": KIND, "kind": KIND}
     pile, _, told = read(table)
     assert "numbers can be read in two ways: h ('1,000' as 1000)" in told[0]
-    assert 'decimal=","' in told[0]
+    assert 'say decimal="," or decimal="."' in told[0]
     assert np.isclose(cells(pile)[1], 2013)
     for decimal, meant in ((",", 2.013), (".", 2013)):
         pile, _, told = read(table, decimal=decimal)

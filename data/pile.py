@@ -168,6 +168,10 @@ class Pile:
         Raises:
             DataError: inputs or labels that cannot be used; the message names row, value and remedy.
         """
+        lone = [name for name, given in (("x_test", x_test), ("y_test", y_test)) if given is not None]
+        if len(lone) == 1:
+            missing = "y_test" if lone == ["x_test"] else "x_test"
+            raise DataError(f"there is {lone[0]} but no {missing}; pass both, or leave out {lone[0]}")
         read = read_labels({"": y} if x_test is None else {"": y, "test": y_test}, classes, no_label)
         form: dict[str, Any] = {"channels": channels, "limits": limits, "kind": kind}
         training = ArraySet(x, read.codes[""], ids, **form)

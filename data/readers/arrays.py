@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import warnings
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from selftrain.data.base.memory import machine_memory
 from selftrain.data.base.samples import ArraySet, Channels, Kind, Limits, RowNumbers, Samples
 from selftrain.data.base.splits import Overlap
 from selftrain.data.base.stored import StoredSet, in_short, load_array
+from selftrain.data.base.summary import shown
 from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.views.base import ViewMaker
@@ -90,7 +92,7 @@ def from_arrays_file(
     }
     if sets["_validation"] is not None and validation:
         raise DataError(f"validation is {validation}, but {place} has x_validation; leave out one of them")
-    return assemble(
+    pile = assemble(
         sets[""],
         sets["_unlabeled"],
         sets["_test"],
@@ -103,6 +105,30 @@ def from_arrays_file(
         views=PointViews() if views is None and kind == "points" else views,
         source=str(place),
     )
+    for words, warns in _not_read(place):
+        pile.summary = pile.summary.plus(left_out=[words])
+        if warns:
+            warnings.warn(words, stacklevel=2)
+    return pile
+
+
+def _not_read(place: Path) -> list[tuple[str, bool]]:
+    """What lies in a folder of arrays, or beside the array that was named, and is not read; and whether to warn."""
+    if place.suffix.lower() == ".npz":
+        return []
+    if place.is_file():
+        beside = [name for name in ("y.npy", "x_test.npy", "y_test.npy") if (place.parent / name).is_file()]
+        return [(f"{', '.join(beside)} beside {place.name}: pass the folder to read all", False)] if beside else []
+    names = sorted(path.name for path in place.iterdir() if not path.name.startswith("."))
+    others = [name for name in names if not (name.endswith(".npy") and name[:-4] in KEYS)]
+    arrays = [name for name in others if name.lower().endswith((".npy", ".npz"))]
+    if not others:
+        return []
+    listed = ", ".join(map(shown, others[:5])) + (", ..." if len(others) > 5 else "")
+    words = f"passed over in {place} ({len(others):,}): {listed}"
+    if arrays:
+        words += f"; arrays are read under the names {', '.join(f'{key}.npy' for key in KEYS)}"
+    return [(words, bool(arrays))]
 
 
 def _arrays(path: Path, keys: Mapping[str, str]) -> dict[str, _Part]:
@@ -140,7 +166,7 @@ def _member(file: Any, key: str, path: Path) -> NDArray[Any]:
         array = file[key]
     except MemoryError as error:
         raise DataError(
-            f"memory is too short for array {key!r} of {path}; save it as a .npy file, which is read row by row"
+            f"cannot read array {key!r} of {path}: memory is too short; save it as .npy, which is read row by row"
         ) from error
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise DataError(

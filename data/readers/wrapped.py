@@ -273,10 +273,11 @@ def from_dataset(
         UserWarning: as of ``DatasetSet``, such as random transforms in the data set: take them out.
     """
     sets = {"unlabeled": unlabeled, "test": test}
+    passed_over: Sequence[str] = ()
     if not isinstance(validation, int | float):
         sets["validation"], validation = validation, 0
     if isinstance(labeled, Mapping):
-        splits = {part: d for name, d in labeled.items() if (part := (_SPLITS | {"test": "test"}).get(name))}
+        splits, passed_over = _splits(labeled)
         if "labeled" not in splits and "unlabeled" not in splits:
             names = ", ".join(labeled)
             raise DataError(f"the splits are {names}; none is called train or unlabeled: pass them one by one")
@@ -311,12 +312,37 @@ def from_dataset(
         views=PointViews() if views is None and kind == "points" else views,
         source=" + ".join(f"{type(given).__name__} ({part})" for part, given in sorted(sets.items())),
     )
-    pile.summary = pile.summary.plus(left_out=[note.text for samples in made.values() for note in samples.notes])
+    left_out = [*passed_over, *(note.text for samples in made.values() for note in samples.notes)]
+    pile.summary = pile.summary.plus(left_out=left_out)
+    for words in passed_over:
+        warnings.warn(words, stacklevel=3)
     # of the rows that the normalization was measured on
     words = few_levels([used for samples in made.values() for used in samples.ranges], limits)
     if words:
         warnings.warn(words, stacklevel=2)
     return pile
+
+
+def _splits(given: Mapping[str, Any]) -> tuple[dict[str, Any], Sequence[str]]:
+    """The parts of a ``DatasetDict``, and what is said of splits that are none of them.
+
+    Raises:
+        DataError: two splits for one part.
+    """
+    known, found, names = _SPLITS | {"test": "test"}, dict[str, Any](), dict[str, str]()
+    for name, samples in given.items():
+        part = known.get(name)
+        if part in found:
+            raise DataError(
+                f"the splits {names[part]!r} and {name!r} are both the {part} samples; pass one, or join them first"
+            )
+        if part is not None:
+            found[part], names[part] = samples, name
+    others = [name for name in given if name not in known]
+    if not others or not found:
+        return found, ()
+    counts = ", ".join(f"{name} ({len(given[name]):,} rows)" for name in others)
+    return found, [f"splits passed over: {counts}; known are {', '.join(known)}: pass another one by itself"]
 
 
 def _notes(seen: Mapping[int, tuple[float, int]], name: str, size: tuple[int, int] | None) -> list[Note]:

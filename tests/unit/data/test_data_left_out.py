@@ -188,3 +188,55 @@ def test_damage_is_still_damage(root: Path) -> None:
     (root / "a" / "0.png").write_bytes((root / "a" / "0.png").read_bytes()[:60])
     with pytest.raises(DataError, match="cannot be read"):
         data.from_folder(root)
+
+
+# ------------------------------------------------------------------ arrays and data sets
+
+ROWS = np.random.default_rng(0).random((8, 3))
+LABELS = np.array([0, 1] * 4)
+
+
+def arrays(root: Path, **named: Any) -> Path:
+    root.mkdir()
+    for name, array in named.items():
+        np.save(root / f"{name}.npy", array)
+    return root
+
+
+def test_arrays_of_other_names_are_told(tmp_path: Path) -> None:
+    place = arrays(tmp_path / "rows", x=ROWS, labels=LABELS)
+    with pytest.warns(UserWarning, match=r"passed over in .* \(1\): labels.npy; .*y\.npy") as seen:
+        pile = data.from_path(place)
+    assert list(pile.summary.left_out) == [str(seen[0].message)]
+    (place / "labels.npy").rename(place / "y.npy")
+    (place / "readme.txt").write_text("of 1998")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pile = data.from_path(place)
+    assert len(pile.labeled) == 8
+    assert "(1): readme.txt" in pile.summary.left_out[0]
+
+
+def test_an_array_alone_says_what_lies_beside_it(tmp_path: Path) -> None:
+    place = arrays(tmp_path / "rows", x=ROWS, y=LABELS)
+    pile = data.from_path(place / "x.npy")
+    assert list(pile.summary.left_out) == ["y.npy beside x.npy: pass the folder to read all"]
+    assert len(data.from_path(place).labeled) == 8
+
+
+def test_splits_of_other_names_are_told() -> None:
+    pairs = [(row, int(y)) for row, y in zip(ROWS, LABELS, strict=True)]
+    splits = {"train": pairs, "test": pairs, "extra": pairs[:5]}
+    with pytest.warns(UserWarning, match=r"splits passed over: extra \(5 rows\)"):
+        pile = data.from_dataset(splits)
+    assert "extra (5 rows)" in pile.summary.left_out[0]
+    with pytest.raises(DataError, match="'valid' and 'dev' are both the validation samples"):
+        data.from_dataset({"train": pairs, "valid": pairs, "dev": pairs})
+
+
+@pytest.mark.parametrize("lone", ["x_test", "y_test"])
+def test_half_a_test_set_is_refused(lone: str) -> None:
+    given: Any = {"x_test": ROWS, "y_test": LABELS}
+    with pytest.raises(DataError, match=f"there is {lone} but no"):
+        data.Pile.from_arrays(ROWS, LABELS, **{lone: given[lone]})
+    assert len(data.Pile.from_arrays(ROWS, LABELS, **given).test) == 8

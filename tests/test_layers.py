@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": _RUNS,
     "labels.page": _RUNS | {"engine", "data"},
     "catalog": _STUDENTS | {"strategies", "pretrain", "data"},
-    "wrapper": {"errors"},
+    "wrapper": {"errors", "data.base"},
     "estimator": _FRONT | {"wrapper"},
     "exporting": _FRONT | {"estimator"},
     "pipeline": _FRONT,

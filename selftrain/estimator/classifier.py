@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length
 from torch import nn
 
 from selftrain.catalog import EMBEDDING, default_method, default_settings, make_rule, make_strategy, method_of
@@ -19,7 +19,7 @@ from selftrain.engine.times import steps_per_epoch, total_steps
 from selftrain.errors import DataError
 from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.encoder import PretrainedEncoder
-from selftrain.estimator.inputs import Array, Inputs, read_classes, unlabeled_rows
+from selftrain.estimator.inputs import Array, Inputs
 from selftrain.estimator.shipped import inference_model, joined, run, ship
 from selftrain.handlers import DataSummary, Progress
 from selftrain.networks.by_name import make_network
@@ -27,7 +27,7 @@ from selftrain.networks.copying import plain_weights
 from selftrain.networks.optim import Training, learner
 from selftrain.tasks import Classification
 from selftrain.types import BatchPlan
-from selftrain.wrapper.labels import Labels, hold_out
+from selftrain.wrapper.labels import Labels, hold_out, known_rows, read_labels
 
 _APART = 7919  # keys of members lie this far apart
 STEPS = 500
@@ -154,7 +154,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None")
         rows = self._learn_rows(X)
-        labels = read_classes(np.asarray(column_or_1d(y, warn=True)), self.unlabeled)
+        labels = read_labels(y, self.unlabeled)
         check_consistent_length(rows, labels.given)
         for name, count in (("members", self.members), ("batch_size", self.batch_size)):
             if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
@@ -208,8 +208,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         Raises:
             DataError: if no row has a label.
         """
-        given = np.asarray(column_or_1d(y, warn=True))
-        known = ~unlabeled_rows(given, self.unlabeled)
+        given, known = known_rows(y, self.unlabeled)
         if not known.any():
             raise DataError(f"all {len(given)} rows of y are unlabeled; there is nothing to score")
         weight = None if sample_weight is None else np.asarray(sample_weight)[known]

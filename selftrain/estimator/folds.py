@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.utils import column_or_1d
 
 from selftrain.errors import DataError
-from selftrain.estimator.inputs import unlabeled_rows
 from selftrain.types import plain_settings
-from selftrain.wrapper.labels import Array
+from selftrain.wrapper.labels import Array, known_rows
 
 
 @plain_settings
@@ -54,11 +52,10 @@ class LabeledKFold:
             DataError: if no row has a label; for rows without a group, or fewer groups with a label than folds.
             ValueError: for fewer than 2 folds, or fewer labels of every class than folds.
         """
-        given = np.asarray(column_or_1d(y, warn=True))
-        blank = unlabeled_rows(given, self.unlabeled)
-        if blank.all():
+        given, labeled = known_rows(y, self.unlabeled)
+        if not labeled.any():
             raise DataError(f"all {len(given)} rows of y are unlabeled; label some of each class")
-        known, pile = np.flatnonzero(~blank), np.flatnonzero(blank)
+        known, pile = np.flatnonzero(labeled), np.flatnonzero(~labeled)
         labels, form = np.array(given[known].tolist()), {"shuffle": self.shuffle, "random_state": self.random_state}
         if groups is None:
             # folds of the labels alone: unlabeled rows cannot be scored, and every training needs all of them

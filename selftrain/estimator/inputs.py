@@ -19,7 +19,6 @@ from selftrain.data.base.samples import ArraySet, Channels, Limits, check_limits
 from selftrain.data.readers.cells import read_numbers
 from selftrain.errors import DataError
 from selftrain.types import InputKind
-from selftrain.wrapper.labels import Labels, is_unlabeled, read_labels
 from selftrain.wrapper.rows import as_rows, is_frame
 
 Array = NDArray[Any]
@@ -161,22 +160,6 @@ def _holds_numbers(column: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def unlabeled_rows(y: Array, marker: Any) -> Array:
-    """Which rows hold the marker or, in an array of objects, None or NaN, shape (N,), bool."""
-    marked = is_unlabeled(y, marker)
-    return np.asarray(marked | is_unlabeled(y, None)) if y.dtype == object else marked
-
-
-def read_classes(y: Array, marker: Any) -> Labels:
-    """Classes and their numbers, see ``selftrain.wrapper.labels.read_labels``; gaps among text count as unlabeled."""
-    if y.dtype == object:
-        filled = y.copy()
-        filled[is_unlabeled(y, None)] = marker
-        labels = read_labels(filled, marker)
-        return Labels(labels.classes, labels.codes, y)
-    return read_labels(y, marker)
 
 
 def _kind(x: Array, kind: str | None) -> InputKind:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils import check_consistent_length, check_random_state, column_or_1d, get_tags
+from sklearn.utils import check_consistent_length, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from selftrain.errors import DataError
-from selftrain.wrapper.labels import Array, Labels, is_unlabeled, read_labels
+from selftrain.wrapper.labels import Array, Labels, known_rows, read_labels
 from selftrain.wrapper.rows import checked_rows
 
 
@@ -66,8 +66,7 @@ class Wrapper(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: igno
         Raises:
             DataError: if no row has a label.
         """
-        given = np.asarray(column_or_1d(y, warn=True))
-        known = ~is_unlabeled(given, self.unlabeled)
+        given, known = known_rows(y, self.unlabeled)
         if not known.any():
             raise DataError(f"all {len(given)} rows of y are marked {self.unlabeled!r}; there is nothing to score")
         weight = None if sample_weight is None else np.asarray(sample_weight)[known]

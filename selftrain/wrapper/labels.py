@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from selftrain.data.base.labels import Vocabulary, distinct, refuse_wrapped, spelled
 from selftrain.errors import DataError
 
 Array = NDArray[Any]
@@ -67,43 +68,60 @@ def shares(codes: Array, classes: int) -> Array:
 
 
 def read_labels(y: Any, unlabeled: Any = -1) -> Labels:
-    """Find the classes in ``y`` and the rows without a label.
+    """Find the classes in ``y`` and the rows without a label, as ``selftrain.data.base.labels`` describes.
 
     Args:
-        y: One label a row: integers, text, or both text and an integer marker in an array of objects, shape (N,).
-        unlabeled: What stands for "no label"; ``None`` or NaN: both of these.
+        y: One label a row: integers, text, or both text and an integer marker, shape (N,).
+        unlabeled: What stands for "no label", one value or several; ``None`` or NaN: only what is missing does.
 
     Raises:
-        DataError: for labels that are no classes (fractions, NaN, text mixed with numbers), no label at all, a single
-            class, or an array of text that holds the marker as text.
+        DataError: for labels that are no classes (fractions, text mixed with numbers), no label at all, a single
+            class, or -1 that an unsigned type has wrapped.
+
+    Warns:
+        UserWarning: text that could be meant otherwise, with its count.
     """
-    given = np.asarray(column_or_1d(y, warn=True))
-    blank = is_unlabeled(given, unlabeled)
-    if blank.all():
+    found = distinct(y, "y")
+    vocabulary = Vocabulary(unlabeled, setting="unlabeled")
+    given, known = known_rows(y, unlabeled)
+    if not known.any():
         raise DataError(f"all {len(given)} rows of y are marked {unlabeled!r} (unlabeled); label some of each class")
-    known = _plain(given[~blank])
-    check_classification_targets(known)
-    classes, known_codes = np.unique(known, return_inverse=True)
+    refuse_wrapped(found, vocabulary)
+    plain = _plain(given[known])
+    check_classification_targets(plain)
+    classes, known_codes = np.unique(plain, return_inverse=True)
     if len(classes) < 2:
-        raise DataError(f"the labels are all of one class, {classes.tolist()[0]!r}; label rows of at least two classes")
+        hint = f", or say unlabeled=None if -1 is one: {int((~known).sum())} rows have it" if classes[0] == 1 else ""
+        raise DataError(
+            f"the labels are all of one class, {classes.tolist()[0]!r}; label rows of at least two classes{hint}"
+        )
+    counts = dict(zip(found.values, found.counts(), strict=True))
+    texts = {value: many for value, many in counts.items() if isinstance(value, str)}
+    marks = {spelled(text): many for text, many in texts.items() if vocabulary.is_mark(text)}
+    for remark in vocabulary.remarks(marks, {t: many for t, many in texts.items() if not vocabulary.is_mark(t)}):
+        warnings.warn(remark, stacklevel=4)
     codes = np.full(len(given), -1)
-    codes[~blank] = known_codes
+    codes[known] = known_codes
     return Labels(classes, codes, given)
 
 
-def is_unlabeled(y: Array, marker: Any) -> Array:
-    """Which rows of ``y`` hold the marker, shape (N,), bool."""
-    if _is_missing(marker):
-        return _mask(map(_is_missing, y))
-    if y.dtype.kind in "US" and not isinstance(marker, str):
-        # numpy has turned -1 into '-1' beside names, and a class may really be called so: ask
-        if (y == str(marker)).any():
-            text = repr(str(marker))
-            raise DataError(
-                f"y is an array of text and holds {text}; pass unlabeled={text}, or give y the dtype object"
-            )
-        return np.zeros(len(y), dtype=bool)
-    return _mask(value == marker for value in y)
+def known_rows(y: Any, unlabeled: Any = -1) -> tuple[Array, Array]:
+    """The labels as an array, what is masked as the marker, and which rows have one; both (N,)."""
+    found, vocabulary = distinct(y, "y"), Vocabulary(unlabeled)
+    known = ~found.mapped([int(vocabulary.is_mark(value)) for value in found.values]).astype(bool)
+    if isinstance(y, np.ndarray) and not isinstance(y, np.ma.MaskedArray):
+        return np.asarray(column_or_1d(y, warn=True)), known
+    if isinstance(getattr(y, "dtype", None), np.dtype) and not np.ma.is_masked(y):
+        return np.asarray(y).reshape(-1), known
+    # what is missing stays missing, and what lies beneath a mask does not come back
+    gap = unlabeled if np.ma.is_masked(y) and not isinstance(unlabeled, list | tuple | set) else None
+    values = [*found.values, gap]
+    rows = [values[place] for place in found.index]
+    if len({type(value) for value in rows}) == 1 and rows[0] is not None:
+        return np.array(rows), known
+    given = np.empty(len(rows), dtype=object)
+    given[:] = rows
+    return given, known
 
 
 def hold_out(codes: Array, share: float, rng: np.random.RandomState) -> Array:
@@ -132,16 +150,6 @@ def hold_out(codes: Array, share: float, rng: np.random.RandomState) -> Array:
     return np.asarray(held)
 
 
-def _mask(flags: Iterable[Any]) -> Array:
-    return np.fromiter((bool(flag) for flag in flags), dtype=bool)
-
-
-def _is_missing(value: Any) -> bool:
-    """Whether a value is None, NaN or pandas' NA."""
-    # By name and first: pandas need not be installed, and its NA has no truth value to compare by.
-    return value is None or type(value).__name__ == "NAType" or bool(value != value)
-
-
 def _plain(known: Array) -> Array:
     """The same labels with a native type where they are objects; refuses what is no class."""
     if known.dtype.kind == "f" and not np.isfinite(known).all():
@@ -149,9 +157,10 @@ def _plain(known: Array) -> Array:
         raise DataError("Input y contains NaN or infinity in rows that are not marked as unlabeled")
     if known.dtype != object:
         return known
-    if all(isinstance(value, Integral) for value in known):
-        return np.array([int(value) for value in known])
-    if not all(isinstance(value, str) for value in known):
-        kinds = sorted({type(value).__name__ for value in known})
-        raise DataError(f"Unknown label type: y mixes or holds {', '.join(kinds)}; labels are text or integers")
-    return known
+    kinds = {str if isinstance(value, str) else type(value) for value in known}
+    if kinds == {str}:
+        return known
+    if all(isinstance(value, Integral) or (isinstance(value, float) and value.is_integer()) for value in known):
+        return np.array(known.tolist())
+    names = sorted(kind.__name__ for kind in kinds)
+    raise DataError(f"Unknown label type: y mixes or holds {', '.join(names)}; labels are text or integers")

@@ -49,8 +49,8 @@ MUTANTS = [
     Mutant(
         "estimator: score counts unlabeled rows",
         MAIN,
-        "known = ~unlabeled_rows(given, self.unlabeled)",
-        "known = np.ones(len(given), dtype=bool)",
+        "given, known = known_rows(y, self.unlabeled)",
+        "given, known = np.asarray(y), np.ones(len(y), dtype=bool)",
         "test_estimator.py::test_score_passes_over_unlabeled_rows",
     ),
     Mutant(

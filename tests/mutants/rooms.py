@@ -367,9 +367,9 @@ MUTANTS = [
     ),
     Mutant(
         "estimator: gaps among text are a class",
-        "selftrain/estimator/inputs.py",
-        "        filled[is_unlabeled(y, None)] = marker\n",
-        "",
+        "selftrain/wrapper/labels.py",
+        "known = ~found.mapped([int(vocabulary.is_mark(value)) for value in found.values]).astype(bool)",
+        "known = found.mapped([int(vocabulary.is_mark(value)) for value in found.values]) < 1",
         "test_estimator.py::test_names_as_classes",
     ),
     Mutant(

@@ -2,9 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
 
+from selftrain import LabeledKFold, SelfTrainClassifier
 from selftrain.errors import DataError
-from selftrain.wrapper.labels import hold_out, is_unlabeled, read_labels, shares
+from selftrain.wrapper import SelfTraining, TriTraining
+from selftrain.wrapper.labels import hold_out, known_rows, read_labels, shares
+
+pandas = pytest.importorskip("pandas")
 
 
 @pytest.mark.parametrize(
@@ -20,6 +26,12 @@ from selftrain.wrapper.labels import hold_out, is_unlabeled, read_labels, shares
         (np.array(["b", None, "a"], dtype=object), np.nan, ["a", "b"], [1, -1, 0]),
         (np.array([True, False, -1], dtype=object), -1, [0, 1], [1, 0, -1]),
         (np.array(["a", "b"]), -1, ["a", "b"], [0, 1]),
+        (np.array(["a", "b", -1]), -1, ["a", "b"], [0, 1, -1]),
+        (["a", "b", float("nan"), None, ""], -1, ["a", "b"], [0, 1, -1, -1, -1]),
+        ([0.0, np.nan, 1.0, -1.0], -1, [0, 1], [0, -1, 1, -1]),
+        ([1, -1, 1, -1], None, [-1, 1], [1, 0, 1, 0]),
+        (np.array([0, 1, 255], dtype=np.uint8), [-1, 255], [0, 1], [0, 1, -1]),
+        (["a", "b", "?", "NA"], ["?", "NA"], ["a", "b"], [0, 1, -1, -1]),
     ],
 )
 def test_labels_are_read(y, unlabeled, classes, codes):
@@ -31,7 +43,6 @@ def test_labels_are_read(y, unlabeled, classes, codes):
 
 
 def test_a_column_of_a_table():
-    pandas = pytest.importorskip("pandas")
     assert read_labels(pandas.Series(["b", pandas.NA, "a"]), None).codes.tolist() == [1, -1, 0]
     assert read_labels(pandas.Series(["b", "?", "a"], dtype="category"), "?").codes.tolist() == [1, -1, 0]
 
@@ -53,10 +64,12 @@ def test_shares_count_what_is_labeled():
         ([-1, -1], -1, r"all 2 rows of y are marked -1 \(unlabeled\); label some"),
         ([1, 1, -1], -1, "the labels are all of one class, 1; label rows of at least two"),
         ([0.5, 1.2, -1], -1, "Unknown label type"),
-        ([0.0, np.nan, 1.0, -1.0], -1, "contains NaN or infinity in rows that are not marked"),
+        ([0.0, np.inf, 1.0, -1.0], -1, "contains NaN or infinity in rows that are not marked"),
+        ([1, -1, -1], -1, "of one class, 1; .* say unlabeled=None if -1 is one: 2 rows have it"),
+        (np.array([0, 1, 255], dtype=np.uint8), -1, r"label 255 at row 2 is what -1 becomes .* unlabeled=\[-1, 255\]"),
+        (np.eye(3), -1, r"shape \(3, 3\).* y.argmax"),
         (np.array(["a", 1, -1], dtype=object), -1, "y mixes or holds int, str; labels are text or integers"),
         (np.array(["a", 0.5], dtype=object), -1, "y mixes or holds float, str"),
-        (np.array(["a", "b", "-1"]), -1, "y is an array of text and holds '-1'; pass unlabeled='-1'"),
     ],
 )
 def test_labels_that_cannot_be_learned_from_are_refused(y, unlabeled, message):
@@ -65,8 +78,64 @@ def test_labels_that_cannot_be_learned_from_are_refused(y, unlabeled, message):
 
 
 def test_a_marker_of_another_type_marks_nothing():
-    assert is_unlabeled(np.array([1, 2]), "a").tolist() == [False, False]
-    assert is_unlabeled(np.array(["1", "x"]), 0).tolist() == [False, False]
+    assert known_rows(np.array([1, 2]), "a")[1].all()
+    assert known_rows(np.array(["1", "x"]), 0)[1].all()
+
+
+FORMS = [
+    ["cat", "dog", None],
+    ["cat", "dog", float("nan")],
+    np.array(["cat", "dog", -1]),
+    np.ma.masked_array(["cat", "dog", "cat"], [False, False, True]),
+    pandas.Series(["cat", "dog", None]),
+    pandas.Series(["cat", "dog", None], dtype="string"),
+    pandas.Series(["cat", "dog", None], dtype="category"),
+    pandas.Series([0, 1, None], dtype="Int64"),
+    pandas.Series([False, True, None], dtype="boolean"),
+    np.ma.masked_array([0, 1, 1], [False, False, True]),
+    torch.tensor([0, 1, -1]),
+    [0.0, 1.0, float("nan")],
+]
+
+
+@pytest.mark.parametrize("y", FORMS)
+def test_every_form_is_read_by_fit_score_and_folds_alike(y):
+    rows = np.tile([0, 1, 2], 6)
+    if isinstance(y, torch.Tensor | list):
+        y = y[torch.from_numpy(rows)] if isinstance(y, torch.Tensor) else [y[row] for row in rows]
+    else:
+        y = y.take(rows)
+    x = np.where(rows == 1, 3.0, 0.0)[:, None]
+    models = (
+        SelfTrainClassifier(steps=1, random_state=0),
+        SelfTraining(LogisticRegression()),
+        TriTraining(LogisticRegression()),
+    )
+    for model in models:
+        fitted = model.fit(x, y)
+        assert (fitted.labeled_iter_ == 0).sum() == 12
+        assert len(fitted.classes_) == 2
+        assert set(fitted.predict(x).tolist()) <= set(fitted.classes_.tolist())
+        assert 0 <= fitted.score(x, y) <= 1
+    for train, test in LabeledKFold(2).split(x, y):
+        assert (rows[test] < 2).all()
+        assert (rows[train] == 2).sum() == 6
+
+
+def test_what_lies_beneath_a_mask_does_not_come_back():
+    y = np.ma.masked_array([0, 1, 1, 0], [False, False, True, True])
+    given, known = known_rows(y)
+    assert given.tolist() == [0, 1, -1, -1]
+    assert known.tolist() == [True, True, False, False]
+
+
+def test_what_could_be_meant_otherwise_is_said():
+    with pytest.warns(UserWarning, match=r"labels 'None' \(1\) are taken for classes; .* unlabeled=\[-1, 'None'\]"):
+        assert read_labels(["a", "None", ""]).classes.tolist() == ["None", "a"]
+    with pytest.warns(UserWarning, match=r"labels 'nan' \(1\) are read as no label; .* unlabeled=\[-1\]"):
+        assert read_labels(np.array(["a", "b", np.nan])).classes.tolist() == ["a", "b"]
+    assert read_labels(["a", "b", "None"], [-1, "None"]).classes.tolist() == ["a", "b"]
+    assert read_labels(["a", "nan", ""], [-1]).classes.tolist() == ["a", "nan"]
 
 
 def test_held_out_rows_are_of_every_class_and_leave_one():

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from selftrain.data.base.far import far_doubt
 from selftrain.data.base.fingerprint import fingerprint
-from selftrain.data.base.fitting import check_annotations, check_shapes, check_targets
+from selftrain.data.base.fitting import check_annotations, check_columns, check_shapes, check_targets
 from selftrain.data.base.joined import relabeled, with_labels
 from selftrain.data.base.labels import Classes, NoLabel, one_class, read_labels
 from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limits, Rows, Samples, Subset
@@ -329,6 +329,10 @@ class Pile:
             raise ValueError(f"{type(samples).__name__} is no set of samples; pass one, or {', '.join(_PARTS)}")
         if not len(samples):
             return None
+        if not isinstance(part, str):
+            reference = self.labeled or self.unlabeled
+            assert reference is not None  # __init__ refuses a pile without samples
+            check_columns(samples, reference)
         if isinstance(part, str) and part in ("unlabeled", "pile"):
             # figures that need no labels are stable on two thousand rows, and asked for often
             samples = Excerpt(samples, _EXCERPT if part == "unlabeled" else len(samples))

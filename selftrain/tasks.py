@@ -153,6 +153,9 @@ class Classification(Recorded):
         Raises:
             DataError: if an index is outside [0, classes).
         """
+        if annotation.dim() != 1:
+            shape = tuple(annotation.shape)
+            raise DataError(f"labels have shape {shape}; classification needs one a sample, masks need Segmentation")
         _check_classes(annotation, annotation, self.classes)
         value = F.one_hot(annotation.long(), self.classes).float()
         return Target(value, value.new_ones(len(value)))
@@ -266,6 +269,11 @@ class Segmentation(Classification):
         Raises:
             DataError: if another index is outside [0, classes).
         """
+        if annotation.dim() < 2:
+            shape = tuple(annotation.shape)
+            raise DataError(
+                f"masks have shape {shape}; segmentation needs (B, H, W), one label a sample Classification"
+            )
         valid = annotation != self.void
         _check_classes(annotation, annotation[valid], self.classes)
         # one_hot refuses the void number: such pixels get class 0, no weight, and are not valid.

@@ -40,7 +40,11 @@ def dense(values: Any, name: str) -> Any:
             found = None
         if found is not None and found.dtype != object:
             return found
-    # One object for each row: an array of them has no shape of its own, but the rows may have one.
+    return _stacked(values, name)
+
+
+def _stacked(values: Any, name: str) -> Any:
+    """Rows one by one as an array: one of objects has no shape of its own, but its rows may have one."""
     rows = [row if isinstance(row, Tensor) else _row(row) for row in values]
     odd = next((i for i, row in enumerate(rows) if row.shape != rows[0].shape), None)
     if odd is not None:
@@ -51,7 +55,10 @@ def dense(values: Any, name: str) -> Any:
         )
     if all(isinstance(row, Tensor) for row in rows):
         return stack(rows)
-    return np.stack([row.numpy() if isinstance(row, Tensor) else row for row in rows])
+    found = np.stack([row.numpy() if isinstance(row, Tensor) else row for row in rows])
+    if found.dtype == object and all(isinstance(value, int | float | np.number) for value in found.flat):
+        return found.astype(np.float64)  # numbers in boxes, as pandas gives those of columns of several types
+    return found
 
 
 def _row(row: Any) -> Any:

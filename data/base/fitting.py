@@ -47,6 +47,22 @@ def check_shapes(parts: Mapping[str, Samples], seen: Callable[[str, Tensor], Ten
         )
 
 
+def check_columns(given: Samples, reference: Samples) -> None:
+    """Refuse a set to evaluate on that has other columns or channels; pictures may have another size.
+
+    Raises:
+        DataError: both numbers, and the remedy.
+    """
+    rows = []
+    with suppress(Exception):  # a row that cannot be read is told where it is needed
+        rows = [samples.images(np.zeros(1, np.int64)) for samples in (given, reference)]
+    if rows and rows[0].shape[:2] != rows[1].shape[:2] or len({row.ndim for row in rows}) > 1:
+        raise DataError(
+            f"the samples to evaluate on have {_words(rows[0])}, but those of the pile {_words(rows[1])}; "
+            f"{_remedy(rows[0], rows[1])}"
+        )
+
+
 def _words(row: Tensor) -> str:
     if row.ndim == 2:
         return f"{row.shape[1]} columns"
@@ -83,9 +99,11 @@ def mask_numbers(masks: Tensor) -> dict[int, int]:
     return dict(sorted(counts.items()))
 
 
-def are_joints(annotations: Tensor) -> bool:
-    """Whether annotations are joints (N, K, 3): x, y, visible."""
-    return annotations.is_floating_point() and annotations.ndim == 3 and annotations.shape[2] == 3
+def are_joints(annotations: Tensor, size: Sequence[int] = ()) -> bool:
+    """Whether annotations are joints (N, K, 3): x, y, visible; whole numbers are where no mask has that ``size``."""
+    if annotations.ndim != 3 or annotations.shape[2] != 3:
+        return False
+    return annotations.is_floating_point() or (len(size) == 2 and tuple(annotations.shape[1:]) != tuple(size))
 
 
 def check_annotations(part: str, samples: Samples, classes: Sequence[str]) -> None:
@@ -100,18 +118,18 @@ def check_annotations(part: str, samples: Samples, classes: Sequence[str]) -> No
     annotations = samples.annotations
     if annotations is None or annotations.ndim < 3 or not len(annotations):
         return
-    if are_joints(annotations):
-        _check_joints(part, annotations)
-        return
     inputs = None
     with suppress(Exception):  # a row that cannot be read is told where it is needed
         inputs = samples.images(np.zeros(1, np.int64))
+    if are_joints(annotations, () if inputs is None else inputs.shape[2:]):
+        _check_joints(part, annotations)
+        return
     if inputs is None or inputs.ndim != 4:  # what is no picture has no masks
         return
     _check_form(part, annotations, tuple(inputs.shape[2:]))
     numbers = mask_numbers(annotations)
     known = set(numbers) - {-1}
-    if part == "labeled" and known == {0, VOID}:
+    if known == {0, VOID}:
         name = f" {classes[1]!r}" if len(classes) == 2 else ""
         raise DataError(
             f"the masks of the {part} samples hold only 0 and 255, and 255 means a pixel without label (void), so that "
@@ -155,6 +173,11 @@ def _check_form(part: str, masks: Tensor, size: tuple[int, ...]) -> None:
             f"the masks of the {part} samples have the shape {shape}: colors, not class numbers; give (N, H, W) with "
             f"the number of each color, such as (masks == color).all({axis if axis == 1 else -1}) for one class"
         )
+    if masks.ndim == 3 and shape[2] == 2 and shape[1:] != size:
+        raise DataError(
+            f"the annotations of the {part} samples have the shape {shape}; joints are (N, K, 3): x, y and whether it "
+            "is visible: np.concatenate([joints, np.ones_like(joints[..., :1])], -1) where all are"
+        )
     if masks.ndim != 3:
         raise DataError(f"the annotations of the {part} samples have the shape {shape}; masks are (N, H, W)")
     if shape[1:] != size:
@@ -174,6 +197,7 @@ def _check_form(part: str, masks: Tensor, size: tuple[int, ...]) -> None:
 
 
 def _check_joints(part: str, joints: Tensor) -> None:
+    joints = joints.float()
     visible = joints[..., 2] > 0
     lost = (visible & ~joints[..., :2].isfinite().all(-1)) | joints[..., 2].isnan()
     if lost.any():
@@ -202,7 +226,7 @@ def check_targets(
     Warns:
         UserWarning: joints outside the cells, how many; classes that no labeled pixel has, where they have no names.
     """
-    if are_joints(annotations):
+    if are_joints(annotations, size):
         _check_places(part, annotations, encode, size)
     elif not annotations.is_floating_point() and annotations.ndim in (1, 3):
         numbers = torch.tensor(list(mask_numbers(annotations)), dtype=torch.long)

@@ -357,6 +357,7 @@ def _pixel_range(x: Tensor) -> Tensor:
     if low < 0 or high > top:
         raise DataError(
             f"image values run from {low:g} to {high:g}; give uint8, floats in [0, 1], or {limits_setting()}"
+            + (" (take a Normalize out: views normalize)" if low < 0 and x.is_floating_point() else "")
         )
     # double precision stays: pictures may differ in the seventh digit of their gray
     return x if x.dtype == torch.float64 else x.float() if x.is_floating_point() else x.to(torch.uint8)

@@ -101,13 +101,14 @@ class DatasetSet:
         if not len(dataset):
             raise DataError(f"{name} has no rows")
         self._seen: dict[int, tuple[float, int]] | None = None
+        self._parts = 1
         self.column, self.pictures, self.ranges = column, False, list[tuple[float, float]]()
         with _own_generators():
             self.images(np.zeros(1, np.int64))  # so that inputs that cannot be used are an error now
         self._seen = {}  # what is cut off a picture, and how many it holds, by row
         drawn, seen = self._look(), self._seen
         self._seen = None
-        self.notes: Sequence[Note] = _notes(seen, name, self.size)
+        self.notes: Sequence[Note] = _notes(seen, name, self.size, self._parts)
         for text in [*drawn, *(note.text for note in self.notes if note.warns)]:
             warnings.warn(text, stacklevel=4)
 
@@ -197,7 +198,7 @@ class DatasetSet:
                 raise DataError(f"{where} has no {self.column!r}, only {', '.join(map(str, item))}")
             value = item[self.column]
         elif _is_pair(item):
-            value = item[0]
+            value, self._parts = item[0], len(item)
         if hasattr(value, "convert") and hasattr(value, "getbands"):
             if self._seen is not None:
                 height, width = reversed(value.size)
@@ -345,9 +346,12 @@ def _splits(given: Mapping[str, Any]) -> tuple[dict[str, Any], Sequence[str]]:
     return found, [f"splits passed over: {counts}; known are {', '.join(known)}: pass another one by itself"]
 
 
-def _notes(seen: Mapping[int, tuple[float, int]], name: str, size: tuple[int, int] | None) -> list[Note]:
-    """What is not learned from of the pictures that were looked at."""
+def _notes(seen: Mapping[int, tuple[float, int]], name: str, size: tuple[int, int] | None, parts: int) -> list[Note]:
+    """What is not learned from of the items that were looked at, which have so many parts."""
     notes = []
+    if parts > 2:
+        text = f"items of {name} have {parts} parts: the first is the input, the second the label, no other is read"
+        notes.append(Note("parts", text, []))
     cut = {row: share for row, (share, _) in seen.items() if share > 0.01}
     if cut and size is not None:
         text = f"of {len(seen):,} pictures of {name} that were looked at, {cut_words(list(cut.values()), size)}"

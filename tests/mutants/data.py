@@ -34,6 +34,13 @@ FITTING = "data/base/fitting.py"
 FITS = "test_data_fitting.py"
 
 MUTANTS = [
+    Mutant(
+        "a set with other columns evaluated on at the end of the training",
+        FITTING,
+        "if rows and rows[0].shape[:2] != rows[1].shape[:2] or",
+        "if",
+        f"{FITS}::test_sets_to_evaluate_on_fit_the_pile",
+    ),
     # -- what is left out
     Mutant(
         "what cropping cuts off is not said",

@@ -105,5 +105,5 @@ def test_complex_numbers_in_files(tmp_path: Path) -> None:
 
 
 def test_lists_of_tensors_and_rows_are_read() -> None:
-    for rows in (list(torch.rand(N, 3)), [*TABLE], [[1, 2]] * N, [np.ones(2), torch.ones(2)] * 6):
+    for rows in (list(torch.rand(N, 3)), [*TABLE], [[1, 2]] * N, TABLE.astype(object), [np.ones(2), torch.ones(2)] * 6):
         assert len(Pile.from_arrays(rows, Y).labeled) == 6

@@ -125,6 +125,13 @@ def test_masks_that_do_not_fit_are_refused_and_the_remedy_works(masks: Tensor, w
     assert masked(remedy(masks)).labeled.annotations.unique().tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_masks_of_held_out_parts_are_checked_as_well(part: str) -> None:
+    with pytest.raises(DataError, match=f"masks of the {part} samples hold only 0 and 255"):
+        masked(INK, **{part: ArraySet(X, INK * 255)})
+    assert getattr(masked(INK, **{part: ArraySet(X, INK)}), part) is not None
+
+
 def test_masks_in_a_file_are_checked_as_well(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="only 0 and 255"):
         data.from_arrays_file(file(tmp_path, x=X, y=INK * 255), classes=["background", "object"])
@@ -161,6 +168,30 @@ def test_a_task_with_too_few_classes_is_told_before_the_first_step() -> None:
     pile = Pile(ArraySet(images(3), Y), None, test=ArraySet(images(3), Y + 1))
     with pytest.raises(DataError, match="the test samples: label 2"):
         st.fit(strategies.FixMatch(st.Classification(2), st.learner(lambda: nn.Linear(3, 2))), pile, steps=1)
+
+
+def test_annotations_of_another_task_are_refused_before_the_first_step() -> None:
+    whole = Pile(ArraySet(X, INK[:, 0, 0] + Y[:6]), ArraySet(X), classes=["a", "b", "c"])
+    flat = st.learner(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)))
+    with pytest.raises(DataError, match=r"segmentation needs \(B, H, W\), one label a sample Classification"):
+        st.fit(strategies.FixMatch(st.Segmentation(3), st.learner(lambda: nn.Conv2d(1, 3, 1))), whole, steps=1)
+    st.fit(strategies.FixMatch(st.Classification(3), flat), whole, steps=1, plan=SMALL)
+    with pytest.raises(DataError, match="classification needs one a sample, masks need Segmentation"):
+        st.fit(strategies.FixMatch(st.Classification(3), flat), masked(INK), steps=1)
+
+
+@pytest.mark.parametrize(("given", "own"), [((4,), (3,)), ((3, 8, 8), (1, 8, 8)), ((8, 8), (3,))])
+def test_sets_to_evaluate_on_fit_the_pile(given: tuple[int, ...], own: tuple[int, ...]) -> None:
+    pile = Pile(ArraySet(images(*own), Y), ArraySet(images(*own)))
+    size = int(np.prod(own))
+    make = st.learner(lambda: nn.Sequential(nn.Flatten(), nn.Linear(size, 2)))
+    strategy = strategies.FixMatch(st.Classification(2), make)
+    other = ArraySet(images(*given), Y)
+    with pytest.raises(DataError, match="the samples to evaluate on have .*; (give|bring)"):
+        st.evaluate(strategy, pile, other)
+    with pytest.raises(DataError, match="the samples to evaluate on have"):
+        st.fit(strategy, pile, steps=1, evaluation=st.Evaluation(monitor={"other": other}))
+    assert st.evaluate(strategy, pile, ArraySet(images(*own), Y))
 
 
 # ------------------------------------------------------------------ joints
@@ -217,3 +248,29 @@ def test_a_joint_without_a_place_is_refused_where_it_is_visible() -> None:
     joints[1, 1, 2] = torch.nan
     with pytest.raises(DataError, match="joint 1 of row 1"):
         posed(joints)
+
+
+def test_joints_of_whole_numbers_are_joints_and_those_without_a_mark_are_named() -> None:
+    assert posed(JOINTS.long()).skipped == 0
+    with pytest.raises(DataError, match=r"joints are \(N, K, 3\): x, y and whether it is visible: np.concat"):
+        posed(JOINTS[..., :2])
+    xy = JOINTS[..., :2].numpy()
+    assert posed(torch.from_numpy(np.concatenate([xy, np.ones_like(xy[..., :1])], -1))).skipped == 0
+
+
+# ------------------------------------------------------------------ pipelines that normalize
+
+
+def test_a_data_set_that_normalizes_is_refused_and_the_remedy_works() -> None:
+    from torchvision import transforms as T
+
+    pictures = [Image.fromarray(np.full((8, 8, 3), 30 * i, np.uint8)) for i in range(8)]
+    steps = [T.ToTensor(), T.Normalize([0.5] * 3, [0.5] * 3)]
+    with pytest.raises(DataError, match=r"values run from -1 to -1; .*\(take a Normalize out: views normalize\)"):
+        data.from_dataset([(T.Compose(steps)(picture), i % 2) for i, picture in enumerate(pictures)])
+    assert len(data.from_dataset([(steps[0](picture), i % 2) for i, picture in enumerate(pictures)]).labeled) == 8
+
+
+def test_further_parts_of_items_are_told() -> None:
+    pile = data.from_dataset([(row, i % 2, f"scan {i}") for i, row in enumerate(images(3))])
+    assert "items of the labeled set have 3 parts" in pile.summary.left_out[0]

@@ -291,13 +291,16 @@ def single(x: Tensor) -> Tensor:
 def _refuse_not_finite(x: Tensor) -> None:
     """Name the first row that holds NaN or infinity."""
     # in pieces: a mask of all values would double the memory of a large set
-    for start in range(0, len(x), 4096):
-        bad = ~torch.isfinite(x[start : start + 4096]).flatten(1).all(1)
-        if bad.any():
-            row = start + int(bad.nonzero()[0])
-            values = x[row].flatten()
-            value = values[~torch.isfinite(values)][0].item()
-            raise DataError(f"sample {row} holds {value}; remove the row or fill in the value before training")
+    pieces = [~torch.isfinite(x[start : start + 4096]).flatten(1).all(1) for start in range(0, len(x), 4096)]
+    rows = torch.cat(pieces).nonzero().flatten().tolist() if pieces else []
+    if rows:
+        odd = ~torch.isfinite(x[rows[0]])
+        column = f" in column {int(odd.nonzero()[0])}" if x.ndim == 2 else ""
+        others = f"; so do {len(rows) - 1:,} others" if len(rows) > 1 else ""
+        raise DataError(
+            f"sample {rows[0]} holds {x[rows[0]][odd][0].item()}{column}{others}; remove such rows or fill "
+            "in the values before training"
+        )
 
 
 def _channels_first(x: Tensor, channels: Channels | None) -> Tensor:

@@ -12,7 +12,7 @@ from selftrain.data.base.labels import NoLabel
 from selftrain.data.base.samples import Limits
 from selftrain.data.checks.contents import KnownSample, class_findings, content_findings, count, make_report
 from selftrain.data.checks.findings import DataReport, Finding, Level
-from selftrain.data.readers.decoding import Fit, Mode, few_levels
+from selftrain.data.readers.decoding import Fit, Mode, few_levels, few_upper_levels
 from selftrain.data.readers.files import as_extent
 from selftrain.data.readers.folders import LabelFault, list_folder, list_held_out
 from selftrain.data.readers.left_out import file_notes, folder_notes
@@ -147,6 +147,9 @@ def _mode_findings(files: Sequence[Scanned], mode: Mode, limits: Limits | None) 
     deep = [file for file in files if file.used is not None]
     if words := few_levels([file.used for file in deep if file.used is not None], limits):
         found.append(Finding("gray levels", "harms", words, [[file.id] for file in deep]))
+    cut = [file for file in files if file.left is not None]
+    if words := few_upper_levels([file.left for file in cut if file.left is not None]):
+        found.append(Finding("color levels", "harms", words, [[file.id] for file in cut]))
     return found
 
 

@@ -185,6 +185,22 @@ def few_levels(ranges: Sequence[tuple[float, float]], limits: Limits | None) -> 
     )
 
 
+def is_cut(opened: Any) -> bool:
+    """Whether a picture that is not decoded yet has 16 bits a color, of which Pillow reads the upper 8."""
+    return not is_deep(opened) and any(";16" in str(tile[-1]) for tile in opened.tile)
+
+
+def few_upper_levels(levels: Sequence[int]) -> str:
+    """What to say of ``is_cut`` pictures that have so many levels after that; empty: there are enough."""
+    left = int(np.median(levels)) if levels else 256
+    if left >= 100:
+        return ""
+    return (
+        f"{len(levels):,} pictures have 16 bits a color, of which the upper 8 are read, and use so few of them that "
+        f"{left} of 256 levels of a color remain; save them with 8 bits, brightened first"
+    )
+
+
 def _eight_bits(image: Any, name: str, limits: Limits | None) -> Any:
     """Scale modes of more than 8 bits; Pillow's own conversion cuts their values off at 255."""
     from PIL import Image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -285,7 +286,11 @@ def _name_column(name: str, tables: Sequence[Table], most: int) -> TableColumn:
 
 
 def _shown(column: TableColumn, number: float, digits: int = 6) -> str:
-    return f"{number:.{digits}g}{column.unit}" if column.layout is None else shown_day(number, column.layout)
+    if column.layout is not None:
+        return shown_day(number, column.layout)
+    # seconds since 1970 differ behind the ninth digit
+    far = abs(column.mean) / column.std
+    return f"{number:.{max(digits, 6 + math.ceil(math.log10(max(far, 1))))}g}{column.unit}"
 
 
 def _first_text(name: str, tables: Sequence[Table]) -> tuple[Table, int]:

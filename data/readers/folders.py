@@ -16,7 +16,7 @@ from selftrain.data.base.splits import Overlap
 from selftrain.data.base.summary import shown
 from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble
-from selftrain.data.readers.decoding import Fit, Mode, few_levels
+from selftrain.data.readers.decoding import Fit, Mode, few_levels, few_upper_levels
 from selftrain.data.readers.files import IMAGE_SUFFIXES, FileSet, as_extent
 from selftrain.data.readers.left_out import OTHER_PICTURES, Note, file_notes, folder_notes
 from selftrain.data.readers.scanning import OnError, Scanned, scan, usable
@@ -146,7 +146,8 @@ def from_folder(
     ranges = [file.used for file in scanned if file.used is not None]
     if limits is not None and not ranges and on_error != "defer":
         raise DataError(f"limits are {limits}, but {root} has no gray files of more than 8 bits; leave them out")
-    if words := few_levels(ranges, limits):
+    upper = [file.left for file in scanned if file.left is not None]
+    for words in filter(None, (few_levels(ranges, limits), few_upper_levels(upper))):
         warnings.warn(words, stacklevel=2)
     pile = assemble(
         sets[""],

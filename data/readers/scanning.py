@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+
 from selftrain.data.base.samples import Limits
 from selftrain.data.base.summary import shown
-from selftrain.data.readers.decoding import IMAGE_FORMATS, Mode, to_bytes, transparency, used_range
+from selftrain.data.readers.decoding import IMAGE_FORMATS, Mode, is_cut, to_bytes, transparency, used_range
 from selftrain.errors import DataError, setting
 
 OnError = Literal["raise", "skip", "defer"]
@@ -39,6 +41,7 @@ class Scanned:
         damage: What is wrong with it; ``None``: nothing.
         reason: The same in words.
         used: Values that a gray file of more than 8 bits uses, see ``used_range``; ``None``: another file.
+        left: Levels of the colors of a file of 16 bits a color that are left of it in 8; ``None``: another file.
         frames: Pictures that it holds: pages, or frames of an animation.
         transparency: Whether it is transparent somewhere, and so that nothing is left on white.
         turned: Whether the camera noted another orientation.
@@ -54,6 +57,7 @@ class Scanned:
     damage: Damage | None = None
     reason: str = ""
     used: tuple[float, float] | None = None
+    left: int | None = None
     frames: int = 1
     transparency: Literal["none", "some", "all"] = "none"
     turned: bool = False
@@ -110,8 +114,10 @@ def scan_file(path: Path, id: str, mode: Mode = "RGB", limits: Limits | None = N
             if most is not None and opened.width * opened.height > most:
                 reason = f"{opened.width} x {opened.height} pixels, more than the {most:,} that Pillow takes for safe"
                 return Scanned(id, size, damage="too large", reason=reason, content=_hash_of_bytes(path))
+            cut = is_cut(opened)
             pixels = to_bytes(opened, mode, id, limits=limits)
             used = used_range(opened)
+            left = round(np.ptp(np.percentile(pixels, (0.1, 99.9)))) + 1 if cut else None
             more = _more(opened)
     except MemoryError:  # no fault of the file
         raise
@@ -121,7 +127,7 @@ def scan_file(path: Path, id: str, mode: Mode = "RGB", limits: Limits | None = N
         )
     # of the pixels: the same picture in two formats is a copy
     content = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
-    return Scanned(id, size, kind, form, pixels.shape[0], pixels.shape[1], content, used=used, **more)
+    return Scanned(id, size, kind, form, pixels.shape[0], pixels.shape[1], content, used=used, left=left, **more)
 
 
 def _more(opened: Any) -> dict[str, Any]:

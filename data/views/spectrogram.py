@@ -18,7 +18,7 @@ def log_spectrogram(
     hop: int = 32,
     bins: int | None = None,
     rate: float = 1.0,
-    floor: float = 1e-6,
+    floor: float | None = None,
 ) -> Tensor:
     """Logarithm of the power of each frequency over time.
 
@@ -35,7 +35,8 @@ def log_spectrogram(
         hop: Samples from one frame to the next, >= 1.
         bins: Mel bands F; ``None``: all frequencies from 0 to half of the rate, F = window // 2 + 1.
         rate: Samples a second, > 0; places the mel bands, and is refused without them.
-        floor: Power below which everything counts as silence, > 0.
+        floor: Power below which everything counts as silence, > 0; ``None``: a millionth of the mean power of the
+            series (of all its channels), so that volts and microvolts give the same picture, but for a constant.
 
     Returns:
         (N, C, F, T) with T = 1 + (L - window) // hop; natural logarithms, lowest frequency first.
@@ -51,7 +52,7 @@ def log_spectrogram(
         if value is not None and value < least:
             raise ValueError(f"{word} is {value}; it must be at least {least}")
     for word, number in (("rate", rate), ("floor", floor)):
-        if not number > 0:
+        if number is not None and not number > 0:
             raise ValueError(f"{word} is {number}; it must be above 0")
     if bins is None and rate != 1:
         raise ValueError(f"rate is {rate}, but it only places mel bands; give bins as well, or leave it out")
@@ -66,9 +67,11 @@ def log_spectrogram(
     power = (frames.real.square() + frames.imag.square()) / weights.square().sum()
     if bins is not None:
         power = mel_filters(bins, window, rate).to(power) @ power
+    power = power.unflatten(0, series.shape[:2])
     # The floor before the logarithm: silence would be minus infinity, and its gradient too.
-    logarithms: Tensor = power.clamp_min(floor).log().unflatten(0, series.shape[:2])
-    return logarithms
+    mean = power.detach().mean((1, 2, 3), keepdim=True)
+    silence = 1e-6 * torch.where(mean > 0, mean, 1.0) if floor is None else torch.full_like(mean, floor)
+    return torch.maximum(power, silence).log()
 
 
 def mel_filters(bins: int, window: int, rate: float) -> Tensor:

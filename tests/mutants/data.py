@@ -281,6 +281,13 @@ MUTANTS = [
         "start = 0",
         "test_data_scale.py::test_fill_values_are_told_with_their_column_and_count_at_every_door",
     ),
+    Mutant(
+        "silence of a spectrogram is that of one unit",
+        "data/views/spectrogram.py",
+        "1e-6 * torch.where(mean > 0, mean, 1.0) if floor is None",
+        "torch.full_like(mean, 1e-6) if floor is None",
+        "test_data_spectrogram.py::test_a_unit_adds_a_constant",
+    ),
     # -- the check
     Mutant("contents compared by file name", CONTENTS, "groups[sample.content]", "groups[sample.name]", COPIES),
     Mutant(

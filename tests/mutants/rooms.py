@@ -64,8 +64,8 @@ MUTANTS = [
     Mutant(
         "data: NaN is no fault",
         "data/base/samples.py",
-        "bad = ~torch.isfinite(x[start : start + 4096]).flatten(1).all(1)",
-        "bad = torch.zeros(len(x[start : start + 4096]), dtype=torch.bool)",
+        "rows = torch.cat(pieces).nonzero().flatten().tolist() if pieces else []",
+        "rows: list[int] = []",
         "test_data_samples.py::test_a_value_that_is_not_finite_is_named_with_its_row",
     ),
     Mutant(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import warnings
+import zlib
 from contextlib import contextmanager
 
 import numpy as np
@@ -142,6 +144,31 @@ def test_deep_files_that_use_few_levels_are_told_with_a_remedy_that_keeps_them(d
     held = data.from_folder(dim, mode="L", limits=(0, 255), test=dim, validation=dim)
     assert torch.equal(held.test.images(rows), held.validation.images(rows))
     assert held.origin["settings"]["limits"] == (0, 255)
+
+
+def test_colors_of_16_bits_that_use_few_levels_are_told(tmp_path):
+    for number, label in enumerate("abab"):
+        (tmp_path / label).mkdir(exist_ok=True)
+        color = RANDOM.integers(0, 256 if number < 3 else 65536, (9, 9, 3))
+        (tmp_path / label / f"{number}.png").write_bytes(png_of_16_bits(color))
+    with pytest.warns(UserWarning, match="4 pictures have 16 bits a color.* 1 of 256 levels of a color remain") as told:
+        data.from_folder(tmp_path)
+    [finding] = [f for f in data.check(tmp_path).findings if f.kind == "color levels"]
+    assert finding.level == "harms"
+    assert finding.text == str(told[0].message)
+
+
+def png_of_16_bits(color):
+    """Pillow writes none."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", color.shape[1], color.shape[0], 16, 2, 0, 0, 0)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in color)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        [chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b"")]
+    )
 
 
 def test_the_command_line_takes_the_limits_that_it_names(dim, capsys, monkeypatch):
@@ -295,6 +322,20 @@ def test_columns_that_never_change_are_not_blown_up():
 def test_rows_that_differ_behind_single_precision_are_no_copies(tmp_path):
     x = 1.7e9 + np.arange(60.0)[:, None]
     assert not data.check(Pile.from_arrays(x, LABELS)).of("duplicate")
+
+
+def test_infinite_values_are_named_with_column_and_count():
+    x = np.ones((60, 3))
+    x[[7, 9, 30], 1] = np.inf
+    with pytest.raises(DataError, match="sample 7 holds inf in column 1; so do 2 others"):
+        Pile.from_arrays(x, LABELS)
+
+
+def test_a_cell_is_shown_with_the_digits_that_tell_it_from_others():
+    pile = data.from_table({"time": 1.7e9 + np.arange(60.0)})
+    encoding = data.TableEncoding.from_dict(pile.encoding)
+    shown = [encoding.decode(row)["time"] for row in pile.unlabeled.images(np.arange(60)).tolist()]
+    assert shown[:3] == ["1700000000", "1700000001", "1700000002"]
 
 
 def test_an_exported_network_and_another_pile_center_alike():

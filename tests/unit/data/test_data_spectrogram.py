@@ -87,8 +87,16 @@ def test_bands_sum_powers():
 def test_silence_is_the_floor():
     assert torch.allclose(log_spectrogram(torch.zeros(1, 1, 64)), torch.tensor(math.log(1e-6)))
     assert torch.allclose(log_spectrogram(torch.zeros(1, 1, 64), floor=0.5), torch.tensor(math.log(0.5)))
-    loud = log_spectrogram(SERIES)
+    loud = log_spectrogram(SERIES, floor=1e-12)
     assert torch.equal(log_spectrogram(SERIES, floor=0.5), loud.clamp_min(math.log(0.5)))
+
+
+def test_a_unit_adds_a_constant():
+    tone = torch.sin(torch.arange(500, dtype=torch.float64) / 3)  # with frequencies far below its mean power
+    series = torch.stack([SERIES[0], tone.expand(2, 500)])
+    for unit in (1e-6, 1e6):
+        ours = log_spectrogram(unit * series) - 2 * math.log(unit)
+        assert torch.allclose(ours, log_spectrogram(series), atol=1e-6)
 
 
 def test_gradients_reach_the_series():

@@ -135,7 +135,10 @@ def test_batches_are_those_of_a_set_in_memory(tmp_path, workers):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.where(np.arange(12).reshape(6, 2) == 7, np.nan, 1.0), r"x\.npy, row 3: holds nan; remove the row"),
+        (
+            np.where(np.arange(12).reshape(6, 2) == 7, np.nan, 1.0),
+            "row 3: holds nan in column 1; remove such rows",
+        ),
         (np.where(np.arange(6 * 16).reshape(6, 4, 4) == 40, 300, 7), r"x\.npy, row 2: image values run from 7 to 300"),
         (np.where(np.arange(6 * 16).reshape(6, 4, 4) == 40, 1.5, 0.5), r"row 2: image values run from 0\.5 to 1\.5"),
     ],

@@ -31,8 +31,10 @@ DRAWS = (0, 1)
 SETS = {name: EACH[name] for name in ("wine", "digits", "vowel", "segment", "satimage", "ring", "vehicle", "phoneme")}
 CANDIDATES = {name: make for name, make in METHODS.items() if name != "SelfTrainClassifier"} | {
     name: partial(ours, strategy=name)
-    for name in ("fixmatch", "softmatch", "freematch", "mean_teacher", "uda", "vat", "pseudo_label", "soft_labels")
+    for name in ("fixmatch", "softmatch", "freematch", "mean_teacher", "uda", "pseudo_label", "soft_labels")
 }
+# measured before the paper's passes were the default, see benchmarks/passes.py
+CANDIDATES["vat"] = partial(ours, strategy="vat", strategy_params={"noise": "fresh", "on_labeled": False})
 
 
 class Job(NamedTuple):

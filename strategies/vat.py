@@ -148,7 +148,8 @@ class VAT(SingleStudent):
             state: Random state before the clean pass.
         """
         if self.noise == "fresh" and not self.on_labeled:
-            return self.student(rows)
+            alone: Tensor = self.student(rows)
+            return alone
         first = len(given) if self.on_labeled else 0
         same = self.student.same_noise(state) if self.noise == "same" else contextlib.nullcontext()
         with same:

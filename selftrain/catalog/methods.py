@@ -72,7 +72,7 @@ def default_method(select: Any = None) -> str:
 
 
 # Where FreeMatch as published fell below the labels alone: benchmarks/few_labels.py.
-_LABELS, _DRAWS, _FLOOR = 3, 64, 0.95
+_LABELS, _DRAWS, _FLOOR = 3, 128, 0.95
 
 
 def default_settings(name: str, *, classes: int, labeled: int, drawn: int) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def default_settings(name: str, *, classes: int, labeled: int, drawn: int) -> di
     The threshold of FreeMatch begins at 1 / classes, so that at first every decision passes. Where labels are learned
     slowly, or few of them speak for a class, these decisions drown them. There its level does not fall below 0.95,
     FixMatch's threshold, which it goes on to share out over the classes. Few are: fewer than 3 labels a class, or fewer
-    than 64 of a class drawn in the whole training.
+    than 128 of a class drawn in the whole training.
 
     Args:
         name: As ``default_method`` gives it.

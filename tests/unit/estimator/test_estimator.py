@@ -330,10 +330,10 @@ def test_the_automatic_strategy_goes_by_whether_a_rule_is_given(runs):
         (1000, 2000, 300 * 32, True),
         (1000, 5000, 300 * 32, True),  # each class is drawn ten times
         (10, 10, 500 * 32, True),  # one label a class
-        (100, 400, 6399, True),
-        (100, 400, 6400, False),
-        (3, 9, 191, True),
-        (3, 9, 192, False),
+        (100, 400, 12_799, True),
+        (100, 400, 12_800, False),
+        (3, 9, 383, True),
+        (3, 9, 384, False),
         (3, 8, 9600, True),
     ],
 )
@@ -360,7 +360,7 @@ def test_limits_that_are_given_and_methods_that_are_named_stay_as_they_are(runs)
     few = np.where(np.arange(len(Y)) % 60 == 0, Y, -1)
     for settings in ({}, {"strategy_params": {"limits": (0.1, 0.9)}}, {"strategy": "freematch"}):
         assert model(steps=2, **settings).fit(X, few).strategy_ == "freematch"
-    model(steps=2, batch_size=96).fit(X, HIDDEN)  # 64 a class
+    model(steps=2, batch_size=192).fit(X, HIDDEN)  # 128 a class
     rules = [run.strategy.pseudo_labeling.select for run in runs]
     assert [rule.lowest for rule in rules] == [0.95, 0.1, 0.0, 0.0]
 

@@ -596,3 +596,35 @@ def test_a_narrow_window_needs_no_sideways_scrolling(browser, pets):
         assert page.js("document.documentElement.scrollWidth <= innerWidth")
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_five_thousand_classes_stay_usable(browser, tmp_path):
+    """A key is answered at once; each class is found by its name, and what is estimated of the largest ones is shown."""
+    names = [f"species {c}" for c in range(5000)]
+    pile = pile_of(images(2000), classes=names)
+    ledger = ledger_for(pile)
+    ledger.label[:50] = 4321
+    page = Reader(browser, write_review(ledger, pile, tmp_path / "page.html"))
+    usable = page.js("performance.getEntriesByName('usable')[0].startTime")
+    key = "document.getElementById('grid').dispatchEvent(new KeyboardEvent('keydown', {key: arguments[0], bubbles: true}))"
+    times = []
+    for _ in range(5):
+        times.append(
+            page.browser.execute_script(
+                f"const begun = performance.now(); {key}; document.body.getBoundingClientRect();"
+                " document.getElementById('judged').offsetHeight; return performance.now() - begun",
+                "x",
+            )
+        )
+    assert usable < 5000
+    assert sorted(times)[2] < 500
+    assert "5 of 2,000 decided" in page.text("#counts")
+    table = page.js("document.querySelectorAll('#judged .estimates')[1].innerText")
+    assert table.startswith("By class, of the accepted: the 200 of 5,000 classes with the most labels")
+    assert "species 4321" in table.splitlines()[2]
+    # every class can be asked for and chosen
+    page.set("#class", "4321")
+    assert set(page.column("label")) == {"species 4321"}
+    page.press("c")
+    page.press(*"species 4998", "ENTER")
+    assert page.text("#counts").startswith("6 of 2,000 decided: 0 accepted, 1 corrected")

@@ -1,5 +1,10 @@
 // What is known of the quality of the labels: estimates from held-out labels, and what the review itself has found.
 const judged = data.judged;
+const MOST = 200;  // classes in the table: layout of thousands of rows takes seconds, at each key
+// Those with the most labels, in the order of their numbers.
+const judgedClasses = classes.length <= MOST ? classes.map((_, c) => c) : classes.map((_, c) => c)
+  .sort((a, b) => judged.classes[b].count - judged.classes[a].count || a - b).slice(0, MOST);
+const foundCells = new Map();  // class -> cell, of those in the table
 let showFrom = () => {}, showClass = () => {};
 
 function svg(tag, attributes, ...children) {
@@ -93,11 +98,15 @@ function showJudged() {
       el('span', { class: 'key dot' }), 'right on held-out labels ', el('span', { class: 'key used' }), 'trained on ',
       el('span', { class: 'key rest' }), 'not'),
     table('By confidence', [['Confidence'], ['Labels', true], ['Right', true], ['95 % interval']], thresholds),
-    table('By class, of the accepted', [['Class'], ['Labels', true], ['Used', true], ['Right', true],
-      ['95 % interval'], ['Your review', true]], judged.classes.map((row, c) => el('tr', {},
-      el('th', { scope: 'row' }, link(className(c), 'Show this class', () => showClass(c))),
-      el('td', { class: 'number' }, many(row.count)), el('td', { class: 'number' }, many(row.accepted)), ...share(row),
-      el('td', { class: 'number', id: `found-${c}` }, '\u2013')))),
+    table(`By class, of the accepted${classes.length <= MOST ? '' :
+      `: the ${MOST} of ${many(classes.length)} classes with the most labels`}`, [['Class'], ['Labels', true],
+      ['Used', true], ['Right', true], ['95 % interval'], ['Your review', true]], judgedClasses.map(c => {
+      const row = judged.classes[c], found = el('td', { class: 'number', id: `found-${c}` }, '\u2013');
+      foundCells.set(c, found);
+      return el('tr', {}, el('th', { scope: 'row' }, link(className(c), 'Show this class', () => showClass(c))),
+        el('td', { class: 'number' }, many(row.count)), el('td', { class: 'number' }, many(row.accepted)), ...share(row),
+        found);
+    })),
     el('p', { class: 'faint' }, 'Estimates suppose that confidence means the same on held-out and unlabeled samples. ',
       '\u201cYour review\u201d counts accepted among accepted and corrected labels',
       data.choose === 'random' || count === data.total ? '.' : '; this page holds the least certain ones, so it is lower.'));
@@ -112,7 +121,8 @@ function showFound() {
     all[rows.label[i]]++;
     if (decision[i] === rows.label[i]) right[rows.label[i]]++;
   }
-  classes.forEach((_, c) => {
-    byId(`found-${c}`).textContent = all[c] ? `${right[c]} of ${all[c]}` : '\u2013';
-  });
+  for (const [c, cell] of foundCells) {
+    const text = all[c] ? `${right[c]} of ${all[c]}` : '\u2013';
+    if (cell.textContent !== text) cell.textContent = text;
+  }
 }

@@ -108,15 +108,12 @@ def choose_form(
     Raises:
         DataError: no cell is of the kind, or decimal points and commas are mixed.
     """
-    texts = [table for table in tables if not isinstance(table[name], np.ndarray)]
     days = any(name in table.dates for table in tables)
     plain = [_plain(table, name) for table in tables]
     if kind != "date" and not detail and not days and all(values is not None for values in plain):
         eight = not kind and all(_are_eight_digits(values) for values in plain if values is not None)
         return Form(layout=_EIGHT if eight else None), bool(kind)
-    counts: Counter[str] = Counter()
-    for table in tables if kind == "date" and not days else texts:
-        counts.update(cell for cell in table.texts(name) if cell is not None)
+    texts, counts = _in_question(name, tables, kind if not days else "")
     if not counts:
         return Form(layout="iso" if days else None), bool(kind)
     if days or kind == "date":
@@ -137,6 +134,25 @@ def choose_form(
     if found.measured and found.share >= 0.5:
         remarks.add("names", name, f"{found.share:.0%} numbers, else {listed(found.odd)}")
     return None
+
+
+def _in_question(name: str, tables: Sequence[Table], kind: str) -> tuple[Sequence[Table], Counter[str]]:
+    """The tables whose texts say as what a column is to be read, and how often each is written there."""
+    if kind == "date":  # numbers such as 20241231 as well
+        chosen = tables
+    else:
+        texts = [table for table in tables if not isinstance(table[name], np.ndarray)]
+        chosen = [table for table in texts if kind or _plain(table, name) is None] or texts
+        # files with decimal points and others with commas: each is read by its own
+        chosen = chosen[:1] if len({_sign(table) for table in chosen} - {None}) > 1 else chosen
+    counts: Counter[str] = Counter()
+    for table in chosen:
+        counts.update(cell for cell in _texts(table, name) if cell is not None)
+    return chosen, counts
+
+
+def _texts(table: Table, name: str) -> list[str | None]:
+    return table.texts(name) if isinstance(table[name], np.ndarray) else table.written(name)
 
 
 def numbers_of(table: Table, name: str, form: Form, lenient: bool, remarks: Remarks) -> Numbers:
@@ -162,7 +178,7 @@ def numbers_of(table: Table, name: str, form: Form, lenient: bool, remarks: Rema
     plain = None if dates or form.unit else _plain(table, name)
     if plain is not None:
         return _finite(table, name, plain)
-    written = table.texts(name) if isinstance(cells, np.ndarray) else table.written(name)
+    written = _texts(table, name)
     counts = Counter(cell for cell in written if cell is not None)
     if dates:
         read = read_dates(counts, form.layout)

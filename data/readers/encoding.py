@@ -197,7 +197,7 @@ class TableEncoding:
             DataError: the file cannot be read or holds no encoding.
         """
         try:
-            plain = read_json(path)
+            plain = read_json(Path(path))
         except (OSError, ValueError) as error:
             raise DataError(f"cannot read the table encoding {path}: {error}") from error
         if isinstance(plain, dict) and isinstance(plain.get("input"), dict):

@@ -14,10 +14,10 @@ import torch
 from selftrain.catalog import METHODS, default_method
 from selftrain.cli import UsageError, building, common, report
 from selftrain.cli.evaluate_run import predictions
-from selftrain.cli.folder import CONFIG, claim
+from selftrain.cli.folder import claim
 from selftrain.cli.naming import spec_of
 from selftrain.cli.opened import labeler, opened
-from selftrain.cli.parser import Parser, make_parser, parse, read_config, said, trusts, write_config
+from selftrain.cli.parser import CONFIG, Parser, make_parser, parse, read_config, said, trusts, write_config
 from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.cli.train import INIT, train
 from selftrain.cli.verdict import Cell, Verdict, judged

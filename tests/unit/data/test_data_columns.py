@@ -382,6 +382,21 @@ def test_new_tables_are_read_alike(door, tmp_path):
     assert str(told[1].message) == "names that training did not have were read as missing: c ('z' 1 x)"
 
 
+def test_every_part_may_have_its_own_decimal_sign(tmp_path):
+    points, commas = {"h": PLAIN, "w": PLAIN, "kind": KIND}, {"h": comma, "w": comma, "kind": KIND}
+    point_file, comma_file = as_csv(points, tmp_path / "p.csv"), as_csv(commas, tmp_path / "c.csv", ";")
+    for first, second in ((point_file, comma_file), (comma_file, point_file)):
+        pile, columns, told = read(first, unlabeled=second, test=second)
+        assert not told
+        assert columns["h"].kind == "number"
+        assert same_rows(pile.labeled, pile.unlabeled)
+        assert same_rows(pile.labeled, pile.test)
+
+
+def same_rows(one, other):
+    return np.array_equal(*(part.images(np.arange(60)).numpy() for part in (one, other)))
+
+
 def test_new_tables_that_mean_something_else_are_refused():
     first = {"h": PLAIN, "d": DAYS, "p": [f"{v} %" for v in VALUES], "kind": KIND}
     encoding = TableEncoding.from_dict(read(first)[0].encoding)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from selftrain.data.base.far import far_doubt
 from selftrain.data.base.fingerprint import fingerprint
-from selftrain.data.base.fitting import check_annotations, check_columns, check_shapes, check_targets
+from selftrain.data.base.fitting import check_annotations, check_columns, check_samples, check_shapes, check_targets
 from selftrain.data.base.joined import relabeled, with_labels
 from selftrain.data.base.labels import Classes, NoLabel, one_class, read_labels
 from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limits, Rows, Samples, Subset
@@ -87,6 +87,7 @@ class Pile:
         truth: Tensor | None = None,
         source: str = "arrays",
     ) -> None:
+        check_samples({"labeled": labeled, "unlabeled": unlabeled, "validation": validation, "test": test})
         self.labeled, self.unlabeled = labeled or None, unlabeled or None
         self.validation, self.test = validation or None, test or None
         for part in _PARTS:

@@ -18,6 +18,20 @@ VOID = 255  # the field's number for pixels without label
 _ROWS = 256
 
 
+def check_samples(parts: Mapping[str, object]) -> None:
+    """Refuse what is no set of rows, such as an array or a data set of another library.
+
+    Raises:
+        DataError: for the first one; names the door for it.
+    """
+    for part, given in parts.items():
+        if given is not None and not isinstance(given, Samples):
+            raise DataError(
+                f"{part} is a {type(given).__name__}, which has no rows that can be asked for; arrays go through "
+                "Pile.from_arrays, data sets of torch, torchvision or Hugging Face through data.from_dataset"
+            )
+
+
 def check_shapes(parts: Mapping[str, Samples], seen: Callable[[str, Tensor], Tensor]) -> None:
     """Refuse parts that one network cannot read.
 

@@ -276,6 +276,11 @@ def read_labels(
     every = [value for found in raw.values() for value in found.values if not vocabulary.is_mark(value)]
     truths = names is None and any(isinstance(value, bool) for value in every)
     if numbers and not truths and not any(isinstance(value, str) for value in every):
+        if isinstance(classes, set | frozenset) and own_numbers is None and every:
+            raise DataError(
+                f"classes are a set, {listed(names or ())}, which says not which name class number 0 has; give a list "
+                "in the order of the numbers"
+            )
         found_codes, named, remarks = _by_number(raw, vocabulary, names, own_numbers)
     else:
         _refuse_fractions(raw, called)

@@ -85,6 +85,15 @@ class Cropped(data.TensorViews):
         return super().__call__(name, F.interpolate(images.float(), (8, 8)), index, epoch)
 
 
+def test_a_data_set_of_another_library_is_no_set_of_rows() -> None:
+    items = TensorDataset(images(1, 8, 8), Y)
+    with pytest.raises(DataError, match="unlabeled is a TensorDataset, .* through data.from_dataset"):
+        Pile(ArraySet(images(1, 8, 8), Y), items)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="labeled is a ndarray, .* arrays go through Pile.from_arrays"):
+        Pile(np.ones((4, 3)), None)  # type: ignore[arg-type]
+    assert len(data.from_dataset(items, unlabeled=TensorDataset(images(1, 8, 8))).unlabeled_ids()) == 8  # the remedy
+
+
 def test_views_may_bring_parts_to_one_size() -> None:
     pile = Pile(ArraySet(images(1, 12, 12), Y), ArraySet(images(1, 16, 16)), views=Cropped(mean=0.5, std=0.2))
     make = st.learner(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 2)))

@@ -314,6 +314,13 @@ def test_names_of_classes_that_repeat_are_said():
         read(["a", "b"], classes=["a", "b", "a"])
 
 
+def test_a_set_of_names_has_no_order_for_class_numbers():
+    with pytest.raises(DataError, match="classes are a set, bee, zebra, which says not which name class number 0 has"):
+        read([0, 1, -1], classes={"zebra", "bee"})
+    assert read([0, 1, -1], classes=["zebra", "bee"]) == ([0, 1, -1], ["zebra", "bee"])  # the remedy
+    assert read(["zebra", "bee"], classes={"zebra", "bee"}) == ([1, 0], ["bee", "zebra"])
+
+
 @pytest.mark.parametrize(
     ("classes", "words"),
     [

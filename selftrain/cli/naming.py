@@ -84,7 +84,9 @@ def spec_of(kind: str, text: str) -> Any:
         return {"class_path": f"selftrain.data.{read.__name__}", "init_args": {key: text}}
     if kind == "network":
         make = load_object(text) if ":" in text or "." in text else None
-        return plain(make) if inspect.isclass(make) else text  # a function gets the sizes alone
+        # a function gets the sizes alone, and so does a class of the user's that cannot be built without them
+        alone = not inspect.isclass(make) or (_needed(make) and not make.__module__.startswith("selftrain."))
+        return text if alone else plain(make)
     if kind not in NAMES:
         return text
     if ":" in text and "(" not in text:
@@ -101,6 +103,12 @@ def spec_of(kind: str, text: str) -> Any:
     near = difflib.get_close_matches(text, NAMES[kind], 1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise UsageError(f"no {kind} {text!r}; {hint}known are {', '.join(NAMES[kind])}, or module:name for your own")
+
+
+def _needed(make: Any) -> list[str]:
+    """Arguments without a default."""
+    given = inspect.signature(make).parameters.values()
+    return [p.name for p in given if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
 def plain(make: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -79,6 +80,15 @@ def check_learner(learner: Learner, x: Tensor, *, classes: bool) -> str:
     if classes and logits.dim() > 1:
         _warn_of_probabilities(name, logits, trained)
     return f"{name} gives {tuple(logits.shape)}"
+
+
+def as_input(x: Any, network: nn.Module) -> Tensor:
+    """Inputs of any array and type of number as a tensor without gradient, of the type and where the weights are."""
+    if not isinstance(x, Tensor):
+        # A copy in the machine's order of bytes and without negative strides, which torch has not.
+        x = torch.from_numpy(np.array(x, dtype=np.float32))
+    weight = next((w for w in network.parameters() if w.is_floating_point()), torch.zeros(()))
+    return x.detach().to(weight)
 
 
 def check_encoder_runs(learner: Learner, encoder: nn.Module, x: Tensor, width: int) -> None:

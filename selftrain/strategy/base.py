@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.errors import DataError
-from selftrain.networks.fitting import check_learner
+from selftrain.networks.fitting import as_input, check_learner
 from selftrain.networks.modes import eval_mode
 from selftrain.networks.student import Learner
 from selftrain.strategy.pseudo_labeling import PseudoLabeling
@@ -211,8 +211,8 @@ class SupervisedStrategy(Strategy):
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
-        """Probabilities or heatmaps (B, C, *S) of plain inputs ``x``, without gradient."""
-        return next(iter(self.predictors().values()))(x)
+        """Probabilities or heatmaps (B, C, *S) of plain inputs ``x``, of any type of number, without gradient."""
+        return next(iter(self.predictors().values()))(as_input(x, self))
 
     @torch.no_grad()
     def evaluate(self, data: Iterable[Annotated], reference: Iterable[Annotated] | None = None) -> dict[str, float]:

@@ -16,6 +16,7 @@ from zoo import PLAN, ZOO, differences
 import selftrain as st
 from selftrain import data, pretrain, strategies, toy
 from selftrain.errors import DataError
+from selftrain.networks.by_name import DenseEncoder
 from selftrain.networks.outputs import logits_of
 
 COUNT = 24
@@ -285,3 +286,31 @@ def test_an_encoder_for_other_sizes_is_refused_before_a_folder_is_made(stage, tm
 def test_logits_of_says_what_it_was_given():
     with pytest.raises(DataError, match=r"a list of 2 \(a str, float32 of shape \(3,\)\)"):
         logits_of(["logits", torch.zeros(3)])
+
+
+# -- inputs of predict -------------------------------------------------------------------------------------------------
+EXACT = np.random.RandomState(1).randint(-3, 4, (6, 4)).astype(np.float64)
+INPUTS = {
+    "bfloat16": torch.from_numpy(EXACT).bfloat16(),
+    "half": torch.from_numpy(EXACT).half(),
+    "double": torch.from_numpy(EXACT),
+    "gradient": torch.from_numpy(EXACT).float().requires_grad_(),
+    "transposed": torch.from_numpy(EXACT.T.copy()).T,
+    "integers": torch.from_numpy(EXACT).long(),
+    "numpy": EXACT,
+    "big-endian": EXACT.astype(">f8"),
+    "negative strides": EXACT[::-1].copy()[::-1],
+    "read-only": np.frombuffer(EXACT.tobytes()).reshape(6, 4),
+    "lists": EXACT.tolist(),
+}
+
+
+@pytest.mark.parametrize("form", INPUTS)
+def test_predict_takes_numbers_in_any_form(form):
+    torch.manual_seed(0)
+    method = strategies.MeanTeacher(st.Classification(2), st.learner(lambda: Wrapped(lambda net, z, x: z)))
+    stage = pretrain.VICReg(DenseEncoder(4))
+    for strategy in (method, stage):
+        found = strategy.predict(INPUTS[form])
+        torch.testing.assert_close(found, strategy.predict(torch.from_numpy(EXACT).float()))
+        assert not found.requires_grad

@@ -15,11 +15,10 @@ from selftrain.data.checks.findings import DataReport, Finding, Level
 from selftrain.data.readers.decoding import Fit, Mode, few_levels, few_upper_levels
 from selftrain.data.readers.files import as_extent
 from selftrain.data.readers.folders import LabelFault, list_folder, list_held_out
-from selftrain.data.readers.left_out import file_notes, folder_notes
+from selftrain.data.readers.left_out import class_notes, file_notes, folder_notes
 from selftrain.data.readers.scanning import OnError, Scanned, scan
 from selftrain.errors import DataError, setting
 
-_SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 _DAMAGE = {
     "missing": "listed or linked, but not there",
     "empty": "empty",
@@ -82,10 +81,11 @@ def folder_report(
         for file, label in zip(scanned[part], found.y, strict=True)
         if file.damage is None
     ]
-    findings += content_findings(known, classes) + class_findings(known, classes) + _layout_findings(classes)
+    findings += content_findings(known, classes) + class_findings(known, classes)
     notes = [note for place in roots.values() for note in folder_notes(place, labels_csv)]
     notes += file_notes(whole, None if size is None else as_extent(size), fit)
     findings += [Finding(note.kind, "note", note.text, [[name] for name in note.files]) for note in notes]
+    findings += [Finding(note.kind, "harms", note.text) for note in class_notes(classes)]
     extent = _usual_extent(whole, size)
     shape = None if extent is None else [1 if mode == "L" else 3, *extent]
     said = [f"labels     {note}" for note in listings[""].notes]
@@ -190,14 +190,3 @@ def _name_findings(files: Sequence[Scanned]) -> list[Finding]:
         return []
     text = f"{count(odd, 'file')} of another format than the ending says; read all the same"
     return [Finding("ending", "note", text, [[file.id] for file in odd], [file.form for file in odd])]
-
-
-def _layout_findings(classes: Sequence[str]) -> list[Finding]:
-    """Folders that are probably not what they are taken for."""
-    found = []
-    # the most frequent mistake: the folder above the one that was meant
-    splits = [name for name in classes if name.lower() in _SPLIT_NAMES]
-    if splits:
-        text = f"the classes {', '.join(splits)} look like parts of a split; pass one as folder and the other as test="
-        found.append(Finding("split as class", "harms", text))
-    return found

@@ -18,7 +18,7 @@ from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.readers.decoding import Fit, Mode, few_levels, few_upper_levels
 from selftrain.data.readers.files import IMAGE_SUFFIXES, FileSet, as_extent
-from selftrain.data.readers.left_out import OTHER_PICTURES, Note, file_notes, folder_notes
+from selftrain.data.readers.left_out import OTHER_PICTURES, Note, class_notes, file_notes, folder_notes
 from selftrain.data.readers.scanning import OnError, Scanned, scan, usable
 from selftrain.data.views.base import ViewMaker
 from selftrain.errors import DataError, setting
@@ -165,7 +165,7 @@ def from_folder(
     pile.skipped = skipped
     notes = [note for place in roots.values() for note in folder_notes(place, labels_csv)]
     notes += _without_class(roots, listings) + file_notes(scanned, as_extent(size), fit)
-    for note in notes:
+    for note in [*notes, *class_notes(listing.classes)]:
         if note.warns:
             warnings.warn(note.text, stacklevel=2)
     pile.summary = pile.summary.plus(left_out=[note.text for note in notes])

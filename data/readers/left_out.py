@@ -14,6 +14,7 @@ from selftrain.data.readers.files import IMAGE_SUFFIXES
 from selftrain.data.readers.scanning import Scanned
 from selftrain.errors import setting
 
+_SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 CUT = 0.2  # share of a picture that may be cut off before it is a warning
 # Endings of pictures that are not read: somebody who has them means to learn from them.
 OTHER_PICTURES = (
@@ -78,6 +79,17 @@ def _not_read(root: Path) -> Iterator[tuple[str, str, str]]:
                 yield place, name, "hidden"
             elif not image and not dotted and not name.startswith("."):
                 yield place, name, "other"
+
+
+def class_notes(classes: Sequence[str]) -> list[Note]:
+    """Whether folders are probably not the classes that they are taken for."""
+    # the most frequent mistake: the folder above the one that was meant
+    splits = [name for name in classes if name.lower() in _SPLIT_NAMES]
+    if not splits:
+        return []
+    names = ", ".join(map(shown, splits))
+    text = f"the classes {names} look like parts of a split; pass one as folder and the other as test="
+    return [Note("split as class", text, [], True)]
 
 
 def file_notes(files: Sequence[Scanned], size: tuple[int, int] | None, fit: Fit) -> list[Note]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from selftrain.data.base.labels import Classes, NoLabel, ReadLabels, Vocabulary, class_names, read_labels
 from selftrain.data.base.samples import ArraySet, RowNumbers
 from selftrain.data.base.splits import Overlap
-from selftrain.data.base.summary import ColumnSummary, Summary, some
+from selftrain.data.base.summary import ColumnSummary, Summary, shown, some
 from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.readers.cells import check_kind, read_numbers
@@ -159,12 +159,30 @@ def from_table(
         )
     pile.encoding = given.as_dict()
     remarks.warn(stacklevel=3)
+    further = _further_columns(read, given, learned=encoding is None)
+    for words in further:
+        warnings.warn(words, stacklevel=3)
     pile.summary = summary.plus(
+        left_out=further,
         columns=_left_out(read[""], given, kinds),
         notes=remarks.sentences(doubts=False),
         doubts=remarks.sentences(doubts=True),
     )
     return pile
+
+
+def _further_columns(read: Mapping[str, Table], encoding: TableEncoding, *, learned: bool) -> list[str]:
+    """What to say of columns that a table has and the one that was learned from has not."""
+    known = {column.name for column in encoding.columns} | {encoding.label, encoding.id}
+    known |= set(read[""].columns) if learned else set()
+    words = []
+    for part, table in read.items():
+        more = [shown(str(name)) for name in table.columns if name not in known]
+        if more and (part or not learned):
+            named = ", ".join(more[:5]) + (", ..." if len(more) > 5 else "")
+            which = f"the {part[1:]} table" if part else "the table"
+            words.append(f"{len(more):,} of the columns of {which} are unknown to the training and not read: {named}")
+    return words
 
 
 def _given(encoding: Any) -> TableEncoding | None:

@@ -158,8 +158,10 @@ class DatasetSet:
         # One that is seeded by the row ends in the same state whatever it was before, and gives the same each time.
         drawn = any(a != b and b != d for a, b, _, d in zip(*states[0], *states[1], strict=True))
         if drawn or not all(torch.equal(a, b) for a, b in pairs):
-            remedy = "take its random transforms out: views draw"
-            return [f"{self.name} draws at random, and gives another input each time a row is read; {remedy}"]
+            return [
+                f"{self.name} draws at random, and gives another input each time a row is read; "
+                "take its random transforms out: views draw"
+            ]
         return []
 
     def _alone(self, row: int) -> Tensor | None:

@@ -240,3 +240,24 @@ def test_half_a_test_set_is_refused(lone: str) -> None:
     with pytest.raises(DataError, match=f"there is {lone} but no"):
         data.Pile.from_arrays(ROWS, LABELS, **{lone: given[lone]})
     assert len(data.Pile.from_arrays(ROWS, LABELS, **given).test) == 8
+
+
+def test_folders_above_the_classes_are_told(root: Path) -> None:
+    for name, of in (("train", "a"), ("test", "b")):
+        (root.parent / "above" / name).mkdir(parents=True)
+        (root / of).rename(root.parent / "above" / name / of)
+    with pytest.warns(UserWarning, match="the classes test, train look like parts of a split"):
+        data.from_folder(root.parent / "above")
+    (root.parent / "above" / "test" / "b").rename(root.parent / "above" / "test" / "a")
+    pile = data.from_folder(root.parent / "above" / "train", test=root.parent / "above" / "test")
+    assert [len(pile.labeled), len(pile.test)] == [3, 3]
+
+
+def test_further_columns_of_other_tables_are_told() -> None:
+    rows = {"size": [1.0, 2.5, 3.5, 4.0], "kind": list("abab")}
+    more = rows | {"weight": [1.0, 2.5, 3.0, 5.0]}
+    with pytest.warns(UserWarning, match="1 of the columns of the test table are unknown .* not read: weight"):
+        pile = data.from_table(rows, "kind", test=more)
+    assert "weight" in pile.summary.left_out[-1]
+    with pytest.warns(UserWarning, match="1 of the columns of the table are unknown"):
+        data.from_table(more, encoding=pile.encoding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -20,7 +21,7 @@ def group_names(classes: Sequence[str], groups: int) -> list[str]:
     given = [str(name) for name in classes] if len(classes) == groups else [f"joint {i}" for i in range(groups)]
     names = [_printable(name) for name in given]
     # two classes under one tag would be one curve that jumps between them
-    once = {name for name in names if names.count(name) == 1 and name and name not in RESERVED}
+    once = {name for name, count in Counter(names).items() if count == 1 and name and name not in RESERVED}
     return [name if name in once else f"{i} {name}".strip() for i, name in enumerate(names)]
 
 

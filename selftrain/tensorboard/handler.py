@@ -51,7 +51,7 @@ class TensorBoard(Handler):
         self.mixed, self.watching = Mixed(), contextlib.ExitStack()
         # a resumed run has them in its first file
         if context.start == 0:
-            self.log_text("settings", f"```\n{json.dumps(context.settings, indent=1)}\n```", 0)
+            self.log_text("settings", f"```\n{json.dumps(hparams.in_short(context.settings), indent=1)}\n```", 0)
         self.draws = Dashboard() if isinstance(self.dashboard, bool) else self.dashboard
         self.drawing = self.dashboard is not False and context.folder is not None
         if not self.drawing:

@@ -7,6 +7,7 @@ from typing import Any
 
 Value = float | str
 _NETWORKS = {"network", "encoder"}  # what is below them are sizes of layers
+_SHOWN = 20  # of a long list
 _LEFT_OUT = ("monitor", "views", "channels_last", "workers")
 
 
@@ -29,6 +30,16 @@ def settings_of_run(settings: Mapping[str, Any]) -> dict[str, Value]:
         for name, value in chosen.items()
         if value is not None and name.rpartition(".")[2] not in _LEFT_OUT
     }
+
+
+def in_short(value: Any) -> Any:
+    """Settings with the first of long lists, such as the names of thousands of classes, and how many there are."""
+    if isinstance(value, Mapping):
+        return {key: in_short(inner) for key, inner in value.items()}
+    if not isinstance(value, (list, tuple)):
+        return value
+    rest = [f"... {len(value) - _SHOWN:,} more"] if len(value) > 2 * _SHOWN else []
+    return [in_short(inner) for inner in (value[:_SHOWN] if rest else value)] + rest
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

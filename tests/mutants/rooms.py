@@ -519,4 +519,11 @@ MUTANTS = [
         "self.past[list(self.past)[0]]",
         "test_pipeline.py::test_stages_run_in_order_and_get_what_came_before",
     ),
+    Mutant(
+        "tensorboard: the names of all classes in the settings",
+        "selftrain/tensorboard/hparams.py",
+        "if len(value) > 2 * _SHOWN else []",
+        "if False else []",
+        "test_hparams.py::test_names_of_thousands_of_classes_are_not_all_shown",
+    ),
 ]

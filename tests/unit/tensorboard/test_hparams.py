@@ -1,6 +1,6 @@
 """The settings that runs are compared by."""
 
-from selftrain.tensorboard.hparams import settings_of_run
+from selftrain.tensorboard.hparams import in_short, settings_of_run
 
 RUN = {
     "strategy": "FixMatch",
@@ -20,3 +20,12 @@ def test_methods_settings_and_no_sizes_of_layers_are_compared():
         "with.hard": "True",
         "with.student.decay": 0.9,
     }
+
+
+def test_names_of_thousands_of_classes_are_not_all_shown():
+    names = [f"species {c}" for c in range(5000)]
+    assert in_short({"classes": names, "rates": (0.1, 0.2)}) == {
+        "classes": [*names[:20], "... 4,980 more"],
+        "rates": [0.1, 0.2],
+    }
+    assert in_short(names[:40]) == names[:40]

@@ -8,7 +8,7 @@ MUTANTS = [
     Mutant(
         "tensorboard: two classes of one name share a tag",
         "selftrain/tensorboard/class_names.py",
-        "if names.count(name) == 1 and name and",
+        "if count == 1 and name and",
         "if name and",
         "test_dashboard.py::test_names_are_safe_and_differ",
     ),

@@ -23,7 +23,7 @@ from selftrain.data.base.fitting import check_annotations, check_columns, check_
 from selftrain.data.base.joined import relabeled, with_labels
 from selftrain.data.base.labels import Classes, NoLabel, one_class, read_labels
 from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limits, Rows, Samples, Subset
-from selftrain.data.base.splits import Overlap, split, warn_missing
+from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing, warn_repeated
 from selftrain.data.base.statistics import in_least_precision
 from selftrain.data.base.summary import Summary, label_line
 from selftrain.data.loading.evaluation import Evaluation, check_annotated
@@ -71,8 +71,9 @@ class Pile:
         DataError: no samples at all, or a label outside the classes (row and value are named).
 
     Warns:
-        UserWarning: a class without a label, by name; labels of one class only; numbers of rows, series or clouds that
-            lie so far from all others of their column that they mark what is missing (-9999, 1e20), with their count.
+        UserWarning: a class without a label, by name; labels of one class only; ids that several samples have; numbers
+            of rows, series or clouds that lie so far from all others of their column that they mark what is missing
+            (-9999, 1e20), with their count.
     """
 
     def __init__(
@@ -100,18 +101,13 @@ class Pile:
         truth = None if truth is None or self.unlabeled is None or bool((truth < 0).all()) else truth
         if truth is not None and len(truth) != len(reference):
             raise DataError(f"{len(reference)} unlabeled samples but {len(truth)} true labels; give one for each")
-        known = {p: labels for p in _PARTS if (labels := _labels_of(getattr(self, p))) is not None}
-        read = read_labels(known if truth is None else known | {"truth": truth}, classes)
-        self.classes: Sequence[str] = read.classes
-        for part in known:
-            _refuse_hidden(part, read.codes[part])
-            setattr(self, part, relabeled(getattr(self, part), read.codes[part]))
-        self._truth = read.codes.get("truth")
-        if "labeled" in known:
-            warn_missing(read.codes["labeled"], self.classes)
+        notes = self._number(classes, truth)
         sets = {part: getattr(self, part) for part in ("unlabeled", *_PARTS) if getattr(self, part) is not None}
         for part in [part for part in _PARTS if part in sets]:
             check_annotations(part, sets[part], self.classes)
+        for part in ("unlabeled", "labeled"):
+            if part in sets:
+                warn_repeated(sets[part].ids, part)
         # by the unlabeled samples where there are any: they are the most, and no test row is among them
         self.views = (views or _default_views(reference)).fitted(reference)
         check_shapes(sets, self._seen)
@@ -121,7 +117,7 @@ class Pile:
             warnings.warn(doubt, stacklevel=2)
         self.source = source
         self.encoding: Mapping[str, Any] | None = None
-        self.summary = Summary(labels=read.notes, doubts=[doubt] if doubt else [])
+        self.summary = Summary(labels=notes, doubts=[doubt] if doubt else [])
         self.skipped: Sequence[tuple[str, str]] = ()
         self.origin: dict[str, Any] | None = None
 
@@ -319,7 +315,7 @@ class Pile:
 
         Raises:
             ValueError: an unknown part.
-            DataError: the set has no annotations.
+            DataError: the set has no annotations, or a label outside the classes.
         """
         if isinstance(part, str) and part not in ("unlabeled", "pile", *_PARTS):
             raise ValueError(f"no part {part!r}; known are unlabeled, pile, {', '.join(_PARTS)}, or pass a set")
@@ -331,9 +327,7 @@ class Pile:
         if not len(samples):
             return None
         if not isinstance(part, str):
-            reference = self.labeled or self.unlabeled
-            assert reference is not None  # __init__ refuses a pile without samples
-            check_columns(samples, reference)
+            self._check_given(samples)
         if isinstance(part, str) and part in ("unlabeled", "pile"):
             # figures that need no labels are stable on two thousand rows, and asked for often
             samples = Excerpt(samples, _EXCERPT if part == "unlabeled" else len(samples))
@@ -443,6 +437,28 @@ class Pile:
         reference = self.unlabeled or self.labeled
         shape = "" if reference is None else "x".join(map(str, reference.images(np.zeros(1, np.int64)).shape[1:]))
         return f"Pile({counts}; {len(self.classes)} classes; inputs {shape}; from {self.source})"
+
+    def _check_given(self, samples: Samples) -> None:
+        """Refuse a set of the user's that has other columns, or numbers that are no classes here."""
+        reference = self.labeled or self.unlabeled
+        assert reference is not None  # __init__ refuses a pile without samples
+        check_columns(samples, reference)
+        labels = _labels_of(samples)
+        if labels is not None:
+            check_labels(labels, self.classes)  # numbers with gaps are mapped in the sets of this pile
+
+    def _number(self, classes: Classes | None, truth: Tensor | None) -> Sequence[str]:
+        """Read the labels of all parts as class numbers, and say what there is to say of them."""
+        known = {p: labels for p in _PARTS if (labels := _labels_of(getattr(self, p))) is not None}
+        read = read_labels(known if truth is None else known | {"truth": truth}, classes)
+        self.classes: Sequence[str] = read.classes
+        for part in known:
+            _refuse_hidden(part, read.codes[part])
+            setattr(self, part, relabeled(getattr(self, part), read.codes[part]))
+        self._truth = read.codes.get("truth")
+        if "labeled" in known:
+            warn_missing(read.codes["labeled"], self.classes)
+        return read.notes
 
     def _with(self, labeled: Samples | None, unlabeled: Samples | None, truth: Tensor | None, source: str) -> Pile:
         """The same problem with other training samples."""

@@ -264,7 +264,9 @@ def read_labels(
     """
     names, own_numbers = class_names(classes)
     raw = {part: distinct(y, source(part)) for part, y in parts.items()}
-    vocabulary = Vocabulary(no_label, names or (), also=also or {})
+    # a name "-1" says nothing of the number -1, where numbers are places in the list of names
+    places = numbers and own_numbers is None and not any(isinstance(v, str) for f in raw.values() for v in f.values)
+    vocabulary = Vocabulary(no_label, () if places else names or (), also=also or {})
     marks: Counter[str] = Counter()
     texts: Counter[str] = Counter()
     for part, found in raw.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from selftrain.data.base.labels import Vocabulary, class_numbers, distinct, listed, one_class
 from selftrain.data.base.random import keys
+from selftrain.data.base.samples import RowNumbers
 from selftrain.errors import DataError
 from selftrain.types import plain_settings
 
@@ -119,6 +121,19 @@ def warn_missing(y: Tensor, classes: Sequence[str]) -> None:
         warnings.warn(
             f"no label for class {listed(missing)}; it can never be predicted: label some of its samples", stacklevel=3
         )
+
+
+def warn_repeated(ids: Sequence[str], part: str) -> None:
+    """Warn of ids that several samples have: nothing that is written by id can tell them apart."""
+    if isinstance(ids, RowNumbers) or len(set(ids)) == len(ids):
+        return
+    often = [(name, many) for name, many in Counter(ids).items() if many > 1]
+    name, many = often[0]
+    warnings.warn(
+        f"{len(often):,} ids stand for several {part} samples, such as {name!r} for {many:,}: ledger and review cannot "
+        "tell them apart; give each row an id of its own, or leave out ids",
+        stacklevel=3,
+    )
 
 
 def _choose(y: Rows, count: int | None, seed: int, purpose: str) -> Rows:

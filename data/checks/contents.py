@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from selftrain.data.base.labels import one_class
 from selftrain.data.checks.findings import DataReport, Finding, Level
 
 PARTS = ("labeled", "unlabeled", "validation", "test")
@@ -91,7 +92,7 @@ def class_findings(known: Sequence[KnownSample], classes: Sequence[str]) -> list
         found.append(Finding("no label", "harms", text))
     if len(labeled) == 1:
         level: Level = "stops" if len(classes) == 1 else "harms"
-        found.append(Finding("one class", level, "all labels are of one class; there is nothing to tell apart"))
+        found.append(Finding("one class", level, one_class(_class_name(classes, next(iter(labeled))))))
     # "Cat" and "cat " come from two people, not from two classes
     alike: dict[str, list[str]] = defaultdict(list)
     for name in classes:

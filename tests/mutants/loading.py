@@ -6,6 +6,34 @@ from fault import Mutant
 
 MUTANTS = [
     Mutant(
+        "labels: what is masked is learned",
+        "data/base/labels.py",
+        "missing = np.zeros(len(array), dtype=bool) if mask is None else mask",
+        "missing = np.zeros(len(array), dtype=bool)",
+        "test_data_labels.py::test_masked_labels_stay_hidden",
+    ),
+    Mutant(
+        "labels: numbers with gaps are outputs",
+        "data/base/labels.py",
+        "top + 1 <= 2 * len(present)",
+        "top + 1 <= 30 * len(present)",
+        "test_data_labels.py::test_class_numbers_with_gaps_are_mapped",
+    ),
+    Mutant(
+        "labels: -1 in an unsigned type is a class",
+        "data/base/labels.py",
+        "top in found.values and top - 1 not in found.values",
+        "top in found.values and top in ()",
+        "test_data_labels.py::test_minus_one_in_an_unsigned_type_is_named",
+    ),
+    Mutant(
+        "labels: a folder without an image is no class",
+        "data/readers/folders.py",
+        "_by_folder(found, no_label, _folders_without(root, found))",
+        "_by_folder(found, no_label)",
+        "test_data_labels.py::test_folders_without_an_image_are_classes",
+    ),
+    Mutant(
         "data: names that are numbers are sorted as text",
         "data/base/labels.py",
         "return sorted(names, key=lambda name: (values[name], name))",

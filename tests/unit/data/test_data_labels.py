@@ -45,7 +45,8 @@ def from_arrays(y, folder, **settings):
 
 
 def from_npz(y, folder, **settings):
-    y = np.array(["" if v is None else str(v) for v in y]) if any(isinstance(v, str) for v in y) else np.asarray(y)
+    texts = any(isinstance(v, str) or v is None for v in y)
+    y = np.array(["" if v is None else str(v) for v in y]) if texts else np.asarray(y)
     np.savez(folder / "a.npz", x=np.arange(len(y))[:, None] * 1.0, y=y)
     return from_arrays_file(folder / "a.npz", **settings)
 
@@ -133,9 +134,11 @@ def test_two_classes_called_minus_one_and_one(door, tmp_path):
         pile = door(y, tmp_path)
     with pytest.raises(DataError, match="all labels are of one class, '1'"):
         pile.stream(Needs(views=(), encode=lambda y: y), BatchPlan(), torch.device("cpu"))
-    pile = door(y, tmp_path, no_label=None)
-    assert list(pile.classes) == ["-1", "1"]
-    assert pile.unlabeled is None
+    for given, unlabeled in ((y, 0), ([*y, None], 1)):
+        pile = door(given, tmp_path, no_label=None)
+        assert list(pile.classes) == ["-1", "1"]
+        assert pile.labeled.annotations.tolist() == [0, 1] * 4
+        assert len(pile.unlabeled or ()) == unlabeled
 
 
 # --- forms of labels
@@ -391,3 +394,14 @@ def test_a_class_of_a_data_set_that_is_called_unlabeled():
     assert len(pile.unlabeled) == 2
     assert "no label where 'unlabeled' (2)" in text_of(pile)
     assert list(from_dataset(data, classes=Named.classes).classes) == list(Named.classes)
+
+
+def test_ids_that_repeat_are_said():
+    with pytest.warns(UserWarning, match=r"1 ids stand for several unlabeled samples, such as 'a' for 2"):
+        Pile.from_arrays(np.eye(5), [0, 1, -1, -1, -1], ids=["x", "y", "a", "a", "b"])
+
+
+def test_a_set_of_ones_own_has_the_numbers_of_the_classes():
+    pile = quietly(Pile.from_arrays, np.eye(4), [0, 300_000, -1, -1])
+    with pytest.raises(DataError, match="label 300000 at row 0 is outside the 2 classes"):
+        pile.evaluation(ArraySet(np.zeros((2, 4)), [300_000, 0]), 2, torch.device("cpu"))

@@ -33,7 +33,7 @@ from selftrain.data.views.image import TensorViews
 from selftrain.data.views.points import PointViews
 from selftrain.data.views.series import SeriesViews
 from selftrain.data.views.table import TableViews
-from selftrain.errors import DataError
+from selftrain.errors import DataError, setting
 from selftrain.types import Annotated, BatchPlan, Needs, plain
 
 _PARTS = ("labeled", "validation", "test")
@@ -256,7 +256,9 @@ class Pile:
         own = self.card()["shape"]
         wanted = list(card["shape"])
         if wanted != own:
-            raise DataError(f"inputs are {own}, the encoder was trained on {wanted}; resize the data first")
+            rows = f"learn both from the same columns (the same {setting('label')} and {setting('columns')})"
+            remedy = rows if len(wanted) == 1 else "resize the data first"
+            raise DataError(f"inputs are {own}, the encoder was trained on {wanted}; {remedy}")
         if not (hasattr(self.views, "mean") and hasattr(self.views, "std")):
             if card["mean"] is None and card["std"] is None:
                 return self

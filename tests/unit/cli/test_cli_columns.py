@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -107,6 +108,16 @@ def test_what_was_read_is_said_first_and_new_tables_are_read_alike(home, capsys)
     code, _, err = said(capsys, "train", "--resume", "--out", "r", "--data.columns.h", "category")
     assert code == 2
     assert "data.init_args.columns.h was None, is category" in err
+
+
+def test_a_remedy_can_be_copied_from_the_line_that_names_it(home, capsys):
+    (home / "n.csv").write_text(
+        "nr,h,kind\n" + "\n".join(f"{i},{i * 7 % 5}.5,{'ab'[i % 2]}" for i in range(40)), encoding="utf-8"
+    )
+    _, out, _ = said(capsys, "check-data", "n.csv", "--data.label", "kind")
+    (line,) = [line for line in out.splitlines() if "row numbers or ids" in line]
+    remedy = shlex.split(line.partition("leave them out: ")[2])
+    assert "left out   1 column: nr (dropped)" in columns(capsys, "n.csv", "--data.label", "kind", *remedy)
 
 
 def test_the_decimal_sign_is_an_option(home, capsys):

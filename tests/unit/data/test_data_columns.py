@@ -313,6 +313,8 @@ def test_text_is_refused_with_a_remedy(tmp_path):
     with pytest.raises(DataError, match=r"row 0: h is 'a text 0'.* 150 different ones.*columns=\{'h': 'drop'\}"):
         read(table)
     assert read(table, columns={"h": "drop"})[1]["h"].kind == "left out"
+    assert "a text 7" in read(table, id="h")[0].labeled.ids
+    assert read(table, max_categories=150)[1]["h"].note == "150 values"
     mostly = [*map(str, range(100)), *"abcdefghijklmnopqrstuvwxyz" * 2]
     with pytest.raises(DataError, match=r"columns=\{'h': 'number'\}"):
         read({"h": mostly, "kind": ["a", "b"] * 76})
@@ -475,6 +477,14 @@ def test_a_table_without_a_named_column_of_classes_says_so():
     pile = from_table({"h": PLAIN, "kind": KIND})
     with pytest.raises(DataError, match=r"no column was named as that of the classes \(label=...\); there are h, kind"):
         pile.require_labels()
+
+
+def test_an_encoder_of_other_columns_is_refused_with_what_to_say():
+    table = {"h": PLAIN, "w": PLAIN, "kind": KIND}
+    encoder = from_table(table).card()  # no label was named: the column of the classes was learned from
+    with pytest.raises(DataError, match=r"learn both from the same columns \(the same label=... and columns=...\)"):
+        from_table(table, "kind").normalized_as(encoder)
+    from_table(table, "kind").normalized_as(from_table(table, "kind").card())
 
 
 def test_days_can_be_classes():

@@ -466,8 +466,18 @@ def test_a_virtual_step_of_length_zero_changes_nothing_under_the_same_noise(nois
     )
     assert len(others) == 3
     assert [torch.equal(clean, other) for other in others] == [noise == "same"] * 3
-    # what is drawn after the step is not what was drawn before it
-    assert not torch.equal(clean, strategy.student(torch.cat([batch.labeled.x, batch.unlabeled["weak"].x])))
+
+
+def test_what_is_drawn_after_the_same_noise_goes_on_as_without_it():
+    learner, x = make(Heard())(), torch.ones(4, 3)
+    state = learner.random_state()
+    first, d = learner(x), torch.randn(3)
+    before = torch.get_rng_state()
+    with learner.same_noise(state):
+        again = learner(x)
+    assert torch.equal(first, again)
+    assert torch.equal(before, torch.get_rng_state())
+    assert not torch.equal(d, torch.randn(3))
 
 
 def test_an_unknown_noise_is_refused():

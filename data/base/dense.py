@@ -28,7 +28,9 @@ def dense(values: Any, name: str) -> Any:
         raise DataError(f"{name} is a sparse matrix of shape {values.shape}; pass {name}.toarray()")
     if isinstance(values, Tensor):
         return _dense_tensor(values, name)
-    listed = isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.dtype == object)
+    listed = isinstance(values, list | tuple) or (
+        isinstance(values, np.ndarray) and values.dtype == object and values.ndim > 0
+    )
     if not listed or not len(values):
         return values
     if any(isinstance(row, Tensor) for row in values):

@@ -59,6 +59,11 @@ class Joint(SupervisedStrategy):
         """The strategy's student."""
         return cast(Learner, self.inner.student)
 
+    def check_networks(self, x: Tensor) -> None:
+        """Refuse networks that the strategy or the stage cannot use; the network of the stage takes other arguments."""
+        self.inner.check_networks(x)
+        self.stage.check_networks(x)
+
     def needs(self) -> Needs:
         """What both need."""
         own = self.inner.needs()

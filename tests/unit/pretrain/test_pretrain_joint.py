@@ -9,6 +9,7 @@ from pretrain_helpers import conv, vit
 
 import selftrain as st
 from selftrain import pretrain, strategies
+from selftrain.errors import DataError
 from selftrain.pretrain import IJEPA, MAE, Joint
 from selftrain.types import Batch, BatchPlan, Clock, Labeled, Target, Unlabeled, View
 
@@ -175,3 +176,9 @@ def test_a_convnet_can_be_joined_too():
     before = weights(both.student.model)
     step(both)
     assert not any(torch.equal(v, before[k]) for k, v in weights(both.student.model).items())
+
+
+def test_networks_of_both_are_checked_before_a_run():
+    joint(stage=IJEPA).check_networks(torch.rand(2, 2, 8, 8))
+    with pytest.raises(DataError):
+        joint(stage=IJEPA).check_networks(torch.rand(2, 3, 8, 8))

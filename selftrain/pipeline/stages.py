@@ -66,7 +66,7 @@ class Stage:
         if taken:
             raise ValueError(f"options of stage {self.name!r} hold {taken}, which the stage or the pipeline sets")
         # Old names of `fit` are taken over once, here: `run` looks options up by the new ones.
-        object.__setattr__(self, "options", new_fit_keywords(self.options, stacklevel=4))
+        object.__setattr__(self, "options", new_fit_keywords(self.options, stacklevel=5))
 
     def needs(self) -> tuple[str, ...]:
         """Names of stages that must come before: known to ``make`` alone."""

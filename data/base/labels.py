@@ -287,6 +287,8 @@ def read_labels(
     else:
         _refuse_fractions(raw, called)
         if names is None:
+            for found in raw.values():
+                refuse_wrapped(found, vocabulary)
             # a class that only the test part has cannot be learned: it is refused, not added
             of_training = [found for part, found in raw.items() if part != "test"]
             occur = [value for found in of_training for value in (*found.values, *found.unused)]

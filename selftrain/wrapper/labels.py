@@ -109,10 +109,10 @@ def known_rows(y: Any, unlabeled: Any = -1) -> tuple[Array, Array]:
     """The labels as an array, what is masked as the marker, and which rows have one; both (N,)."""
     found, vocabulary = distinct(y, "y"), Vocabulary(unlabeled)
     known = ~found.mapped([int(vocabulary.is_mark(value)) for value in found.values]).astype(bool)
-    if isinstance(y, np.ndarray) and not isinstance(y, np.ma.MaskedArray):
-        return np.asarray(column_or_1d(y, warn=True)), known
-    if isinstance(getattr(y, "dtype", None), np.dtype) and not np.ma.is_masked(y):
-        return np.asarray(y).reshape(-1), known
+    own = getattr(y, "dtype", None)
+    if isinstance(own, np.dtype) and own.kind != "S" and not np.ma.is_masked(y):
+        array = np.ma.getdata(y) if isinstance(y, np.ma.MaskedArray) else y
+        return np.asarray(column_or_1d(array, warn=True)), known
     # what is missing stays missing, and what lies beneath a mask does not come back
     gap = unlabeled if np.ma.is_masked(y) and not isinstance(unlabeled, list | tuple | set) else None
     values = [*found.values, gap]
@@ -161,6 +161,10 @@ def _plain(known: Array) -> Array:
     if kinds == {str}:
         return known
     if all(isinstance(value, Integral) or (isinstance(value, float) and value.is_integer()) for value in known):
-        return np.array(known.tolist())
+        found = np.array(known.tolist())
+        if found.dtype == object:
+            large = max(known, key=abs)
+            raise DataError(f"label {large} of y is larger than any integer of 64 bits; give such labels as text")
+        return found
     names = sorted(kind.__name__ for kind in kinds)
     raise DataError(f"Unknown label type: y mixes or holds {', '.join(names)}; labels are text or integers")

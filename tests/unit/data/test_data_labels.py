@@ -247,6 +247,8 @@ def test_minus_one_in_an_unsigned_type_is_named(bits):
             read(y)
         assert read(y, no_label=[-1, top]) == (CODES, ["0", "1"])
         assert quietly(read, y, no_label=[-1]) == ([0, 1, 2], ["0", "1", str(top)])
+        with pytest.raises(DataError, match=f"label {top} at row 2 is what -1 becomes"):
+            read(y, numbers=False)  # as in tables
     # in another type it is named, in one that is used up to its end it is a class
     with pytest.warns(UserWarning, match=f"{top} is what -1 becomes"):
         read([0, 1, top])

@@ -27,6 +27,7 @@ pandas = pytest.importorskip("pandas")
         (np.array([True, False, -1], dtype=object), -1, [0, 1], [1, 0, -1]),
         (np.array(["a", "b"]), -1, ["a", "b"], [0, 1]),
         (np.array(["a", "b", -1]), -1, ["a", "b"], [0, 1, -1]),
+        ([str(2**70), "b"], -1, [str(2**70), "b"], [0, 1]),
         (["a", "b", float("nan"), None, ""], -1, ["a", "b"], [0, 1, -1, -1, -1]),
         ([0.0, np.nan, 1.0, -1.0], -1, [0, 1], [0, -1, 1, -1]),
         ([1, -1, 1, -1], None, [-1, 1], [1, 0, 1, 0]),
@@ -40,6 +41,12 @@ def test_labels_are_read(y, unlabeled, classes, codes):
     assert labels.codes.tolist() == codes
     assert labels.labeled.tolist() == [c >= 0 for c in codes]
     assert labels.write(labels.codes).tolist()[0] == np.asarray(y, dtype=object)[0]
+
+
+def test_bytes_are_text():
+    labels = read_labels(np.array([b"a", b"b", b""]))
+    assert labels.classes.tolist() == ["a", "b"]
+    assert labels.codes.tolist() == [0, 1, -1]
 
 
 def test_a_column_of_a_table():
@@ -69,6 +76,7 @@ def test_shares_count_what_is_labeled():
         (np.array([0, 1, 255], dtype=np.uint8), -1, r"label 255 at row 2 is what -1 becomes .* unlabeled=\[-1, 255\]"),
         (np.eye(3), -1, r"shape \(3, 3\).* y.argmax"),
         (np.array(["a", 1, -1], dtype=object), -1, "y mixes or holds int, str; labels are text or integers"),
+        ([1, 2**70], -1, "label 1180591620717411303424 of y is larger than any integer of 64 bits; give .* as text"),
         (np.array(["a", 0.5], dtype=object), -1, "y mixes or holds float, str"),
     ],
 )

@@ -153,7 +153,7 @@ def _arrays(path: Path, keys: Mapping[str, str]) -> dict[str, _Part]:
                 )
             known = {key: key.lower() if key.lower() in KEYS else key for key in file.files}  # X is as good as x
             # before they are read: an archive may have 300,000 of them
-            _check_keys([keys.get(key, name) for key, name in known.items()], path)
+            _check_names([keys.get(key, name) for key, name in known.items()], path)
             return {keys.get(key, name): _member(file, key, path) for key, name in known.items()}
     except DataError:
         raise
@@ -177,7 +177,7 @@ def _member(file: Any, key: str, path: Path) -> NDArray[Any]:
     return array
 
 
-def _check_keys(arrays: Collection[str], path: Path) -> None:
+def _check_names(arrays: Collection[str], path: Path) -> None:
     for key in arrays:
         if key not in KEYS:
             close = difflib.get_close_matches(key, KEYS, 1)
@@ -186,6 +186,10 @@ def _check_keys(arrays: Collection[str], path: Path) -> None:
                 f"{path} has an array {key!r}; {hint}known are {', '.join(KEYS)}: "
                 f"say {setting('keys', {key: 'x'})} for another"
             )
+
+
+def _check_keys(arrays: Collection[str], path: Path) -> None:
+    _check_names(arrays, path)
     if "x" not in arrays and "x_unlabeled" not in arrays:
         raise DataError(f"{path} has neither x nor x_unlabeled, only {', '.join(arrays) or 'nothing'}")
     for part in ("", "_validation", "_test"):

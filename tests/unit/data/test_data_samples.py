@@ -213,7 +213,7 @@ def test_different_sizes_are_named(tmp_path):
 
 def test_arguments_are_checked(tmp_path, color):
     path = save(tmp_path / "a.png", color)
-    for options in ({"mode": "BGR"}, {"fit": "pad"}, {"size": 0}):
+    for options in ({"mode": "BGR"}, {"fit": "zoom"}, {"size": 0}):
         with pytest.raises(ValueError, match=str(next(iter(options.values())))):
             FileSet([path], **options)
     with pytest.raises(DataError, match=r"no file .*missing\.png"):

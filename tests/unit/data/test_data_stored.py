@@ -339,3 +339,10 @@ def test_archives_that_cannot_be_read(tmp_path):
         archive.writestr("x.npy", inner.getvalue())
     with pytest.raises(DataError, match="cannot read array 'x'"):
         from_arrays_file(tmp_path / "bomb.npz")
+
+
+def test_an_archive_of_inputs_alone_is_a_pile_without_labels(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.eye(4))
+    assert len(from_arrays_file(tmp_path / "x.npz").unlabeled) == 4
+    np.save(tmp_path / "y.npy", [0, 1, -1, -1])
+    assert len(from_arrays_file(tmp_path / "x.npz", parts={"y": tmp_path / "y.npy"}).labeled) == 2

@@ -88,7 +88,8 @@ def as_input(x: Any, network: nn.Module) -> Tensor:
         # A copy in the machine's order of bytes and without negative strides, which torch has not.
         x = torch.from_numpy(np.array(x, dtype=np.float32))
     weight = next((w for w in network.parameters() if w.is_floating_point()), torch.zeros(()))
-    return x.detach().to(weight)
+    plain: Tensor = x.detach()
+    return plain.to(weight)
 
 
 def check_encoder_runs(learner: Learner, encoder: nn.Module, x: Tensor, width: int) -> None:

@@ -19,7 +19,7 @@ import selftrain as st
 from selftrain import strategies
 from selftrain.handlers.nonfinite import EVERY, copied
 from selftrain.networks.student import Learner
-from selftrain.runtime.finite import finite_outputs
+from selftrain.runtime.finite import Weights, finite_step
 from selftrain.types import Batch, Clock, Labeled, Target, Unlabeled, View
 
 
@@ -55,21 +55,22 @@ def main() -> None:
     rows = torch.arange(unlabeled, device=device)
     views = {name: View(images(unlabeled)) for name in ("weak", "strong")}
     batch = Batch(Labeled(images(labeled), target, rows[:labeled]), Unlabeled(views, rows))
-    networks = [m for m in strategy.modules() if isinstance(m, (Learner, st.Teacher))]
+    modules = [(name, m) for name, m in strategy.named_modules() if not isinstance(m, Learner)]
+    state = Weights(modules, strategy.learners())
 
     def step() -> None:
         strategy.train()
         strategy.step(batch, Clock(0, 0, 10))
 
     def watched() -> None:
-        with finite_outputs(networks):
+        with finite_step(state):
             step()
 
     step()  # what is built in the first step
     plain, looked, copy = seconds(given.times, device, step, watched, lambda: copied(strategy.state_dict()))
     weights = sum(p.numel() for p in strategy.student.parameters())
     print(f"{device}, {weights:,} weights, {labeled} + {unlabeled} images: a step takes {1e3 * plain:.1f} ms")
-    print(f"looking at outputs: {100 * (looked - plain) / plain:+.2f} % of a step")
+    print(f"looking at outputs and at the state: {100 * (looked - plain) / plain:+.2f} % of a step")
     print(
         f"a copy of the state: {1e3 * copy:.2f} ms, one in {EVERY} steps: {100 * copy / plain / EVERY:.3f} % of a step"
     )

@@ -7,13 +7,13 @@ and continues bit for bit. The caller's random state is put back at the end.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selftrain._compat import old_fit_keywords
 from selftrain.engine.beside import open_baseline, train_baseline
@@ -24,7 +24,6 @@ from selftrain.engine.watchers import with_defaults
 from selftrain.errors import CheckpointError, NonFiniteError
 from selftrain.handlers import Handler
 from selftrain.handlers.baseline import SupervisedBaseline
-from selftrain.networks.ema import Teacher
 from selftrain.networks.student import Learner
 from selftrain.runtime import signals
 from selftrain.runtime.distributed import (
@@ -36,7 +35,7 @@ from selftrain.runtime.distributed import (
     keep_together,
     own_device,
 )
-from selftrain.runtime.finite import finite_outputs
+from selftrain.runtime.finite import Weights, finite_step
 from selftrain.runtime.rng import own_randomness, seed_step, step_key
 from selftrain.storage.checkpoint import load_newest
 from selftrain.storage.lock import locked
@@ -170,8 +169,9 @@ def check_fit(strategy: Strategy, pile: Pile, device: torch.device) -> None:
 def train(state: TrainState, end: int) -> None:
     """Take the steps from ``state.step`` to ``end``, and do what is due after each."""
     strategy, per_epoch = state.strategy, state.steps_per_epoch
-    # Found once: walking over all modules takes time in every step.
-    networks = [m for m in strategy.modules() if isinstance(m, (Learner, Teacher))]
+    # But what learners note of themselves: fp16 leaves out a step whose gradient norm is infinite.
+    modules = [(name, m) for name, m in strategy.named_modules() if not isinstance(m, Learner)]
+    weights = Weights(modules, strategy.learners())
     begun = time.perf_counter() - state.seconds
     if state.due is not None:
         _make_up(state, end)
@@ -184,7 +184,7 @@ def train(state: TrainState, end: int) -> None:
             for handler in () if again else state.handlers:
                 handler.before_step(clock.step + 1)
             try:
-                report = take_step(strategy, networks, batches, clock, state)
+                report = take_step(strategy, weights, batches, clock, state)
             except NonFiniteError as error:
                 # Its traces are in weights, thresholds and memories by now. But a run is exact wherever it is entered:
                 # it goes on from an earlier state, and leaves this step out when it comes here again.
@@ -204,17 +204,18 @@ def train(state: TrainState, end: int) -> None:
 
 
 def take_step(
-    strategy: Strategy, networks: Iterable[nn.Module], batches: Sequence[Batch], clock: Clock, state: TrainState
+    strategy: Strategy, weights: Weights, batches: Sequence[Batch], clock: Clock, state: TrainState
 ) -> Report | None:
     """The strategy's step; ``None``: it is left out."""
     seed_step(step_key(state.seed, clock.step), state.device)
     strategy.train()
-    for learner in strategy.learners():
-        learner.set_lr(clock.progress)
+    # Before the rate is set, which may be what was not finite.
     if clock.step in state.left_out:
         return None
+    for learner in strategy.learners():
+        learner.set_lr(clock.progress)
     batch, *extra = batches
-    with finite_outputs(networks):
+    with finite_step(weights):
         # A method that asks for no views has a step of its own that reads labels alone.
         if not batch.has_unlabeled and strategy.views:
             return strategy.step_labeled(batch, clock)

@@ -15,6 +15,7 @@ from selftrain.errors import DataError, NonFiniteError, TrainingError
 from selftrain.networks.copying import restore_buffers, save_buffers
 from selftrain.networks.outputs import logits_of
 from selftrain.runtime.distributed import any_rank, here, mean_gradients, spread
+from selftrain.runtime.finite import look
 from selftrain.schedule import Schedule, constant
 from selftrain.types import plain_settings
 
@@ -23,6 +24,7 @@ Output = TypeVar("Output", Tensor, tuple[Tensor, ...])
 LabelMode = Literal["eval", "batch", "frozen", "train"]
 LABEL_MODES = ("eval", "batch", "frozen", "train")
 Restore = Literal["all", "parameters"]
+LARGEST = torch.finfo(torch.float32).max
 SMALLEST_SCALE = 2.0**-16  # of fp16: gradients that overflow even so are no matter of scale
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 
@@ -202,11 +204,19 @@ class Learner(nn.Module):
 
     # -- update ----------------------------------------------------------------------------------------------------
     def set_lr(self, progress: float) -> None:
-        """Set the learning rate for this moment of the stage, ``progress`` in [0, 1]."""
+        """Set the learning rate for this moment of the stage, ``progress`` in [0, 1].
+
+        Raises:
+            NonFiniteError: if it is not finite in single precision.
+        """
         factor = self.schedule(progress)
         for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             # A rate that is a tensor stays one; numbers of numpy, of a schedule too, are Python's in a checkpoint.
-            group["lr"] = base * factor if isinstance(base, Tensor) else float(base * factor)
+            group["lr"] = rate = base * factor if isinstance(base, Tensor) else float(base * factor)
+            if isinstance(rate, float) and not abs(rate) < LARGEST:
+                raise NonFiniteError(
+                    f"the learning rate is {rate} at {progress:.0%} of the stage; look at the schedule"
+                )
 
     def update(self, loss: Tensor) -> bool:
         """Backpropagate ``loss`` and, every ``accumulate`` calls, take an optimizer step.
@@ -393,8 +403,11 @@ def run_network(
     Several processes share the rows out among them, see ``selftrain.runtime.distributed``.
     """
     if here() is None:  # one process, as nearly always: there are no rows to share out
-        return run_alone(network, x, precision, channels_last, *more)
-    return spread(lambda x, *more: run_alone(network, x, precision, channels_last, *more), x, *more)
+        output = run_alone(network, x, precision, channels_last, *more)
+    else:
+        output = spread(lambda x, *more: run_alone(network, x, precision, channels_last, *more), x, *more)
+    look(output)
+    return output
 
 
 def run_alone(

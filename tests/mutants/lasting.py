@@ -212,9 +212,16 @@ MUTANTS = [
         "reliability/test_numbers.py::test_the_row_of_a_resumed_run_goes_on",
     ),
     Mutant(
+        "lasting: what a step leaves is not looked at",
+        "selftrain/runtime/finite.py",
+        "    if spoiled:\n",
+        "    if False:\n",
+        "reliability/test_left_finite.py::test_a_step_that_leaves_what_is_not_finite_is_left_out",
+    ),
+    Mutant(
         "lasting: what networks say is not looked at",
         "selftrain/runtime/finite.py",
-        "if finite and not bool(torch.stack(finite).all()):",
+        "if not all(said[:outputs]):",
         "if False:",
         "reliability/test_numbers.py::test_a_step_that_fails_leaves_no_trace[freematch]",
     ),

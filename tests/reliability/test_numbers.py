@@ -18,8 +18,7 @@ from selftrain.errors import NonFiniteError
 from selftrain.handlers import Handler, MetricsLog, NonFiniteGuard
 from selftrain.handlers.nonfinite import EVERY, copied
 from selftrain.networks import ema
-from selftrain.networks.student import Learner
-from selftrain.runtime.finite import finite_outputs
+from selftrain.runtime.finite import finite_step
 from selftrain.storage import checkpoint
 from selftrain.strategy.pseudo_labeling import PseudoLabeling
 
@@ -63,7 +62,7 @@ def attempt(strategy, given):
     """One watched step, as the loop and its guard take it; whether it failed and the state before it came back."""
     kept = copied(strategy.state_dict())
     try:
-        with finite_outputs(m for m in strategy.modules() if isinstance(m, (Learner, st.Teacher))):
+        with finite_step():
             zoo.take_step(strategy, given)
     except NonFiniteError:
         strategy.load_state_dict(kept)

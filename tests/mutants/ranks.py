@@ -17,8 +17,8 @@ MUTANTS = [
     Mutant(
         "ranks: networks run all rows on every rank",
         "selftrain/networks/student.py",
-        "    return spread(lambda x, *more: run_alone(network, x, precision, channels_last, *more), x, *more)\n",
-        "    return run_alone(network, x, precision, channels_last, *more)\n",
+        "        output = spread(lambda x, *more: run_alone(network, x, precision, channels_last, *more), x, *more)\n",
+        "        output = run_alone(network, x, precision, channels_last, *more)\n",
         COUNTS,
     ),
     Mutant(

@@ -170,7 +170,7 @@ def test_inputs_that_are_drawn_anew_are_not_compared():
             return 2
 
         def images(self, index):
-            return torch.rand(len(index), 3)
+            return torch.rand(len(index), 4)
 
     made = Pile(ArraySet(X, Y % 2), Drawn(), views=TableViews(mean=0.0, std=1.0))
     assert made.fingerprint()["unlabeled"].keys() == {"rows", "ids"}

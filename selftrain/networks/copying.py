@@ -1,16 +1,14 @@
-"""Copies of networks, and their buffers as they were: also where hooks compute weights or buffers change their form."""
+"""Copies of networks, also where hooks compute weights."""
 
 from __future__ import annotations
 
 import copy
 from typing import TypeVar, cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 Module = TypeVar("Module", bound=nn.Module)
-SavedBuffers = list[tuple[nn.Module, str, Tensor | None, Tensor | None]]
 
 
 def copy_network(network: Module) -> Module:
@@ -45,29 +43,3 @@ def plain_weights(network: Module) -> Module:
                 if getattr(hook, "hook", hook).__module__ == "torch.nn.utils.parametrizations":
                     del module._load_state_dict_pre_hooks[key]
     return network
-
-
-def save_buffers(network: nn.Module) -> SavedBuffers:
-    """Every buffer and its values now, by the module that holds it."""
-    return [
-        (module, name, buffer, None if buffer is None else buffer.detach().clone())
-        for module in network.modules()
-        for name, buffer in module._buffers.items()
-    ]
-
-
-@torch.no_grad()
-def restore_buffers(network: nn.Module, saved: SavedBuffers) -> None:
-    """Give every buffer the tensor and the values that it had; those that came since go."""
-    known = {(module, name) for module, name, _, _ in saved}
-    for module in network.modules():
-        for name in [name for name in module._buffers if (module, name) not in known]:
-            del module._buffers[name]
-    for module, name, buffer, values in saved:
-        if buffer is not None and values is not None:
-            # a module may have put another tensor in its place, or changed its shape
-            if buffer.shape == values.shape:
-                buffer.copy_(values)
-            else:
-                buffer.data = values
-        module._buffers[name] = buffer

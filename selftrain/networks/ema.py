@@ -10,8 +10,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm as SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm as SpectralHook
 
 from selftrain.networks.copying import copy_network
-from selftrain.networks.outputs import logits_of
-from selftrain.networks.student import Learner, run_network
+from selftrain.networks.student import Learner, logits_from, run_network
 from selftrain.types import plain_settings
 
 Buffers = Literal["copy", "ema"]
@@ -68,7 +67,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Logits of ``x`` in fp32, without gradient."""
-        return run_network(lambda x: logits_of(self.model(x)), x, self.precision, self.channels_last)
+        return run_network(lambda x: logits_from(self.model, x), x, self.precision, self.channels_last)
 
     @torch.no_grad()
     def update(self, *sources: nn.Module, count: bool = True, decay: float | None = None) -> None:

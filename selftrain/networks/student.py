@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from selftrain._compat import old_method
 from selftrain.errors import DataError, NonFiniteError, TrainingError
-from selftrain.networks.copying import restore_buffers, save_buffers
 from selftrain.networks.outputs import logits_of
 from selftrain.runtime.distributed import any_rank, here, mean_gradients, spread
 from selftrain.runtime.finite import look
@@ -20,6 +19,7 @@ from selftrain.schedule import Schedule, constant
 from selftrain.types import plain_settings
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+SavedBuffers = list[tuple[nn.Module, str, Tensor | None, Tensor | None]]
 Output = TypeVar("Output", Tensor, tuple[Tensor, ...])
 LabelMode = Literal["eval", "batch", "frozen", "train"]
 LABEL_MODES = ("eval", "batch", "frozen", "train")
@@ -120,7 +120,7 @@ class Learner(nn.Module):
     together = old_method("together", "__call__")
 
     def _logits(self, x: Tensor) -> Tensor:
-        return logits_of(self.model(x))
+        return logits_from(self.model, x)
 
     def several(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """Outputs of a network that gives several of ``x`` and more, each in fp32; gradients flow into the network.
@@ -185,7 +185,7 @@ class Learner(nn.Module):
         check_label_mode(mode)
         was_training = self.training
         # BatchNorm has no mode that normalizes by the batch and leaves its running statistics, so they are put back.
-        buffers = save_buffers(self.model) if mode == "frozen" else None
+        buffers = _save_buffers(self.model) if mode == "frozen" else None
         self._enter(mode)
         try:
             logits: Tensor = self(x)
@@ -193,7 +193,7 @@ class Learner(nn.Module):
         finally:
             self.model.train(was_training)
             if buffers is not None:
-                restore_buffers(self.model, buffers)
+                _restore_buffers(self.model, buffers)
 
     def _enter(self, mode: LabelMode) -> None:
         self.model.train(mode in ("frozen", "train"))
@@ -319,7 +319,7 @@ class Learner(nn.Module):
     def _snapshot(self) -> dict[str, Any]:
         return {
             "parameters": [p.detach().clone() for p in self.model.parameters()],
-            "buffers": save_buffers(self.model),
+            "buffers": _save_buffers(self.model),
             "grads": [p.grad for p in self.model.parameters()],  # moved aside, not copied
             "optimizer": copy.deepcopy(self.optimizer.state_dict()["state"]),
             "scaler": self.scaler.state_dict(),
@@ -337,7 +337,7 @@ class Learner(nn.Module):
         self.grad_norm = state["grad_norm"]
         if restore == "parameters":
             return
-        restore_buffers(self.model, state["buffers"])
+        _restore_buffers(self.model, state["buffers"])
         # Rates were set for this step before the look ahead; only the moments come back.
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
@@ -451,3 +451,35 @@ def _autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype |
         has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if has_bf16 else None
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def logits_from(model: nn.Module, x: Tensor) -> Tensor:
+    """What a network gives of ``x``, or the logits in it."""
+    output = model(x)
+    return output if isinstance(output, Tensor) else logits_of(output)
+
+
+def _save_buffers(network: nn.Module) -> SavedBuffers:
+    """Every buffer and its values now, by the module that holds it."""
+    return [
+        (module, name, buffer, None if buffer is None else buffer.detach().clone())
+        for module in network.modules()
+        for name, buffer in module._buffers.items()
+    ]
+
+
+@torch.no_grad()
+def _restore_buffers(network: nn.Module, saved: SavedBuffers) -> None:
+    """Give every buffer the tensor and the values that it had; those that came since go."""
+    known = {(module, name) for module, name, _, _ in saved}
+    for module in network.modules():
+        for name in [name for name in module._buffers if (module, name) not in known]:
+            del module._buffers[name]
+    for module, name, buffer, values in saved:
+        if buffer is not None and values is not None:
+            # a module may have put another tensor in its place, or changed its shape
+            if buffer.shape == values.shape:
+                buffer.copy_(values)
+            else:
+                buffer.data = values
+        module._buffers[name] = buffer

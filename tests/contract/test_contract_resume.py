@@ -133,6 +133,7 @@ def _inner(state: dict) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("name", list(ZOO))
+@pytest.mark.slow
 def test_a_stored_state_without_any_one_of_its_entries_is_refused(name, tmp_path):
     student = {"precision": "fp16"}  # the only one with a state of its own
     strategy = build(name, "classification", student=student)

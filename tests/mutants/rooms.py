@@ -20,8 +20,8 @@ MUTANTS = [
         "test_parametrized.py::test_an_average_without_a_past_is_the_student",
     ),
     Mutant(
-        "copying: a buffer that was replaced stays",
-        "selftrain/networks/copying.py",
+        "student: a buffer that was replaced stays",
+        "selftrain/networks/student.py",
         "        module._buffers[name] = buffer\n",
         "        pass\n",
         "test_parametrized.py::test_a_look_ahead_leaves_no_trace",

@@ -57,6 +57,7 @@ def stopped_in_evaluation(folder):
     train(folder)
 
 
+@pytest.mark.slow
 def test_the_interpreter_ends_as_the_signal_says(tmp_path):
     """A whole interpreter, asked by a signal to its group as a terminal sends it."""
     code = (

@@ -181,6 +181,7 @@ def test_ctrl_c_does_not_reach_loader_processes_that_have_just_begun(monkeypatch
 
 
 @pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.slow
 def test_stopped_by_ctrl_c_and_continued_with_other_loader_processes(tmp_path, count):
     """Ctrl-C reaches the whole group of processes; the run stops after its step and goes on bit for bit."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -207,6 +208,7 @@ def test_stopped_by_ctrl_c_and_continued_with_other_loader_processes(tmp_path, c
 
 
 @pytest.mark.parametrize("act", [fail, die])
+@pytest.mark.slow
 def test_the_run_goes_on_with_other_loader_processes(bench, tmp_path, act):
     for number in range(2):
         with harness.scratch(tmp_path, number) as folder:

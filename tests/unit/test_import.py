@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 LATE = (
     "albumentations", "cv2", "jsonargparse", "matplotlib", "pandas", "sklearn", "tensorboard", "timm", "torchvision",
 )  # fmt: skip
@@ -51,6 +53,7 @@ print(json.dumps(calls))"""
     assert python(script) != []
 
 
+@pytest.mark.slow
 def test_import_takes_hardly_longer_than_torch():
     script = """
 import json, time
@@ -62,6 +65,7 @@ print(json.dumps(time.process_time() - begun))"""
     assert any(seconds < BUDGET for seconds in extra)
 
 
+@pytest.mark.slow
 def test_albumentations_is_told_not_to_look_for_updates():
     script = f"""{WATCH}
 import os

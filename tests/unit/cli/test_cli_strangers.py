@@ -182,6 +182,7 @@ def test_names_of_the_packages_leave_the_path_alone(theirs, monkeypatch):
     assert str(theirs.resolve().parent) in sys.path
 
 
+@pytest.mark.slow
 def test_the_working_directory_stands_in_for_no_package(home, theirs):
     """As ``python -m selftrain`` and as the console script: in a process that has loaded little."""
     record = json.loads((theirs / "rebuild.json").read_text())
@@ -209,6 +210,7 @@ DEEP = {"open": "[" * 100_000, "lists": "[" * 600 + "]" * 600, "mappings": '{"a"
 @pytest.mark.parametrize(
     "file", ["rebuild.json", "run.json", "export.json", "checkpoints/manifest.json", "metrics.jsonl"]
 )
+@pytest.mark.slow
 def test_files_that_are_nested_too_deeply_are_errors_by_name(file, home, theirs, capsys):
     """Alone and as any part of what belongs there; a fault of Python's would end the test."""
     whole = (theirs / file).read_text()

@@ -114,6 +114,7 @@ def test_global_random_states_are_left_alone():
     assert np.array_equal(before_numpy, np.random.get_state()[1])
 
 
+@pytest.mark.slow
 def test_heavy_libraries_are_loaded_late_and_without_the_network():
     code = """
 import os, socket, sys, warnings

@@ -189,6 +189,18 @@ def test_annotations_of_another_task_are_refused_before_the_first_step() -> None
         st.fit(strategies.FixMatch(st.Classification(3), flat), masked(INK), steps=1)
 
 
+def test_a_task_of_ones_own_may_need_whole_masks() -> None:
+    class Halved(st.Segmentation):
+        def encode(self, annotation: Tensor) -> Any:
+            return super().encode(annotation.reshape(-1, 8, 8)[:, ::2, ::2])
+
+        def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+            return (2, 4, 4)
+
+    make = st.learner(lambda: nn.Conv2d(1, 2, 2, stride=2))
+    assert st.fit(strategies.FixMatch(Halved(2), make), masked(INK), steps=1, plan=SMALL).skipped == 0
+
+
 @pytest.mark.parametrize(("given", "own"), [((4,), (3,)), ((3, 8, 8), (1, 8, 8)), ((8, 8), (3,))])
 def test_sets_to_evaluate_on_fit_the_pile(given: tuple[int, ...], own: tuple[int, ...]) -> None:
     pile = Pile(ArraySet(images(*own), Y), ArraySet(images(*own)))

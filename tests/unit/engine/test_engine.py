@@ -676,6 +676,7 @@ def test_resuming_with_another_hyper_parameter_is_refused(setting, value, tmp_pa
         st.fit(other, MemoryPile(), out=tmp_path, resume=True, **LENGTH)
 
 
+@pytest.mark.slow
 def test_without_a_whole_checkpoint_there_is_no_resuming(tmp_path):
     st.fit(Scripted(), MemoryPile(), out=tmp_path, stop_after=1, **LENGTH)
     (tmp_path / "checkpoints" / "step-000000001.pt").write_bytes(b"")

@@ -193,6 +193,7 @@ def test_a_network_of_the_users_is_asked_for_by_name(tmp_path, pile):
         st.open_run(tmp_path, network=Own(13))
 
 
+@pytest.mark.slow
 def test_a_network_of_the_script_itself_is_asked_for(tmp_path):
     script = f"""
 import selftrain as st

@@ -521,6 +521,7 @@ def test_without_storage_the_page_says_so(browser, pets):
 
 
 # -- many and other samples --------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_ten_thousand_rows_stay_usable(browser, tmp_path):
     x = images(10_000, side=16, channels=3)
     pile = pile_of(
@@ -598,6 +599,7 @@ def test_a_narrow_window_needs_no_sideways_scrolling(browser, pets):
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+@pytest.mark.slow
 def test_five_thousand_classes_stay_usable(browser, tmp_path):
     """A key is answered at once; each class is found by its name, and estimates of the largest ones are shown."""
     names = [f"species {c}" for c in range(5000)]

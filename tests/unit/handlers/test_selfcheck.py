@@ -853,7 +853,6 @@ def compare_resumed(stops, folder, kinds, length):
 
 
 @pytest.mark.parametrize("stops", [[7], [35, 71]])
-@pytest.mark.slow
 def test_a_resumed_run_has_the_alarms_of_the_whole_one(stops, tmp_path):
     compare_resumed(stops, tmp_path, ["no_gradient", "collapse", "keeps_everything"], LENGTH)
 
@@ -882,7 +881,6 @@ def test_alarms_are_entries_again_after_resuming(tmp_path):
 
 
 @pytest.mark.parametrize("stop", [3, 45])
-@pytest.mark.slow
 def test_a_run_with_a_control_can_be_resumed_anywhere(stop, tmp_path):
     """Another seed stands for objects of another process: the control begins where the stored start says."""
     settings = {"steps": 60, "baseline": True, "plan": PLAN}

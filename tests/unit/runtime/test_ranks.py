@@ -68,14 +68,14 @@ def alone(name):
     return SCENES[name]()
 
 
-def unlike(first, second):
+def unlike(first, second, tolerance=None):
     """Names of what two results do not share, within rounding."""
     assert first.keys() == second.keys()
-    return [name for name, value in first.items() if not close(name, value, second[name])]
+    return [name for name, value in first.items() if not close(name, value, second[name], tolerance)]
 
 
-def close(name, first, second):
-    tolerance = GRADIENT if "grad_norm" in name else TOLERANCE
+def close(name, first, second, tolerance=None):
+    tolerance = GRADIENT if "grad_norm" in name else tolerance or TOLERANCE
     one, two = torch.as_tensor(first), torch.as_tensor(second)
     return torch.allclose(one.double(), two.double(), **tolerance)
 
@@ -86,7 +86,8 @@ def close(name, first, second):
 def test_two_ranks_are_one_process_with_the_joined_batch(pair, name):
     first, second = (result[name] for result in pair)
     assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(first[k])) for k, v in second.items())  # bit for bit
-    assert unlike(first, alone(name)) == []
+    # the direction of VAT is a difference over a step of 0.01, so that rounding weighs a hundred times as much in it
+    assert unlike(first, alone(name), GRADIENT if name == "vat" else TOLERANCE) == []
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from selftrain.cli import UsageError
 from selftrain.data import Pile
 from selftrain.data.readers.paths import holds_arrays
 from selftrain.data.readers.tabular import TABLE_SUFFIXES
-from selftrain.engine.spec import PACKAGES, fits, is_ours
+from selftrain.engine.spec import PACKAGES, fits, is_ours, stands_in
 from selftrain.errors import DataError
 
 # the reader of each kind of data, and what it calls the path
@@ -181,6 +181,8 @@ def _is_known(path: str) -> bool:
     if path in [f"selftrain.data.{make.__name__}" for make, _ in READERS.values()]:
         return True
     if not (module in ("selftrain", "selftrain.data", "torch.nn") or is_ours(module)):
+        return False
+    if stands_in(module.partition(".")[0]):  # to look whether it is a class imports it
         return False
     try:
         found: Any = getattr(import_module(module), name)

@@ -462,7 +462,7 @@ class _Builder:
             trust = f"none of selftrain, torch, torchvision and timm ({setting('trust', True, of='')} imports it)"
             of = "the script itself" if module == "__main__" else trust
             raise _CannotBuild(f"{path} is of {of}")
-        if is_ours(path) and not self.trust and _stands_in(module.partition(".")[0]):
+        if is_ours(path) and not self.trust and stands_in(module.partition(".")[0]):
             raise _CannotBuild(f"{path} would be imported from the working directory and not from an installed package")
         try:
             found: Any = import_module(module)
@@ -517,7 +517,7 @@ def is_ours(path: str) -> bool:
     return any(f"{module}.".startswith(f"{room}.") for room in (*_ROOMS, *_FUNCTIONS, _OPTIMIZERS))
 
 
-def _stands_in(package: str) -> bool:
+def stands_in(package: str) -> bool:
     """Whether a package that is not loaded yet would come from the working directory, where files of strangers lie."""
     if package in sys.modules:
         return False

@@ -204,6 +204,18 @@ def test_the_working_directory_stands_in_for_no_package(home, theirs):
     read_config("theirs")
 
 
+def test_settings_import_no_package_of_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "timm"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend("")  # as `python -m selftrain` has it
+    Path("timm/models").mkdir(parents=True)
+    Path("timm/__init__.py").write_text("open('evil was here', 'w')\n")
+    Path("timm/models/__init__.py").write_text("class VisionTransformer: pass\n")
+    assert foreign_names({"network": "timm.models.VisionTransformer"}) == ["timm.models.VisionTransformer"]
+    assert not Path("evil was here").exists()
+
+
 DEEP = {"open": "[" * 100_000, "lists": "[" * 600 + "]" * 600, "mappings": '{"a":' * 600 + "1" + "}" * 600}
 
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from selftrain.data.base.far import far_doubt
-from selftrain.data.base.fingerprint import fingerprint
 from selftrain.data.base.fitting import check_annotations, check_columns, check_samples, check_shapes, check_targets
+from selftrain.data.base.identity import identity_of_samples
 from selftrain.data.base.joined import relabeled, with_labels
 from selftrain.data.base.labels import Classes, NoLabel, one_class, read_labels
 from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limits, Rows, Samples, Subset
@@ -34,7 +34,7 @@ from selftrain.data.views.points import PointViews
 from selftrain.data.views.series import SeriesViews
 from selftrain.data.views.table import TableViews
 from selftrain.errors import DataError, setting
-from selftrain.types import Annotated, BatchPlan, Needs, plain
+from selftrain.types import Annotated, BatchPlan, Needs, plain_setting
 
 _PARTS = ("labeled", "validation", "test")
 _SET_OF = {"pile": "unlabeled"}
@@ -336,9 +336,9 @@ class Pile:
         return Evaluation(samples, self.views, batch_size, device)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What tells the samples that training reads from others, by part: see ``data.base.fingerprint``."""
+        """What tells the samples that training reads from others, by part: see ``data.base.identity``."""
         parts = {"labeled": self.labeled, "unlabeled": self.unlabeled, "validation": self.validation}
-        return {part: None if samples is None else fingerprint(samples) for part, samples in parts.items()}
+        return {part: None if samples is None else identity_of_samples(samples) for part, samples in parts.items()}
 
     def require_labels(self) -> None:
         """Refuse a pile without any label, or with a single class, and say what its reader knows of that.
@@ -514,7 +514,7 @@ def readable_again(reader: Callable[_Settings, Pile]) -> Callable[_Settings, Pil
         # Here, not by the decorator of other doors: the command line resolves hints by the module of the outermost one.
         bound = inspect.signature(reader).bind(*values, **settings)
         given = bound.arguments
-        given |= {name: plain(value) for name, value in given.items()}
+        given |= {name: plain_setting(value) for name, value in given.items()}
         pile = reader(*bound.args, **bound.kwargs)
         placed = {name: _absolute(value) if name in _PLACES else value for name, value in given.items()}
         pile.origin = {"reader": f"{reader.__module__}:{reader.__name__}", "settings": placed}

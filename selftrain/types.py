@@ -21,7 +21,7 @@ InputKind = Literal["table", "image", "series", "points"]
 _Door = TypeVar("_Door", bound=Callable[..., Any])
 
 
-def plain(value: Any) -> Any:
+def plain_setting(value: Any) -> Any:
     """A setting as Python has it: a number, flag or text of numpy or torch becomes Python's own.
 
     So do those inside a tuple or a dictionary, and an array of texts becomes a list. All else, such as an array of
@@ -33,12 +33,12 @@ def plain(value: Any) -> Any:
         texts = value.tolist()
         return texts if texts and all(isinstance(text, str) for text in texts) else value
     if type(value) is dict:
-        made = {key: plain(one) for key, one in value.items()}
+        made = {key: plain_setting(one) for key, one in value.items()}
         return made if any(made[key] is not value[key] for key in value) else value
     if isinstance(value, Tensor) and not value.ndim and not isinstance(value, nn.Parameter):
         return value.item()
     if type(value) is tuple or (type(value) is list and value and isinstance(value[0], np.generic)):
-        return type(value)(map(plain, value))
+        return type(value)(map(plain_setting, value))
     return value
 
 
@@ -51,7 +51,7 @@ def plain_settings(door: _Door) -> _Door:
 
     @functools.wraps(call)
     def called(*values: Any, **settings: Any) -> Any:
-        return call(*map(plain, values), **{name: plain(value) for name, value in settings.items()})
+        return call(*map(plain_setting, values), **{name: plain_setting(value) for name, value in settings.items()})
 
     if not isinstance(door, type):
         return called  # type: ignore[return-value]

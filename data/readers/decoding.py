@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,16 +97,8 @@ def decode(
     """
     from PIL import Image
 
-    try:
-        with Image.open(file, formats=IMAGE_FORMATS) as opened:
-            return _converted(opened, mode, name, size, fit, limits)
-    except DataError:
-        raise
-    except MemoryError as error:
-        raise MemoryError(_short(name)) from error
-    except Exception as error:  # a decoder that is fed with garbage may raise anything
-        reason = str(error) or type(error).__name__
-        raise DataError(f"cannot read image {name}: {reason}; repair or remove it") from error
+    with _named(name), Image.open(file, formats=IMAGE_FORMATS) as opened:
+        return _converted(opened, mode, name, size, fit, limits)
 
 
 def to_bytes(
@@ -117,14 +110,23 @@ def to_bytes(
     limits: Limits | None = None,
 ) -> Bytes:
     """Bring a picture of Pillow to 8 bits a channel; arguments, result and errors as of ``decode``."""
-    try:
+    with _named(name):
         return _converted(image, mode, name, size, fit, limits)
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors inside are of the picture of this name; the pixels are read there, so damage shows there."""
+    try:
+        yield
     except DataError:
         raise
-    except MemoryError as error:
-        raise MemoryError(_short(name)) from error
-    except Exception as error:  # the pixels are read here, so damage shows here
-        raise DataError(f"cannot read image {name}: {error or type(error).__name__}; repair or remove it") from error
+    except MemoryError as error:  # which is no fault of the picture
+        words = f"memory is too short to decode image {name}; read with fewer workers, or free memory"
+        raise MemoryError(words) from error
+    except Exception as error:  # a decoder that is fed with garbage may raise anything
+        reason = str(error) or type(error).__name__
+        raise DataError(f"cannot read image {name}: {reason}; repair or remove it") from error
 
 
 def _converted(
@@ -150,11 +152,6 @@ def _converted(
         else:
             image = ImageOps.fit(image, target) if fit == "crop" else ImageOps.pad(image, target)
     return np.array(image)
-
-
-def _short(name: str) -> str:
-    """What to say when there is no memory for a picture, which is no fault of the picture."""
-    return f"memory is too short to decode image {name}; read with fewer workers, or free memory"
 
 
 def is_deep(image: Any) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from selftrain.data.base.samples import Limits, Rows, as_annotations, check_limits, same_length
 from selftrain.data.readers.decoding import Bytes, Fit, Mode, decode
 from selftrain.errors import DataError, setting
-from selftrain.types import plain, plain_settings
+from selftrain.types import plain_setting, plain_settings
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -107,9 +107,9 @@ def as_extent(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
     sides = (size, size) if isinstance(size, int | float) else tuple(size)
-    if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in map(plain, sides)):
+    if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in map(plain_setting, sides)):
         raise ValueError(f"size is {size}; height and width must be whole numbers of at least 1")
-    return plain(sides)  # type: ignore[no-any-return]
+    return plain_setting(sides)  # type: ignore[no-any-return]
 
 
 def _extent(array: Bytes) -> str:

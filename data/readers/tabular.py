@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selftrain.data.base.labels import as_text
+from selftrain.data.base.labels import as_text, is_missing
 from selftrain.data.base.memory import machine_memory
 from selftrain.data.base.summary import shown, some
 from selftrain.data.readers.cells import DAY, days_of, shown_day
@@ -269,7 +269,7 @@ def _cells(values: Any, name: str) -> tuple[Cells, bool]:
         if hasattr(values, "to_numpy"):  # pandas: missing whole numbers have a mark of their own
             values = values.to_numpy(dtype=np.float64, na_value=np.nan)
         return np.array(values, np.float64), False
-    cells = [None if _is_missing(cell) else cell for cell in values]
+    cells = [None if is_missing(cell) else cell for cell in values]
     present = [cell for cell in cells if cell is not None]
     if present and all(isinstance(cell, date) for cell in present):  # a moment is a date, too
         return np.array([np.nan if cell is None else days_of(_moment(cell)) for cell in cells]), True
@@ -292,12 +292,6 @@ def _cells(values: Any, name: str) -> tuple[Cells, bool]:
 
 def _moment(day: date) -> datetime:
     return day if isinstance(day, datetime) else datetime(day.year, day.month, day.day)
-
-
-def _is_missing(cell: Any) -> bool:
-    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):  # by name: pandas need not be installed
-        return True
-    return isinstance(cell, float | np.floating) and bool(np.isnan(cell))
 
 
 def _marks(missing: Iterable[str]) -> list[float]:

@@ -122,16 +122,27 @@ def plan_of(settings: Mapping[str, Any]) -> BatchPlan:
         return BatchPlan(**settings["plan"], seed=settings["seed"])
 
 
-def few_labels(pile: Pile, settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
-    """Settings of the default strategy where labels are few; masks and joints are many, of each sample."""
-    labeled = pile.labeled
+def with_few_labels(
+    spec: Mapping[str, Any], given: Mapping[str, Any], pile: Pile, settings: Mapping[str, Any], steps: int
+) -> dict[str, Any]:
+    """The default strategy as it is where labels are few; masks and joints are many, of each sample.
+
+    Args:
+        spec: Class and all settings.
+        given: Those that the line or a config file says, which stay.
+        pile: The data.
+        settings: Of the command.
+        steps: Of the stage.
+    """
+    labeled, name = pile.labeled, short_name("strategy", spec)
     if labeled is None or labeled.annotations is None or labeled.annotations.dim() != 1:
-        return {}
-    name = short_name("strategy", settings["strategy"])
-    found = default_settings(
-        name, classes=len(pile.classes), labeled=len(labeled), drawn=steps * plan_of(settings).labeled
-    )
-    return {key: list(value) for key, value in found.items()}  # as a file has them
+        return dict(spec)
+    drawn = steps * plan_of(settings).labeled
+    found = default_settings(name, classes=len(pile.classes), labeled=len(labeled), drawn=drawn)
+    own = {
+        key: list(value) for key, value in found.items() if key not in given.get("init_args", {})
+    }  # as a file has them
+    return {"class_path": spec["class_path"], "init_args": {**spec["init_args"], **own}}
 
 
 def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,10 +97,7 @@ def check_same(settings: Mapping[str, Any], out: str, free: Collection[str] = ()
     Raises:
         UsageError: names what differs.
     """
-    with warnings.catch_warnings():
-        # names are compared here and nothing is imported: ``to_resume`` has asked before
-        warnings.simplefilter("ignore")
-        stored = settings_in(out, trust=True)
+    stored = settings_in(out, trust=None)
     before, now = (_flat({k: v for k, v in s.items() if k not in free}) for s in (stored, settings))
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"

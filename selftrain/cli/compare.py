@@ -17,7 +17,17 @@ from selftrain.cli.evaluate_run import predictions
 from selftrain.cli.folder import claim
 from selftrain.cli.naming import spec_of
 from selftrain.cli.opened import labeler, opened
-from selftrain.cli.parser import CONFIG, Parser, make_parser, parse, read_config, said, trusts, write_config
+from selftrain.cli.parser import (
+    CONFIG,
+    Parser,
+    make_parser,
+    names_setting,
+    parse,
+    read_config,
+    said,
+    trusts,
+    write_config,
+)
 from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.cli.train import INIT, train
 from selftrain.cli.verdict import Cell, Verdict, judged
@@ -180,6 +190,9 @@ def run(words: Sequence[str]) -> int:
     steps = building.steps_of(settings, first)
     for name in comparison.names:
         settings[name] = building.resolved_strategy(settings[name], given[name], steps)
+    if not stored and not names_setting(words, "strategies"):
+        name = default_method()
+        settings[name] = building.with_few_labels(settings[name], given[name], first, settings, steps)
     comparison.check(first)
     with locked(out, create=True):
         # once more: it may have become another command's while the data were read
@@ -203,7 +216,7 @@ def run(words: Sequence[str]) -> int:
 
 def _check_same(settings: Mapping[str, Any], out: Path) -> None:
     """A comparison may be resumed with other strategies, draws and seeds, and with nothing else changed."""
-    stored = read_config(out / CONFIG, trust=True)  # names are compared, and nothing is imported
+    stored = read_config(out / CONFIG, trust=None)
     new = {name for name in METHODS if name not in settings or name not in stored}
     common.check_same(settings, str(out), {"strategies", "draws", "seeds", *new})
 

@@ -46,12 +46,13 @@ def _is_ours(mark: Path) -> bool:
         return file.read(len(HEAD)) == HEAD
 
 
-def settings_in(folder: str | Path, *, trust: bool = False) -> dict[str, Any]:
+def settings_in(folder: str | Path, *, trust: bool | None = False) -> dict[str, Any]:
     """The settings that a run or a comparison was started with.
 
     Args:
         folder: Of ``train``, ``pretrain`` or ``compare``.
-        trust: Whether they may name code that is not of selftrain, torch, torchvision and timm.
+        trust: Whether they may name code that is not of selftrain, torch, torchvision and timm; ``None``: they are only
+            to be compared.
 
     Raises:
         RunFolderError: a folder that the command line did not write, or that names other code.

@@ -85,12 +85,16 @@ def trusts(words: Sequence[str]) -> bool:
     return any(value != "false" for value in said(words, "--trust"))
 
 
-def trusted(place: str | Path, settings: Any, *, trust: bool) -> Any:
+def trusted(place: str | Path, settings: Any, *, trust: bool | None) -> Any:
     """Settings that lie in a folder, which may be a stranger's; checked before anything that they name is imported.
+
+    ``trust=None``: they are to be compared, and nothing that they name is imported.
 
     Raises:
         RunFolderError: they name code that is not of selftrain, torch, torchvision and timm, and are not trusted.
     """
+    if trust is None:
+        return settings
     try:
         foreign = foreign_names(settings)
     except RecursionError as error:
@@ -131,12 +135,19 @@ def said(words: Sequence[str], option: str) -> list[str]:
     return [word.partition("=")[2] or after for word, after in behind if word.partition("=")[0] == option]
 
 
-def read_config(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
+def names_setting(words: Sequence[str], name: str) -> bool:
+    """Whether a line, or a config file on it, says a setting: what is asked for is as published, a default need not."""
+    files = (read_config(path, trust=trusts(words)) for path in said(words, "--config"))
+    return bool(said(words, f"--{name}")) or any(name in settings for settings in files)
+
+
+def read_config(path: str | Path, *, trust: bool | None = False) -> dict[str, Any]:
     """Settings in a YAML, TOML or JSON file, by its ending, or those that a run folder was started with.
 
     Args:
         path: The file or folder.
-        trust: Whether what a command has written may name code that is not of selftrain, torch, torchvision and timm.
+        trust: Whether what a command has written may name code that is not of selftrain, torch, torchvision and timm;
+            ``None``: it is only to be compared.
 
     Raises:
         UsageError: a file that cannot be read, of another kind, or that holds something else.

@@ -12,7 +12,7 @@ from selftrain.catalog import METHODS, TASKS, default_method
 from selftrain.cli import building, common, report
 from selftrain.cli.folder import claim
 from selftrain.cli.naming import short_name
-from selftrain.cli.parser import Parser, make_parser, parse, read_config, said, switch, trusts
+from selftrain.cli.parser import Parser, make_parser, names_setting, parse, switch
 from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.data import Pile
 from selftrain.engine import loop
@@ -60,23 +60,15 @@ def run(words: Sequence[str]) -> int:
     start, trust = settings["init_from"], bool(settings["trust"])
     settings["network"] = building.network_for(problem, settings["network"], init_from=start, trust=trust)
     settings["strategy"] = building.resolved_strategy(settings["strategy"], given["strategy"], problem.steps)
-    if not resumed and not _names_strategy(words):
-        few = building.few_labels(pile, settings, problem.steps)
-        settings["strategy"]["init_args"].update(
-            {key: value for key, value in few.items() if key not in given["strategy"].get("init_args", {})}
-        )
+    if not resumed and not names_setting(words, "strategy"):
+        spec, steps = settings["strategy"], problem.steps
+        settings["strategy"] = building.with_few_labels(spec, given["strategy"], pile, settings, steps)
     # behind all that resolves a setting: what is stored was resolved, too
     if settings["resume"]:
         common.check_same(common.stored(settings), str(out))
     done = train(settings, pile, problem, out, device)
     report.finished(done, pile, problem.steps)
     return 0
-
-
-def _names_strategy(words: Sequence[str]) -> bool:
-    """Whether a line, or a config file on it, names the strategy: a method that is asked for is as published."""
-    files = (read_config(path, trust=trusts(words)) for path in said(words, "--config"))
-    return bool(said(words, "--strategy")) or any("strategy" in settings for settings in files)
 
 
 def train(settings: dict[str, Any], pile: Pile, problem: building.Problem, out: Path, device: torch.device) -> loop.Run:

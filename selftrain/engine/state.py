@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from selftrain.engine import spec
-from selftrain.engine.fingerprint import fingerprint
+from selftrain.engine.identity import identity_of_run
 from selftrain.engine.run import Figures, Run, measure, versions
 from selftrain.engine.times import EVALUATIONS, Checkpoints, Evaluation
 from selftrain.errors import CheckpointError, RunFolderError
@@ -22,8 +22,8 @@ from selftrain.labels.ledger import Ledger
 from selftrain.runtime.distributed import check_alike, from_first, is_first, same_start
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import write_json
-from selftrain.storage.plain import plain
 from selftrain.storage.run_dir import CARD, CHECKPOINTS, SUMMARY, export_weights, has_begun, prepare_folder
+from selftrain.storage.states import storable
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import BatchPlan, Pile, Stream
 
@@ -319,7 +319,7 @@ class Setup:
         # Loader processes and their patience change no result: a run may go on with others.
         settings = {"total_steps": self.total, "plan": asdict(self.plan) | {"workers": None, "timeout": None}}
         settings |= spec.settings_of(strategy) | dict(chosen)
-        settings |= fingerprint(strategy, pile)
+        settings |= identity_of_run(strategy, pile)
         claim = {"resume": resume, "overwrite": overwrite}
         # Ranks that differ are refused before the first one has touched the folder. What a run may go on with otherwise
         # must be the same on all ranks, too: each evaluation and each checkpoint is a meeting.
@@ -343,7 +343,7 @@ class Setup:
         if resume:
             state.restore()
         if out is not None:
-            plain({"strategy": strategy.state_dict()})  # what cannot be stored is said before the first step
+            storable({"strategy": strategy.state_dict()})  # what cannot be stored is said before the first step
         # Each rank has drawn its networks from a random state of its own before `fit`.
         same_start(strategy, (learner.optimizer for learner in strategy.learners()))
         return state

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from selftrain.data.base.labels import distinct, spelled
 from selftrain.errors import DataError
 from selftrain.types import plain_settings
 from selftrain.wrapper.labels import Array, known_rows
@@ -81,15 +82,16 @@ def _group_numbers(groups: Any, rows: int) -> Array:
     Raises:
         DataError: rows without a group, or not one group a row.
     """
-    given = np.asarray(groups, dtype=object).reshape(-1)
-    if len(given) != rows:
-        raise DataError(f"{rows} rows but {len(given)} groups; give one for each row")
-    blank = np.array([one is None or str(one) in ("", "nan", "<NA>", "NaT") for one in given.tolist()])
+    found = distinct(groups, "groups")
+    if len(found.index) != rows:
+        raise DataError(f"{rows} rows but {len(found.index)} groups; give one for each row")
+    # in an array of text a gap has become the text "nan"
+    gaps = [place for place, value in enumerate(found.values) if spelled(value) in ("", "nan", "<NA>", "NaT")]
+    blank = (found.index < 0) | np.isin(found.index, gaps)
     if blank.any():
         first = int(np.flatnonzero(blank)[0])
         raise DataError(
             f"{int(blank.sum())} of {rows} rows have no group (row {first} is the first), and may "
             "be of one that is tested; give each a group, one of its own if it belongs to none"
         )
-    numbers: Array = np.unique([str(one) for one in given.tolist()], return_inverse=True)[1].reshape(-1)
-    return numbers
+    return found.index

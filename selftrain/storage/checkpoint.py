@@ -15,7 +15,7 @@ import torch
 
 from selftrain.errors import CheckpointError, RunFolderError, setting
 from selftrain.storage.atomic import whole_file
-from selftrain.storage.plain import plain, restored
+from selftrain.storage.states import restored, storable
 from selftrain.storage.untrusted import read_json
 
 FORMAT = 2  # 1: version 0.1, whose states had other parts
@@ -27,7 +27,7 @@ def save(folder: Path, state: dict[str, Any], step: int, *, keep: int = 2) -> Pa
 
     Args:
         folder: Created if missing.
-        state: Tensors, numbers, text, lists and dicts, see ``plain``.
+        state: Tensors, numbers, text, lists and dicts, see ``storable``.
         step: Number in the file name.
         keep: Checkpoints that stay, at least 1.
 
@@ -45,7 +45,7 @@ def save(folder: Path, state: dict[str, Any], step: int, *, keep: int = 2) -> Pa
             # so that a first checkpoint that was not finished is not taken for a lost manifest
             _write_entries(folder, [])
         with whole_file(path) as part, open(part, "wb") as file:
-            torch.save({"format": FORMAT, "state": plain(state)}, cast("IO[bytes]", _Summed(file, written)))
+            torch.save({"format": FORMAT, "state": storable(state)}, cast("IO[bytes]", _Summed(file, written)))
         # read back before older ones go: a disk that stores something else must not cost the last good state
         if _digest(path) != written.hexdigest():
             raise CheckpointError(f"{path} is not on the disk as it was written; check the disk")

@@ -18,7 +18,7 @@ from selftrain.networks.modes import eval_mode
 from selftrain.networks.student import Learner
 from selftrain.strategy.pseudo_labeling import PseudoLabeling
 from selftrain.tasks import Task
-from selftrain.types import Annotated, Batch, Clock, Needs, Report, plain
+from selftrain.types import Annotated, Batch, Clock, Needs, Report, plain_setting
 
 Predictor = Callable[[Tensor], Tensor]
 
@@ -62,7 +62,10 @@ class StrategyType(type):
         Raises:
             TypeError: for a setting that it does not take (the message has the nearest that it does), or one missing.
         """
-        values, settings = tuple(map(plain, values)), {name: plain(value) for name, value in settings.items()}
+        values, settings = (
+            tuple(map(plain_setting, values)),
+            {name: plain_setting(value) for name, value in settings.items()},
+        )
         signature = cls.__signature__
         known, rest = signature.parameters, [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
         for name in settings if not rest else ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -95,10 +96,11 @@ def read_labels(y: Any, unlabeled: Any = -1) -> Labels:
         raise DataError(
             f"the labels are all of one class, {classes.tolist()[0]!r}; label rows of at least two classes{hint}"
         )
-    counts = dict(zip(found.values, found.counts(), strict=True))
-    texts = {value: many for value, many in counts.items() if isinstance(value, str)}
-    marks = {spelled(text): many for text, many in texts.items() if vocabulary.is_mark(text)}
-    for remark in vocabulary.remarks(marks, {t: many for t, many in texts.items() if not vocabulary.is_mark(t)}):
+    marks: Counter[str] = Counter()
+    names: Counter[str] = Counter()
+    for value, many in zip(found.values, found.counts(), strict=True):
+        (marks if vocabulary.is_mark(value) else names)[spelled(value)] += many
+    for remark in vocabulary.remarks(marks, names):
         warnings.warn(remark, stacklevel=4)
     codes = np.full(len(given), -1)
     codes[known] = known_codes

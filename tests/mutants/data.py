@@ -109,7 +109,7 @@ MUTANTS = [
     Mutant(
         "a count out of numpy taken for a folder",
         "data/pile.py",
-        "given |= {name: plain(value) for name, value in given.items()}",
+        "given |= {name: plain_setting(value) for name, value in given.items()}",
         "given |= {}",
         "test_plain_settings.py::test_doors_of_data_take_numbers_of_numpy",
     ),

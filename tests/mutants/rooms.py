@@ -423,14 +423,14 @@ MUTANTS = [
     ),
     Mutant(
         "resume: labels are not among what tells data",
-        "data/base/fingerprint.py",
+        "data/base/identity.py",
         '        found["labels"] = _sum(',
         "        _sum(",
         "test_same_run.py::test_other_data_are_refused_by_name",
     ),
     Mutant(
         "resume: an optimizer is not told by its settings",
-        "selftrain/engine/fingerprint.py",
+        "selftrain/engine/identity.py",
         '        "groups": _numbered(groups),\n',
         "",
         "test_same_run.py::test_another_optimizer_or_schedule_is_refused_by_name",
@@ -438,14 +438,14 @@ MUTANTS = [
     Mutant(
         "checkpoint: numbers of numpy are stored as they are",
         "selftrain/storage/checkpoint.py",
-        '"state": plain(state)}',
+        '"state": storable(state)}',
         '"state": state}',
         "test_stored_state.py::test_what_is_stored_is_read_again",
     ),
     Mutant(
         "checkpoint: what cannot be stored is found out late",
         "selftrain/engine/state.py",
-        '            plain({"strategy": strategy.state_dict()})',
+        '            storable({"strategy": strategy.state_dict()})',
         "            pass",
         "test_stored_state.py::test_what_no_checkpoint_holds_is_named_before_the_first_step",
     ),

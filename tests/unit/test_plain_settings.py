@@ -17,7 +17,7 @@ import selftrain as st
 from selftrain import data, strategies
 from selftrain.handlers import MetricsLog
 from selftrain.pipeline import Stage, run_pipeline
-from selftrain.types import plain
+from selftrain.types import plain_setting
 
 Y = np.where(np.arange(24) < 12, np.arange(24) % 2, -1)
 X = np.random.default_rng(0).random((24, 3))
@@ -28,8 +28,8 @@ def test_scalars_of_numpy_and_torch_become_python_s_own() -> None:
     texts = np.array(["a", "b"])
     given = (four, half, yes, np.str_("a"), np.array(3), torch.tensor(3), (four, (two,)), [four], {"a": four}, texts)
     expected: Any = (4, 0.5, True, "a", 3, 3, (4, (2,)), [4], {"a": 4}, ["a", "b"])
-    assert plain(given) == expected
-    assert [type(one) for one in plain(given)] == [type(one) for one in expected]
+    assert plain_setting(given) == expected
+    assert [type(one) for one in plain_setting(given)] == [type(one) for one in expected]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_scalars_of_numpy_and_torch_become_python_s_own() -> None:
     ],
 )
 def test_all_else_is_handed_on_as_it_is(value: Any) -> None:
-    assert plain(value) is value
+    assert plain_setting(value) is value
 
 
 def _folder(root: Path) -> Path:

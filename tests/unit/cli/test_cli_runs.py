@@ -121,6 +121,22 @@ def test_with_few_labels_the_default_strategy_waits_for_a_sure_network(words, li
     assert settings_in(out)["strategy"]["init_args"]["limits"] == limits
 
 
+@pytest.mark.parametrize(
+    ("words", "limits"),
+    [([], [0.95, 1.0]), (["--strategies", "freematch"], None), (["--strategies", "freematch", "mean_teacher"], None)],
+)
+def test_a_comparison_has_the_default_strategy_of_a_training(words, limits, tmp_path):
+    kinds, out = np.arange(60) % 3, tmp_path / "cmp"
+    np.savez(
+        tmp_path / "few.npz", x=blobs(60, kinds), y=np.where(np.arange(60) < 12, kinds, -1)
+    )  # two a class, validated
+    line = ["compare", "--data", str(tmp_path / "few.npz"), "--out", str(out), "--steps", "2", "--progress", "false"]
+    small = ["--draws", "0", "--seeds", "0"]
+    assert cli.main([*line, *small, *words]) == 0
+    assert read_config(out)["freematch"]["init_args"]["limits"] == limits
+    assert cli.main(["compare", "--resume", "--out", str(out)]) == 0
+
+
 def test_a_folder_is_only_written_to_if_that_is_said(trained, capsys, tmp_path):
     data = ["--data", str(trained.parent / "a.npz"), *QUICK]
     assert cli.main(["train", *data, "--out", str(trained)]) == 1

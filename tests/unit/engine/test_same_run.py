@@ -10,7 +10,7 @@ from torch import nn
 import selftrain as st
 from selftrain import strategies
 from selftrain.data import ArraySet, Pile, TableViews, from_folder
-from selftrain.engine.fingerprint import fingerprint
+from selftrain.engine.identity import identity_of_run
 from selftrain.engine.times import Checkpoints, Evaluation
 from selftrain.errors import RunFolderError
 from selftrain.handlers import Progress
@@ -101,10 +101,10 @@ def test_another_optimizer_or_schedule_is_refused_by_name(stopped, what):
 @pytest.mark.parametrize("what", [*DATA, *METHODS])
 def test_ranks_are_compared_by_the_same_list(what):
     make, settings = DATA[what][0] if what in DATA else pile, METHODS[what][0] if what in METHODS else {}
-    same = fingerprint(method(), pile())
-    assert same == fingerprint(method(), pile())
+    same = identity_of_run(method(), pile())
+    assert same == identity_of_run(method(), pile())
     if what != "rate":  # which is a setting of its own
-        assert same != fingerprint(method(**settings), make())
+        assert same != identity_of_run(method(**settings), make())
 
 
 def test_the_remedy_is_a_new_folder_or_what_was_there(tmp_path):

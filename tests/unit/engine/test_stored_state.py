@@ -15,7 +15,7 @@ from selftrain import strategies, toy
 from selftrain.errors import CheckpointError, TrainingError
 from selftrain.networks.student import Learner
 from selftrain.storage import checkpoint
-from selftrain.storage.plain import plain
+from selftrain.storage.states import storable
 from selftrain.types import BatchPlan
 
 LENGTH = {"steps": 2, "plan": BatchPlan(labeled=4)}
@@ -108,7 +108,7 @@ def test_a_state_without_end_is_named():
     state = {}
     state["self"] = state
     with pytest.raises(CheckpointError, match="the state has no end at .self.self"):
-        plain(state)
+        storable(state)
 
 
 def test_exported_weights_are_tensors_and_say_what_is_left_out(tmp_path):

@@ -18,7 +18,7 @@ _AS_THEY_ARE = (type(None), bool, int, float, complex, str, bytes, torch.Size, t
 _SEQUENCES = (tuple, list, deque, set, frozenset)
 
 
-def plain(value: Any, place: str = "") -> Any:
+def storable(value: Any, place: str = "") -> Any:
     """A state in the types that ``torch.load(weights_only=True)`` accepts; numbers of numpy become Python's.
 
     Args:
@@ -32,7 +32,7 @@ def plain(value: Any, place: str = "") -> Any:
         if isinstance(value, Mapping):
             return _mapping(value, place)
         if isinstance(value, _SEQUENCES) and type(value) not in _AS_THEY_ARE:
-            parts = [plain(inner, f"{place}.{number}") for number, inner in enumerate(value)]
+            parts = [storable(inner, f"{place}.{number}") for number, inner in enumerate(value)]
             return parts if isinstance(value, (list, deque)) else tuple(parts) if isinstance(value, tuple) else {*parts}
     except RecursionError as error:
         raise CheckpointError(f"the state has no end at {place:.200}; no checkpoint can hold it") from error
@@ -40,7 +40,7 @@ def plain(value: Any, place: str = "") -> Any:
 
 
 def restored(value: Any) -> Any:
-    """What ``plain`` was given, as far as it can be: arrays are arrays again."""
+    """What ``storable`` was given, as far as it can be: arrays are arrays again."""
     if isinstance(value, dict):
         if value.keys() == {_ARRAY} and isinstance(value[_ARRAY], Tensor):
             return value[_ARRAY].cpu().numpy()
@@ -51,11 +51,11 @@ def restored(value: Any) -> Any:
 
 
 def _mapping(value: Mapping[Any, Any], place: str) -> Any:
-    made = {plain(key, f"{place}.{key}"): plain(inner, f"{place}.{key}") for key, inner in value.items()}
+    made = {storable(key, f"{place}.{key}"): storable(inner, f"{place}.{key}") for key, inner in value.items()}
     if type(value) not in (OrderedDict, Counter):
         return made
     same: Any = OrderedDict(made) if isinstance(value, OrderedDict) else Counter(made)
-    vars(same).update(plain(vars(value), place))  # the versions of modules, in the state of one
+    vars(same).update(storable(vars(value), place))  # the versions of modules, in the state of one
     return same
 
 

@@ -19,7 +19,7 @@ _BYTES = 32 * 1024 * 1024  # of inputs that are in memory
 _FILES = 20_000  # that are asked for their size
 
 
-def fingerprint(samples: Samples) -> dict[str, Any]:
+def identity_of_samples(samples: Samples) -> dict[str, Any]:
     """Rows, and sums of the labels and names of all, and of the inputs of as many as are read in a moment.
 
     Args:

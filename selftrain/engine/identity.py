@@ -23,7 +23,7 @@ _BATCHES = 4  # of the labeled part of a pile of the user's own kind
 _MOMENTS = 9  # of a stage at which a schedule is asked
 
 
-def fingerprint(strategy: Strategy, pile: Pile) -> dict[str, Any]:
+def identity_of_run(strategy: Strategy, pile: Pile) -> dict[str, Any]:
     """Plain values by name, of which none may differ between a run and the same run resumed, or between ranks.
 
     Args:

@@ -67,10 +67,12 @@ def main() -> None:
             step()
 
     step()  # what is built in the first step
-    plain, looked, copy = seconds(given.times, device, step, watched, lambda: copied(strategy.state_dict()))
+    acts = (step, watched, lambda: torch.stack(state.finite()).tolist(), lambda: copied(strategy.state_dict()))
+    plain, looked, look, copy = seconds(given.times, device, *acts)
     weights = sum(p.numel() for p in strategy.student.parameters())
     print(f"{device}, {weights:,} weights, {labeled} + {unlabeled} images: a step takes {1e3 * plain:.1f} ms")
     print(f"looking at outputs and at the state: {100 * (looked - plain) / plain:+.2f} % of a step")
+    print(f"the state alone: {1e3 * look:.2f} ms, {100 * look / plain:.2f} % of a step")
     print(
         f"a copy of the state: {1e3 * copy:.2f} ms, one in {EVERY} steps: {100 * copy / plain / EVERY:.3f} % of a step"
     )

@@ -7,7 +7,7 @@ pairs that the README names, on ten draws, trained by one version of the code on
 {supervised, FixMatch, soft labels} on Fashion-MNIST with 40 labels and MNIST with 20. Draw 0 is trained twice: the rows
 of the second time ("repeat") must equal those of the first.
 Finished runs are kept in benchmarks/results/paired_draws.json and not run again; interrupt it when you like.
-``--report`` prints the table of docs/complementary.md: mean gain, its 95 % interval (t, paired by draw), and the
+``--report`` prints a table: mean gain, its 95 % interval (t, paired by draw), and the
 two-sided p of Wilcoxon's signed ranks.
 """
 

@@ -57,6 +57,8 @@ class Teacher(nn.Module):
         self.model = copy_network(student.model if part is None else part).requires_grad_(False)
         self.precision, self.channels_last = student.precision, student.channels_last
         self.decay, self.buffer_rule = decay, buffers
+        # found once: few networks have any, and walking over all modules takes time in every update
+        self.has_spectral_norms = bool(_spectral_buffers(self.model))
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
         self.eval()
 
@@ -93,7 +95,7 @@ class Teacher(nn.Module):
         self.updates += int(count)
 
     def _follow_buffers(self, sources: tuple[nn.Module, ...], share: float) -> None:
-        own = _spectral_buffers(self.model)
+        own = _spectral_buffers(self.model) if self.has_spectral_norms else set()
         done: set[int] = set()  # tied buffers move once
         for module, *others in zip(self.model.modules(), *(s.modules() for s in sources), strict=True):
             for name, theirs in others[0]._buffers.items():
@@ -109,7 +111,8 @@ class Teacher(nn.Module):
                     mean = torch.stack([b.to(mine.dtype) for b in rows]).mean(0)
                     mine.lerp_(mean, share if self.buffer_rule == "ema" else 1.0)
                 done.add(id(module._buffers[name]))
-        _estimate_spectral_norms(self.model)
+        if self.has_spectral_norms:
+            _estimate_spectral_norms(self.model)
 
 
 def _spectral_buffers(network: nn.Module) -> set[int]:

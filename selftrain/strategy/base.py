@@ -62,10 +62,8 @@ class StrategyType(type):
         Raises:
             TypeError: for a setting that it does not take (the message has the nearest that it does), or one missing.
         """
-        values, settings = (
-            tuple(map(plain_setting, values)),
-            {name: plain_setting(value) for name, value in settings.items()},
-        )
+        values = tuple(map(plain_setting, values))
+        settings = {name: plain_setting(value) for name, value in settings.items()}
         signature = cls.__signature__
         known, rest = signature.parameters, [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
         for name in settings if not rest else ():

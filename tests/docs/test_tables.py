@@ -1,6 +1,7 @@
 """The numbers of README.md are those of the stored results, and the results are whole."""
 
 import importlib.util
+import statistics
 import sys
 
 import pytest
@@ -18,6 +19,17 @@ spec.loader.exec_module(tables)
 def test_the_readme_shows_the_stored_results(name, table):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"<!-- {name} -->\n\n{table}\n\n<!-- /{name} -->" in text
+
+
+def test_the_page_of_passes_shows_the_stored_results():
+    page = (ROOT / "docs" / "passes.md").read_text(encoding="utf-8")
+    found = {}
+    for row in tables.load("passes.json")["rows"]:
+        found.setdefault(row["row"], []).append(100 * row["accuracy"])
+    assert found
+    for name, values in found.items():
+        assert len(values) == 3
+        assert f"| {statistics.mean(values):.1f} ± {statistics.stdev(values):.1f} |" in page, name
 
 
 @pytest.mark.parametrize(

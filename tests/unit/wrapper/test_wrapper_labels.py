@@ -142,6 +142,9 @@ def test_what_could_be_meant_otherwise_is_said():
         assert read_labels(["a", "None", ""]).classes.tolist() == ["None", "a"]
     with pytest.warns(UserWarning, match=r"labels 'nan' \(1\) are read as no label; .* unlabeled=\[-1\]"):
         assert read_labels(np.array(["a", "b", np.nan])).classes.tolist() == ["a", "b"]
+    with pytest.warns(UserWarning, match=r"labels '-2' \(2\) are taken for classes; .* unlabeled=\[-1, '-2'\]"):
+        assert read_labels([0, 1, -2, -2]).classes.tolist() == [-2, 0, 1]
+    assert read_labels([0, 1, -2, -2], [-1, "-2"]).classes.tolist() == [0, 1]  # the remedy
     assert read_labels(["a", "b", "None"], [-1, "None"]).classes.tolist() == ["a", "b"]
     assert read_labels(["a", "nan", ""], [-1]).classes.tolist() == ["a", "nan"]
 

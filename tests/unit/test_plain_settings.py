@@ -124,7 +124,8 @@ def test_recipes_and_pipelines_take_numbers_of_numpy() -> None:
     images = torch.rand(24, 1, 8, 8)
     network = st.learner(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 2)))
     stage = Stage("one", lambda past: strategies.FixMatch(st.Classification(two), network), steps=two)
-    run_pipeline([stage], data.Pile.from_arrays(images, Y, views=views), plan=st.BatchPlan(labeled=four))
+    done = run_pipeline([stage], data.Pile.from_arrays(images, Y, views=views), plan=st.BatchPlan(labeled=four))
+    assert [row["steps"] for row in done.rows] == [2]
 
 
 def test_estimators_take_numbers_of_numpy() -> None:

@@ -97,7 +97,8 @@ def test_a_data_set_of_another_library_is_no_set_of_rows() -> None:
 def test_views_may_bring_parts_to_one_size() -> None:
     pile = Pile(ArraySet(images(1, 12, 12), Y), ArraySet(images(1, 16, 16)), views=Cropped(mean=0.5, std=0.2))
     make = st.learner(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 2)))
-    st.fit(strategies.FixMatch(st.Classification(2), make), pile, steps=1, plan=SMALL)
+    run = st.fit(strategies.FixMatch(st.Classification(2), make), pile, steps=1, plan=SMALL)
+    assert run.ledger.seen.sum() == 4  # pictures of the other size were learned from
 
 
 # ------------------------------------------------------------------ masks

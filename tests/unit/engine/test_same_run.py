@@ -133,6 +133,7 @@ def test_a_run_that_was_stored_before_there_was_a_fingerprint_goes_on(tmp_path):
         del stored[name]
     (tmp_path / "run.json").write_text(json.dumps(stored))
     st.fit(method(), pile(), out=tmp_path, resume=True, **LENGTH)
+    assert json.loads((tmp_path / "export.json").read_text())["steps"] == LENGTH["steps"]
 
 
 def test_a_default_that_a_constructor_filled_in_is_compared(tmp_path, monkeypatch):

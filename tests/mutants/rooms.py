@@ -8,9 +8,30 @@ MUTANTS = [
     Mutant(
         "ema: vectors of spectral norms stay where they are",
         "selftrain/networks/ema.py",
-        "        _estimate_spectral_norms(self.model)\n",
-        "",
+        "            _estimate_spectral_norms(self.model)\n",
+        "            pass\n",
         "test_parametrized.py::test_the_spectral_norm_of_an_average_is_one",
+    ),
+    Mutant(
+        "settings: a package of the working directory is imported to look at it",
+        "selftrain/cli/naming.py",
+        '    if stands_in(module.partition(".")[0]):',
+        "    if False:",
+        "test_cli_strangers.py::test_settings_import_no_package_of_the_working_directory",
+    ),
+    Mutant(
+        "folds: rows without a group are one group",
+        "selftrain/estimator/folds.py",
+        "    blank = (found.index < 0) | np.isin(found.index, gaps)",
+        "    blank = np.zeros(rows, dtype=bool)",
+        "test_estimator_search.py::test_rows_without_a_group_are_refused_and_the_remedy_works",
+    ),
+    Mutant(
+        "samples: an inherited exact reading goes before own images",
+        "data/base/samples.py",
+        'getattr(samples, next(own, "images"))(index)',
+        'getattr(samples, "exact", samples.images)(index)',
+        "test_workers.py::test_the_row_is_named_without_loader_processes_too",
     ),
     Mutant(
         "ema: whole numbers have a mean",

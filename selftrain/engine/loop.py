@@ -36,7 +36,7 @@ from selftrain.runtime.distributed import (
     own_device,
 )
 from selftrain.runtime.finite import Weights, finite_step
-from selftrain.runtime.rng import own_randomness, seed_step, step_key
+from selftrain.runtime.rng import own_randomness, random_state, seed_step, set_random_state, step_key
 from selftrain.storage.checkpoint import load_newest
 from selftrain.storage.lock import locked
 from selftrain.storage.run_dir import CHECKPOINTS, has_begun
@@ -259,7 +259,7 @@ def _after_step(state: TrainState, report: Report | None, ended: Mapping[str, Te
 def _evaluate(state: TrainState) -> None:
     """Evaluate; where a stop cuts that short, the state is stored with what it takes to evaluate anew."""
     # A probe may draw: an evaluation that is made up for must begin with this random state.
-    random, report = torch.get_rng_state(), state.report or Report({})
+    random, report = random_state(state.device), state.report or Report({})
     keep_together(state.strategy)
     try:
         figures = state.evaluate()
@@ -280,7 +280,7 @@ def _make_up(state: TrainState, end: int) -> None:
     assert due is not None
     # Handlers look at the batch of the step that was just done, which no checkpoint holds.
     state.batches = next(iter(state.stream.epoch(*divmod(state.step - 1, state.steps_per_epoch))))
-    torch.set_rng_state(due["random"].cpu())
+    set_random_state(due["random"], state.device)
     state.report = Report({}, None if due["said"] is None else PseudoLabels(**due["said"]))
     _evaluate(state)
     if state.step % state.checkpoint_every == 0 or state.step == end:

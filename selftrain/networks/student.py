@@ -15,6 +15,7 @@ from selftrain.errors import DataError, NonFiniteError, TrainingError
 from selftrain.networks.outputs import logits_of
 from selftrain.runtime.distributed import any_rank, here, mean_gradients, spread
 from selftrain.runtime.finite import look
+from selftrain.runtime.rng import random_state, set_random_state
 from selftrain.schedule import Schedule, constant
 from selftrain.types import plain_settings
 
@@ -142,16 +143,12 @@ class Learner(nn.Module):
             for module in tracked:
                 module.track_running_stats = True
 
-    def random_state(self) -> tuple[Tensor, ...]:
-        """State of the generators that the network's dropout draws from, for ``same_noise``."""
-        device = next(self.model.parameters()).device
-        states = [torch.get_rng_state()]
-        if device.type != "cpu":
-            states.append(torch.get_device_module(device).get_rng_state(device))
-        return tuple(states)
+    def random_state(self) -> tuple[Any, ...]:
+        """State of the generators that the network may draw from, for ``same_noise``."""
+        return random_state(next(self.model.parameters()).device)
 
     @contextlib.contextmanager
-    def same_noise(self, state: tuple[Tensor, ...]) -> Iterator[None]:
+    def same_noise(self, state: tuple[Any, ...]) -> Iterator[None]:
         """A pass inside draws the dropout masks of the pass that came after ``state`` was taken.
 
         What is drawn outside goes on as if there had been no such pass.
@@ -163,11 +160,8 @@ class Learner(nn.Module):
         finally:
             self._draw_from(before)
 
-    def _draw_from(self, state: tuple[Tensor, ...]) -> None:
-        torch.set_rng_state(state[0])
-        if len(state) > 1:
-            device = next(self.model.parameters()).device
-            torch.get_device_module(device).set_rng_state(state[1], device)
+    def _draw_from(self, state: tuple[Any, ...]) -> None:
+        set_random_state(state, next(self.model.parameters()).device)
 
     @torch.no_grad()
     def label(self, x: Tensor, mode: LabelMode = "eval") -> Tensor:

@@ -1,10 +1,16 @@
-"""Random numbers of a step: keyed by (seed, step), and the caller's state is given back."""
+"""Random numbers of a step: keyed by (seed, step), and the caller's state is given back.
+
+Those of torch, and those of numpy and Python that everybody shares: a network may draw from any of them.
+"""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -20,14 +26,32 @@ def seed_step(key: int, device: torch.device) -> None:
     """Seed the generators a step draws from, and no other device's."""
     # `torch.manual_seed` would also seed, and so change, accelerators that are not in use.
     torch.default_generator.manual_seed(key)
+    np.random.seed([key & 0xFFFFFFFF, key >> 32])  # it takes words of 32 bits
+    random.seed(key)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(key)
+
+
+def random_state(device: torch.device) -> tuple[Any, ...]:
+    """State of the generators that ``seed_step`` seeds: torch's, numpy's, Python's and the device's, if it has one."""
+    own = () if device.type == "cpu" else (torch.get_device_module(device).get_rng_state(device),)
+    return torch.get_rng_state(), np.random.get_state(), random.getstate(), *own
+
+
+def set_random_state(state: tuple[Any, ...], device: torch.device) -> None:
+    """Take back what ``random_state`` gave, perhaps on another device."""
+    torch.set_rng_state(state[0].cpu())
+    np.random.set_state(state[1])
+    random.setstate(state[2])
+    if device.type != "cpu" and len(state) > 3:
+        torch.get_device_module(device).set_rng_state(state[3].cpu(), device)
 
 
 @contextmanager
 def own_randomness(device: torch.device) -> Iterator[None]:
     """Give the caller's random state back at the end."""
-    # By default the states of all accelerators are read and put back.
-    devices = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(devices=devices, device_type="cuda" if device.type == "cpu" else device.type):
+    before = random_state(device)
+    try:
         yield
+    finally:
+        set_random_state(before, device)

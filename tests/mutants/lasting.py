@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fault import Mutant
 
+GENERATORS = "selftrain/runtime/rng.py"
 INTERRUPT, LOCK, CHECKPOINT = (
     "selftrain/runtime/signals.py",
     "selftrain/storage/lock.py",
@@ -14,9 +15,22 @@ STORED = "reliability/test_signals.py::test_the_step_is_finished_and_its_state_s
 HANDLERS = "reliability/test_signals.py::test_handlers_are_given_back_and_the_users_own_stay"
 ONE_WRITER = "reliability/test_signals.py::test_a_folder_is_for_one_at_a_time"
 NO_TRACE = "reliability/test_numbers.py::test_a_step_that_fails_leaves_no_trace"
+EXACT = "test_exact_resume.py::test_a_resumed_run_is_the_same_run"
+RNG = "test_rng.py::test_"
 ROW = "reliability/test_numbers.py::test_too_many_in_a_row_end_the_run_with_a_report"
 
 MUTANTS = [
+    # -- what a step draws from
+    Mutant("lasting: numpy's generator is not seeded", GENERATORS, "    np.random.seed([key", "    str([key", EXACT),
+    Mutant("lasting: Python's generator is not seeded", GENERATORS, "    random.seed(key)\n", "", EXACT),
+    Mutant("lasting: a key of 32 bits", GENERATORS, ", key >> 32])", ", 0])", f"{RNG}a_step_draws_the_same_again"),
+    Mutant(
+        "lasting: ranks draw the same of numpy's numbers",
+        "selftrain/runtime/distributed/shard.py",
+        "    np.random.seed(np.frombuffer(digest.digest(), np.uint32))\n",
+        "",
+        f"{RNG}each_rank_and_each_pass_draws_its_own",
+    ),
     # -- signals
     Mutant(
         "lasting: the first signal ends the step",

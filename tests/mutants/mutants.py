@@ -419,8 +419,8 @@ CORE = [
     Mutant(
         "the caller's random state is lost",
         "selftrain/runtime/rng.py",
-        "fork_rng(devices",
-        "fork_rng(enabled=False, devices",
+        "        set_random_state(before, device)\n",
+        "        pass\n",
         SEED,
     ),
     Mutant("learning rate not paced", "selftrain/engine/loop.py", "learner.set_lr(clock.progress)", "pass", PACED),

@@ -8,10 +8,12 @@ over ranks is right for weights in networks (each rank has a part of the sum) an
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -117,15 +119,34 @@ def own_draws(number: int, device: torch.device) -> Iterator[None]:
     if len(kinds) > 1:
         kinds[1].manual_seed(key)
     fresh = [_state(kind, place) for kind, place in zip(kinds, places, strict=True)]
+    shared = np.random.get_state(), random.getstate()
+    for words in _words():
+        digest.update(words)
+    np.random.seed(np.frombuffer(digest.digest(), np.uint32))
+    random.seed(digest.digest())
+    begun = _words()
     try:
         yield
     finally:
+        drawn = [now != then for now, then in zip(_words(), begun, strict=True)]
+        np.random.set_state(shared[0])
+        random.setstate(shared[1])
+        if drawn[0]:
+            np.random.random()
+        if drawn[1]:
+            random.random()
         for kind, place, old, start in zip(kinds, places, before, fresh, strict=True):
             # One process draws nothing in a network without dropout: then the state must stay, or runs would differ.
             drew = not torch.equal(_state(kind, place), start)
             _set_state(kind, place, old)
             if drew:
                 torch.rand((), device=place)
+
+
+def _words() -> tuple[bytes, bytes]:
+    """State of the generators of numpy and Python that everybody shares."""
+    _, words, place, *_ = cast(tuple[Any, ...], np.random.get_state())
+    return words.tobytes() + bytes([place >> 8, place & 255]), np.array(random.getstate()[1], np.uint32).tobytes()
 
 
 def _set_state(kind: Any, place: torch.device, state: Tensor) -> None:

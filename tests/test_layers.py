@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "labels.page": _RUNS | {"engine", "data"},
     "catalog": _STUDENTS | {"strategies", "pretrain", "data"},
     "wrapper": {"errors", "data.base"},
+    "graph": {"errors", "wrapper"},
     "estimator": _FRONT | {"wrapper"},
     "exporting": _FRONT | {"estimator"},
     "pipeline": _FRONT,
@@ -61,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Libraries that a folder may load at once, and those that it may load only inside the function that needs them.
 EAGER = {"torch", "numpy"}
 EAGER_TOO = {"engine": {"tqdm"}, "handlers": {"tqdm"}, "wrapper": {"sklearn"}, "estimator": {"sklearn"},
-             "cli": {"jsonargparse"}}  # fmt: skip
+             "graph": {"sklearn", "scipy"}, "cli": {"jsonargparse"}}  # fmt: skip
 LAZY = {"scipy", "sklearn", "safetensors"}
 LAZY_TOO = {
     "data.base": {"cv2", "PIL"},
@@ -70,6 +71,7 @@ LAZY_TOO = {
     "data.checks": {"PIL"},
     "estimator": {"pandas"},
     "exporting": {"onnx", "onnxruntime"},
+    "graph": {"pynndescent"},
     "labels": {"pandas", "pyarrow"},
     "labels.page": {"PIL", "jinja2"},
     "networks": {"timm"},

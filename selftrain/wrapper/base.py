@@ -29,7 +29,7 @@ def all_have(method: str) -> Callable[[Any], bool]:
 
 
 class Wrapper(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
-    """A classifier made of others that learns from labels and unlabeled rows; the base of the three wrappers.
+    """A classifier that learns from labels and unlabeled rows; the base of the wrappers and of graph classifiers.
 
     Attributes:
         classes_: Names of the classes, sorted, shape (C,).
@@ -40,7 +40,7 @@ class Wrapper(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: igno
     classes_: Array
 
     def _members(self) -> list[Any]:
-        """The classifiers it is made of."""
+        """The classifiers it is made of, if any."""
         raise NotImplementedError
 
     def _begin(self, X: Any, y: Any) -> tuple[Any, Labels, np.random.RandomState]:

@@ -162,7 +162,16 @@ def test_wheel_says_what_it_is(wheel):
     metadata = email.message_from_bytes(files.read(f"{info}/METADATA"))
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.10"
-    assert set(metadata.get_all("Provides-Extra")) == {"benchmarks", "dev", "docs", "onnx", "table", "test", "timm"}
+    assert set(metadata.get_all("Provides-Extra")) == {
+        "benchmarks",
+        "dev",
+        "docs",
+        "graph",
+        "onnx",
+        "table",
+        "test",
+        "timm",
+    }
     needed = {line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
     assert "torch>=2.10" in needed
     assert not any(line.startswith(("timm", "pandas", "pytest")) for line in needed)

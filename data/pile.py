@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, Protocol
 
 import numpy as np
 import torch
@@ -39,6 +39,14 @@ from selftrain.types import Annotated, BatchPlan, Needs, plain_setting
 _PARTS = ("labeled", "validation", "test")
 _SET_OF = {"pile": "unlabeled"}
 _EXCERPT = 2000  # unlabeled rows that figures without labels are made from
+
+
+class HasCard(Protocol):
+    """An encoder that knows how it wants its inputs."""
+
+    def card(self, shape: Sequence[int]) -> Mapping[str, Any]:
+        """``shape``, ``mean`` and ``std`` for inputs of a shape."""
+        ...
 
 
 class Pile:
@@ -241,19 +249,21 @@ class Pile:
             card[key] = None if value is None else torch.as_tensor(value).flatten().tolist()
         return card if self.encoding is None else card | {"table": dict(self.encoding)}
 
-    def normalized_as(self, card: Mapping[str, Any]) -> Pile:
+    def normalized_as(self, card: Mapping[str, Any] | HasCard) -> Pile:
         """The same pile with the normalization that an encoder was trained with; itself where neither has one (clouds).
 
         Features of an encoder on inputs of another size or scale understate it by far (Corley et al. 2023,
         arXiv:2305.13456).
 
         Args:
-            card: ``read_card(run_folder)["input"]``, or another mapping with ``shape``, ``mean`` and ``std``.
+            card: ``read_card(run_folder)["input"]``, or another mapping with ``shape``, ``mean`` and ``std``; or an
+                encoder that has one, as ``selftrain.pretrained`` gives it.
 
         Raises:
             DataError: if inputs have another shape, or the views of this pile take no normalization.
         """
         own = self.card()["shape"]
+        card = card if isinstance(card, Mapping) else card.card(own)
         wanted = list(card["shape"])
         if wanted != own:
             rows = f"learn both from the same columns (the same {setting('label')} and {setting('columns')})"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from selftrain.engine.loop import fit
     from selftrain.engine.run import Run, evaluate
     from selftrain.engine.spec import open_run
+    from selftrain.engine.start import pretrained
     from selftrain.engine.times import Checkpoints, Evaluation
     from selftrain.errors import (
         CheckpointError,
@@ -57,6 +58,7 @@ _HOMES = {
     "engine.loop": ("fit",),
     "engine.run": ("Run", "evaluate"),
     "engine.spec": ("open_run",),
+    "engine.start": ("pretrained",),
     "engine.times": ("Checkpoints", "Evaluation"),
     "errors": ("CheckpointError", "DataError", "NonFiniteError", "RunFolderError", "SelftrainError", "TrainingError"),
     "estimator": ("LabeledKFold", "PretrainedEncoder", "SelfTrainClassifier"),
@@ -133,6 +135,7 @@ __all__ = [
     "learner",
     "load_weights",
     "open_run",
+    "pretrained",
     "ramp_linear",
     "ramp_sigmoid",
     "read_card",

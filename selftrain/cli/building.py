@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -28,11 +29,13 @@ from selftrain.catalog import short_averages as short_averages_of
 from selftrain.cli import UsageError
 from selftrain.cli.folder import settings_near
 from selftrain.cli.naming import load_object, short_name, spec_of
-from selftrain.cli.piles import kind_of
+from selftrain.cli.piles import PRETRAINED, kind_of
 from selftrain.data import Pile
+from selftrain.engine.start import pretrained
 from selftrain.engine.times import steps_per_epoch, total_steps
 from selftrain.errors import SelftrainError
 from selftrain.networks.by_name import ENCODERS, make_encoder, make_network, network_name
+from selftrain.networks.foundation import Foundation
 from selftrain.networks.optim import Training, learner
 from selftrain.storage.run_dir import read_card
 from selftrain.strategy.base import Strategy, SupervisedStrategy
@@ -182,7 +185,8 @@ def build_strategy(problem: Problem, spec: Mapping[str, Any], common: Mapping[st
     make, task = load_object(spec["class_path"]), make_part("task", problem.task)
     label_shape = task.output_shape(problem.shape)
     outputs = label_shape[0] * method_of(make).outputs
-    network = _maker(common["network"])
+    start = foundation(common)
+    network: Any = start or _maker(common["network"])
 
     # a function and no network: of a network the students of an ensemble would all start alike
     def fresh() -> nn.Module:
@@ -192,7 +196,7 @@ def build_strategy(problem: Problem, spec: Mapping[str, Any], common: Mapping[st
         training = Training(**training_of(common["training"]))
         return make_strategy(
             make,
-            learner(fresh, init_from=common["init_from"], training=training),
+            learner(fresh, init_from=None if start else common["init_from"], training=training),
             {key: torch.tensor(v) if key == "prior" and v is not None else v for key, v in spec["init_args"].items()},
             task=task,
             label_shape=label_shape,
@@ -221,6 +225,10 @@ def network_for(
         recipe: Class of the recipe that the network is pretrained with; most need tokens.
         trust: Whether the network of the stage may be code of others.
     """
+    if is_pretrained(init_from):
+        if network != "auto":
+            raise UsageError(f"--init_from {init_from} brings its own network; leave --network out")
+        return network
     if network == "auto" and init_from is not None:
         network = (settings_near(Path(init_from), trust=trust) or {}).get("network", network)
     if not isinstance(network, str) or ":" in network:
@@ -235,8 +243,38 @@ def network_for(
         return network_name(network, problem.kind, problem.shape, masked=masked)
 
 
-def normalized_for(pile: Pile, init_from: str | None) -> Pile:
+def is_pretrained(init_from: str | None) -> bool:
+    """Whether what a run starts from is an encoder of ``selftrain.pretrained`` (``pretrained:NAME``)."""
+    return init_from is not None and init_from.startswith(PRETRAINED)
+
+
+def foundation(settings: Mapping[str, Any]) -> Foundation | None:
+    """The encoder that ``--init_from pretrained:NAME`` means; ``None``: another start.
+
+    Raises:
+        UsageError: there is none, or ``--frozen`` and the like without it.
+    """
+    start = settings["init_from"]
+    if not is_pretrained(start):
+        if settings.get("frozen"):
+            raise UsageError(f"--frozen is for an encoder that is pretrained: say --init_from {PRETRAINED}NAME")
+        return None
+    with settings_checked():
+        flags = {name: bool(settings.get(name)) for name in ("frozen", "download", "trust")}
+        return _loaded(start.removeprefix(PRETRAINED), settings.get("init_size"), **flags)
+
+
+@functools.cache  # every run of a comparison asks for it, and nobody writes into it: students are copies
+def _loaded(name: str, size: int | None, **flags: bool) -> Foundation:
+    return pretrained(name, size=size, **flags)
+
+
+def normalized_for(pile: Pile, settings: Mapping[str, Any]) -> Pile:
     """The pile with the normalization of the encoder that is handed on, where its card is there."""
+    start = foundation(settings)
+    if start is not None:
+        return pile.normalized_as(start)
+    init_from = settings["init_from"]
     if init_from is None or not _has_card(Path(init_from)):
         return pile
     return pile.normalized_as(read_card(init_from)["input"])

@@ -12,6 +12,7 @@ import torch
 from selftrain.cli import UsageError, building, report
 from selftrain.cli.folder import settings_in
 from selftrain.cli.parser import Parser, as_yaml, said, switch, trusts
+from selftrain.cli.piles import PRETRAINED
 from selftrain.data import Pile
 from selftrain.engine import loop
 from selftrain.engine.times import Checkpoints, Evaluation
@@ -21,7 +22,8 @@ from selftrain.strategy.base import Strategy
 from selftrain.types import BatchPlan
 
 # A stored folder would send `train --config RUN` into the folder of the run that it repeats.
-NOT_STORED = ("resume", "overwrite", "trust", "progress", "stop_after", "out")
+START = ("init_from", "frozen", "init_size", "download")
+NOT_STORED = ("resume", "overwrite", "download", "trust", "progress", "stop_after", "out")
 # Batches do not depend on the processes that load them.
 _MAY_CHANGE = (*NOT_STORED, "device", "workers", "timeout")
 NETWORK = f"auto, {', '.join(building.NETWORKS)} (by kind of input); a class of networks, with its settings behind \
@@ -40,6 +42,18 @@ def add_network(parser: Parser, *, training: bool) -> None:
     names = parser.add_class_arguments(Training, "training")
     if not training:
         parser.set_defaults(dict.fromkeys(names))
+
+
+def add_start(parser: Parser) -> None:
+    """What a run starts from."""
+    help = f"run of `selftrain pretrain` or `train`, or file of weights, to start from; or {PRETRAINED}NAME, an \
+encoder of timm or torchvision, a folder of transformers, or a run: see selftrain.pretrained"
+    parser.add_argument("--init_from", type=str | None, help=help, metavar="RUN")
+    help = "leave the encoder as it is: no gradients, dropout and BatchNorm at rest"
+    switch(parser, "frozen", help)
+    help = f"side that images are resized to for {PRETRAINED}NAME; null: that of its card"
+    parser.add_argument("--init_size", type=int | None, help=help)
+    switch(parser, "download", f"fetch the weights of {PRETRAINED}NAME where they are not on this machine")
 
 
 def add_stage(parser: Parser, *, steps: int, out: str) -> None:

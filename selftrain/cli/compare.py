@@ -29,7 +29,7 @@ from selftrain.cli.parser import (
     write_config,
 )
 from selftrain.cli.piles import absolute, add_data, read_pile
-from selftrain.cli.train import INIT, train
+from selftrain.cli.train import train
 from selftrain.cli.verdict import Cell, Verdict, judged
 from selftrain.data import Pile
 from selftrain.engine import loop
@@ -62,7 +62,7 @@ def parser(names: Sequence[str]) -> Parser:
     found.add_argument("--draws", type=int, default=[0], help=help, nargs="+")
     help = "keys of the network's start, batches and views"
     found.add_argument("--seeds", type=int, default=[0], help=help, nargs="+")
-    found.add_argument("--init_from", type=str | None, help=INIT, metavar="RUN")
+    common.add_start(found)
     for name in names:
         help = f"its settings follow the name, such as --{name}.decay 0.99"
         found.add_choice(name, "strategy", METHODS[name].make, help, f"strategy {name}")
@@ -127,7 +127,7 @@ class Comparison:
             raise DataError(
                 f"{pile.source} has too few labels to hold back a quarter of them; say --data.validation or label more"
             )
-        return building.normalized_for(pile, self.settings["init_from"])
+        return building.normalized_for(pile, self.settings)
 
     def problem(self, pile: Pile) -> building.Problem:
         """What a draw poses."""
@@ -166,7 +166,7 @@ class Comparison:
 
     def options(self, problem: building.Problem, name: str, seed: int) -> dict[str, Any]:
         """The settings of one run, as those of ``selftrain train``."""
-        keys = ("data", "labels", "views", "training", "steps", "epochs", "plan", "device", "init_from")
+        keys = ("data", "labels", "views", "training", "steps", "epochs", "plan", "device", *common.START, "trust")
         start = self.settings["init_from"]
         network = building.network_for(problem, self.settings["network"], init_from=start, trust=self.settings["trust"])
         own = {"seed": seed, "strategy": self.settings[name], "network": network}

@@ -20,6 +20,7 @@ from selftrain.labels.review import read_review
 from selftrain.storage.tables import PARQUET, csv_rows
 
 _PATHS = ("folder", "path", "table", "test", "labels_csv", "validation", "unlabeled", "encoding", "root")
+PRETRAINED = "pretrained:"  # stands before a name, folder or file of ``selftrain.pretrained``
 _DATA = "folder of images, .npy or .npz file, folder of them, CSV or Parquet table, or a named data set: "
 
 
@@ -70,7 +71,7 @@ def absolute(settings: Mapping[str, Any]) -> dict[str, Any]:
         own = {key: _absolute(value) if key in _PATHS else value for key, value in given}
         found["data"] = {**settings["data"], "init_args": own}
     if settings.get("init_from") is not None:
-        found["init_from"] = str(Path(settings["init_from"]).resolve())
+        found["init_from"] = _absolute_start(settings["init_from"])
     found["labels"] = [_absolute(value) for value in settings.get("labels") or []]
     return found
 
@@ -119,6 +120,14 @@ def _recipes(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _absolute(value: Any) -> Any:
     return str(Path(value).resolve()) if isinstance(value, str) and Path(value).exists() else value
+
+
+def _absolute_start(start: str) -> str:
+    """A run or file of weights; ``pretrained:NAME`` stays, but for folders and files in it."""
+    if not start.startswith(PRETRAINED):
+        return str(Path(start).resolve())
+    name, at, file = start.removeprefix(PRETRAINED).partition("@")
+    return f"{PRETRAINED}{_absolute(name)}{at}{_absolute(file) if at else ''}"
 
 
 def sorted_labels(paths: Sequence[str]) -> tuple[list[str], list[str]]:

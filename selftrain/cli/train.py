@@ -27,7 +27,6 @@ STRATEGY = f"{', '.join(METHODS)}; a class of selftrain.strategies; or module:na
 set look back on at most a tenth of the steps. null: freematch (where labels are few \
 with a threshold of 0.95 at least), or fixmatch with --strategy.select"
 TASK = f"{', '.join(TASKS)}; null: what the labels are (a class each, masks, or joints)"
-INIT = "run of `selftrain pretrain` or `train`, or file of weights, to start from"
 
 
 def parser() -> Parser:
@@ -36,7 +35,7 @@ def parser() -> Parser:
     add_data(found)
     found.add_choice("task", "task", (Classification, Keypoints), TASK, "task")
     found.add_choice("strategy", "strategy", SupervisedStrategy, STRATEGY, "strategy")
-    found.add_argument("--init_from", type=str | None, help=INIT, metavar="RUN")
+    common.add_start(found)
     switch(found, "baseline", "also train the supervised control on the same labels, and compare")
     common.add_network(found, training=True)
     common.add_stage(found, steps=building.STEPS, out="runs/STRATEGY")
@@ -55,7 +54,7 @@ def run(words: Sequence[str]) -> int:
     out = claim(out, resume=settings["resume"], overwrite=settings["overwrite"])
     device = building.check_device(settings["device"])
     settings = absolute(settings)
-    pile = building.normalized_for(read_pile(settings), settings["init_from"])
+    pile = building.normalized_for(read_pile(settings), settings)
     problem = building.Problem.of(pile, building.steps_of(settings, pile)).posed(pile, settings["task"])
     start, trust = settings["init_from"], bool(settings["trust"])
     settings["network"] = building.network_for(problem, settings["network"], init_from=start, trust=trust)

@@ -7,11 +7,14 @@ and continues bit for bit. The caller's random state is put back at the end.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +27,7 @@ from selftrain.engine.watchers import with_defaults
 from selftrain.errors import CheckpointError, NonFiniteError
 from selftrain.handlers import Handler
 from selftrain.handlers.baseline import SupervisedBaseline
+from selftrain.networks.foundation import foundation_in
 from selftrain.networks.student import Learner
 from selftrain.runtime import signals
 from selftrain.runtime.distributed import (
@@ -163,6 +167,23 @@ def check_fit(strategy: Strategy, pile: Pile, device: torch.device) -> None:
         for batch in pile.evaluation(part, 2, device) or ():
             # A part of one sample twice: BatchNorm in training needs two.
             strategy.check_networks(batch.x[[0, -1]])
+            _check_normalized(strategy, pile)
+            return
+
+
+def _check_normalized(strategy: Strategy, pile: Pile) -> None:
+    """Warn of inputs that are not normalized as a pretrained encoder has learned them."""
+    own: dict[str, Any] = getattr(pile, "card", dict)()  # a pile of the user's own kind has none
+    for encoder in [foundation_in(learner.model) for learner in strategy.learners()] if own else []:
+        wanted = None if encoder is None or encoder.mean is None else encoder.card(own["shape"])
+        if wanted and any(
+            own[key] is None or not np.allclose(own[key], wanted[key], rtol=1e-3, atol=1e-3) for key in ("mean", "std")
+        ):
+            warnings.warn(
+                f"inputs are normalized by mean {own['mean']} and std {own['std']}, and {encoder.name} has learned "  # type: ignore[union-attr]
+                f"with {wanted['mean']} and {wanted['std']}; train on pile.normalized_as(encoder)",
+                stacklevel=4,
+            )
             return
 
 

@@ -24,6 +24,7 @@ from selftrain.estimator.shipped import inference_model, joined, run, ship
 from selftrain.handlers import DataSummary, Progress
 from selftrain.networks.by_name import make_network
 from selftrain.networks.copying import plain_weights
+from selftrain.networks.foundation import foundation_in
 from selftrain.networks.optim import Training, learner
 from selftrain.tasks import Classification
 from selftrain.types import BatchPlan
@@ -51,7 +52,8 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             used as it is if it is fitted. ``None``: nothing is pretrained.
         network: ``"auto"``, a name in ``selftrain.estimator.ENCODERS``, a module (it is copied), or a function of
             (shape, outputs), of the shape, or of nothing, that builds one. An encoder (it has ``embed_dim``) gets a
-            linear head, any other module must give the logits.
+            linear head, any other module must give the logits. One of ``selftrain.pretrained`` also says how images
+            are normalized, unless ``views`` does.
         members: Networks that are trained on their own, with other draws, and vote with their mean probabilities.
         kind: ``"table"`` (N, features), ``"image"`` (N, H, W), (N, H, W, C) or (N, C, H, W), ``"series"``
             (N, channels, length) or ``"points"`` (N, points, 2 or 3); ``None``: a table of two axes, else images.
@@ -166,6 +168,9 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         self.encoder_ = self._pretrained(X, seed)
         views = self.views if self.encoder_ is None or self.views is not None else self.encoder_.views_
         pile = _pile(self.inputs_, rows, labels, self.validation_, views)
+        foundation = foundation_in(self.network)
+        if foundation is not None and foundation.mean is not None and self.views is None:
+            pile = pile.normalized_as(foundation)
         runs = []
         for member in range(self.members):
             # keys of neighbors would share draws with the next seed's members

@@ -25,7 +25,7 @@ from selftrain.types import BatchPlan
 START = ("init_from", "frozen", "init_size", "download")
 NOT_STORED = ("resume", "overwrite", "download", "trust", "progress", "stop_after", "out")
 # Batches do not depend on the processes that load them.
-_MAY_CHANGE = (*NOT_STORED, "device", "workers", "timeout")
+_MAY_CHANGE = (*NOT_STORED, "device", "workers", "timeout", "on_alarm")
 NETWORK = f"auto, {', '.join(building.NETWORKS)} (by kind of input); a class of networks, with its settings behind \
 dots; or module:name of your own, called with the shape of an input and the number of outputs, with the shape, or alone"
 

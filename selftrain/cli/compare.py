@@ -159,7 +159,7 @@ class Comparison:
         """One run of the comparison; the floor and all others differ in the strategy alone."""
         settings = self.options(problem, name, seed)
         # a run that was killed before its first checkpoint has nothing to go on from: it begins anew in its own folder
-        settings |= {"baseline": False, "resume": has_begun(folder)}
+        settings |= {"baseline": False, "on_alarm": "warn", "resume": has_begun(folder)}
         settings |= {"overwrite": not settings["resume"], "progress": self.settings["progress"]}
         with report.silent():
             return train(settings, pile, problem, folder, self.device)

@@ -36,6 +36,8 @@ def finished(run: Run, pile: Pile, total: int) -> None:
             print(f"{part:<11}{in_words(figures)}")
     for alarm in run.alarms:
         print(f"alarm      {alarm.kind}: {' '.join(alarm.text.split())}")
+    if run.fallback is not None:
+        print(f"shipped    {run.fallback.message}")
     print(f"run        {run.out}")
     if not (run.out is not None and (run.out / "summary.json").is_file()):
         print(f"stopped before step {total}; go on with --resume --out {run.out}")

@@ -12,10 +12,11 @@ from selftrain.catalog import METHODS, TASKS, default_method
 from selftrain.cli import building, common, report
 from selftrain.cli.folder import claim
 from selftrain.cli.naming import short_name
-from selftrain.cli.parser import Parser, make_parser, names_setting, parse, switch
+from selftrain.cli.parser import Parser, make_parser, names_setting, parse
 from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.data import Pile
 from selftrain.engine import loop
+from selftrain.engine.times import OnAlarm
 from selftrain.strategy.base import SupervisedStrategy
 from selftrain.tasks import Classification, Keypoints
 
@@ -36,7 +37,12 @@ def parser() -> Parser:
     found.add_choice("task", "task", (Classification, Keypoints), TASK, "task")
     found.add_choice("strategy", "strategy", SupervisedStrategy, STRATEGY, "strategy")
     common.add_start(found)
-    switch(found, "baseline", "also train the supervised control on the same labels, and compare")
+    help = "also train the labels alone, and compare; null: where that reads less than a third of the rows"
+    found.add_argument("--baseline", type=bool | None, nargs="?", const=True, default=None, help=help)
+    help = (
+        "what an alarm that speaks against the weights does: ship what the evidence is for, stop, or no more than warn"
+    )
+    found.add_argument("--on_alarm", type=OnAlarm, default="fallback", help=help)
     common.add_network(found, training=True)
     common.add_stage(found, steps=building.STEPS, out="runs/STRATEGY")
     common.add_times(found)
@@ -76,5 +82,13 @@ def train(settings: dict[str, Any], pile: Pile, problem: building.Problem, out: 
     torch.manual_seed(settings["seed"])
     strategy = building.build_strategy(problem, settings["strategy"], settings)
     return common.run_stage(
-        "train", strategy, settings, pile, problem.steps, out, device, baseline=settings["baseline"]
+        "train",
+        strategy,
+        settings,
+        pile,
+        problem.steps,
+        out,
+        device,
+        baseline=settings["baseline"],
+        on_alarm=settings["on_alarm"],
     )

@@ -19,14 +19,13 @@ import torch
 from torch import Tensor
 
 from selftrain._compat import old_fit_keywords
-from selftrain.engine.beside import open_baseline, train_baseline
+from selftrain.engine.beside import copy_for_baseline, is_cheap, open_baseline, settle
 from selftrain.engine.run import Run, evaluate, versions
 from selftrain.engine.state import Setup, TrainState
-from selftrain.engine.times import Checkpoints, Evaluation, total_steps
+from selftrain.engine.times import Checkpoints, Evaluation, OnAlarm, check_on_alarm, total_steps
 from selftrain.engine.watchers import with_defaults
-from selftrain.errors import CheckpointError, NonFiniteError
+from selftrain.errors import CheckpointError, NonFiniteError, TrainingError, setting
 from selftrain.handlers import Handler
-from selftrain.handlers.baseline import SupervisedBaseline
 from selftrain.networks.foundation import foundation_in
 from selftrain.networks.student import Learner
 from selftrain.runtime import signals
@@ -67,7 +66,8 @@ def fit(
     device: torch.device | str | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    baseline: bool = False,
+    baseline: bool | None = False,
+    on_alarm: OnAlarm = "warn",
     continue_from: Run | str | Path | None = None,
 ) -> Run:
     """Train a strategy on a pile.
@@ -95,6 +95,12 @@ def fit(
         overwrite: Replace the run in ``out``.
         baseline: When the stage is finished, also train the supervised baseline (``selftrain.handlers.baseline``) from
             the same start, on the same labels, steps and plan, in the folder ``baseline`` inside ``out``, and compare.
+            ``None``: where its steps read less than a third of the rows that those of the run read.
+        on_alarm: What an alarm of collapse, keeps-nothing, class-drift or worse-than-supervised does. ``"warn"``: it is
+            told. ``"stop"``: the state is stored, and the run ends with ``TrainingError``. ``"fallback"``: at the end
+            the baseline is trained if it was not, and the run ships that, unless figures on validation are clearly for
+            the best weights of the run; a method without a baseline ships its last weights from before anything spoke
+            against them. ``Run.fallback`` says so; costs the memory of two more states.
         continue_from: A run of the same method and network, or its folder, whose weights this one starts from: those of
             the student, of teachers, target encoders and predictors, and all thresholds and memories; optimizer,
             schedules and ledger start anew. Evaluated before the first step too, as ``Run.before``. For the same data
@@ -108,8 +114,8 @@ def fit(
             is set, if the run to resume was started with other settings, or if the folder cannot be written.
         DataError: from the data, before training starts.
         RankError: if another process has stopped, does not answer, or was given other data or arguments.
-        TrainingError: if more steps in a row than ``NonFiniteGuard`` allows were not finite, or if training the
-            baseline changes the strategy.
+        TrainingError: if more steps in a row than ``NonFiniteGuard`` allows were not finite, if training the
+            baseline changes the strategy, or at an alarm (``on_alarm="stop"``).
         CheckpointError: if the weights of ``continue_from`` do not fit the strategy.
         ValueError: for a number of steps below 1, or a baseline of a strategy that has no step on labels alone or
             cannot be copied.
@@ -117,6 +123,7 @@ def fit(
     Warns:
         SelfTrainingWarning: the self-check found something wrong; the message says what to do.
     """
+    check_on_alarm(on_alarm)
     plan, evaluation, checkpoints = plan or BatchPlan(), evaluation or Evaluation(), checkpoints or Checkpoints()
     where = own_device(torch.device(device) if device is not None else next(strategy.parameters()).device)
     strategy.to(where)
@@ -136,25 +143,55 @@ def fit(
 
         setup = Setup(pile, plan, total, evaluation, checkpoints, where)
         # After `take_over`: the baseline starts from the weights that the run goes on from.
-        copy = SupervisedBaseline(strategy) if baseline else None  # copied before the strategy learns
-        chosen = {"baseline": True} if baseline else {}
+        wanted = is_cheap(strategy, pile, plan) if baseline is None else baseline
+        copy, why_not = copy_for_baseline(strategy, wanted or on_alarm == "fallback", asked=bool(baseline))
+        wanted = wanted and copy is not None
+        chosen = {"baseline": True} if wanted else {}
         for handler in watchers:
             chosen |= handler.settings()
         chosen |= {"continued": True} if continue_from is not None else {}
         claim = {"resume": resume, "overwrite": overwrite}
         state = setup.open(strategy, stream, folder, watchers, chosen, **claim)
-        beside = open_baseline(setup, state, copy, begins=begins, **claim)
+        state.on_alarm = on_alarm
+        beside = open_baseline(setup, state, copy, begins=begins, wanted=wanted, **claim)
         held.enter_context(own_randomness(where))
         if continue_from is not None and state.step == 0:
             # The control of a run that continues another: figures of the weights that it starts from.
             state.before = {name: dict(figures) for name, figures in state.evaluate().items()}
         with state.handled():
+            if why_not:
+                state.unchecked["baseline"] = why_not
             if state.step == 0:
                 _log_figures(state, state.before or {})
             train(state, end)
-            if beside is not None and end == total:
-                train_baseline(beside, state, lambda: train(beside, total))
+            if state.step >= total:
+                # What falls back is not finished before: nobody may take its last weights for what it ships.
+                if on_alarm != "fallback":
+                    state.finish()
+                settle(state, beside, train, wanted=wanted, asked=bool(baseline))
+                if on_alarm == "fallback":
+                    state.finish()
+                stop_at_alarm(state)
         return state.run()
+
+
+def stop_at_alarm(state: TrainState) -> None:
+    """End a run that is to stop at an alarm, once there is one; what it has is stored.
+
+    Raises:
+        TrainingError: says which, and how to go on.
+    """
+    alarms = [alarm for alarm in state.alarms if alarm.harmful]
+    if state.on_alarm != "stop" or not alarms:
+        return
+    if state.stored != state.step:
+        state.save(state.step)
+    go_on = (
+        ""
+        if state.out is None
+        else f"; to go on as it is: {setting('resume', True, of='')}, {setting('on_alarm', 'warn', of='')}"
+    )
+    raise TrainingError(f"stopped at step {state.step} by the alarm {alarms[0].kind}: {alarms[0].text}{go_on}")
 
 
 def check_fit(strategy: Strategy, pile: Pile, device: torch.device) -> None:
@@ -197,6 +234,7 @@ def train(state: TrainState, end: int) -> None:
     if state.due is not None:
         _make_up(state, end)
     seen = state.step  # steps that the handlers have seen
+    stop_at_alarm(state)
     while state.step < end:
         # Entered in the midst of an epoch too: rows and views are keyed, so that no generator has to catch up.
         for batches in state.stream.epoch(*divmod(state.step, per_epoch)):
@@ -220,8 +258,6 @@ def train(state: TrainState, end: int) -> None:
                 _after_step(state, report, ended, end)
             if state.step >= end:
                 break
-    if state.step >= state.total:
-        state.finish()
 
 
 def take_step(
@@ -269,6 +305,7 @@ def _after_step(state: TrainState, report: Report | None, ended: Mapping[str, Te
         state.save(state.step)
     for handler in state.handlers:
         handler.end_step(state.step)
+    stop_at_alarm(state)
     # A signal stops the run between two steps, whichever rank has received it.
     if any_rank(signals.stop_requested()):
         if state.stored != state.step:
@@ -293,6 +330,7 @@ def _evaluate(state: TrainState) -> None:
     state.keep_best()
     for handler in state.handlers:
         handler.after_evaluation(state.step, state.figures)
+    state.keep_sound()
 
 
 def _make_up(state: TrainState, end: int) -> None:

@@ -22,6 +22,24 @@ from selftrain.types import Annotated, Pile
 Figures = dict[str, float]
 
 
+@dataclass(frozen=True)
+class Fallback:
+    """What a run ships in place of its last weights.
+
+    Attributes:
+        to: ``"baseline"``: the labels alone; ``"best"``: the best weights on validation; ``"sound"``: the last weights
+            that nothing spoke against.
+        step: Steps that these weights have learned.
+        alarms: Kinds of alarm that led to it.
+        message: In words.
+    """
+
+    to: str
+    step: int
+    alarms: list[str]
+    message: str
+
+
 @dataclass
 class Run:
     """A finished (or stopped) stage.
@@ -41,6 +59,9 @@ class Run:
         skipped: Steps that were left out because a loss, a gradient or an output was not finite.
         baseline: Figures of the last evaluation of the supervised control, by part; ``None`` without one, and until the
             stage is finished.
+        fallback: What is shipped since an alarm spoke against the last weights, see ``fit(on_alarm="fallback")``;
+            ``None``: the run ships what it has learned. Strategy, ledger, ``last`` and ``best`` are then those of what
+            is shipped.
     """
 
     strategy: Strategy
@@ -57,6 +78,7 @@ class Run:
     skipped: int = 0
     baseline: dict[str, Figures] | None = None
     before: dict[str, Figures] | None = None
+    fallback: Fallback | None = None
 
     @property
     def network(self) -> nn.Module:

@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from selftrain import errors
-from selftrain.engine.run import Run
+from selftrain.engine.run import Fallback, Run
 from selftrain.errors import CheckpointError, DataError, RunFolderError, SelftrainError, setting
 from selftrain.handlers.selfcheck import Alarm
 from selftrain.labels.ledger import Ledger
@@ -99,6 +99,12 @@ def write_record(out: str | Path | None, strategy: Strategy, pile: Pile, note: M
         "note": dict(note or {}),
     }
     write_json(Path(out) / RECORD, record)
+
+
+def note_fallback(folder: str | Path | None, fallback: Mapping[str, Any]) -> None:
+    """Write down what a run ships in place of its last weights; ``None``: there is no folder."""
+    if folder is not None:
+        write_json(Path(folder) / RECORD, read_record(folder) | {"fallback": dict(fallback)})
 
 
 def read_record(folder: str | Path) -> dict[str, Any]:
@@ -198,6 +204,7 @@ class OpenedRun(Run):
                 alarms=[Alarm(**alarm) for alarm in checked["alarms"]],
                 unchecked=checked["unchecked"],
                 skipped=len(state["left_out"]),
+                fallback=None if state.get("fallback") is None else Fallback(**state["fallback"]),
                 **{name: state[name] for name in _CARRIED},
             )
         except (KeyError, TypeError) as error:

@@ -12,8 +12,8 @@ import torch
 
 from selftrain.engine import spec
 from selftrain.engine.identity import identity_of_run
-from selftrain.engine.run import Figures, Run, measure, versions
-from selftrain.engine.times import EVALUATIONS, Checkpoints, Evaluation
+from selftrain.engine.run import Fallback, Figures, Run, measure, versions
+from selftrain.engine.times import EVALUATIONS, Checkpoints, Evaluation, OnAlarm
 from selftrain.errors import CheckpointError, RunFolderError
 from selftrain.evaluation.quality import Quality
 from selftrain.handlers.base import Context, Handler
@@ -33,8 +33,9 @@ _FORM: dict[type, tuple[str, ...]] = {
     float: ("seconds",),
     list: ("left_out",),
     dict: ("figures", "best", "train"),
-    object: ("best_state", "baseline", "before", "due"),  # a dict or None
+    object: ("best_state", "baseline", "before", "due", "sound", "fallback"),  # a dict or None
 }
+_LATER = ("sound", "fallback")  # older checkpoints lack them
 
 
 @dataclass(kw_only=True)
@@ -53,6 +54,9 @@ class TrainState(Context):
         seconds: Time spent in training.
         baseline: Figures of the supervised baseline, by part.
         due: What it takes to make up for an evaluation that a signal cut short.
+        on_alarm: What is done about an alarm that speaks against the weights.
+        sound: Of the last evaluation that nothing spoke against, where a run may fall back: ``step`` and ``strategy``.
+        fallback: What is shipped in place of the last weights, as ``Fallback``.
         stored: Step of the newest checkpoint.
         finished: Whether the run was finished before.
         read_back: Whether a checkpoint of this process was read again.
@@ -67,6 +71,9 @@ class TrainState(Context):
     seconds: float = 0.0
     baseline: dict[str, Figures] | None = None
     due: dict[str, Any] | None = None
+    on_alarm: OnAlarm = "warn"
+    sound: dict[str, Any] | None = None
+    fallback: dict[str, Any] | None = None
     stored: int = -1
     finished: bool = False
     read_back: bool = False
@@ -105,6 +112,19 @@ class TrainState(Context):
             self.best = figures | {"step": self.step}
             # A state holds the tensors themselves, which training goes on to change.
             self.best_state = copied(self.strategy.state_dict())
+
+    def keep_sound(self) -> None:
+        """Keep the weights to fall back to, if no alarm and no handler speaks against them."""
+        if self.on_alarm == "fallback" and not self.harmful() and all(handler.sound() for handler in self.handlers):
+            self.sound = {"step": self.step, "strategy": copied(self.strategy.state_dict())}
+
+    def falls_back(self) -> bool:
+        """Whether the run is to ship something else than its last weights, and does not yet."""
+        return self.on_alarm == "fallback" and bool(self.harmful()) and self.fallback is None
+
+    def harmful(self) -> list[str]:
+        """Kinds of the alarms that speak against the weights."""
+        return [alarm.kind for alarm in self.alarms if alarm.harmful]
 
     # -- handlers --------------------------------------------------------------------------------------------------
     def _named(self) -> dict[str, Any]:
@@ -169,6 +189,7 @@ class TrainState(Context):
         Raises:
             CheckpointError: if it does not fit.
         """
+        state = {**dict[str, Any].fromkeys(_LATER), **state}
         with self._fitting():
             # A checkpoint may be damaged or forged: a wrong type is an error here, not in a step that uses it.
             for kind, names in _FORM.items():
@@ -233,7 +254,7 @@ class TrainState(Context):
             self.strategy, self.pile, self.ledger, self.out,
             last=self.figures, best=self.best, best_state=self.best_state, before=self.before, train=self.train,
             seconds=self.seconds, alarms=self.alarms, unchecked=self.unchecked, skipped=len(self.left_out),
-            baseline=self.baseline,
+            baseline=self.baseline, fallback=None if self.fallback is None else Fallback(**self.fallback),
         )  # fmt: skip
 
     def finish(self) -> None:
@@ -263,6 +284,7 @@ class TrainState(Context):
         rows = {"last": self.figures, "best": self.best, "train": self.train, "seconds": self.seconds}
         rows |= {"skipped": len(self.left_out), "alarms": [asdict(alarm) for alarm in self.alarms]}
         rows |= {"unchecked": self.unchecked, "before": self.before, "baseline": self.baseline}
+        rows |= {"fallback": self.fallback}
         rows |= {"ledger": self.ledger.summary(), "versions": versions()}
         quality = None if self.quality is None else self.quality.to_dict()
         write_json(self.out / SUMMARY, rows | {"quality": quality})
@@ -279,7 +301,7 @@ class TrainState(Context):
             "versions": versions(),
             "input": run.inputs,
             "encoder": None if None in sizes.values() else {"class": type(encoder).__name__} | sizes,
-        }
+        } | ({} if self.fallback is None else {"fallback": self.fallback, "steps": self.fallback["step"]})
 
 
 @dataclass(frozen=True)

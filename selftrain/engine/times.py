@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from selftrain.types import BatchPlan, plain_settings
 
+OnAlarm = Literal["stop", "fallback", "warn"]  # what a run does about an alarm that speaks against its weights
 EPOCHS = 10  # of a run whose length is not given
 EVALUATIONS = 10  # in a run, unless it is said how often
 
@@ -63,6 +65,12 @@ def check_counts(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
             raise ValueError(f"{name} is {count}; it must be at least 1")
+
+
+def check_on_alarm(on_alarm: str) -> None:
+    """Refuse other words than those of ``OnAlarm``."""
+    if on_alarm not in get_args(OnAlarm):
+        raise ValueError(f"on_alarm is {on_alarm!r}; choose one of {', '.join(map(repr, get_args(OnAlarm)))}")
 
 
 def total_steps(epochs: int | None, steps: int | None, per_epoch: int, default: int | None = None) -> int:

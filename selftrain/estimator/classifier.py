@@ -15,7 +15,7 @@ from selftrain.catalog import EMBEDDING, default_method, default_settings, make_
 from selftrain.data import Pile, PointViews, Subset
 from selftrain.engine.loop import fit
 from selftrain.engine.run import Run
-from selftrain.engine.times import steps_per_epoch, total_steps
+from selftrain.engine.times import OnAlarm, steps_per_epoch, total_steps
 from selftrain.errors import DataError
 from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.encoder import PretrainedEncoder
@@ -70,6 +70,10 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         training: All settings of training at once (``selftrain.Training``), in place of these two.
         validation: Share of the labels of each class that is held out; the weights that are best on them are kept.
             0: none, and the last weights are kept.
+        baseline: Whether each member is held against its supervised baseline; ``None``: where its steps read less than
+            a third of the rows that those of the method read, which they mostly do.
+        on_alarm: What an alarm that speaks against the weights does: ``"fallback"``: what the evidence is for is
+            shipped, mostly the labels alone, see ``fallbacks_``; ``"stop"``; ``"warn"``; as in ``selftrain.fit``.
         unlabeled: What marks an unlabeled row in ``y``; ``None`` or NaN: both. In arrays of objects (text) ``None`` and
             NaN always do.
         out: Run folder for logs, checkpoints and pseudo-labels, a sub-folder for each of several members; ``None``:
@@ -92,6 +96,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         n_iter_: Steps taken.
         validation_: Rows that were held out, shape (H,).
         alarms_: What the self-check found wrong.
+        fallbacks_: What members ship after an alarm in place of what they have learned, see ``Run.fallback``.
         encoder_: The fitted ``PretrainedEncoder``; ``None`` without pretraining.
         n_features_in_: Numbers in a row.
 
@@ -129,6 +134,8 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         weight_decay: float = 0.01,
         training: Training | None = None,
         validation: float = 0.0,
+        baseline: bool | None = None,
+        on_alarm: OnAlarm = "fallback",
         unlabeled: Any = -1,
         out: Any = None,
         overwrite: bool = False,
@@ -142,7 +149,8 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         self.steps, self.epochs = steps, epochs
         self.batch_size, self.unlabeled_ratio = batch_size, unlabeled_ratio
         self.lr, self.weight_decay, self.training = lr, weight_decay, training
-        self.validation, self.unlabeled = validation, unlabeled
+        self.validation, self.baseline, self.on_alarm = validation, baseline, on_alarm
+        self.unlabeled = unlabeled
         self.out, self.overwrite, self.device = out, overwrite, device
         self.random_state, self.verbose = random_state, verbose
 
@@ -185,6 +193,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         self.transduction_, self.labeled_iter_ = _provenance(runs[0], pile, labels)
         self.ledger_ = runs[0].ledger
         self.alarms_ = [alarm for run in runs for alarm in run.alarms]
+        self.fallbacks_ = [run.fallback for run in runs if run.fallback is not None]
         self.termination_condition_ = "max_steps" if pile.unlabeled else "all_labeled"
         return self
 
@@ -269,6 +278,8 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             plan=BatchPlan(labeled=int(self.batch_size), unlabeled_ratio=self.unlabeled_ratio, seed=seed),
             device=self._device(),
             steps=self._steps(pile),
+            baseline=self.baseline,
+            on_alarm=self.on_alarm,
             handlers=[DataSummary(bool(self.verbose)), Progress(bool(self.verbose))],
         )
         if run.best_state is not None:

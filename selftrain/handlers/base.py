@@ -56,6 +56,10 @@ class Handler:
     def after_baseline(self, step: int, figures: Mapping[str, Figures]) -> None:
         """The supervised baseline of the finished run was trained as well; ``figures`` of its last evaluation."""
 
+    def sound(self) -> bool:
+        """Whether nothing that this handler has seen speaks against the weights as they are."""
+        return True
+
     def wants_evaluation(self, step: int) -> bool:
         """Whether the strategy must be evaluated after this step, beside the times when it is anyway."""
         return False
@@ -125,6 +129,7 @@ class Context:
         before: Figures before the first step, of a run that continues another.
         train: The newest row of training.
         alarms, unchecked: What the self-check has found, and what it could not look at.
+        control: The trained supervised baseline, once the run is held against it.
         left_out: Steps, counted from 0, that were left out as they met numbers that are not finite.
     """
 
@@ -151,6 +156,7 @@ class Context:
     train: Figures = field(default_factory=dict)
     alarms: list[Any] = field(default_factory=list)
     unchecked: dict[str, str] = field(default_factory=dict)
+    control: Strategy | None = None
     # Part of the stored state: a replay and a resumed run must leave out the same steps.
     left_out: list[int] = field(default_factory=list)
 

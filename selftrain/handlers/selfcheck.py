@@ -36,6 +36,7 @@ NO_GRADIENT, COLLAPSE, KEEPS_NOTHING, KEEPS_EVERYTHING, TEACHER_WORSE, WORSE_THA
     "no_gradient", "collapse", "keeps_nothing", "keeps_everything", "teacher_worse", "worse_than_supervised",
     "features_collapsed",
 )  # fmt: skip
+HARMFUL = (COLLAPSE, KEEPS_NOTHING, WORSE_THAN_SUPERVISED)
 REMEDIES = {
     NO_GRADIENT: "Check that the unsupervised loss is computed from the student's own output with gradients on "
     "(no detach, no torch.no_grad), that it is part of the loss given to update(), and that its factor is above 0.",
@@ -76,6 +77,11 @@ class Alarm:
     message: str
     remedy: str
     figures: dict[str, float]
+
+    @property
+    def harmful(self) -> bool:
+        """Whether it speaks against the weights: with ``fit(on_alarm=...)`` such an alarm stops a run or acts."""
+        return self.kind in HARMFUL
 
     @property
     def text(self) -> str:
@@ -151,6 +157,10 @@ class SelfCheck(Handler):
         if self.on:
             here, there = self.context.figures.get("validation", {}), figures.get("validation", {})
             self.log(self.compare(step, here, there, self.context.samples), step)
+
+    def sound(self) -> bool:
+        """Whether the newest evaluation saw no one-sided classes; the alarm takes two."""
+        return not self.one_sided
 
     def log(self, found: Findings, step: int) -> None:
         """Log what was found; an alarm whose kind is new is kept and warned of."""

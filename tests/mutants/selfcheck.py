@@ -6,6 +6,7 @@ FILE = "test_selfcheck.py::"
 SILENT = FILE + "test_unlabeled_samples_without_a_gradient_are_found"
 ARRIVES = FILE + "test_a_gradient_that_arrives_is_no_alarm"
 RESUMED = FILE + "test_a_resumed_run_has_the_alarms_of_the_whole_one"
+ACTS = "test_on_alarm.py::"
 CONTROL = FILE + "test_a_run_with_a_control_can_be_resumed_anywhere"
 
 MUTANTS = [
@@ -171,5 +172,87 @@ MUTANTS = [
         "replace(self.method.needs(), views=(), extra_batches=0)",
         "self.method.needs()",
         FILE + "test_the_control_asks_for_no_view_and_tells_of_no_pseudo_label",
+    ),
+    # -- an alarm acts
+    Mutant(
+        "an alarm is ignored by a run that is to stop",
+        "selftrain/engine/loop.py",
+        'if state.on_alarm != "stop" or not alarms:',
+        "if True:",
+        ACTS + "test_a_run_without_a_folder_stops_too",
+    ),
+    Mutant(
+        "an alarm is ignored by a run that is to fall back",
+        "selftrain/engine/state.py",
+        'return self.on_alarm == "fallback" and bool(self.harmful()) and self.fallback is None',
+        "return False",
+        ACTS + "test_worse_on_validation_is_enough",
+    ),
+    Mutant(
+        "a fallback ships the weights that the alarm speaks against",
+        "selftrain/engine/beside.py",
+        "    state.strategy.load_state_dict(copied(chosen))\n",
+        "",
+        ACTS + "test_worse_on_validation_is_enough",
+    ),
+    Mutant(
+        "a fallback prefers the run's own weights",
+        "selftrain/engine/beside.py",
+        "clearly_below(floor, best, state.samples)",
+        "clearly_below(best, floor, state.samples)",
+        ACTS + "test_worse_on_validation_is_enough",
+    ),
+    Mutant(
+        "a fallback keeps the best weights of the run",
+        "selftrain/engine/beside.py",
+        "        state.figures, state.best = dict(beside.figures), dict(beside.best)\n",
+        "        state.figures = dict(beside.figures)\n",
+        ACTS + "test_worse_on_validation_is_enough",
+    ),
+    Mutant(
+        "sound weights are taken at the first bad evaluation",
+        "selftrain/handlers/selfcheck.py",
+        "return not self.one_sided",
+        "return True",
+        ACTS + "test_without_a_baseline_the_last_sound_weights_are_shipped",
+    ),
+    Mutant(
+        "sound weights are taken after the alarm",
+        "selftrain/engine/state.py",
+        "not self.harmful() and all(handler.sound() for handler in self.handlers)",
+        "True",
+        ACTS + "test_without_a_baseline_the_last_sound_weights_are_shipped",
+    ),
+    Mutant(
+        "pseudo-labels of a run that fell back stay",
+        "selftrain/engine/beside.py",
+        "    _relabel(state)\n",
+        "",
+        ACTS + "test_after_a_collapse_the_labels_alone_are_shipped",
+    ),
+    Mutant(
+        "a run is finished before it falls back",
+        "selftrain/engine/loop.py",
+        """                if on_alarm != "fallback":
+                    state.finish()
+""",
+        """                if on_alarm:
+                    state.finish()
+""",
+        ACTS + "test_what_is_about_to_fall_back_is_not_finished",
+    ),
+    Mutant(
+        "the start of the labels alone is not kept where only an alarm needs it",
+        "selftrain/engine/loop.py",
+        'copy_for_baseline(strategy, wanted or on_alarm == "fallback"',
+        "copy_for_baseline(strategy, wanted",
+        ACTS + "test_after_a_collapse_the_labels_alone_are_shipped",
+    ),
+    Mutant(
+        "every baseline passes for cheap",
+        "selftrain/engine/beside.py",
+        "    return 3 * plan.labeled < ",
+        "    return plan.labeled < ",
+        ACTS + "test_a_baseline_is_cheap_where_its_steps_read_less_than_a_third",
     ),
 ]

@@ -166,6 +166,31 @@ def test_a_run_is_resumed_with_its_own_settings(home, capsys):
     assert read_config("parts")["strategy"]["class_path"].endswith("Supervised")
 
 
+def test_what_an_alarm_does_can_be_chosen(home, monkeypatch, capsys):
+    """A collapse, as the self-check is made to see one in any run."""
+    monkeypatch.setattr("selftrain.handlers.selfcheck.collapsed", lambda *values: True)
+    monkeypatch.setattr("selftrain.handlers.selfcheck.ROWS", 1)
+    words = ["train", "--data", str(home / "a.npz"), *QUICK, "--strategy", "fixmatch", "--strategy.select", "top(0.5)"]
+    assert cli.main([*words, "--out", "warned", "--on_alarm", "warn", "--baseline", "false"]) == 0
+    assert "shipped" not in capsys.readouterr().out
+    assert not Path("warned/baseline").exists()
+    assert cli.main([*words, "--out", "stopped", "--on-alarm", "stop"]) == 1
+    told = capsys.readouterr().err
+    assert "by the alarm collapse" in told
+    assert "to go on as it is: --resume, --on_alarm warn" in told
+    assert cli.main(["train", "--resume", "--on_alarm", "warn", "--out", "stopped"]) == 0
+    capsys.readouterr()
+    assert cli.main([*words, "--out", "run"]) == 0  # the default
+    assert "shipped    After the alarm collapse the run ships what the labels alone give" in capsys.readouterr().out
+    assert cli.main(["evaluate", "run", "--json", "run.json"]) == 0
+    assert cli.main(["evaluate", "run/baseline", "--json", "baseline.json", "--data", str(home / "a.npz")]) == 0
+    assert read_json("run.json")["figures"]["accuracy"] == read_json("baseline.json")["figures"]["accuracy"]
+    assert cli.main(["label", "run", "--out", "labels.csv"]) == 0
+    assert cli.main(["export", "run"]) == 0
+    one, other = (load_file(f"run/{name}export.safetensors") for name in ("", "baseline/"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
 def test_evaluation_is_that_of_the_run(trained, capsys):
     assert cli.main(["evaluate", str(trained), "--json", "e.json", "--which", "last"]) == 0
     found = read_json("e.json")

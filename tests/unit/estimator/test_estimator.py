@@ -43,6 +43,27 @@ def test_it_learns_from_few_labels(fitted):
     np.testing.assert_allclose(fitted.predict_proba(X).sum(1), 1, atol=1e-12)
 
 
+def test_after_a_collapse_it_ships_what_the_labels_alone_give(monkeypatch):
+    """As the self-check is made to see one in any run."""
+    monkeypatch.setattr("selftrain.handlers.selfcheck.collapsed", lambda *values: True)
+    monkeypatch.setattr("selftrain.handlers.selfcheck.ROWS", 1)
+    settings = {"strategy": "fixmatch", "select": "above(0.3)", "members": 2}
+    with pytest.warns(st.SelfTrainingWarning, match="collapse"):
+        fell = model(**settings).fit(X, HIDDEN)
+    alone = model(strategy="supervised", strategy_params={"decay": 0.0}, members=2).fit(X, HIDDEN)
+    assert [fallback.to for fallback in fell.fallbacks_] == ["baseline", "baseline"]
+    assert {alarm.kind for alarm in fell.alarms_} == {"collapse"}
+    assert (fell.transduction_[HIDDEN < 0] == -1).all()
+    assert (fell.labeled_iter_[HIDDEN < 0] == -1).all()
+    with pytest.warns(st.SelfTrainingWarning, match="collapse"):
+        warned = model(**settings, on_alarm="warn").fit(X, HIDDEN)
+    assert warned.fallbacks_ == []
+    given = model(strategy="fixmatch", strategy_params={"decay": 0.0}, select="above(0.3)", members=2)
+    with pytest.warns(st.SelfTrainingWarning, match="collapse"):
+        np.testing.assert_array_equal(given.fit(X, HIDDEN).predict_proba(X), alone.predict_proba(X))
+    assert not np.array_equal(warned.predict_proba(X), fell.predict_proba(X))
+
+
 def test_provenance_is_that_of_the_ledger(fitted):
     pile = np.flatnonzero(HIDDEN < 0)
     book = fitted.ledger_

@@ -55,6 +55,7 @@ def methods() -> Mapping[str, Callable[[], Any]]:
 
     own: dict[str, Callable[[], Any]] = {
         "FlexMatch": partial(strategies.FlexMatch, task, make, unlabeled=24),
+        "LabelPropagation": partial(strategies.LabelPropagation, task, make, **memory),  # type: ignore[arg-type]
         "SoftLabels": partial(strategies.SoftLabels, task, make, min_labeled=1, **memory),  # type: ignore[arg-type]
         "TemporalEnsembling": partial(strategies.TemporalEnsembling, task, make, **memory),  # type: ignore[arg-type]
         "TwoHeadedMeanTeacher": partial(

@@ -9,6 +9,7 @@ from selftrain.strategies.flexmatch import FlexMatch
 from selftrain.strategies.freematch import FreeMatch
 from selftrain.strategies.future import FutureSelfTraining, WideFutureSelfTraining
 from selftrain.strategies.jointmatch import JointMatch
+from selftrain.strategies.label_propagation import LabelPropagation
 from selftrain.strategies.mean_teacher import MeanTeacher, TwoHeadedMeanTeacher
 from selftrain.strategies.mixmatch import MixMatch
 from selftrain.strategies.noisy_student import NoisyStudent
@@ -34,6 +35,7 @@ __all__ = [
     "FreeMatch",
     "FutureSelfTraining",
     "JointMatch",
+    "LabelPropagation",
     "MeanTeacher",
     "MixMatch",
     "NoisyStudent",

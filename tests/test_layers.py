@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "labels": _STUDENTS | {"storage"},
     "evaluation": _STUDENTS | {"storage", "labels"},
     "evaluation.probing": _STUDENTS | {"storage", "labels", "evaluation"},
-    "strategies": _STUDENTS | {"labels", "evaluation"},
+    "strategies": _STUDENTS | {"labels", "evaluation", "graph"},
     "pretrain": _STUDENTS,
     "pretrain.methods": {"networks", "schedule", "pretrain"},
     "handlers": _STUDENTS | {"storage", "labels", "evaluation"},

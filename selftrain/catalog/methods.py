@@ -52,6 +52,7 @@ METHODS: Mapping[str, Method] = {
     "fst": Method(strategies.FutureSelfTraining, {"depth": 1}),
     "fst_d": Method(strategies.FutureSelfTraining, {"depth": 3}),
     "fst_w": Method(strategies.WideFutureSelfTraining, {"width": 3}),
+    "label_propagation": Method(strategies.LabelPropagation, averages=_SHIPPED),
     "soft_labels": Method(strategies.SoftLabels, averages=_SHIPPED),
     "jointmatch": Method(strategies.JointMatch),
     "cps": Method(strategies.CrossPseudoSupervision),

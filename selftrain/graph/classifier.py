@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.preprocessing import StandardScaler
 
 from selftrain.graph.neighbors import Array, Metric, kernel, knn_graph, nearest_rows
-from selftrain.graph.propagation import METHODS
+from selftrain.graph.propagation import check_method, propagate
 from selftrain.wrapper.base import Wrapper
 
 
@@ -72,7 +72,7 @@ class GraphClassifier(Wrapper):
             DataError: for rows that are not finite numbers, labels that are no classes, no label, or a single class.
             ValueError: for settings out of range, or that the method does not have.
         """
-        settings = self._settings()
+        check_method(self.method, alpha=self.alpha, shares=self.shares)  # before the graph, which may take its time
         X, labels, rng = self._begin(X, y)
         self._scaler = None
         if self.standardize:
@@ -82,7 +82,9 @@ class GraphClassifier(Wrapper):
             self._features, self.neighbors, metric=self.metric, scale=self.scale, approximate=self.approximate,
             random_state=int(rng.randint(2**31 - 1)),
         )  # fmt: skip
-        values = METHODS[self.method](self.graph_, labels.codes, len(labels.classes), **settings)
+        values = propagate(
+            self.method, self.graph_, labels.codes, len(labels.classes), alpha=self.alpha, shares=self.shares
+        )
         self.label_distributions_ = values
         self.transduction_ = labels.completed(values.argmax(1)[~labels.labeled])
         return self
@@ -109,20 +111,6 @@ class GraphClassifier(Wrapper):
 
     def _scaled(self, X: Any) -> Any:
         return X if self._scaler is None else self._scaler.transform(X)
-
-    def _settings(self) -> dict[str, Any]:
-        """What the method takes, refusing what it does not."""
-        if self.method not in METHODS:
-            raise ValueError(f"method is {self.method!r}; choose one of {tuple(METHODS)}")
-        settings: dict[str, Any] = {}
-        owned = (("alpha", self.alpha, "label_spreading"), ("shares", self.shares, "poisson_volume"))
-        for name, value, owner in owned:
-            if value is not None and self.method != owner:
-                raise ValueError(
-                    f"{name} is {value!r}, which {self.method!r} has not; set {name}=None or method={owner!r}"
-                )
-            settings |= {} if value is None else {name: value}
-        return settings
 
     def _members(self) -> list[Any]:
         return []

@@ -262,6 +262,27 @@ METHODS: dict[str, Callable[..., Array]] = {
 }
 
 
+def check_method(method: str, *, alpha: float | None = None, shares: Any = None) -> dict[str, Any]:
+    """Settings of a method of ``METHODS``, those that are ``None`` left out.
+
+    Raises:
+        ValueError: for an unknown method, or a setting that it does not have.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; choose one of {tuple(METHODS)}")
+    for name, value, owner in (("alpha", alpha, "label_spreading"), ("shares", shares, "poisson_volume")):
+        if value is not None and method != owner:
+            raise ValueError(f"{name} is {value!r}, which {method!r} has not; set {name}=None or method={owner!r}")
+    return {name: value for name, value in (("alpha", alpha), ("shares", shares)) if value is not None}
+
+
+def propagate(
+    method: str, graph: Any, labels: Any, classes: int, *, alpha: float | None = None, shares: Any = None
+) -> Array:
+    """Distributions (N, C) by the method of this name; see ``METHODS`` and ``check_method``."""
+    return METHODS[method](graph, labels, classes, **check_method(method, alpha=alpha, shares=shares))
+
+
 def _harmonic(problem: _Problem, weights: sparse.csr_matrix) -> Array:
     """The function that is the weighted mean of its neighbors at each unlabeled node."""
     values = problem.given.copy()

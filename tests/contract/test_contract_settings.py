@@ -112,6 +112,10 @@ CASES: dict[str, Case] = {
     "entropy_weight": Case([0.0, 0.4, 2.0]),
     "prior": Case([None, torch.tensor([0.6, 0.3, 0.1])]),
     "label_view": Case(["plain", "weak", "strong"]),
+    "supervised_epochs": Case([1, 2]),
+    "method": Case(["label_spreading", "poisson"]),
+    "shares": Case([None, (0.8, 0.1, 0.1)], {"method": "poisson_volume"}),
+    "neighbors": Case([1, 5]),
 }
 SIZES = ("unlabeled", "label_shape", "units")  # they must fit the data; what shows is the shape of the memory
 HANDED_ON: dict[tuple[str, str], Sequence[Any]] = {  # settings of a rule, whose effect is shown in test_adaptive
@@ -131,6 +135,9 @@ SPECIAL["TemporalEnsembling", "buffers"] = Case(["copy", "ema"], {"decay": 0.9})
 SPECIAL["TemporalEnsembling", "select"] = Case([select.above(0.45), select.top(0.5), select.everything()])
 SPECIAL["AdaMatch", "align_targets"] = Case([True, False])  # it has an alignment of its own
 SPECIAL["AdaMatch", "threshold"] = Case([0.9, 1.0])
+SPECIAL["LabelPropagation", "alpha"] = Case([None, 0.5])
+SPECIAL["LabelPropagation", "buffers"] = Case(["copy", "ema"], {"decay": 0.9})
+SPECIAL["LabelPropagation", "select"] = Case([select.above(0.4), select.top(0.5), select.everything()])
 SPECIAL["FixMatch", "threshold"] = Case([0.2, 0.5], {"select": None})
 SPECIAL["SoftMatch", "uniform"] = Case([True, False], {"threshold_decay": 0.2})  # it shows in weights below 1 alone
 SPECIAL["JointMatch", "select"] = Case(RULES, {"threshold": 0.98})  # the default: a rule replaces the thresholds

@@ -42,6 +42,9 @@ LEARNERS: dict[str, Callable[..., Strategy]] = {
         **_guided | {"select": select.above(0.8)},
         **_at_once,
     ),
+    "label_propagation": partial(
+        strategies.LabelPropagation, unlabeled=400, label_shape=(2,), method="poisson", unlabeled_weight=3.0
+    ),
     "vat": partial(strategies.VAT, eps=1.0, entropy_weight=0.3, decay=0.99),
     "uda": partial(strategies.UDA, decay=0.99),
     "mixmatch": partial(strategies.MixMatch, unlabeled_weight=5.0, rampup=st.ramp_linear(0.4), decay=0.99),
@@ -60,7 +63,9 @@ REFINED = {  # what is learned of the labels that a supervised teacher gave the 
     "noisy_student": lambda labels: labels.above(0.3).balanced(200),
     "curriculum_labeling": lambda labels: labels.top_percent(40),
 }
-STEPS = dict.fromkeys(("soft_labels", "temporal_ensembling", "mixmatch"), 200)  # they change once an epoch of 4 steps
+STEPS = dict.fromkeys(
+    ("soft_labels", "temporal_ensembling", "label_propagation", "mixmatch"), 200
+)  # they change once an epoch of 4 steps
 FAST = ("fixmatch",)
 CURVED = ("mean_teacher", "fixmatch", "fst_d", "fst_code", "ensemble")
 

@@ -4,6 +4,8 @@ from fault import Mutant
 
 NEIGHBORS, PROPAGATION = "selftrain/graph/neighbors.py", "selftrain/graph/propagation.py"
 CLASSIFIER = "selftrain/graph/classifier.py"
+STRATEGY = "strategies/label_propagation.py"
+PAPER = "test_label_propagation.py::test_it_follows_the_papers_algorithm"
 KERNEL = "test_graph_neighbors.py::test_weights_are_those_of_the_kernel"
 CLOSED = "test_graph_propagation.py::test_the_solution_is_that_of_the_closed_form"
 ROWS = "test_graph_propagation.py::test_rows_are_distributions_whatever_the_graph"
@@ -122,5 +124,54 @@ MUTANTS = [
         "values.argmax(1)[~labels.labeled]",
         "values.argmax(1)[: (~labels.labeled).sum()]",
         "test_graph_classifier.py::test_the_distributions_are_those_of_the_function",
+    ),
+    Mutant(
+        "label propagation: every row is as certain",
+        STRATEGY,
+        "self.bank.known[index] * certainty.clamp(0, 1) * self._class_weight(pseudo.target)",
+        "self.bank.known[index] * self._class_weight(pseudo.target)",
+        PAPER,
+    ),
+    Mutant(
+        "label propagation: large classes drown small ones",
+        STRATEGY,
+        "self.class_weight.copy_(counts.sum() / (len(counts) * counts.clamp(min=1)))",
+        "self.class_weight.fill_(1)",
+        PAPER,
+    ),
+    Mutant(
+        "label propagation: labeled samples weigh as pseudo-labels without a class",
+        STRATEGY,
+        "labeled.target.scaled(self._class_weight(labeled.target))",
+        "labeled.target",
+        PAPER,
+    ),
+    Mutant(
+        "label propagation: classes are counted without the labels",
+        STRATEGY,
+        "decided = torch.cat([codes[: len(given)], z.argmax(1)])",
+        "decided = z.argmax(1)",
+        PAPER,
+    ),
+    Mutant(
+        "label propagation: the supervised phase is left out",
+        STRATEGY,
+        "        if clock.epoch + 1 >= self.supervised_epochs:\n",
+        "        if True:\n",
+        "test_label_propagation.py::test_first_epochs_learn_labels_alone_and_look_at_nothing",
+    ),
+    Mutant(
+        "feature memory: what came first stays",
+        "selftrain/strategy/feature_memory.py",
+        "self.rows[index], self.known[index] = values, True",
+        "self.rows[index], self.known[index] = torch.where(self.known[index][:, None], self.rows[index], values), True",
+        "test_label_propagation.py::test_a_feature_memory_grows_and_is_stored",
+    ),
+    Mutant(
+        "feature memory: features are made in the mode of the step",
+        "selftrain/strategy/feature_memory.py",
+        "    with eval_mode(network):\n",
+        "    if True:\n",
+        "test_label_propagation.py::test_features_are_made_in_evaluation_mode_and_leave_the_network_as_it_was",
     ),
 ]

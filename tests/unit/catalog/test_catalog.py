@@ -18,8 +18,9 @@ def test_every_strategy_has_a_name():
     assert named == set(strategies.__all__) - BY_PIPELINE
 
 
-@pytest.mark.parametrize("kind", toy.KINDS)
-@pytest.mark.parametrize("name", list(catalog.METHODS))
+@pytest.mark.parametrize(
+    ("name", "kind"), [(name, k) for name in catalog.METHODS for k in getattr(zoo.ZOO.get(name), "kinds", toy.KINDS)]
+)
 def test_a_method_is_built_by_name_for_every_task(name, kind):
     settings = WITHOUT_PRIOR.get(name, {}) if kind == "keypoints" else {}
     settings = settings | ({"min_labeled": 4} if name == "soft_labels" else {})

@@ -1,0 +1,76 @@
+"""Features of single rows, as a network sees them, for methods that compare all rows with one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from selftrain.networks.modes import eval_mode
+from selftrain.networks.student import Learner, run_network
+
+
+class FeatureMemory(nn.Module):
+    """Keep the newest vector of each row that was written; rows and width are those of what comes, on the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.known = torch.zeros(0, 0), torch.zeros(0, dtype=torch.bool)
+
+    def write(self, index: Tensor, values: Tensor) -> None:
+        """Store vectors (B, D) of the rows ``index`` (B,)."""
+        index, values = index.cpu(), values.detach().float().cpu()
+        more = int(index.max()) + 1 - len(self.known)
+        if more > 0:
+            rows = self.rows if len(self.rows) else self.rows.new_zeros(0, values.shape[1])
+            self.rows = torch.cat([rows, rows.new_zeros(more, values.shape[1])])
+            self.known = torch.cat([self.known, self.known.new_zeros(more)])
+        self.rows[index], self.known[index] = values, True
+
+    def read(self) -> tuple[Tensor, Tensor]:
+        """Row numbers that were written, (M,), and their vectors, (M, D)."""
+        index = self.known.nonzero()[:, 0]
+        return index, self.rows[index]
+
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """What a run must store: buffers would have to have their size before the first batch."""
+        return {"rows": self.rows, "known": self.known}
+
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+        """Take back what ``get_extra_state`` gave."""
+        self.rows, self.known = state["rows"].clone(), state["known"].clone()
+
+
+@torch.no_grad()
+def features_of(network: nn.Module, learner: Learner, x: Tensor) -> Tensor:
+    """Features (B, D) of plain inputs (B, ...) in evaluation mode: what the network's head reads.
+
+    They are those of ``network.encoder`` where there is one, or else what enters the last linear layer that runs on one
+    vector a sample; of a network without such a layer the logits.
+
+    Args:
+        network: The student's, or one like it.
+        learner: The student, for precision and memory format.
+        x: Inputs.
+    """
+    encoder = getattr(network, "encoder", None)
+    with eval_mode(network):
+        run: Callable[[Tensor], Any] = encoder if isinstance(encoder, nn.Module) else lambda x: _entering(network, x)
+        found: Tensor = run_network(run, x, learner.precision, learner.channels_last)
+    return found
+
+
+def _entering(network: nn.Module, x: Tensor) -> Tensor:
+    """What enters the last linear layer of a pass."""
+    entered: list[Tensor] = []
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    hooks = [module.register_forward_pre_hook(lambda _, given: entered.append(given[0])) for module in linear]
+    try:
+        output: Tensor = network(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # a layer that runs on tokens has no row for each sample
+    return entered[-1] if entered and entered[-1].dim() == 2 and len(entered[-1]) == len(x) else output

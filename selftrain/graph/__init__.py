@@ -10,11 +10,13 @@
 True
 """
 
+from selftrain.graph.agreement import GraphAgreement
 from selftrain.graph.classifier import GraphClassifier
 from selftrain.graph.neighbors import knn_graph
 from selftrain.graph.propagation import label_propagation, label_spreading, laplace, poisson, poisson_volume
 
 __all__ = [
+    "GraphAgreement",
     "GraphClassifier",
     "knn_graph",
     "label_propagation",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -35,6 +35,8 @@ class Candidates:
         total: Number of unlabeled rows at the start; N where rows stay candidates.
         prior: Share of each class among the labels, shape (C,).
         rng: Where draws come from.
+        X: All rows, labeled or not, as they were given; ``None``: not known.
+        labels: Class of each of them, -1 where unlabeled or held out, shape (rows of X,); ``None``: not known.
     """
 
     votes: Array
@@ -45,6 +47,8 @@ class Candidates:
     total: int
     prior: Array
     rng: np.random.RandomState
+    X: Any = None
+    labels: Array | None = None
 
     @property
     def codes(self) -> Array:

@@ -125,6 +125,8 @@ class SelfTraining(Wrapper):
         state = State(round=0, left=len(pile), shares=np.zeros(classes), prior=labels.shares)
         row: dict[str, Any] = {"round": 0, "candidates": 0, "chosen": 0, "added": 0, "threshold": None}
         estimator, open_rows, ended = None, np.arange(len(pile)), ""
+        learned = labels.codes.copy()
+        learned[held] = -1  # what measures the rounds must not choose for them either
         self.validation_, self.history_ = held, []
         while True:
             if not ended:  # a choice that a criterion refused is not learned from
@@ -159,7 +161,9 @@ class SelfTraining(Wrapper):
             decided[open_rows] = said
             # choose
             choice = policy.select(
-                Candidates(votes, score, first[open_rows], pile[open_rows], number, len(pile), labels.shares, rng)
+                Candidates(
+                    votes, score, first[open_rows], pile[open_rows], number, len(pile), labels.shares, rng, X, learned
+                )
             )
             state = replace(
                 state,

@@ -174,4 +174,18 @@ MUTANTS = [
         "    if True:\n",
         "test_label_propagation.py::test_features_are_made_in_evaluation_mode_and_leave_the_network_as_it_was",
     ),
+    Mutant(
+        "graph agreement: what is held out is seen",
+        "selftrain/wrapper/self_training.py",
+        "        learned[held] = -1  #",
+        "        learned[held[:0]] = -1  #",
+        "test_graph_agreement.py::test_held_out_labels_are_hidden_from_the_graph",
+    ),
+    Mutant(
+        "graph agreement: the graph decides alone",
+        "selftrain/graph/agreement.py",
+        "agreed & (said.max(1) >= self.threshold)",
+        "said.max(1) >= self.threshold",
+        "test_graph_agreement.py::test_what_both_decide_alike_is_chosen",
+    ),
 ]

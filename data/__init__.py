@@ -17,6 +17,7 @@ from selftrain.data.readers.tables import from_table
 from selftrain.data.readers.wrapped import DatasetSet, from_dataset
 from selftrain.data.views.albumentations import AlbumentationsViews
 from selftrain.data.views.base import ViewMaker
+from selftrain.data.views.features import FeatureViews
 from selftrain.data.views.image import TensorViews
 from selftrain.data.views.points import PointViews
 from selftrain.data.views.presets import Strong, Weak
@@ -29,6 +30,7 @@ __all__ = [
     "ArraySet",
     "DataReport",
     "DatasetSet",
+    "FeatureViews",
     "FileSet",
     "Finding",
     "PairedStream",

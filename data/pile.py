@@ -8,7 +8,7 @@ import inspect
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol
@@ -26,9 +26,11 @@ from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limit
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing, warn_repeated
 from selftrain.data.base.statistics import in_least_precision
 from selftrain.data.base.summary import Summary, label_line
+from selftrain.data.encoded import EncodedSet, Encodes, features_of
 from selftrain.data.loading.evaluation import Evaluation, check_annotated
 from selftrain.data.loading.stream import PairedStream
 from selftrain.data.views.base import ViewMaker
+from selftrain.data.views.features import FeatureViews
 from selftrain.data.views.image import TensorViews
 from selftrain.data.views.points import PointViews
 from selftrain.data.views.series import SeriesViews
@@ -46,6 +48,31 @@ class HasCard(Protocol):
 
     def card(self, shape: Sequence[int]) -> Mapping[str, Any]:
         """``shape``, ``mean`` and ``std`` for inputs of a shape."""
+        ...
+
+
+class Encoder(HasCard, Encodes, Protocol):
+    """An encoder of ``selftrain.pretrained``."""
+
+    name: str
+    size: int | None
+    mean: Sequence[float] | None
+    training: bool
+
+    def parameters(self) -> Iterator[Tensor]:
+        """As of any module, and so are those below."""
+        ...
+
+    def to(self, device: torch.device) -> Any:
+        """Bring the weights to a device."""
+        ...
+
+    def train(self, mode: bool = True) -> Any:
+        """Set the mode."""
+        ...
+
+    def eval(self) -> Any:
+        """Set to rest."""
         ...
 
 
@@ -74,6 +101,7 @@ class Pile:
         skipped: Files that were left out because they cannot be read, each with the reason.
         origin: How to read the data again: ``reader``, a function of ``selftrain.data``, its ``settings``, and what was
             ``reviewed`` since; ``None`` for arrays in memory.
+        encoder: Of which encoder the inputs are features, and how they were made (``encoded``); else ``None``.
 
     Raises:
         DataError: no samples at all, or a label outside the classes (row and value are named).
@@ -128,6 +156,7 @@ class Pile:
         self.summary = Summary(labels=notes, doubts=[doubt] if doubt else [])
         self.skipped: Sequence[tuple[str, str]] = ()
         self.origin: dict[str, Any] | None = None
+        self.encoder: dict[str, Any] | None = None
 
     @classmethod
     def from_arrays(
@@ -282,6 +311,64 @@ class Pile:
             like = getattr(self.views, key)
             # The card has flat lists, a maker keeps its own shape, such as (C, 1, 1).
             setattr(changed.views, key, tensor if tensor is None or like is None else tensor.reshape(like.shape))
+        return changed
+
+    def encoded(
+        self,
+        encoder: Encoder,
+        *,
+        views: int = 4,
+        cache: str | Path | None = None,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+    ) -> Pile:
+        """The same problem on the features of an encoder that stays as it is, computed once.
+
+        Labels, ids and truth stay. Every strategy, evaluation, probe and graph then works on rows of features, for
+        which ``selftrain.networks.by_name.PlainEncoder`` with a linear head, or any network for tables, is the network. The
+        features are those of the encoder at rest, of inputs that are normalized as it has learned.
+
+        Args:
+            encoder: Of ``selftrain.pretrained``, or a ``selftrain.networks.foundation.Foundation`` around another.
+            views: Weak views of each row that are computed beside the plain one, and as many strong ones, of the maker
+                of views of this pile; each step sees one of them. 0: plain features alone.
+            cache: Folder where features are kept, each file under a name made of weights, data and views; ``None``:
+                they are computed anew and kept in memory.
+            seed: Key of the draws of the views.
+            device: Where to compute; ``None``: where the encoder is.
+
+        Raises:
+            DataError: masks or joints, which one row of features does not tell; inputs that the encoder cannot read.
+            ValueError: a negative number of views.
+        """
+        if views < 0:
+            raise ValueError(f"views is {views}; it must be 0 or more")
+        sets: dict[str, Samples] = {p: s for p in ("unlabeled", *_PARTS) if (s := getattr(self, p)) is not None}
+        for part, samples in sets.items():
+            if samples.annotations is not None and samples.annotations.ndim != 1:
+                raise DataError(f"the {part} samples have masks or joints; features are one row a sample: fine-tune it")
+        shown = self if encoder.mean is None else self.normalized_as(encoder)
+        before = next(encoder.parameters()).device
+        where = before if device is None else torch.device(device)
+        training = encoder.training
+        encoder.to(where).eval()
+        changed, origins = copy.copy(shown), {part: _origin(samples) for part, samples in sets.items()}
+        with torch.no_grad():
+            # rows of one set are encoded together: a set that another draw of labels divides otherwise is the same file
+            for root in {id(root): root for root, _ in origins.values()}.values():
+                parts = [part for part, (own, _) in origins.items() if own is root]
+                rows = np.unique(np.concatenate([origins[part][1] for part in parts]))
+                looks = views if {"labeled", "unlabeled"} & set(parts) else 0  # who is only judged is seen plainly
+                own = {"seed": seed, "device": where, "cache": cache}
+                features = features_of(encoder, root, rows, shown.views, looks, **own)
+                for part in parts:
+                    places, told = np.searchsorted(rows, origins[part][1]), (sets[part].annotations, sets[part].ids)
+                    setattr(changed, part, EncodedSet(features, places, *told, looks=1 + 2 * views))
+        encoder.to(before).train(training)
+        changed.views = FeatureViews().fitted(changed.unlabeled or changed.labeled)  # type: ignore[arg-type]
+        changed.encoding, changed.source = None, f"{self.source}, encoded by {encoder.name}"
+        settings = {"name": encoder.name, "size": encoder.size, "key": encoder.key(), "base": self.views}
+        changed.encoder = settings | {"views": views, "cache": cache and str(cache), "seed": seed}
         return changed
 
     def stream(self, needs: Needs, plan: BatchPlan, device: torch.device) -> PairedStream:
@@ -440,7 +527,7 @@ class Pile:
         """What one sample is, in words."""
         first = (self.unlabeled or self.labeled).images(np.zeros(1, np.int64))  # type: ignore[union-attr]
         kind = {2: "rows", 3: "series", 4: "images"}.get(first.ndim, "arrays")
-        kind = "points" if isinstance(self.views, PointViews) else kind
+        kind = "points" if isinstance(self.views, PointViews) else "features" if self.encoder else kind
         return f"{kind} of {'x'.join(map(str, first.shape[1:]))} {str(first.dtype).removeprefix('torch.')}"
 
     def __repr__(self) -> str:
@@ -478,6 +565,7 @@ class Pile:
         held_out = self.validation, self.test
         other = Pile(labeled, unlabeled, *held_out, classes=self.classes, views=self.views, truth=truth, source=source)
         other.encoding, other.skipped, other.origin = self.encoding, self.skipped, self.origin
+        other.encoder = self.encoder
         other.summary = self.summary
         return other
 
@@ -510,6 +598,14 @@ class Pile:
                     "(masks or points); it can only be rejected"
                 )
         return np.array(rows, dtype=np.int64), np.array(labels, dtype=np.int64)
+
+
+def _origin(samples: Samples) -> tuple[Samples, Rows]:
+    """The set that rows are from, through subsets of subsets, and their numbers there."""
+    rows: Rows = np.arange(len(samples))
+    while isinstance(samples, Subset):
+        rows, samples = samples.rows[rows], samples.base
+    return samples, rows
 
 
 _Settings = ParamSpec("_Settings")

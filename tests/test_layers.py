@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data.base": {"errors", "types"},
     "data.views": {"errors", "types", "data.base"},
     "data.loading": {"errors", "types", "data.base", "data.views"},
-    "data": {"errors", "types", "data.base", "data.views", "data.loading"},  # the pile; the readers make one
+    "data": {"errors", "types", "storage", "data.base", "data.views", "data.loading"},  # the pile; the readers make one
     "data.readers": {"errors", "types", "storage", "data.base", "data.views", "data"},
     "data.checks": {"errors", "types", "data.base", "data.views", "data", "data.readers"},
     "runtime.distributed": {"types", "errors"},
@@ -65,6 +65,7 @@ EAGER_TOO = {"engine": {"tqdm"}, "handlers": {"tqdm"}, "wrapper": {"sklearn"}, "
              "graph": {"sklearn", "scipy"}, "cli": {"jsonargparse"}}  # fmt: skip
 LAZY = {"scipy", "sklearn", "safetensors"}
 LAZY_TOO = {
+    "data": {"filelock"},
     "data.base": {"cv2", "PIL"},
     "data.views": {"albumentations", "cv2"},
     "data.readers": {"PIL", "pandas", "pyarrow", "torchvision"},

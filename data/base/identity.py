@@ -39,6 +39,11 @@ def identity_of_samples(samples: Samples) -> dict[str, Any]:
     return found if inputs is None else found | {"inputs": inputs}
 
 
+def content_of_samples(samples: Samples, rows: Rows) -> str | None:
+    """A sum of the inputs of some rows, every one of them; ``None`` where reading a row twice gives two inputs."""
+    return _of_inputs(Subset(samples, rows, annotated=False), whole=True)
+
+
 def _of_ids(ids: Sequence[str]) -> str:
     if isinstance(ids, RowNumbers):  # millions of names are not made for a sum
         return _sum(np.asarray(ids.rows, dtype=np.int64).tobytes(), ids.prefix)
@@ -49,7 +54,8 @@ def _of_ids(ids: Sequence[str]) -> str:
     return _sum("\0".join(name[start:] for name in names).encode("utf-8", "surrogatepass"))
 
 
-def _of_inputs(samples: Samples) -> str | None:
+def _of_inputs(samples: Samples, *, whole: bool = False) -> str | None:
+    """Of as many rows as are read in a moment, or of the whole."""
     root = samples
     places = np.arange(len(samples))  # rows of the set that a subset, or a subset of one, is of
     while isinstance(root, Subset):
@@ -63,13 +69,13 @@ def _of_inputs(samples: Samples) -> str | None:
     if files is not None:
         # The bytes on the disk: decoders of two versions differ in the last bit, the files do not.
         total.update(" ".join(str(getattr(root, key, "")) for key in ("mode", "size", "fit")).encode())
-        for row in places[_spread(len(places), _FILES)]:
+        for row in places[_spread(len(places), len(places) if whole else _FILES)]:
             total.update(f"{files[row].stat().st_size} ".encode())
-        for row in places[_spread(len(places), _ROWS)]:
+        for row in places[_spread(len(places), len(places) if whole else _ROWS)]:
             total.update(files[row].read_bytes())
         return total.hexdigest()
     count = max(_ROWS, _BYTES // max(1, first.nbytes)) if isinstance(root, ArraySet) else _ROWS
-    rows = torch.from_numpy(_spread(len(samples), count))
+    rows = torch.from_numpy(_spread(len(samples), len(samples) if whole else count))
     for part in rows.split(1024):
         total.update(_bytes(read_rows(samples, part, "the set")))
     return total.hexdigest()

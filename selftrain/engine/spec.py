@@ -83,6 +83,8 @@ def write_record(out: str | Path | None, strategy: Strategy, pile: Pile, note: M
     origin = getattr(pile, "origin", None)  # a pile of the user's own kind has none
     if origin is not None:
         origin = origin | {"settings": {name: describe(value) for name, value in origin["settings"].items()}}
+    encoder = getattr(pile, "encoder", None)
+    encoder = encoder and {name: describe(value) for name, value in encoder.items()}
     views = describe(getattr(pile, "views", None))
     for name in {"mean", "std"} & (views or {}).get("settings", {}).keys():  # they were told, or made from the data
         views["settings"][name] = describe(getattr(pile.views, name))  # type: ignore[attr-defined]
@@ -96,6 +98,7 @@ def write_record(out: str | Path | None, strategy: Strategy, pile: Pile, note: M
         "data": list(getattr(pile, "summary_lines", list)()),  # for a person: what was read, and how
         "views": views,
         "pile": origin,
+        "encoder": encoder,
         "note": dict(note or {}),
     }
     write_json(Path(out) / RECORD, record)
@@ -250,7 +253,7 @@ class OpenedRun(Run):
             return pile
         if isinstance(self.strategy, SupervisedStrategy):
             pile = pile.numbered_as(self.classes)
-        pile = copy.copy(pile)
+        pile = copy.copy(self._build.encoded(pile))
         self._build.show(pile, strict=strict)
         return pile.normalized_as(self.inputs)
 
@@ -366,6 +369,49 @@ class _Builder:
                 f"cannot read the data of the run in {self.folder}: {error}; {self.ask('pile')}"
             ) from error
         return pile
+
+    def encoder(self) -> Any:
+        """The encoder whose features the run has learned from; ``None``: it has learned from the inputs themselves.
+
+        Raises:
+            RunFolderError: it is not on this machine, or another one by now.
+        """
+        told = self.record.get("encoder")
+        if not isinstance(told, dict):
+            return None
+        # here: it opens runs itself
+        from selftrain.engine.start import pretrained
+
+        try:
+            made = pretrained(str(told["name"]), size=told["size"], frozen=True, trust=self.trust)
+        except Exception as error:  # of many kinds: packages, files and names
+            raise RunFolderError(
+                f"the run in {self.folder} has learned from features of {told.get('name')!r:.200}, which cannot be "
+                f"loaded: {error}; pass a pile that is encoded: st.open_run({str(self.folder)!r}, "
+                "pile=pile.encoded(encoder))"
+            ) from error
+        if made.key() != told["key"]:
+            raise RunFolderError(
+                f"{told['name']} is another encoder than the one that the run in {self.folder} has learned from; bring "
+                "its weights back, or train again"
+            )
+        return made
+
+    def encoded(self, pile: Any) -> Any:
+        """A pile as features, where the run has learned from features and the pile has none."""
+        told = self.record.get("encoder")
+        if not isinstance(told, dict) or getattr(pile, "encoder", None) is not None:
+            return pile
+        encoder, given = self.encoder(), {name: self.value(told[name]) for name in ("views", "cache", "seed")}
+        try:
+            pile = copy.copy(pile)
+            base = self.value(told["base"])
+            pile.views = pile.views if isinstance(base, _Absent) else base.fitted(pile.unlabeled or pile.labeled)
+            return pile.encoded(encoder, **given)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise RunFolderError(
+                f"the data cannot be encoded as those of the run in {self.folder} were: {error}; {self.ask('pile')}"
+            ) from error
 
     def show(self, pile: Any, *, strict: bool) -> None:
         """Give a pile the views of the run; what they have from the data stays.

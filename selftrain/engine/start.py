@@ -57,8 +57,10 @@ def pretrained(
     """
     text = str(name_or_path)
     path, (name, at, file) = Path(text), text.partition("@")
+    told = str(path.resolve())
     if at and not path.exists():
         made = _named(name, file, size=size, download=False)
+        told = f"{made.name}@{Path(file).resolve()}"
     elif (path / RECORD).is_file() or path.is_file() and any((p / RECORD).is_file() for p in list(path.parents)[:2]):
         made = _own(path, trust=trust)
     elif (path / hub.CONFIG).is_file():
@@ -71,11 +73,11 @@ def pretrained(
         raise CheckpointError(f"there is no {path} with a run, a {hub.CONFIG} or weights")
     else:
         made = _named(text, None, size=size, download=download, trust=trust)
-    if frozen:
-        # built anew with this setting: it is part of what the folder of a run says of its network
-        again = Foundation(**made.arguments | {"frozen": True})
-        again.tokenizer, made = made.tokenizer, again
-    return made.eval()
+        told = made.name
+    # a name to be found by again, whatever the working directory
+    again = Foundation(**made.arguments | {"frozen": frozen, "name": told})
+    again.tokenizer = made.tokenizer
+    return again.eval()
 
 
 def _named(name: str, file: str | None, *, size: int | None, download: bool, trust: bool = False) -> Foundation:
@@ -115,8 +117,7 @@ def _own(path: Path, *, trust: bool) -> Foundation:
         given = hub.weights_in(path).items()
         load_weights(encoder, {k.removeprefix("encoder."): v for k, v in given if k.startswith("encoder.")})
     if isinstance(encoder, Foundation):  # a run that began from one: its card is still the one
-        own = {"name": str(path), "identity": hub.identity_of(encoder.body), "frozen": False}
-        return Foundation(**encoder.arguments | own)
+        return Foundation(**encoder.arguments | {"frozen": False})
     card = read_card(folder)["input"]
     shape = [int(side) for side in card["shape"]]
     kinds: dict[int, Modality] = {1: "table", 2: "series", 3: "image"}
@@ -125,10 +126,8 @@ def _own(path: Path, *, trust: bool) -> Foundation:
     return Foundation(
         encoder,
         embed_dim=encoder.embed_dim,
-        name=str(path),
         modality=kind,
         mean=card["mean"],
         std=card["std"],
-        identity=hub.identity_of(encoder),
         **side,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from selftrain.data.base.samples import Samples, exact_rows, single
 from selftrain.data.views.base import ViewMaker
 from selftrain.networks.copying import copy_network
 from selftrain.networks.ema import Teacher
+from selftrain.networks.foundation import OnFeatures
 from selftrain.networks.outputs import logits_of
 from selftrain.strategy.base import Strategy
 from selftrain.strategy.several import SeveralStudents
@@ -72,6 +73,11 @@ def ship(strategy: Strategy, classes: int) -> Shipped:
 def joined(shipped: list[Shipped]) -> Shipped:
     """One vote of all networks of several strategies."""
     return Shipped([network for each in shipped for network in each.networks], shipped[0].counted)
+
+
+def on_inputs(shipped: Shipped, encoder: nn.Module, views: Any) -> Shipped:
+    """Networks that have learned from features of an encoder, for inputs; each shares the encoder."""
+    return Shipped([OnFeatures(encoder, n, views.mean, views.std) for n in shipped.networks], shipped.counted)
 
 
 def inference_model(network: Module, example: Tensor) -> Module:

@@ -6,6 +6,7 @@ build the like again; ``selftrain.networks.hub`` finds the weights.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selftrain.errors import DataError
+from selftrain.networks.described import fingerprint
 from selftrain.types import InputKind, Recorded
 
 Modality = InputKind | Literal["text"]
@@ -41,7 +43,6 @@ class Foundation(Recorded, nn.Module):
         std: Their standard deviation.
         interpolation: How images are resized.
         shape: Of one input, where no other will do.
-        identity: What tells its weights from others: a short sum of them when they were read.
         frozen: Whether it stays as it is: at rest (dropout, BatchNorm) in training too, and without gradients.
 
     Gradient: flows to the body's weights and to the inputs, unless it is ``frozen``.
@@ -59,7 +60,6 @@ class Foundation(Recorded, nn.Module):
         std: Sequence[float] | None = None,
         interpolation: Literal["bilinear", "bicubic"] = "bicubic",
         shape: Sequence[int] | None = None,
-        identity: str = "",
         frozen: bool = False,
     ) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Foundation(Recorded, nn.Module):
         self.frozen = frozen
         if frozen:
             body.requires_grad_(False).eval()
-        self.size, self.interpolation, self.identity = size, interpolation, identity
+        self.size, self.interpolation = size, interpolation
         self.mean, self.std = (None if v is None else [float(one) for one in v] for v in (mean, std))
         self.tokenizer: Any = None  # of text: no part of the network, read from the folder
         if shape is not None:
@@ -107,6 +107,16 @@ class Foundation(Recorded, nn.Module):
         if mean is not None and std is not None and shape[0] == 1:  # gray: ``_seen`` makes channels of their own of it
             mean, std = [sum(mean) / len(mean)], [sum(std) / len(std)]
         return {"shape": list(shape), "mean": mean, "std": std}
+
+    def key(self) -> str:
+        """What tells its features from those of other weights, another size or another structure."""
+        told = [fingerprint(self.body), self.size, self.interpolation, self.mean, self.std]
+        total = hashlib.sha256(repr(told).encode())
+        for name, value in self.body.state_dict().items():
+            if isinstance(value, Tensor):
+                total.update(name.encode())
+                total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return total.hexdigest()[:24]
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str], *, batch_size: int = 64) -> Tensor:
@@ -156,6 +166,31 @@ def _parts(module: nn.Module) -> Iterator[nn.Module]:
             yield from _parts(child)
         elif any(True for _ in child.parameters()):
             yield child
+
+
+class OnFeatures(nn.Module):
+    """A network that was trained on a frozen encoder's features, for inputs: (B, ...) -> what the network gives.
+
+    Args:
+        encoder: As in training (``Pile.encoded``).
+        network: From standardized features (B, D).
+        mean: Of the features, (D,).
+        std: Their standard deviation.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: nn.Module, network: nn.Module, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.encoder, self.network = encoder, network
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("std", std.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of inputs."""
+        found: Tensor = self.network((self.encoder(x) - self.mean) / self.std)
+        return found
 
 
 def foundation_in(network: object) -> Foundation | None:

@@ -6,7 +6,6 @@ Nothing is unpickled but tensors, and no code of a folder is run unless it is tr
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,17 +52,6 @@ def weights_in(path: str | Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): value for name, value in found.items()}
 
 
-def identity_of(network: nn.Module) -> str:
-    """What tells the weights of a network from others': a sum of every tensor with its name."""
-    total = hashlib.sha256()
-    for name, value in network.state_dict().items():
-        if isinstance(value, Tensor):
-            plain = value.detach().cpu().contiguous()
-            total.update(f"{name}{tuple(plain.shape)}{plain.dtype}".encode())
-            total.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()[:16]
-
-
 @torch.no_grad()
 def completed(body: nn.Module, *, size: int | None, text: bool = False, **card: Any) -> Foundation:
     """A body with its weights as a ``Foundation``: how wide its features are is asked, not looked up.
@@ -76,7 +64,7 @@ def completed(body: nn.Module, *, size: int | None, text: bool = False, **card: 
     if not isinstance(found, Tensor) or found.dim() != 2:
         what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ValueError(f"{card.get('name')} gives {what} of 2 inputs; an encoder gives features (2, width)")
-    return Foundation(body, embed_dim=found.shape[1], size=size, identity=identity_of(body), **card)
+    return Foundation(body, embed_dim=found.shape[1], size=size, **card)
 
 
 # -- timm ----------------------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def test_features_are_those_of_timm_and_the_card_is_its_card(weights, encoder):
 
 def test_a_file_of_torch_gives_the_same_as_one_of_safetensors(weights, encoder, tmp_path):
     torch.save({"state_dict": weights[1].state_dict()}, tmp_path / "model.pth")
-    assert st.pretrained(f"{ARCHITECTURE}@{tmp_path / 'model.pth'}", size=32).identity == encoder.identity
+    assert st.pretrained(f"{ARCHITECTURE}@{tmp_path / 'model.pth'}", size=32).key() == encoder.key()
 
 
 class Opens:
@@ -158,7 +158,7 @@ def test_weights_that_were_fetched_before_are_found(weights, encoder, monkeypatc
     place = tmp_path / "hub" / "checkpoints" / url.rpartition("/")[2]
     place.parent.mkdir(parents=True)
     torch.save(weights[1].state_dict(), place)
-    assert st.pretrained(ARCHITECTURE, size=32).identity == encoder.identity
+    assert st.pretrained(ARCHITECTURE, size=32).key() == encoder.key()
 
 
 def test_weights_alone_do_not_say_their_network_and_the_remedy_works(weights, tmp_path):
@@ -213,7 +213,7 @@ def test_a_run_is_opened_resumed_exported_and_started_from(encoder, tmp_path):
     st.export(opened, tmp_path / "files")
     for place in (out, out / "export.safetensors"):
         start = st.pretrained(place)
-        assert (start.identity, start.size, start.frozen) == (encoder.identity, 32, False)
+        assert (start.key(), start.size, start.frozen) == (encoder.key(), 32, False)
 
 
 def test_inputs_of_another_normalization_are_told_and_the_remedy_works(encoder):

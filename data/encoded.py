@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,20 +26,6 @@ from selftrain.storage.atomic import remove_parts, whole_file, write_json
 FORMAT = 1  # of the files: part of their names
 _BATCH = 128  # rows of a pass
 _BYTES = 2**26  # that a sum is made of at a time
-
-
-class Encodes(Protocol):
-    """What the data ask of an encoder."""
-
-    embed_dim: int
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Features (B, embed_dim) of inputs (B, ...)."""
-        ...
-
-    def key(self) -> str:
-        """What tells its features from those of other weights, another size or another structure."""
-        ...
 
 
 class EncodedSet:
@@ -82,29 +68,26 @@ class EncodedSet:
 
 
 def features_of(
-    encoder: Encodes,
+    encoder: Any,
     samples: Samples,
     rows: Rows,
     views: ViewMaker,
     looks: int,
     *,
-    seed: int,
     device: torch.device,
     cache: str | Path | None,
 ) -> np.ndarray[Any, Any]:
     """Features (R, 1 + 2 looks, D) of rows of a set, read from a file or computed (and written).
 
     Args:
-        encoder: At rest, with its weights on ``device``.
+        encoder: With ``embed_dim`` and ``key()``, at rest and on ``device``.
         samples: The set.
         rows: Row numbers, which are the keys of the views' draws as well.
-        views: Maker of views, with the encoder's normalization.
+        views: Maker of views, with the encoder's normalization and the key of the draws.
         looks: Weak views of a row, and as many strong ones; 0: the plain one alone.
-        seed: Key of the draws.
         device: Where to compute.
         cache: Folder of the files; ``None``: nothing is written.
     """
-    views = views.seeded(seed)
 
     def fill(target: np.ndarray[Any, Any]) -> None:
         for start in range(0, len(rows), _BATCH):
@@ -127,7 +110,7 @@ def features_of(
         features = np.empty(shape, np.float32)
         fill(features)
         return features
-    told = [FORMAT, encoder.key(), content, _in_words(views), looks, seed, shape]
+    told = [FORMAT, encoder.key(), content, _in_words(views), looks, shape]
     name = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]
     return _kept(Path(cache), name, shape, fill)
 
@@ -162,7 +145,7 @@ def _is_whole(path: Path, note: Path) -> bool:
     """Whether a file of features is there and as it was written."""
     try:
         told = json.loads(note.read_text(encoding="utf-8"))
-        return path.stat().st_size == told["bytes"] and _sum(path) == told["sum"]
+        return bool(path.stat().st_size == told["bytes"] and _sum(path) == told["sum"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

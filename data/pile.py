@@ -8,7 +8,7 @@ import inspect
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol
@@ -26,7 +26,7 @@ from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limit
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing, warn_repeated
 from selftrain.data.base.statistics import in_least_precision
 from selftrain.data.base.summary import Summary, label_line
-from selftrain.data.encoded import EncodedSet, Encodes, features_of
+from selftrain.data.encoded import EncodedSet, features_of
 from selftrain.data.loading.evaluation import Evaluation, check_annotated
 from selftrain.data.loading.stream import PairedStream
 from selftrain.data.views.base import ViewMaker
@@ -48,31 +48,6 @@ class HasCard(Protocol):
 
     def card(self, shape: Sequence[int]) -> Mapping[str, Any]:
         """``shape``, ``mean`` and ``std`` for inputs of a shape."""
-        ...
-
-
-class Encoder(HasCard, Encodes, Protocol):
-    """An encoder of ``selftrain.pretrained``."""
-
-    name: str
-    size: int | None
-    mean: Sequence[float] | None
-    training: bool
-
-    def parameters(self) -> Iterator[Tensor]:
-        """As of any module, and so are those below."""
-        ...
-
-    def to(self, device: torch.device) -> Any:
-        """Bring the weights to a device."""
-        ...
-
-    def train(self, mode: bool = True) -> Any:
-        """Set the mode."""
-        ...
-
-    def eval(self) -> Any:
-        """Set to rest."""
         ...
 
 
@@ -315,7 +290,7 @@ class Pile:
 
     def encoded(
         self,
-        encoder: Encoder,
+        encoder: Any,
         *,
         views: int = 4,
         cache: str | Path | None = None,
@@ -324,16 +299,16 @@ class Pile:
     ) -> Pile:
         """The same problem on the features of an encoder that stays as it is, computed once.
 
-        Labels, ids and truth stay. Every strategy, evaluation, probe and graph then works on rows of features, for
-        which ``selftrain.networks.by_name.PlainEncoder`` with a linear head, or any network for tables, is the network. The
-        features are those of the encoder at rest, of inputs that are normalized as it has learned.
+        Labels, ids and truth stay. Every strategy, evaluation, probe and graph then works on rows of features; their
+        network is ``selftrain.networks.by_name.PlainEncoder`` with a linear head, or any one for tables. The features
+        are those of the encoder at rest, of inputs that are normalized as it has learned.
 
         Args:
             encoder: Of ``selftrain.pretrained``, or a ``selftrain.networks.foundation.Foundation`` around another.
             views: Weak views of each row that are computed beside the plain one, and as many strong ones, of the maker
                 of views of this pile; each step sees one of them. 0: plain features alone.
             cache: Folder where features are kept, each file under a name made of weights, data and views; ``None``:
-                they are computed anew and kept in memory.
+                the one that the encoder was given, else they are computed anew and kept in memory.
             seed: Key of the draws of the views.
             device: Where to compute; ``None``: where the encoder is.
 
@@ -348,7 +323,7 @@ class Pile:
             if samples.annotations is not None and samples.annotations.ndim != 1:
                 raise DataError(f"the {part} samples have masks or joints; features are one row a sample: fine-tune it")
         shown = self if encoder.mean is None else self.normalized_as(encoder)
-        before = next(encoder.parameters()).device
+        before, cache = next(encoder.parameters()).device, cache or encoder.cache
         where = before if device is None else torch.device(device)
         training = encoder.training
         encoder.to(where).eval()
@@ -359,8 +334,7 @@ class Pile:
                 parts = [part for part, (own, _) in origins.items() if own is root]
                 rows = np.unique(np.concatenate([origins[part][1] for part in parts]))
                 looks = views if {"labeled", "unlabeled"} & set(parts) else 0  # who is only judged is seen plainly
-                own = {"seed": seed, "device": where, "cache": cache}
-                features = features_of(encoder, root, rows, shown.views, looks, **own)
+                features = features_of(encoder, root, rows, shown.views.seeded(seed), looks, device=where, cache=cache)
                 for part in parts:
                     places, told = np.searchsorted(rows, origins[part][1]), (sets[part].annotations, sets[part].ids)
                     setattr(changed, part, EncodedSet(features, places, *told, looks=1 + 2 * views))

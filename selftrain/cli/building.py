@@ -41,6 +41,7 @@ from selftrain.storage.run_dir import read_card
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import BatchPlan, InputKind
 
+FEATURES = "features"  # folder beside the runs
 STEPS = 1000  # of a stage that says neither steps nor epochs
 NETWORKS = sorted({name for names in ENCODERS.values() for name in names})
 
@@ -186,7 +187,8 @@ def build_strategy(problem: Problem, spec: Mapping[str, Any], common: Mapping[st
     label_shape = task.output_shape(problem.shape)
     outputs = label_shape[0] * method_of(make).outputs
     start = foundation(common)
-    network: Any = start or _maker(common["network"])
+    # of a frozen encoder the pile has the features, see ``normalized_for``
+    network: Any = "linear" if start and start.frozen else start or _maker(common["network"])
 
     # a function and no network: of a network the students of an ensemble would all start alike
     def fresh() -> nn.Module:
@@ -260,18 +262,27 @@ def foundation(settings: Mapping[str, Any]) -> Foundation | None:
             raise UsageError(f"--frozen is for an encoder that is pretrained: say --init_from {PRETRAINED}NAME")
         return None
     with settings_checked():
-        flags = {name: bool(settings.get(name)) for name in ("frozen", "download", "trust")}
-        return _loaded(start.removeprefix(PRETRAINED), settings.get("init_size"), **flags)
+        flags = (bool(settings.get(name)) for name in ("frozen", "download", "trust"))
+        return _loaded(start.removeprefix(PRETRAINED), settings.get("init_size"), *flags)
 
 
 @functools.cache  # every run of a comparison asks for it, and nobody writes into it: students are copies
-def _loaded(name: str, size: int | None, **flags: bool) -> Foundation:
-    return pretrained(name, size=size, **flags)
+def _loaded(name: str, size: int | None, frozen: bool, download: bool, trust: bool) -> Foundation:
+    return pretrained(name, size=size, frozen=frozen, download=download, trust=trust)
 
 
-def normalized_for(pile: Pile, settings: Mapping[str, Any]) -> Pile:
-    """The pile with the normalization of the encoder that is handed on, where its card is there."""
+def normalized_for(pile: Pile, settings: Mapping[str, Any], out: Path) -> Pile:
+    """The pile with the normalization of the encoder that is handed on, where its card is there.
+
+    Args:
+        pile: As it was read.
+        settings: Of the command.
+        out: Its folder; features of a frozen encoder are kept beside it, in ``features``.
+    """
     start = foundation(settings)
+    if start is not None and start.frozen:
+        print(f"features  of {start.name}, in {out.parent / FEATURES}", flush=True)
+        return pile.encoded(start, cache=(out.parent / FEATURES).resolve(), device=settings["device"])
     if start is not None:
         return pile.normalized_as(start)
     init_from = settings["init_from"]

@@ -49,7 +49,9 @@ def add_start(parser: Parser) -> None:
     help = f"run of `selftrain pretrain` or `train`, or file of weights, to start from; or {PRETRAINED}NAME, an \
 encoder of timm or torchvision, a folder of transformers, or a run: see selftrain.pretrained"
     parser.add_argument("--init_from", type=str | None, help=help, metavar="RUN")
-    help = "leave the encoder as it is: no gradients, dropout and BatchNorm at rest"
+    help = (
+        "leave the encoder as it is: its features are computed once, kept in a folder beside --out, and the head learns"
+    )
     switch(parser, "frozen", help)
     help = f"side that images are resized to for {PRETRAINED}NAME; null: that of its card"
     parser.add_argument("--init_size", type=int | None, help=help)

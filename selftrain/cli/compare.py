@@ -127,7 +127,7 @@ class Comparison:
             raise DataError(
                 f"{pile.source} has too few labels to hold back a quarter of them; say --data.validation or label more"
             )
-        return building.normalized_for(pile, self.settings)
+        return building.normalized_for(pile, self.settings, self.out)
 
     def problem(self, pile: Pile) -> building.Problem:
         """What a draw poses."""

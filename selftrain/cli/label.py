@@ -70,6 +70,7 @@ def labeled(run: OpenedRun, step: int, samples: Samples, pile: Pile, threshold: 
     strategy = labeler(run)
     # all as unlabeled ones, also those with a label: they are what a teacher's pass labels
     shown = Pile(None, samples, classes=run.classes, views=pile.views, source=pile.source)
+    shown.encoder = pile.encoder  # rows of features stay what they are
     table = label_pile(strategy, run.shown(shown), batch_size=batch_size)
     ledger = Ledger(samples.ids, run.classes)
     for start in range(0, len(table), _ROWS):

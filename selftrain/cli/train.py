@@ -60,7 +60,7 @@ def run(words: Sequence[str]) -> int:
     out = claim(out, resume=settings["resume"], overwrite=settings["overwrite"])
     device = building.check_device(settings["device"])
     settings = absolute(settings)
-    pile = building.normalized_for(read_pile(settings), settings)
+    pile = building.normalized_for(read_pile(settings), settings, out)
     problem = building.Problem.of(pile, building.steps_of(settings, pile)).posed(pile, settings["task"])
     start, trust = settings["init_from"], bool(settings["trust"])
     settings["network"] = building.network_for(problem, settings["network"], init_from=start, trust=trust)

@@ -24,6 +24,7 @@ def pretrained(
     name_or_path: str | Path,
     *,
     frozen: bool = False,
+    cache: str | Path | None = None,
     size: int | None = None,
     download: bool = False,
     trust: bool = False,
@@ -41,6 +42,7 @@ def pretrained(
             * the folder of a run of this library, or a file of weights in it (``runs/mae``).
         frozen: Whether it stays as it is: no gradients, dropout and BatchNorm at rest in training too. Otherwise it is
             fine-tuned like any encoder.
+        cache: Folder where features of a frozen encoder are kept, see ``Pile.encoded``.
         size: Side that images are resized to; ``None``: the card's. Smaller ones take less time.
         download: Whether weights that are not on this machine may be fetched.
         trust: Whether code that the folder brings or names may be run; otherwise all comes from selftrain, torch,
@@ -76,7 +78,7 @@ def pretrained(
         told = made.name
     # a name to be found by again, whatever the working directory
     again = Foundation(**made.arguments | {"frozen": frozen, "name": told})
-    again.tokenizer = made.tokenizer
+    again.tokenizer, again.cache = made.tokenizer, None if cache is None else str(cache)
     return again.eval()
 
 

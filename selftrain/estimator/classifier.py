@@ -20,10 +20,10 @@ from selftrain.errors import DataError
 from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.encoder import PretrainedEncoder
 from selftrain.estimator.inputs import Array, Inputs
-from selftrain.estimator.shipped import inference_model, joined, run, ship
+from selftrain.estimator.shipped import inference_model, joined, on_inputs, run, ship
 from selftrain.handlers import DataSummary, Progress
 from selftrain.networks.by_name import make_network
-from selftrain.networks.copying import plain_weights
+from selftrain.networks.copying import copy_network, plain_weights
 from selftrain.networks.foundation import foundation_in
 from selftrain.networks.optim import Training, learner
 from selftrain.tasks import Classification
@@ -53,7 +53,8 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         network: ``"auto"``, a name in ``selftrain.estimator.ENCODERS``, a module (it is copied), or a function of
             (shape, outputs), of the shape, or of nothing, that builds one. An encoder (it has ``embed_dim``) gets a
             linear head, any other module must give the logits. One of ``selftrain.pretrained`` also says how images
-            are normalized, unless ``views`` does.
+            are normalized, unless ``views`` does; if it is frozen, the features of each row and of four weak and
+            strong views are computed once, and the head learns from these.
         members: Networks that are trained on their own, with other draws, and vote with their mean probabilities.
         kind: ``"table"`` (N, features), ``"image"`` (N, H, W), (N, H, W, C) or (N, C, H, W), ``"series"``
             (N, channels, length) or ``"points"`` (N, points, 2 or 3); ``None``: a table of two axes, else images.
@@ -179,6 +180,10 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         foundation = foundation_in(self.network)
         if foundation is not None and foundation.mean is not None and self.views is None:
             pile = pile.normalized_as(foundation)
+        shown, frozen = pile, None
+        if foundation is not None and foundation is self.network and foundation.frozen and self.encoder_ is None:
+            frozen = copy_network(foundation).to(self._device())
+            pile = pile.encoded(frozen)
         runs = []
         for member in range(self.members):
             # keys of neighbors would share draws with the next seed's members
@@ -186,9 +191,10 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             with self._alone(key):
                 runs.append(self._trained(pile, key, member))
 
-        self.classes_, self.views_, self.n_iter_ = labels.classes, pile.views, self._steps(pile)
+        self.classes_, self.views_, self.n_iter_ = labels.classes, shown.views, self._steps(pile)
         network = plain_weights(joined([ship(run.strategy, len(self.classes_)) for run in runs]))
-        example = next(iter(pile.evaluation("labeled", 2, self._device()) or ())).x
+        network = network if frozen is None else on_inputs(network, frozen, pile.views)
+        example = next(iter(shown.evaluation("labeled", 2, self._device()) or ())).x
         self.network_ = inference_model(network, example)
         self.transduction_, self.labeled_iter_ = _provenance(runs[0], pile, labels)
         self.ledger_ = runs[0].ledger
@@ -251,6 +257,8 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         template = self.network if encoder is None else encoder.network
 
         def network() -> nn.Module:
+            if pile.encoder is not None:
+                return make_network("linear", "table", tuple(pile.card()["shape"]), outputs)
             masked = encoder is not None and encoder.recipe_ not in EMBEDDING
             return make_network(template, inputs.kind, inputs.shape, outputs, masked=masked)
 

@@ -77,7 +77,8 @@ def joined(shipped: list[Shipped]) -> Shipped:
 
 def on_inputs(shipped: Shipped, encoder: nn.Module, views: Any) -> Shipped:
     """Networks that have learned from features of an encoder, for inputs; each shares the encoder."""
-    return Shipped([OnFeatures(encoder, n, views.mean, views.std) for n in shipped.networks], shipped.counted)
+    made: list[nn.Module] = [OnFeatures(encoder, one, views.mean, views.std) for one in shipped.networks]
+    return Shipped(made, shipped.counted)
 
 
 def inference_model(network: Module, example: Tensor) -> Module:

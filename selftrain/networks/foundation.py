@@ -69,6 +69,7 @@ class Foundation(Recorded, nn.Module):
             body.requires_grad_(False).eval()
         self.size, self.interpolation = size, interpolation
         self.mean, self.std = (None if v is None else [float(one) for one in v] for v in (mean, std))
+        self.cache: str | None = None  # folder for features, of ``Pile.encoded``
         self.tokenizer: Any = None  # of text: no part of the network, read from the folder
         if shape is not None:
             self.shape = tuple(shape)

@@ -316,3 +316,18 @@ def test_texts_are_the_mean_of_their_tokens_and_no_padding(tmp_path):
     assert features.shape == (2, 16)
     (tmp_path / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.Normalize"}]))
     torch.testing.assert_close(st.pretrained(tmp_path).encode(texts), nn.functional.normalize(features))
+
+
+@pytest.mark.slow
+def test_the_estimator_learns_a_head_on_stored_features(weights, tmp_path):
+    frozen = st.pretrained(f"{ARCHITECTURE}@{weights[0]}", size=32, frozen=True, cache=tmp_path)
+    x, y, truth = pictures()
+    model = st.SelfTrainClassifier(network=frozen, steps=30, random_state=0).fit(x, y)
+    assert len(list(tmp_path.glob("*.npy"))) == 1
+    again = st.SelfTrainClassifier(network=frozen, steps=30, random_state=0).fit(x, y)
+    assert np.array_equal(model.predict_proba(x), again.predict_proba(x))
+    assert model.transform(x).shape == (24, 512)
+    features = torch.from_numpy(x) - model.views_.mean.reshape(1, 1, 1, 1)
+    expected = frozen((features / model.views_.std.reshape(1, 1, 1, 1)).float())
+    torch.testing.assert_close(torch.from_numpy(model.transform(x)).float(), expected, rtol=1e-3, atol=1e-3)
+    assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(x), model.predict(x))

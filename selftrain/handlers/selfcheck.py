@@ -18,7 +18,14 @@ from torch import Tensor
 
 from selftrain.handlers.base import Context, Handler
 from selftrain.handlers.gradcheck import NotMeasured, unsupervised_grad_norm
-from selftrain.metrics.significance import clearly_below, collapsed, effective_classes, labeled_shares
+from selftrain.metrics.significance import (
+    class_distance,
+    clearly_below,
+    collapsed,
+    drifted,
+    effective_classes,
+    labeled_shares,
+)
 from selftrain.runtime.distributed import is_first
 from selftrain.runtime.rng import step_key
 from selftrain.select import Selector
@@ -32,11 +39,13 @@ ROWS = 50  # accepted pseudo-labels whose classes are compared with those of the
 FEW_DIRECTIONS, CONSTANT = 2.0, 0.05  # centered rank, and spread against size, of features that look collapsed
 FALLEN = {"rankme_centered": 0.25, "feature_spread": 0.1}  # and what then is left of them since the first step
 LITTLE, REST = 0.1, 0.2  # spread of embeddings, and its share of that of the first step, that are a collapse
-NO_GRADIENT, COLLAPSE, KEEPS_NOTHING, KEEPS_EVERYTHING, TEACHER_WORSE, WORSE_THAN_SUPERVISED, FEATURES = KINDS = (
+(
+    NO_GRADIENT, COLLAPSE, KEEPS_NOTHING, KEEPS_EVERYTHING, TEACHER_WORSE, WORSE_THAN_SUPERVISED, CLASS_DRIFT, FEATURES
+) = KINDS = (
     "no_gradient", "collapse", "keeps_nothing", "keeps_everything", "teacher_worse", "worse_than_supervised",
-    "features_collapsed",
+    "class_drift", "features_collapsed",
 )  # fmt: skip
-HARMFUL = (COLLAPSE, KEEPS_NOTHING, WORSE_THAN_SUPERVISED)
+HARMFUL = (COLLAPSE, KEEPS_NOTHING, WORSE_THAN_SUPERVISED, CLASS_DRIFT)
 REMEDIES = {
     NO_GRADIENT: "Check that the unsupervised loss is computed from the student's own output with gradients on "
     "(no detach, no torch.no_grad), that it is part of the loss given to update(), and that its factor is above 0.",
@@ -50,6 +59,8 @@ REMEDIES = {
     "statistics (buffers='copy' or 'ema'); until then ship the student.",
     WORSE_THAN_SUPERVISED: "Look at the pseudo-labels that were accepted (pseudo_labels.csv), raise the threshold or "
     "lower unlabeled_weight; unlabeled samples of other classes than the labels' also do this.",
+    CLASS_DRIFT: "Align predictions to the class shares, raise the threshold, lower unlabeled_weight, or ship the "
+    "labels alone (on_alarm='fallback'); it may be right if the classes of the pile are far from even.",
     FEATURES: "Train longer if the rank is rising (JEPA first collapses and then climbs out); else raise the target "
     "encoder's decay, normalize its tokens (norm='layer'), strengthen the regularizer (of views: the variance term or "
     "SIGReg), or use masked autoencoding, which cannot collapse.",
@@ -106,9 +117,9 @@ class SelfCheck(Handler):
     """Watch a run and raise an alarm, at most once for each kind, where it does nothing or goes wrong.
 
     Kinds: ``no_gradient``, ``collapse``, ``keeps_nothing``, ``keeps_everything``, ``teacher_worse``,
-    ``features_collapsed`` and, with a baseline, ``worse_than_supervised``. An alarm is a ``SelfTrainingWarning``, a
-    text in the log and an entry of ``Run.alarms``. Costs up to three steps on a copy of the strategy; training is the
-    same bit for bit.
+    ``features_collapsed`` and, with a baseline, ``worse_than_supervised`` and ``class_drift``. An alarm is a
+    ``SelfTrainingWarning``, a text in the log and an entry of ``Run.alarms``. Costs up to three steps on a copy of the
+    strategy; training is the same bit for bit.
 
     Args:
         on: Whether anything is watched.
@@ -157,6 +168,7 @@ class SelfCheck(Handler):
         if self.on:
             here, there = self.context.figures.get("validation", {}), figures.get("validation", {})
             self.log(self.compare(step, here, there, self.context.samples), step)
+            self.log(self.compare_classes(step), step)
 
     def sound(self) -> bool:
         """Whether the newest evaluation saw no one-sided classes; the alarm takes two."""
@@ -350,6 +362,30 @@ class SelfCheck(Handler):
         elif clearly_below(here, there, samples):
             message = f"On validation self-training reaches {monitor} {here:.3f}, the labels alone {there:.3f}."
             found.alarm(WORSE_THAN_SUPERVISED, step, message, run=here, baseline=there, samples=float(samples))
+        return found
+
+    def compare_classes(self, step: int) -> Findings:
+        """Hold the classes that the run sees in the pile against those that its supervised control sees there."""
+        found, classes, control = Findings(), len(self.ledger.classes), self.context.control
+        batches = self.context.pile.evaluation("unlabeled", 500, self.device)
+        prior = self._labeled_shares(classes) if classes else None
+        if control is None or batches is None or prior is None:
+            return found
+        task: Any = self.strategy.task  # it has classes
+        counts = torch.zeros(2, classes, dtype=torch.double, device=self.device)
+        with self.strategy.evaluating(), control.evaluating(), torch.no_grad():
+            for batch in batches:
+                for count, predict in zip(counts, (self.strategy.predict, control.predict), strict=True):
+                    count += torch.bincount(task.label(predict(batch.x)).flatten(), minlength=classes)
+        rows, prior = int(counts[0].sum()), prior.to(counts)
+        shares = counts / max(1, rows)
+        if drifted(shares[0], shares[1], prior, rows):
+            run, baseline = (class_distance(each, prior) for each in shares)
+            message = (
+                f"On {rows} decisions about the pile the class shares of the run are {run:.2f} away from those of the "
+                f"labels (total variation), the shares that the labels alone lead to {baseline:.2f}."
+            )
+            found.alarm(CLASS_DRIFT, step, message, run=run, baseline=baseline, rows=float(rows))
         return found
 
     # -- storage ---------------------------------------------------------------------------------------------------

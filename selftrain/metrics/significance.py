@@ -9,6 +9,7 @@ from torch import Tensor
 
 from selftrain.types import Pile
 
+DRIFT = 0.2  # so much farther from the labels' shares than the labels alone: benchmarks/alarms.py
 MARGIN, ERRORS = 0.02, 2.0  # a figure is clearly lower from this difference, and so many standard errors, on
 
 
@@ -49,6 +50,28 @@ def clearly_below(figure: float, other: float, samples: int) -> bool:
     # under "no difference" both are draws from one share, best estimated by their mean
     mean = (figure + other) / 2
     return other - figure > max(MARGIN, ERRORS * math.sqrt(2 * mean * (1 - mean) / samples))
+
+
+def class_distance(shares: Tensor, prior: Tensor) -> float:
+    """Total variation between two distributions over classes, (classes,) each: the share that would have to move."""
+    return float((shares.double() - prior.double()).abs().sum() / 2)
+
+
+def drifted(shares: Tensor, control: Tensor, prior: Tensor, rows: int) -> bool:
+    """Whether decisions on the pile are much farther from the labels' class shares than those of a control are.
+
+    A control that learned the labels alone sees the same rows: what a pile has of its own shares moves both alike. The
+    difference of the two total variations must be above ``DRIFT``, and above ``sqrt(classes / rows)``: chance alone
+    puts the shares of so many draws half of that away from their distribution, in the mean and at most.
+
+    Args:
+        shares: Share of each class among the decisions, shape (classes,), sums to 1.
+        control: The same of the control, on the same rows.
+        prior: Share of each class among the labels.
+        rows: Decisions.
+    """
+    apart = class_distance(shares, prior) - class_distance(control, prior)
+    return rows > 0 and apart > max(DRIFT, math.sqrt(len(prior) / rows))
 
 
 def labeled_shares(pile: Pile, classes: int, device: torch.device) -> Tensor | None:

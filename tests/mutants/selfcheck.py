@@ -173,6 +173,34 @@ MUTANTS = [
         "self.method.needs()",
         FILE + "test_the_control_asks_for_no_view_and_tells_of_no_pseudo_label",
     ),
+    Mutant(
+        "classes drift unseen",
+        "selftrain/handlers/selfcheck.py",
+        "            self.log(self.compare_classes(step), step)\n",
+        "",
+        FILE + "test_classes_that_drift_from_those_of_the_labels_alone_are_found_without_held_out_labels",
+    ),
+    Mutant(
+        "drift is told without regard to the labels alone",
+        "selftrain/metrics/significance.py",
+        "class_distance(shares, prior) - class_distance(control, prior)",
+        "class_distance(shares, prior)",
+        FILE + "test_drift_is_a_difference_of_distances_beyond_chance",
+    ),
+    Mutant(
+        "drift of a few rows is told",
+        "selftrain/metrics/significance.py",
+        "apart > max(DRIFT, math.sqrt(len(prior) / rows))",
+        "apart > DRIFT",
+        FILE + "test_drift_is_a_difference_of_distances_beyond_chance",
+    ),
+    Mutant(
+        "drift does not act",
+        "selftrain/handlers/selfcheck.py",
+        "WORSE_THAN_SUPERVISED, CLASS_DRIFT)\n",
+        "WORSE_THAN_SUPERVISED)\n",
+        FILE + "test_classes_that_drift_from_those_of_the_labels_alone_are_found_without_held_out_labels",
+    ),
     # -- an alarm acts
     Mutant(
         "an alarm is ignored by a run that is to stop",

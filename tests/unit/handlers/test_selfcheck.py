@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import re
 import threading
 import warnings
@@ -20,7 +21,7 @@ from selftrain.handlers.base import Context
 from selftrain.handlers.baseline import SupervisedBaseline
 from selftrain.handlers.gradcheck import NotMeasured, unsupervised_grad_norm
 from selftrain.handlers.selfcheck import KINDS, REMEDIES, Alarm, SelfCheck, SelfTrainingWarning
-from selftrain.metrics.significance import clearly_below, collapsed, effective_classes
+from selftrain.metrics.significance import class_distance, clearly_below, collapsed, drifted, effective_classes
 from selftrain.networks.optim import weights_of
 from selftrain.storage import checkpoint
 from selftrain.strategy.base import Strategy
@@ -740,6 +741,75 @@ def test_without_the_check_the_figures_are_there_and_no_alarm():
     assert (run.alarms, messages) == ([], [])
 
 
+class Leaning(Own):
+    """Calls ``share`` of the rows that it sees by the first class, so that it ships what leans that way."""
+
+    def __init__(self, share=1.0, **settings):
+        super().__init__(rampup=lambda progress: 3.0, **settings)
+        self._share = share
+
+    def value(self, batch):
+        real, first = super().value(batch), torch.tensor([0.98, 0.01, 0.01])
+        return torch.where((batch.unlabeled.index < 150 * self._share).unsqueeze(1), first, real)
+
+    def weight(self, value, clock):
+        return (value.amax(1) < 2).float() * (clock.step % 2)  # no streak, and no class is missing among the accepted
+
+
+def test_classes_that_drift_from_those_of_the_labels_alone_are_found_without_held_out_labels(tmp_path):
+    pile = MemoryPile(unlabeled=150, validation=0)
+    run, _ = fit(Leaning(), pile, steps=100, baseline=True, out=tmp_path, evaluation=st.Evaluation(100))
+    (alarm,) = [alarm for alarm in run.alarms if alarm.kind == "class_drift"]
+    with torch.no_grad():
+        said = run.strategy.predict(pile.parts["unlabeled"][0]).argmax(1)
+    labels = pile.parts["labeled"][1]
+    shares, prior = (torch.bincount(y, minlength=3).double() / len(y) for y in (said, labels))
+    assert alarm.step == 100
+    assert alarm.figures["run"] == pytest.approx(0.5 * (shares - prior).abs().sum().item())
+    assert alarm.figures["run"] > alarm.figures["baseline"] + 0.2
+    assert alarm.figures["rows"] == 150
+    assert (
+        f"On 150 decisions about the pile the class shares of the run are {alarm.figures['run']:.2f}" in alarm.message
+    )
+    fell = st.fit(
+        Leaning(), pile, steps=100, plan=PLAN, evaluation=st.Evaluation(100), on_alarm="fallback", baseline=True
+    )
+    assert "class_drift" in fell.fallback.alarms
+    assert fell.evaluate("test")["accuracy"] > 0.9 > run.evaluate("test")["accuracy"]
+
+
+def test_classes_that_drift_no_farther_than_those_of_the_labels_alone_are_no_alarm():
+    """Of a pile whose shares are not the labels', the labels alone tell as much."""
+    pile = MemoryPile(unlabeled=150, validation=0)
+    kept = pile.parts["unlabeled"][1] == 0
+    pile.parts["unlabeled"] = tuple(part[kept] for part in pile.parts["unlabeled"])
+    assert "class_drift" not in [kind for kind, _ in kinds(Own(), pile, steps=60, baseline=True)]
+
+
+@pytest.mark.parametrize(
+    ("run", "control", "rows", "expected"),
+    [
+        ([0.59, 0.21, 0.2], [0.3, 0.4, 0.3], 2000, False),  # 0.257 away, the control 0.067: less than 0.2 between
+        ([0.61, 0.2, 0.19], [0.3, 0.4, 0.3], 2000, True),
+        ([0.61, 0.2, 0.19], [0.3, 0.4, 0.3], 60, False),  # chance: sqrt(3 / 60) is 0.224
+        ([0.61, 0.2, 0.19], [0.6, 0.2, 0.2], 2000, False),  # the control as well
+        ([0.3, 0.4, 0.3], [0.61, 0.2, 0.19], 2000, False),  # the control alone
+        ([0.61, 0.2, 0.19], [0.3, 0.4, 0.3], 0, False),
+    ],
+)
+def test_drift_is_a_difference_of_distances_beyond_chance(run, control, rows, expected):
+    prior = torch.full((3,), 1 / 3)
+    assert drifted(torch.tensor(run), torch.tensor(control), prior, rows) is expected
+
+
+def test_chance_puts_shares_no_farther_from_their_distribution_than_it_is_allowed():
+    """Half of sqrt(C / n) bounds the mean distance of n draws from C classes."""
+    prior = torch.tensor([0.4, 0.3, 0.2, 0.1])
+    draws = np.random.default_rng(0).multinomial(50, prior.double() / prior.double().sum(), size=2000) / 50
+    mean = np.mean([class_distance(torch.from_numpy(draw), prior) for draw in draws])
+    assert 0.05 < mean < 0.5 * math.sqrt(4 / 50)
+
+
 def test_the_control_asks_for_no_view_and_tells_of_no_pseudo_label():
     strategy = Own(decay=0.9)
     control = SupervisedBaseline(strategy)
@@ -887,7 +957,7 @@ def test_a_run_with_a_control_can_be_resumed_anywhere(stop, tmp_path):
     make = wrong
     (every,), whole = resumed_at([], tmp_path / "whole", make, **settings)
     told, parts = resumed_at([stop], tmp_path / "parts", make, **settings)
-    assert every == ["worse_than_supervised"]
+    assert every == ["worse_than_supervised", "class_drift"]
     assert told == [[], every]
     assert not zoo.differences(whole, parts)
     assert not zoo.differences(outcome(tmp_path / "whole" / "baseline"), outcome(tmp_path / "parts" / "baseline"))
@@ -924,7 +994,7 @@ def test_a_control_that_was_killed_goes_on_and_the_run_is_not_repeated(tmp_path)
     assert not zoo.differences(outcome(tmp_path / "whole"), outcome(tmp_path / "parts"))
     again, messages = fit(dying(0, other=9), out=tmp_path / "parts", resume=True, **settings)  # finished: no step
     assert messages == []
-    assert [a.kind for a in again.alarms] == ["worse_than_supervised"]
+    assert [a.kind for a in again.alarms] == ["worse_than_supervised", "class_drift"]
     assert not zoo.differences(outcome(tmp_path / "whole"), outcome(tmp_path / "parts"))
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from selftrain.labels.page.write import write_review
     from selftrain.labels.table import PseudoLabelTable
     from selftrain.labels.teacher_pass import label_pile
+    from selftrain.networks.adapters import LoRA
     from selftrain.networks.ema import Teacher
     from selftrain.networks.encoders import Classifier, ConvEncoder
     from selftrain.networks.optim import Training, learner, load_weights
@@ -69,6 +70,7 @@ _HOMES = {
     "labels.page.write": ("write_review",),
     "labels.table": ("PseudoLabelTable",),
     "labels.teacher_pass": ("label_pile",),
+    "networks.adapters": ("LoRA",),
     "networks.ema": ("Teacher",),
     "networks.encoders": ("Classifier", "ConvEncoder"),
     "networks.optim": ("Training", "learner", "load_weights"),
@@ -112,6 +114,7 @@ __all__ = [
     "Keypoints",
     "LabeledKFold",
     "Learner",
+    "LoRA",
     "Ledger",
     "NonFiniteError",
     "PseudoLabelTable",

@@ -11,6 +11,8 @@ mean of both networks (the paper tests the first alone: ``export``).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from selftrain.mix import Mix
 from selftrain.networks.ema import Buffers
 from selftrain.networks.student import LabelMode, MakeLearner
@@ -31,7 +33,7 @@ class CrossPseudoSupervision(SeveralStudents):
 
     Args:
         task: Kind of output.
-        make_learner: Builds one network; pass a *function* to ``learner`` so that the two start differently.
+        make_learner: Builds one network; pass a *function* to ``learner`` so that the two start differently; or two.
         unlabeled_weight: Factor of the cross loss, >= 0.
         on_labeled: Cross-label the labeled samples too, as the paper does without CutMix; all of them count, unmixed
             and unaligned, whatever ``select`` keeps of the others.
@@ -42,7 +44,7 @@ class CrossPseudoSupervision(SeveralStudents):
     def __init__(
         self,
         task: Task,
-        make_learner: MakeLearner,
+        make_learner: MakeLearner | Sequence[MakeLearner],
         *,
         unlabeled_weight: float = 1.5,
         on_labeled: bool = True,

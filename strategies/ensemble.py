@@ -15,6 +15,7 @@ is ours (``quorum=0`` turns it off; the paper's setting is ``quorum=0, weighting
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -42,7 +43,8 @@ class Ensemble(SeveralStudents):
 
     Args:
         task: Kind of output; it says what agreement means.
-        make_learner: Builds one member; pass a *function* to ``learner`` so that members start differently.
+        make_learner: Builds one member; pass a *function* to ``learner`` so that members start differently. Or several,
+            taken in turn, such as one for each of some pretrained encoders or forms of adapters.
         members: Number of networks N >= 2.
         quorum: Share of members that must side with the consensus, in [0, 1].
         weighting: Weight of a used unit: ``"equal"``: 1; ``"share"``: share of agreeing members; ``"entropy"``:
@@ -61,7 +63,7 @@ class Ensemble(SeveralStudents):
     def __init__(
         self,
         task: Task,
-        make_learner: MakeLearner,
+        make_learner: MakeLearner | Sequence[MakeLearner],
         *,
         members: int = 3,
         quorum: float = 0.6,

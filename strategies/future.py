@@ -152,7 +152,7 @@ class WideFutureSelfTraining(FutureSelfTraining):
                 with self.student.virtual(self.restore), self.pseudo_labeling.still():
                     supervised, unsupervised, _ = self.losses(ahead)
                     self.student.update(supervised + self.pseudo_labeling.weight(clock) * unsupervised)
-                    futures.append(copy_network(self.student.model))
+                    futures.append(copy_network(self.student.model, share=self.student.frozen()))
             # phi <- mu phi + (1 - mu) mean_i theta~_i
             self.teacher.update(*futures, count=self.count_all)
         # The real step under the averaged teacher, which then takes in what came of it

@@ -12,6 +12,7 @@ unlabeled batches after each labeled one); weak views are predicted in evaluatio
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -38,7 +39,7 @@ class JointMatch(SeveralStudents):
 
     Args:
         task: Kind of output.
-        make_learner: Builds one network; pass a *function* to ``learner`` so that the two start differently.
+        make_learner: Builds one network; pass a *function* to ``learner`` so that the two start differently; or two.
         threshold: Threshold of the most present class, in (0, 1].
         status_decay: Share of the old status that stays at each look, in [0, 1).
         shared_status: One status that both networks move, one after the other (the released code), or one for each.
@@ -56,7 +57,7 @@ class JointMatch(SeveralStudents):
     def __init__(
         self,
         task: Task,
-        make_learner: MakeLearner,
+        make_learner: MakeLearner | Sequence[MakeLearner],
         *,
         threshold: float = 0.98,
         status_decay: float = 0.9,

@@ -75,7 +75,7 @@ LAZY_TOO = {
     "graph": {"pynndescent"},
     "labels": {"pandas", "pyarrow"},
     "labels.page": {"PIL", "jinja2"},
-    "networks": {"timm", "torchvision", "transformers", "huggingface_hub"},
+    "networks": {"peft", "timm", "torchvision", "transformers", "huggingface_hub"},
     "storage": {"filelock", "pandas", "pyarrow", "yaml"},
     "tensorboard": {"PIL", "matplotlib", "tensorboard", "torchvision"},
     "cli": {"tomllib", "yaml"},

@@ -34,6 +34,7 @@ from selftrain.data import Pile
 from selftrain.engine.start import pretrained
 from selftrain.engine.times import steps_per_epoch, total_steps
 from selftrain.errors import SelftrainError
+from selftrain.networks.adapters import LoRA
 from selftrain.networks.by_name import ENCODERS, make_encoder, make_network, network_name
 from selftrain.networks.foundation import Foundation
 from selftrain.networks.optim import Training, learner
@@ -157,6 +158,8 @@ def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:
         chosen = partial(load_object(chosen["class_path"]), **chosen["init_args"])
     elif chosen is not None and "." in chosen:
         chosen = load_object(chosen)
+    if made["adapter"] is not None:
+        made["adapter"] = LoRA(**made["adapter"])
     return made | {"optimizer": chosen}
 
 

@@ -17,8 +17,8 @@ from selftrain.engine.times import EVALUATIONS, Checkpoints, Evaluation, OnAlarm
 from selftrain.errors import CheckpointError, RunFolderError
 from selftrain.evaluation.quality import Quality
 from selftrain.handlers.base import Context, Handler
-from selftrain.handlers.nonfinite import copied
 from selftrain.labels.ledger import Ledger
+from selftrain.networks.copying import copied_state, frozen_storages, is_frozen
 from selftrain.runtime.distributed import check_alike, from_first, is_first, same_start
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import write_json
@@ -111,7 +111,7 @@ class TrainState(Context):
         if figure is not None and figure > self.best.get(monitor, float("-inf")):
             self.best = figures | {"step": self.step}
             # A state holds the tensors themselves, which training goes on to change.
-            self.best_state = copied(self.strategy.state_dict())
+            self.best_state = copied_state(self.strategy)
 
     def keep_sound(self) -> None:
         """Keep the weights to fall back to, if no alarm and no handler speaks against them."""
@@ -204,6 +204,10 @@ class TrainState(Context):
             for names in _FORM.values():
                 for name in names:
                     setattr(self, name, state[name])
+            if self.best_state is not None:
+                # those read from the file would be held beside them
+                frozen, own = frozen_storages(self.strategy), self.strategy.state_dict()
+                self.best_state |= {name: value for name, value in own.items() if is_frozen(value, frozen)}
         self.start = self.stored = self.step
 
     @contextmanager

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from selftrain.data.base.samples import Samples, exact_rows, single
 from selftrain.data.views.base import ViewMaker
-from selftrain.networks.copying import copy_network
+from selftrain.networks.copying import copy_network, merge_adapters
 from selftrain.networks.ema import Teacher
 from selftrain.networks.foundation import OnFeatures
 from selftrain.networks.outputs import logits_of
@@ -50,7 +50,7 @@ class Shipped(nn.Module):
 
 
 def ship(strategy: Strategy, classes: int) -> Shipped:
-    """Copies of the networks that ``strategy.predict`` asks.
+    """Copies of the networks that ``strategy.predict`` asks, their adapters merged.
 
     Raises:
         ValueError: for a strategy of which this is not known.
@@ -67,7 +67,7 @@ def ship(strategy: Strategy, classes: int) -> Shipped:
     counted = getattr(strategy, "counted", None)
     # logits beyond the classes belong to other heads, such as one for outliers
     factor = counted if isinstance(counted, Tensor) and counted.shape == (classes,) else torch.ones(classes)
-    return Shipped([copy_network(network) for network in asked], factor.detach().clone())
+    return Shipped([merge_adapters(copy_network(network)) for network in asked], factor.detach().clone())
 
 
 def joined(shipped: list[Shipped]) -> Shipped:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from selftrain.data.base.statistics import in_least_precision
 from selftrain.data.views.points import in_unit_sphere
 from selftrain.estimator.shipped import encoder_of, ship
-from selftrain.networks.copying import copy_network
+from selftrain.networks.copying import copy_network, merge_adapters
 from selftrain.networks.optim import copied_weights
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 
@@ -44,7 +44,7 @@ class Deployed(nn.Module):
     ) -> None:
         super().__init__()
         self.centered = centered
-        self.network = copy_network(network).cpu().eval().requires_grad_(False)
+        self.network = merge_adapters(copy_network(network)).cpu().eval().requires_grad_(False)
         for name, value, neutral in (("mean", mean, 0.0), ("std", std, 1.0)):
             tensor = torch.tensor([neutral] if value is None else list(value), dtype=torch.float64)
             # buffers are part of the written program; (C, 1, 1) for images, (C,) for rows: behind the axis of the batch

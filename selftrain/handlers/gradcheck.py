@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selftrain.networks.copying import frozen_storages, is_frozen
 from selftrain.networks.student import Learner
 from selftrain.runtime.rng import own_randomness, seed_step
 from selftrain.strategy.base import Strategy
@@ -44,12 +45,13 @@ def unsupervised_grad_norm(
         NotMeasured: if the strategy cannot be copied, if the step fails, or if a step of the copy changes the strategy
             itself (a function among its attributes may hold on to it); the strategy is then restored.
     """
-    saved = _copied(strategy, strategy.state_dict())
+    state, frozen = strategy.state_dict(), frozen_storages(strategy)
+    saved = _copied(strategy, state, {id(value): value for value in state.values() if is_frozen(value, frozen)})
     before = fingerprint(strategy)
     norm: float | None = None
     problem: str | None = None
     try:
-        norm = _step(_copied(strategy, strategy), batches, clock, key, device)
+        norm = _step(_copied(strategy, strategy, {}), batches, clock, key, device)
     except NotMeasured:
         raise
     except Exception as error:  # whatever fails in a step that is only watched must not end the run
@@ -62,9 +64,9 @@ def unsupervised_grad_norm(
     return norm
 
 
-def _copied(strategy: Strategy, what: Any) -> Any:
+def _copied(strategy: Strategy, what: Any, shared: dict[int, Any]) -> Any:
     try:
-        return copy.deepcopy(what)
+        return copy.deepcopy(what, shared)
     except Exception as error:  # copying runs code of every part: any error may come out
         raise NotMeasured(f"{type(strategy).__name__} cannot be copied: {error!r}") from error
 
@@ -112,8 +114,11 @@ Version = tuple[Tensor, int, "Tensor | None", int]
 
 def fingerprint(strategy: Strategy) -> list[Version]:
     """Every tensor of the strategy and its gradient with their counts of changes in place."""
+    # Weights that no step moves are shared with copies of the strategy, which read them anew from a state.
+    frozen = {id(p) for x in strategy.learners() for p in x.frozen()}
     moments = [v for x in strategy.learners() for row in x.optimizer.state.values() for v in row.values()]
-    tensors = [*strategy.parameters(), *strategy.buffers(), *(m for m in moments if isinstance(m, Tensor))]
+    weights = [p for p in strategy.parameters() if id(p) not in frozen]
+    tensors = [*weights, *strategy.buffers(), *(m for m in moments if isinstance(m, Tensor))]
     return [(t, _changes(t), t.grad, _changes(t.grad)) for t in tensors]
 
 

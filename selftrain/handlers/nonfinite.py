@@ -7,17 +7,15 @@ more, unseen by any handler, and leaves out the bad one. No strategy, learner or
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from selftrain.errors import TrainingError
 from selftrain.handlers.base import Context, Handler
 from selftrain.handlers.selfcheck import SelfTrainingWarning
+from selftrain.networks.copying import copied, copied_state, frozen_storages
 from selftrain.runtime.distributed import here
 from selftrain.types import Report
 
@@ -55,7 +53,7 @@ class NonFiniteGuard(Handler):
         due = self.limit and step - 1 - self.kept_at >= self.interval
         # Storing gradients that were gathered means taking their mean over ranks, which rounds: not in between.
         if due and (here() is None or not any(x.gathering for x in self.context.strategy.learners())):
-            self.kept = copied(self.context.strategy.state_dict())
+            self.kept = copied_state(self.context.strategy)
             self.kept_at, self.interval = step - 1, min(max(1, 2 * self.interval), EVERY)
 
     def after_failure(self, step: int, error: Exception) -> int | None:
@@ -69,7 +67,7 @@ class NonFiniteGuard(Handler):
             text = f"step {step} was left out: {error}; further ones are counted as train/skipped"
             warnings.warn(text, SelfTrainingWarning, stacklevel=2)
         # A copy again: the optimizer takes over tensors as they are, and this state may be needed once more.
-        self.context.strategy.load_state_dict(copied(self.kept))
+        self.context.strategy.load_state_dict(copied(self.kept, frozen_storages(self.context.strategy)))
         self.interval = 0  # the state before this step will be at hand: the next bad step then costs little
         return self.kept_at
 
@@ -103,15 +101,3 @@ class NonFiniteGuard(Handler):
     def for_baseline(self) -> NonFiniteGuard:
         """The baseline is guarded alike."""
         return NonFiniteGuard(self.limit)
-
-
-def copied(value: Any) -> Any:
-    """A state whose tensors are copies."""
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, Mapping):
-        return {key: copied(inner) for key, inner in value.items()}
-    # Just these types: a named tuple is not built from one sequence, and `deepcopy` takes it.
-    if type(value) in (list, tuple):
-        return type(value)(copied(inner) for inner in value)
-    return copy.deepcopy(value)

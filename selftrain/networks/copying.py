@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar, cast
+import sys
+from collections.abc import Container, Iterable, Mapping
+from typing import Any, TypeVar, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from selftrain.networks.student import Learner
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def copy_network(network: Module) -> Module:
-    """A deep copy that shares nothing and has no gradients of its own.
+def copy_network(network: Module, share: Iterable[Tensor] = ()) -> Module:
+    """A deep copy that shares nothing but ``share`` (and what learners in it do not move) and has no gradients.
 
     ``copy.deepcopy`` refuses tensors that were computed with a gradient, and the hooks of the older
     ``torch.nn.utils.weight_norm`` and ``spectral_norm`` leave such weights among a module's attributes.
     """
-    memo: dict[int, object] = {}
+    memo: dict[int, object] = {id(tensor): tensor for tensor in share}
     for module in network.modules():
         for value in vars(module).values():
             if isinstance(value, Tensor) and not value.is_leaf:
@@ -43,3 +48,66 @@ def plain_weights(network: Module) -> Module:
                 if getattr(hook, "hook", hook).__module__ == "torch.nn.utils.parametrizations":
                     del module._load_state_dict_pre_hooks[key]
     return network
+
+
+def has_adapters(network: nn.Module) -> bool:
+    """Whether layers of ``peft`` are in a network."""
+    if "peft" not in sys.modules:  # then nobody has put any there
+        return False
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return any(isinstance(module, BaseTunerLayer) for module in network.modules())
+
+
+def merge_adapters(network: Module) -> Module:
+    """The network itself with adapters added to the weights beside them; these may be shared, so give a copy."""
+    if not has_adapters(network):
+        return network
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers: dict[str, Any] = {name: m for name, m in network.named_modules() if isinstance(m, BaseTunerLayer)}
+    for name, layer in layers.items():
+        if any(name.startswith(f"{outer}.") for outer in layers):
+            continue  # one inside another, as the output of attention is, goes with the outer one
+        if hasattr(layer, "unload_and_optionally_merge_module"):
+            plain = layer.unload_and_optionally_merge_module(merge=True, safe_merge=True, adapter_names=None)
+        else:
+            layer.merge(safe_merge=True)
+            plain = layer.get_base_layer()
+        network.set_submodule(name, plain)
+    for module in network.modules():
+        vars(module).pop("peft_config", None)  # says that there are adapters
+    return network
+
+
+def frozen_storages(module: nn.Module) -> set[int]:
+    """Where the weights lie that no step of the learners in a module moves."""
+    learners = [m for m in module.modules() if isinstance(m, Learner)]
+    return {p.untyped_storage().data_ptr() for learner in learners for p in learner.frozen()}
+
+
+def is_frozen(value: Any, frozen: Container[int]) -> bool:
+    """Whether a value is a tensor in one of these storages."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.numel() > 0
+        and value.untyped_storage().data_ptr() in frozen
+    )
+
+
+def copied_state(module: nn.Module) -> dict[str, Any]:
+    """The state of a module as it is now; frozen weights of the learners in it are no copies."""
+    return cast("dict[str, Any]", copied(module.state_dict(), frozen_storages(module)))
+
+
+def copied(value: Any, shared: Container[int] = ()) -> Any:
+    """A state whose tensors are copies, but for those in ``shared`` storages."""
+    if isinstance(value, Tensor):
+        return value if is_frozen(value, shared) else value.detach().clone()
+    if isinstance(value, Mapping):
+        return {key: copied(inner, shared) for key, inner in value.items()}
+    # Just these types: a named tuple is not built from one sequence, and `deepcopy` takes it.
+    if type(value) in (list, tuple):
+        return type(value)(copied(inner, shared) for inner in value)
+    return copy.deepcopy(value)

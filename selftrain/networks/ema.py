@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,8 @@ Buffers = Literal["copy", "ema"]
 class Teacher(nn.Module):
     """Follow one or several students by an exponential moving average (EMA) of their weights.
 
-    Starts as a copy of the student. Takes no gradient, is in no optimizer and always in evaluation mode.
+    Starts as a copy of the student, with whom it shares the weights that are frozen (``Learner.frozen``). Takes no
+    gradient, is in no optimizer and always in evaluation mode.
 
     Source: Tarvainen & Valpola, "Mean teachers are better role models", 2017, arXiv:1703.01780, eq. 2, with the warm
     start ``min(decay, 1 - 1/(t + 1))`` of their code, ``t`` counting updates from 1. Differs: evaluation mode (theirs
@@ -54,7 +56,8 @@ class Teacher(nn.Module):
             raise ValueError(f"decay is {decay}; it must be in [0, 1]")
         if buffers not in ("copy", "ema"):
             raise ValueError(f"buffers is {buffers!r}; choose 'copy' or 'ema'")
-        self.model = copy_network(student.model if part is None else part).requires_grad_(False)
+        self._shared: list[nn.Parameter] = student.frozen()
+        self.model = copy_network(student.model if part is None else part, self._shared).requires_grad_(False)
         self.precision, self.channels_last = student.precision, student.channels_last
         self.decay, self.buffer_rule = decay, buffers
         # found once: few networks have any, and walking over all modules takes time in every update
@@ -83,16 +86,44 @@ class Teacher(nn.Module):
         # Warm start: the first students are worth little, so early averages look back on few of them.
         t = int(self.updates) + 1
         share = 1 - (min(self.decay, 1 - 1 / (t + 1)) if decay is None else decay)
-        mine: list[Tensor] = list(self.model.parameters())
-        theirs = _mean([list(s.parameters()) for s in sources])
-        counted = [not (p.is_floating_point() or p.is_complex()) for p in mine]
-        for p, value, whole in zip(mine, theirs, counted, strict=True):
-            if whole:  # numbers of which there is no mean
+        rows = self._beside(sources)
+        shared = {id(p) for p in self._shared}
+        # Frozen no more, or not those of who is followed now: what others hold must not be written into.
+        apart = {
+            id(p) for p, *theirs in rows if id(p) in shared and (p.requires_grad or any(q is not p for q in theirs))
+        }
+        self._own(apart)
+        rows = self._beside(sources) if apart else rows
+        # Shared weights stay as they are; the mean of several that are equal would round.
+        pairs = [(mine, _mean(theirs)) for mine, *theirs in rows if any(p is not mine for p in theirs)]
+        averaged = [pair for pair in pairs if pair[0].is_floating_point() or pair[0].is_complex()]
+        for p, value in pairs:
+            if not (p.is_floating_point() or p.is_complex()):  # numbers of which there is no mean
                 p.copy_(value)
-        pairs = [pair for *pair, whole in zip(mine, theirs, counted, strict=True) if not whole]
-        torch._foreach_lerp_([p for p, _ in pairs], [value for _, value in pairs], share)
+        if averaged:
+            torch._foreach_lerp_([p for p, _ in averaged], [value for _, value in averaged], share)
         self._follow_buffers(sources, share)
         self.updates += int(count)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *more: Any) -> None:
+        """A state in which shared weights are others than the student's, as of a run that trained them, parts both."""
+        shared = {id(p) for p in self._shared}
+        held = {f"{prefix}model.{n}": p for n, p in self.model.named_parameters() if id(p) in shared}
+        stored = [(p, state_dict[name]) for name, p in held.items() if isinstance(state_dict.get(name), Tensor)]
+        self._own({id(p) for p, value in stored if value.shape != p.shape or not torch.equal(value.to(p), p)})
+        super()._load_from_state_dict(state_dict, prefix, *more)
+
+    def _beside(self, sources: tuple[nn.Module, ...]) -> list[tuple[nn.Parameter, ...]]:
+        return list(zip(self.model.parameters(), *(s.parameters() for s in sources), strict=True))
+
+    def _own(self, apart: set[int]) -> None:
+        """Hold copies in place of some of the shared weights."""
+        if not apart:
+            return
+        own = {id(p): nn.Parameter(p.detach().clone(), requires_grad=False) for p in self._shared if id(p) in apart}
+        for module in self.model.modules():
+            module._parameters.update({n: own[id(p)] for n, p in module._parameters.items() if id(p) in own})
+        self._shared = [p for p in self._shared if id(p) not in apart]
 
     def _follow_buffers(self, sources: tuple[nn.Module, ...], share: float) -> None:
         own = _spectral_buffers(self.model) if self.has_spectral_norms else set()
@@ -140,9 +171,6 @@ def _spectral_hooks(network: nn.Module) -> list[tuple[nn.Module, SpectralHook]]:
     return [(module, hook) for module, hook in hooks if isinstance(hook, SpectralHook)]
 
 
-def _mean(lists: list[list[nn.Parameter]]) -> list[Tensor]:
-    """Mean of several networks' parameters, one tensor a parameter."""
-    if len(lists) == 1:
-        return list(lists[0])
-    rows = zip(*lists, strict=True)
-    return [torch.stack(list(row)).mean(0) if row[0].is_floating_point() else row[0] for row in rows]
+def _mean(row: Sequence[nn.Parameter]) -> Tensor:
+    """Mean of one parameter of several networks."""
+    return torch.stack(list(row)).mean(0) if len(row) > 1 and row[0].is_floating_point() else row[0]

@@ -148,7 +148,7 @@ def sparse_cells(body: nn.Sequential, x: Tensor, grid: tuple[int, int], keep: Te
             # ones too
             seen: Tensor = layer(places[mask][..., None, None])[..., 0, 0]
             x = torch.zeros_like(places).masked_scatter(mask[..., None], seen.to(places)).movedim(-1, 1)
-        elif isinstance(layer, nn.Conv2d):
+        elif isinstance(getattr(layer, "base_layer", layer), nn.Conv2d):  # with an adapter, too
             # blanked again before every convolution: each one smears visible cells into their hidden neighbors
             x = layer(x * _enlarge(visible, x)[:, None])
         else:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.errors import CheckpointError
-from selftrain.networks.copying import copy_network
+from selftrain.networks.adapters import LoRA
+from selftrain.networks.copying import copy_network, has_adapters, merge_adapters
 from selftrain.networks.described import Node, calls_noted, describe
 from selftrain.networks.student import Learner, MakeLearner, Precision, check_trainable
 from selftrain.schedule import Schedule, cosine
@@ -47,6 +48,8 @@ class Training:
             no layer are trained like the lowest, what is outside the encoder without it. It multiplies with
             ``encoder_lr``. Source: He et al. 2022 (MAE), arXiv:2111.06377, table 9: 0.75 there. Differs:
             there the last norm is trained like the head. ``None``: none.
+        adapter: Train small matrices beside the frozen weights of ``network.encoder``, see ``LoRA``; ``None``: the
+            weights themselves.
         schedule: Factor on the learning rate over the stage; ``None``: a cosine to 0.
         max_grad_norm, accumulate, precision, channels_last, compile: see ``Learner``.
     """
@@ -58,6 +61,7 @@ class Training:
     beta2: float = 0.999
     encoder_lr: float = 1.0
     layer_decay: float | None = None
+    adapter: LoRA | None = None
     schedule: Schedule | None = None
     max_grad_norm: float | None = None
     accumulate: int = 1
@@ -72,16 +76,22 @@ class Training:
             raise ValueError(f"encoder_lr is {self.encoder_lr}; it must be 0 or more")
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
             raise ValueError(f"layer_decay is {self.layer_decay}; it must be above 0 and at most 1, or None")
+        if self.adapter is not None and self.encoder_lr == 0:
+            raise ValueError("encoder_lr is 0, so that the adapter of the encoder cannot learn; leave one of them out")
         if isinstance(self.optimizer, str) and self.optimizer not in ("adamw", "sgd"):
             raise ValueError(f"optimizer is {self.optimizer!r}; choose one of ['adamw', 'sgd'] or pass a function")
 
     def learner(self, network: nn.Module) -> Learner:
-        """Build the learner of ``network`` (which is used as it is, not copied).
+        """Build the learner of ``network`` (which is used as it is, not copied, and gets the adapter).
 
         Raises:
-            ValueError: for ``layer_decay`` with a network whose encoder does not say its layers.
+            ValueError: for ``layer_decay`` with a network whose encoder does not say its layers, or an ``adapter`` with
+                one that has no encoder or no layers for it.
             DataError: for a network of which nothing can be trained.
+            ImportError: for an ``adapter`` without ``peft``.
         """
+        if self.adapter is not None:
+            self.adapter.put_into(network)
         check_trainable(network)  # here too: an optimizer of no weights has an error of its own
         groups = _groups(network, self)
         if callable(self.optimizer):
@@ -117,6 +127,7 @@ def learner(  # noqa: D417
     beta2: float = 0.999,
     encoder_lr: float = 1.0,
     layer_decay: float | None = None,
+    adapter: LoRA | None = None,
     schedule: Schedule | None = None,
     max_grad_norm: float | None = None,
     accumulate: int = 1,
@@ -135,8 +146,8 @@ def learner(  # noqa: D417
             ``.safetensors`` file. Every weight handed on must exist in the network; those of the network that are
             not handed on (a new head) keep their own start.
         training: All settings at once; or give them one by one:
-        optimizer, lr, weight_decay, momentum, beta2, encoder_lr, layer_decay, schedule, max_grad_norm, accumulate,
-            precision, channels_last, compile: See ``Training``.
+        optimizer, lr, weight_decay, momentum, beta2, encoder_lr, layer_decay, adapter, schedule, max_grad_norm,
+            accumulate, precision, channels_last, compile: See ``Training``.
 
     Raises:
         ValueError: for ``training`` beside single settings, or one out of range.
@@ -150,6 +161,7 @@ def learner(  # noqa: D417
         beta2=beta2,
         encoder_lr=encoder_lr,
         layer_decay=layer_decay,
+        adapter=adapter,
         schedule=schedule,
         max_grad_norm=max_grad_norm,
         accumulate=accumulate,
@@ -217,10 +229,12 @@ def weights_of(source: HasExport | Weights | str | Path) -> Weights:
 def copied_weights(network: nn.Module) -> dict[str, Tensor]:
     """Copies of the tensors of a network by name: a run that goes on would change weights that were handed out.
 
+    Adapters are merged, so that the names are those of the network that was given to ``learner``.
+
     Warns:
         UserWarning: the network has a state that is no tensor (``get_extra_state``), which is left out.
     """
-    state = network.state_dict()
+    state = (merge_adapters(copy_network(network)) if has_adapters(network) else network).state_dict()
     other = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if other:
         warnings.warn(

@@ -102,6 +102,18 @@ class Learner(nn.Module):
             self.scaler.load_state_dict(scale)
         return self
 
+    def frozen(self) -> list[nn.Parameter]:
+        """Weights that no step moves: they take no gradient and no optimizer holds them. Copies share them."""
+        held = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        return [p for p in self.model.parameters() if not p.requires_grad and id(p) not in held]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Learner:
+        memo.update((id(p), p) for p in self.frozen())
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        made.__setstate__(copy.deepcopy(self.__dict__, memo))
+        return made
+
     # -- forward ---------------------------------------------------------------------------------------------------
     def forward(self, *inputs: Tensor, together: bool = True) -> Tensor | tuple[Tensor, ...]:
         """Logits of one input, or of each of several, in fp32; gradients flow into the network.
@@ -300,6 +312,7 @@ class Learner(nn.Module):
         """
         if restore not in ("all", "parameters"):
             raise ValueError(f"restore is {restore!r}; choose 'all' or 'parameters'")
+        frozen = [(p, p._version) for p in self.frozen()]
         state = self._snapshot()
         self._virtual, self._pending = True, 0
         for p in self.model.parameters():
@@ -309,10 +322,15 @@ class Learner(nn.Module):
         finally:
             self._virtual, self._pending = False, state["pending"]
             self._rewind(state, restore)
+        if any(p._version != before for p, before in frozen):
+            raise TrainingError(
+                f"a pass changes weights of {type(self.model).__name__} that take no gradient, which a look ahead "
+                "cannot bring back; register them with register_buffer instead of as parameters"
+            )
 
     def _snapshot(self) -> dict[str, Any]:
         return {
-            "parameters": [p.detach().clone() for p in self.model.parameters()],
+            "parameters": [p.detach().clone() for p in self._moving()],
             "buffers": _save_buffers(self.model),
             "grads": [p.grad for p in self.model.parameters()],  # moved aside, not copied
             "optimizer": copy.deepcopy(self.optimizer.state_dict()["state"]),
@@ -322,11 +340,14 @@ class Learner(nn.Module):
             "random": self.random_state(),
         }
 
+    def _moving(self) -> list[Tensor]:
+        frozen = {id(p) for p in self.frozen()}
+        return [p for p in self.model.parameters() if id(p) not in frozen]
+
     @torch.no_grad()
     def _rewind(self, state: dict[str, Any], restore: Restore) -> None:
-        parameters: list[Tensor] = list(self.model.parameters())
-        torch._foreach_copy_(parameters, state["parameters"])
-        for p, grad in zip(parameters, state["grads"], strict=True):
+        torch._foreach_copy_(self._moving(), state["parameters"])
+        for p, grad in zip(self.model.parameters(), state["grads"], strict=True):
             p.grad = grad
         self.grad_norm = state["grad_norm"]
         if restore == "parameters":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -20,20 +21,21 @@ class SeveralStudents(SupervisedStrategy):
 
     Args:
         task: Kind of output.
-        make_learner: Builds one network; pass a *function* to ``learner`` so that they start differently.
+        make_learner: Builds one network; pass a *function* to ``learner`` so that they start differently. Or several
+            of them, taken in turn: members may stand on different encoders, or differ in how they are trained.
         members: Number of networks, at least 2.
         label_mode: How the labeling passes treat BatchNorm and dropout, see ``Learner.label``.
         decay: Decay of a moving average of each network, which then predicts in its place; ``None``: none.
         buffers: How these averages get their BatchNorm statistics, see ``Teacher``.
 
     Raises:
-        ValueError: for fewer than two members.
+        ValueError: for fewer than two members, or fewer than makers.
     """
 
     def __init__(
         self,
         task: Task,
-        make_learner: MakeLearner,
+        make_learner: MakeLearner | Sequence[MakeLearner],
         *,
         members: int = 2,
         label_mode: LabelMode = "eval",
@@ -41,9 +43,10 @@ class SeveralStudents(SupervisedStrategy):
         buffers: Buffers = "ema",
     ) -> None:
         super().__init__(task)
-        if members < 2:
-            raise ValueError(f"members is {members}; peers need at least 2")
-        self.members = nn.ModuleList(make_learner() for _ in range(members))
+        makers = list(make_learner) if isinstance(make_learner, Sequence) else [make_learner]
+        if members < max(2, len(makers)):
+            raise ValueError(f"members is {members}; peers need at least 2, and one for each of {len(makers)} makers")
+        self.members = nn.ModuleList(make() for make, _ in zip(itertools.cycle(makers), range(members), strict=False))
         self.label_mode = check_label_mode(label_mode)
         emas = [] if decay is None else [Teacher(m, decay, buffers=buffers) for m in self.learners()]
         self.emas = nn.ModuleList(emas)

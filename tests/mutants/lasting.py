@@ -157,22 +157,22 @@ MUTANTS = [
     # -- steps that are taken back
     Mutant(
         "lasting: weights of a teacher stay after a failed step",
-        "selftrain/handlers/nonfinite.py",
-        "return value.detach().clone()",
-        "return value.detach()",
+        "selftrain/networks/copying.py",
+        "return value if is_frozen(value, shared) else value.detach().clone()",
+        "return value if is_frozen(value, shared) else value.detach()",
         "reliability/test_numbers.py::test_a_step_that_fails_leaves_no_trace[fst]",
     ),
     Mutant(
         "lasting: rows of a label bank stay after a failed step",
         "selftrain/handlers/nonfinite.py",
-        "self.context.strategy.load_state_dict(copied(self.kept))",
+        "self.context.strategy.load_state_dict(copied(self.kept, frozen_storages(self.context.strategy)))",
         "pass",
         "reliability/test_numbers.py::test_a_run_that_goes_back_is_the_run_that_never_took_the_bad_step[soft_labels]",
     ),
     Mutant(
         "lasting: thresholds stay after a failed step",
-        "selftrain/handlers/nonfinite.py",
-        "return value.detach().clone()",
+        "selftrain/networks/copying.py",
+        "return value if is_frozen(value, shared) else value.detach().clone()",
         "return value.detach().clone() if value.numel() > 20 else value",
         "reliability/test_numbers.py::test_a_step_that_fails_leaves_no_trace[freematch]",
     ),

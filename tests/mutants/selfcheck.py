@@ -56,7 +56,7 @@ MUTANTS = [
     Mutant(
         "the strategy itself probed",
         "selftrain/handlers/gradcheck.py",
-        "_step(_copied(strategy, strategy)",
+        "_step(_copied(strategy, strategy, {})",
         "_step(strategy",
         FILE + "test_training_is_the_same_bit_for_bit",
     ),  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -109,10 +109,10 @@ class Learner(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Learner:
         memo.update((id(p), p) for p in self.frozen())
-        made = type(self).__new__(type(self))
+        made: Any = type(self).__new__(type(self))
         memo[id(self)] = made
         made.__setstate__(copy.deepcopy(self.__dict__, memo))
-        return made
+        return cast("Learner", made)
 
     # -- forward ---------------------------------------------------------------------------------------------------
     def forward(self, *inputs: Tensor, together: bool = True) -> Tensor | tuple[Tensor, ...]:

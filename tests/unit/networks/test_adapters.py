@@ -200,7 +200,7 @@ def test_without_peft_the_extra_is_named(monkeypatch):
 def test_what_cannot_get_an_adapter_says_so():
     with pytest.raises(ValueError, match=r"Sequential has none; build it as Classifier\(encoder, classes\)"):
         Training(adapter=st.LoRA()).learner(nn.Sequential(nn.Linear(3, 2)))
-    with pytest.raises(ValueError, match=r"no layers that end in 'q'; set targets .* such as \['embed"):
+    with pytest.raises(ValueError, match=r"no layers that end in 'q'; set targets .* such as \['tokenizer.embed"):
         Training(adapter=st.LoRA(targets=("join", "q"))).learner(classifier())
     learner = Training(adapter=st.LoRA(targets=("join", "blocks.0.mix"))).learner(classifier())
     names = {n.partition(".lora")[0] for n, p in learner.model.named_parameters() if "lora" in n and p.requires_grad}

@@ -1,0 +1,70 @@
+"""Faults in what is frozen, shared and merged."""
+
+from __future__ import annotations
+
+from fault import Mutant
+
+COPYING, EMA, STUDENT = (f"selftrain/networks/{name}.py" for name in ("copying", "ema", "student"))
+ADAPTERS = "selftrain/networks/adapters.py"
+FROZEN = "test_frozen.py::test_"
+ONCE = f"{FROZEN}a_teacher_holds_what_learns_and_nothing_else"
+
+MUTANTS = [
+    Mutant("adapters: a teacher copies frozen weights", EMA, "= student.frozen()", "= []", ONCE),
+    Mutant(
+        "adapters: copies of a learner copy frozen weights",
+        STUDENT,
+        "        memo.update((id(p), p) for p in self.frozen())\n",
+        "",
+        f"{FROZEN}copies_share_them_and_nothing_else",
+    ),
+    Mutant(
+        "adapters: a copied state copies frozen weights",
+        COPYING,
+        "copied(module.state_dict(), frozen_storages(module))",
+        "copied(module.state_dict())",
+        f"{FROZEN}copies_share_them_and_nothing_else",
+    ),
+    Mutant(
+        "adapters: an average moves frozen weights of its student",
+        EMA,
+        "        self._own(apart)\n        rows",
+        "        rows",
+        f"{FROZEN}a_teacher_that_follows_others_does_not_write_into_its_student",
+    ),
+    Mutant(
+        "adapters: weights that learn after all stay shared",
+        EMA,
+        "(p.requires_grad or any(q is not p for q in theirs))",
+        "any(q is not p for q in theirs)",
+        f"{FROZEN}a_teacher_parts_from_weights_that_learn_after_all",
+    ),
+    Mutant(
+        "adapters: a state with other weights of the teacher overwrites those of the student",
+        EMA,
+        "value.shape != p.shape or not torch.equal(value.to(p), p)",
+        "value.shape != p.shape",
+        f"{FROZEN}a_state_with_other_weights_parts_student_and_teacher",
+    ),
+    Mutant(
+        "adapters: what an optimizer holds is taken for frozen",
+        STUDENT,
+        "if not p.requires_grad and id(p) not in held",
+        "if not p.requires_grad",
+        f"{FROZEN}weights_that_an_optimizer_holds_are_not_shared",
+    ),
+    Mutant(
+        "adapters: the scale is left out",
+        ADAPTERS,
+        "lora_alpha=scale",
+        "lora_alpha=self.rank",
+        "test_adapters.py::test_a_layer_in_closed_form",
+    ),
+    Mutant(
+        "adapters: merged into the weights that others share",
+        "selftrain/networks/optim.py",
+        "merge_adapters(copy_network(network))",
+        "merge_adapters(network)",
+        "test_adapters.py::test_a_layer_in_closed_form",
+    ),
+]

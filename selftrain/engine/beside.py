@@ -20,9 +20,9 @@ from selftrain.engine.state import Setup, TrainState
 from selftrain.errors import TrainingError
 from selftrain.handlers.baseline import SupervisedBaseline
 from selftrain.handlers.gradcheck import fingerprint, unchanged
-from selftrain.handlers.nonfinite import copied
 from selftrain.labels.ledger import Ledger
 from selftrain.metrics.significance import clearly_below
+from selftrain.networks.copying import copied
 from selftrain.runtime import signals
 from selftrain.runtime.distributed import from_first, joined_stream
 from selftrain.storage.run_dir import SETTINGS, has_begun, prepare_folder

@@ -116,7 +116,7 @@ class TrainState(Context):
     def keep_sound(self) -> None:
         """Keep the weights to fall back to, if no alarm and no handler speaks against them."""
         if self.on_alarm == "fallback" and not self.harmful() and all(handler.sound() for handler in self.handlers):
-            self.sound = {"step": self.step, "strategy": copied(self.strategy.state_dict())}
+            self.sound = {"step": self.step, "strategy": copied_state(self.strategy)}
 
     def falls_back(self) -> bool:
         """Whether the run is to ship something else than its last weights, and does not yet."""
@@ -204,10 +204,10 @@ class TrainState(Context):
             for names in _FORM.values():
                 for name in names:
                     setattr(self, name, state[name])
-            if self.best_state is not None:
-                # those read from the file would be held beside them
-                frozen, own = frozen_storages(self.strategy), self.strategy.state_dict()
-                self.best_state |= {name: value for name, value in own.items() if is_frozen(value, frozen)}
+            frozen, own = frozen_storages(self.strategy), self.strategy.state_dict()
+            for kept in (self.best_state, (self.sound or {}).get("strategy")):
+                if kept is not None:  # what the file has would be held beside what no step moves
+                    kept.update({name: value for name, value in own.items() if is_frozen(value, frozen)})
         self.start = self.stored = self.step
 
     @contextmanager

@@ -16,8 +16,9 @@ import selftrain as st
 from selftrain import data, strategies, toy
 from selftrain.errors import NonFiniteError
 from selftrain.handlers import Handler, MetricsLog, NonFiniteGuard
-from selftrain.handlers.nonfinite import EVERY, copied
+from selftrain.handlers.nonfinite import EVERY
 from selftrain.networks import ema
+from selftrain.networks.copying import copied
 from selftrain.runtime.finite import finite_step
 from selftrain.storage import checkpoint
 from selftrain.strategy.pseudo_labeling import PseudoLabeling

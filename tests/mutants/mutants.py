@@ -137,8 +137,8 @@ CORE = [
     Mutant(
         "teacher takes gradients",
         "selftrain/networks/ema.py",
-        "copy_network(student.model if part is None else part).requires_grad_(False)",
-        "copy_network(student.model if part is None else part)",
+        "else part, self._shared).requires_grad_(False)",
+        "else part, self._shared)",
         TEACHER,
     ),
     Mutant(
@@ -223,7 +223,7 @@ CORE = [
     Mutant(
         "virtual steps stay in the student",
         "selftrain/networks/student.py",
-        'torch._foreach_copy_(parameters, state["parameters"])',
+        'torch._foreach_copy_(self._moving(), state["parameters"])',
         "pass",
         NO_TRACE,
     ),
@@ -237,8 +237,8 @@ CORE = [
     Mutant(
         "virtual steps lose gathered gradients",
         "selftrain/networks/student.py",
-        'for p, grad in zip(parameters, state["grads"], strict=True):\n            p.grad = grad',
-        "for p in parameters:\n            p.grad = None",
+        'state["grads"], strict=True):\n            p.grad = grad',
+        'state["grads"], strict=True):\n            p.grad = None',
         NO_TRACE,
     ),
     Mutant(

@@ -36,8 +36,8 @@ MUTANTS = [
     Mutant(
         "ema: whole numbers have a mean",
         "selftrain/networks/ema.py",
-        "counted = [not (p.is_floating_point() or p.is_complex()) for p in mine]",
-        "counted = [False for p in mine]",
+        "            if not (p.is_floating_point() or p.is_complex()):",
+        "            if False:",
         "test_parametrized.py::test_an_average_without_a_past_is_the_student",
     ),
     Mutant(

@@ -212,11 +212,10 @@ def test_without_the_library_the_search_is_exact_and_says_so(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
-def test_the_library_finds_nearly_all(form):
+def test_the_library_finds_nearly_all():
     pytest.importorskip("pynndescent")
     X = np.round(rows(count=2000, columns=8), 2)
-    exact, found = knn_graph(form(X), 10), knn_graph(form(X), 10, approximate=True)
+    exact, found = knn_graph(X, 10), knn_graph(X, 10, approximate=True)
     assert (exact.multiply(found) > 0).sum() > 0.97 * exact.nnz
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from selftrain.networks.described import describe, in_short
 from selftrain.networks.student import Learner
+from selftrain.runtime.attributes import Attributes
 from selftrain.strategy.base import Strategy
 from selftrain.types import Pile
 
@@ -103,9 +104,13 @@ def _of_learner(one: Learner) -> dict[str, Any]:
 def _asked(schedule: Any) -> list[float] | None:
     """A schedule by what it says: a function has no other description."""
     try:
-        # Of an object that counts its calls, a copy is asked.
-        mine = copy.deepcopy(schedule)
-        return [float(f"{float(mine(i / (_MOMENTS - 1))):.6g}") for i in range(_MOMENTS)]
+        # Of an object that counts its calls, a copy is asked; a function has none, and is put back.
+        mine, attributes = copy.deepcopy(schedule), Attributes(schedule)
+        before = copy.deepcopy(attributes.state_dict())
+        try:
+            return [float(f"{float(mine(i / (_MOMENTS - 1))):.6g}") for i in range(_MOMENTS)]
+        finally:
+            attributes.load_state_dict(before)
     except Exception:  # it is the user's, and is asked in each step anyway
         return None
 

@@ -26,6 +26,7 @@ from selftrain.engine.times import Checkpoints, Evaluation, OnAlarm, check_on_al
 from selftrain.engine.watchers import with_defaults
 from selftrain.errors import CheckpointError, NonFiniteError, TrainingError, setting
 from selftrain.handlers import Handler
+from selftrain.networks.copying import copied
 from selftrain.networks.foundation import foundation_in
 from selftrain.networks.student import Learner
 from selftrain.runtime import signals
@@ -319,9 +320,11 @@ def _evaluate(state: TrainState) -> None:
     # A probe may draw: an evaluation that is made up for must begin with this random state.
     random, report = random_state(state.device), state.report or Report({})
     keep_together(state.strategy)
+    attributes = copied(state.attributes.state_dict())
     try:
         figures = state.evaluate()
     except signals.Stop:
+        state.attributes.load_state_dict(attributes)  # a network may count its passes
         said = report.pseudo_labels
         state.due = {"random": random, "said": None if said is None else vars(said)}
         state.save(state.step)

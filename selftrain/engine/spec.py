@@ -32,6 +32,7 @@ from selftrain.labels.ledger import Ledger
 from selftrain.networks.copying import copy_network
 from selftrain.networks.described import Node, describe, fingerprint, settings_in_short
 from selftrain.networks.optim import learner
+from selftrain.runtime.attributes import Attributes
 from selftrain.runtime.rng import own_randomness
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import write_json
@@ -177,6 +178,8 @@ def open_run(
     strategy = strategy or build.strategy()
     try:
         strategy.load_state_dict(state["strategy"])
+        attributes = Attributes(strategy, [learner.optimizer for learner in strategy.learners()])
+        attributes.load_state_dict(state.get("attributes", {}))
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"the checkpoint in {place} does not fit its strategy: {error}; build the strategy as it was and pass it: "

@@ -18,12 +18,12 @@ from selftrain.errors import CheckpointError, RunFolderError
 from selftrain.evaluation.quality import Quality
 from selftrain.handlers.base import Context, Handler
 from selftrain.labels.ledger import Ledger
-from selftrain.networks.copying import copied_state, frozen_storages, is_frozen
-from selftrain.runtime.distributed import check_alike, from_first, is_first, same_start
+from selftrain.networks.copying import copied, copied_state, frozen_storages, is_frozen
+from selftrain.runtime.distributed import check_alike, from_first, here, is_first, same_start
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import write_json
 from selftrain.storage.run_dir import CARD, CHECKPOINTS, SUMMARY, export_weights, has_begun, prepare_folder
-from selftrain.storage.states import storable
+from selftrain.storage.states import restored, storable
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import BatchPlan, Pile, Stream
 
@@ -144,6 +144,8 @@ class TrainState(Context):
             RunFolderError: if the disk refuses a log.
         """
         problem: BaseException | None = None
+        # A handler may show what a network says: that a run goes on must not count as a pass.
+        attributes = copied(self.attributes.state_dict())
         try:
             for name, handler in self._named().items():
                 # State comes after `begin`, which forgets what an earlier run has left in the handler.
@@ -152,6 +154,7 @@ class TrainState(Context):
                 if name in self._handler_states:
                     with self._fitting():
                         handler.load_state_dict(self._handler_states[name])
+            self.attributes.load_state_dict(attributes)
             yield
         except BaseException as error:
             problem = error
@@ -179,6 +182,7 @@ class TrainState(Context):
         # What is stored here is all there is: random numbers are keyed and schedules are functions of progress.
         return own | {
             "strategy": self.strategy.state_dict(),
+            "attributes": self.attributes.state_dict(),
             "ledger": self.ledger.state_dict(),
             "handlers": {name: state for name, state in handlers.items() if state},
         }
@@ -199,6 +203,8 @@ class TrainState(Context):
                     if not good or (kind is int and part < 0):
                         raise ValueError(f"its {name} is {part!r:.100}")
             self.strategy.load_state_dict(state["strategy"])
+            # After the weights, of which an attribute may be a view.
+            self.attributes.load_state_dict(state.get("attributes", {}))
             self.ledger.load_state_dict(state["ledger"])
             self._handler_states = {str(name): dict(part) for name, part in state["handlers"].items()}
             for names in _FORM.values():
@@ -372,4 +378,7 @@ class Setup:
             storable({"strategy": strategy.state_dict()})  # what cannot be stored is said before the first step
         # Each rank has drawn its networks from a random state of its own before `fit`.
         same_start(strategy, (learner.optimizer for learner in strategy.learners()))
+        if here() is not None:
+            attributes = restored(from_first(lambda: storable(state.attributes.state_dict())))
+            state.attributes.load_state_dict(attributes)
         return state

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from selftrain.labels.ledger import Ledger
+from selftrain.runtime.attributes import Attributes
 from selftrain.strategy.base import Strategy
 from selftrain.types import Batch, Pile, Report, plain_settings
 
@@ -131,6 +132,7 @@ class Context:
         alarms, unchecked: What the self-check has found, and what it could not look at.
         control: The trained supervised baseline, once the run is held against it.
         left_out: Steps, counted from 0, that were left out as they met numbers that are not finite.
+        attributes: What the run changes of the strategy and no ``state_dict`` holds.
     """
 
     strategy: Strategy
@@ -159,6 +161,12 @@ class Context:
     control: Strategy | None = None
     # Part of the stored state: a replay and a resumed run must leave out the same steps.
     left_out: list[int] = field(default_factory=list)
+    attributes: Attributes = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Remember the attributes as they are before training."""
+        optimizers = [learner.optimizer for learner in self.strategy.learners()]
+        self.attributes = Attributes(self.strategy, optimizers, self.device)
 
     def accumulate(self, values: Mapping[str, Tensor]) -> None:
         """Add scalars of a step to the means that the next row of the log will hold."""

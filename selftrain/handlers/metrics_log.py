@@ -58,7 +58,7 @@ class MetricsLog(Handler):
         row = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         if self.context.left_out:
             row["skipped"] = float(len(self.context.left_out))
-        row["lr"] = next(iter(self.context.strategy.learners())).optimizer.param_groups[0]["lr"]
+        row["lr"] = float(next(iter(self.context.strategy.learners())).optimizer.param_groups[0]["lr"])
         row = {f"train/{name}": value for name, value in row.items()}
         self.context.train |= row
         self.sums, self.counts = {}, {}

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selftrain.errors import TrainingError
-from selftrain.handlers.base import Context, Handler
+from selftrain.handlers.base import Context, Figures, Handler
 from selftrain.handlers.selfcheck import SelfTrainingWarning
 from selftrain.networks.copying import copied, copied_state, frozen_storages
 from selftrain.runtime.distributed import here
@@ -53,7 +53,8 @@ class NonFiniteGuard(Handler):
         due = self.limit and step - 1 - self.kept_at >= self.interval
         # Storing gradients that were gathered means taking their mean over ranks, which rounds: not in between.
         if due and (here() is None or not any(x.gathering for x in self.context.strategy.learners())):
-            self.kept = copied_state(self.context.strategy)
+            attributes = copied(self.context.attributes.state_dict())
+            self.kept = {"strategy": copied_state(self.context.strategy), "attributes": attributes}
             self.kept_at, self.interval = step - 1, min(max(1, 2 * self.interval), EVERY)
 
     def after_failure(self, step: int, error: Exception) -> int | None:
@@ -67,9 +68,16 @@ class NonFiniteGuard(Handler):
             text = f"step {step} was left out: {error}; further ones are counted as train/skipped"
             warnings.warn(text, SelfTrainingWarning, stacklevel=2)
         # A copy again: the optimizer takes over tensors as they are, and this state may be needed once more.
-        self.context.strategy.load_state_dict(copied(self.kept, frozen_storages(self.context.strategy)))
+        strategy = copied(self.kept["strategy"], frozen_storages(self.context.strategy))
+        self.context.strategy.load_state_dict(strategy)
+        self.context.attributes.load_state_dict(copied(self.kept["attributes"]))
         self.interval = 0  # the state before this step will be at hand: the next bad step then costs little
         return self.kept_at
+
+    def after_evaluation(self, step: int, figures: Mapping[str, Figures]) -> None:
+        """Keep the state anew where a network may count its passes: an evaluation is not made once more."""
+        if self.context.attributes.state_dict():
+            self.interval = 0
 
     def after_step(self, step: int, report: Report | None) -> None:
         """End a row of bad steps, or the run if the row is too long."""

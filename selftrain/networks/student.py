@@ -95,7 +95,7 @@ class Learner(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Learner:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.optimizer.load_state_dict(self.optimizer.state_dict())  # brings the moments to where the weights are now
+        _load_moments(self.optimizer, self.optimizer.state_dict())  # brings them to where the weights are now
         scale = self.scaler.state_dict()
         self.scaler = self._make_scaler()  # it belongs to the device the network has just moved to
         if self.scaler.is_enabled():
@@ -355,7 +355,7 @@ class Learner(nn.Module):
         _restore_buffers(self.model, state["buffers"])
         # Rates were set for this step before the look ahead; only the moments come back.
         groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        _load_moments(self.optimizer, {"state": state["optimizer"], "param_groups": groups})
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self._draw_from(state["random"])
@@ -375,13 +375,26 @@ class Learner(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take back what ``get_extra_state`` gave."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        _load_moments(self.optimizer, state["optimizer"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self._pending = state["pending"]
         grads = state["grads"] or [None] * len(list(self.model.parameters()))
         for p, grad in zip(self.model.parameters(), grads, strict=True):
             p.grad = None if grad is None else grad.to(p)
+
+
+def _load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load an optimizer's state; torch gives moments the type of the weights, but those of another type keep theirs."""
+    optimizer.load_state_dict(state)
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for number, weight in zip(numbers, weights, strict=False):
+        moments = state["state"].get(number, {})
+        for name, value in moments.items() if isinstance(moments, dict) else ():
+            held = optimizer.state[weight].get(name)
+            if isinstance(value, Tensor) and isinstance(held, Tensor) and held.dtype != value.dtype:
+                optimizer.state[weight][name] = value.to(held.device)
 
 
 def check_trainable(network: nn.Module) -> None:

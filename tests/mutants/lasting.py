@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fault import Mutant
 
-GENERATORS = "selftrain/runtime/rng.py"
+GENERATORS, ATTRIBUTES = "selftrain/runtime/rng.py", "selftrain/runtime/attributes.py"
 INTERRUPT, LOCK, CHECKPOINT = (
     "selftrain/runtime/signals.py",
     "selftrain/storage/lock.py",
@@ -16,20 +16,89 @@ HANDLERS = "reliability/test_signals.py::test_handlers_are_given_back_and_the_us
 ONE_WRITER = "reliability/test_signals.py::test_a_folder_is_for_one_at_a_time"
 NO_TRACE = "reliability/test_numbers.py::test_a_step_that_fails_leaves_no_trace"
 EXACT = "test_exact_resume.py::test_a_resumed_run_is_the_same_run"
-RNG = "test_rng.py::test_"
+AGAIN = "test_rng.py::test_a_step_draws_the_same_again"
 ROW = "reliability/test_numbers.py::test_too_many_in_a_row_end_the_run_with_a_report"
 
 MUTANTS = [
     # -- what a step draws from
     Mutant("lasting: numpy's generator is not seeded", GENERATORS, "    np.random.seed([key", "    str([key", EXACT),
-    Mutant("lasting: Python's generator is not seeded", GENERATORS, "    random.seed(key)\n", "", EXACT),
-    Mutant("lasting: a key of 32 bits", GENERATORS, ", key >> 32])", ", 0])", f"{RNG}a_step_draws_the_same_again"),
+    Mutant(
+        "lasting: Python's generator is not seeded",
+        GENERATORS,
+        "    random.seed(key)\n",
+        "",
+        AGAIN,
+    ),
+    Mutant(
+        "lasting: attributes are not stored",
+        "selftrain/engine/state.py",
+        '"attributes": self.attributes.state_dict(),',
+        '"attributes": {},',
+        EXACT,
+    ),
+    Mutant(
+        "lasting: handlers that show what a network says count as passes",
+        "selftrain/engine/state.py",
+        "            self.attributes.load_state_dict(attributes)\n            yield",
+        "            yield",
+        "test_exact_resume.py::test_what_handlers_show_when_a_run_goes_on_is_no_pass_of_it",
+    ),
+    Mutant(
+        "lasting: asking a schedule counts",
+        "selftrain/engine/identity.py",
+        "            attributes.load_state_dict(before)\n",
+        "            pass\n",
+        "test_exact_resume.py::test_a_schedule_that_counts_in_a_closure_is_asked_in_steps_alone",
+    ),
+    Mutant(
+        "lasting: moments of double precision are rounded",
+        "selftrain/networks/student.py",
+        "            if isinstance(value, Tensor) and isinstance(held, Tensor) and held.dtype != value.dtype:",
+        "            if False:",
+        EXACT,
+    ),
+    Mutant(
+        "lasting: steps that are taken again find later attributes",
+        "selftrain/handlers/nonfinite.py",
+        '        self.context.attributes.load_state_dict(copied(self.kept["attributes"]))\n',
+        "",
+        "test_exact_resume.py::test_steps_that_are_taken_again_find_the_attributes_of_before",
+    ),
+    Mutant(
+        "lasting: an evaluation is lost when steps are taken again",
+        "selftrain/handlers/nonfinite.py",
+        "        if self.context.attributes.state_dict():\n",
+        "        if False:\n",
+        "test_exact_resume.py::test_steps_that_are_taken_again_find_the_attributes_of_before",
+    ),
+    Mutant(
+        "lasting: attributes that have moved only later are not taken back",
+        ATTRIBUTES,
+        "                        given[name] = first[name].value\n",
+        "                        pass\n",
+        "test_exact_resume.py::test_steps_that_are_taken_again_find_the_attributes_of_before",
+    ),
+    Mutant(
+        "lasting: half of what belongs together is put back",
+        ATTRIBUTES,
+        "if not replaced or _is_generator(values.get(name)):",
+        "if True:",
+        "test_exact_resume.py::test_nothing_is_put_back_beside_what_cannot_be",
+    ),
+    Mutant(
+        "lasting: a run from its folder forgets its attributes",
+        "selftrain/engine/spec.py",
+        '        attributes.load_state_dict(state.get("attributes", {}))\n',
+        "",
+        "test_exact_resume.py::test_a_run_from_its_folder_has_its_attributes",
+    ),
+    Mutant("lasting: a key of 32 bits", GENERATORS, ", key >> 32])", ", 0])", AGAIN),
     Mutant(
         "lasting: ranks draw the same of numpy's numbers",
         "selftrain/runtime/distributed/shard.py",
         "    np.random.seed(np.frombuffer(digest.digest(), np.uint32))\n",
         "",
-        f"{RNG}each_rank_and_each_pass_draws_its_own",
+        "test_rng.py::test_each_rank_and_each_pass_draws_its_own",
     ),
     # -- signals
     Mutant(
@@ -165,7 +234,7 @@ MUTANTS = [
     Mutant(
         "lasting: rows of a label bank stay after a failed step",
         "selftrain/handlers/nonfinite.py",
-        "self.context.strategy.load_state_dict(copied(self.kept, frozen_storages(self.context.strategy)))",
+        "self.context.strategy.load_state_dict(strategy)",
         "pass",
         "reliability/test_numbers.py::test_a_run_that_goes_back_is_the_run_that_never_took_the_bad_step[soft_labels]",
     ),
@@ -256,8 +325,8 @@ MUTANTS = [
     Mutant(
         "lasting: the optimizer takes over the state that was kept",
         "selftrain/handlers/nonfinite.py",
-        "load_state_dict(copied(self.kept, frozen_storages(self.context.strategy)))",
-        "load_state_dict(self.kept)",
+        'strategy = copied(self.kept["strategy"], frozen_storages(self.context.strategy))',
+        'strategy = self.kept["strategy"]',
         "reliability/test_numbers.py::test_a_bad_step_that_is_taken_again_elsewhere_is_left_out_as_well",
     ),
     Mutant(

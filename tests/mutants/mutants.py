@@ -377,8 +377,8 @@ CORE = [
     Mutant(
         "optimizer lost in the state",
         "selftrain/networks/student.py",
-        'self.optimizer.load_state_dict(state["optimizer"])',
-        "pass",
+        '        _load_moments(self.optimizer, state["optimizer"])\n',
+        "        pass\n",
         STATE,
     ),
     Mutant(

@@ -22,7 +22,7 @@ from selftrain.handlers.baseline import SupervisedBaseline
 from selftrain.handlers.gradcheck import fingerprint, unchanged
 from selftrain.labels.ledger import Ledger
 from selftrain.metrics.significance import clearly_below
-from selftrain.networks.copying import copied
+from selftrain.networks.copying import copied, copied_state
 from selftrain.runtime import signals
 from selftrain.runtime.distributed import from_first, joined_stream
 from selftrain.storage.run_dir import SETTINGS, has_begun, prepare_folder
@@ -134,7 +134,7 @@ def settle(
 def _compare(beside: TrainState, state: TrainState, train: Callable[[TrainState, int], None], *, asked: bool) -> bool:
     """Train the baseline to the end and compare; the strategy that it was copied from must not notice."""
     # Where the user has not asked for it, a strategy that notices is no error, but brought back.
-    kept = None if asked else copied(state.strategy.state_dict())
+    kept = None if asked else copied_state(state.strategy)
     # `deepcopy` leaves functions as they are: a closure among the attributes leads back to the strategy.
     before = fingerprint(state.strategy)
     with beside.handled():

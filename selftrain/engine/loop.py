@@ -101,7 +101,7 @@ def fit(
             told. ``"stop"``: the state is stored, and the run ends with ``TrainingError``. ``"fallback"``: at the end
             the baseline is trained if it was not, and the run ships that, unless figures on validation are clearly for
             the best weights of the run; a method without a baseline ships its last weights from before anything spoke
-            against them. ``Run.fallback`` says so; costs the memory of two more states.
+            against them. ``Run.fallback`` says so; costs the memory of one more state.
         continue_from: A run of the same method and network, or its folder, whose weights this one starts from: those of
             the student, of teachers, target encoders and predictors, and all thresholds and memories; optimizer,
             schedules and ledger start anew. Evaluated before the first step too, as ``Run.before``. For the same data
@@ -155,6 +155,7 @@ def fit(
         state = setup.open(strategy, stream, folder, watchers, chosen, **claim)
         state.on_alarm = on_alarm
         beside = open_baseline(setup, state, copy, begins=begins, wanted=wanted, **claim)
+        state.keeps_sound = on_alarm == "fallback" and beside is None
         held.enter_context(own_randomness(where))
         if continue_from is not None and state.step == 0:
             # The control of a run that continues another: figures of the weights that it starts from.

@@ -55,7 +55,9 @@ class TrainState(Context):
         baseline: Figures of the supervised baseline, by part.
         due: What it takes to make up for an evaluation that a signal cut short.
         on_alarm: What is done about an alarm that speaks against the weights.
-        sound: Of the last evaluation that nothing spoke against, where a run may fall back: ``step`` and ``strategy``.
+        keeps_sound: Whether the last weights that nothing speaks against are kept, as a run that is to fall back and
+            has no baseline has nothing else to ship.
+        sound: These: ``step`` and ``strategy``.
         fallback: What is shipped in place of the last weights, as ``Fallback``.
         stored: Step of the newest checkpoint.
         finished: Whether the run was finished before.
@@ -72,6 +74,7 @@ class TrainState(Context):
     baseline: dict[str, Figures] | None = None
     due: dict[str, Any] | None = None
     on_alarm: OnAlarm = "warn"
+    keeps_sound: bool = False
     sound: dict[str, Any] | None = None
     fallback: dict[str, Any] | None = None
     stored: int = -1
@@ -115,7 +118,7 @@ class TrainState(Context):
 
     def keep_sound(self) -> None:
         """Keep the weights to fall back to, if no alarm and no handler speaks against them."""
-        if self.on_alarm == "fallback" and not self.harmful() and all(handler.sound() for handler in self.handlers):
+        if self.keeps_sound and not self.harmful() and all(handler.sound() for handler in self.handlers):
             self.sound = {"step": self.step, "strategy": copied_state(self.strategy)}
 
     def falls_back(self) -> bool:

@@ -12,6 +12,7 @@ gets the prior, the share of each class among the labels; a class without a labe
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +112,9 @@ def label_propagation(graph: Any, labels: Any, classes: int) -> Array:
 
     Raises:
         DataError: for a graph that is not symmetric or has negative weights, labels that do not fit, or none.
+
+    Warns:
+        UserWarning: weights so far apart that the solution is not found; so do the other functions here.
     """
     problem = _Problem.make(graph, labels, classes)
     thinned = sparse.diags(1 / problem.degrees)
@@ -332,9 +336,17 @@ def _solved(system: sparse.csr_matrix, right: Array) -> Array:
     scale = np.where(diagonal > 0, diagonal, 1.0)
     # scaled by its diagonal, a system of weights of any size is as easy as one around 1
     divide = LinearOperator(system.shape, matvec=lambda x: x.ravel() / scale, dtype=np.float64)
-    made = np.zeros_like(right, dtype=np.float64)
+    made, stuck = np.zeros_like(right, dtype=np.float64), False
     for column in np.flatnonzero(right.any(0)):
-        made[:, column] = cg(system, right[:, column], rtol=TOLERANCE, maxiter=10 * len(right), M=divide)[0]
+        made[:, column], missed = cg(system, right[:, column], rtol=TOLERANCE, maxiter=10 * len(right), M=divide)
+        stuck |= missed > 0
+    if stuck:
+        low, high = np.abs(system.data).min(), np.abs(system.data).max()
+        warnings.warn(
+            f"the labels are not spread to the end: entries from {low:.1e} to {high:.1e} are too far apart; "
+            "knn_graph(..., scale='local') gives weights that are not",
+            stacklevel=4,
+        )
     return made
 
 

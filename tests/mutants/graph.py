@@ -188,4 +188,11 @@ MUTANTS = [
         "said.max(1) >= self.threshold",
         "test_graph_agreement.py::test_what_both_decide_alike_is_chosen",
     ),
+    Mutant(
+        "propagation: a solution that was not found is one",
+        PROPAGATION,
+        "        stuck |= missed > 0\n",
+        "        stuck |= missed < 0\n",
+        "test_graph_propagation.py::test_weights_too_far_apart_are_told_and_the_remedy_works",
+    ),
 ]

@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 
 from selftrain.errors import DataError
+from selftrain.graph.neighbors import knn_graph
 from selftrain.graph.propagation import (
     METHODS,
     _offsets,
@@ -248,6 +249,19 @@ def test_what_is_no_graph_with_labels_is_refused(change, message):
     W, labels = change(*problem())
     with pytest.raises(DataError, match=message):
         laplace(W, labels, 3)
+
+
+def test_weights_too_far_apart_are_told_and_the_remedy_works(recwarn):
+    x = np.cumsum(10.0 ** -np.random.RandomState(0).uniform(0, 8, 300))
+    labels = np.full(300, -1)
+    labels[[0, 100, 150]] = 0, 0, 1
+    steps = np.diff(x)
+    path = sparse.diags([steps, steps], [-1, 1])
+    with pytest.warns(UserWarning, match="not spread to the end: entries from .*scale='local'"):
+        poisson(path, labels, 2)
+    recwarn.clear()
+    poisson(knn_graph(x[:, None], scale="local"), labels, 2)
+    assert not recwarn.list
 
 
 def test_the_remedy_of_an_asymmetric_graph_works():

@@ -342,6 +342,7 @@ class Pile:
         changed.views = FeatureViews().fitted(changed.unlabeled or changed.labeled)  # type: ignore[arg-type]
         changed.encoding, changed.source = None, f"{self.source}, encoded by {encoder.name}"
         settings = {"name": encoder.name, "size": encoder.size, "key": encoder.key(), "base": self.views}
+        settings["shape"] = shown.card()["shape"]
         changed.encoder = settings | {"views": views, "cache": cache and str(cache), "seed": seed}
         return changed
 

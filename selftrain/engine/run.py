@@ -103,6 +103,19 @@ class Run:
         card = getattr(self.pile, "card", None)  # a pile of the user's own kind has none
         return {"shape": None, "mean": None, "std": None} if card is None else card()
 
+    @property
+    def encoder(self) -> tuple[Any, list[int]] | None:
+        """The frozen encoder whose features were learned from, and the shape of its inputs; ``None``: there is none.
+
+        Raises:
+            RunFolderError: it cannot be loaded again.
+        """
+        # here: it opens runs itself
+        from selftrain.engine.start import encoder_again
+
+        told = getattr(self.pile, "encoder", None)
+        return None if told is None else (encoder_again(told), list(told["shape"]))
+
     def evaluate(self, data: object = "test", *, which: Literal["last", "best"] = "last") -> Figures:
         """Figures on a part of the pile (``"test"``) or another data set, with the last or the best weights.
 

@@ -236,6 +236,12 @@ class OpenedRun(Run):
         made = self._build.value(self._build.record["views"])
         return made if isinstance(made, Recorded) else getattr(self.pile, "views", None)
 
+    @property
+    def encoder(self) -> tuple[Any, list[int]] | None:
+        """As the record says."""
+        made = self._build.encoder()
+        return None if made is None else (made, [int(side) for side in self._build.record["encoder"]["shape"]])
+
     @cached_property
     def pile(self) -> Pile:  # type: ignore[override]
         """The data, with inputs and classes as the run saw them."""
@@ -383,22 +389,13 @@ class _Builder:
         if not isinstance(told, dict):
             return None
         # here: it opens runs itself
-        from selftrain.engine.start import pretrained
+        from selftrain.engine.start import encoder_again
 
         try:
-            made = pretrained(str(told["name"]), size=told["size"], frozen=True, trust=self.trust)
-        except Exception as error:  # of many kinds: packages, files and names
-            raise RunFolderError(
-                f"the run in {self.folder} has learned from features of {told.get('name')!r:.200}, which cannot be "
-                f"loaded: {error}; pass a pile that is encoded: st.open_run({str(self.folder)!r}, "
-                "pile=pile.encoded(encoder))"
-            ) from error
-        if made.key() != told["key"]:
-            raise RunFolderError(
-                f"{told['name']} is another encoder than the one that the run in {self.folder} has learned from; bring "
-                "its weights back, or train again"
-            )
-        return made
+            return encoder_again(told, trust=self.trust)
+        except RunFolderError as error:
+            again = f"st.open_run({str(self.folder)!r}, pile=pile.encoded(encoder))"
+            raise RunFolderError(f"{error}; or pass a pile that is encoded: {again}") from error
 
     def encoded(self, pile: Any) -> Any:
         """A pile as features, where the run has learned from features and the pile has none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,28 @@ def pretrained(
     again = Foundation(**made.arguments | {"frozen": frozen, "name": told})
     again.tokenizer, again.cache = made.tokenizer, None if cache is None else str(cache)
     return again.eval()
+
+
+def encoder_again(told: Mapping[str, Any], *, trust: bool = False) -> Foundation:
+    """The frozen encoder that ``Pile.encoded`` has noted.
+
+    Args:
+        told: ``Pile.encoder``.
+        trust: As in ``pretrained``.
+
+    Raises:
+        RunFolderError: it cannot be loaded, or has other weights by now.
+    """
+    name = str(told["name"])
+    try:
+        made = pretrained(name, size=told["size"], frozen=True, trust=trust)
+    except Exception as error:  # of many kinds: packages, files and names
+        raise RunFolderError(
+            f"the features are of the encoder {name!r:.200}, which cannot be loaded: {error}"
+        ) from error
+    if made.key() != told["key"]:
+        raise RunFolderError(f"the features are of another encoder than the one that is {name} now; bring it back")
+    return made
 
 
 def _named(name: str, file: str | None, *, size: int | None, download: bool, trust: bool = False) -> Foundation:

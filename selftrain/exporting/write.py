@@ -14,6 +14,7 @@ from torch import Tensor
 from selftrain.data import PointViews
 from selftrain.engine.run import Run, versions
 from selftrain.errors import SelftrainError
+from selftrain.estimator.shipped import on_inputs, ship
 from selftrain.exporting.formats import FORMATS
 from selftrain.exporting.network import Deployed, What, deployed
 from selftrain.storage.atomic import whole_file, write_json
@@ -33,6 +34,8 @@ def export(
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Path]:
     """Write the classifier or the encoder of a run, with a card that says what it takes and gives.
+
+    A head that has learned from features of a frozen encoder (``Pile.encoded``) is written with the encoder.
 
     Inputs are those of the data set: images as floats in [0, 1] (bytes / 255), rows of a table as encoded, series and
     clouds in their own units; the normalization is part of what is written (but for the plain weights of
@@ -58,8 +61,15 @@ def export(
     """
     inputs, views = run.inputs, run.views
     clouds = isinstance(views, PointViews)
-    network = deployed(run.strategy, inputs, len(run.classes), what, centered=clouds)
-    _check_plain(network, views, inputs["shape"])
+    stored = run.encoder
+    if stored is not None:
+        encoder, shape = stored
+        shipped = on_inputs(ship(run.strategy, len(run.classes)), encoder, views)
+        inputs = encoder.card(shape)
+        network = Deployed(encoder if what == "encoder" else shipped, inputs["mean"], inputs["std"], len(shape))
+    else:
+        network = deployed(run.strategy, inputs, len(run.classes), what, centered=clouds)
+        _check_plain(network, views, inputs["shape"])
     # a cloud (N, 3) has as many axes as a series; only its views tell
     kind = "points" if clouds else {1: "table", 2: "series", 3: "image"}[len(inputs["shape"])]
     known: dict[str, Any] = {"strategy": type(run.strategy).__name__, "kind": kind}

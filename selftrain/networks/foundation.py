@@ -144,7 +144,7 @@ class Foundation(Recorded, nn.Module):
 
     def _seen(self, x: Tensor) -> Tensor:
         """Images as the body takes them."""
-        channels = 3 if self.mean is None else len(self.mean)
+        channels = x.shape[1] if self.mean is None else len(self.mean)
         if x.shape[1] == 1 and channels > 1:
             x = x.expand(-1, channels, -1, -1)
             if self.mean is not None and self.std is not None:

@@ -225,7 +225,7 @@ MUTANTS = [
     Mutant(
         "exporting: views that do more are written all the same",
         "selftrain/exporting/write.py",
-        '    _check_plain(network, views, inputs["shape"])\n',
+        '        _check_plain(network, views, inputs["shape"])\n',
         "",
         "test_exporting.py::test_views_that_do_more_are_refused",
     ),

@@ -37,6 +37,8 @@ def test_a_run_from_an_encoder_is_judged_resumed_and_labels(more, home, tmp_path
     monkeypatch.chdir(tmp_path)
     for line in (["evaluate", str(out)], ["label", str(out)], ["label", str(out), str(home / "a.npz")]):
         assert cli.main([*line, "--overwrite"] if line[0] == "label" else line) == 0, line
+    assert cli.main(["export", str(out), "--out", "files"]) == 0
+    assert (tmp_path / "files" / "classifier.safetensors").exists()
     run = st.open_run(out)
     assert (run.pile.encoder is not None) == bool(more)
     assert (tmp_path / "runs" / "features").exists() == bool(more)

@@ -9,6 +9,7 @@ import torch
 from helpers import MemoryPile, blobs, mlp, same, sgd_learner, snapshot
 
 import selftrain as st
+from selftrain import strategies
 from selftrain.engine.beside import is_cheap
 from selftrain.engine.times import Evaluation
 from selftrain.errors import TrainingError
@@ -142,7 +143,7 @@ def test_a_run_that_is_worse_than_its_baseline_stops_when_all_is_stored(tmp_path
 @pytest.mark.parametrize("baseline", [False, None, True])
 def test_after_a_collapse_the_labels_alone_are_shipped(baseline, tmp_path):
     run = fit(Collapsing(), out=tmp_path, on_alarm="fallback", baseline=baseline)
-    alone = fit(st.strategies.Supervised(TASK, lambda: sgd_learner(mlp()), decay=None))
+    alone = fit(strategies.Supervised(TASK, lambda: sgd_learner(mlp()), decay=None))
     assert run.fallback.to == "baseline"
     assert (run.fallback.step, run.fallback.alarms) == (40, ["collapse", "class_drift"])
     assert same(dict(run.export()), dict(alone.export()))

@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": {"types", "errors", "runtime.distributed"},
     "storage": {"errors", "types"},
     "select": _NOUNS | {"runtime"},
-    "networks": _NOUNS | {"runtime", "runtime.distributed"},
+    "networks": _NOUNS | {"runtime", "runtime.distributed", "storage"},
     "toy": _NOUNS | {"networks"},
     "strategy": _NOUNS | {"runtime", "networks", "select"},
     "labels": _STUDENTS | {"storage"},

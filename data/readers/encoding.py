@@ -22,11 +22,30 @@ from selftrain.data.readers.columns import Remarks, choose_form, numbers_of, rem
 from selftrain.data.readers.tabular import MISSING, Table, read_table
 from selftrain.errors import DataError
 from selftrain.storage.atomic import write_text
-from selftrain.storage.untrusted import read_json
+from selftrain.storage.fields import Number, check, read_fields
 
 Floats = NDArray[np.float32]
 _MISSING_MARK = "?missing"
 _TRUTH = {"false", "true"}
+_COLUMN = {
+    "name": str,
+    "mean": (Number(), ...),
+    "std": (Number(5e-324), ...),  # above 0
+    "indicator": (bool, ...),
+    "vocabulary": ([str], None, ...),
+    "decimal": (str, ...),
+    "unit": (str, ...),
+    "layout": (str, None, ...),
+    "lenient": (bool, ...),
+}
+_TEXTS = ([str], ...)
+_ENCODING = {
+    "columns": [_COLUMN],
+    "missing": _TEXTS,
+    "classes": _TEXTS,
+    "label": (str, None, ...),
+    "id": (str, None, ...),
+}
 
 
 @dataclass(frozen=True)
@@ -180,9 +199,10 @@ class TableEncoding:
             DataError: it is none.
         """
         try:
+            check(plain, _ENCODING, "the encoding")
             columns = [TableColumn(**column) for column in plain["columns"]]
             return cls(columns, **{key: value for key, value in plain.items() if key != "columns"})
-        except (KeyError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise DataError(f"this is no table encoding ({error}); pass what TableEncoding.as_dict returned") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -196,15 +216,9 @@ class TableEncoding:
         Raises:
             DataError: the file cannot be read or holds no encoding.
         """
-        try:
-            plain = read_json(Path(path))
-        except (OSError, ValueError) as error:
-            raise DataError(f"cannot read the table encoding {path}: {error}") from error
-        if isinstance(plain, dict) and isinstance(plain.get("input"), dict):
-            plain = plain["input"].get("table")
-        if not isinstance(plain, dict):
-            raise DataError(f"{path} holds no table encoding; pass a file that TableEncoding.save wrote")
-        return cls.from_dict(plain)
+        either = ({"input": {"table": dict}}, _ENCODING)
+        plain = read_fields(path, either, "pass a file that TableEncoding.save wrote", error=DataError)
+        return cls.from_dict(plain["input"]["table"] if "input" in plain else plain)
 
 
 def fit_encoding(

@@ -14,6 +14,7 @@ from selftrain.cli.naming import READERS, load_object, source_of, spec_of
 from selftrain.cli.parser import Parser, parse, said, switch, trusted, trusts
 from selftrain.cli.piles import add_data, read_pile
 from selftrain.data import Pile
+from selftrain.engine.run import take_state
 from selftrain.engine.spec import OpenedRun, open_run, read_record
 from selftrain.errors import RunFolderError
 from selftrain.storage.run_dir import read_card
@@ -61,9 +62,9 @@ def opened(folder: str | Path, settings: Mapping[str, Any]) -> tuple[OpenedRun, 
         raise RunFolderError(f"{folder} has no best weights, as it had no validation set; say --which last")
     best = which != "last" and run.best_state is not None
     if best:
-        run.strategy.load_state_dict(run.best_state)  # type: ignore[arg-type]
+        take_state(run.strategy, run.best_state, f"the best weights in {folder} do not fit", "say --which last")
     run.strategy.to(building.check_device(settings.get("device")))
-    return run, int(run.best["step"] if best else run.steps)
+    return run, int(run.best.get("step", run.steps) if best else run.steps)
 
 
 def pile_of(run: OpenedRun, settings: Mapping[str, Any]) -> Pile:

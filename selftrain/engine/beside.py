@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from selftrain.engine.run import Fallback
+from selftrain.engine.run import Fallback, take_state
 from selftrain.engine.spec import note_fallback
 from selftrain.engine.state import Setup, TrainState
 from selftrain.errors import TrainingError
@@ -167,7 +167,7 @@ def _fall_back(state: TrainState, beside: TrainState | None) -> None:
     floor = None if beside is None else beside.figures.get("validation", {}).get(monitor)
     chosen: dict[str, Any] | None = None
     if best is not None and (beside is None or (floor is not None and clearly_below(floor, best, state.samples))):
-        to, step, chosen = "best", int(state.best["step"]), state.best_state
+        to, step, chosen = "best", int(state.best.get("step", total)), state.best_state
         what = f"its best weights on validation, of step {step} ({monitor} {best:.3f})"
     elif beside is not None:
         assert isinstance(beside.strategy, SupervisedBaseline)
@@ -182,7 +182,8 @@ def _fall_back(state: TrainState, beside: TrainState | None) -> None:
         )
         return
     # A copy: an optimizer takes over tensors as they are.
-    state.strategy.load_state_dict(copied(chosen))
+    what_fails = f"the weights of step {step} do not fit"
+    take_state(state.strategy, copied(chosen), what_fails, "take the last ones: on_alarm='warn'")
     message = f"After the alarm {' and '.join(kinds)} the run ships {what} in place of its last weights."
     state.fallback = asdict(Fallback(to, step, kinds, message))
     if to == BASELINE and beside is not None:

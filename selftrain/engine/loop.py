@@ -343,8 +343,9 @@ def _make_up(state: TrainState, end: int) -> None:
     assert due is not None
     # Handlers look at the batch of the step that was just done, which no checkpoint holds.
     state.batches = next(iter(state.stream.epoch(*divmod(state.step - 1, state.steps_per_epoch))))
-    set_random_state(due["random"], state.device)
-    state.report = Report({}, None if due["said"] is None else PseudoLabels(**due["said"]))
+    with state.fitting():
+        set_random_state(due["random"], state.device)
+        state.report = Report({}, None if due["said"] is None else PseudoLabels(**due["said"]))
     _evaluate(state)
     if state.step % state.checkpoint_every == 0 or state.step == end:
         state.save(state.step)

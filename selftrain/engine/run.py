@@ -11,11 +11,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from selftrain.errors import TrainingError
+from selftrain.errors import CheckpointError, TrainingError
 from selftrain.evaluation.quality import Quality, report
 from selftrain.handlers.selfcheck import Alarm
 from selftrain.labels.ledger import Ledger
 from selftrain.runtime import signals
+from selftrain.storage.states import load_into
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import Annotated, Pile
 
@@ -130,7 +131,7 @@ class Run:
             raise ValueError("there are no best weights: the pile has no validation set; use which='last'")
         # Loading writes into tensors, so they are copied; extra states, such as an optimizer's, are replaced.
         last = {k: v.clone() if isinstance(v, Tensor) else v for k, v in self.strategy.state_dict().items()}
-        self.strategy.load_state_dict(self.best_state)
+        take_state(self.strategy, self.best_state)
         try:
             return evaluate(self.strategy, self.pile, data)
         finally:
@@ -178,6 +179,24 @@ def measure(strategy: Strategy, pile: Pile, data: object, *, batch_size: int = 5
         raise TrainingError(
             f"{type(strategy).__name__}.evaluate gave {figures!r:.200}; give one number for each name: {error}"
         ) from error
+
+
+def take_state(strategy: Strategy, state: Any, what: str = "the best state does not fit", remedy: str = "") -> None:
+    """Load a state that was stored, and may be a stranger's.
+
+    Args:
+        strategy: That takes it.
+        state: Of its best step, or of another one.
+        what: Of a message, if it does not fit.
+        remedy: Of a message.
+
+    Raises:
+        CheckpointError: it does not fit.
+    """
+    try:
+        load_into(strategy, state)
+    except ValueError as error:
+        raise CheckpointError(f"{what}: {error}; {remedy or 'take the last weights'}") from error
 
 
 class _Counted:

@@ -22,12 +22,12 @@ from types import FunctionType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from selftrain import errors
-from selftrain.engine.run import Fallback, Run
+from selftrain.engine.run import Fallback, Run, take_state
 from selftrain.errors import CheckpointError, DataError, RunFolderError, SelftrainError, setting
-from selftrain.handlers.selfcheck import Alarm
+from selftrain.handlers.selfcheck import stored_alarms
 from selftrain.labels.ledger import Ledger
 from selftrain.networks.copying import copy_network
 from selftrain.networks.described import Node, describe, fingerprint, settings_in_short
@@ -36,8 +36,9 @@ from selftrain.runtime.attributes import Attributes
 from selftrain.runtime.rng import own_randomness
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import write_json
+from selftrain.storage.fields import COUNT, FIGURES, Number, check, read_fields
 from selftrain.storage.run_dir import CARD, CHECKPOINTS, LABELS, RECORD, SETTINGS, is_replaced, read_card
-from selftrain.storage.untrusted import read_json
+from selftrain.storage.states import load_into
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import Pile, Recorded
 
@@ -59,6 +60,42 @@ PACKAGES = ("selftrain", "torch", "torchvision", "timm")
 _OPTIMIZERS = "torch.optim"
 _FUNCTIONS = ("torch.nn.functional", "selftrain.pretrain.losses")  # of tensors alone
 _HOLD_CODE = ("GraphModule", "ScriptModule")  # modules with code of their own
+_FALLBACK = {"to": str, "step": COUNT, "alarms": [str], "message": str}
+_RECORD = {
+    "format": int,
+    "strategy": dict,
+    "networks": [str],
+    "classes": [str],
+    "source": str,
+    "views": (dict, None),
+    "pile": ({"reader": str, "settings": {str: object}, "reviewed": ([{str: int}], ...)}, None),
+    "note": {str: object},
+    "fallback": (_FALLBACK, None, ...),
+}
+# What is stored of the state itself; strategy, ledger and handlers store themselves.
+_SAID = {name: Tensor for name in ("index", "value", "weight")} | {"agreement": (Tensor, None)}
+OWN_STATE: dict[str, Any] = {
+    "step": COUNT,
+    "samples": COUNT,
+    "seconds": Number(0),
+    "left_out": [COUNT],
+    "figures": {str: FIGURES},
+    "best": FIGURES,
+    "train": FIGURES,
+    "best_state": (dict, None),
+    "baseline": ({str: FIGURES}, None),
+    "before": ({str: FIGURES}, None),
+    "due": ({"random": object, "said": (_SAID, None)}, None),
+    "sound": ({"step": COUNT, "strategy": dict}, None, ...),
+    "fallback": (_FALLBACK, None, ...),
+}
+LATER = ("sound", "fallback")  # older checkpoints lack them
+STATE = OWN_STATE | {
+    "strategy": dict,
+    "ledger": dict,
+    "handlers": {str: dict},
+    "attributes": ({str: {str: object}}, ...),
+}
 _CARRIED = ("best", "train", "seconds", "best_state", "baseline", "before")
 
 
@@ -133,14 +170,11 @@ def read_record(folder: str | Path) -> dict[str, Any]:
             f"{place} holds a run of selftrain 0.1, which this version cannot build again; use that version, or start "
             f"from the weights of a finished run: learner(init_from={str(folder)!r})"
         )
-    try:
-        record = dict(read_json(place / RECORD, deepest=500))  # a network is a part of a part of a part
-        form = int(record["format"])
-        missing = {"strategy", "networks", "classes", "source", "views", "pile", "note"} - record.keys()
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunFolderError(f"{place / RECORD} cannot be read: {error!r}") from error
-    if form != FORMAT or missing:
-        raise RunFolderError(f"{place / RECORD} has format {form}, not {FORMAT}; use the version that wrote it")
+    path, deepest = place / RECORD, 500  # a network is a part of a part of a part
+    form = read_fields(path, {"format": int}, again, deepest=deepest)["format"]
+    if form != FORMAT:
+        raise RunFolderError(f"{path} has format {form}, not {FORMAT}; use the version that wrote it")
+    record: dict[str, Any] = read_fields(path, _RECORD, again, deepest=deepest)
     return record
 
 
@@ -176,18 +210,23 @@ def open_run(
         build.warn_of_trust()
     state = checkpoint.load_newest(place / CHECKPOINTS)
     strategy = strategy or build.strategy()
+    what, remedy = (
+        f"the checkpoint in {place} does not fit its strategy",
+        "build it as it was and pass it: strategy=...",
+    )
+    take_state(strategy, state.get("strategy"), what, remedy)
     try:
-        strategy.load_state_dict(state["strategy"])
         attributes = Attributes(strategy, [learner.optimizer for learner in strategy.learners()])
         attributes.load_state_dict(state.get("attributes", {}))
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"the checkpoint in {place} does not fit its strategy: {error}; build the strategy as it was and pass it: "
-            "strategy=..."
-        ) from error
+    except Exception as error:  # what objects make of their attributes raises whatever it does
+        raise CheckpointError(f"{what}: {error}; {remedy}") from error
     # `run.network` may be called as it is: in training mode dropout would draw and BatchNorm would move.
     strategy.eval()
-    return OpenedRun(place, strategy, pile, build, state)
+    try:
+        check(state, STATE, "its state")
+        return OpenedRun(place, strategy, pile, build, state)
+    except ValueError as error:
+        raise CheckpointError(f"the checkpoint in {place} cannot be read: {error}") from error
 
 
 class OpenedRun(Run):
@@ -199,23 +238,22 @@ class OpenedRun(Run):
     """
 
     def __init__(self, folder: Path, strategy: Strategy, pile: Pile | None, build: _Builder, state: Any) -> None:
-        try:
-            checked = state["handlers"].get("SelfCheck", {"alarms": (), "unchecked": {}})
-            super().__init__(
-                strategy,
-                pile,  # type: ignore[arg-type]
-                None,  # type: ignore[arg-type]
-                out=folder,
-                last=state["figures"],
-                alarms=[Alarm(**alarm) for alarm in checked["alarms"]],
-                unchecked=checked["unchecked"],
-                skipped=len(state["left_out"]),
-                fallback=None if state.get("fallback") is None else Fallback(**state["fallback"]),
-                **{name: state[name] for name in _CARRIED},
-            )
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"the checkpoint in {folder} cannot be read: {error!r}") from error
-        self.steps, self.source = int(state["step"]), str(build.record["source"])
+        checked = state["handlers"].get("SelfCheck")
+        super().__init__(
+            strategy,
+            pile,  # type: ignore[arg-type]
+            None,  # type: ignore[arg-type]
+            out=folder,
+            last=state["figures"],
+            alarms=[] if checked is None else stored_alarms(checked),
+            unchecked={} if checked is None else checked["unchecked"],
+            skipped=len(state["left_out"]),
+            fallback=None
+            if state.get("fallback") is None
+            else Fallback(**{name: state["fallback"][name] for name in _FALLBACK}),
+            **{name: state[name] for name in _CARRIED},
+        )
+        self.steps, self.source = state["step"], build.record["source"]
         self._folder, self._build, self._stored, self._passed = folder, build, state["ledger"], pile
         del self.pile, self.ledger  # they are read below, if someone asks
 
@@ -271,12 +309,12 @@ class OpenedRun(Run):
         """The pseudo-labels; where the data are gone, from the table that a finished run leaves, without truth."""
         try:
             ledger = Ledger(self.pile.unlabeled_ids(), self.classes, self.pile.unlabeled_truth())
-            ledger.load_state_dict(self._stored)
+            load_into(ledger, self._stored)
         except RunFolderError:
             if self._passed is None and (self._folder / LABELS).is_file():
                 return Ledger.read(self._folder / LABELS, self.classes)
             raise
-        except (RuntimeError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise DataError(
                 f"the pile has {len(ledger)} unlabeled samples and the run in {self._folder} other ones; pass the pile "
                 "that the run was on"

@@ -22,20 +22,11 @@ from selftrain.networks.copying import copied, copied_state, frozen_storages, is
 from selftrain.runtime.distributed import check_alike, from_first, here, is_first, same_start
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import write_json
+from selftrain.storage.fields import Number, check
 from selftrain.storage.run_dir import CARD, CHECKPOINTS, SUMMARY, export_weights, has_begun, prepare_folder
-from selftrain.storage.states import restored, storable
+from selftrain.storage.states import load_into, restored, storable
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import BatchPlan, Pile, Stream
-
-# What is stored of the state itself, by kind; strategy, ledger and handlers store themselves.
-_FORM: dict[type, tuple[str, ...]] = {
-    int: ("step", "samples"),
-    float: ("seconds",),
-    list: ("left_out",),
-    dict: ("figures", "best", "train"),
-    object: ("best_state", "baseline", "before", "due", "sound", "fallback"),  # a dict or None
-}
-_LATER = ("sound", "fallback")  # older checkpoints lack them
 
 
 @dataclass(kw_only=True)
@@ -155,7 +146,7 @@ class TrainState(Context):
                 handler.begin(self)
                 # A run may go on with other handlers than it began with: one without a stored state begins anew.
                 if name in self._handler_states:
-                    with self._fitting():
+                    with self.fitting():
                         handler.load_state_dict(self._handler_states[name])
             self.attributes.load_state_dict(attributes)
             yield
@@ -180,7 +171,7 @@ class TrainState(Context):
     # -- checkpoints -----------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
         """Everything a run needs to continue bit for bit."""
-        own = {name: getattr(self, name) for names in _FORM.values() for name in names}
+        own = {name: getattr(self, name) for name in spec.OWN_STATE}
         handlers = {name: handler.state_dict() for name, handler in self._named().items()}
         # What is stored here is all there is: random numbers are keyed and schedules are functions of progress.
         return own | {
@@ -196,23 +187,17 @@ class TrainState(Context):
         Raises:
             CheckpointError: if it does not fit.
         """
-        state = {**dict[str, Any].fromkeys(_LATER), **state}
-        with self._fitting():
+        state = {**dict.fromkeys(spec.LATER), **state}
+        with self.fitting():
             # A checkpoint may be damaged or forged: a wrong type is an error here, not in a step that uses it.
-            for kind, names in _FORM.items():
-                for name in names:
-                    part = state[name]
-                    good = isinstance(part, dict | None) if kind is object else isinstance(part, kind)
-                    if not good or (kind is int and part < 0):
-                        raise ValueError(f"its {name} is {part!r:.100}")
-            self.strategy.load_state_dict(state["strategy"])
+            check(state, spec.STATE | {"step": Number(0, self.total, whole=True)}, "its state")
+            load_into(self.strategy, state["strategy"])
             # After the weights, of which an attribute may be a view.
             self.attributes.load_state_dict(state.get("attributes", {}))
-            self.ledger.load_state_dict(state["ledger"])
-            self._handler_states = {str(name): dict(part) for name, part in state["handlers"].items()}
-            for names in _FORM.values():
-                for name in names:
-                    setattr(self, name, state[name])
+            load_into(self.ledger, state["ledger"])
+            self._handler_states = state["handlers"]
+            for name in spec.OWN_STATE:
+                setattr(self, name, state[name])
             frozen, own = frozen_storages(self.strategy), self.strategy.state_dict()
             for kept in (self.best_state, (self.sound or {}).get("strategy")):
                 if kept is not None:  # what the file has would be held beside what no step moves
@@ -220,7 +205,7 @@ class TrainState(Context):
         self.start = self.stored = self.step
 
     @contextmanager
-    def _fitting(self) -> Iterator[None]:
+    def fitting(self) -> Iterator[None]:
         """A state of another form raises any type of error inside; the user needs one."""
         try:
             yield

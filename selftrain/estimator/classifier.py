@@ -14,7 +14,7 @@ from torch import nn
 from selftrain.catalog import EMBEDDING, default_method, default_settings, make_rule, make_strategy, method_of
 from selftrain.data import Pile, PointViews, Subset
 from selftrain.engine.loop import fit
-from selftrain.engine.run import Run
+from selftrain.engine.run import Run, take_state
 from selftrain.engine.times import OnAlarm, steps_per_epoch, total_steps
 from selftrain.errors import DataError
 from selftrain.estimator.base import NetworkEstimator
@@ -292,7 +292,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         )
         if run.best_state is not None:
             # held-out labels have chosen; without them there is no best
-            strategy.load_state_dict(run.best_state)
+            take_state(strategy, run.best_state)
         return run
 
     def _held_out(self, labels: Labels, seed: int) -> Array:

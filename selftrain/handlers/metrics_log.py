@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from selftrain.errors import RunFolderError
 from selftrain.handlers.base import Context, Figures, Handler
 from selftrain.storage.atomic import check_target, write_text
+from selftrain.storage.fields import COUNT, Number, check
 from selftrain.storage.untrusted import from_json
 from selftrain.types import Report
 
 METRICS = "metrics.jsonl"
+_FIGURES, _ALARM = {str: (float, bool, None)}, {"step": COUNT, "alarm": str, "text": str}
 
 
 class MetricsLog(Handler):
@@ -81,8 +82,9 @@ class MetricsLog(Handler):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state_dict`` gave."""
-        self.sums = {str(name): torch.as_tensor(value) for name, value in state["sums"].items()}
-        self.counts = {name: int(state["counts"][name]) for name in self.sums}
+        check(state, {"sums": {str: Tensor}, "counts": {str: COUNT}}, "the state of the log")
+        self.sums = {name: value.reshape(()).double() for name, value in state["sums"].items()}
+        self.counts = {name: max(1, state["counts"][name]) for name in self.sums}
 
     def for_baseline(self) -> MetricsLog:
         """The baseline has a log like this one."""
@@ -127,8 +129,22 @@ class MetricsFile:
             raise RunFolderError(f"cannot write {self.path}: {error}") from error
 
 
+def read_row(line: str) -> dict[str, Any]:
+    """A row of the log: its step, and figures by name or an alarm.
+
+    Raises:
+        ValueError: it is none.
+    """
+    row: dict[str, Any] = from_json(line)
+    check(row, {"step": COUNT}, "the row")
+    check(row, _ALARM if "alarm" in row else _FIGURES, "the row")
+    return row
+
+
 def _step(line: str) -> float:
     try:
-        return float(from_json(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        row = from_json(line)
+        check(row, {"step": Number()})
+        return float(row["step"])
+    except ValueError:
         return math.inf  # a crash cut the line short

@@ -17,6 +17,7 @@ from selftrain.handlers.base import Context, Figures, Handler
 from selftrain.handlers.selfcheck import SelfTrainingWarning
 from selftrain.networks.copying import copied, copied_state, frozen_storages
 from selftrain.runtime.distributed import here
+from selftrain.storage.fields import check
 from selftrain.types import Report
 
 EVERY = 64  # steps between two copies; a copy costs about as much as the update of the weights does
@@ -104,7 +105,8 @@ class NonFiniteGuard(Handler):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state_dict`` gave."""
-        self.row = [str(text) for text in state["row"]]
+        check(state, {"row": [str]}, "the state of the guard")
+        self.row = list(state["row"])
 
     def for_baseline(self) -> NonFiniteGuard:
         """The baseline is guarded alike."""

@@ -29,6 +29,7 @@ from selftrain.metrics.significance import (
 from selftrain.runtime.distributed import is_first
 from selftrain.runtime.rng import step_key
 from selftrain.select import Selector
+from selftrain.storage.fields import COUNT, check
 from selftrain.types import Batch, Clock, Report
 
 PROBES, APART, LATE = 3, 5, 0.9  # steps on a copy a run, steps before and between them, moment they are told
@@ -98,6 +99,18 @@ class Alarm:
     def text(self) -> str:
         """Message and remedy in one."""
         return f"{self.message} {self.remedy}"
+
+
+_ALARM = {"kind": str, "step": COUNT, "message": str, "remedy": str, "figures": {str: float}}
+_STATE = {  # what a checkpoint holds of the self-check
+    "probes": dict.fromkeys(("tries", "silent", "first", "done"), COUNT),
+    "streaks": {"nothing": Tensor, "everything": Tensor},
+    "one_sided": COUNT,
+    "start": {str: float},
+    "embedded": {"first": (Tensor, ...), "last": (Tensor, ...)},
+    "alarms": [_ALARM],
+    "unchecked": {str: str},
+}
 
 
 @dataclass
@@ -279,7 +292,7 @@ class SelfCheck(Handler):
         if rank is not None and spread is not None:
             self._judge_collapse(step, found, rank, spread)
         # 1.0 where there are no embeddings: above every bound, so that nothing is said.
-        first, last = (float(self.embedded[key]) if self.embedded else 1.0 for key in ("first", "last"))
+        first, last = (float(self.embedded[key]) if key in self.embedded else 1.0 for key in ("first", "last"))
         # Small from the start is a matter of scale; a collapse has lost what was there.
         if not found.alarms and last < LITTLE and last < REST * first:
             message = (
@@ -397,10 +410,28 @@ class SelfCheck(Handler):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state_dict`` gave."""
-        self.probes, self.streaks = dict(state["probes"]), dict(state["streaks"])
-        self.one_sided, self.start, self.embedded = state["one_sided"], dict(state["start"]), dict(state["embedded"])
-        self.context.alarms[:] = [Alarm(**alarm) for alarm in state["alarms"]]
+        self.context.alarms[:] = stored_alarms(state)
+        self.probes = dict(state["probes"])
+        self.one_sided, self.start = state["one_sided"], dict(state["start"])
+        # Numbers that are none of that kind fail here, and not in an evaluation.
+        self.streaks, self.embedded = (
+            {
+                name: torch.as_tensor(kind(value), dtype=value.dtype, device=self.device)
+                for name, value in state[key].items()
+            }
+            for key, kind in (("streaks", int), ("embedded", float))
+        )
         self.context.unchecked.update(state["unchecked"])
+
+
+def stored_alarms(state: Mapping[str, Any]) -> list[Alarm]:
+    """The alarms in what a checkpoint holds of the self-check.
+
+    Raises:
+        ValueError: it is of another form; names the field.
+    """
+    check(state, _STATE, "the state of the self-check")
+    return [Alarm(**{name: alarm[name] for name in _ALARM}) for alarm in state["alarms"]]
 
 
 def _keeps(report: Report) -> bool:

@@ -16,11 +16,12 @@ from selftrain.errors import RunFolderError
 from selftrain.handlers.base import Context, Figures, Handler
 from selftrain.runtime.distributed import is_first
 from selftrain.storage.atomic import write_json
+from selftrain.storage.fields import COUNT, FIGURES, read_fields
 from selftrain.storage.run_dir import INDEX, SNAPSHOTS, card_of, export_weights
-from selftrain.storage.untrusted import read_json
 
 EARLIEST = 100  # the first snapshot is at this part of the run
 Use = Literal["frozen", "fine-tune"]
+_ROWS = [{"step": COUNT, "file": str, "figures": {str: FIGURES}}]
 PREFERRED = ("knn", "rankme_centered", "rankme")  # figures that say how good frozen features are; larger is better
 
 
@@ -97,22 +98,9 @@ def read(folder: str | Path) -> list[dict[str, Any]]:
     path = Path(folder) / SNAPSHOTS / INDEX
     if not path.is_file():
         return []
-    try:
-        return [
-            # The bare name: a forged list must not lead out of the folder.
-            {"step": int(row["step"]), "file": Path(str(row["file"])).name, "figures": _figures(row["figures"])}
-            for row in read_json(path)
-        ]
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise RunFolderError(f"{path} cannot be read: {error!r}") from error
-
-
-def _figures(parts: Any) -> dict[str, dict[str, float | None]]:
-    """Figures by part: numbers, or ``None`` where one was not finite."""
-    return {
-        part: {name: None if figure is None else float(figure) for name, figure in dict(figures).items()}
-        for part, figures in dict(parts).items()
-    }
+    rows = read_fields(path, _ROWS, "name the file of weights itself, which lies beside it")
+    # The bare name: a forged list must not lead out of the folder.
+    return [{"step": row["step"], "file": Path(row["file"]).name, "figures": row["figures"]} for row in rows]
 
 
 def select_snapshot(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from selftrain.errors import CheckpointError, RunFolderError
 from selftrain.storage.atomic import whole_file
+from selftrain.storage.tensors import read_tensors
 
 FORMAT = "1"
 NAMES = ("value", "weight", "confidence")
@@ -53,14 +54,7 @@ def read_labels(path: str | Path) -> tuple[dict[str, Tensor], str, str]:
     Raises:
         CheckpointError: if the file is missing, damaged or holds something else.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a method, not a dict)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read labels from {path}: {error}") from error
-    if about.get("format") != FORMAT or set(tensors) != set(NAMES):
+    tensors, about = read_tensors(path)
+    if about.get("format") != FORMAT or set(tensors) != set(NAMES) or not {"recipe", "digest"} <= about.keys():
         raise CheckpointError(f"{path} holds no labels of format {FORMAT}; write them with PseudoLabelTable.save()")
     return tensors, about["recipe"], about["digest"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -17,6 +18,7 @@ from selftrain.networks.copying import copy_network, has_adapters, merge_adapter
 from selftrain.networks.described import Node, calls_noted, describe
 from selftrain.networks.student import Learner, MakeLearner, Precision, check_trainable
 from selftrain.schedule import Schedule, cosine
+from selftrain.storage.tensors import read_tensors
 from selftrain.types import plain_settings
 
 Weights = Mapping[str, Tensor]
@@ -215,15 +217,8 @@ def weights_of(source: HasExport | Weights | str | Path) -> Weights:
         return source
     if not isinstance(source, (str, Path)):
         return source.export()
-    # only here: a start from a stage in memory needs no file format
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = Path(source) / "export.safetensors" if Path(source).is_dir() else Path(source)
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read weights from {path}: {error}") from error
+    # not by the path itself, which fails where a name is too long for one
+    return read_tensors(Path(source) / "export.safetensors" if os.path.isdir(source) else source)[0]
 
 
 def copied_weights(network: nn.Module) -> dict[str, Tensor]:

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from selftrain._compat import old_method
-from selftrain.errors import DataError, NonFiniteError, TrainingError
+from selftrain.errors import CheckpointError, DataError, NonFiniteError, TrainingError
 from selftrain.networks.outputs import logits_of
 from selftrain.runtime.distributed import any_rank, here, mean_gradients, spread
 from selftrain.runtime.finite import look
 from selftrain.runtime.rng import random_state, set_random_state
 from selftrain.schedule import Schedule, constant
+from selftrain.storage.fields import COUNT, Number, check
 from selftrain.types import plain_settings
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -27,6 +28,15 @@ LABEL_MODES = ("eval", "batch", "frozen", "train")
 Restore = Literal["all", "parameters"]
 LARGEST = torch.finfo(torch.float32).max
 SMALLEST_SCALE = 2.0**-16  # of fp16: gradients that overflow even so are no matter of scale
+# What is stored of a learner beside its weights, and of a scaler that is in use.
+_STORED = {
+    "optimizer": {"state": dict, "param_groups": [{"params": [COUNT]}]},
+    "scaler": dict,
+    "pending": COUNT,
+    "grads": [(Tensor, None)],
+}
+_SCALER = dict.fromkeys(("scale", "growth_factor", "backoff_factor", "growth_interval"), Number(1e-45))
+_SCALER |= {"_growth_tracker": COUNT}
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 
 MakeLearner = Callable[[], "Learner"]
@@ -87,6 +97,7 @@ class Learner(nn.Module):
             self.model.compile()
         self._pending = 0  # updates since the last optimizer step
         self._virtual = False
+        self._taken_back = False  # the optimizer's state, and no step since
         self.register_buffer("grad_norm", torch.zeros(()))
 
     def _make_scaler(self) -> torch.amp.GradScaler:
@@ -289,7 +300,17 @@ class Learner(nn.Module):
         self.grad_norm = norm.detach()
         if self.max_grad_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
-        self.scaler.step(self.optimizer)
+        try:
+            self.scaler.step(self.optimizer)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            # What an optimizer remembers is its own affair: that it does not fit shows when it is used.
+            if not self._taken_back or isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise CheckpointError(
+                f"{type(self.optimizer).__name__} cannot go on with its state in the checkpoint: {error!r:.300}; take "
+                "the checkpoint of another copy of the folder, or start from the weights: init_from"
+            ) from error
+        self._taken_back = False
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if not finite and self.scaler.get_scale() < SMALLEST_SCALE:
@@ -374,12 +395,37 @@ class Learner(nn.Module):
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take back what ``get_extra_state`` gave."""
-        _load_moments(self.optimizer, state["optimizer"])
+        """Take back what ``get_extra_state`` gave.
+
+        Raises:
+            ValueError: it is of another form, or of another optimizer; names the field.
+        """
+        check(state, _STORED, "the state of the optimizer")
+        own = self.optimizer.state_dict()["param_groups"]
+        if [group["params"] for group in own] != [group["params"] for group in state["optimizer"]["param_groups"]]:
+            raise ValueError(
+                f"the optimizer has groups of {[len(group['params']) for group in own]} tensors, not these"
+            )
+        for key, moments in state["optimizer"]["state"].items():
+            if isinstance(key, str):  # what some optimizers have for all weights
+                continue
+            check(moments, {str: object}, f"the optimizer's state of weight {key!s:.20}")
+            for name, value in moments.items():
+                if isinstance(value, Tensor):
+                    check(value, Tensor, f"{name} of weight {key!s:.20}")
+                if name == "step":  # a negative one divides by zero, some steps from here
+                    check(
+                        value.item() if isinstance(value, Tensor) else value, Number(0), f"step of weight {key!s:.20}"
+                    )
+        # A setting that the file lacks is as it was given.
+        groups = [mine | theirs for mine, theirs in zip(own, state["optimizer"]["param_groups"], strict=True)]
+        _load_moments(self.optimizer, {"state": state["optimizer"]["state"], "param_groups": groups})
+        self._taken_back = True
         if self.scaler.is_enabled():
+            check(state["scaler"], _SCALER, "the scaler of fp16")
             self.scaler.load_state_dict(state["scaler"])
         self._pending = state["pending"]
-        grads = state["grads"] or [None] * len(list(self.model.parameters()))
+        grads = state["grads"] if self._pending else [None] * len(list(self.model.parameters()))
         for p, grad in zip(self.model.parameters(), grads, strict=True):
             p.grad = None if grad is None else grad.to(p)
 

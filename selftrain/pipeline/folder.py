@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from selftrain.errors import RunFolderError
-from selftrain.storage import untrusted
 from selftrain.storage.atomic import whole_file
+from selftrain.storage.fields import read_fields
 from selftrain.storage.run_dir import SETTINGS, claimed, mark_replaced
 
 PIPELINE, LABELS, REPORT, TABLE = "pipeline.json", "labels.safetensors", "report.json", "report.txt"
 Rows = Sequence[Mapping[str, Any]]
-Found = TypeVar("Found")
 
 
 def check_name(name: str) -> None:
@@ -65,7 +64,7 @@ def _agreed(folder: Path, now: Rows, *, overwrite: bool) -> Rows:
     path = folder / PIPELINE
     if not path.exists():
         return now
-    before = read_json(path, lambda rows: [dict(row) for row in rows])
+    before = read_fields(path, [{"name": str}], "begin the pipeline in another folder")
     if overwrite:
         _check_replaced(folder, before, now)
         return now
@@ -89,17 +88,3 @@ def _check_replaced(folder: Path, before: Rows, now: Rows) -> None:
     stale = sorted(name for name in old - new if (folder / name).exists())
     if stale:
         raise RunFolderError(f"{folder} holds stages the new pipeline does not have: {stale}; delete them first")
-
-
-# -- its files ---------------------------------------------------------------------------------------------------------
-def read_json(path: Path, take: Callable[[Any], Found]) -> Found:
-    """What ``take`` finds in the content of a file.
-
-    Raises:
-        RunFolderError: if there is no such thing, naming the file.
-    """
-    # The folder may be a stranger's: numbers beyond any range and endless nesting raise errors of their own.
-    try:
-        return take(untrusted.read_json(path))
-    except (ValueError, TypeError, KeyError, OSError, OverflowError) as error:
-        raise RunFolderError(f"{path} cannot be read: {error!r}") from error

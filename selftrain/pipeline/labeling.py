@@ -10,10 +10,11 @@ import torch
 
 from selftrain.labels.table import PseudoLabelTable
 from selftrain.labels.teacher_pass import figure_above, label_pile
-from selftrain.pipeline.folder import LABELS, check_name, read_json
+from selftrain.pipeline.folder import LABELS, check_name
 from selftrain.pipeline.state import Job, Row
 from selftrain.runtime.distributed import is_first
 from selftrain.storage.atomic import write_json
+from selftrain.storage.fields import Number, read_fields
 from selftrain.storage.run_dir import SETTINGS, prepare_folder
 from selftrain.strategy.base import Strategy
 from selftrain.types import plain_settings
@@ -83,7 +84,8 @@ class Labeling:
         path, record = folder / LABELS, folder / "summary.json"
         # The record is written last: where it is, the table is whole.
         if entry["resume"] and path.is_file() and record.is_file():
-            seconds = read_json(record, lambda row: float(row["seconds"]))
+            again = f"delete {path}, and the labels are made again"
+            seconds = float(read_fields(record, {"seconds": Number(0)}, again)["seconds"])
             return PseudoLabelTable.load(path, teacher.task), seconds  # type: ignore[arg-type]
         table, seconds = self._made(teacher, job)
         table.save(path)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from selftrain.engine.run import Figures, versions
-from selftrain.handlers.metrics_log import METRICS, MetricsFile
+from selftrain.errors import RunFolderError
+from selftrain.handlers.metrics_log import METRICS, MetricsFile, read_row
 from selftrain.pipeline.folder import REPORT, TABLE, folder_name
 from selftrain.pipeline.state import Row
 from selftrain.storage.atomic import write_json, write_text
-from selftrain.storage.untrusted import from_json
 from selftrain.tensorboard.writer import TensorBoardWriter
 
 
@@ -36,7 +36,10 @@ def publish(folder: Path, rows: Sequence[Row], *, finished: bool) -> None:
 def _repeat(path: Path, at: int, log: MetricsFile, shown: TensorBoardWriter) -> None:
     """Log once more, ``at`` steps later, what a stage has logged."""
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        row = from_json(line)
+        try:
+            row = read_row(line)
+        except ValueError as error:
+            raise RunFolderError(f"{path} cannot be read: {error}; delete it, and the report is without it") from error
         # every stage counts from 0; on one axis they must lie one after another
         step = at + int(row.pop("step"))
         if "alarm" in row:

@@ -10,6 +10,7 @@ import torch
 
 from selftrain._compat import new_fit_keywords
 from selftrain.engine.loop import fit
+from selftrain.engine.run import take_state
 from selftrain.engine.times import Checkpoints, Evaluation, total_steps
 from selftrain.pipeline.folder import check_name
 from selftrain.pipeline.report import figure
@@ -112,7 +113,7 @@ class Stage:
                 figure = strategy.monitor
                 raise ValueError(f"stage {self.name!r} has no figure {figure!r} on validation; use which='last'")
             # later stages, and whoever reads export.safetensors, get the weights that were chosen
-            strategy.load_state_dict(run.best_state)
+            take_state(strategy, run.best_state)
             if run.out is not None and is_first():
                 export_weights(run.export(), run.out)
         job.past[self.name] = run

@@ -145,6 +145,7 @@ class Attributes:
             warnings.warn(f"{', '.join(state[path])} of {path}, which is not there, is not put back", stacklevel=2)
         for path, (owner, values) in here.items():
             given, first = dict(state.get(path, {})), self.first.get(path, {})
+            _check_new(given.keys() - values.keys(), type(owner), path)
             self.moved |= {(path, name) for name in given}
             looks = {name: self._look(value) for name, value in values.items()}
             if not _replaced(first, looks):
@@ -362,6 +363,13 @@ def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
     defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
     yield from ((f"default {number}", value) for number, value in enumerate(defaults))
     yield from vars(function).items()
+
+
+def _check_new(names: Iterable[str], kind: type, path: str) -> None:
+    """Refuse what no run could have stored: the file may be a stranger's, and a method is not to be replaced."""
+    wrong = [name for name in names if name in _INTERNAL | _OF_OPTIMIZERS or callable(getattr(kind, name, None))]
+    if wrong:
+        raise ValueError(f"{path or 'the strategy'} has no attribute {wrong[0]!r:.100} that a run could move")
 
 
 def _set(owner: Any, name: str, value: Any) -> None:

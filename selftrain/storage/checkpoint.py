@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+import zipfile
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -15,11 +16,12 @@ import torch
 
 from selftrain.errors import CheckpointError, RunFolderError, setting
 from selftrain.storage.atomic import whole_file
+from selftrain.storage.fields import COUNT, check, read_fields
 from selftrain.storage.states import restored, storable
-from selftrain.storage.untrusted import read_json
 
 FORMAT = 2  # 1: version 0.1, whose states had other parts
 MANIFEST, COPY = "manifest.json", "manifest.copy.json"
+_ENTRIES = {"checkpoints": [{"file": str, "step": COUNT, "sha256": str}], "sha256": (str, ...)}
 
 
 def save(folder: Path, state: dict[str, Any], step: int, *, keep: int = 2) -> Path:
@@ -96,12 +98,18 @@ def load(path: Path, sha256: str | None = None, device: torch.device | str = "cp
     if sha256 is not None and _digest(path) != sha256:
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in {MANIFEST}")
     try:
+        with zipfile.ZipFile(path) as archive:  # what is compressed could fill any memory; `torch.save` does not
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > path.stat().st_size:
+            raise ValueError(f"it says that it unpacks to {size:,} bytes")
         with torch.sparse.check_sparse_tensor_invariants():  # else a forged index would be followed out of the memory
             content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many types here; the user needs one
         raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict) or not {"format", "state"} <= content.keys():
-        raise CheckpointError(f"{path} is no checkpoint of this library")
+    try:
+        check(content, {"format": int, "state": object})
+    except ValueError as error:
+        raise CheckpointError(f"{path} is no checkpoint of this library: {error}") from error
     if content["format"] != FORMAT:
         remedy = f"finish the run with version 0.1 of selftrain, or begin anew with {setting('overwrite', True, of='')}"
         raise CheckpointError(
@@ -109,11 +117,12 @@ def load(path: Path, sha256: str | None = None, device: torch.device | str = "cp
             + (remedy if content["format"] == 1 else "it is of a newer version: update selftrain")
         )
     try:
-        state = restored(content["state"])
+        state: dict[str, Any] = restored(content["state"])
+        check(state, dict, "the state")
     except RecursionError as error:
         raise CheckpointError(f"{path} cannot be read: it is nested without end") from error
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} is no checkpoint of this library: its state is a {type(state).__name__}")
+    except (ValueError, TypeError, RuntimeError) as error:  # of numpy: an array of a kind that it does not know
+        raise CheckpointError(f"{path} is no checkpoint of this library: {error}") from error
     return state
 
 
@@ -161,11 +170,12 @@ def _entries(folder: Path) -> list[dict[str, Any]]:
 
 
 def _read_entries(path: Path) -> list[dict[str, Any]]:
-    try:
-        content = read_json(path)
-        entries = [_checked(entry) for entry in content["checkpoints"]]
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error!r}") from error
+    content = read_fields(path, _ENTRIES, "restore the file from a copy of the folder", error=CheckpointError)
+    entries = [{key: entry[key] for key in ("file", "step", "sha256")} for entry in content["checkpoints"]]
+    # a forged manifest must not lead out of the folder
+    wrong = [entry["file"] for entry in entries if Path(entry["file"]).name != entry["file"]]
+    if wrong:
+        raise CheckpointError(f"{path} cannot be read: {wrong[0]!r:.200} is not the name of a file in this folder")
     if content.get("sha256", _sum_of(entries)) != _sum_of(entries):
         raise CheckpointError(f"{path} is damaged: its content does not fit its own SHA-256")
     return entries
@@ -173,14 +183,6 @@ def _read_entries(path: Path) -> list[dict[str, Any]]:
 
 def _sum_of(entries: list[dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
-
-
-def _checked(entry: dict[str, Any]) -> dict[str, Any]:
-    file = str(entry["file"])
-    # a forged manifest must not lead out of the folder
-    if Path(file).name != file:
-        raise ValueError(f"{file} is not the name of a file in this folder")
-    return {"file": file, "step": int(entry["step"]), "sha256": str(entry["sha256"])}
 
 
 def _digest(path: Path) -> str:

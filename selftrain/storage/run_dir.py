@@ -15,7 +15,7 @@ from torch import Tensor
 from selftrain.errors import RunFolderError, setting
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import remove_parts, whole_file, write_text
-from selftrain.storage.untrusted import read_json
+from selftrain.storage.fields import COUNT, Number, read_fields
 
 SETTINGS, RECORD = "run.json", "rebuild.json"  # what a resumed run must share; what it is built again from
 LABELS = "pseudo_labels.csv"
@@ -29,6 +29,16 @@ PROJECTOR, PROJECTOR_CONFIG = "projector", "projector_config.pbtxt"  # features 
 PROJECTED = ("tensors.tsv", "metadata.tsv", "sprite.png")
 # Parts of the settings that tell data, views and optimizers; runs of earlier versions lack them.
 FINGERPRINT = ("data", "classes", "views", "optimizers", "defaults")
+_PARTS: Any = (Number(), None)  # of a normalization: one number, or some for each axis
+for _ in range(3):
+    _PARTS = (*_PARTS, [_PARTS])
+_CARD = {
+    "strategy": str,
+    "steps": COUNT,
+    "versions": {str: (str, None)},
+    "input": {"shape": ([COUNT], None), "mean": _PARTS, "std": _PARTS, "table": (dict, ...)},
+    "encoder": (dict, None),
+}
 OWN = (SETTINGS, RECORD, "metrics.jsonl", SUMMARY, "export.safetensors", CARD, LABELS, PROJECTOR_CONFIG)
 
 
@@ -140,15 +150,7 @@ def read_card(source: str | Path) -> dict[str, Any]:
     """
     path = Path(source)
     path = path / CARD if path.is_dir() else card_of(path)
-    try:
-        card = read_json(path)
-        missing = [key for key in ("strategy", "steps", "versions", "input", "encoder") if key not in card]
-    except (OSError, ValueError, TypeError) as error:
-        raise RunFolderError(
-            f"cannot read the card {path}: {error}; it is written with the checkpoints of a run, and with each snapshot"
-        ) from error
-    if missing or not isinstance(card, dict):
-        raise RunFolderError(f"{path} is no card of this library: it lacks {missing or 'names and values'}")
+    card: dict[str, Any] = read_fields(path, _CARD, "a card is written with the checkpoints of a run and each snapshot")
     return card
 
 
@@ -161,10 +163,7 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / SETTINGS
     if not path.is_file():
         raise RunFolderError(f"{folder} holds no run to resume; start it without resume")
-    try:
-        before = dict(read_json(path))
-    except (OSError, ValueError, TypeError) as error:
-        raise RunFolderError(f"{path} cannot be read: {error}") from error
+    before = read_fields(path, {str: object}, "start anew in another folder")
     if before.get("format") is None and settings.get("format") is not None:
         raise RunFolderError(
             f"the run in {folder} was started by selftrain 0.1, whose steps are not these; finish it there, "

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from selftrain.errors import CheckpointError
+from selftrain.storage.fields import check
 
 _ARRAY = "numpy array"  # key of a dict that stands for one
 _AS_THEY_ARE = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
@@ -48,6 +49,30 @@ def restored(value: Any) -> Any:
             value[key] = restored(inner)
         return value
     return type(value)(map(restored, value)) if type(value) in (list, tuple) else value
+
+
+def load_into(module: nn.Module, state: Any) -> None:
+    """Load a state that may be a stranger's.
+
+    Raises:
+        ValueError: it has other names, shapes or kinds of numbers, or its other parts do not fit.
+    """
+    try:
+        check(state, {str: object}, "the state")
+        parts = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+        # What torch would take: numbers of another kind are cut off without a word.
+        for name, own in parts:
+            new = state.get(name, own)
+            if not (isinstance(new, Tensor) and _kind(new) == _kind(own)):
+                found = f"{new.dtype}, {new.layout}" if isinstance(new, Tensor) else f"{type(new).__name__}"
+                raise ValueError(f"{name} is a tensor of {found}, not of {own.dtype}")
+        module.load_state_dict(state)
+    except Exception as error:  # what a module makes of its own state raises whatever it does
+        raise ValueError(str(error) or repr(error)) from error
+
+
+def _kind(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.is_floating_point(), tensor.is_complex(), tensor.layout, tensor.is_meta
 
 
 def _mapping(value: Mapping[Any, Any], place: str) -> Any:

@@ -10,10 +10,14 @@ from typing import Any
 DEEPEST = 100  # values inside one another
 _MOST = 300_000  # values of a YAML file, counting those that anchors repeat
 _LONGEST = 4_000_000  # characters of one: its parser is slow
+_LARGEST = 100_000_000  # bytes of a JSON file: ten times as much memory is filled with what is in it
 
 
 def read_json(path: str | Path, *, deepest: int = DEEPEST) -> Any:
     """What a JSON file holds, see ``from_json``; ``OSError`` where it cannot be read."""
+    size = Path(path).stat().st_size
+    if size > _LARGEST:
+        raise ValueError(f"it has {size:,} bytes; what a run writes has {_LARGEST:,} at most")
     return from_json(Path(path).read_text(encoding="utf-8"), deepest=deepest)
 
 

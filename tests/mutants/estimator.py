@@ -42,7 +42,7 @@ MUTANTS = [
     Mutant(
         "estimator: the last weights although held-out labels chose",
         MAIN,
-        "strategy.load_state_dict(run.best_state)",
+        "take_state(strategy, run.best_state)",
         "pass",
         "test_estimator.py::test_the_weights_that_are_best_on_held_out_rows_are_kept",
     ),

@@ -377,8 +377,8 @@ CORE = [
     Mutant(
         "optimizer lost in the state",
         "selftrain/networks/student.py",
-        '        _load_moments(self.optimizer, state["optimizer"])\n',
-        "        pass\n",
+        '_load_moments(self.optimizer, {"state": state["optimizer"]["state"], "param_groups": groups})',
+        "pass",
         STATE,
     ),
     Mutant(
@@ -391,7 +391,7 @@ CORE = [
     Mutant(
         "ledger not restored",
         "selftrain/engine/state.py",
-        'self.ledger.load_state_dict(state["ledger"])',
+        'load_into(self.ledger, state["ledger"])',
         "pass",
         RESUME,
     ),

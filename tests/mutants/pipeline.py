@@ -161,7 +161,7 @@ MUTANTS = [
     Mutant(
         "pipeline: the last weights in place of the best",
         STAGES,
-        "            strategy.load_state_dict(run.best_state)\n",
+        "            take_state(strategy, run.best_state)\n",
         "",
         "test_pipeline.py::test_a_stage_hands_on_its_last_or_its_best_weights",
     ),

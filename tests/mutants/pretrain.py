@@ -468,8 +468,8 @@ MUTANTS = [
     Mutant(
         "collapse of embeddings forgotten by resuming",
         "selftrain/handlers/selfcheck.py",
-        'dict(state["start"]), dict(state["embedded"])',
-        'dict(state["start"]), {}',
+        '(("streaks", int), ("embedded", float))',
+        '(("streaks", int), ("streaks", float))',
         EMBEDDINGS,
     ),
     Mutant(

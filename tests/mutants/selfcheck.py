@@ -134,22 +134,22 @@ MUTANTS = [
     Mutant(
         "alarms forgotten by resuming",
         "selftrain/handlers/selfcheck.py",
-        'self.context.alarms[:] = [Alarm(**alarm) for alarm in state["alarms"]]',
+        "self.context.alarms[:] = stored_alarms(state)",
         "pass",
         RESUMED,
     ),
     Mutant(
         "evaluations in a row forgotten by resuming",
         "selftrain/handlers/selfcheck.py",
-        'self.one_sided, self.start, self.embedded = state["one_sided"],',
+        'self.one_sided, self.start = state["one_sided"],',
         "self.one_sided, self.start, self.embedded = 0,",
         RESUMED,
     ),
     Mutant(
         "streaks forgotten by resuming",
         "selftrain/handlers/selfcheck.py",
-        'self.probes, self.streaks = dict(state["probes"]), dict(state["streaks"])',
-        'self.probes = dict(state["probes"])',
+        "self.streaks, self.embedded = (",
+        "_, self.embedded = (",
         RESUMED,
     ),
     Mutant(
@@ -219,8 +219,8 @@ MUTANTS = [
     Mutant(
         "a fallback ships the weights that the alarm speaks against",
         "selftrain/engine/beside.py",
-        "    state.strategy.load_state_dict(copied(chosen))\n",
-        "",
+        "take_state(state.strategy, copied(chosen), what_fails,",
+        "str((state, chosen)) and (",
         ACTS + "test_worse_on_validation_is_enough",
     ),
     Mutant(

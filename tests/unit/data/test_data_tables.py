@@ -326,7 +326,7 @@ def test_things_that_are_no_tables_or_cells(tmp_path):
     with pytest.raises(DataError, match="label -1 at row 0 of the test samples"):
         from_table({"x": [1, 2], "y": ["a", "b"]}, "y", test={"x": [1], "y": [""]})
     (tmp_path / "e.json").write_text("[]")
-    with pytest.raises(DataError, match="holds no table encoding"):
+    with pytest.raises(DataError, match="e.json cannot be read: the content is .*TableEncoding.save"):
         from_table({"x": [1]}, encoding=tmp_path / "e.json")
     with pytest.raises(DataError, match="no table encoding"):
         from_table({"x": [1]}, encoding={"columns": [{"nam": 1}]})

@@ -425,3 +425,11 @@ def test_attributes_of_what_is_no_longer_there_are_named():
     network.draw()
     with pytest.warns(UserWarning, match="count of held, which is not there, is not put back"):
         Attributes(Moves(move=in_an_object)).load_state_dict(attributes.state_dict())
+
+
+@pytest.mark.parametrize("name", ["forward", "_modules", "training", "param_groups"])
+def test_attributes_of_a_strangers_checkpoint_replace_no_method(name):
+    network = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match=f"has no attribute '{name}' that a run could move"):
+        Attributes(network).load_state_dict({"": {name: "x"}})
+    assert network(torch.ones(1, 2)).shape == (1, 2)

@@ -432,7 +432,7 @@ def test_the_folder_of_a_single_run_is_refused(tmp_path):
 def test_a_damaged_record_of_a_labeling_is_named(whole, tmp_path):
     out = copy_of(whole, tmp_path)
     (out / "03-label" / "summary.json").write_text("{}")
-    with pytest.raises(RunFolderError, match="summary.json cannot be read: KeyError"):
+    with pytest.raises(RunFolderError, match="summary.json cannot be read: the content lacks seconds; delete"):
         run_pipeline(mixed(), cloud(), out, plan=PLAN, resume=True)
 
 

@@ -52,7 +52,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "catalog": _STUDENTS | {"strategies", "pretrain", "data"},
     "wrapper": {"errors", "data.base"},
     "graph": {"errors", "wrapper"},
-    "estimator": _FRONT | {"wrapper"},
+    "portfolio": {"errors", "storage", "wrapper", "graph"},
+    "estimator": _FRONT | {"wrapper", "portfolio"},
     "exporting": _FRONT | {"estimator"},
     "pipeline": _FRONT,
     "cli": _FRONT | {"labels.page", "estimator", "exporting", "pipeline", "wrapper", "data.checks", "selftrain"},
@@ -62,7 +63,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Libraries that a folder may load at once, and those that it may load only inside the function that needs them.
 EAGER = {"torch", "numpy"}
 EAGER_TOO = {"engine": {"tqdm"}, "handlers": {"tqdm"}, "wrapper": {"sklearn"}, "estimator": {"sklearn"},
-             "graph": {"sklearn", "scipy"}, "cli": {"jsonargparse"}}  # fmt: skip
+             "graph": {"sklearn", "scipy"}, "portfolio": {"sklearn", "scipy", "tqdm"},
+             "cli": {"jsonargparse"}}  # fmt: skip
 LAZY = {"scipy", "sklearn", "safetensors"}
 LAZY_TOO = {
     "data": {"filelock"},

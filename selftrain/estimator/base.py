@@ -40,6 +40,10 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """Check the rows of ``fit`` and find out how to read them."""
         form: dict[str, Any] = {"ensure_min_samples": 2, "ensure_min_features": 1}
         rows = self._checked(X, reset=True, **form)
+        if hasattr(rows, "tocsr"):
+            if self.kind not in (None, "table"):
+                raise ValueError(f"X is a sparse matrix, which is a table, but kind is {self.kind!r}; pass X.toarray()")
+            return rows
         block = BLOCK if isinstance(self.network, str) else 1
         self.inputs_ = learn_inputs(
             rows, self.kind, self.channels, lambda kind: block if kind != "table" else 1, self.limits
@@ -53,6 +57,9 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _checked(self, X: Any, *, reset: bool, **form: Any) -> Array:
         """Finite numbers; tables also have the columns, and their names, of ``fit``."""
+        if hasattr(X, "tocsr") and self._takes_sparse():
+            table: Array = validate_data(self, X, reset=reset, accept_sparse="csr", dtype="numeric", **form)
+            return table
         X = numbers(X)
         axes = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
         try:
@@ -66,6 +73,10 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if reset:
             self.n_features_in_ = int(np.prod(rows.shape[1:]))
         return rows
+
+    def _takes_sparse(self) -> bool:
+        """Whether rows may be a sparse matrix."""
+        return False
 
     def _seed(self) -> int:
         """A number that all draws of a fit follow from."""
@@ -90,6 +101,6 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = tags.input_tags.allow_nan = False
+        tags.input_tags.allow_nan, tags.input_tags.sparse = False, self._takes_sparse()
         tags.input_tags.three_d_array = True
         return tags

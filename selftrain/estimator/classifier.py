@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length
+from sklearn.utils.metaestimators import available_if
 from torch import nn
 
 from selftrain.catalog import EMBEDDING, default_method, default_settings, make_rule, make_strategy, method_of
@@ -17,6 +18,7 @@ from selftrain.engine.loop import fit
 from selftrain.engine.run import Run, take_state
 from selftrain.engine.times import OnAlarm, steps_per_epoch, total_steps
 from selftrain.errors import DataError
+from selftrain.estimator.automatic import by_evidence, learn
 from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.encoder import PretrainedEncoder
 from selftrain.estimator.inputs import Array, Inputs
@@ -34,6 +36,15 @@ _APART = 7919  # keys of members lie this far apart
 STEPS = 500
 
 
+def _has_network(model: Any) -> bool:
+    """Whether features can be asked for."""
+    if by_evidence(model) if not hasattr(model, "classes_") else hasattr(model, "portfolio_"):
+        raise AttributeError(
+            "strategy='auto' has shipped no network, so there are no features to transform to; set strategy='freematch'"
+        )
+    return True
+
+
 class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
     """Train a network on a few labels and many unlabeled rows: any strategy, threshold, network and pretraining.
 
@@ -42,8 +53,15 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
 
     Args:
         strategy: A name in ``selftrain.catalog.METHODS``, a class of ``selftrain.strategies``, or a function of
-            (task, make_learner); ``"auto"``: FreeMatch, or FixMatch if ``select`` is given, since FreeMatch has a rule
-            of its own; where labels are few with a higher threshold, see ``selftrain.catalog.default_settings``.
+            (task, make_learner); ``"auto"``: a portfolio. The labels alone, graphs, mixtures, soft labels and
+            self-training are tried, judged by cross-validation on the labels, the unlabeled rows in every fold, and
+            blended by that evidence, see ``candidates_``. With any setting of networks below (``network``, ``steps``,
+            ``select`` ...), and no ``budget``, that network is trained: by FreeMatch, or FixMatch if ``select`` is
+            given, since FreeMatch has a rule of its own; where labels are few with a higher threshold, see
+            ``selftrain.catalog.default_settings``.
+        budget: Of a portfolio: ``"fast"``, some seconds and 6 for each 1,000 rows; ``"thorough"``, 20 times as many,
+            enough for networks; or seconds on one core, which are estimated, not taken, so that results repeat. With a
+            budget the networks among the candidates have the settings below. ``None``: ``"fast"``.
         strategy_params: Settings of the strategy; ``None``: its defaults, but moving averages of a named strategy look
             back on at most a tenth of the steps.
         select: Which pseudo-labels count: ``None``: as the strategy has it; a rule, or text such as ``"above(0.9)"`` or
@@ -77,7 +95,8 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             shipped, mostly the labels alone, see ``fallbacks_``; ``"stop"``; ``"warn"``; as in ``selftrain.fit``.
         unlabeled: What marks an unlabeled row in ``y``; ``None`` or NaN: both. In arrays of objects (text) ``None`` and
             NaN always do.
-        out: Run folder for logs, checkpoints and pseudo-labels, a sub-folder for each of several members; ``None``:
+        out: Run folder for logs, checkpoints and pseudo-labels, a sub-folder for each of several members; of a
+            portfolio for ``candidates.json``, the same as a table (``candidates.md``) and pseudo-labels; ``None``:
             nothing is stored.
         overwrite: Replace a run in ``out``.
         device: Where to train and to predict; ``None``: the CPU.
@@ -86,15 +105,21 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
 
     Attributes:
         classes_: Shape (C,).
-        strategy_: The strategy that was trained: ``strategy``, or what ``"auto"`` chose.
+        strategy_: The strategy that was trained: ``strategy``, or what ``"auto"`` chose; of a portfolio the names in
+            the blend.
+        candidates_: Of a portfolio: a record each of what was tried, by weight, see ``selftrain.portfolio.Portfolio``.
+        portfolio_: The fitted ``Portfolio``, in place of ``network_``.
         network_: The networks at rest; maps plain inputs to probabilities.
         transduction_: The labels that were given and, where a row has none, its pseudo-label if it was learned from at
-            its last visit, else what stood there, shape (N,).
+            its last visit, else what stood there, shape (N,). A portfolio labels every row.
         labeled_iter_: 0 where the label was given, else the step at which the row was first learned from, counted from
-            1, or -1: never, shape (N,).
-        termination_condition_: ``"all_labeled"`` where no row was unlabeled, else ``"max_steps"``.
-        ledger_: History of every pseudo-label (of the first member), see ``selftrain.Ledger``; ids are row numbers.
-        n_iter_: Steps taken.
+            1, or -1: never, shape (N,). Of a portfolio 1.
+        termination_condition_: ``"all_labeled"`` where no row was unlabeled or a portfolio labeled them, else
+            ``"max_steps"``.
+        ledger_: History of every pseudo-label (of the first member), see ``selftrain.Ledger``; ids are row numbers. Of
+            a portfolio what it decides for each unlabeled row, all accepted; ``agreement`` is the weight of the
+            candidates that decide alike.
+        n_iter_: Steps taken; of a portfolio 0.
         validation_: Rows that were held out, shape (H,).
         alarms_: What the self-check found wrong.
         fallbacks_: What members ship after an alarm in place of what they have learned, see ``Run.fallback``.
@@ -118,6 +143,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         self,
         *,
         strategy: Any = "auto",
+        budget: Any = None,
         strategy_params: dict[str, Any] | None = None,
         select: Any = None,
         pretrain: Any = None,
@@ -144,7 +170,8 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
-        self.strategy, self.strategy_params, self.select = strategy, strategy_params, select
+        self.strategy, self.budget = strategy, budget
+        self.strategy_params, self.select = strategy_params, select
         self.pretrain, self.network, self.members = pretrain, network, members
         self.kind, self.channels, self.limits, self.views = kind, channels, limits, views
         self.steps, self.epochs = steps, epochs
@@ -170,6 +197,14 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         for name, count in (("members", self.members), ("batch_size", self.batch_size)):
             if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
                 raise ValueError(f"{name} is {count!r}; it must be an integer of at least 1")
+        for name in ("portfolio_", "candidates_", "network_"):
+            self.__dict__.pop(name, None)  # of a fit with other settings
+        if by_evidence(self):
+            return self._fit_portfolio(rows, labels)
+        if self.budget is not None:
+            raise ValueError(
+                f"budget is {self.budget!r} and strategy {self.strategy!r}; leave it out, or set strategy='auto'"
+            )
         automatic = isinstance(self.strategy, str) and self.strategy == "auto"
         self.strategy_ = default_method(self.select) if automatic else self.strategy
         seed = self._seed()
@@ -203,6 +238,19 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         self.termination_condition_ = "max_steps" if pile.unlabeled else "all_labeled"
         return self
 
+    def _fit_portfolio(self, rows: Any, labels: Labels) -> SelfTrainClassifier:
+        seed = self._seed()
+        with self._alone(seed):
+            self.portfolio_, self.ledger_ = learn(self, rows, labels, seed)
+        self.classes_, self.candidates_ = labels.classes, self.portfolio_.records_
+        self.strategy_ = " + ".join(str(row["name"]) for row in self.candidates_ if row["weight"])
+        self.transduction_ = labels.completed(self.ledger_.label.numpy())
+        self.labeled_iter_ = np.where(labels.labeled, 0, 1)
+        self.termination_condition_, self.n_iter_ = "all_labeled", 0
+        self.alarms_, self.fallbacks_, self.encoder_ = [], [], None
+        self.validation_ = np.zeros(0, dtype=np.int64)
+        return self
+
     def predict(self, X: Any) -> Array:
         """The class of each row, shape (N,)."""
         value = self.predict_proba(X)
@@ -211,10 +259,14 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
     def predict_proba(self, X: Any) -> Array:
         """Class probabilities of each row, shape (N, C), float64."""
         rows = self._rows(X)
+        if hasattr(self, "portfolio_"):
+            return self.portfolio_.predict_proba(rows)
         return self._ask(self.network_, rows)
 
     def transform(self, X: Any) -> Array:
         """Features of the encoder, those of several networks side by side, shape (N, D), float64.
+
+        A portfolio has no encoder and no ``transform``.
 
         Raises:
             ValueError: for a network without ``encoder``.
@@ -239,6 +291,15 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
     def _n_features_out(self) -> int:
         widths = [getattr(getattr(network, "encoder", None), "embed_dim", 0) for network in self.network_.networks]
         return int(sum(widths))
+
+    def _takes_sparse(self) -> bool:
+        return by_evidence(self)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        if by_evidence(self):
+            tags.transformer_tags = None
+        return tags
 
     def _steps(self, pile: Pile) -> int:
         """Steps of training.
@@ -340,6 +401,11 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         samples = self.inputs_.samples(self.inputs_.read(rows))
         answer: Array = run(question, self.network_, self.views_, samples).numpy()
         return answer
+
+
+# scikit-learn's wrapper for set_output hides that these are not always there
+for _name in ("transform", "fit_transform"):
+    setattr(SelfTrainClassifier, _name, available_if(_has_network)(getattr(SelfTrainClassifier, _name)))
 
 
 def _pile(inputs: Inputs, rows: Array, labels: Labels, held: Array, views: Any) -> Pile:

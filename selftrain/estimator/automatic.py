@@ -1,0 +1,170 @@
+"""What ``strategy="auto"`` does: candidates and evidence, unless the settings ask for a network."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+
+from selftrain.catalog import default_method
+from selftrain.errors import RunFolderError
+from selftrain.handlers.selfcheck import SelfTrainingWarning
+from selftrain.labels.ledger import Ledger
+from selftrain.portfolio import Candidate, Portfolio
+from selftrain.portfolio.report import REPORT, write_report
+from selftrain.storage.run_dir import LABELS, RUN_MARKS, claimed
+from selftrain.tasks import Classification
+from selftrain.types import PseudoLabels
+from selftrain.wrapper.labels import Array, Labels
+
+# what a portfolio reads itself; any other setting is one of a network
+_SHARED = (
+    "strategy",
+    "budget",
+    "kind",
+    "channels",
+    "limits",
+    "unlabeled",
+    "out",
+    "overwrite",
+    "device",
+    "random_state",
+    "verbose",
+)
+NETWORKS = ("supervised", "freematch", "soft_labels", "mean_teacher")
+
+
+def network_settings(model: Any) -> list[str]:
+    """Names of the settings of networks that differ from their defaults."""
+    takes = inspect.signature(type(model).__init__).parameters
+    return [
+        name
+        for name, value in model.get_params(deep=False).items()
+        if name not in _SHARED and not _same(value, takes[name].default)
+    ]
+
+
+def by_evidence(model: Any) -> bool:
+    """Whether a portfolio is tried: ``"auto"`` without any setting of a network, or with a budget."""
+    automatic = isinstance(model.strategy, str) and model.strategy == "auto"
+    return automatic and (model.budget is not None or not network_settings(model))
+
+
+def _same(value: Any, default: Any) -> bool:
+    plain = isinstance(value, str | int | float | np.number | None)
+    return value is default or (plain and type(default) is not type(None) and value == default)
+
+
+class NetworkMember:
+    """A network among the candidates; alarms of folds are not shown.
+
+    Args:
+        model: A ``SelfTrainClassifier`` that names its strategy.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def fit(self, X: Any, y: Array) -> NetworkMember:
+        """Learn from rows (N, ...) and classes (N,), -1 where there is none."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SelfTrainingWarning)
+            self.model.fit(X, y)
+        self.classes_ = self.model.classes_
+        return self
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities of the classes, shape (N, C)."""
+        return np.asarray(self.model.predict_proba(X))
+
+
+def networks(model: Any, rows: Any) -> list[Candidate]:
+    """Candidates that train the network of the settings, by each strategy; none for sparse rows.
+
+    Args:
+        model: The ``SelfTrainClassifier``.
+        rows: As they were given.
+    """
+    if hasattr(rows, "tocsr"):
+        return []
+    # by name no strategy but the default one takes its rule and settings
+    own = model.select is not None or model.strategy_params is not None
+    # seconds on one core with the default networks: a step of a table, and what a pixel adds
+    rates = 0.008 + 4e-5 * math.prod(rows.shape[1:]) * (model.inputs_.kind != "table")
+    steps = model.steps or (model.epochs or 0) * len(rows) // (model.batch_size * model.unlabeled_ratio) or 500
+    return [
+        Candidate(
+            f"network, {name}", "network", "given", partial(_network, model, name), steps * model.members * rates, 1
+        )
+        for name in ((default_method(model.select),) if own else NETWORKS)
+    ]
+
+
+def _network(model: Any, name: str, seed: int) -> NetworkMember:
+    own: dict[str, Any] = {
+        "strategy": name,
+        "budget": None,
+        "out": None,
+        "verbose": 0,
+        "random_state": seed,
+        "unlabeled": -1,
+    }
+    if model.baseline is None:
+        own["baseline"] = False  # the labels alone are candidates of their own
+    return NetworkMember(clone(model).set_params(**own))
+
+
+def learn(model: Any, X: Any, labels: Labels, seed: int) -> tuple[Portfolio, Ledger]:
+    """Try the candidates, store what is found in ``out``.
+
+    Args:
+        model: The ``SelfTrainClassifier``.
+        X: Its rows, checked.
+        labels: Their labels.
+        seed: Of everything drawn.
+
+    Returns:
+        What is shipped, and the pseudo-labels of the rows without a label.
+    """
+    folder = claimed(model.out, (REPORT,), "portfolio", resume=False, overwrite=model.overwrite)
+    if folder is not None and any((folder / name).exists() for name in RUN_MARKS):
+        raise RunFolderError(f"{folder} holds the run of a network; choose another folder")
+    read = None if hasattr(X, "tocsr") or model.inputs_.kind != "image" else model.inputs_.read
+    portfolio = Portfolio(model.budget or "fast", seed=seed, verbose=bool(model.verbose))
+    pile = np.flatnonzero(~labels.labeled)
+    if not len(pile):
+        warnings.warn("no row of y is unlabeled; what is learned is supervised only", SelfTrainingWarning, stacklevel=3)
+    portfolio.fit(X, labels.codes, networks(model, X), read=read)
+    names = [str(name) for name in labels.classes]
+    ledger = (
+        write_ledger([str(row) for row in pile], names, *portfolio.asked(X[pile])) if len(pile) else Ledger([], names)
+    )
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_report(folder, portfolio.records_)
+        ledger.to_csv(folder / LABELS)
+    return portfolio, ledger
+
+
+def write_ledger(ids: Sequence[str], classes: Sequence[str], answers: Array, agreement: Array) -> Ledger:
+    """The pseudo-labels of a portfolio as a ledger: one look at each row, all of them taken, at step 0.
+
+    Args:
+        ids: Of the rows.
+        classes: Names.
+        answers: Probabilities, shape (N, C).
+        agreement: Weight of the members that decide alike, shape (N,).
+    """
+    ledger = Ledger(ids, classes)
+    value, alike = torch.from_numpy(answers).float(), torch.from_numpy(agreement).float().clamp(0, 1)
+    ledger.write(
+        PseudoLabels(torch.arange(len(ids)), value, torch.ones(len(ids)), alike), Classification(len(classes)), 0
+    )
+    return ledger

@@ -1,0 +1,54 @@
+"""Faults of the portfolio: folds that see their labels, evidence, blend."""
+
+from fault import Mutant
+
+JUDGING, CHOOSING = "selftrain/portfolio/judging.py", "selftrain/portfolio/choosing.py"
+MIXTURE, CANDIDATES = "selftrain/portfolio/mixture.py", "selftrain/portfolio/candidates.py"
+LEAK = "test_portfolio.py::test_no_fold_sees_its_labels_and_each_sees_the_whole_pile"
+ENDS = "test_portfolio_learners.py::test_where_the_mixture_ends_both_equations_hold"
+
+MUTANTS = [
+    Mutant("portfolio: a fold sees its labels", JUDGING, "            hidden[rows] = -1\n", "", LEAK),
+    Mutant(
+        "portfolio: hiding a label forgets it",
+        JUDGING,
+        "            hidden = codes.copy()\n",
+        "            hidden = codes\n",
+        LEAK,
+    ),
+    Mutant(
+        "portfolio: a class may lose its only label",
+        JUDGING,
+        "            if len(rows) > 1:\n",
+        "            if len(rows) > 0:\n",
+        "test_portfolio.py::test_a_class_with_one_label_is_never_hidden",
+    ),
+    Mutant(
+        "portfolio: evidence is of a label, not of all",
+        CHOOSING,
+        "np.nan_to_num(np.asarray(losses, dtype=float)) * labels",
+        "np.nan_to_num(np.asarray(losses, dtype=float))",
+        "test_portfolio.py::test_weights_are_tempered_evidence_and_prior",
+    ),
+    Mutant(
+        "portfolio: a candidate agrees with itself",
+        CHOOSING,
+        "1 - np.eye(len(weights))",
+        "np.ones((len(weights), len(weights)))",
+        "test_portfolio.py::test_disagreement_is_with_what_the_others_decide",
+    ),
+    Mutant(
+        "mixture: labels are forgotten",
+        MIXTURE,
+        "np.where(labeled[:, None], r, self.predict_proba(X))",
+        "self.predict_proba(X)",
+        ENDS,
+    ),
+    Mutant(
+        "portfolio: the labels alone cost too much",
+        CANDIDATES,
+        '    kept = [candidate for candidate in found if candidate.family == "labels alone"]\n',
+        "    kept: list[Candidate] = []\n",
+        "test_portfolio.py::test_a_budget_buys_the_labels_alone_and_then_the_cheaper",
+    ),
+]

@@ -269,6 +269,12 @@ def foundation(settings: Mapping[str, Any]) -> Foundation | None:
         return _loaded(start.removeprefix(PRETRAINED), settings.get("init_size"), *flags)
 
 
+def encoder(name: str, size: int | None, download: bool, trust: bool) -> Foundation:
+    """An encoder at rest, for its features."""
+    with settings_checked():
+        return _loaded(name, size, True, download, trust)
+
+
 @functools.cache  # every run of a comparison asks for it, and nobody writes into it: students are copies
 def _loaded(name: str, size: int | None, frozen: bool, download: bool, trust: bool) -> Foundation:
     return pretrained(name, size=size, frozen=frozen, download=download, trust=trust)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,17 @@ from selftrain.cli.parser import (
     write_config,
 )
 from selftrain.cli.piles import absolute, add_data, read_pile
+from selftrain.cli.starts import (
+    FEW,
+    PROBES,
+    SCRATCH,
+    Entrant,
+    check_starts,
+    entrants,
+    features_pile,
+    probed,
+    settings_of,
+)
 from selftrain.cli.train import train
 from selftrain.cli.verdict import Cell, Verdict, judged
 from selftrain.data import Pile
@@ -45,7 +57,10 @@ Every strategy has the same labels, network, steps, batches and start. It is jud
 with the weights that are best on validation (without validation: the last ones); without a test set on a validation
 split of the labels, with the last weights. Further draws of labels (--draws) and seeds (--seeds) make the answer surer.
 Settings of a strategy follow its name: --fixmatch.select "above(0.9)". With --resume an interrupted comparison goes on,
-and strategies, draws and seeds can be added."""
+and strategies, starts, draws and seeds can be added.
+
+With --starts everything is compared on each start, and has to beat all that labels alone give there: supervised, linear
+(logistic regression on features), knn (nearest neighbors) and lora (supervised, with few parameters)."""
 FLOOR = "supervised"
 HELD_OUT = 0.25  # share of the labels that judges where there is neither a test nor a validation set
 RESULT = "compare.json"
@@ -56,14 +71,17 @@ def parser(names: Sequence[str]) -> Parser:
     """All options, with the settings of the strategies that are compared."""
     found = make_parser("compare", ABOUT, "--data DATA --strategies NAME ... [options]")
     add_data(found)
-    help = f"to compare with supervised: {', '.join(name for name in METHODS if name != FLOOR)}"
+    help = f"to compare with supervised: {', '.join((*PROBES, FEW, *(name for name in METHODS if name != FLOOR)))}; \
+with --starts the first three are there by default"
     found.add_argument("--strategies", type=str, default=[default_method()], help=help, nargs="+", metavar="NAME")
     help = "keys of the choice of labels and of validation, one for each draw"
     found.add_argument("--draws", type=int, default=[0], help=help, nargs="+")
     help = "keys of the network's start, batches and views"
     found.add_argument("--seeds", type=int, default=[0], help=help, nargs="+")
     common.add_start(found)
-    for name in names:
+    help = f"start each from all of these: {SCRATCH}, and whatever --init_from takes"
+    found.add_argument("--starts", type=str, default=None, help=help, nargs="+", metavar="START")
+    for name in strategies_in(names):
         help = f"its settings follow the name, such as --{name}.decay 0.99"
         found.add_choice(name, "strategy", METHODS[name].make, help, f"strategy {name}")
     common.add_network(found, training=True)
@@ -72,19 +90,26 @@ def parser(names: Sequence[str]) -> Parser:
 
 
 def names_in(words: Sequence[str], below: Mapping[str, Any]) -> list[str]:
-    """The strategies that a line and its config files name, the floor first; their options are added to the parser."""
-    found: Any = below.get("strategies", [default_method()])
+    """The methods that a line and its config files name, the floor first; options of strategies come to the parser."""
+    starts = "starts" in below or names_setting(words, "starts")
+    few = [FEW] if find_spec("peft") is not None else []
+    found: Any = below.get("strategies", [*PROBES, *few, default_method()] if starts else [default_method()])
     for path in said(words, "--config"):
         found = read_config(path, trust=trusts(words)).get("strategies", found)
     if "--strategies" in words:
         after = words[words.index("--strategies") + 1 :]
         found = list(takewhile(lambda word: not word.startswith("-"), after))
     names = [found] if isinstance(found, str) else list(found)
-    for name in names:
+    for name in strategies_in(names):
         spec_of("strategy", name)  # complains of an unknown one
         if name not in METHODS:
             raise UsageError(f"--strategies {name}: a comparison names its runs; known are {', '.join(METHODS)}")
     return [FLOOR, *(name for name in dict.fromkeys(names) if name != FLOOR)]
+
+
+def strategies_in(names: Sequence[str]) -> list[str]:
+    """Those that have settings of their own."""
+    return [name for name in names if name not in (*PROBES, FEW)]
 
 
 @dataclass(frozen=True)
@@ -95,23 +120,33 @@ class Comparison:
         settings: As parsed.
         out: Folder.
         device: Where to train.
-        names: Strategies, supervised first.
+        rows: What is compared, the floor first.
     """
 
     settings: Mapping[str, Any]
     out: Path
     device: torch.device
-    names: Sequence[str]
+    rows: Sequence[Entrant]
 
     def cells(self) -> dict[str, list[Cell]]:
-        """Train whatever is not finished, and judge all; by strategy, in the same order of draws and seeds."""
-        found: dict[str, list[Cell]] = {name: [] for name in self.names}
+        """Train whatever is not finished, and judge all; by row, in the same order of draws and seeds."""
+        found: dict[str, list[Cell]] = {row.title: [] for row in self.rows}
         for draw in self.settings["draws"]:
             pile = self.pile(draw)
-            for seed in self.settings["seeds"]:
-                for name in self.names:
-                    found[name].append(self.cell(pile, name, draw, seed))
+            for row in self.rows:  # row by row: the inputs of each start are made ready once
+                found[row.title] += self.cells_of(row, pile, draw)
         return found
+
+    def cells_of(self, row: Entrant, pile: Pile, draw: int) -> list[Cell]:
+        """One row on one draw, with each seed."""
+        part = "test" if pile.test is not None else "validation"
+        if row.method in PROBES:
+            print(f"{'probing':<11}{row.title}, draw {draw}", flush=True)
+            right = probed(row.method, features_pile(row, pile, self.settings, self.out), part)
+            return [Cell(row.title, draw, seed, part, right, 0) for seed in self.settings["seeds"]]
+        own = settings_of(row, self.settings)
+        shown = building.normalized_for(pile, own, self.out)
+        return [self.cell(shown, row, own, part, draw, seed) for seed in self.settings["seeds"]]
 
     def pile(self, draw: int) -> Pile:
         """The data of one draw, with something to judge by."""
@@ -127,7 +162,7 @@ class Comparison:
             raise DataError(
                 f"{pile.source} has too few labels to hold back a quarter of them; say --data.validation or label more"
             )
-        return building.normalized_for(pile, self.settings, self.out)
+        return pile
 
     def problem(self, pile: Pile) -> building.Problem:
         """What a draw poses."""
@@ -136,41 +171,43 @@ class Comparison:
     def check(self, pile: Pile) -> None:
         """Build every strategy once, so that what none of its runs would take is refused before anything is written."""
         building.plan_of(self.settings)
-        problem = self.problem(pile)
-        for name in self.names:
-            building.build_strategy(problem, self.settings[name], self.options(problem, name, seed=0))
+        for row in self.rows:
+            own = settings_of(row, self.settings)
+            if row.method in PROBES:
+                building.foundation(own | {"frozen": False})
+                continue
+            problem = self.problem(building.normalized_for(pile, own, self.out))
+            building.build_strategy(problem, own[_spec(row)], self.options(problem, row, own, seed=0))
 
-    def cell(self, pile: Pile, name: str, draw: int, seed: int) -> Cell:
-        """One strategy on one draw with one seed: trained, or read if that was done before."""
-        folder = self.out / f"draw-{draw}" / f"seed-{seed}" / name
-        problem = self.problem(pile)
+    def cell(self, pile: Pile, row: Entrant, own: Mapping[str, Any], part: str, draw: int, seed: int) -> Cell:
+        """One row on one draw with one seed: trained, or read if that was done before."""
+        folder = self.out / f"draw-{draw}" / f"seed-{seed}" / row.title
         done = (folder / SUMMARY).is_file() and not is_replaced(folder)
-        print(f"{'kept' if done else 'training':<11}{name}, draw {draw}, seed {seed}", flush=True)
+        print(f"{'kept' if done else 'training':<11}{row.title}, draw {draw}, seed {seed}", flush=True)
         if not done:
-            self.train(pile, problem, name, seed, folder)
+            self.train(pile, row, own, seed, folder)
         # on validation the last weights: the best ones were chosen on these very samples
-        part, which = ("test", None) if pile.test is not None else ("validation", "last")
+        which = None if part == "test" else "last"
         asked = {key: self.settings[key] for key in ("device", "trust")}
         made, step = opened(folder, asked | {"which": which})
         truth, label = predictions(labeler(made), pile, part)
-        return Cell(name, draw, seed, part, (truth == label).astype(np.float64), step)
+        return Cell(row.title, draw, seed, part, (truth == label).astype(np.float64), step)
 
-    def train(self, pile: Pile, problem: building.Problem, name: str, seed: int, folder: Path) -> loop.Run:
-        """One run of the comparison; the floor and all others differ in the strategy alone."""
-        settings = self.options(problem, name, seed)
+    def train(self, pile: Pile, row: Entrant, own: Mapping[str, Any], seed: int, folder: Path) -> loop.Run:
+        """One run of the comparison; those on one start differ in the strategy alone."""
+        problem = self.problem(pile)
+        settings = self.options(problem, row, own, seed)
         # a run that was killed before its first checkpoint has nothing to go on from: it begins anew in its own folder
         settings |= {"baseline": False, "on_alarm": "warn", "resume": has_begun(folder)}
         settings |= {"overwrite": not settings["resume"], "progress": self.settings["progress"]}
         with report.silent():
             return train(settings, pile, problem, folder, self.device)
 
-    def options(self, problem: building.Problem, name: str, seed: int) -> dict[str, Any]:
+    def options(self, problem: building.Problem, row: Entrant, own: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """The settings of one run, as those of ``selftrain train``."""
         keys = ("data", "labels", "views", "training", "steps", "epochs", "plan", "device", *common.START, "trust")
-        start = self.settings["init_from"]
-        network = building.network_for(problem, self.settings["network"], init_from=start, trust=self.settings["trust"])
-        own = {"seed": seed, "strategy": self.settings[name], "network": network}
-        return {key: self.settings[key] for key in keys} | own
+        network = building.network_for(problem, own["network"], init_from=own["init_from"], trust=own["trust"])
+        return {key: own[key] for key in keys} | {"seed": seed, "strategy": own[_spec(row)], "network": network}
 
 
 def run(words: Sequence[str]) -> int:
@@ -179,16 +216,18 @@ def run(words: Sequence[str]) -> int:
         raise UsageError("compare runs in one process; torchrun is for selftrain train and pretrain")
     stored = common.to_resume("compare", words) or {}
     names = names_in(words, stored)
-    below = {name: spec_of("strategy", name) for name in names} | stored
+    below = {name: spec_of("strategy", name) for name in strategies_in(names)} | stored
     settings, given = parse(parser(names), words, below)
     ways = {"resume": settings["resume"], "overwrite": settings["overwrite"]}
     out = claim(settings["out"] or Path("runs", "compare"), marks=(CONFIG,), **ways)
     device = building.check_device(settings["device"])
     settings = absolute(settings)
-    comparison = Comparison(settings, out, device, names)
+    check_starts(settings, names if names_setting(words, "strategies") else ())
+    settings["strategies"] = names[1:] or names  # those of a default, too: a comparison goes on with the same
+    comparison = Comparison(settings, out, device, entrants(settings["starts"], names))
     first = comparison.pile(settings["draws"][0])  # complains of the data before anything is written
     steps = building.steps_of(settings, first)
-    for name in comparison.names:
+    for name in strategies_in(names):
         settings[name] = building.resolved_strategy(settings[name], given[name], steps)
     if not stored and not names_setting(words, "strategies"):
         name = default_method()
@@ -208,17 +247,22 @@ def run(words: Sequence[str]) -> int:
         print(write_config(out / CONFIG, "compare", common.stored(settings)))
         with report.told_how_to_resume("compare", out):
             cells = comparison.cells()
-        verdict = judged(cells, FLOOR)
+        verdict = judged(cells, comparison.rows)
         write_json(out / RESULT, verdict.as_dict() | {"settings": common.stored(settings)})
     _tell(verdict, out)
     return 0
 
 
 def _check_same(settings: Mapping[str, Any], out: Path) -> None:
-    """A comparison may be resumed with other strategies, draws and seeds, and with nothing else changed."""
+    """A comparison may be resumed with other strategies, starts, draws and seeds, and with nothing else changed."""
     stored = read_config(out / CONFIG, trust=None)
     new = {name for name in METHODS if name not in settings or name not in stored}
-    common.check_same(settings, str(out), {"strategies", "draws", "seeds", *new})
+    common.check_same(settings, str(out), {"strategies", "starts", "draws", "seeds", *new})
+
+
+def _spec(row: Entrant) -> str:
+    """Whose settings a row has."""
+    return FLOOR if row.method == FEW else row.method
 
 
 def _tell(verdict: Verdict, out: Path) -> None:

@@ -72,6 +72,8 @@ def absolute(settings: Mapping[str, Any]) -> dict[str, Any]:
         found["data"] = {**settings["data"], "init_args": own}
     if settings.get("init_from") is not None:
         found["init_from"] = _absolute_start(settings["init_from"])
+    if settings.get("starts") is not None:
+        found["starts"] = [one if one == "scratch" else _absolute_start(one) for one in settings["starts"]]
     found["labels"] = [_absolute(value) for value in settings.get("labels") or []]
     return found
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selftrain.cli.starts import Entrant, Role
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -39,9 +41,11 @@ class Row:
         strategy: Its name.
         accuracy: Mean over draws and seeds.
         spread: Standard deviation over them; ``None``: there is one.
-        gain: Mean accuracy beyond the floor's on the same draws and seeds; ``None``: it is the floor.
+        gain: Mean accuracy beyond that of ``over`` on the same draws and seeds; ``None``: it is the floor.
         low, high: Interval of the gain.
         answer: ``"pays"``, ``"hurts"`` or ``"cannot be told"``; of the floor ``"floor"``.
+        over: Of the rows that it has to beat, the one that decides.
+        role: What is asked of it, see ``selftrain.cli.starts.Entrant``.
     """
 
     strategy: str
@@ -51,6 +55,8 @@ class Row:
     low: float | None
     high: float | None
     answer: str
+    over: str | None = None
+    role: Role = "method"
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,11 @@ class Verdict:
 
     def text(self) -> str:
         """The table and the answer for a person."""
-        head = f"{'strategy':<22} {'accuracy':>16} {'gain over ' + self.floor:>22} {'interval':>18}"
-        lines = [head, *map(_line, self.rows), ""]
+        one = {row.over for row in self.rows} <= {None, self.floor}
+        width = max(22, *(len(row.strategy) for row in self.rows))
+        gain = f"gain over {self.floor}" if one else "gain"
+        head = f"{'strategy':<{width}} {'accuracy':>16} {gain:>22} {'interval':>18}{'' if one else '  over'}"
+        lines = [head, *(_line(row, width, one) for row in self.rows), ""]
         lines.append(
             f"judged on {self.samples:,} {self.part} samples, {self.cells} run(s) of each strategy; in percent"
         )
@@ -107,51 +116,70 @@ class Verdict:
         return found
 
     def answer(self) -> str:
-        """One sentence: does self-training pay on these data?"""
-        others = [row for row in self.rows if row.gain is not None]
-        paying = sorted((row for row in others if row.answer == "pays"), key=lambda row: -(row.gain or 0))
-        if paying:
-            best = paying[0]
-            gain, low, high = (100 * (value or 0) for value in (best.gain, best.low, best.high))
-            between = f"interval {low:+.1f} to {high:+.1f}"
-            return f"Self-training pays here: {best.strategy} gains {gain:.1f} points over {self.floor} ({between})."
-        if others and all(row.answer == "hurts" for row in others):
-            return f"Self-training does not pay here: all that was tried is worse than {self.floor}."
-        return (
-            f"It cannot be told whether self-training pays here: no gain over {self.floor} is beyond chance. "
-            "More draws, seeds, steps or judged samples would tell."
-        )
+        """One sentence: does self-training pay on these data? And one before it where starts are compared."""
+        others = [row for row in self.rows if row.role == "method"]
+        starts = [row for row in self.rows if row.role == "start"]
+        alone = any(row.over not in (None, self.floor) for row in others)
+        floor = "all that labels alone give on the same start" if alone else self.floor
+        found = [_answer("Another start", f"labels alone on {self.floor.partition('.')[2]}", starts)] if starts else []
+        return " ".join([*found, _answer("Self-training", floor, others)] if others or not found else found)
 
 
-def judged(cells: Mapping[str, Sequence[Cell]], floor: str) -> Verdict:
-    """Compare every strategy with the floor, pair by pair of draw and seed.
+def _answer(what: str, floor: str, rows: Sequence[Row]) -> str:
+    """Whether something pays, by its rows."""
+    paying = sorted((row for row in rows if row.answer == "pays"), key=lambda row: -(row.gain or 0))
+    if paying:
+        best = paying[0]
+        gain, low, high = (100 * (value or 0) for value in (best.gain, best.low, best.high))
+        between = f"interval {low:+.1f} to {high:+.1f}"
+        return f"{what} pays here: {best.strategy} gains {gain:.1f} points over {best.over} ({between})."
+    if rows and all(row.answer == "hurts" for row in rows):
+        return f"{what} does not pay here: all that was tried is worse than {floor}."
+    return (
+        f"It cannot be told whether {what[0].lower()}{what[1:]} pays here: no gain over {floor} is beyond chance. "
+        "More draws, seeds, steps or judged samples would tell."
+    )
+
+
+def judged(cells: Mapping[str, Sequence[Cell]], rows: Sequence[Entrant]) -> Verdict:
+    """Compare every row with all that it has to beat, pair by pair of draw and seed.
+
+    It pays where its interval is above 0 against each of them: none is chosen by the samples that judge, so that no
+    choice has to be corrected for. It hurts where it is below 0 against one. Shown is the one that decides.
 
     The interval of a gain has two parts, added as variances: that of the judged samples (paired: sample by sample), and
     that between draws and seeds (Student's t; with one pair it is unknown and left out). Levels are divided by the
-    number of strategies (Bonferroni), so that trying many does not make one of them pay by chance.
+    number of rows (Bonferroni), so that trying many does not make one of them pay by chance.
     """
+    floor = rows[0].title
     base = cells[floor]
     level = 1 - 0.05 / max(1, len(cells) - 1)
-    rows = [_row(name, runs, None if name == floor else base, level) for name, runs in cells.items()]
+    found_rows = [_row(row, cells, level) for row in rows]
     runs = [
         {"strategy": c.strategy, "draw": c.draw, "seed": c.seed, "accuracy": float(c.right.mean()), "step": c.step}
         for found in cells.values()
         for c in found
     ]
     samples = round(float(np.mean([len(cell.right) for cell in base])))
-    return Verdict(rows, floor, base[0].part, samples, len(base), level, runs)
+    return Verdict(found_rows, floor, base[0].part, samples, len(base), level, runs)
 
 
-def _row(name: str, runs: Sequence[Cell], base: Sequence[Cell] | None, level: float) -> Row:
+def _row(row: Entrant, cells: Mapping[str, Sequence[Cell]], level: float) -> Row:
+    runs = cells[row.title]
     accuracies = np.array([cell.right.mean() for cell in runs])
-    spread = float(accuracies.std(ddof=1)) if len(runs) > 1 else None
-    if base is None:
-        return Row(name, float(accuracies.mean()), spread, None, None, None, "floor")
-    pairs = [cell.right - other.right for cell, other in zip(runs, base, strict=True)]
-    gain, half = float(np.mean([pair.mean() for pair in pairs])), _half_width(pairs, runs, level)
-    low, high = gain - half, gain + half
+    mean, spread = float(accuracies.mean()), float(accuracies.std(ddof=1)) if len(runs) > 1 else None
+    beaten = []
+    for floor in row.floors:
+        pairs = [cell.right - other.right for cell, other in zip(runs, cells[floor], strict=True)]
+        gain, half = float(np.mean([pair.mean() for pair in pairs])), _half_width(pairs, runs, level)
+        # no difference of shares is beyond 1, whatever few draws say
+        beaten.append((max(-1.0, gain - half), gain, min(1.0, gain + half), floor))
+    if not beaten:
+        return Row(row.title, mean, spread, None, None, None, "floor", role=row.role)
+    surely = min(beaten, key=lambda one: one[2])  # the one that it is most clearly below
+    low, gain, high, over = surely if surely[2] < 0 else min(beaten)
     answer = "pays" if low > 0 else "hurts" if high < 0 else "cannot be told"
-    return Row(name, float(accuracies.mean()), spread, gain, low, high, answer)
+    return Row(row.title, mean, spread, gain, low, high, answer, over, row.role)
 
 
 def _half_width(pairs: Sequence[NDArray[np.float64]], runs: Sequence[Cell], level: float) -> float:
@@ -174,10 +202,9 @@ def _half_width(pairs: Sequence[NDArray[np.float64]], runs: Sequence[Cell], leve
     return float(np.hypot(normal * of_samples, between))
 
 
-def _line(row: Row) -> str:
+def _line(row: Row, width: int, one: bool) -> str:
     accuracy = f"{100 * row.accuracy:.1f}" + ("" if row.spread is None else f" ± {100 * row.spread:.1f}")
     gain = "" if row.gain is None else f"{100 * row.gain:+.1f}"
     between = "" if row.low is None or row.high is None else f"{100 * row.low:+.1f} to {100 * row.high:+.1f}"
-    return (
-        f"{row.strategy:<22} {accuracy:>16} {gain:>22} {between:>18}  {'' if row.gain is None else row.answer}".rstrip()
-    )
+    said = "" if row.gain is None else row.answer if one else f"{row.over}: {row.answer}"
+    return f"{row.strategy:<{width}} {accuracy:>16} {gain:>22} {between:>18}  {said}".rstrip()

@@ -10,6 +10,29 @@ FROZEN = "test_frozen.py::test_"
 ONCE = f"{FROZEN}a_teacher_holds_what_learns_and_nothing_else"
 
 MUTANTS = [
+    # -- what is compared with what
+    Mutant(
+        "starts: a method has to beat the floor alone",
+        "selftrain/cli/starts.py",
+        'start, alone, "method"',
+        'start, alone[:1], "method"',
+        "test_cli_starts.py::test_methods_have_to_beat_all_that_labels_alone_give_on_their_start",
+    ),
+    Mutant(
+        "starts: the weakest rival decides",
+        "selftrain/cli/verdict.py",
+        "else min(beaten)",
+        "else max(beaten)",
+        "test_cli_starts.py::test_a_method_pays_only_if_it_beats_each",
+    ),
+    Mutant(
+        "starts: a probe learns from what judges it",
+        "selftrain/cli/starts.py",
+        '_arrays(pile, "labeled")',
+        "_arrays(pile, part)",
+        "test_cli_starts.py::test_probes_choose_by_the_labels_alone",
+    ),
+    # -- what is shared and merged
     Mutant("adapters: a teacher copies frozen weights", EMA, "= student.frozen()", "= []", ONCE),
     Mutant(
         "adapters: copies of a learner copy frozen weights",

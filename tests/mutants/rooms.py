@@ -36,9 +36,9 @@ MUTANTS = [
     Mutant(
         "ema: whole numbers have a mean",
         "selftrain/networks/ema.py",
-        "            if not (p.is_floating_point() or p.is_complex()):",
-        "            if False:",
-        "test_parametrized.py::test_an_average_without_a_past_is_the_student",
+        "averaged = [pair for pair in pairs if pair[0].is_floating_point() or pair[0].is_complex()]",
+        "averaged = pairs",
+        "test_frozen.py::test_a_teacher_that_follows_others_does_not_write_into_its_student",
     ),
     Mutant(
         "student: a buffer that was replaced stays",

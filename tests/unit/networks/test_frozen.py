@@ -143,10 +143,13 @@ def test_a_teacher_parts_from_weights_that_learn_after_all():
 
 def test_a_teacher_that_follows_others_does_not_write_into_its_student():
     student, other = (Training().learner(frozen_net(seed)) for seed in (0, 1))
+    for count, learner in enumerate((student, other)):  # whole numbers have no mean
+        learner.model[1].count = nn.Parameter(torch.tensor([count]), requires_grad=False)
     teacher, before = Teacher(student), student.model[0].weight.clone()
     teacher.update(other.model, decay=0.25)
     assert torch.equal(student.model[0].weight, before)
     torch.testing.assert_close(teacher.model[0].weight, 0.25 * before + 0.75 * other.model[0].weight)
+    assert (int(student.model[1].count), int(teacher.model[1].count)) == (0, 1)
 
 
 def test_copies_share_them_and_nothing_else():

@@ -48,7 +48,8 @@ def entrants(starts: Sequence[str] | None, names: Sequence[str]) -> list[Entrant
     """All rows, the floor first; a method has to beat whatever labels alone give on its start."""
     found: list[Entrant] = []
     first: tuple[str, ...] = ()
-    for start in starts or [None]:
+    every: Sequence[str | None] = starts or (None,)
+    for start in every:
         few = [name for name in names if _labels_alone(name) and not (name == FEW and start == SCRATCH)]
         titles = {name: _title(name, start, starts) for name in names}
         alone = tuple(titles[name] for name in few)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from selftrain.handlers.base import Context, Handler
 from selftrain.handlers.gradcheck import NotMeasured, unsupervised_grad_norm
+from selftrain.handlers.resumecheck import AFTER, ResumeCheck
 from selftrain.metrics.significance import (
     class_distance,
     clearly_below,
@@ -26,7 +27,7 @@ from selftrain.metrics.significance import (
     effective_classes,
     labeled_shares,
 )
-from selftrain.runtime.distributed import is_first
+from selftrain.runtime.distributed import here, is_first
 from selftrain.runtime.rng import step_key
 from selftrain.select import Selector
 from selftrain.storage.fields import COUNT, check
@@ -132,7 +133,8 @@ class SelfCheck(Handler):
     Kinds: ``no_gradient``, ``collapse``, ``keeps_nothing``, ``keeps_everything``, ``teacher_worse``,
     ``features_collapsed`` and, with a baseline, ``worse_than_supervised`` and ``class_drift``. An alarm is a
     ``SelfTrainingWarning``, a text in the log and an entry of ``Run.alarms``. Costs up to three steps on a copy of the
-    strategy; training is the same bit for bit.
+    strategy, and two more where checkpoints are kept: a ``SelfTrainingWarning`` and a text in the log
+    (``not_resumable``) say if a resumed run would be another one. Training is the same bit for bit.
 
     Args:
         on: Whether anything is watched.
@@ -154,12 +156,44 @@ class SelfCheck(Handler):
         self.context, self.strategy, self.ledger = context, context.strategy, context.ledger
         self.total, self.per_epoch, self.device = context.total, context.steps_per_epoch, context.device
         self.streaks = {kind: count.to(self.device) for kind, count in self.streaks.items()}
+        self._prepare_resume()
         # A resumed run has these from its checkpoint: measured now they would be of trained features.
         if self.on and context.start == 0:
             known, judged = (context.before or {}).get("unlabeled"), self.strategy.judged_on
             if known is None and "unlabeled" in judged:
                 known = context.measure("unlabeled")
             self.keep_start(known or {})
+
+    # -- a stop and a resume ---------------------------------------------------------------------------------------
+    def _prepare_resume(self) -> None:
+        """Make ready to try it, where checkpoints are kept; several processes would have to try it together."""
+        context = self.context
+        self.resume: ResumeCheck | None = None
+        if not self.on or context.out is None or context.start or context.total <= AFTER or here() is not None:
+            return
+        try:
+            self.resume = ResumeCheck(context)
+        except NotMeasured as error:
+            context.unchecked["not_resumable"] = str(error)  # the log may not have begun
+
+    def before_step(self, step: int) -> None:
+        """Try a stop and a resume, once."""
+        if self.resume is None or step <= AFTER:
+            return
+        resume, self.resume = self.resume, None
+        try:
+            complaint = resume.complaint()
+        except NotMeasured as error:
+            self.log(Findings(unchecked={"not_resumable": str(error)}), step - 1)
+            return
+        if complaint is not None:
+            text = (
+                f"a run that is stopped and resumed will not be this run: {complaint} Keep what it depends on in a "
+                "buffer, in plain attributes or in a generator of its own (see docs/runs.md)."
+            )
+            # No alarm of `Run.alarms`: it says nothing of the weights.
+            self.context.log_alarm("not_resumable", text, step - 1)
+            warnings.warn(text, SelfTrainingWarning, stacklevel=2)
 
     # -- events ----------------------------------------------------------------------------------------------------
     def after_step(self, step: int, report: Report | None) -> None:

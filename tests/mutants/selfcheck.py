@@ -9,6 +9,8 @@ RESUMED = FILE + "test_a_resumed_run_has_the_alarms_of_the_whole_one"
 ACTS = "test_on_alarm.py::"
 CONTROL = FILE + "test_a_run_with_a_control_can_be_resumed_anywhere"
 
+NOTICED = "test_exact_resume.py::test_what_a_resume_will_not_do_is_said"
+
 MUTANTS = [
     Mutant(
         "labels weigh in the step on a copy",
@@ -282,5 +284,41 @@ MUTANTS = [
         "    return 3 * plan.labeled < ",
         "    return plan.labeled < ",
         ACTS + "test_a_baseline_is_cheap_where_its_steps_read_less_than_a_third",
+    ),
+    # -- a stop and a resume, tried
+    Mutant(
+        "self-check: nobody is told that a resumed run would differ",
+        "selftrain/handlers/selfcheck.py",
+        "        if complaint is not None:\n",
+        "        if False:\n",
+        NOTICED,
+    ),
+    Mutant(
+        "self-check: the copy that resumes is one of the strategy as it is",
+        "selftrain/handlers/resumecheck.py",
+        "self._stepped(self.early))",
+        "self._stepped(self._copy()))",
+        f"{NOTICED}[slots]",
+    ),
+    Mutant(
+        "self-check: a resume is tried without the attributes",
+        "selftrain/handlers/resumecheck.py",
+        "        Attributes(twin, optimizers, device).load_state_dict(copied(self.attributes))\n",
+        "",
+        "test_exact_resume.py::test_what_is_stored_is_no_reason_to_warn",
+    ),
+    Mutant(
+        "self-check: rounding is taken for another run",
+        "selftrain/handlers/resumecheck.py",
+        "if again and max(again.values()) < CLOSE:",
+        "if False:",
+        "test_exact_resume.py::test_operations_without_a_fixed_order_are_no_reason_to_warn",
+    ),
+    Mutant(
+        "self-check: what copies share stays where a try has left it",
+        "selftrain/handlers/resumecheck.py",
+        "            self.context.attributes.load_state_dict(copied(self.attributes))\n",
+        "            pass\n",
+        "test_exact_resume.py::test_a_try_leaves_what_copies_share_as_it_is",
     ),
 ]

@@ -2,8 +2,11 @@
 
 import copy
 import functools
+import itertools
+import os
 import random
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,11 +17,13 @@ from torch import nn
 
 import selftrain as st
 from selftrain import strategies, toy
-from selftrain.handlers import Handler
+from selftrain.handlers import Handler, MetricsLog, SelfCheck
+from selftrain.handlers.resumecheck import ResumeCheck
 from selftrain.handlers.selfcheck import SelfTrainingWarning
 from selftrain.networks.student import Learner
 from selftrain.runtime.attributes import SMALL, Attributes
 from selftrain.runtime.rng import own_randomness
+from selftrain.tensorboard import TensorBoard
 from selftrain.types import BatchPlan
 
 LENGTH = {"steps": 4, "plan": BatchPlan(labeled=4), "evaluation": st.Evaluation(every=4)}
@@ -433,3 +438,94 @@ def test_attributes_of_a_strangers_checkpoint_replace_no_method(name):
     with pytest.raises(ValueError, match=f"has no attribute '{name}' that a run could move"):
         Attributes(network).load_state_dict({"": {name: "x"}})
     assert network(torch.ones(1, 2)).shape == (1, 2)
+
+
+# -- what cannot be exact is noticed -----------------------------------------------------------------------------------
+TICKS = [0.0]
+
+
+def by_a_global(network):
+    TICKS[0] += 1
+    return np.sin(TICKS[0])
+
+
+class Iterating(Noisy):
+    def __init__(self):
+        super().__init__(numbers=itertools.count())
+
+    def draw(self):
+        return np.sin(next(self.numbers))
+
+
+class Slotted:
+    __slots__ = ("count",)
+
+    def __init__(self):
+        self.count = 0
+
+
+class Unlocked(Lazy):
+    """As it is when it was run: what it made cannot be stored, and the number beside it neither."""
+
+    def draw(self):
+        if not self.ready:
+            self.ready, self.lock = 0, SimpleNamespace(x=iter(()))
+        self.ready += 1
+        return np.sin(self.ready)
+
+
+UNSEEDED, BEFORE = "draws on what no seed reaches", "depends on what it did before and no checkpoint holds"
+NOTICED = {
+    "the time": (moves(lambda network: time.perf_counter() % 1e-3 * 1e3), rf"model \(Moves\) {UNSEEDED}"),
+    "the system's numbers": (moves(lambda network: os.urandom(1)[0] / 255), rf"model \(Moves\) {UNSEEDED}"),
+    "a global": (moves(by_a_global), rf"model \(Moves\) {UNSEEDED}"),
+    "an iterator": ({"network": Iterating}, rf"model \(Iterating\) {BEFORE}"),
+    "slots": (moves(in_an_object, held=Slotted()), rf"model \(Moves\) {BEFORE}"),
+    "an object": ({"network": Unlocked}, rf"model \(Unlocked\) {BEFORE}. It keeps .* in student.model.lock"),
+}
+
+
+@pytest.mark.parametrize("kind", NOTICED)
+def test_what_a_resume_will_not_do_is_said(kind, tmp_path):
+    settings, message = NOTICED[kind]
+    with pytest.warns(SelfTrainingWarning, match=f"stopped and resumed will not be this run: .*{message}"):
+        fit(**settings, out=tmp_path)
+
+
+def test_nothing_is_tried_where_nothing_is_stored_or_looked_at(tmp_path, recwarn):
+    fit(**NOTICED["the time"][0])
+    fit(**NOTICED["the time"][0], out=tmp_path, handlers=[SelfCheck(False)])
+    assert not [w for w in recwarn if "resumed" in str(w.message)]
+
+
+@pytest.mark.parametrize("kind", ["a number", "a generator of torch", "a closure", "a schedule that counts"])
+def test_what_is_stored_is_no_reason_to_warn(kind, tmp_path, recwarn):
+    run = fit(**KINDS[kind], out=tmp_path)
+    assert not [w for w in recwarn if "resumed" in str(w.message)]
+    assert "not_resumable" not in run.unchecked
+
+
+FEW = ("mean_teacher", "fixmatch", "fst_d", "jointmatch", "vat")
+SLOW = [pytest.param(*p.values, marks=pytest.mark.slow) for p in zoo.GRID if p.values[0] not in FEW]
+
+
+@pytest.mark.parametrize(("name", "kind"), [*((name, "classification") for name in FEW), *SLOW])
+def test_no_method_is_said_to_be_another_after_a_stop(name, kind, tmp_path, recwarn, monkeypatch):
+    tried = []
+    complaint = ResumeCheck.complaint
+    monkeypatch.setattr(ResumeCheck, "complaint", lambda self: tried.append(complaint(self)))
+    quiet = [MetricsLog(99), TensorBoard(False)]
+    run = st.fit(zoo.build(name, kind), toy.pile(kind), steps=3, plan=zoo.PLAN, out=tmp_path, handlers=quiet)
+    assert (tried, run.unchecked.get("not_resumable")) == ([None], None)
+
+
+def test_operations_without_a_fixed_order_are_no_reason_to_warn(tmp_path, recwarn):
+    run = fit(**moves(lambda network: 1e-2 * (time.perf_counter() % 1e-3)), out=tmp_path)
+    assert "two steps from one state differ by rounding" in run.unchecked["not_resumable"]
+    assert not [w for w in recwarn if "resumed" in str(w.message)]
+
+
+@pytest.mark.parametrize("kind", ["a closure", "a generator of torch", "a schedule that counts in a closure"])
+def test_a_try_leaves_what_copies_share_as_it_is(kind, tmp_path):
+    one, other = (fit(**KINDS[kind], out=tmp_path / str(on), handlers=[SelfCheck(on)]) for on in (True, False))
+    assert same(one, other)

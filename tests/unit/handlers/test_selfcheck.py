@@ -365,7 +365,8 @@ def test_steps_that_tell_nothing_are_given_up_after_three():
 def test_what_cannot_be_checked_is_said(make, reason, tmp_path):
     run, messages = fit(make(), steps=20, out=tmp_path)
     assert messages == []
-    assert set(run.unchecked) == {"no_gradient"}
+    assert set(run.unchecked) - {"not_resumable"} == {"no_gradient"}
+    assert ("not_resumable" in run.unchecked) == (make is not Fragile)  # nor does that work on such a copy
     assert re.search(reason, run.unchecked["no_gradient"])
     assert board(tmp_path)["unchecked/no_gradient"] == [(5, run.unchecked["no_gradient"])]
     assert json.loads((tmp_path / "summary.json").read_text())["unchecked"] == run.unchecked

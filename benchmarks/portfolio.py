@@ -33,7 +33,7 @@ from stored import Row, read, store
 
 from selftrain.portfolio import Forms, candidates, folds, judge
 from selftrain.portfolio.candidates import Size
-from selftrain.portfolio.choosing import Scored, blend_weights, score, sharpened
+from selftrain.portfolio.choosing import Scored, blend_weights, greedy_weights, score, sharpened
 from selftrain.portfolio.judging import Judged, answer
 
 RESULT = Path(__file__).parent / "results" / "portfolio.json"
@@ -78,27 +78,13 @@ def evidence(temperature: float) -> Rule:
 
 
 def greedy(rounds: int) -> Rule:
-    """Caruana et al., "Ensemble Selection from Libraries of Models", ICML 2004: with replacement, by the loss."""
-
-    def rule(told: Array, scores: Sequence[Scored]) -> Array:
-        count, total = np.zeros(len(told)), np.zeros(told.shape[1:])
-        for _ in range(rounds):
-            best = int((-np.log((total + told) / (count.sum() + 1))).mean((1, 2)).argmin())
-            count[best] += 1
-            total = total + told[best]
-        return count / rounds
-
-    return rule
-
-
-def both(told: Array, scores: Sequence[Scored]) -> Array:
-    """The mean of the weights of evidence at T = 4 and of 20 greedy rounds."""
-    return (evidence(4.0)(told, scores) + greedy(20)(told, scores)) / 2
+    """Weights that suit the blend."""
+    return lambda told, scores: greedy_weights(told, rounds)
 
 
 def shipped(told: Array, scores: Sequence[Scored]) -> Array:
-    """Weights of evidence as shipped, but for the prior."""
-    return blend_weights(_losses(scores), told.shape[2], np.zeros(len(told)))
+    """Both, by the number of labels: as shipped, but for the prior."""
+    return blend_weights(scores, np.zeros(len(told)))
 
 
 RULES: dict[str, Rule] = {
@@ -108,7 +94,6 @@ RULES: dict[str, Rule] = {
     "mean of all": mean,
     **{f"evidence, T = {t}": evidence(t) for t in (1, 2, 4, 8)},
     **{f"greedy, {n} rounds": greedy(n) for n in (5, 20, 50)},
-    "evidence and greedy": both,
     "shipped": shipped,
 }
 

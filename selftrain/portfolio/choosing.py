@@ -7,7 +7,10 @@ temperature T of the evidence, the weight of a candidate is
     w  ~  exp(-(L loss + K prior) / T)
 
 which is Bayesian model averaging at T = 1. Labels are few and the answers of one fold are alike, so evidence counts for
-less: T is above 1. The prior is a mean excess loss over the best candidate on other data sets, see ``prior.json``.
+less: T is above 1. The more labels there are, the more count instead the weights that make the loss of the blend itself
+small (Caruana et al., "Ensemble Selection from Libraries of Models", ICML 2004): their share is L / (L + 50).
+
+The prior is a mean excess loss over the best candidate on other data sets, see ``prior.json``.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from selftrain.portfolio.judging import Judged
 from selftrain.wrapper.labels import Array
 
 TEMPERATURE, IMAGINED = 4.0, 10.0  # T and K; benchmarks/portfolio.py compares others on development draws
+HALF = 50  # labels of which on the weights that suit the blend count more than half
+ROUNDS = 20
 LEAST = 0.02  # weight below which a candidate is left out: it would cost time and change nothing
 FEW = 5  # labels of a class below which candidates are also asked how far they agree
 _FLOOR = 1e-6
@@ -36,11 +41,13 @@ class Scored:
 
     Attributes:
         power: Probabilities become p^power, normalized; above 1 sharpens.
+        told: Calibrated probability of each label in each repeat, shape (R, L); NaN where never hidden.
         losses: -log of the probability of each label, mean over the repeats, shape (L,); NaN where never hidden.
         right: Share of the repeats in which the decision was right, shape (L,); NaN likewise.
     """
 
     power: float
+    told: Array
     losses: Array
     right: Array
 
@@ -74,7 +81,7 @@ def score(judged: Judged, codes: Array) -> Scored:
     # a label is hidden in every repeat or in none
     told = sharpened(answers, power, len(codes))[:, np.arange(len(codes)), codes]
     right = np.where(asked, answers.argmax(2) == codes, np.nan)
-    return Scored(power, -np.log(told).mean(0), right.mean(0))
+    return Scored(power, told, -np.log(told).mean(0), right.mean(0))
 
 
 def fit_power(answers: Array, codes: Array) -> float:
@@ -101,18 +108,38 @@ def sharpened(answers: Array, power: float, labels: int) -> Array:
     return np.asarray((1 - mixed) * value + mixed / answers.shape[-1])
 
 
-def blend_weights(losses: Sequence[float], labels: int, prior: Sequence[float] | Array) -> Array:
+def blend_weights(scores: Sequence[Scored], prior: Sequence[float] | Array) -> Array:
     """Weight of each candidate, shape (K,), sums to 1; those below 2 % are left out. Equation: see the module.
 
     Args:
-        losses: Mean loss a label of each candidate; NaN: there is none.
-        labels: Number of labels they are of.
+        scores: Evidence of each candidate, of the same labels.
         prior: Mean excess loss of each candidate on other data sets.
     """
-    evidence = np.nan_to_num(np.asarray(losses, dtype=float)) * labels
-    weights = softmax(-(evidence + IMAGINED * np.asarray(prior, dtype=float)) / TEMPERATURE)
+    told = np.stack([found.told for found in scores])
+    told = told[:, :, np.isfinite(told).all((0, 1))]
+    labels = told.shape[2]
+    losses = -np.log(told).mean(1).sum(1)
+    weights = softmax(-(losses + IMAGINED * np.asarray(prior, dtype=float)) / TEMPERATURE)
+    if labels:
+        share = labels / (labels + HALF)
+        weights = (1 - share) * weights + share * greedy_weights(told)
     weights[weights < min(LEAST, weights.max())] = 0.0
     return np.asarray(weights / weights.sum())
+
+
+def greedy_weights(told: Array, rounds: int = ROUNDS) -> Array:
+    """How often each candidate is taken when the next is always the one that makes the loss of their mean smallest.
+
+    Args:
+        told: Probability of each label, of each candidate and repeat, shape (K, R, L), above 0.
+        rounds: How many are taken; one may be taken again.
+    """
+    count, total = np.zeros(len(told)), np.zeros(told.shape[1:])
+    for taken in range(rounds):
+        best = int((-np.log((total + told) / (taken + 1))).mean((1, 2)).argmin())
+        count[best] += 1
+        total = total + told[best]
+    return count / rounds
 
 
 def disagreement(answers: Array, weights: Array) -> Array:

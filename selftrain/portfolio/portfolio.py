@@ -98,8 +98,8 @@ class Portfolio:
 
         self._known = len(known)
         self.labels_ = int(np.isfinite(scored[0].losses).sum())
-        prior, losses = priors([c.name for c in tried], "wide" if size.wide else "narrow"), [s.loss for s in scored]
-        weights = blend_weights(losses, self.labels_, prior)
+        prior = priors([c.name for c in tried], "wide" if size.wide else "narrow")
+        weights = blend_weights(scored, prior)
         pile = np.flatnonzero(codes < 0)
         few = int(np.bincount(truth, minlength=self.classes).min()) < FEW and len(pile) > 0
         if few:
@@ -107,7 +107,7 @@ class Portfolio:
             pile = pile[:: -(-len(pile) // _ROWS)]
             asked = zip(tried, fitted, scored, strict=True)
             said = [self._said(f, s.power, self.forms[c.form][pile]) for c, f, s in asked]
-            weights = blend_weights(losses, self.labels_, prior + disagreement(np.stack(said), weights))
+            weights = blend_weights(scored, prior + disagreement(np.stack(said), weights))
         order = [int(k) for k in np.argsort(-weights, kind="stable")]
         self.members_ = [
             (tried[k].form, fitted[k], scored[k].power, float(weights[k])) for k in order if weights[k] > 0

@@ -26,9 +26,16 @@ MUTANTS = [
     Mutant(
         "portfolio: evidence is of a label, not of all",
         CHOOSING,
-        "np.nan_to_num(np.asarray(losses, dtype=float)) * labels",
-        "np.nan_to_num(np.asarray(losses, dtype=float))",
+        "-np.log(told).mean(1).sum(1)",
+        "-np.log(told).mean(1).mean(1)",
         "test_portfolio.py::test_weights_are_tempered_evidence_and_prior",
+    ),
+    Mutant(
+        "portfolio: candidates are taken for themselves, not for the blend",
+        CHOOSING,
+        "(total + told) / (taken + 1)",
+        "told",
+        "test_portfolio.py::test_of_many_labels_the_weights_are_those_that_suit_the_blend",
     ),
     Mutant(
         "portfolio: a candidate agrees with itself",

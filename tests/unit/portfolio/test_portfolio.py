@@ -107,12 +107,29 @@ def test_the_power_is_the_best_of_a_grid():
     assert choosing.fit_power(np.zeros((0, 3)), np.zeros(0, dtype=int)) == 1
 
 
-def test_weights_are_tempered_evidence_and_prior():
-    found = blend_weights([0.5, 0.7], 20, [0.3, 0.1])
+def scored(*told):
+    return [choosing.Scored(1.0, np.array(t), -np.log(t).mean(0), np.ones(np.shape(t)[1])) for t in told]
+
+
+def test_weights_are_tempered_evidence_and_prior(monkeypatch):
+    monkeypatch.setattr(choosing, "HALF", 1e12)  # of evidence alone
+    first, second = np.full((2, 20), np.exp(-0.5)), np.full((2, 20), np.exp(-0.7))
+    found = blend_weights(scored(first, second), [0.3, 0.1])
     odds = np.exp((20 * (0.7 - 0.5) + choosing.IMAGINED * (0.1 - 0.3)) / choosing.TEMPERATURE)
     assert found[0] / found[1] == pytest.approx(odds)
-    assert blend_weights([np.nan, np.nan], 0, [0.0, 0.0]).tolist() == [0.5, 0.5]
-    assert blend_weights([0.1, 5.0], 20, [0.0, 0.0]).tolist() == [1.0, 0.0]
+    never = np.full((2, 3), np.nan)
+    assert blend_weights(scored(never, never), [0.0, 0.0]).tolist() == [0.5, 0.5]
+    assert blend_weights(scored(first, np.full((2, 20), 1e-3)), [0.0, 0.0]).tolist() == [1.0, 0.0]
+
+
+def test_of_many_labels_the_weights_are_those_that_suit_the_blend():
+    """Two candidates that are right on different halves, and one that is as good alone but adds nothing."""
+    halves = np.repeat([[0.9, 0.1]], 25, axis=1)
+    told = halves, halves[:, ::-1], np.full((1, 50), 0.3)
+    np.testing.assert_allclose(choosing.greedy_weights(np.stack(told)), [0.5, 0.5, 0.0])
+    alone = choosing.softmax(50 * np.log([0.3, 0.3, 0.3]) / choosing.TEMPERATURE)
+    expected = 0.5 * alone + 0.5 * np.array([0.5, 0.5, 0.0])
+    np.testing.assert_allclose(blend_weights(scored(*told), np.zeros(3)), expected)
 
 
 def test_disagreement_is_with_what_the_others_decide():

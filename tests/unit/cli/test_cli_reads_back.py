@@ -52,7 +52,7 @@ def noted(tmp_path, monkeypatch):
     def fit(strategy, pile, *, out, checkpoints, **more):
         found.append(checkpoints.note)
         out.mkdir(exist_ok=True)
-        record = dict.fromkeys(("strategy", "networks", "classes", "source", "views", "pile"))
+        record = {"strategy": {}, "networks": [], "classes": [], "source": "", "views": None, "pile": None}
         (out / "rebuild.json").write_text(json.dumps(record | {"format": FORMAT, "note": checkpoints.note}))
         (out / "run.json").write_text("{}")
         return SimpleNamespace(out=out)

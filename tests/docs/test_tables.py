@@ -85,6 +85,14 @@ def test_the_stored_methods_are_the_rows_of_the_benchmark(methods_page):
     assert sorted(stored) == sorted(planned)
 
 
+def test_the_page_of_graphs_shows_the_stored_results():
+    graphs = script("graphs")
+    rows = tables.load("graphs.json")["rows"]
+    assert [tuple(row[key] for key in graphs.Job._fields) for row in rows] == [tuple(job) for job in graphs.jobs()]
+    page = (ROOT / "docs" / "graphs.md").read_text(encoding="utf-8")
+    assert f"<!-- graphs -->\n\n{graphs.report(rows)}\n\n<!-- /graphs -->" in page
+
+
 def test_the_page_of_reliability_shows_the_stored_memory():
     memory = script("memory")
     rows, text = tables.load("memory.json")["rows"], memory.PAGE.read_text(encoding="utf-8")

@@ -33,7 +33,7 @@ RESULT = Path(__file__).parent / "results" / "methods.json"
 STEPS, SEEDS, PILE, VALIDATION = 1000, 3, 10_000, 50
 COMMAND = "python benchmarks/methods.py --data DIR"
 TASK = st.Classification(10)
-FROM_A_START = ("label_propagation",)  # lives on features that are there before it: see benchmarks/graphs.py
+FROM_A_START = ("label_propagation",)  # lives on features that are there before it; not measured yet
 DECAY = {"decay": 0.99}  # papers: 0.999 and more, over a thousand times as many steps
 CONFIDENT = DECAY | {"distance": "ce", "hard": True, "unlabeled_weight": 1.0, "select": st.select.above(0.95)}
 # The others are the constructors'. What was tried: benchmarks/choose.py, on labels of another seed and training samples

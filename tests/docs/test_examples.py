@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import runpy
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from paths import ROOT
+from PIL import Image
 from sklearn.datasets import load_digits
 
 EXAMPLES = ROOT / "examples"
@@ -78,10 +80,49 @@ def test_the_images_example_runs_in_processes(tmp_path):
     assert len(re.findall(r"^mnist +(supervised|mean_teacher|fixmatch|fst_d|soft_labels) ", done.stdout, re.M)) == 5
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::selftrain.SelfTrainingWarning")
+def test_the_example_of_pictures_and_a_foundation_model_runs(tmp_path, monkeypatch, capsys):
+    """On drawn weights under other names, and drawn pictures."""
+    timm = pytest.importorskip("timm")
+    state = timm.create_model("tf_efficientnet_lite0").state_dict()
+    torch.save({f"_{i}.{name.rpartition('.')[2]}": v for i, (name, v) in enumerate(state.items())}, tmp_path / "w.pth")
+    files = [io.BytesIO() for _ in range(120)]
+    for i, file in enumerate(files):
+        Image.fromarray(np.random.RandomState(i).randint(0, 255, (32, 32, 3), np.uint8)).save(file, "jpeg")
+    raw = [np.frombuffer(file.getvalue(), np.uint8) for file in files]
+    y, names = np.arange(120) % 10, np.array([f"class {i}" for i in range(10)])
+    ends = np.cumsum([0, *map(len, raw)])
+    held = np.arange(120) >= 80
+    np.savez(tmp_path / "cifar10_jpeg.npz", data=np.concatenate(raw), offsets=ends, y=y, test=held, classes=names)
+    settings = ["--weights", "w.pth", "--data", ".", "--fast", "--out", "results"]
+    run("foundation_images", tmp_path, monkeypatch, *settings)
+    printed = capsys.readouterr().out
+    assert FLOOR.search(printed), printed
+    assert list((tmp_path / "results" / "features").glob("*.npy"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::selftrain.SelfTrainingWarning")
+def test_the_example_of_texts_and_a_language_model_runs(tmp_path, monkeypatch, capsys):
+    """On a model of drawn weights and few words."""
+    transformers = pytest.importorskip("transformers")
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "return", "the", "a", "mail", "test", "log"]
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "vocab.txt").write_text("\n".join(words))
+    transformers.BertTokenizer(str(tmp_path / "m" / "vocab.txt")).save_pretrained(tmp_path / "m")
+    transformers.BertModel(transformers.BertConfig(**small, vocab_size=len(words))).save_pretrained(tmp_path / "m")
+    run("foundation_text", tmp_path, monkeypatch, "--model", "m", "--fast", "--out", "results")
+    printed = capsys.readouterr().out
+    assert FLOOR.search(printed), printed
+
+
 def test_every_example_is_listed_and_says_how_to_run_it():
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for path in EXAMPLES.glob("*.py"):
         if path.name != "common.py":
             assert f"| [{path.name}]({path.name})" in listed
             assert f"python examples/{path.name} " in path.read_text(encoding="utf-8").partition('"""\n\n')[0]
-    assert set(SHORT) | {"quickstart", "images", "estimator", "common"} == {path.stem for path in EXAMPLES.glob("*.py")}
+    other = {"quickstart", "images", "estimator", "foundation_images", "foundation_text", "common"}
+    assert set(SHORT) | other == {path.stem for path in EXAMPLES.glob("*.py")}

@@ -59,7 +59,7 @@ split of the labels, with the last weights. Further draws of labels (--draws) an
 Settings of a strategy follow its name: --fixmatch.select "above(0.9)". With --resume an interrupted comparison goes on,
 and strategies, starts, draws and seeds can be added.
 
-With --starts everything is compared on each start, and has to beat all that labels alone give there: supervised, linear
+With --starts everything is compared on each start, and has to beat what labels alone give there: supervised, linear
 (logistic regression on features), knn (nearest neighbors) and lora (supervised, with few parameters)."""
 FLOOR = "supervised"
 HELD_OUT = 0.25  # share of the labels that judges where there is neither a test nor a validation set

@@ -44,7 +44,7 @@ class Row:
         gain: Mean accuracy beyond that of ``over`` on the same draws and seeds; ``None``: it is the floor.
         low, high: Interval of the gain.
         answer: ``"pays"``, ``"hurts"`` or ``"cannot be told"``; of the floor ``"floor"``.
-        over: Of the rows that it has to beat, the one that decides.
+        over: The best of the rows that it has to beat.
         role: What is asked of it, see ``selftrain.cli.starts.Entrant``.
     """
 
@@ -120,7 +120,7 @@ class Verdict:
         others = [row for row in self.rows if row.role == "method"]
         starts = [row for row in self.rows if row.role == "start"]
         alone = any(row.over not in (None, self.floor) for row in others)
-        floor = "all that labels alone give on the same start" if alone else self.floor
+        floor = "what labels alone give on the same start" if alone else self.floor
         found = [_answer("Another start", f"labels alone on {self.floor.partition('.')[2]}", starts)] if starts else []
         return " ".join([*found, _answer("Self-training", floor, others)] if others or not found else found)
 
@@ -144,8 +144,8 @@ def _answer(what: str, floor: str, rows: Sequence[Row]) -> str:
 def judged(cells: Mapping[str, Sequence[Cell]], rows: Sequence[Entrant]) -> Verdict:
     """Compare every row with all that it has to beat, pair by pair of draw and seed.
 
-    It pays where its interval is above 0 against each of them: none is chosen by the samples that judge, so that no
-    choice has to be corrected for. It hurts where it is below 0 against one. Shown is the one that decides.
+    What it has to beat is the best of them on the very samples that judge: a choice that favors the rival, so that it
+    makes no row pay by chance.
 
     The interval of a gain has two parts, added as variances: that of the judged samples (paired: sample by sample), and
     that between draws and seeds (Student's t; with one pair it is unknown and left out). Levels are divided by the
@@ -173,11 +173,10 @@ def _row(row: Entrant, cells: Mapping[str, Sequence[Cell]], level: float) -> Row
         pairs = [cell.right - other.right for cell, other in zip(runs, cells[floor], strict=True)]
         gain, half = float(np.mean([pair.mean() for pair in pairs])), _half_width(pairs, runs, level)
         # no difference of shares is beyond 1, whatever few draws say
-        beaten.append((max(-1.0, gain - half), gain, min(1.0, gain + half), floor))
+        beaten.append((gain, max(-1.0, gain - half), min(1.0, gain + half), floor))
     if not beaten:
         return Row(row.title, mean, spread, None, None, None, "floor", role=row.role)
-    surely = min(beaten, key=lambda one: one[2])  # the one that it is most clearly below
-    low, gain, high, over = surely if surely[2] < 0 else min(beaten)
+    gain, low, high, over = min(beaten)
     answer = "pays" if low > 0 else "hurts" if high < 0 else "cannot be told"
     return Row(row.title, mean, spread, gain, low, high, answer, over, row.role)
 

@@ -21,9 +21,9 @@ MUTANTS = [
     Mutant(
         "starts: the weakest rival decides",
         "selftrain/cli/verdict.py",
-        "else min(beaten)",
-        "else max(beaten)",
-        "test_cli_starts.py::test_a_method_pays_only_if_it_beats_each",
+        "= min(beaten)",
+        "= max(beaten)",
+        "test_cli_starts.py::test_a_method_pays_only_if_it_beats_the_best",
     ),
     Mutant(
         "starts: a probe learns from what judges it",

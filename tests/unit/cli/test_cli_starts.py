@@ -53,7 +53,7 @@ def share(count, of=400, shift=0):
     return np.roll(np.arange(of) < count, shift)
 
 
-def test_a_method_pays_only_if_it_beats_each():
+def test_a_method_pays_only_if_it_beats_the_best():
     rows = entrants(None, ["supervised", "linear", "fixmatch"])
     level = stats.norm.ppf(1 - 0.05 / 2 / 2)  # two rows beside the floor
     for fixmatch, answer, over in (

@@ -29,7 +29,7 @@ READERS: Mapping[str, tuple[Callable[..., Pile], str]] = {
     "a table": (data.from_table, "table"),
 }
 KINDS = ("data", "network", *NAMES)  # options whose values are names
-_PLAIN = ("device", "out", "init_from", "labels")  # options whose values are texts
+_PLAIN = ("device", "out", "init_from", "starts", "labels")  # options whose values are texts
 _FILES = ("config", "print_config", "help")  # and those that are of a line alone
 _NESTED = ("{", "[", "&", "*", "!", "|", ">", '"', "'")  # how text begins that YAML takes for something else
 _FILLED = {  # what a command fills in by itself: no option says it

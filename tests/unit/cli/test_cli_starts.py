@@ -139,18 +139,12 @@ def test_a_comparison_of_starts_goes_on_and_can_grow(home, tmp_path, capsys):
     assert all('"rank": 8' in path.read_text() for path in adapter)
 
 
-def test_by_default_labels_alone_are_there(home, tmp_path, capsys):
-    line = [
-        "compare",
-        "--data",
-        str(home / "a.npz"),
-        "--out",
-        str(tmp_path / "c"),
-        *QUICK,
-        "--starts",
-        str(home / "mae"),
-    ]
-    assert cli.main(line) == 0
+def test_by_default_labels_alone_are_there_and_when_resumed(home, tmp_path, capsys):
+    out = tmp_path / "c"
+    line = ["compare", "--data", str(home / "a.npz"), "--out", str(out), *QUICK]
+    assert cli.main([*line, "--starts", f"pretrained:{home / 'mae'}"]) == 0
+    assert cli.main(["compare", "--resume", "--out", str(out)]) == 0
+    assert "kept       freematch.mae" in capsys.readouterr().out
     rows = json.loads((tmp_path / "c" / "compare.json").read_text())["rows"]
     few = ["lora"] if find_spec("peft") is not None else []
     assert [row["strategy"] for row in rows] == [

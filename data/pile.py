@@ -279,13 +279,19 @@ class Pile:
             raise DataError(f"{type(self.views).__name__} take no mean and std; normalize the data before")
         changed = copy.copy(self)
         changed.views = copy.copy(self.views)
-        given = (
-            None if card[key] is None else torch.as_tensor(card[key], dtype=torch.float64) for key in ("mean", "std")
-        )
-        for key, tensor in zip(("mean", "std"), in_least_precision(*given), strict=True):
-            like = getattr(self.views, key)
-            # The card has flat lists, a maker keeps its own shape, such as (C, 1, 1).
-            setattr(changed.views, key, tensor if tensor is None or like is None else tensor.reshape(like.shape))
+        try:
+            given = (
+                None if card[key] is None else torch.as_tensor(card[key], dtype=torch.float64)
+                for key in ("mean", "std")
+            )
+            for key, tensor in zip(("mean", "std"), in_least_precision(*given), strict=True):
+                like = getattr(self.views, key)
+                # The card has flat lists, a maker keeps its own shape, such as (C, 1, 1).
+                setattr(changed.views, key, tensor if tensor is None or like is None else tensor.reshape(like.shape))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"mean and std of the card do not fit inputs of shape {own}: {error}; take the card of another copy"
+            ) from error
         return changed
 
     def encoded(

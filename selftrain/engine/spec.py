@@ -309,11 +309,12 @@ class OpenedRun(Run):
         """The pseudo-labels; where the data are gone, from the table that a finished run leaves, without truth."""
         try:
             ledger = Ledger(self.pile.unlabeled_ids(), self.classes, self.pile.unlabeled_truth())
-            load_into(ledger, self._stored)
         except RunFolderError:
             if self._passed is None and (self._folder / LABELS).is_file():
                 return Ledger.read(self._folder / LABELS, self.classes)
             raise
+        try:
+            load_into(ledger, self._stored)
         except ValueError as error:
             raise DataError(
                 f"the pile has {len(ledger)} unlabeled samples and the run in {self._folder} other ones; pass the pile "

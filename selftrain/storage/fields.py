@@ -18,6 +18,7 @@ A form says what a value may be:
 from __future__ import annotations
 
 import math
+import os
 import reprlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,12 @@ def check(value: Any, form: Form, place: str = "the content") -> None:
 
 
 def read_fields(
-    path: str | Path, form: Form, remedy: str, *, error: type[SelftrainError] = RunFolderError, deepest: int = DEEPEST
+    path: str | os.PathLike[str],
+    form: Form,
+    remedy: str,
+    *,
+    error: type[SelftrainError] = RunFolderError,
+    deepest: int = DEEPEST,
 ) -> Any:
     """What a JSON file holds, which may be a stranger's.
 
@@ -87,7 +93,7 @@ def read_fields(
         SelftrainError: (as ``error``) it cannot be read, or a field is not of its form; names file and field.
     """
     try:
-        found = read_json(path, deepest=deepest)
+        found = read_json(Path(path), deepest=deepest)
         check(found, form)
     except (OSError, ValueError) as problem:
         raise error(f"{path} cannot be read: {problem}; {remedy}") from problem
@@ -96,8 +102,13 @@ def read_fields(
 
 def _problem(value: Any, form: Form, place: str) -> str | None:
     if isinstance(form, tuple):
-        found = [_problem(value, one, place) for one in form if one is not ...]
-        return None if None in found else found[0]
+        each: list[str] = []
+        for one in (one for one in form if one is not ...):
+            found = _problem(value, one, place)
+            if found is None:  # at once: a problem takes longer to word than a value to check
+                return None
+            each.append(found)
+        return each[0]
     if not _alike(value, form):
         return f"{place:.200} is {_short(value)}, not {_words(form)}"
     if isinstance(form, list):

@@ -29,9 +29,10 @@ PROJECTOR, PROJECTOR_CONFIG = "projector", "projector_config.pbtxt"  # features 
 PROJECTED = ("tensors.tsv", "metadata.tsv", "sprite.png")
 # Parts of the settings that tell data, views and optimizers; runs of earlier versions lack them.
 FINGERPRINT = ("data", "classes", "views", "optimizers", "defaults")
-_PARTS: Any = (Number(), None)  # of a normalization: one number, or some for each axis
+_PARTS: Any = (Number(),)  # of a normalization: one number, or some for each axis
 for _ in range(3):
     _PARTS = (*_PARTS, [_PARTS])
+_PARTS = (*_PARTS, None)
 _CARD = {
     "strategy": str,
     "steps": COUNT,

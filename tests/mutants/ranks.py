@@ -8,6 +8,13 @@ COUNTS = "test_ranks.py::test_volume_counts_weights_and_answers"
 
 MUTANTS = [
     Mutant(
+        "ranks: the store of a rank that stands still is waited for",
+        "selftrain/runtime/distributed/group.py",
+        "thread.join(PATIENCE)",
+        "thread.join()",
+        "test_ranks.py::test_a_store_that_does_not_answer_is_not_waited_for",
+    ),
+    Mutant(
         "ranks: gradients are not averaged",
         "selftrain/networks/student.py",
         "            mean_gradients(self.model.parameters())\n        self.scaler.unscale_(self.optimizer)\n",

@@ -6,6 +6,7 @@ import atexit
 import itertools
 import math
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from selftrain.errors import RankError
 
 BatchNorm = Literal["joint", "own"]
 FAILED = "selftrain/failed"  # key of the first error of a stage, in the store that all ranks share
+PATIENCE = 5.0  # seconds that the store has for an answer, which takes milliseconds
 _stages = itertools.count()  # the same on all ranks, which take the same stages
 
 
@@ -274,19 +276,33 @@ def _store() -> Any:
     return dist.distributed_c10d._get_default_store()
 
 
+def _asked(question: Callable[[Any], Any]) -> Any:
+    """What the store that all ranks share answers; ``None``: nothing, or not in time."""
+    answer: list[Any] = []
+
+    def ask() -> None:
+        with suppress(RuntimeError):
+            answer.append(question(_store()))
+
+    # In a thread of its own: the store is kept by the first rank, and where that stands still no timeout of ours ends
+    # the wait for it. As a daemon it does not keep the process either.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return answer[0] if answer else None
+
+
 def _tell(group: Group, error: BaseException) -> None:
     """Leave word of an error for the ranks that will wait in vain; the first word stays."""
     # The echo of another rank's error: it must not hide the cause.
     if isinstance(error, RankError):
         return
-    with suppress(RuntimeError):
-        _store().compare_set(group.word, "", f"rank {group.rank} stopped: {type(error).__name__}: {error}")
+    text = f"rank {group.rank} stopped: {type(error).__name__}: {error}"
+    _asked(lambda store: store.compare_set(group.word, "", text))
 
 
 def _reason(word: str, error: RuntimeError) -> str:
     """Why a rank did not answer: its own word, or what is known without it."""
-    with suppress(RuntimeError):
-        store = _store()
-        if store.check([word]):  # a rank that can speak does so before it leaves
-            return str(store.get(word).decode())
-    return f"another rank has died, or did not answer in time (see its own output): {error}"
+    # a rank that can speak does so before it leaves
+    told = _asked(lambda store: str(store.get(word).decode()) if store.check([word]) else None)
+    return told or f"another rank has died, or did not answer in time (see its own output): {error}"

@@ -11,6 +11,7 @@ import runpy
 import socket
 import subprocess
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from volume import Volume, volume
 
 from selftrain import toy
 from selftrain.runtime import distributed
+from selftrain.runtime.distributed import group
 from selftrain.runtime.distributed.sync_batchnorm import sharing_norms
 
 TOLERANCE = {"rtol": 1e-4, "atol": 2e-6}  # float32, other order of sums
@@ -337,3 +339,11 @@ def test_volume_is_what_ranks_really_say(pair):
             assert sent[kind] == 2 * getattr(counted, kind), kind
         messages = sum(count for kind, count in sent.items() if kind.endswith("/calls"))
         assert messages == pytest.approx(2 * counted.messages, abs=1)
+
+
+def test_a_store_that_does_not_answer_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(group, "PATIENCE", 0.1)
+    monkeypatch.setattr(group, "_store", lambda: time.sleep(4))
+    begun = time.monotonic()
+    assert "did not answer in time" in group._reason("a word", RuntimeError("timed out"))
+    assert time.monotonic() - begun < 3

@@ -50,3 +50,41 @@ def test_a_rank_that_stops_or_dies_stops_the_others_and_a_restart_resumes(tmp_pa
     assert unlike(results[0], run(tmp_path / "alone")) == []
     rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert len(rows) == len((tmp_path / "alone" / "metrics.jsonl").read_text().splitlines())  # one writer, once
+
+
+STOPS = """
+import os, signal, sys, time, torch
+from selftrain.runtime.distributed.group import Ranks, joined
+
+begun = 0.0
+try:
+    with joined(Ranks(timeout=3), torch.device("cpu")) as group:
+        group.total(torch.ones(1), "control")
+        begun = time.monotonic()
+        if group.rank == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        group.total(torch.ones(1), "control")
+except Exception as error:
+    print(f"{type(error).__name__} after {time.monotonic() - begun:.1f}: {error}", flush=True)
+"""
+
+
+def test_when_the_first_rank_stands_still_the_others_end_within_the_timeout():
+    """It keeps what all ranks write to one another: without it even the reason cannot be asked for."""
+    common = os.environ | {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
+    common |= {"MASTER_PORT": free_port(), "PYTHONPATH": os.pathsep.join(sys.path)}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", STOPS], env=common | {"RANK": str(rank)}, stdout=subprocess.PIPE, text=True
+        )
+        for rank in range(2)
+    ]
+    try:
+        told, _ = ranks[1].communicate(timeout=90)
+        assert told.startswith("RankError after "), told
+        assert 2 < float(told.split()[2].rstrip(":")) < 12, told
+        assert "did not answer in time" in told
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()

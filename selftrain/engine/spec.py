@@ -302,7 +302,12 @@ class OpenedRun(Run):
             pile = pile.numbered_as(self.classes)
         pile = copy.copy(self._build.encoded(pile))
         self._build.show(pile, strict=strict)
-        return pile.normalized_as(self.inputs)
+        try:
+            return pile.normalized_as(self.inputs)
+        except SelftrainError:
+            raise
+        except Exception as error:  # makers of views raise what they will of a record that was damaged
+            raise RunFolderError(f"the views of the run in {self._folder} cannot be used: {error!s:.300}") from error
 
     @cached_property
     def ledger(self) -> Ledger:  # type: ignore[override]

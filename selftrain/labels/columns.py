@@ -31,6 +31,7 @@ COLUMNS = tuple(KINDS)
 _NEEDED = COLUMNS[: COLUMNS.index("agreement")]
 # columns are int32: a larger number would wrap around without a word
 _MOST = 2**31 - 1
+_CLASSES = 1_000_000
 
 
 def read_columns(
@@ -111,4 +112,8 @@ def _classes_of(names: Mapping[int, str]) -> list[str]:
     # joints have cells as labels, and no classes: that is not one class named by its number
     if not any(names.values()):
         return []
+    if max(names) >= _CLASSES:  # each number below would become a class
+        raise DataError(
+            f"label {max(names)} is called {names[max(names)]!r:.100}; a ledger has {_CLASSES:,} classes at most"
+        )
     return [names.get(number) or str(number) for number in range(max(names) + 1)]

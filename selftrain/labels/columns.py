@@ -62,7 +62,7 @@ def read_columns(
     # popped one by one: only one column is held as blocks and as a whole at a time
     columns = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
     noted = read_notes(path) if classes is None else classes
-    return ids, columns, _classes_of(names) if noted is None else list(noted)
+    return ids, columns, _classes_of(names, path) if noted is None else list(noted)
 
 
 def _parsed(block: TableChunk) -> dict[str, NDArray[Any]]:
@@ -108,12 +108,12 @@ def _named(block: TableChunk, known: Mapping[int, str], classes: Sequence[str] |
 _NOTHING = TableChunk({name: [] for name in COLUMNS}, [], "")
 
 
-def _classes_of(names: Mapping[int, str]) -> list[str]:
+def _classes_of(names: Mapping[int, str], path: str | Path) -> list[str]:
     # joints have cells as labels, and no classes: that is not one class named by its number
     if not any(names.values()):
         return []
     if max(names) >= _CLASSES:  # each number below would become a class
         raise DataError(
-            f"label {max(names)} is called {names[max(names)]!r:.100}; a ledger has {_CLASSES:,} classes at most"
+            f"{path}: label {max(names)} is called {names[max(names)]!r:.100}; a ledger has {_CLASSES:,} classes at most"
         )
     return [names.get(number) or str(number) for number in range(max(names) + 1)]

@@ -128,6 +128,13 @@ MUTANTS = [
         "test_ledger.py::test_a_bad_cell_is_named",
     ),
     Mutant(
+        "ledger file: a class number may be any",
+        "selftrain/labels/columns.py",
+        "    if max(names) >= _CLASSES:",
+        "    if max(names) >= 10 * _MOST:",
+        "test_ledger.py::test_a_bad_cell_is_named",
+    ),
+    Mutant(
         "ledger file: an agreement that was never given is zero",
         "selftrain/labels/columns.py",
         'block.numbers("agreement", 0, 1, empty=-1)',

@@ -672,17 +672,17 @@ def wrong(**settings):
 
 def test_self_training_that_is_worse_than_the_labels_alone_is_found(tmp_path):
     run, messages = fit(wrong(), steps=60, baseline=True, out=tmp_path)
-    (alarm,) = run.alarms
+    alarm, drift = run.alarms
     here, there = run.last["validation"]["accuracy"], run.baseline["validation"]["accuracy"]
-    assert (alarm.kind, alarm.step) == ("worse_than_supervised", 60)
+    assert (alarm.kind, alarm.step, drift.kind) == ("worse_than_supervised", 60, "class_drift")
     assert alarm.figures == {"run": here, "baseline": there, "samples": 30.0}
     assert here < 0.7 < 0.95 < there
-    assert len(messages) == 1
+    assert len(messages) == 2
     assert board(tmp_path)["baseline/validation/accuracy"] == [(60, pytest.approx(there))]
     assert board(tmp_path)["alarm/worse_than_supervised"] == [(60, alarm.text)]
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["baseline"] == run.baseline
-    assert [a["kind"] for a in summary["alarms"]] == ["worse_than_supervised"]
+    assert [a["kind"] for a in summary["alarms"]] == ["worse_than_supervised", "class_drift"]
     state = checkpoint.load_newest(tmp_path / "checkpoints")
     assert (state["baseline"], state["handlers"]["SelfCheck"]["alarms"]) == (summary["baseline"], summary["alarms"])
 
@@ -730,7 +730,7 @@ def test_the_control_is_evaluated_on_what_is_watched(tmp_path):
 
 def test_without_validation_it_is_said_that_there_is_no_comparison(tmp_path):
     run, messages = fit(wrong(), MemoryPile(validation=0), steps=20, baseline=True, out=tmp_path)
-    assert (run.baseline, run.alarms, messages) == ({}, [], [])
+    assert (run.baseline, [alarm.kind for alarm in run.alarms], len(messages)) == ({}, ["class_drift"], 1)
     reason = "there is no validation set with a figure named 'accuracy'"
     assert run.unchecked == {"worse_than_supervised": reason}
     assert board(tmp_path)["unchecked/worse_than_supervised"] == [(20, reason)]

@@ -114,6 +114,6 @@ def _classes_of(names: Mapping[int, str], path: str | Path) -> list[str]:
         return []
     if max(names) >= _CLASSES:  # each number below would become a class
         raise DataError(
-            f"{path}: label {max(names)} is called {names[max(names)]!r:.100}; a ledger has {_CLASSES:,} classes at most"
+            f"{path}: label {max(names)} is called {names[max(names)]!r:.100}; at most {_CLASSES:,} classes"
         )
     return [names.get(number) or str(number) for number in range(max(names) + 1)]

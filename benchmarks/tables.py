@@ -2,9 +2,9 @@
 
 python benchmarks/tables.py [--write]
 
-The results are made by ``examples/quickstart.py``, ``examples/images.py``, ``benchmarks/floor.py`` and
-``benchmarks/complementary.py`` (each file names its command); those of the examples are copied here. ``--write`` puts
-the tables into README.md, between the marks ``<!-- NAME -->`` and ``<!-- /NAME -->``.
+The results are made by ``examples/quickstart.py``, ``examples/images.py``, ``benchmarks/floor.py``,
+``benchmarks/complementary.py`` and ``benchmarks/first_result.py`` (each file names its command); those of the examples
+are copied here. ``--write`` puts the tables into README.md, between the marks ``<!-- NAME -->`` and ``<!-- /NAME -->``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ def tables() -> dict[str, str]:
     """Markdown of each table by the name of its marks."""
     quick = load("quickstart.json")["rows"]
     images = load("images-mnist.json")["rows"] + load("images-fashion_mnist.json")["rows"]
+    from first_page import Scores, summary  # which takes its marks from here
+
     return {
+        "first result table": summary(Scores(load("first_result.json")["rows"])),
         "quickstart table": matrix(quick, "strategy", "pretraining"),
         "images table": matrix(images, "strategy", "dataset"),
         "floor table": matrix(load("floor.json")["rows"], "steps", "dataset"),

@@ -105,8 +105,11 @@ class Learner(nn.Module):
         return torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Learner:
+        before = next(self.model.parameters()).dtype
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        _load_moments(self.optimizer, self.optimizer.state_dict())  # brings them to where the weights are now
+        same = next(self.model.parameters()).dtype == before
+        # brings moments to where the weights are now, and to their type where that has changed
+        (_load_moments if same else torch.optim.Optimizer.load_state_dict)(self.optimizer, self.optimizer.state_dict())
         scale = self.scaler.state_dict()
         self.scaler = self._make_scaler()  # it belongs to the device the network has just moved to
         if self.scaler.is_enabled():

@@ -187,7 +187,8 @@ def _manifest(draw: Random) -> bytes:
 
 
 def _card(draw: Random) -> bytes:
-    card = {"strategy": "FixMatch", "steps": 4, "versions": {}, "input": {"shape": [3]}, "encoder": None}
+    card = {"strategy": "FixMatch", "steps": 4, "versions": {}, "input": {"shape": [3], "mean": None, "std": None}}
+    card["encoder"] = None
     return json.dumps(card).encode()
 
 

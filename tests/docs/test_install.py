@@ -151,7 +151,7 @@ def test_wheel_holds_every_module_and_nothing_else(wheel):
     inside = {name for name in names if ".dist-info/" not in name}
     page = ROOT / "selftrain" / "labels" / "page" / "parts"
     parts = {f"selftrain/labels/page/parts/{path.name}" for path in page.iterdir()}
-    assert inside == expected | {"selftrain/py.typed"} | parts
+    assert inside == expected | {"selftrain/py.typed", "selftrain/portfolio/prior.json"} | parts
 
 
 def test_wheel_says_what_it_is(wheel):
@@ -168,9 +168,11 @@ def test_wheel_says_what_it_is(wheel):
         "docs",
         "graph",
         "onnx",
+        "peft",
         "table",
         "test",
         "timm",
+        "transformers",
     }
     needed = {line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
     assert "torch>=2.10" in needed

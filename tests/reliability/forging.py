@@ -277,7 +277,7 @@ def asked_of_an_opened_run(place: Path) -> None:
     run = st.open_run(place / "run")
     asks: list[Callable[[], Any]] = [
         lambda: not run.pile.validation or run.evaluate("validation"),  # a split of 0 is one
-        lambda: run.best_state is None or run.evaluate("validation", which="best"),
+        lambda: not run.pile.validation or run.best_state is None or run.evaluate("validation", which="best"),
         lambda: (run.classes, run.views, run.inputs),
         lambda: run.ledger.summary(),
         lambda: run.ledger.per_class(),

@@ -136,6 +136,9 @@ def test_disagreement_is_with_what_the_others_decide():
     answers = np.array([[[0.9, 0.1]], [[0.8, 0.2]], [[0.3, 0.7]]])
     found = choosing.disagreement(answers, np.array([0.5, 0.3, 0.2]))
     np.testing.assert_allclose(found, -np.log([0.9, 0.8, 0.3]))
+    # the last one has most of the weight, and still no voice in what the others decide
+    found = choosing.disagreement(answers, np.array([0.1, 0.1, 0.8]))
+    np.testing.assert_allclose(found, -np.log([0.1, 0.2, 0.3]))
 
 
 def test_the_prior_knows_every_candidate_but_networks():

@@ -283,7 +283,7 @@ def bad(tmp_path, old, new, **settings):
         ("0,0,,,\nphoto-4", "0,0,2,,\nphoto-4", ["agreement is '2'"]),
         ("0,0,,,\nphoto-4", "0,0,,,,,surplus\nphoto-4", ["line 5", "cells under 12 columns", "quotes"]),
         ("\nphoto-3.png,-1,,", "\nphoto-3.png,-1,ant,", ["line 5", "label -1 with class 'ant'"]),
-        ("\nphoto-3.png,-1,,", "\nphoto-3.png,2147483647,ant,", ["label 2147483647 is called 'ant'", "1,000,000"]),
+        ("\nphoto-3.png,-1,,", "\nphoto-3.png,1000000,ant,", ["label 1000000 is called 'ant'", "1,000,000"]),
         ("\nphoto-3.png", '\n"photo"-3.png', ["cannot read"]),
         ("confidence,margin", "trust,margin", ["no column confidence", "only id, label"]),
         ("confidence,margin", "margin,margin", ["no column confidence"]),

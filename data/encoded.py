@@ -67,7 +67,7 @@ class EncodedSet:
             self.features = np.load(self.features, mmap_mode="r")
 
 
-def features_of(
+def stored_features(
     encoder: Any,
     samples: Samples,
     rows: Rows,

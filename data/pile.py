@@ -26,7 +26,7 @@ from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limit
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing, warn_repeated
 from selftrain.data.base.statistics import in_least_precision
 from selftrain.data.base.summary import Summary, label_line
-from selftrain.data.encoded import EncodedSet, features_of
+from selftrain.data.encoded import EncodedSet, stored_features
 from selftrain.data.loading.evaluation import Evaluation, check_annotated
 from selftrain.data.loading.stream import PairedStream
 from selftrain.data.views.base import ViewMaker
@@ -340,7 +340,9 @@ class Pile:
                 parts = [part for part, (own, _) in origins.items() if own is root]
                 rows = np.unique(np.concatenate([origins[part][1] for part in parts]))
                 looks = views if {"labeled", "unlabeled"} & set(parts) else 0  # who is only judged is seen plainly
-                features = features_of(encoder, root, rows, shown.views.seeded(seed), looks, device=where, cache=cache)
+                features = stored_features(
+                    encoder, root, rows, shown.views.seeded(seed), looks, device=where, cache=cache
+                )
                 for part in parts:
                     places, told = np.searchsorted(rows, origins[part][1]), (sets[part].annotations, sets[part].ids)
                     setattr(changed, part, EncodedSet(features, places, *told, looks=1 + 2 * views))

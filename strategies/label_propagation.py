@@ -28,7 +28,7 @@ from selftrain.runtime.distributed import from_first
 from selftrain.schedule import Schedule
 from selftrain.select import Selector
 from selftrain.select.alignment import Align
-from selftrain.strategy.feature_memory import FeatureMemory, features_of
+from selftrain.strategy.feature_memory import FeatureMemory, head_features
 from selftrain.strategy.label_memory import LabelMemory
 from selftrain.strategy.pseudo_labeling import Distance, PseudoLabeling
 from selftrain.strategy.single import SingleStudent
@@ -146,7 +146,7 @@ class LabelPropagation(SingleStudent):
         """Features of this batch, and beside those of labeled samples their labels."""
         labeled, unlabeled = batch.labeled, batch.unlabeled
         x = torch.cat([labeled.x, unlabeled[self.views[0]].x])
-        v = F.normalize(features_of(self.shipped, self.student, x))
+        v = F.normalize(head_features(self.shipped, self.student, x))
         mine, others = v.split([len(labeled.x), len(unlabeled.index)])
         self.seen_labeled.write(labeled.index, torch.cat([mine, labeled.target.value.to(mine)], 1))
         self.seen.write(unlabeled.index, others)

@@ -38,7 +38,8 @@ STEPS = 500
 
 def _has_network(model: Any) -> bool:
     """Whether features can be asked for."""
-    if by_evidence(model) if not hasattr(model, "classes_") else hasattr(model, "portfolio_"):
+    portfolio = hasattr(model, "portfolio_") if hasattr(model, "classes_") else by_evidence(model)
+    if portfolio:
         raise AttributeError(
             "strategy='auto' has shipped no network, so there are no features to transform to; set strategy='freematch'"
         )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from selftrain.errors import CheckpointError
 from selftrain.networks.foundation import _TOKENS, Foundation, Read, TimmNet, TorchvisionNet, TransformersNet
+from selftrain.storage.tensors import read_tensors
 
 CONFIG = "config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -30,15 +31,12 @@ def weights_in(path: str | Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: it cannot be read, or holds other things than tensors.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     place = Path(path)
+    if place.suffix == ".safetensors":
+        return read_tensors(place)[0]
     try:
-        if place.suffix == ".safetensors":
-            return dict(load_file(place))
         found: Any = torch.load(place, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError) as error:
+    except (OSError, RuntimeError, EOFError) as error:
         raise CheckpointError(f"cannot read weights from {place}: {error}") from error
     except Exception as error:  # pickle's own, of many kinds
         raise CheckpointError(
@@ -208,7 +206,9 @@ def known_to_torchvision(name: str) -> bool:
 
 
 # -- Hugging Face folders ------------------------------------------------------------------------------------------
-def from_folder(folder: Path, *, name: str | None = None, size: int | None = None, trust: bool = False) -> Foundation:
+def from_model_folder(
+    folder: Path, *, name: str | None = None, size: int | None = None, trust: bool = False
+) -> Foundation:
     """An encoder of a folder as Hugging Face writes it: ``config.json`` and ``model.safetensors``.
 
     Args:
@@ -247,7 +247,7 @@ def from_hub(name: str, *, size: int | None, download: bool, trust: bool) -> Fou
             f"the model {name} is not on this machine; allow the download (download=True), or give its folder"
             + (f" ({str(error).splitlines()[0]})" if download else "")
         ) from error
-    return from_folder(folder, name=name, size=size, trust=trust)
+    return from_model_folder(folder, name=name, size=size, trust=trust)
 
 
 def _from_transformers(folder: Path, config: Mapping[str, Any], name: str, size: int | None, trust: bool) -> Foundation:

@@ -44,7 +44,7 @@ class FeatureMemory(nn.Module):
 
 
 @torch.no_grad()
-def features_of(network: nn.Module, learner: Learner, x: Tensor) -> Tensor:
+def head_features(network: nn.Module, learner: Learner, x: Tensor) -> Tensor:
     """Features (B, D) of plain inputs (B, ...) in evaluation mode: what the network's head reads.
 
     They are those of ``network.encoder`` where there is one, or else what enters the last linear layer that runs on one

@@ -15,7 +15,7 @@ from selftrain import strategies, toy
 from selftrain.graph import knn_graph
 from selftrain.mix import Mixup
 from selftrain.networks.encoders import Classifier
-from selftrain.strategy.feature_memory import FeatureMemory, features_of
+from selftrain.strategy.feature_memory import FeatureMemory, head_features
 from selftrain.types import Clock
 
 ROWS = 6
@@ -151,11 +151,11 @@ def test_features_are_those_of_the_encoder_or_enter_the_last_layer():
     encoder = toy.mlp(3, 7)
     encoder.embed_dim = 7
     learner = st.learner(Classifier(encoder, 2, dropout=0.5))()
-    assert torch.equal(features_of(learner.model, learner, x), learner.model.encoder(x))
+    assert torch.equal(head_features(learner.model, learner, x), learner.model.encoder(x))
     plain = st.learner(toy.mlp(3, 2))()
-    torch.testing.assert_close(features_of(plain.model, plain, x), plain.model[:-1](x))
+    torch.testing.assert_close(head_features(plain.model, plain, x), plain.model[:-1](x))
     without = st.learner(nn.Conv1d(3, 2, 1))()
-    assert features_of(without.model, without, x[:, :, None]).shape == (5, 2, 1)
+    assert head_features(without.model, without, x[:, :, None]).shape == (5, 2, 1)
     assert not any(module._forward_pre_hooks for module in plain.model.modules())
 
 
@@ -164,7 +164,7 @@ def test_features_are_made_in_evaluation_mode_and_leave_the_network_as_it_was():
     learner = st.learner(model)()
     learner.train()
     before = {name: value.clone() for name, value in learner.model.state_dict().items()}
-    found = features_of(learner.model, learner, torch.randn(5, 3))
+    found = head_features(learner.model, learner, torch.randn(5, 3))
     assert learner.model.training
     assert found.shape == (5, 4)
     assert not found.requires_grad

@@ -67,9 +67,9 @@ def pretrained(
     elif (path / RECORD).is_file() or path.is_file() and any((p / RECORD).is_file() for p in list(path.parents)[:2]):
         made = _own(path, trust=trust)
     elif (path / hub.CONFIG).is_file():
-        made = hub.from_model_folder(path, size=size, trust=trust)
+        made = hub.from_its_folder(path, size=size, trust=trust)
     elif path.is_file() and (path.parent / hub.CONFIG).is_file() and path.name == "model.safetensors":
-        made = hub.from_model_folder(path.parent, size=size, trust=trust)
+        made = hub.from_its_folder(path.parent, size=size, trust=trust)
     elif path.is_file():
         raise CheckpointError(f"{path} has weights alone and does not say its network: write ARCHITECTURE@{path}")
     elif isinstance(name_or_path, Path) or path.suffix in _FILES or text.startswith((".", "/", "~")):

@@ -206,7 +206,7 @@ def known_to_torchvision(name: str) -> bool:
 
 
 # -- Hugging Face folders ------------------------------------------------------------------------------------------
-def from_model_folder(
+def from_its_folder(
     folder: Path, *, name: str | None = None, size: int | None = None, trust: bool = False
 ) -> Foundation:
     """An encoder of a folder as Hugging Face writes it: ``config.json`` and ``model.safetensors``.
@@ -247,7 +247,7 @@ def from_hub(name: str, *, size: int | None, download: bool, trust: bool) -> Fou
             f"the model {name} is not on this machine; allow the download (download=True), or give its folder"
             + (f" ({str(error).splitlines()[0]})" if download else "")
         ) from error
-    return from_model_folder(folder, name=name, size=size, trust=trust)
+    return from_its_folder(folder, name=name, size=size, trust=trust)
 
 
 def _from_transformers(folder: Path, config: Mapping[str, Any], name: str, size: int | None, trust: bool) -> Foundation:

@@ -173,11 +173,11 @@ def candidates(forms: Forms, size: Size, pile: int = 2000) -> list[Candidate]:
     found = [
         Candidate("logistic", "labels alone", near, lambda seed: LabelsAlone(logistic(seed)), line),
         Candidate("SVM", "labels alone", "standard", lambda seed: LabelsAlone(SVC(C=10.0)), 3e-3 + 2e-9 * known**2 * d),
-        Candidate("extra trees", "labels alone", "flat", lambda seed: LabelsAlone(forest(seed)), trees, 1),
+        Candidate("extra trees", "labels alone", "standard", lambda seed: LabelsAlone(forest(seed)), trees, 1),
         Candidate(
             "random forest",
             "labels alone",
-            "flat",
+            "standard",
             lambda seed: LabelsAlone(RandomForestClassifier(TREES, random_state=seed)),
             1.3 * trees,
             1,
@@ -208,7 +208,7 @@ def candidates(forms: Forms, size: Size, pile: int = 2000) -> list[Candidate]:
         Candidate(
             "self-trained trees",
             "self-training",
-            "flat",
+            "standard",
             lambda seed: PartOfPile(
                 SelfTraining(forest(seed), policy=TransductiveBound(), max_rounds=3, random_state=seed), pile, seed
             ),

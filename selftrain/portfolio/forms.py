@@ -13,7 +13,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler, normalize
 from selftrain.graph import knn_graph
 from selftrain.wrapper.labels import Array
 
-FORMS = ("given", "flat", "standard", "unit", "reduced")
+FORMS = ("given", "standard", "unit", "reduced")
 WIDE = 100  # columns from which on rows are compared by their direction, and mixtures see main axes
 AXES, NEIGHBORS = 128, 10
 
@@ -35,11 +35,11 @@ class _Axes:
 
 
 class Forms:
-    """Rows as they are given, flat, standardized, of length 1, or by their main axes; and the graph over them.
+    """Rows as they are given, standardized, of length 1, or by their main axes; and the graph over them.
 
-    ``"flat"``: one row of numbers each, dense or sparse. ``"standard"``: mean 0 and variance 1 a column (sparse ones
-    keep their zeros). ``"unit"``: length 1, what angles compare. ``"reduced"``: at most 128 main axes of ``"unit"``,
-    with a mean squared length of 1 a row; of at most 100 columns ``"standard"``.
+    ``"standard"``: mean 0 and variance 1 a column (sparse ones keep their zeros), for trees too, which round to single
+    precision. ``"unit"``: length 1, what angles compare. ``"reduced"``: at most 128 main axes of ``"unit"``, with a
+    mean squared length of 1 a row; of at most 100 columns ``"standard"``.
 
     Args:
         rows: All rows, labeled or not, shape (N, ...), or a sparse matrix.
@@ -61,7 +61,7 @@ class Forms:
         if form not in self._made:
             flat = self._flat(self._made["given"])
             maker = self._maker(form, flat)
-            self._made[form] = flat if maker is None else maker.fit_transform(flat)
+            self._made[form] = maker.fit_transform(flat)
             self._makers[form] = maker
         return self._made[form]
 
@@ -71,9 +71,7 @@ class Forms:
             return rows
         if form not in self._made:
             self[form]
-        maker = self._makers[form]
-        flat = self._flat(rows)
-        return flat if maker is None else maker.transform(flat)
+        return self._makers[form].transform(self._flat(rows))
 
     def graph(self, form: str) -> sparse.csr_matrix:
         """The graph of the nearest neighbors in this form."""
@@ -88,8 +86,6 @@ class Forms:
         return np.asarray(rows, dtype=np.float64).reshape(len(rows), -1)
 
     def _maker(self, form: str, flat: Any) -> Any:
-        if form == "flat":
-            return None
         if form == "standard" or (form == "reduced" and not self.wide):
             return StandardScaler(with_mean=not sparse.issparse(flat))
         if form == "unit":

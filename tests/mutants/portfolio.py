@@ -45,6 +45,13 @@ MUTANTS = [
         "test_portfolio.py::test_disagreement_is_with_what_the_others_decide",
     ),
     Mutant(
+        "portfolio: trees read rows in units of their own",
+        CANDIDATES,
+        'Candidate("extra trees", "labels alone", "standard"',
+        'Candidate("extra trees", "labels alone", "given"',
+        "test_portfolio.py::test_units_and_origins_of_columns_change_nothing",
+    ),
+    Mutant(
         "mixture: labels are forgotten",
         MIXTURE,
         "np.where(labeled[:, None], r, self.predict_proba(X))",

@@ -206,6 +206,7 @@ def check_fit(strategy: Strategy, pile: Pile, device: torch.device) -> None:
         for batch in pile.evaluation(part, 2, device) or ():
             # A part of one sample twice: BatchNorm in training needs two.
             strategy.check_networks(batch.x[[0, -1]])
+            strategy.input_shape = tuple(batch.x.shape[1:])
             _check_normalized(strategy, pile)
             return
 

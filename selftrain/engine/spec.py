@@ -6,6 +6,7 @@ of the kind that belongs there; anything else is asked for as an object, or need
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import inspect
@@ -255,6 +256,11 @@ class OpenedRun(Run):
         )
         self.steps, self.source = state["step"], build.record["source"]
         self._folder, self._build, self._stored, self._passed = folder, build, state["ledger"], pile
+        # what an encoder makes of the inputs of the card has another shape
+        if build.record.get("encoder") is None:
+            with contextlib.suppress(SelftrainError):  # a card that is gone is missed where it is needed
+                shape = self.inputs["shape"]
+                strategy.input_shape = None if shape is None else tuple(int(side) for side in shape)
         del self.pile, self.ledger  # they are read below, if someone asks
 
     @property

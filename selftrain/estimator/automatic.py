@@ -15,6 +15,7 @@ from sklearn.base import clone
 
 from selftrain.catalog import default_method
 from selftrain.errors import RunFolderError
+from selftrain.estimator.inputs import Inputs
 from selftrain.handlers.selfcheck import SelfTrainingWarning
 from selftrain.labels.ledger import Ledger
 from selftrain.portfolio import Candidate, Portfolio
@@ -136,7 +137,10 @@ def learn(model: Any, X: Any, labels: Labels, seed: int) -> tuple[Portfolio, Led
     folder = claimed(model.out, (REPORT,), "portfolio", resume=False, overwrite=model.overwrite)
     if folder is not None and any((folder / name).exists() for name in RUN_MARKS):
         raise RunFolderError(f"{folder} holds the run of a network; choose another folder")
-    read = None if hasattr(X, "tocsr") or model.inputs_.kind != "image" else model.inputs_.read
+    read = None
+    if not hasattr(X, "tocsr") and model.inputs_.kind == "image":
+        # one picture is the same whether it comes in bytes or as floats in [0, 1]
+        read = partial(_gray, model.inputs_, white=model.inputs_.read(X[:1]).dtype == torch.uint8)
     portfolio = Portfolio(model.budget or "fast", seed=seed, verbose=bool(model.verbose))
     pile = np.flatnonzero(~labels.labeled)
     if not len(pile):
@@ -151,6 +155,14 @@ def learn(model: Any, X: Any, labels: Labels, seed: int) -> tuple[Portfolio, Led
         write_report(folder, portfolio.records_)
         ledger.to_csv(folder / LABELS)
     return portfolio, ledger
+
+
+def _gray(inputs: Inputs, rows: Any, *, white: bool) -> torch.Tensor:
+    """Images with white as 255 (``white``) or 1, whichever the first ones had."""
+    read = inputs.read(rows)
+    if (read.dtype == torch.uint8) == white:
+        return read
+    return read * 255.0 if white else read.double() / 255.0
 
 
 def write_ledger(ids: Sequence[str], classes: Sequence[str], answers: Array, agreement: Array) -> Ledger:

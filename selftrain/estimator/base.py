@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from selftrain.errors import DataError
 from selftrain.estimator.inputs import Array, Inputs, learn_inputs, numbers
 from selftrain.networks.by_name import BLOCK
 from selftrain.runtime.rng import own_randomness
+from selftrain.wrapper.rows import check_row_shape, validated
 
 
 class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -57,16 +58,21 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _checked(self, X: Any, *, reset: bool, **form: Any) -> Array:
         """Finite numbers; tables also have the columns, and their names, of ``fit``."""
+        if reset:
+            self.__dict__.pop("inputs_", None)  # of a fit to other rows
         if hasattr(X, "tocsr") and self._takes_sparse():
-            table: Array = validate_data(self, X, reset=reset, accept_sparse="csr", dtype="numeric", **form)
+            table: Array = validated(self, X, reset=reset, accept_sparse="csr", dtype="numeric", **form)
             return table
         X = numbers(X)
-        axes = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
+        shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+        given = self.inputs_.given if hasattr(self, "inputs_") else (getattr(self, "n_features_in_", 0),)
+        # a table's columns have names, which scikit-learn's check reads; it refuses more than two axes
+        if not reset and (len(given) > 1 or len(shape) > 2):
+            check_row_shape(shape[1:], given)
+        if len(shape) <= 2:
+            rows: Array = validated(self, X, reset=reset, dtype="numeric", **form)
+            return rows
         try:
-            # scikit-learn's own check refuses more than two axes
-            if axes <= 2:
-                rows: Array = validate_data(self, X, reset=reset, dtype="numeric", **form)
-                return rows
             rows = check_array(X, allow_nd=True, dtype="numeric", estimator=type(self).__name__, **form)
         except ValueError as error:
             raise DataError(str(error)) from error

@@ -19,7 +19,7 @@ from selftrain.data.base.samples import ArraySet, Channels, Limits, check_limits
 from selftrain.data.readers.cells import read_numbers
 from selftrain.errors import DataError
 from selftrain.types import InputKind
-from selftrain.wrapper.rows import as_rows, is_frame
+from selftrain.wrapper.rows import as_rows, check_row_shape, is_frame
 
 Array = NDArray[Any]
 KINDS: tuple[InputKind, ...] = get_args(InputKind)
@@ -60,10 +60,7 @@ class Inputs:
         Raises:
             DataError: for rows of another shape, or images outside of the range of those before.
         """
-        if tuple(x.shape[1:]) != self.given:
-            raise DataError(
-                f"X has rows of shape {tuple(x.shape[1:])}, fit was called with {self.given}; pass the same"
-            )
+        check_row_shape(x.shape[1:], self.given)
         form: dict[str, Any] = {"kind": self.kind} if self.kind in ("series", "points") else {}
         if self.kind == "image":
             form = {"channels": self.channels, "limits": self.limits}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -82,14 +83,79 @@ def check_learner(learner: Learner, x: Tensor, *, classes: bool) -> str:
     return f"{name} gives {tuple(logits.shape)}"
 
 
-def as_input(x: Any, network: nn.Module) -> Tensor:
-    """Inputs of any array and type of number as a tensor without gradient, of the type and where the weights are."""
+def as_input(x: Any, network: nn.Module, wanted: tuple[int, ...] | None = None) -> Tensor:
+    """Inputs of any array and type of number as a tensor without gradient, of the type and where the weights are.
+
+    Args:
+        x: Plain inputs, (B, ...).
+        network: With the weights.
+        wanted: Shape of one input that was learned from; ``None``: not known.
+
+    Raises:
+        DataError: no numbers, complex ones, or ones that are not finite in an array; other columns, channels or axes
+            than were learned from; pictures in whole numbers, which no network has seen.
+    """
+    whole = isinstance(x, Tensor) and not x.is_floating_point()
     if not isinstance(x, Tensor):
+        array = _array(x)
+        whole = array.dtype.kind in "biu"
         # A copy in the machine's order of bytes and without negative strides, which torch has not.
-        x = torch.from_numpy(np.array(x, dtype=np.float32))
+        x = torch.from_numpy(np.array(array, dtype=np.float32))
+    elif x.is_complex():
+        raise DataError("x holds complex numbers; pass x.real and x.imag as the columns or channels of training")
+    if wanted is not None:
+        _check_shape(tuple(x.shape), wanted)
+        if len(wanted) == 3 and whole:
+            raise DataError(
+                "x holds pictures in whole numbers, and the network has learned from what views make of them; "
+                'pass run.views("plain", x, torch.arange(len(x)), 0).x'
+            )
     weight = next((w for w in network.parameters() if w.is_floating_point()), torch.zeros(()))
     plain: Tensor = x.detach()
     return plain.to(weight)
+
+
+def asked_for(ask: Callable[[Tensor], Tensor], x: Tensor, wanted: tuple[int, ...] | None) -> Tensor:
+    """What ``ask`` gives for inputs ``x`` (B, ...).
+
+    Raises:
+        DataError: it fails on another shape than that of one input that was learned from, ``wanted``.
+    """
+    try:
+        return ask(x)
+    except RuntimeError as error:
+        if wanted in (None, tuple(x.shape[1:])):
+            raise
+        raise DataError(
+            f"x has inputs of shape {tuple(x.shape[1:])}, and those that were learned from have {wanted}; the network "
+            f"takes no others: {error}"
+        ) from error
+
+
+def _array(x: Any) -> np.ndarray[Any, Any]:
+    try:
+        found = np.asarray(x)
+        if found.dtype == object and found.ndim:
+            found = found.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"x, a {type(x).__name__}, is no array of numbers: {error}; pass rows of one shape") from error
+    if found.dtype.kind == "c":
+        raise DataError("x holds complex numbers; pass x.real and x.imag as the columns or channels of training")
+    if found.dtype.kind not in "biuf" or not found.ndim:
+        raise DataError(f"x, a {type(x).__name__} ({found.dtype}), holds no rows of numbers; pass an array (B, ...)")
+    if found.dtype.kind == "f" and not np.isfinite(found).all():
+        raise DataError("x holds NaN or infinite values; fill them in as for training, or drop their rows")
+    return found
+
+
+def _check_shape(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """Refuse other axes, columns or channels; sides of pictures, lengths and numbers of points may be others."""
+    one = shape[1:]
+    # of two axes the first is the channels of series, or the last the coordinates of points
+    alike = one[:1] == wanted[:1] or (len(wanted) == 2 and one[1:] == wanted[1:])
+    if len(one) != len(wanted) or not alike:
+        hint = "; a single one is x[None]" if shape == wanted else ""
+        raise DataError(f"x has inputs of shape {one}, and those that were learned from have {wanted}{hint}")
 
 
 def check_encoder_runs(learner: Learner, encoder: nn.Module, x: Tensor, width: int) -> None:

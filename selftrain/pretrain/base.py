@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from selftrain.metrics.features import feature_spread, feature_std, knn_accuracy, rankme, standardized
 from selftrain.networks.encoders import Encoder
-from selftrain.networks.fitting import as_input, check_encoder_runs
+from selftrain.networks.fitting import as_input, asked_for, check_encoder_runs
 from selftrain.networks.modes import eval_mode
 from selftrain.networks.optim import copied_weights
 from selftrain.networks.student import Learner, run_network
@@ -83,10 +83,11 @@ class Pretraining(Strategy):
         """Features (B, embed_dim) of plain inputs ``x``, in evaluation mode and without gradient."""
         encoder = self.shipped()
         with eval_mode(encoder):
-            features: Tensor = run_network(
-                encoder, as_input(x, encoder), self.student.precision, self.student.channels_last
+            return asked_for(
+                lambda x: run_network(encoder, x, self.student.precision, self.student.channels_last),
+                as_input(x, encoder, self.input_shape),
+                self.input_shape,
             )
-        return features
 
     def evaluate(self, data: Iterable[Annotated], reference: Iterable[Annotated] | None = None) -> dict[str, float]:
         """Figures about the features of held-out samples.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.errors import DataError
-from selftrain.networks.fitting import as_input, check_learner
+from selftrain.networks.fitting import as_input, asked_for, check_learner
 from selftrain.networks.modes import eval_mode
 from selftrain.networks.student import Learner
 from selftrain.strategy.pseudo_labeling import PseudoLabeling
@@ -99,9 +99,11 @@ class Strategy(nn.Module, metaclass=StrategyType):
         monitor: Name of the evaluation figure that picks the best checkpoint; larger is better.
         judged_on: Parts of the pile evaluated during training; the best checkpoint is picked on ``"validation"``.
         arguments: What the constructor was called with, by name and with defaults: enough to build the like again.
+    input_shape: Of one plain input that was learned from; ``None`` before ``fit``.
     """
 
     arguments: dict[str, object]
+    input_shape: tuple[int, ...] | None = None
     views: tuple[str, ...] = ("weak", "strong")
     labeled_view: str = "weak"
     extra_batches: int = 0
@@ -212,8 +214,13 @@ class SupervisedStrategy(Strategy):
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
-        """Probabilities or heatmaps (B, C, *S) of plain inputs ``x``, of any type of number, without gradient."""
-        return next(iter(self.predictors().values()))(as_input(x, self))
+        """Probabilities or heatmaps (B, C, *S) of plain inputs ``x``, of any type of number, without gradient.
+
+        Raises:
+            DataError: no numbers, or inputs of another shape than those that were learned from.
+        """
+        x = as_input(x, self, self.input_shape)
+        return asked_for(next(iter(self.predictors().values())), x, self.input_shape)
 
     @torch.no_grad()
     def evaluate(self, data: Iterable[Annotated], reference: Iterable[Annotated] | None = None) -> dict[str, float]:

@@ -54,13 +54,63 @@ def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
     form: dict[str, Any] = {"ensure_min_samples": 2} if reset else {}
     if _is_table(X):
         # NaN is for the classifier inside to take or to refuse, as its tags say.
-        return validate_data(estimator, X, reset=reset, accept_sparse="csr", ensure_all_finite=False, **form)
-    rows = indexable(X)[0]
-    validate_data(estimator, rows, reset=reset, skip_check_array=True)
+        rows = validated(estimator, X, reset=reset, accept_sparse="csr", ensure_all_finite=False, **form)
+    else:
+        rows = indexable(X)[0]
+        validated(estimator, rows, reset=reset, skip_check_array=True)
     count = rows.shape[0] if hasattr(rows, "shape") else len(rows)
     if reset and count < 2:
         raise DataError(f"X has {count} row(s); give at least 2")
+    if reset:
+        estimator._table = _is_table(X) or is_frame(X)
+    elif getattr(estimator, "_table", False) and len(getattr(rows, "shape", ())) > 2:
+        check_row_shape(rows.shape[1:], (estimator.n_features_in_,))
     return rows
+
+
+def validated(estimator: Any, X: Any, *, reset: bool, **form: Any) -> Any:
+    """Rows as scikit-learn's ``validate_data`` gives them.
+
+    Raises:
+        DataError: they are no table, or have other columns than those of ``fit``; says which to pass.
+    """
+    try:
+        return validate_data(estimator, X, reset=reset, **form)
+    except ValueError as error:
+        text = str(error).strip()
+        own = getattr(estimator, "feature_names_in_", None)
+        if not reset and is_frame(X) and own is not None:
+            if set(own) <= set(X.columns):
+                text += "\npass X[model.feature_names_in_]"
+        elif "is expecting" in text:
+            text += " Pass the columns of fit, in their order."
+        raise DataError(text) from error
+
+
+def check_row_shape(shape: Any, wanted: tuple[int, ...]) -> None:
+    """Refuse rows of another shape than those of ``fit``.
+
+    Args:
+        shape: Of one row as it is passed.
+        wanted: Of one row of ``fit``.
+
+    Raises:
+        DataError: both shapes, and how to bring one into the other where that is clear.
+    """
+    shape = tuple(shape)
+    if shape == wanted:
+        return
+    if wanted[1:] == shape and len(wanted) > 1:
+        remedy = "if this is one row, pass X[None]"
+    elif wanted == shape[1:] + shape[:1]:
+        remedy = "pass np.moveaxis(X, 1, -1)"
+    elif wanted == shape[-1:] + shape[:-1]:
+        remedy = "pass np.moveaxis(X, -1, 1)"
+    elif len(shape) == 1 and len(wanted) > 1 and shape[0] == int(np.prod(wanted)):
+        remedy = f"pass X.reshape(-1, {', '.join(map(str, wanted))})"
+    else:
+        remedy = "pass rows like those"
+    raise DataError(f"X has rows of shape {shape}, fit was called with {wanted}; {remedy}")
 
 
 def is_frame(X: Any) -> bool:

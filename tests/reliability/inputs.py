@@ -26,6 +26,7 @@ KINDS = {
     "parts, masks and joints that fit": "unit/data/test_data_fitting.py",
     "forms of arrays and rows": "unit/data/test_data_dense.py unit/estimator/test_estimator_forms.py "
     "unit/wrapper/test_wrapper_rows.py",
+    "rows of another form than those of fit": "unit/estimator/test_other_rows.py",
     "what networks give, layers that are computed": "unit/engine/test_fitting.py unit/networks/test_parametrized.py",
     "settings of other libraries, states": "unit/test_plain_settings.py unit/engine/test_stored_state.py",
     "a resumed run that is another": "unit/engine/test_same_run.py",

@@ -56,7 +56,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "estimator": _FRONT | {"wrapper", "portfolio"},
     "exporting": _FRONT | {"estimator"},
     "pipeline": _FRONT,
-    "cli": _FRONT | {"labels.page", "estimator", "exporting", "pipeline", "wrapper", "data.checks", "selftrain"},
+    "cli": _FRONT
+    | {"labels.page", "estimator", "exporting", "pipeline", "wrapper", "portfolio", "data.checks", "selftrain"},
     "__main__": {"cli"},
 }
 

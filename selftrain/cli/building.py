@@ -300,6 +300,15 @@ def normalized_for(pile: Pile, settings: Mapping[str, Any], out: Path) -> Pile:
     return pile.normalized_as(read_card(init_from)["input"])
 
 
+def features_of(pile: Pile, settings: Mapping[str, Any], out: Path) -> Pile:
+    """The plain features of what a command starts from, an encoder or a run; kept in ``features`` beside its folder."""
+    start = settings["init_from"]
+    flags = (bool(settings.get(name)) for name in ("download", "trust"))
+    size = settings.get("init_size") if is_pretrained(start) else None
+    made = encoder(start.removeprefix(PRETRAINED), size, *flags)
+    return pile.encoded(made, views=0, cache=(out.parent / FEATURES).resolve(), device=settings["device"])
+
+
 def check_device(device: str | None) -> torch.device:
     """The device that is named; ``None``: the CPU.
 

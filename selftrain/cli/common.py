@@ -161,6 +161,7 @@ def run_stage(
     steps: int,
     out: Path,
     device: torch.device,
+    plan: BatchPlan | None = None,
     **more: Any,
 ) -> loop.Run:
     """Train a strategy in a claimed folder, or go on there, and say what runs.
@@ -173,6 +174,7 @@ def run_stage(
         steps: Of the stage.
         out: The folder.
         device: Where to train.
+        plan: Its batches; ``None``: those of the options.
         **more: Further arguments of ``selftrain.fit``.
     """
     kept = stored(settings)
@@ -183,7 +185,7 @@ def run_stage(
             pile,
             out=out,
             steps=steps,
-            plan=building.plan_of(settings),
+            plan=plan or building.plan_of(settings),
             device=device,
             resume=bool(settings["resume"]),
             overwrite=bool(settings["overwrite"]),

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from selftrain.catalog import METHODS, default_method
-from selftrain.cli import UsageError, building, common, report
+from selftrain.cli import UsageError, automatic, building, common, report
 from selftrain.cli.evaluate_run import predictions
 from selftrain.cli.folder import claim
-from selftrain.cli.naming import spec_of
+from selftrain.cli.naming import AUTO, load_object, spec_of
 from selftrain.cli.opened import labeler, opened
 from selftrain.cli.parser import (
     CONFIG,
@@ -44,7 +44,6 @@ from selftrain.cli.starts import (
 from selftrain.cli.train import train
 from selftrain.cli.verdict import Cell, Verdict, judged
 from selftrain.data import Pile
-from selftrain.engine import loop
 from selftrain.errors import DataError
 from selftrain.runtime.distributed import launched
 from selftrain.storage.atomic import write_json
@@ -71,8 +70,10 @@ def parser(names: Sequence[str]) -> Parser:
     """All options, with the settings of the strategies that are compared."""
     found = make_parser("compare", ABOUT, "--data DATA --strategies NAME ... [options]")
     add_data(found)
-    help = f"to compare with supervised: {', '.join((*PROBES, FEW, *(name for name in METHODS if name != FLOOR)))}; \
+    help = (
+        f"to compare with supervised: {', '.join((*PROBES, FEW, AUTO, *(name for name in METHODS if name != FLOOR)))}; \
 with --starts the first three are there by default"
+    )
     found.add_argument("--strategies", type=str, default=[default_method()], help=help, nargs="+", metavar="NAME")
     help = "keys of the choice of labels and of validation, one for each draw"
     found.add_argument("--draws", type=int, default=[0], help=help, nargs="+")
@@ -82,8 +83,9 @@ with --starts the first three are there by default"
     help = f"start each from all of these: {SCRATCH}, and whatever --init_from takes"
     found.add_argument("--starts", type=str, default=None, help=help, nargs="+", metavar="START")
     for name in strategies_in(names):
+        base = load_object(spec_of("strategy", AUTO)["class_path"]) if name == AUTO else METHODS[name].make
         help = f"its settings follow the name, such as --{name}.decay 0.99"
-        found.add_choice(name, "strategy", METHODS[name].make, help, f"strategy {name}")
+        found.add_choice(name, "strategy", base, help, f"strategy {name}")
     common.add_network(found, training=True)
     common.add_stage(found, steps=building.STEPS, out="runs/compare")
     return found
@@ -102,8 +104,9 @@ def names_in(words: Sequence[str], below: Mapping[str, Any]) -> list[str]:
     names = [found] if isinstance(found, str) else list(found)
     for name in strategies_in(names):
         spec_of("strategy", name)  # complains of an unknown one
-        if name not in METHODS:
-            raise UsageError(f"--strategies {name}: a comparison names its runs; known are {', '.join(METHODS)}")
+        if name not in (AUTO, *METHODS):
+            known = ", ".join((AUTO, *METHODS))
+            raise UsageError(f"--strategies {name}: a comparison names its runs; known are {known}")
     return [FLOOR, *(name for name in dict.fromkeys(names) if name != FLOOR)]
 
 
@@ -145,8 +148,14 @@ class Comparison:
             right = probed(row.method, features_pile(row, pile, self.settings, self.out), part)
             return [Cell(row.title, draw, seed, part, right, 0) for seed in self.settings["seeds"]]
         own = settings_of(row, self.settings)
-        shown = building.normalized_for(pile, own, self.out)
+        shown = self.shown(row, pile, own)
         return [self.cell(shown, row, own, part, draw, seed) for seed in self.settings["seeds"]]
+
+    def shown(self, row: Entrant, pile: Pile, own: Mapping[str, Any]) -> Pile:
+        """The pile as the runs of a row see it."""
+        if row.method == AUTO:
+            return automatic.rows_of(pile, {**own, "frozen": False}, self.out)
+        return building.normalized_for(pile, own, self.out)
 
     def pile(self, draw: int) -> Pile:
         """The data of one draw, with something to judge by."""
@@ -176,7 +185,11 @@ class Comparison:
             if row.method in PROBES:
                 building.foundation(own | {"frozen": False})
                 continue
-            problem = self.problem(building.normalized_for(pile, own, self.out))
+            shown = self.shown(row, pile, own)
+            problem = self.problem(shown)
+            if row.method == AUTO:
+                automatic.build(self.options(problem, row, own, seed=0), shown, problem)
+                continue
             building.build_strategy(problem, own[_spec(row)], self.options(problem, row, own, seed=0))
 
     def cell(self, pile: Pile, row: Entrant, own: Mapping[str, Any], part: str, draw: int, seed: int) -> Cell:
@@ -193,7 +206,7 @@ class Comparison:
         truth, label = predictions(labeler(made), pile, part)
         return Cell(row.title, draw, seed, part, (truth == label).astype(np.float64), step)
 
-    def train(self, pile: Pile, row: Entrant, own: Mapping[str, Any], seed: int, folder: Path) -> loop.Run:
+    def train(self, pile: Pile, row: Entrant, own: Mapping[str, Any], seed: int, folder: Path) -> None:
         """One run of the comparison; those on one start differ in the strategy alone."""
         problem = self.problem(pile)
         settings = self.options(problem, row, own, seed)
@@ -201,12 +214,14 @@ class Comparison:
         settings |= {"baseline": False, "on_alarm": "warn", "resume": has_begun(folder)}
         settings |= {"overwrite": not settings["resume"], "progress": self.settings["progress"]}
         with report.silent():
-            return train(settings, pile, problem, folder, self.device)
+            (automatic.train if row.method == AUTO else train)(settings, pile, problem, folder, self.device)
 
     def options(self, problem: building.Problem, row: Entrant, own: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """The settings of one run, as those of ``selftrain train``."""
         keys = ("data", "labels", "views", "training", "steps", "epochs", "plan", "device", *common.START, "trust")
-        network = building.network_for(problem, own["network"], init_from=own["init_from"], trust=own["trust"])
+        network = own["network"]
+        if row.method != AUTO:
+            network = building.network_for(problem, network, init_from=own["init_from"], trust=own["trust"])
         return {key: own[key] for key in keys} | {"seed": seed, "strategy": own[_spec(row)], "network": network}
 
 
@@ -256,7 +271,7 @@ def run(words: Sequence[str]) -> int:
 def _check_same(settings: Mapping[str, Any], out: Path) -> None:
     """A comparison may be resumed with other strategies, starts, draws and seeds, and with nothing else changed."""
     stored = read_config(out / CONFIG, trust=None)
-    new = {name for name in METHODS if name not in settings or name not in stored}
+    new = {name for name in (AUTO, *METHODS) if name not in settings or name not in stored}
     common.check_same(settings, str(out), {"strategies", "starts", "draws", "seeds", *new})
 
 

@@ -28,13 +28,15 @@ READERS: Mapping[str, tuple[Callable[..., Pile], str]] = {
     "arrays": (data.from_arrays_file, "path"),
     "a table": (data.from_table, "table"),
 }
+AUTO = "auto"  # the strategy that tries many
+_AUTO = "selftrain.estimator.strategy.PortfolioStrategy"  # as text: to load it takes scikit-learn
 KINDS = ("data", "network", *NAMES)  # options whose values are names
 _PLAIN = ("device", "out", "init_from", "starts", "labels")  # options whose values are texts
 _FILES = ("config", "print_config", "help")  # and those that are of a line alone
 _NESTED = ("{", "[", "&", "*", "!", "|", ">", '"', "'")  # how text begins that YAML takes for something else
 _FILLED = {  # what a command fills in by itself: no option says it
     "data": {"views"},
-    "strategy": {"make_learner"},
+    "strategy": {"make_learner", "kind", "categories", "seed"},
     "recipe": {"encoder", "training", "name"},
     "views": {"seed", "bank", "categorical"},
     "network": {"shape", "outputs"},
@@ -87,8 +89,9 @@ def spec_of(kind: str, text: str) -> Any:
         # a function gets the sizes alone, and so does a class of the user's that cannot be built without them
         alone = not inspect.isclass(make) or (_needed(make) and not make.__module__.startswith("selftrain."))
         return text if alone else plain(make)
-    if kind not in NAMES:
-        return text
+    special = {("strategy", AUTO): {"class_path": _AUTO, "init_args": {}}}
+    if kind not in NAMES or (kind, text) in special:
+        return special.get((kind, text), text)
     if ":" in text and "(" not in text:
         return plain(load_object(text))
     # a dot before the bracket is a full class path, which jsonargparse reads; one behind it is in a number
@@ -100,9 +103,14 @@ def spec_of(kind: str, text: str) -> Any:
         raise UsageError(str(error)) from error
     if found is not None:
         return found
-    near = difflib.get_close_matches(text, NAMES[kind], 1)
+    raise _unknown(kind, text)
+
+
+def _unknown(kind: str, text: str) -> UsageError:
+    names = [*([AUTO] if kind == "strategy" else ()), *NAMES[kind]]
+    near = difflib.get_close_matches(text, names, 1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise UsageError(f"no {kind} {text!r}; {hint}known are {', '.join(NAMES[kind])}, or module:name for your own")
+    return UsageError(f"no {kind} {text!r}; {hint}known are {', '.join(names)}, or module:name for your own")
 
 
 def _needed(make: Any) -> list[str]:
@@ -124,6 +132,8 @@ def source_of(spec: Mapping[str, Any]) -> Any:
 
 def short_name(kind: str, spec: Mapping[str, Any]) -> str:
     """The name in the catalog that says most of a class with its settings, or the class's own."""
+    if spec["class_path"] == _AUTO:
+        return AUTO
     found = [name for name, make in NAMES[kind].items() if _says(make, spec)]
     return found[-1] if found else str(spec["class_path"].rpartition(".")[2])
 

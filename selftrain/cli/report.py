@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -15,6 +15,7 @@ from selftrain.cli import TERMINATED, Terminated
 from selftrain.data import Pile
 from selftrain.engine.loop import Run
 from selftrain.metrics.intervals import clopper_pearson
+from selftrain.storage.run_dir import CANDIDATES_TABLE
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 
 FEW = 50  # validation samples below which the choice of weights is mostly chance
@@ -41,6 +42,13 @@ def finished(run: Run, pile: Pile, total: int) -> None:
     print(f"run        {run.out}")
     if not (run.out is not None and (run.out / "summary.json").is_file()):
         print(f"stopped before step {total}; go on with --resume --out {run.out}")
+
+
+def tried(records: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """What is in a blend, and where the whole table is."""
+    blended = [f"{100 * row['weight']:.0f} % {row['name']}" for row in records if row["weight"]]
+    print(f"blend      {', '.join(blended)}")
+    print(f"tried      {len(records)} ways, each judged on labels that it did not see: {out / CANDIDATES_TABLE}")
 
 
 def in_words(figures: Mapping[str, float], samples: int | None = None) -> str:

@@ -124,14 +124,7 @@ def probed(method: str, pile: Pile, part: str) -> NDArray[np.float64]:
 def features_pile(entrant: Entrant, pile: Pile, settings: Mapping[str, Any], out: Path) -> Pile:
     """The pile that a probe reads: features of the start, or the inputs where there is none."""
     own = settings_of(entrant, settings)
-    start = own["init_from"]
-    if start is None:
-        return pile
-    flags = (bool(own.get(name)) for name in ("download", "trust"))
-    size = own.get("init_size") if building.is_pretrained(start) else None
-    encoder = building.encoder(start.removeprefix(PRETRAINED), size, *flags)
-    cache = (out.parent / building.FEATURES).resolve()
-    return pile.encoded(encoder, views=0, cache=cache, device=own["device"])
+    return pile if own["init_from"] is None else building.features_of(pile, own, out)
 
 
 def _arrays(pile: Pile, part: str) -> tuple[NDArray[Any], NDArray[Any]]:

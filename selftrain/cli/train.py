@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from selftrain.catalog import METHODS, TASKS, default_method
-from selftrain.cli import building, common, report
+from selftrain.cli import automatic, building, common, report
 from selftrain.cli.folder import claim
-from selftrain.cli.naming import short_name
+from selftrain.cli.naming import AUTO, short_name
 from selftrain.cli.parser import Parser, make_parser, names_setting, parse
 from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.data import Pile
@@ -24,9 +24,9 @@ ABOUT = """Train a network on few labels and many unlabeled samples.
 
 What is chosen by name has settings of its own, behind dots: --strategy fst_d --strategy.depth 3. They are shown by
 --strategy.help fst_d, --data.help photos/ and so on. Config files hold the same names; the command line wins."""
-STRATEGY = f"{', '.join(METHODS)}; a class of selftrain.strategies; or module:name of your own. Averages that are not \
-set look back on at most a tenth of the steps. null: freematch (where labels are few \
-with a threshold of 0.95 at least), or fixmatch with --strategy.select"
+STRATEGY = f"{AUTO} (many ways, judged and blended, in place of a network), {', '.join(METHODS)}; \
+a class of selftrain.strategies; or module:name of your own. Averages that are not set look back on at most a tenth of \
+the steps. null: freematch (where labels are few with a threshold of 0.95 at least), or fixmatch with --strategy.select"
 TASK = f"{', '.join(TASKS)}; null: what the labels are (a class each, masks, or joints)"
 
 
@@ -60,6 +60,8 @@ def run(words: Sequence[str]) -> int:
     out = claim(out, resume=settings["resume"], overwrite=settings["overwrite"])
     device = building.check_device(settings["device"])
     settings = absolute(settings)
+    if short_name("strategy", settings["strategy"]) == AUTO:
+        return _try_all(settings, out, device)
     pile = building.normalized_for(read_pile(settings), settings, out)
     problem = building.Problem.of(pile, building.steps_of(settings, pile)).posed(pile, settings["task"])
     start, trust = settings["init_from"], bool(settings["trust"])
@@ -73,6 +75,19 @@ def run(words: Sequence[str]) -> int:
         common.check_same(common.stored(settings), str(out))
     done = train(settings, pile, problem, out, device)
     report.finished(done, pile, problem.steps)
+    return 0
+
+
+def _try_all(settings: dict[str, Any], out: Path, device: torch.device) -> int:
+    """``--strategy auto``: what is tried, and what came of it."""
+    automatic.check_settings(settings, parser().get_defaults().as_dict())
+    pile = automatic.rows_of(read_pile(settings), settings, out)
+    problem = building.Problem.of(pile, 1).posed(pile, settings["task"])
+    if settings["resume"]:
+        common.check_same(common.stored(settings), str(out))
+    done, records = automatic.train(settings, pile, problem, out, device)
+    report.finished(done, pile, 1)
+    report.tried(records, out)
     return 0
 
 

@@ -297,7 +297,7 @@ def _after_step(state: TrainState, report: Report | None, ended: Mapping[str, Te
     if report is not None:
         state.accumulate(report.scalars)
         norms = [learner.grad_norm for learner in state.strategy.learners()]
-        state.accumulate({"grad_norm": torch.stack(norms).mean()})
+        state.accumulate({"grad_norm": torch.stack(norms).mean()} if norms else {})
     state.accumulate(ended)
     for handler in state.handlers:
         handler.after_step(state.step, report)

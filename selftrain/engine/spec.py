@@ -55,6 +55,7 @@ READERS = (  # they make a pile again
 _ROOMS = (
     *(f"selftrain.{room}" for room in ("schedule", "tasks", "mix", "select", "networks", "strategies", "pretrain")),
     *("selftrain.strategy", "selftrain.handlers.baseline", "selftrain.labels.table", "selftrain.data.views"),
+    "selftrain.estimator.strategy",
     *("torch.nn.modules", "torchvision.models", "torchvision.ops", "timm.models", "timm.layers"),
 )
 PACKAGES = ("selftrain", "torch", "torchvision", "timm")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,8 +19,9 @@ from selftrain.estimator.inputs import Inputs
 from selftrain.handlers.selfcheck import SelfTrainingWarning
 from selftrain.labels.ledger import Ledger
 from selftrain.portfolio import Candidate, Portfolio
-from selftrain.portfolio.report import REPORT, write_report
-from selftrain.storage.run_dir import LABELS, RUN_MARKS, claimed
+from selftrain.portfolio.report import write_report
+from selftrain.storage.run_dir import CANDIDATES, LABELS, RUN_MARKS, claimed
+from selftrain.storage.states import load_into
 from selftrain.tasks import Classification
 from selftrain.types import PseudoLabels
 from selftrain.wrapper.labels import Array, Labels
@@ -85,6 +86,22 @@ class NetworkMember:
         """Probabilities of the classes, shape (N, C)."""
         return np.asarray(self.model.predict_proba(X))
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The weights, for ``take``."""
+        return dict(self.model.network_.state_dict())
+
+    def take(self, X: Any, y: Array, tensors: Mapping[str, torch.Tensor]) -> NetworkMember:
+        """Be what was fitted to these rows before, by its weights.
+
+        Raises:
+            ValueError: they do not fit.
+        """
+        with torch.enable_grad():  # who predicts has none
+            self.model.set_params(steps=1, epochs=None)  # one step makes what holds the weights
+            self.fit(X, y)
+        load_into(self.model.network_, tensors)
+        return self
+
 
 def networks(model: Any, rows: Any) -> list[Candidate]:
     """Candidates that train the network of the settings, by each strategy; none for sparse rows.
@@ -134,7 +151,7 @@ def learn(model: Any, X: Any, labels: Labels, seed: int) -> tuple[Portfolio, Led
     Returns:
         What is shipped, and the pseudo-labels of the rows without a label.
     """
-    folder = claimed(model.out, (REPORT,), "portfolio", resume=False, overwrite=model.overwrite)
+    folder = claimed(model.out, (CANDIDATES,), "portfolio", resume=False, overwrite=model.overwrite)
     if folder is not None and any((folder / name).exists() for name in RUN_MARKS):
         raise RunFolderError(f"{folder} holds the run of a network; choose another folder")
     read = None

@@ -118,6 +118,11 @@ def _network(strategy: Strategy, classes: int, what: What) -> nn.Module:
             raise ValueError(f"{type(strategy).__name__} learns no classes; export its encoder: what='encoder'")
         shipped_encoder: Any = strategy.shipped
         return _Features(shipped_encoder())
+    if not any(True for _ in strategy.learners()):
+        raise ValueError(
+            f"{type(strategy).__name__} has no network to export; label data with its run (selftrain label RUN DATA, "
+            "run.strategy.predict(x)), or train a network on them (--strategy freematch)"
+        )
     shipped = ship(strategy, classes)
     if what == "classifier":
         return shipped

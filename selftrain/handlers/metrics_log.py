@@ -59,7 +59,8 @@ class MetricsLog(Handler):
         row = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         if self.context.left_out:
             row["skipped"] = float(len(self.context.left_out))
-        row["lr"] = float(next(iter(self.context.strategy.learners())).optimizer.param_groups[0]["lr"])
+        for learner in list(self.context.strategy.learners())[:1]:
+            row["lr"] = float(learner.optimizer.param_groups[0]["lr"])
         row = {f"train/{name}": value for name, value in row.items()}
         self.context.train |= row
         self.sums, self.counts = {}, {}

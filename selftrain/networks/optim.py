@@ -218,7 +218,12 @@ def weights_of(source: HasExport | Weights | str | Path) -> Weights:
     if not isinstance(source, (str, Path)):
         return source.export()
     # not by the path itself, which fails where a name is too long for one
-    return read_tensors(Path(source) / "export.safetensors" if os.path.isdir(source) else source)[0]
+    found = read_tensors(Path(source) / "export.safetensors" if os.path.isdir(source) else source)[0]
+    if not found:
+        raise CheckpointError(
+            f"{source} has no weights: what it ships is no network; start from a run that trained one"
+        )
+    return found
 
 
 def copied_weights(network: nn.Module) -> dict[str, Tensor]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -36,6 +37,17 @@ def seconds(budget: str | float, rows: int) -> float:
     if isinstance(budget, str | bool) or not 0 <= float(budget) < math.inf:
         raise ValueError(f"budget is {budget!r}; give 'fast', 'thorough' or seconds of at least 0")
     return float(budget)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A fitted candidate in the blend, with the power that calibrates its probabilities and its weight."""
+
+    name: str
+    form: str
+    fitted: Any
+    power: float
+    weight: float
 
 
 class Portfolio:
@@ -80,12 +92,9 @@ class Portfolio:
             more: Further candidates, such as networks.
             read: Makes numbers of rows, see ``Forms``.
         """
-        known = np.flatnonzero(codes >= 0)
-        truth, self.classes = codes[known], int(codes.max()) + 1
-        self.forms = Forms(X, self.seed, read)
-        size = Size(len(codes), len(known), self.forms.columns, self.classes, self.forms.wide)
+        known_ways, size = self._ways(X, codes, more, read)
+        truth, budget = codes[codes >= 0], seconds(self.budget, size.rows)
         parts = list(folds(codes, SPLITS, REPEATS, self.seed))
-        known_ways, budget = [*candidates(self.forms, size), *more], seconds(self.budget, size.rows)
         tried = within(known_ways, SPLITS, budget)
 
         judged, scored, fitted, spent = [], [], [], []
@@ -96,7 +105,6 @@ class Portfolio:
             fitted.append(candidate.make(self.seed).fit(self.forms[candidate.form], codes))
             spent.append(perf_counter() - begun)
 
-        self._known = len(known)
         self.labels_ = int(np.isfinite(scored[0].losses).sum())
         prior = priors([c.name for c in tried], "wide" if size.wide else "narrow")
         weights = blend_weights(scored, prior)
@@ -110,7 +118,9 @@ class Portfolio:
             weights = blend_weights(scored, prior + disagreement(np.stack(said), weights))
         order = [int(k) for k in np.argsort(-weights, kind="stable")]
         self.members_ = [
-            (tried[k].form, fitted[k], scored[k].power, float(weights[k])) for k in order if weights[k] > 0
+            Member(tried[k].name, tried[k].form, fitted[k], scored[k].power, float(weights[k]))
+            for k in order
+            if weights[k] > 0
         ]
         parts_of = [
             w * sharpened(j.answers, s.power, self._known) for w, j, s in zip(weights, judged, scored, strict=True)
@@ -134,18 +144,66 @@ class Portfolio:
         self.records_ += [_untried(candidate, budget) for candidate in known_ways if candidate not in tried]
         return self
 
+    def stored(self) -> list[dict[str, Any]]:
+        """What ``restore`` makes the members of: names, powers, weights in the blend, tensors of networks."""
+        return [
+            {"name": m.name, "power": m.power, "weight": m.weight, "tensors": getattr(m.fitted, "tensors", dict)()}
+            for m in self.members_
+        ]
+
+    def restore(
+        self,
+        members: Sequence[Mapping[str, Any]],
+        power: float,
+        X: Any,
+        codes: Array,
+        more: Sequence[Candidate] = (),
+        *,
+        read: Callable[[Any], Any] | None = None,
+    ) -> Portfolio:
+        """Be the portfolio that was fitted to these rows before: its members are fitted again, nothing is judged.
+
+        Args:
+            members: Of ``stored``.
+            power: Its ``power_``.
+            X: All rows, as in ``fit``.
+            codes: Their classes, as in ``fit``.
+            more: As in ``fit``.
+            read: As in ``fit``.
+
+        Raises:
+            ValueError: a member that is no candidate for such rows.
+        """
+        ways = {candidate.name: candidate for candidate in self._ways(X, codes, more, read)[0]}
+        self.members_, self.power_ = [], power
+        for member in members:
+            if member["name"] not in ways:
+                raise ValueError(f"{member['name']!r} is no candidate; known are {', '.join(ways)}")
+            way = ways[member["name"]]
+            made, rows = way.make(self.seed), self.forms[way.form]
+            fitted = made.take(rows, codes, member["tensors"]) if hasattr(made, "take") else made.fit(rows, codes)
+            self.members_.append(Member(way.name, way.form, fitted, member["power"], member["weight"]))
+        return self
+
     def predict_proba(self, X: Any) -> Array:
         """Probabilities of the classes, shape (N, C)."""
         return self.asked(X)[0]
 
     def asked(self, X: Any) -> tuple[Array, Array]:
         """Probabilities of the classes, shape (N, C), and the weight of the members that decide alike, shape (N,)."""
-        said = [
-            (weight, self._said(fitted, power, self.forms.of(form, X))) for form, fitted, power, weight in self.members_
-        ]
+        said = [(m.weight, self._said(m.fitted, m.power, self.forms.of(m.form, X))) for m in self.members_]
         value: Array = np.sum([weight * part for weight, part in said], axis=0)
         alike = np.sum([weight * (part.argmax(1) == value.argmax(1)) for weight, part in said], axis=0)
         return sharpened(value, self.power_, self._known), np.asarray(alike)
+
+    def _ways(
+        self, X: Any, codes: Array, more: Sequence[Candidate], read: Callable[[Any], Any] | None
+    ) -> tuple[list[Candidate], Size]:
+        """All candidates for a problem, and how large it is."""
+        self._known, self.classes = int((codes >= 0).sum()), int(codes.max()) + 1
+        self.forms = Forms(X, self.seed, read)
+        size = Size(len(codes), self._known, self.forms.columns, self.classes, self.forms.wide)
+        return [*candidates(self.forms, size), *more], size
 
     def _said(self, fitted: Any, power: float, rows: Any) -> Array:
         """Calibrated probabilities of a fitted candidate for rows in its form."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from selftrain.storage.atomic import write_json, write_text
+from selftrain.storage.run_dir import CANDIDATES, CANDIDATES_TABLE
 
-REPORT, TABLE = "candidates.json", "candidates.md"
 _HEAD = ("candidate", "family", "hidden labels, %", "loss", "weight, %", "seconds", "reason")
 
 
@@ -29,5 +29,5 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
 
 def write_report(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Write ``candidates.json`` and ``candidates.md``."""
-    write_json(folder / REPORT, {"candidates": list(records)})
-    write_text(folder / TABLE, table(records))
+    write_json(folder / CANDIDATES, {"candidates": list(records)})
+    write_text(folder / CANDIDATES_TABLE, table(records))

@@ -19,6 +19,7 @@ from selftrain.storage.fields import COUNT, Number, read_fields
 
 SETTINGS, RECORD = "run.json", "rebuild.json"  # what a resumed run must share; what it is built again from
 LABELS = "pseudo_labels.csv"
+CANDIDATES, CANDIDATES_TABLE = "candidates.json", "candidates.md"  # what a portfolio has tried
 CARD, SUMMARY = "export.json", "summary.json"
 CHECKPOINTS = "checkpoints"
 REPLACED = ".replaced"  # while a run is replaced: what else is in its folder is of the old one
@@ -40,7 +41,18 @@ _CARD = {
     "input": {"shape": ([COUNT], None), "mean": _PARTS, "std": _PARTS, "table": (dict, ...)},
     "encoder": (dict, None),
 }
-OWN = (SETTINGS, RECORD, "metrics.jsonl", SUMMARY, "export.safetensors", CARD, LABELS, PROJECTOR_CONFIG)
+OWN = (
+    SETTINGS,
+    RECORD,
+    "metrics.jsonl",
+    SUMMARY,
+    "export.safetensors",
+    CARD,
+    LABELS,
+    CANDIDATES,
+    CANDIDATES_TABLE,
+    PROJECTOR_CONFIG,
+)
 
 
 def prepare_folder(out: str | Path | None, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Path | None:

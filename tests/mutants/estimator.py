@@ -4,6 +4,7 @@ from fault import Mutant
 
 BASE, MAIN = (f"selftrain/estimator/{name}.py" for name in ("base", "classifier"))
 SHIPPED, INPUTS = (f"selftrain/estimator/{name}.py" for name in ("shipped", "inputs"))
+BLENDED = "selftrain/estimator/strategy.py"
 FOLDS, NETWORKS = "selftrain/estimator/folds.py", "selftrain/networks/by_name.py"
 PROVENANCE = "test_estimator.py::test_provenance_is_that_of_the_ledger"
 SEED = "test_estimator.py::test_one_seed_one_result_and_the_callers_state_stays"
@@ -113,5 +114,47 @@ MUTANTS = [
         "init_from=None if encoder is None else encoder.weights()",
         "init_from=None",
         "test_estimator_encoder.py::test_students_start_from_the_pretrained_weights",
+    ),
+    Mutant(
+        "auto on the command line: codes of categories are numbers",
+        BLENDED,
+        "wide = {at: codes for at, codes in self.categories if codes > 2}",
+        "wide: dict[int, int] = {}",
+        "test_cli_automatic.py::test_the_run_is_the_portfolio_of_its_rows",
+    ),
+    Mutant(
+        "auto on the command line: rows of the pile are in the order of the batch",
+        BLENDED,
+        "order = batch.unlabeled.index.argsort()",
+        "order = torch.arange(len(batch.unlabeled.index))",
+        "test_cli_automatic.py::test_the_run_is_the_portfolio_of_its_rows",
+    ),
+    Mutant(
+        "auto on the command line: members that are others now answer all the same",
+        BLENDED,
+        "if not off <= _NEAR:",
+        "if False:",
+        "test_cli_automatic.py::test_a_state_that_does_not_fit_is_refused",
+    ),
+    Mutant(
+        "auto on the command line: a network is trained anew and shorter",
+        "selftrain/estimator/automatic.py",
+        "load_into(self.model.network_, tensors)",
+        "pass",
+        "test_cli_automatic.py::test_a_network_in_the_blend_has_its_weights_from_the_file",
+    ),
+    Mutant(
+        "auto on the command line: pictures are centered",
+        "selftrain/cli/automatic.py",
+        '(("mean", 0.0), ("std", 1.0))',
+        '(("mean", 0.3), ("std", 1.0))',
+        "test_cli_automatic.py::test_black_is_black_where_rows_are_compared_by_their_direction",
+    ),
+    Mutant(
+        "auto on the command line: a start is passed over",
+        "selftrain/cli/automatic.py",
+        'if settings["init_from"] is not None:',
+        "if False:",
+        "test_cli_automatic.py::test_a_comparison_has_it_beside_labels_alone_and_on_features_of_each_start",
     ),
 ]

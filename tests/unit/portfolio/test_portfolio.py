@@ -187,8 +187,9 @@ def fitted():
 
 def test_the_blend_is_the_weighted_mean_of_its_members(fitted):
     expected = 0
-    for form, member, power, weight in fitted.members_:
-        expected = expected + weight * choosing.sharpened(member.predict_proba(fitted.forms.of(form, X)), power, 30)
+    for m in fitted.members_:
+        said = m.fitted.predict_proba(fitted.forms.of(m.form, X))
+        expected = expected + m.weight * choosing.sharpened(said, m.power, 30)
     np.testing.assert_allclose(fitted.predict_proba(X), choosing.sharpened(expected, fitted.power_, 30))
     weights = [row["weight"] for row in fitted.records_]
     assert sum(weights) == pytest.approx(1)

@@ -329,7 +329,7 @@ class Pile:
             if samples.annotations is not None and samples.annotations.ndim != 1:
                 raise DataError(f"the {part} samples have masks or joints; features are one row a sample: fine-tune it")
         shown = self if encoder.mean is None else self.normalized_as(encoder)
-        before, cache = next(encoder.parameters()).device, cache or encoder.cache
+        before, cache = next(encoder.parameters(), torch.empty(0)).device, cache or encoder.cache
         where = before if device is None else torch.device(device)
         training = encoder.training
         encoder.to(where).eval()

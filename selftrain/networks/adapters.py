@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from selftrain.types import plain_settings
 
@@ -77,10 +79,10 @@ class LoRA:
             import peft
         except ImportError as error:
             raise ImportError(f"adapters need peft ({error}): pip install 'selftrain[peft]'") from error
-        found = _targets(encoder, self)
+        layers, read = _targets(encoder, self)
         scale = float(self.rank if self.alpha is None else self.alpha)
         # an expression is matched as a whole; names in a list are also taken for ends of others
-        common: dict[str, Any] = {"r": self.rank, "target_modules": "|".join(map(re.escape, found))}
+        common: dict[str, Any] = {"r": self.rank, "target_modules": "|".join(map(re.escape, layers))}
         if self.form in ("lora", "dora"):
             config: Any = peft.LoraConfig(
                 lora_alpha=scale, lora_dropout=self.dropout, use_dora=self.form == "dora", **common
@@ -88,27 +90,71 @@ class LoRA:
         else:
             make = peft.LoHaConfig if self.form == "loha" else peft.LoKrConfig
             config = make(alpha=scale, module_dropout=self.dropout, **common)
-        peft.inject_adapter_in_model(config, encoder)
+        if layers:
+            peft.inject_adapter_in_model(config, encoder)
+        else:
+            encoder.requires_grad_(False)
+        for module in encoder.modules():
+            if isinstance(module, nn.TransformerEncoderLayer):  # at rest it would read weights past their adapters
+                module.activation_relu_or_gelu = 0
+        for owner, name in read:
+            module = encoder.get_submodule(owner)
+            change = LowRank(module.get_parameter(name), self.rank, scale / self.rank)
+            parametrize.register_parametrization(module, name, change)
 
 
-def _targets(encoder: nn.Module, settings: LoRA) -> list[str]:
-    """Names of the layers that get adapters."""
+class LowRank(nn.Module):
+    """W + scale B A for a weight that its module reads without calling a layer; B starts at 0, A as of ``peft``.
+
+    The layers that ``peft`` has for such weights write the weight in each pass, so that nobody could share it.
+
+    Args:
+        weight: W, a matrix (out, in).
+        rank: Rows of A.
+        scale: Factor of the change.
+    """
+
+    def __init__(self, weight: Tensor, rank: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.lora_A = nn.Parameter(weight.new_empty(rank, weight.shape[1]))
+        self.lora_B = nn.Parameter(weight.new_zeros(weight.shape[0], rank))
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The changed weight."""
+        return weight + self.scale * self.lora_B @ self.lora_A
+
+
+def _targets(encoder: nn.Module, settings: LoRA) -> tuple[list[str], list[tuple[str, str]]]:
+    """Names of the layers that get adapters, and module and name of the weights of attention that do."""
     named = dict(encoder.named_modules())
-    attention = tuple(f"{name}." for name, m in named.items() if isinstance(m, nn.MultiheadAttention))
-    free = {name: m for name, m in named.items() if name and not f"{name}.".startswith(attention)}
+    attention = [name for name, m in named.items() if isinstance(m, nn.MultiheadAttention)]
+    inside = tuple(f"{name}." for name in attention)
+    free = {name: m for name, m in named.items() if name and not f"{name}.".startswith(inside)}
     # DoRA of peft does not run on convolutions in channels_last; one of several groups, such as a depthwise one, is a
     # few numbers a channel, of which nothing is of low rank
     kinds = (nn.Linear,) if settings.form == "dora" else (nn.Linear, nn.Conv1d, nn.Conv2d)
     usual = [name for name, m in free.items() if isinstance(m, kinds) and getattr(m, "groups", 1) == 1]
+    weights = {f"{name}.in_proj_weight": (name, "in_proj_weight") for name in attention}
+    weights = {key: where for key, where in weights.items() if named[where[0]].in_proj_weight is not None}
+    weights |= {f"{name}.out_proj": (f"{name}.out_proj", "weight") for name in attention}
+    fit = settings.form == "lora" and settings.dropout == 0
     if settings.targets is None:
-        found, missing = usual, [] if usual else ["that take one"]
+        found = [*usual, *(weights if fit else ())]
+        missing = [] if found else ["that take one"]
     else:
-        ends = {end: [name for name in free if f".{name}".endswith(f".{end}")] for end in settings.targets}
-        found = [name for name in free if any(name in names for names in ends.values())]
+        ends = {end: [name for name in (*free, *weights) if f".{name}".endswith(f".{end}")] for end in settings.targets}
+        found = [name for name in (*free, *weights) if any(name in names for names in ends.values())]
         missing = [f"that end in {end!r}" for end, names in ends.items() if not names]
+    if not fit and set(found) & set(weights):
+        raise ValueError(
+            f"{next(name for name in found if name in weights)} is read without calling a layer and takes form='lora' "
+            "with dropout=0; set these, or leave it out of the targets"
+        )
     if missing:
         raise ValueError(
             f"{type(encoder).__name__} has no layers {' and none '.join(missing)}; set targets of the adapter to ends "
             f"of names such as {usual[:4] or [*free][:8]}"
         )
-    return found
+    return [name for name in found if name not in weights], [weights[name] for name in found if name in weights]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from selftrain.networks.adapters import LowRank
 from selftrain.networks.student import Learner
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -38,20 +39,36 @@ def plain_weights(network: Module) -> Module:
     network.eval()  # in training a spectral norm goes on with its estimate
     for module in network.modules():
         if parametrize.is_parametrized(module):
-            cls = type(module)  # shared with the module that this is a copy of; removing takes attributes off it
-            module.__class__ = type(cls.__name__, cls.__bases__, dict(vars(cls)))
-            chains = cast(nn.ModuleDict, module.parametrizations)
-            for name in list(chains.keys()):
-                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-            # theirs reads states of the older form, and is a function inside a function, which pickle refuses
-            for key, hook in [*module._load_state_dict_pre_hooks.items()]:
-                if getattr(hook, "hook", hook).__module__ == "torch.nn.utils.parametrizations":
-                    del module._load_state_dict_pre_hooks[key]
+            _take_off(module, list(cast(nn.ModuleDict, module.parametrizations).keys()))
     return network
 
 
+def _take_off(module: nn.Module, names: Iterable[str]) -> None:
+    """Put the weights that a module's parametrizations compute in their place."""
+    cls = type(module)  # shared with the module that this is a copy of; removing takes attributes off it
+    module.__class__ = type(cls.__name__, cls.__bases__, dict(vars(cls)))
+    for name in names:
+        parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    # theirs reads states of the older form, and is a function inside a function, which pickle refuses
+    for key, hook in [*module._load_state_dict_pre_hooks.items()]:
+        if getattr(hook, "hook", hook).__module__ == "torch.nn.utils.parametrizations":
+            del module._load_state_dict_pre_hooks[key]
+
+
+def _low_rank(network: nn.Module) -> dict[nn.Module, list[str]]:
+    """Modules with weights that ``LowRank`` changes, and the names of these."""
+    found: dict[nn.Module, list[str]] = {}
+    for module in filter(parametrize.is_parametrized, network.modules()):
+        for name, chain in cast(nn.ModuleDict, module.parametrizations).items():
+            if any(isinstance(change, LowRank) for change in chain.children()):
+                found.setdefault(module, []).append(name)
+    return found
+
+
 def has_adapters(network: nn.Module) -> bool:
-    """Whether layers of ``peft`` are in a network."""
+    """Whether layers of ``peft``, or changes of weights like theirs, are in a network."""
+    if _low_rank(network):
+        return True
     if "peft" not in sys.modules:  # then nobody has put any there
         return False
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -63,6 +80,8 @@ def merge_adapters(network: Module) -> Module:
     """The network itself with adapters added to the weights beside them; these may be shared, so give a copy."""
     if not has_adapters(network):
         return network
+    for module, names in _low_rank(network).items():
+        _take_off(module, names)
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     layers: dict[str, Any] = {name: m for name, m in network.named_modules() if isinstance(m, BaseTunerLayer)}

@@ -14,6 +14,7 @@ import pytest
 import torch
 from paths import ROOT
 from PIL import Image
+from scipy.io import wavfile
 from sklearn.datasets import load_digits
 
 EXAMPLES = ROOT / "examples"
@@ -118,11 +119,38 @@ def test_the_example_of_texts_and_a_language_model_runs(tmp_path, monkeypatch, c
     assert FLOOR.search(printed), printed
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::selftrain.SelfTrainingWarning")
+def test_the_example_of_sound_and_a_speech_network_runs(tmp_path, monkeypatch, capsys):
+    """On drawn weights, and noise of two pitches as two languages."""
+    pytest.importorskip("transformers")
+    lstm, linear = torch.nn.LSTM(40, 256, 3), torch.nn.Linear(256, 256)
+    state = {f"lstm.{name}": value for name, value in lstm.state_dict().items()}
+    state |= {f"linear.{name}": value for name, value in linear.state_dict().items()}
+    torch.save({"model_state": state | {"similarity_bias": torch.zeros(1)}}, tmp_path / "w.pt")
+    for language, width in (("low", 9), ("high", 1)):
+        (tmp_path / "sounds" / language / "digits").mkdir(parents=True)
+        for prompt in range(16):
+            noise = np.random.RandomState(prompt).normal(0, 3000, 3000)
+            samples = np.convolve(noise, np.ones(width), "same").astype(np.int16)
+            wavfile.write(tmp_path / "sounds" / language / "digits" / f"{prompt}.wav", 8000, samples)
+    run("foundation_sound", tmp_path, monkeypatch, "--weights", "w.pt", "--sounds", "sounds", "--fast", "--out", "out")
+    printed = capsys.readouterr().out
+    assert FLOOR.search(printed), printed
+    assert re.search(r"^portfolio +\d", printed, re.M)
+    assert len(list((tmp_path / "out" / "features").glob("*.npy"))) == 2  # of the pile and of the test set
+    stray = tmp_path / "sounds" / "low" / "stray.wav"
+    wavfile.write(stray, 16000, np.zeros(9000, np.int16))
+    with pytest.raises(SystemExit, match=r"stray\.wav has 16000 samples a second"):
+        run("foundation_sound", tmp_path, monkeypatch, "--weights", "w.pt", "--sounds", "sounds", "--fast")
+    stray.unlink()
+
+
 def test_every_example_is_listed_and_says_how_to_run_it():
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for path in EXAMPLES.glob("*.py"):
         if path.name != "common.py":
             assert f"| [{path.name}]({path.name})" in listed
             assert f"python examples/{path.name} " in path.read_text(encoding="utf-8").partition('"""\n\n')[0]
-    other = {"quickstart", "images", "estimator", "foundation_images", "foundation_text", "common"}
+    other = {"quickstart", "images", "estimator", "foundation_images", "foundation_text", "foundation_sound", "common"}
     assert set(SHORT) | other == {path.stem for path in EXAMPLES.glob("*.py")}

@@ -90,4 +90,18 @@ MUTANTS = [
         "merge_adapters(network)",
         "test_adapters.py::test_a_layer_in_closed_form",
     ),
+    Mutant(
+        "adapters: the scale is left out of weights that nobody calls",
+        ADAPTERS,
+        "LowRank(module.get_parameter(name), self.rank, scale / self.rank)",
+        "LowRank(module.get_parameter(name), self.rank, 1.0)",
+        "test_adapters.py::test_attention_of_torch_in_closed_form",
+    ),
+    Mutant(
+        "adapters: torch's transformer layers read past them at rest",
+        ADAPTERS,
+        "module.activation_relu_or_gelu = 0",
+        "pass",
+        "test_adapters.py::test_a_layer_of_torchs_transformer_sees_its_adapters_at_rest_too",
+    ),
 ]

@@ -84,6 +84,13 @@ def test_views_are_the_stored_looks_and_standardized(encoder):
         views("weak", torch.zeros(3, 6), index[:3], 0)
 
 
+def test_an_encoder_may_have_no_weights():
+    front = Foundation(nn.Flatten(), embed_dim=64, mean=[0.5], std=[0.5], frozen=True)
+    found, pile = made().encoded(front, views=0), made()
+    plain = (pile.test.images(np.arange(3)) - 0.5) / 0.5
+    torch.testing.assert_close(found.test.images(np.arange(3))[:, 0], plain.flatten(1))
+
+
 def test_every_kind_of_strategy_learns_from_features(encoder):
     pile = made().encoded(encoder, views=2)
     passes = encoder.body.passes

@@ -39,7 +39,20 @@ def torchvision_vit():
     return FeatureEncoder(model, (3, 8, 8))
 
 
+class Attending(nn.Module):
+    """Patches that attend to one another by torch's attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed_dim, self.patch, self.mix = 8, nn.Conv2d(3, 8, 4, 4), nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        return self.mix(x, x, x, need_weights=False)[0].mean(1)
+
+
 ENCODERS = {
+    "attending": Attending,
     "own": small_vit,
     "conv": lambda: st.ConvEncoder(8, 3, widths=(4, 8), embed_dim=8),
     "timm": lambda: TimmEncoder(
@@ -94,7 +107,7 @@ def test_without_alpha_the_scale_is_one():
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_all_hold_the_encoder_once_and_ship_merged_weights(encoder):
     for form in ("lora", "dora", "loha", "lokr"):
-        if (form, encoder) == ("dora", "timm conv"):
+        if form == "dora" and encoder in ("timm conv", "attending"):
             continue  # no linear layer
         learner = Training(lr=0.03, adapter=st.LoRA(2, alpha=5, form=form)).learner(classifier(encoder))
         teacher, few = Teacher(learner, 0.5), [p for p in learner.model.parameters() if p.requires_grad]
@@ -190,6 +203,64 @@ def test_the_command_line(tmp_path, capsys):
     assert has_adapters(st.open_run(tmp_path / "run").network)
 
 
+# -- attention whose layers nobody calls -------------------------------------------------------------------------------
+def test_attention_of_torch_in_closed_form():
+    """In the place of each weight stands W + (alpha / rank) B A; the weight itself stays the one that others share."""
+    adapter = st.LoRA(2, alpha=6.0, targets=("self_attention.in_proj_weight", "out_proj"))
+    learner = Training(adapter=adapter).learner(classifier("torchvision"))
+    place = "encoder.model.encoder.layers.encoder_layer_0.self_attention"
+    layer, y = learner.model.get_submodule(place), torch.randn(3, 5, 8)
+    chains = [layer.parametrizations.in_proj_weight, layer.out_proj.parametrizations.weight]
+    few = {id(p) for p in learner.model.parameters() if p.requires_grad}
+    assert few == {id(p) for part in (*(chain[0] for chain in chains), learner.model.head) for p in part.parameters()}
+    kept = [(chain.original, chain.original.clone()) for chain in chains]
+    learn(learner)
+    assert all(torch.equal(now, before) and now.requires_grad is False for now, before in kept)
+    plain, names = nn.MultiheadAttention(8, 2, batch_first=True), ("in_proj_weight", "out_proj.weight")
+    changed = [w + 6.0 / 2 * chain[0].lora_B @ chain[0].lora_A for (_, w), chain in zip(kept, chains, strict=True)]
+    biases = {name: p for name, p in layer.named_parameters() if name in ("in_proj_bias", "out_proj.bias")}
+    plain.load_state_dict({**biases, **dict(zip(names, changed, strict=True))})
+    torch.testing.assert_close(layer(y, y, y)[0], plain(y, y, y)[0])
+    merged = copied_weights(learner.model)
+    for name, wanted, (_, before) in zip(names, changed, kept, strict=True):
+        torch.testing.assert_close(merged[f"{place}.{name}"], wanted)
+        assert (wanted - before).abs().max() > 0
+    assert layer.parametrizations.in_proj_weight is chains[0]  # the copy is merged, not the network
+
+
+def test_a_layer_of_torchs_transformer_sees_its_adapters_at_rest_too():
+    """Its short cut for evaluation reads the weights of layers without calling them."""
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True), nn.Flatten())
+    encoder.embed_dim = 16
+    learner, x = Training(adapter=st.LoRA(2), lr=0.1).learner(st.Classifier(encoder, 2)), torch.randn(3, 2, 8)
+    before = learner.model.encoder(x)
+    learner.update(learner(x).square().sum())
+    network = learner.model.eval()
+    slow, few = network(x), [n for n, p in network.named_parameters() if p.requires_grad and "encoder" in n]
+    assert any("self_attn" in name for name in few)
+    assert any("linear1" in name for name in few)
+    assert (network.encoder(x) - before).abs().max() > 0.01
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), slow)
+
+
+@pytest.mark.filterwarnings("ignore:.* is trusted:UserWarning")
+@pytest.mark.parametrize("method", [strategies.FutureSelfTraining, strategies.Ensemble])
+def test_a_run_with_adapters_in_attention(method, tmp_path):
+    torch.manual_seed(0)
+    make = st.learner(lambda: st.Classifier(Attending(), 2), lr=0.02, adapter=st.LoRA(2))
+    pile = data.Pile.from_arrays(X, Y)
+    run = st.fit(method(st.Classification(2), make), pile, steps=2, plan=st.BatchPlan(4, 4), out=tmp_path / "run")
+    x = run.pile.views("plain", run.pile.unlabeled.images(np.arange(9)), torch.arange(9), 0).x
+    wanted = run.strategy.predict(x)
+    assert same(run.strategy.state_dict(), st.open_run(tmp_path / "run", trust=True).strategy.state_dict())
+    shipped = classifier("attending").eval()
+    if method is not strategies.Ensemble:
+        shipped.load_state_dict(run.export())
+        torch.testing.assert_close(shipped(x).softmax(1), wanted, rtol=1e-4, atol=1e-5)
+
+
 # -- refused -----------------------------------------------------------------------------------------------------------
 def test_without_peft_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
@@ -207,8 +278,9 @@ def test_what_cannot_get_an_adapter_says_so():
     assert names == {"encoder.blocks.0.join", "encoder.blocks.0.mix"}
     with pytest.raises(ValueError, match="no layers that take one"):
         Training(adapter=st.LoRA(form="dora")).learner(classifier("timm conv"))
-    with pytest.raises(ValueError, match="no layers that end in 'out_proj'"):
-        Training(adapter=st.LoRA(targets=("out_proj",))).learner(classifier("torchvision"))
+    for settings in ({"dropout": 0.1}, {"form": "lokr"}):  # and with what is asked for it takes one, as above
+        with pytest.raises(ValueError, match="in_proj_weight is read without .* takes form='lora' with dropout=0; set"):
+            Training(adapter=st.LoRA(targets=("in_proj_weight",), **settings)).learner(classifier("torchvision"))
     with pytest.raises(ValueError, match="encoder_lr is 0"):
         Training(encoder_lr=0.0, adapter=st.LoRA())
 

@@ -50,7 +50,7 @@ MUTANTS = [
     Mutant(
         "copying: the class of a copy is that of its original",
         "selftrain/networks/copying.py",
-        "            module.__class__ = type(cls.__name__, cls.__bases__, dict(vars(cls)))\n",
+        "    module.__class__ = type(cls.__name__, cls.__bases__, dict(vars(cls)))\n",
         "",
         "test_parametrized.py::test_a_copy_of_a_trained_network_is_its_own",
     ),

@@ -250,7 +250,7 @@ def _sign(table: Table) -> str | None:
     if table.decimal is not None:
         return table.decimal
     if "decimal" not in table.found:
-        odd = [name for name in table.columns if table.plain_numbers(name) is None]
+        odd = [name for name in table.columns if name not in table.unread and table.plain_numbers(name) is None]
         signs = {certain_decimal(table.counts(name)) for name in odd} - {None}
         table.found["decimal"] = signs.pop() if len(signs) == 1 else None
     sign: str | None = table.found["decimal"]

@@ -206,7 +206,7 @@ def _kinds(
 ) -> Mapping[str, str]:
     """As what columns are read; all that are named must exist, so that a typing error is noticed."""
     for name in (*taken, *drop, *columns):
-        if name is not None:
+        if name is not None and name not in table.unread:
             table[name]
     features = [name for name in table.columns if name not in (*taken, *drop)]
     unknown = [name for name in categorical if name not in features]
@@ -228,7 +228,8 @@ def _left_out(table: Table, encoding: TableEncoding, kinds: Mapping[str, str]) -
     said = []
     for name in unused:
         why = "dropped" if kinds.get(name) == "drop" else "not in the encoding"
-        said.append(ColumnSummary(name, "left out", "empty" if table.is_empty(name) else why))
+        empty = name not in table.unread and table.is_empty(name)
+        said.append(ColumnSummary(name, "left out", "empty" if empty else why))
     return said + [ColumnSummary(words, "left out") for words in table.left_out]
 
 

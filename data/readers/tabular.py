@@ -44,6 +44,7 @@ class Table:
         decimal: The decimal sign of its texts; ``None``: whichever fits.
         likely: That which decides where both fit; ``None``: not known.
         left_out: Columns that are none, in words.
+        unread: Columns whose cells are none, such as lists, with the error for whoever asks for one.
         labels: The column of the labels as it was given, with the types and gaps that it has; ``None``: as it is here.
         parsed: Columns of text that were converted to numbers, kept so that it is done once.
         found: What else was found out about the table, kept alike.
@@ -58,6 +59,7 @@ class Table:
     decimal: str | None = None
     likely: str | None = None
     left_out: Sequence[str] = ()
+    unread: Mapping[str, DataError] = field(default_factory=dict)
     labels: Any = None
     parsed: dict[str, Numbers | None] = field(default_factory=dict, compare=False, repr=False)
     found: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -106,6 +108,8 @@ class Table:
     def __getitem__(self, name: str) -> Cells:
         if name not in self.columns:
             raise DataError(f"{self.source} has no column {name!r}; its columns are {self.names_of_columns()}")
+        if name in self.unread:
+            raise self.unread[name]
         return self.columns[name]
 
     def names_of_columns(self) -> str:
@@ -216,18 +220,21 @@ def _table(names: Sequence[str], columns: Sequence[Any], source: str, label: str
     stripped = [name.strip() for name in names]
     names = stripped if len(set(stripped)) == len(names) else names  # spaces around names say nothing, as in a CSV
     cells: dict[str, Cells] = {}
+    unread: dict[str, DataError] = {}  # no error yet: a column that is left out may hold anything
     dates, coded = [], []
     for name, values in zip(names, columns, strict=True):
         try:
             cells[name], is_date = _cells(values, name)
         except (ValueError, OverflowError) as error:
-            raise error if isinstance(error, DataError) else DataError(f"{source}, column {name!r}: {error}") from error
+            fault = error if isinstance(error, DataError) else DataError(f"{source}, column {name!r}: {error}")
+            cells[name], is_date, unread[name] = [None] * len(values), False, fault
         if is_date:
             dates.append(name)
         if hasattr(getattr(values, "dtype", None), "categories"):
             coded.append(name)
     given = columns[list(names).index(label)] if label is not None and label in names else None
-    return replace(_without_names(cells, source), dates=frozenset(dates), names=frozenset(coded), labels=given)
+    found = _without_names(cells, source)
+    return replace(found, dates=frozenset(dates), names=frozenset(coded), labels=given, unread=unread)
 
 
 def _without_names(columns: dict[str, Cells], source: str) -> Table:

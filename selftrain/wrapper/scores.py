@@ -53,8 +53,8 @@ def probabilities(estimator: Any, X: Any, classes: Array) -> Array:
         return _aligned(np.asarray(estimator.predict_proba(X)), estimator.classes_, classes)
     if not hasattr(estimator, "decision_function"):
         raise ValueError(
-            f"{name(estimator)} has neither predict_proba nor decision_function; wrap it in CalibratedClassifierCV, or "
-            "in BaggingClassifier with certainty='vote'"
+            f"{name(estimator)} has neither predict_proba nor decision_function; wrap it in BaggingClassifier, whose "
+            "members vote"
         )
     if getattr(estimator, "decision_function_shape", "ovr") != "ovr" and len(estimator.classes_) > 2:
         raise ValueError(f"{name(estimator)} decides pairs of classes; set decision_function_shape='ovr'")

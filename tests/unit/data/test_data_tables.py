@@ -304,6 +304,17 @@ def test_measured_numbers_are_no_labels():
         from_table({"x": [1, 2], "y": [1.0, 0.25]}, "y")
 
 
+def test_a_column_of_no_cells_may_be_left_out():
+    rows = {"v": [[1, 2], [3], [4]], "a": [1.5, 2.5, 3.5], "b": ["1,5", "2,5", "3,5"], "y": ["p", "q", "p"]}
+    pile = from_table(rows, "y", columns={"v": "drop"})
+    encoding = TableEncoding.from_dict(pile.encoding)
+    assert list(encoding.features) == ["a", "b"]
+    assert np.allclose(encoding.encode(rows), pile.labeled.images(np.arange(3)))
+    assert pile.summary.columns[-1].name == "v"
+    with pytest.raises(DataError, match="'v' holds list"):  # where it is needed
+        from_table(rows, "v")
+
+
 def test_things_that_are_no_tables_or_cells(tmp_path):
     with pytest.raises(DataError, match="ndarray is no table"):
         from_table(np.zeros((3, 2)))

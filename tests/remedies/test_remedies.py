@@ -1,0 +1,49 @@
+"""Every message that names a remedy is provoked, its remedy is followed, and that succeeds."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from not_followed import MOST, NOT_FOLLOWED
+from remedies import ROOT, Elsewhere, Row, follow, messages
+
+MESSAGES = messages()
+ROWS = [
+    (file, row)
+    for name in sorted(path.stem for path in Path(__file__).parent.glob("rows_*.py"))
+    for file, rows in importlib.import_module(name).ROWS_OF.items()
+    for row in rows
+]
+
+
+def found(file, says):
+    """The message of a file that holds this piece: one, or the piece is too short."""
+    (message,) = [message for message in MESSAGES.get(file, ()) if says in message]
+    return message
+
+
+@pytest.mark.parametrize(
+    ("file", "row"),
+    [pytest.param(file, row, id=f"{file}-{row.says}".replace(" ", "_")) for file, row in ROWS if isinstance(row, Row)],
+)
+def test_the_remedy_works(file, row, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    follow(row, found(file, row.says), tmp_path)
+
+
+def test_every_message_with_a_remedy_has_a_row():
+    """One that has none may stand in ``not_followed.py``, which gets shorter and never longer."""
+    followed = {(file, found(file, row.says)) for file, row in ROWS}
+    asked = {(file, message) for file, texts in MESSAGES.items() for message, remedy in texts.items() if remedy}
+    listed = {(file, message) for file, texts in NOT_FOLLOWED.items() for message in texts}
+    assert sorted(asked - followed - listed) == [], "messages that name a remedy: give each a row in tests/remedies/"
+    assert sorted(listed - (asked - followed)) == [], "take these out of not_followed.py"
+    assert len(listed) <= MOST
+
+
+def test_tests_elsewhere_are_there():
+    for _, row in ROWS:
+        if isinstance(row, Elsewhere):
+            file, _, name = row.test.partition("::")
+            assert re.search(rf"^def {name}\(", (ROOT / "tests" / file).read_text(encoding="utf-8"), re.M), row

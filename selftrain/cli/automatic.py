@@ -113,5 +113,5 @@ def train(
     rows = len(pile.labeled or ()), len(pile.unlabeled or ())
     plan = whole_plan(*rows, seed=settings["seed"], **{key: settings["plan"][key] for key in _ALSO})
     run = common.run_stage("train", strategy, {**settings, "progress": False}, pile, 1, out, device, plan=plan)
-    write_report(out, strategy.shipped.records)
-    return run, strategy.shipped.records
+    write_report(out, strategy.candidates)
+    return run, strategy.candidates

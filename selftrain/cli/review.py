@@ -20,7 +20,7 @@ def parser() -> Parser:
     """All options; those of the data are as for ``train``."""
     found = make_parser("review", ABOUT, "RUN [options]")
     found.add_argument("--out", type=str | None, default=None, help="file to write; null: review.html in RUN")
-    skip = ("run", "pile", "path", "part", "strategy", "columns")
+    skip = ("run", "pile", "path", "part", "strategy", "columns", "candidates")
     found.add_function_arguments(write_review, skip=set(skip))
     add_run(found, which=False)
     return found

@@ -229,6 +229,11 @@ class PortfolioStrategy(SupervisedStrategy):
         """The same without unlabeled rows."""
         return self.step(batch, clock)
 
+    @property
+    def candidates(self) -> list[dict[str, Any]]:
+        """What was tried, see ``selftrain.portfolio.Portfolio``."""
+        return self.shipped.records
+
     def predictors(self) -> dict[str, Predictor]:
         """The blend."""
         return {"blend": lambda x: self.shipped.asked(as_input(x, self))[0]}

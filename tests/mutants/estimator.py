@@ -157,4 +157,11 @@ MUTANTS = [
         "if False:",
         "test_cli_automatic.py::test_a_comparison_has_it_beside_labels_alone_and_on_features_of_each_start",
     ),
+    Mutant(
+        "auto on the command line: the review page does not say what was tried",
+        "selftrain/labels/page/write.py",
+        'getattr(strategy, "candidates", ())',
+        "()",
+        "test_cli_automatic.py::test_every_command_opens_it",
+    ),
 ]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-SCRIPTS = ("model.js", "csv.js", "order.js", "draw.js", "list.js", "sample.js", "judged.js", "page.js")
+SCRIPTS = ("model.js", "csv.js", "order.js", "draw.js", "list.js", "sample.js", "judged.js", "tried.js", "page.js")
 
 
 def page_bytes(content: Mapping[str, Any], blobs: Sequence[str]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ def write_review(
     strategy: SupervisedStrategy | None = None,
     name: str | None = None,
     columns: Sequence[str] | None = None,
+    candidates: Sequence[Mapping[str, Any]] | None = None,
     thumbnail: int = 128,
     megabytes: float = 24.0,
     seed: int = 0,
@@ -61,6 +62,8 @@ def write_review(
             ledger ``None`` means: no estimates.
         name: What the page calls the run; default: the name of its folder or file.
         columns: Names of the columns of a table, F of them; default: their numbers.
+        candidates: What was tried, in the order of weight, as ``SelfTrainClassifier.candidates_``; ``None``: what the
+            run has tried, if it did.
         thumbnail: Longer side of a picture in pixels, at most; larger images are scaled down.
         megabytes: Limit of what shows the samples.
         seed: Of the choice of samples and of the intervals.
@@ -90,6 +93,7 @@ def write_review(
         "rows": _columns(ledger, rows),
         "pictures": pictures.form,
         "judged": judged(strategy, pile, ledger, part, seed),
+        "tried": list(getattr(strategy, "candidates", ()) if candidates is None else candidates),
     }
     with whole_file(path, create=True) as file:
         file.write_bytes(page_bytes(content, pictures.blobs))

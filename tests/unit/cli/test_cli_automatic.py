@@ -71,6 +71,8 @@ def test_the_run_is_the_portfolio_of_its_rows(home):
     assert tried == [row["name"] for row in found.records_]
     assert len(told) > len(tried)  # networks are candidates for who gives them time
     assert run.strategy.shipped.records == told
+    kept = run.strategy.shipped.get_extra_state()["rows"].numpy()
+    np.testing.assert_array_equal(kept, np.concatenate([rows, pool]))  # in the order of the pile
     ledger = run.ledger
     assert bool(ledger.accepted.all())
     np.testing.assert_allclose(ledger.confidence, found.predict_proba(numbers(pool)).max(1), rtol=1e-5)
@@ -88,6 +90,8 @@ def test_every_command_opens_it(home, tmp_path, capsys):
     ):
         assert cli.main(line) == 0, line
     assert len((tmp_path / "more.csv").read_text().splitlines()) == 21
+    content = (tmp_path / "page.html").read_text().partition('id="data">')[2].partition("</script>")[0]
+    assert json.loads(content)["tried"] == json.loads(Path("runs/table", CANDIDATES).read_text())["candidates"]
     said = capsys.readouterr().out
     assert "tried" in said
     assert "judged on labels that it did not see: runs/table/candidates.md" in said

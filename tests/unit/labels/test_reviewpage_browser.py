@@ -245,6 +245,35 @@ def test_estimates_are_on_the_page(browser, pets):
     assert page.js("document.getElementById('class').value") == "1"
 
 
+def test_what_a_portfolio_has_tried_is_a_table(browser, pets, tmp_path):
+    page = Reader(browser, pets[2])
+    assert page.js("document.getElementById('tried').hidden")  # one network, of which there is nothing to choose
+    told = dict.fromkeys(("accuracy", "standard_error", "loss"))
+    tried = [
+        {"name": "SVM <b>", "family": "labels alone", "accuracy": 0.91, "standard_error": 0.05, "loss": 0.31,
+         "prior": 0.0, "weight": 0.75, "seconds": 0.25, "reason": "blended: loss on 40 labels"},
+        {"name": "Poisson", "family": "graph", **told, "prior": 0.1, "weight": 0.25, "seconds": 1.25,
+         "reason": "blended: loss on 40 labels"},
+        {"name": "mixture", "family": "mixture", "accuracy": 0.5, "standard_error": 0.1, "loss": 1.5,
+         "prior": 0.2, "weight": 0.0, "seconds": 0.1, "reason": "left out, below 1%: loss on 40 labels"},
+        {"name": "network, freematch", "family": "network", **told, "prior": None, "weight": 0.0, "seconds": 0.0,
+         "reason": "not tried: takes about 24 s, more than is left"},
+    ]  # fmt: skip
+    pile, ledger, _ = pets
+    path = write_review(ledger, pile, tmp_path / "page.html", candidates=tried)
+    page = Reader(browser, path)
+    rows = page.js("[...document.querySelectorAll('#tried tbody tr')].map(r => [...r.cells].map(c => c.textContent))")
+    assert rows[0] == ["SVM <b> labels alone", "91.0 ± 5.0", "0.310", "75 %"]
+    assert rows[1] == ["Poisson graph", "–", "–", "25 %"]
+    assert rows[2] == ["mixture mixture", "50.0 ± 10.0", "1.500", "0 %"]
+    assert rows[3] == ["network, freematch network", "not tried: takes about 24 s, more than is left"]
+    heard = page.text("#tried")
+    assert heard.count("Blended: loss on 40 labels") == 1
+    assert "Left out, below 1%: loss on 40 labels" in heard
+    assert "1.6 s in all" in heard
+    assert page.log() == []
+
+
 # -- deciding ----------------------------------------------------------------------------------------------------------
 def test_keyboard_undo_download_and_the_next_run(browser, pets, tmp_path):
     pile, ledger, path = pets

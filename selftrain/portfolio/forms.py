@@ -7,39 +7,66 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.stats import norm
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA, TruncatedSVD
-from sklearn.preprocessing import Normalizer, StandardScaler, normalize
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
 
 from selftrain.graph import knn_graph
 from selftrain.wrapper.labels import Array
 
-FORMS = ("given", "standard", "unit", "reduced")
+FORMS = ("given", "standard", "rank", "unit", "reduced")
 WIDE = 100  # columns from which on rows are compared by their direction, and mixtures see main axes
-AXES, NEIGHBORS = 128, 10
+AXES, NEIGHBORS, KNOTS = 128, 10, 200
 
 
-class _Axes:
-    """Rows of length 1 along their main axes."""
+class _NormalScores(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Each column by the normal scores of its ranks, with mean 0."""
+
+    def fit(self, X: Array, y: None = None) -> _NormalScores:
+        self.columns_ = [self._scores(column) for column in X.T]
+        return self
+
+    @staticmethod
+    def _scores(column: Array) -> tuple[Array, Array]:
+        values, counts = np.unique(column, return_counts=True)
+        # values that are alike have their middle rank: a column of mostly zeros has those near 0, not at an end
+        scores = norm.ppf((counts.cumsum() - counts / 2) / len(column))
+        scores -= counts @ scores / len(column)
+        kept = np.arange(len(values))
+        if len(values) > KNOTS:
+            kept = np.unique(np.searchsorted(scores, np.linspace(scores[0], scores[-1], KNOTS)))
+        return values[kept], scores[kept]
+
+    def transform(self, X: Array) -> Array:
+        return np.column_stack([np.interp(column, *told) for column, told in zip(X.T, self.columns_, strict=True)])
+
+
+class _Axes(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Main axes of rows, with a mean squared length of 1 a row."""
 
     def __init__(self, turn: Any) -> None:
-        self.turn, self.length = turn, 1.0
+        self.turn = turn
 
-    def fit_transform(self, rows: Any) -> Array:
-        found = self.turn.fit_transform(normalize(rows))
+    def fit(self, X: Any, y: None = None) -> _Axes:
+        found = self.turn.fit_transform(X)
         # as a penalty or a shrinkage sees it, a row is as large whatever is cut off
-        self.length = float(np.sqrt((found**2).sum(1).mean())) or 1.0
-        return np.asarray(found / self.length)
+        self.length_ = float(np.sqrt((found**2).sum(1).mean())) or 1.0
+        return self
 
-    def transform(self, rows: Any) -> Array:
-        return np.asarray(self.turn.transform(normalize(rows)) / self.length)
+    def transform(self, X: Any) -> Array:
+        return np.asarray(self.turn.transform(X) / self.length_)
 
 
 class Forms:
-    """Rows as they are given, standardized, of length 1, or by their main axes; and the graph over them.
+    """Rows as they are given, standardized, by ranks, of length 1, or by their main axes; and the graph over them.
 
     ``"standard"``: mean 0 and variance 1 a column (sparse ones keep their zeros), for trees too, which round to single
-    precision. ``"unit"``: length 1, what angles compare. ``"reduced"``: at most 128 main axes of ``"unit"``, with a
-    mean squared length of 1 a row; of at most 100 columns ``"standard"``.
+    precision. ``"rank"``: each column by the normal scores of its ranks, so that units, origins and logarithms of a
+    column make no difference and far values little. ``"unit"``: length 1, what angles compare; of a dense table after
+    ``"rank"``, while pixels, samples and terms are taken to have one unit. ``"reduced"``: at most 128 main axes of
+    ``"unit"``, with a mean squared length of 1 a row; of at most 100 columns ``"standard"``.
 
     Args:
         rows: All rows, labeled or not, shape (N, ...), or a sparse matrix.
@@ -88,11 +115,16 @@ class Forms:
     def _maker(self, form: str, flat: Any) -> Any:
         if form == "standard" or (form == "reduced" and not self.wide):
             return StandardScaler(with_mean=not sparse.issparse(flat))
+        if form == "rank":
+            return _NormalScores()
+        # pixels, samples and terms are taken to have one unit
+        table = len(self.shape) == 2 and not sparse.issparse(flat)
+        unit = make_pipeline(_NormalScores(), Normalizer()) if table else Normalizer()
         if form == "unit":
-            return Normalizer()
+            return unit
         axes = max(1, min(AXES, min(flat.shape) - 1))
         turn = TruncatedSVD if sparse.issparse(flat) else PCA
-        return _Axes(turn(axes, random_state=self.seed))
+        return make_pipeline(unit, _Axes(turn(axes, random_state=self.seed)))
 
     def __getstate__(self) -> dict[str, Any]:
         # a pickle answers for new rows; those of fit and their graph would be most of its size

@@ -2,9 +2,12 @@
 
 from fault import Mutant
 
+FORMS = "selftrain/portfolio/forms.py"
 JUDGING, CHOOSING = "selftrain/portfolio/judging.py", "selftrain/portfolio/choosing.py"
 MIXTURE, CANDIDATES = "selftrain/portfolio/mixture.py", "selftrain/portfolio/candidates.py"
 LEAK = "test_portfolio.py::test_no_fold_sees_its_labels_and_each_sees_the_whole_pile"
+UNITS = "test_portfolio.py::test_units_and_origins_of_columns_change_nothing"
+RANKS = "test_portfolio.py::test_ranks_are_normal_scores_whatever_the_scale"
 ENDS = "test_portfolio_learners.py::test_where_the_mixture_ends_both_equations_hold"
 
 MUTANTS = [
@@ -47,9 +50,30 @@ MUTANTS = [
     Mutant(
         "portfolio: trees read rows in units of their own",
         CANDIDATES,
-        'Candidate("extra trees", "labels alone", "standard"',
-        'Candidate("extra trees", "labels alone", "given"',
-        "test_portfolio.py::test_units_and_origins_of_columns_change_nothing",
+        'alone("extra trees", "standard"',
+        'alone("extra trees", "given"',
+        UNITS,
+    ),
+    Mutant(
+        "portfolio: wide tables keep the units of columns",
+        FORMS,
+        "if table else Normalizer()",
+        "if False else Normalizer()",
+        UNITS,
+    ),
+    Mutant(
+        "portfolio: equal values have the highest of their ranks",
+        FORMS,
+        "counts.cumsum() - counts / 2",
+        "counts.cumsum() - 0.5",
+        RANKS,
+    ),
+    Mutant(
+        "portfolio: ranks are read at even places",
+        FORMS,
+        "np.linspace(scores[0], scores[-1], KNOTS)",
+        "scores[:: len(scores) // KNOTS]",
+        RANKS,
     ),
     Mutant(
         "mixture: labels are forgotten",

@@ -77,12 +77,17 @@ def read_prompts(folder: Path) -> tuple[np.ndarray, list[str], list[str]]:
     return np.stack(waves), languages, prompts
 
 
+def voice(weights: Path) -> Voice:
+    """The network with the weights of a file, which has those of its loss as well."""
+    network, state = Voice(), torch.load(weights, map_location="cpu", weights_only=True)["model_state"]
+    network.load_state_dict({name: value for name, value in state.items() if not name.startswith("similarity")})
+    return network
+
+
 def encoded(weights: Path, sounds: Path, seed: int, cache: Path) -> data.Pile:
     """Features of all prompts, 5 labels a language; a fourth of the prompts is for the test, in all languages."""
-    voice, state = Voice(), torch.load(weights, map_location="cpu", weights_only=True)["model_state"]
-    voice.load_state_dict({name: value for name, value in state.items() if not name.startswith("similarity")})
     encoder = Foundation(
-        voice, embed_dim=256, name="Resemblyzer", modality="series", mean=[0.0], std=[1.0], frozen=True
+        voice(weights), embed_dim=256, name="Resemblyzer", modality="series", mean=[0.0], std=[1.0], frozen=True
     )
     x, y, prompts = read_prompts(sounds)
     train, test = next(GroupShuffleSplit(1, test_size=0.25, random_state=0).split(x, groups=prompts))

@@ -62,15 +62,21 @@ class DenseEncoder(Recorded, nn.Module):
 
 
 class PlainEncoder(Recorded, nn.Module):
-    """No layer at all: the features of a row are the row, so that a head on it is logistic regression."""
+    """No layer at all: the features of a row are the row, so that a head on it is logistic regression.
 
-    def __init__(self, columns: int) -> None:
+    Args:
+        columns: Features of a row that it reads.
+        first: Number of the first of them, where rows have more, such as the features of several encoders side by
+            side; ``None``: they have no others.
+    """
+
+    def __init__(self, columns: int, *, first: int | None = None) -> None:
         super().__init__()
-        self.shape, self.embed_dim = (columns,), columns
+        self.shape, self.embed_dim, self.first = (columns,), columns, first
 
     def forward(self, x: Tensor) -> Tensor:
-        """The rows."""
-        return x
+        """The rows, or their columns."""
+        return x if self.first is None else x.narrow(1, self.first, self.embed_dim)
 
 
 def _image_network(shape: Shape) -> nn.Module:

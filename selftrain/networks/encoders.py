@@ -49,6 +49,10 @@ class Encoder(Protocol):
 class Classifier(Recorded, nn.Module):
     """An encoder and a linear head: images (B, c, H, W) -> logits (B, classes).
 
+    Where nothing of the encoder learns, the head is a logistic regression and starts at 0: among more features than
+    labels a drawn start stays in what is predicted, as noise. Several such heads are then alike until they have seen
+    other batches, features or labels.
+
     Args:
         encoder: Module with the ``Encoder`` contract.
         classes: Number of outputs.
@@ -60,6 +64,9 @@ class Classifier(Recorded, nn.Module):
         self.encoder = encoder
         self.drop = nn.Dropout(dropout)
         self.head = nn.Linear(encoder.embed_dim, classes)  # type: ignore[arg-type]
+        if not any(weight.requires_grad for weight in encoder.parameters()):
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of ``x``."""

@@ -104,4 +104,18 @@ MUTANTS = [
         "np.arange(len(origins[part][1]))",
         FEATURES,
     ),
+    Mutant(
+        "frozen: a head on what does not learn starts anywhere",
+        "selftrain/networks/encoders.py",
+        "            nn.init.zeros_(self.head.weight)\n            nn.init.zeros_(self.head.bias)",
+        "            nn.init.zeros_(self.head.bias)",
+        "test_build.py::test_a_head_on_what_does_not_learn_starts_at_zero",
+    ),
+    Mutant(
+        "frozen: a head of some columns reads the first ones",
+        "selftrain/networks/by_name.py",
+        "x.narrow(1, self.first, self.embed_dim)",
+        "x.narrow(1, 0, self.embed_dim)",
+        "test_build.py::test_members_may_read_features_of_their_own",
+    ),
 ]

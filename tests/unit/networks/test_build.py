@@ -1,13 +1,16 @@
 import inspect
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 from helpers import convnet, mlp, same, weights
 from torch import nn
 
 import selftrain as st
+from selftrain import data, strategies
 from selftrain.errors import CheckpointError
+from selftrain.networks.by_name import PlainEncoder
 from selftrain.networks.encoders import Classifier, ConvEncoder
 from selftrain.networks.optim import Training, learner, load_weights, weights_of
 from selftrain.schedule import constant, cosine
@@ -239,3 +242,34 @@ def test_files_that_hold_no_weights_are_named(tmp_path, content):
 def test_a_folder_without_an_export_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="cannot read .*export.safetensors"):
         weights_of(tmp_path)
+
+
+def test_a_head_on_what_does_not_learn_starts_at_zero():
+    """From 0 the weights stay among the features that were learned from, so that others say nothing but the bias."""
+    torch.manual_seed(0)
+    x, y = torch.randn(4, 30), torch.arange(4) % 2
+    learner = st.learner(st.Classifier(PlainEncoder(30), 2), optimizer="sgd", lr=0.1, weight_decay=0.0)()
+    for _ in range(20):
+        learner.update(nn.functional.cross_entropy(learner(x), y))
+    apart = torch.randn(3, 30)
+    apart -= apart @ torch.linalg.pinv(x) @ x  # what is left is orthogonal to every row that was seen
+    assert learner(x).argmax(1).equal(y)
+    torch.testing.assert_close(learner(apart), learner.model.head.bias.expand(3, 2), atol=1e-5, rtol=0)
+    frozen, learning = nn.Linear(30, 6).requires_grad_(False), nn.Linear(30, 6)
+    frozen.embed_dim = learning.embed_dim = 6
+    assert st.Classifier(frozen, 2).head.weight.abs().max() == 0
+    assert st.Classifier(learning, 2).head.weight.abs().max() > 0
+
+
+def test_members_may_read_features_of_their_own():
+    rows = torch.arange(12.0).view(2, 6)
+    assert torch.equal(PlainEncoder(2, first=3)(rows), rows[:, 3:5])
+    assert torch.equal(PlainEncoder(6)(rows), rows)
+    makers = [st.learner(st.Classifier(PlainEncoder(n, first=k), 2), lr=0.1) for k, n in ((0, 4), (4, 2))]
+    x = np.random.RandomState(0).normal(size=(40, 6)).astype(np.float32)
+    x[:, 0], x[:, 5] = (np.arange(40) % 2 - 0.5) * 9, x[:, 0]
+    pile = data.Pile.from_arrays(x, np.where(np.arange(40) < 8, np.arange(40) % 2, -1))
+    run = st.fit(strategies.Ensemble(st.Classification(2), makers, members=2), pile, steps=30, plan=st.BatchPlan(4, 8))
+    assert run.evaluate("labeled")["accuracy"] == 1.0
+    one, other = (member.model for member in run.strategy.members)
+    assert (one.head.weight.shape, other.head.weight.shape) == ((2, 4), (2, 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,13 @@ import torch
 from sklearn.base import clone
 
 from selftrain.catalog import default_method
+from selftrain.data import Pile
 from selftrain.errors import RunFolderError
 from selftrain.estimator.inputs import Inputs
 from selftrain.handlers.selfcheck import SelfTrainingWarning
 from selftrain.labels.ledger import Ledger
+from selftrain.networks.copying import copy_network
+from selftrain.networks.foundation import Foundation
 from selftrain.portfolio import Candidate, Portfolio
 from selftrain.portfolio.report import write_report
 from selftrain.storage.run_dir import CANDIDATES, LABELS, RUN_MARKS, claimed
@@ -139,6 +142,32 @@ def _network(model: Any, name: str, seed: int) -> NetworkMember:
     return NetworkMember(clone(model).set_params(**own))
 
 
+class Features:
+    """Features of an encoder, as it is, of rows as they are given; those of the last rows are kept.
+
+    Args:
+        inputs: How rows are read.
+        encoder: Of ``selftrain.pretrained``.
+        device: Where it computes.
+    """
+
+    def __init__(self, inputs: Inputs, encoder: Foundation, device: torch.device) -> None:
+        self.inputs, self.encoder, self.device = inputs, encoder, device
+        self._last: tuple[Any, Array] | None = None
+
+    def __call__(self, rows: Any) -> Array:
+        """Features (N, embed_dim) of rows (N, ...)."""
+        if self._last is None or self._last[0] is not rows:  # each form of the rows asks
+            pile = Pile(None, self.inputs.samples(self.inputs.read(rows)))
+            samples = pile.encoded(self.encoder, views=0, device=self.device).unlabeled
+            assert samples is not None
+            self._last = (rows, samples.images(np.arange(len(rows)))[:, 0].numpy())
+        return self._last[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}
+
+
 def learn(model: Any, X: Any, labels: Labels, seed: int) -> tuple[Portfolio, Ledger]:
     """Try the candidates, store what is found in ``out``.
 
@@ -154,8 +183,10 @@ def learn(model: Any, X: Any, labels: Labels, seed: int) -> tuple[Portfolio, Led
     folder = claimed(model.out, (CANDIDATES,), "portfolio", resume=False, overwrite=model.overwrite)
     if folder is not None and any((folder / name).exists() for name in RUN_MARKS):
         raise RunFolderError(f"{folder} holds the run of a network; choose another folder")
-    read = None
-    if not hasattr(X, "tocsr") and model.inputs_.kind == "image":
+    read: Callable[[Any], Any] | None = None
+    if isinstance(model.network, Foundation) and not hasattr(X, "tocsr"):
+        read = Features(model.inputs_, copy_network(model.network), model._device())
+    elif not hasattr(X, "tocsr") and model.inputs_.kind == "image":
         # one picture is the same whether it comes in bytes or as floats in [0, 1]
         read = partial(_gray, model.inputs_, white=model.inputs_.read(X[:1]).dtype == torch.uint8)
     portfolio = Portfolio(model.budget or "fast", seed=seed, verbose=bool(model.verbose))

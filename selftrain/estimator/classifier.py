@@ -73,7 +73,8 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             (shape, outputs), of the shape, or of nothing, that builds one. An encoder (it has ``embed_dim``) gets a
             linear head, any other module must give the logits. One of ``selftrain.pretrained`` also says how images
             are normalized, unless ``views`` does; if it is frozen, the features of each row and of four weak and
-            strong views are computed once, and the head learns from these.
+            strong views are computed once, and the head learns from these. With a ``budget`` all candidates that are
+            no networks read the encoder's features.
         members: Networks that are trained on their own, with other draws, and vote with their mean probabilities.
         kind: ``"table"`` (N, features), ``"image"`` (N, H, W), (N, H, W, C) or (N, C, H, W), ``"series"``
             (N, channels, length) or ``"points"`` (N, points, 2 or 3); ``None``: a table of two axes, else images.

@@ -80,7 +80,8 @@ class Forms:
         self._made: dict[str, Any] = {"given": rows}
         self._makers: dict[str, Any] = {}
         self._graphs: dict[str, Any] = {}
-        self.columns = int(np.prod(self.shape[1:]))
+        # of one row: reading may be work, such as the features of an encoder
+        self.columns = int(np.prod((rows if read is None else read(rows[:1])).shape[1:]))
         self.wide = self.columns > WIDE or sparse.issparse(rows)
 
     def __getitem__(self, form: str) -> Any:

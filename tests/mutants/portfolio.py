@@ -89,4 +89,18 @@ MUTANTS = [
         "    kept: list[Candidate] = []\n",
         "test_portfolio.py::test_a_budget_buys_the_labels_alone_and_then_the_cheaper",
     ),
+    Mutant(
+        "portfolio: pixels are counted, and features read",
+        "selftrain/portfolio/forms.py",
+        "(rows if read is None else read(rows[:1])).shape[1:]",
+        "self.shape[1:]",
+        "test_estimator_automatic.py::test_beside_an_encoder_candidates_read_its_features",
+    ),
+    Mutant(
+        "portfolio: features of the rows before",
+        "selftrain/estimator/automatic.py",
+        "if self._last is None or self._last[0] is not rows:",
+        "if self._last is None or len(self._last[0]) >= len(rows):",
+        "test_estimator_automatic.py::test_beside_an_encoder_candidates_read_its_features",
+    ),
 ]

@@ -7,6 +7,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_wine
@@ -17,6 +18,7 @@ import selftrain as st
 from selftrain.errors import RunFolderError
 from selftrain.estimator import LabeledKFold, SelfTrainClassifier
 from selftrain.estimator.automatic import NETWORKS
+from selftrain.networks.foundation import Foundation
 
 X, Y = load_wine(return_X_y=True)
 HIDDEN = np.where(np.arange(len(Y)) % 6 == 0, Y, -1)
@@ -156,3 +158,22 @@ def test_what_was_tried_is_stored_and_no_run_is_replaced(tmp_path):
 @parametrize_with_checks([SelfTrainClassifier(unlabeled=-99, budget=0, random_state=0)])
 def test_the_contract_of_scikit_learn(estimator, check):
     check(estimator)
+
+
+def test_beside_an_encoder_candidates_read_its_features():
+    rng = np.random.RandomState(0)
+    images = (rng.rand(60, 3, 6, 6) + np.arange(60)[:, None, None, None] % 2).astype(np.float32) / 2
+    y = np.where(np.arange(60) < 12, np.arange(60) % 2, -1)
+    torch.manual_seed(0)
+    body = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    encoder = Foundation(body, embed_dim=8, size=6, mean=[0.2] * 3, std=[0.5] * 3, frozen=True)
+    found = model(network=encoder, channels="first", budget=0.3).fit(images, y)
+    with torch.no_grad():
+        rows = body((torch.from_numpy(images) - 0.2) / 0.5).numpy()
+    alone = model(budget=0.3).fit(rows, y)
+    np.testing.assert_allclose(found.predict_proba(images), alone.predict_proba(rows), atol=1e-4)
+    tried = [row for row in found.candidates_ if row["seconds"]]
+    assert [row["name"] for row in tried] == [row["name"] for row in alone.candidates_ if row["seconds"]]
+    again = pickle.loads(pickle.dumps(found))
+    assert np.array_equal(again.predict_proba(images[:5]), found.predict_proba(images[:5]))
+    np.testing.assert_allclose(found.predict_proba(images[5:7]), alone.predict_proba(rows[5:7]), atol=1e-4)

@@ -43,7 +43,10 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         rows = self._checked(X, reset=True, **form)
         if hasattr(rows, "tocsr"):
             if self.kind not in (None, "table"):
-                raise ValueError(f"X is a sparse matrix, which is a table, but kind is {self.kind!r}; pass X.toarray()")
+                raise ValueError(
+                    f"X is a sparse matrix, which is a table, but kind is {self.kind!r}; leave kind out, or pass "
+                    f"X.toarray(), reshaped to the axes of {self.kind} data"
+                )
             return rows
         block = BLOCK if isinstance(self.network, str) else 1
         self.inputs_ = learn_inputs(

@@ -135,7 +135,7 @@ def _said(do: Callable[..., Any], tmp_path: Path, may_raise: bool = True) -> str
         except (Exception, SystemExit) as error:
             if not may_raise:
                 raise
-            return str(error)
+            return "\n".join(map(str, [error, *filter(None, [error.__cause__])]))  # what a traceback shows
     if not may_raise:
         assert done is not False, "the remedy was followed, and the result is not what it should be"
     texts = [str(warning.message) for warning in caught]

@@ -4,7 +4,6 @@ from functools import cache, partial
 
 import numpy as np
 import pandas as pd
-import torch
 from remedies import Row, setting
 from scipy import sparse
 from sklearn.compose import make_column_transformer
@@ -70,7 +69,13 @@ def encoder(x):
 
 def strategy(name, **settings):
     made = make_strategy(
-        name, toy.learner("classification"), settings, task=toy.task("classification"), label_shape=(3,), unlabeled=24, steps=9
+        name,
+        toy.learner("classification"),
+        settings,
+        task=toy.task("classification"),
+        label_shape=(3,),
+        unlabeled=24,
+        steps=9,
     )
     assert isinstance(made, Strategy)
 
@@ -79,7 +84,11 @@ def recipe(recipe):
     assert isinstance(make_recipe(recipe, pretrain.table_transformer(3, width=8, depth=1, heads=2), {}), Strategy)
 
 
-NUMBERS, GAPS, NAMED = frame(a=["1,5", "2,5"] * 12), frame(a=np.where(X[:, 0] > 1, np.nan, X[:, 0])), frame(a=[*"pq"] * 12)
+NUMBERS, GAPS, NAMED = (
+    frame(a=["1,5", "2,5"] * 12),
+    frame(a=np.where(X[:, 0] > 1, np.nan, X[:, 0])),
+    frame(a=[*"pq"] * 12),
+)
 DEEP = _draws.randint(0, 1000, (24, 8, 8)).astype(np.int32)
 FAR = DEEP.copy()
 FAR[0, 0, 0] = 10**6
@@ -125,7 +134,11 @@ ROWS_OF = {
         ),
         setting("rows but {} groups; give one for each row", folds, "groups", GROUPS[:5], GROUPS),
         setting(
-            "one of its own if it belongs to none", folds, "groups", np.where(GROUPS == 3, np.nan, GROUPS), GROUPS,
+            "one of its own if it belongs to none",
+            folds,
+            "groups",
+            np.where(GROUPS == 3, np.nan, GROUPS),
+            GROUPS,
             np.where(GROUPS == 3, 100 + np.arange(24), GROUPS),
         ),
     ],
@@ -178,22 +191,34 @@ ROWS_OF = {
         Row(
             "give Classifier(encoder, classes)",
             lambda: fitted().transform(X),
-            lambda: fitted(network=lambda: st.Classifier(pretrain.table_transformer(3, width=8, depth=1, heads=2), 2)).transform(X),
+            lambda: fitted(
+                network=lambda: st.Classifier(pretrain.table_transformer(3, width=8, depth=1, heads=2), 2)
+            ).transform(X),
         ),
     ],
     f"{C}/methods.py": [
-        setting("give a name, a class of selftrain.strategies or", strategy, "name", 5, "fixmatch", strategies.FixMatch),
+        setting(
+            "give a name, a class of selftrain.strategies or", strategy, "name", 5, "fixmatch", strategies.FixMatch
+        ),
         setting("no method {}; known are {}", strategy, "name", "fixmach", "fixmatch"),
     ],
     f"{C}/parts.py": [
         setting("known are {}, called or not", partial(make_part, "mix"), "value", "cutout", "mixup", "mixup()"),
         setting(
-            "give a rule of selftrain.select, or text", partial(make_rule, classes=3, unlabeled=24), "rule", 0.9,
-            select.above(0.9), "above(0.95)",
+            "give a rule of selftrain.select, or text",
+            partial(make_rule, classes=3, unlabeled=24),
+            "rule",
+            0.9,
+            select.above(0.9),
+            "above(0.95)",
         ),
         setting(
-            "write a name such as {}, or a call with plain values", partial(make_rule, classes=3, unlabeled=24), "rule",
-            "above(x)", "above", "above(0.9)",
+            "write a name such as {}, or a call with plain values",
+            partial(make_rule, classes=3, unlabeled=24),
+            "rule",
+            "above(x)",
+            "above",
+            "above(0.9)",
         ),
     ],
     f"{C}/pretraining.py": [

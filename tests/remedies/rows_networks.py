@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 import selftrain as st
-from selftrain import LoRA, Training, networks, pretrain, strategies, toy
+from selftrain import LoRA, Training, pretrain, strategies, toy
 from selftrain.data import Pile
 from selftrain.errors import NonFiniteError
-from selftrain.networks import hub, outputs
+from selftrain.networks import hub
 from selftrain.networks.by_name import DenseEncoder, make_encoder, make_network
 from selftrain.networks.ema import Teacher
 from selftrain.networks.encoders import ConvEncoder
@@ -163,10 +163,17 @@ ROWS_OF = {
             lambda: make_encoder(nn.Linear(3, 3), "table", (3,)),
             lambda: make_encoder(DenseEncoder(3), "table", (3,)),
         ),
-        setting("known are auto, {}", lambda network: make_encoder(network, "table", (3,)), "network", "vit", "auto", "mlp"),
         setting(
-            "give a name, a module, or a function", lambda network: make_network(network, "table", (3,), 3), "network", 5,
-            "auto", nn.Linear(3, 3), lambda: nn.Linear(3, 3),
+            "known are auto, {}", lambda network: make_encoder(network, "table", (3,)), "network", "vit", "auto", "mlp"
+        ),
+        setting(
+            "give a name, a module, or a function",
+            lambda network: make_network(network, "table", (3,), 3),
+            "network",
+            5,
+            "auto",
+            nn.Linear(3, 3),
+            lambda: nn.Linear(3, 3),
         ),
         Row(
             "it must build a torch.nn.Module",
@@ -226,7 +233,9 @@ ROWS_OF = {
         ),
     ],
     f"{N}/foundation.py": [
-        setting("see torchvision.models.list_models()", TorchvisionNet, "architecture", "mobilnet", "shufflenet_v2_x0_5"),
+        setting(
+            "see torchvision.models.list_models()", TorchvisionNet, "architecture", "mobilnet", "shufflenet_v2_x0_5"
+        ),
         Row(
             "take another network",
             lambda: TorchvisionNet("squeezenet1_0"),
@@ -242,7 +251,10 @@ ROWS_OF = {
         Row(
             "save its state_dict with safetensors.torch.save_file",
             lambda tmp: saved(tmp, nn.Linear(3, 3)),
-            lambda tmp: (save_file(nn.Linear(3, 3).state_dict(), tmp / "w.safetensors"), hub.weights_in(tmp / "w.safetensors")),
+            lambda tmp: (
+                save_file(nn.Linear(3, 3).state_dict(), tmp / "w.safetensors"),
+                hub.weights_in(tmp / "w.safetensors"),
+            ),
         ),
         Row(
             "save the state_dict of the network",
@@ -356,4 +368,3 @@ ROWS_OF = {
         setting("pool is {}", made.vit, "pool", 0, 1, "all", "max_mean"),
     ],
 }
-

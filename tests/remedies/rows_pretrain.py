@@ -13,11 +13,10 @@ import selftrain as st
 from selftrain import pretrain, strategies, toy
 from selftrain.data import ArraySet, Pile
 from selftrain.evaluation import accuracy_estimate, calibration
-from selftrain.evaluation.probing import arrays, compare, encoding, few, linear, rivals, scratch
+from selftrain.evaluation.probing import arrays, encoding, few, linear, rivals
 from selftrain.metrics import calibration_error, features, intervals
 from selftrain.pretrain import draws, losses, maskers, operators, predictor, regularizers, targets
 from selftrain.pretrain.maskers import Layout
-from selftrain.types import BatchPlan
 
 GRID, LINE, PAIR = Layout((4, 4)), Layout((16,)), Layout((2,))
 IMAGES = made.images()
@@ -141,7 +140,9 @@ ROWS_OF = {
     f"{P}/joint_mode.py": [
         Row("give one whose network is a Classifier", joint, lambda: joint(network=classifier())),
         setting("weight is {}", partial(joint, network=classifier()), "weight", -1, 0),
-        setting("use precision='bf16' or 'fp32'", partial(joint, network=classifier()), "precision", "fp16", "bf16", "fp32"),
+        setting(
+            "use precision='bf16' or 'fp32'", partial(joint, network=classifier()), "precision", "fp16", "bf16", "fp32"
+        ),
     ],
     f"{P}/losses.py": [
         setting("or pass a function", masked_stage, "distance", "l3", "mse", nn.functional.mse_loss),
@@ -150,14 +151,28 @@ ROWS_OF = {
             for name in ("invariance", "variance", "covariance")
         ),
         setting("must be in [0, 1]", partial(term, losses.LeJEPALoss, slices=4), "weight", 2, 0, 1),
-        setting("at least 1 view must make the center", partial(term, losses.LeJEPALoss, slices=4), "global_views", 0, 1),
-        setting("but there are {} views; give more or lower it", partial(term, losses.LeJEPALoss, slices=4), "global_views", 3, 2),
+        setting(
+            "at least 1 view must make the center", partial(term, losses.LeJEPALoss, slices=4), "global_views", 0, 1
+        ),
+        setting(
+            "but there are {} views; give more or lower it",
+            partial(term, losses.LeJEPALoss, slices=4),
+            "global_views",
+            3,
+            2,
+        ),
         Row(
             "but there are {} views; give more or lower it",
             lambda: term(losses.LeJEPALoss, slices=4, global_views=3),
             lambda: term(losses.LeJEPALoss, Z.repeat(2, 1, 1), slices=4, global_views=3),
         ),
-        setting("weight is {}; it must be 0 or more", lambda **given: finite(losses.UniSiamLoss(**given)(Z, Z)), "weight", -1, 0),
+        setting(
+            "weight is {}; it must be 0 or more",
+            lambda **given: finite(losses.UniSiamLoss(**given)(Z, Z)),
+            "weight",
+            -1,
+            0,
+        ),
         Row(
             "both must be alike",
             lambda: losses.UniSiamLoss()(Z, Z[..., :2]),
@@ -172,7 +187,14 @@ ROWS_OF = {
             lambda: masked_stage(ship="target"),
             lambda: masked_stage(ship="target", target=targets.EMALatent()),
         ),
-        setting("regularizer_weight is {}", partial(masked_stage, regularizer=pretrain.SIGReg(4)), "regularizer_weight", 2, 0, 1),
+        setting(
+            "regularizer_weight is {}",
+            partial(masked_stage, regularizer=pretrain.SIGReg(4)),
+            "regularizer_weight",
+            2,
+            0,
+            1,
+        ),
         Row(
             "give a regularizer such as SIGReg()",
             lambda: masked_stage(target=targets.OwnLatent()),
@@ -207,7 +229,13 @@ ROWS_OF = {
         setting("lower min_keep or patch", draw(maskers.MultiBlock), "min_keep", 16, 4),
     ],
     f"{P}/methods/lejepa.py": [
-        setting("global_views is {}, there are {} views", lambda **given: trained(pretrain.LeJEPA(made.vit(), views=("strong", "strong2"), **given)), "global_views", 3, 2)
+        setting(
+            "global_views is {}, there are {} views",
+            lambda **given: trained(pretrain.LeJEPA(made.vit(), views=("strong", "strong2"), **given)),
+            "global_views",
+            3,
+            2,
+        )
     ],
     f"{P}/methods/point_jepa.py": [
         setting("beta is {}", lambda beta: pretrain.PointJEPA(POINTS, beta=beta), "beta", 0, 0.1),
@@ -269,7 +297,13 @@ ROWS_OF = {
         Row("choose another target", lambda: target(targets.HOG, POINTS), lambda: target(targets.EMALatent, POINTS)),
     ],
     f"{E}/accuracy_estimate.py": [
-        setting("with at least one decision to judge", partial(accuracy_estimate.estimate_accuracy, SURE, RIGHT, draws=9), "confidence", SURE[:0], SURE[:1]),
+        setting(
+            "with at least one decision to judge",
+            partial(accuracy_estimate.estimate_accuracy, SURE, RIGHT, draws=9),
+            "confidence",
+            SURE[:0],
+            SURE[:1],
+        ),
         setting("level is {} and draws {}", guessed, "level", 1, 0.5),
         setting("level is {} and draws {}", guessed, "draws", 0, 1),
     ],
@@ -310,7 +344,11 @@ ROWS_OF = {
         ),
     ],
     f"{E}/probing/arrays.py": [
-        Row("they must be (n, D) with n >= 1", lambda: arrays.matrix("x", ROWS_2[:, 0]), lambda: arrays.matrix("x", ROWS_2[:, :1])),
+        Row(
+            "they must be (n, D) with n >= 1",
+            lambda: arrays.matrix("x", ROWS_2[:, 0]),
+            lambda: arrays.matrix("x", ROWS_2[:, :1]),
+        ),
         Row(
             "they must be {} class numbers from {}",
             lambda: arrays.with_classes("x", ROWS_2, CODES - 1),
@@ -329,18 +367,30 @@ ROWS_OF = {
         ),
     ],
     f"{E}/probing/encoding.py": [
-        setting("batch_size is {}", lambda size: encoding.features_of(nn.Identity(), batches(), batch_size=size), "size", 0, 1),
         setting(
-            "at least 2 of each are needed",
-            lambda **given: encoding.features_of_views(nn.Identity(), CLOUD, **{"count": 2, "samples": 4, **given}),
-            "count", 1, 2,
+            "batch_size is {}",
+            lambda size: encoding.features_of(nn.Identity(), batches(), batch_size=size),
+            "size",
+            0,
+            1,
         ),
         setting(
             "at least 2 of each are needed",
             lambda **given: encoding.features_of_views(nn.Identity(), CLOUD, **{"count": 2, "samples": 4, **given}),
-            "samples", 1, 2,
+            "count",
+            1,
+            2,
         ),
-        setting("raise batch_size", lambda size: encoding.calibrate(normed(), batches(size), batch_size=size), "size", 1, 2),
+        setting(
+            "at least 2 of each are needed",
+            lambda **given: encoding.features_of_views(nn.Identity(), CLOUD, **{"count": 2, "samples": 4, **given}),
+            "samples",
+            1,
+            2,
+        ),
+        setting(
+            "raise batch_size", lambda size: encoding.calibrate(normed(), batches(size), batch_size=size), "size", 1, 2
+        ),
         Row(
             "pool tokens or cells first",
             lambda: encoding.features_of(nn.Unflatten(1, (1, 3)), batches()),
@@ -374,7 +424,13 @@ ROWS_OF = {
     f"{E}/probing/rivals.py": [setting("components is {}", partial(rivals.Principal, ROWS_2), "components", 0, 1)],
     f"{M}/calibration_error.py": [
         setting("bins is {}", partial(calibration_error.expected_calibration_error, SURE, RIGHT), "bins", 0, 1),
-        setting("they must be the same", partial(calibration_error.expected_calibration_error, SURE), "correct", RIGHT[:3], RIGHT),
+        setting(
+            "they must be the same",
+            partial(calibration_error.expected_calibration_error, SURE),
+            "correct",
+            RIGHT[:3],
+            RIGHT,
+        ),
     ],
     f"{M}/features.py": [
         setting("spectrum is {}", partial(features.rankme, Z[0]), "spectrum", "log", "singular", "covariance"),
@@ -385,12 +441,22 @@ ROWS_OF = {
         setting("shapes must be equal", partial(features.alignment, Z[0]), "second", Z[1, :2], Z[1]),
         setting("shapes must be equal", partial(features.alignment, Z[0], Z[1]), "power", 0, 1),
         setting("both must be above 0", partial(features.knn_predict, Z[0], torch.arange(6), Z[1]), "neighbors", 0, 1),
-        setting("both must be above 0", partial(features.knn_predict, Z[0], torch.arange(6), Z[1]), "temperature", 0, 1),
-        setting("class numbers from 0", partial(features.knn_predict, Z[0], queries=Z[1]), "labels", torch.arange(6) - 1, torch.arange(6)),
+        setting(
+            "both must be above 0", partial(features.knn_predict, Z[0], torch.arange(6), Z[1]), "temperature", 0, 1
+        ),
+        setting(
+            "class numbers from 0",
+            partial(features.knn_predict, Z[0], queries=Z[1]),
+            "labels",
+            torch.arange(6) - 1,
+            torch.arange(6),
+        ),
         setting("they must be (n, D) with n >= 1", features.rankme, "features", Z, Z[0]),
     ],
     f"{M}/intervals.py": [
-        Row("give 0 <= right <= count", lambda: intervals.clopper_pearson(3, 2), lambda: intervals.clopper_pearson(2, 2)),
+        Row(
+            "give 0 <= right <= count", lambda: intervals.clopper_pearson(3, 2), lambda: intervals.clopper_pearson(2, 2)
+        ),
         Row(
             "both must be (N,), N >= 1",
             lambda: intervals.checked_decisions(SURE, RIGHT[:3]),
@@ -401,6 +467,10 @@ ROWS_OF = {
             lambda: intervals.checked_decisions(SURE * 2, RIGHT) and intervals.check_shares("sure", np.array([2.0])),
             lambda: intervals.check_shares("sure", np.array([0.0, 1.0])),
         ),
-        Row("it must be above 0 and below 1", lambda: intervals.check_rate("level", 1), lambda: intervals.check_rate("level", 0.5)),
+        Row(
+            "it must be above 0 and below 1",
+            lambda: intervals.check_rate("level", 1),
+            lambda: intervals.check_rate("level", 0.5),
+        ),
     ],
 }

@@ -177,13 +177,25 @@ ROWS_OF = {
     f"{E}/loop.py": [
         Row(
             "build it with the same method, encoder",
-            lambda: fit(strategies.FixMatch(TASK, st.learner(lambda: nn.Linear(3, 2, bias=False)), ), continue_from=run()),
+            lambda: fit(
+                strategies.FixMatch(
+                    TASK,
+                    st.learner(lambda: nn.Linear(3, 2, bias=False)),
+                ),
+                continue_from=run(),
+            ),
             lambda: fit(strategy(), continue_from=run()),
         ),
     ],
     f"{E}/run.py": [
         setting("which is {}", lambda which: run().evaluate("labeled", which=which), "which", "first", "last", "best"),
-        setting("use which='last'", lambda which: run_without_validation().evaluate("labeled", which=which), "which", "best", "last"),
+        setting(
+            "use which='last'",
+            lambda which: run_without_validation().evaluate("labeled", which=which),
+            "which",
+            "best",
+            "last",
+        ),
         Row("ask a run that does", lambda: stage().quality(), lambda: run().quality()),
         Row(
             "pass a data set or another part",
@@ -199,9 +211,17 @@ ROWS_OF = {
             lambda: fit(monitor={"validation": pile().labeled}),
             lambda: fit(monitor={"labels": pile().labeled}),
         ),
-        *(setting("{} is {}; it must be at least 1", fit, name, 0, 1) for name in ("eval_every", "log_every", "checkpoint_every")),
+        *(
+            setting("{} is {}; it must be at least 1", fit, name, 0, 1)
+            for name in ("eval_every", "log_every", "checkpoint_every")
+        ),
         setting("on_alarm is {}", fit, "on_alarm", "none", "warn", "stop", "fallback"),
-        Row("give epochs ({}) or steps ({})", lambda: fit(steps=1, epochs=1), lambda: fit(steps=1), lambda: fit(epochs=1)),
+        Row(
+            "give epochs ({}) or steps ({})",
+            lambda: fit(steps=1, epochs=1),
+            lambda: fit(steps=1),
+            lambda: fit(epochs=1),
+        ),
         setting("epochs or steps must be at least 1", fit, "steps", 0, 1),
         setting("epochs or steps must be at least 1", fit, "epochs", 0, 1),
     ],
@@ -227,7 +247,11 @@ ROWS_OF = {
             lambda: fit(handlers=[Snapshots(1)]),
             lambda tmp: fit(handlers=[Snapshots(1)], out=tmp / "run"),
         ),
-        Row("snapshots is {}; it must be 0 or more", lambda tmp: fit(handlers=[Snapshots(-1)], out=tmp / "run"), lambda tmp: fit(handlers=[Snapshots(0)], out=tmp / "run")),
+        Row(
+            "snapshots is {}; it must be 0 or more",
+            lambda tmp: fit(handlers=[Snapshots(-1)], out=tmp / "run"),
+            lambda tmp: fit(handlers=[Snapshots(0)], out=tmp / "run"),
+        ),
         Row(
             "train with handlers=[Snapshots(8)]",
             lambda tmp: (fit(out=tmp / "run"), select_snapshot(tmp / "run")),
@@ -241,7 +265,10 @@ ROWS_OF = {
         ),
         Row(
             "the snapshots have no figure {} of {}",
-            lambda tmp: (fit(out=tmp / "run", handlers=[Snapshots(1)]), select_snapshot(tmp / "run", "frozen", figure="f1")),
+            lambda tmp: (
+                fit(out=tmp / "run", handlers=[Snapshots(1)]),
+                select_snapshot(tmp / "run", "frozen", figure="f1"),
+            ),
             lambda tmp: select_snapshot(tmp / "run", "frozen", figure="accuracy"),
         ),
     ],
@@ -309,7 +336,12 @@ ROWS_OF = {
             lambda tmp: page(tmp, choose="margin"),
             lambda tmp: page(tmp, choose="random"),
         ),
-        Row("thumbnail is {}", lambda tmp: page(tmp, thumbnail=7), lambda tmp: page(tmp, thumbnail=8), lambda tmp: page(tmp, thumbnail=1024)),
+        Row(
+            "thumbnail is {}",
+            lambda tmp: page(tmp, thumbnail=7),
+            lambda tmp: page(tmp, thumbnail=8),
+            lambda tmp: page(tmp, thumbnail=1024),
+        ),
         Row("megabytes is {}", lambda tmp: page(tmp, megabytes=0), lambda tmp: page(tmp, megabytes=1)),
     ],
     f"{L}/refine.py": [
@@ -321,8 +353,12 @@ ROWS_OF = {
         Row(
             "store them as float32 or float16",
             lambda: PseudoLabelTable(TASK, torch.rand(4, 2).double(), confidence=torch.rand(4), weight=torch.rand(4)),
-            lambda: PseudoLabelTable(TASK, torch.rand(4, 2).double().float(), confidence=torch.rand(4), weight=torch.rand(4)),
-            lambda: PseudoLabelTable(TASK, torch.rand(4, 2).double().half(), confidence=torch.rand(4), weight=torch.rand(4)),
+            lambda: PseudoLabelTable(
+                TASK, torch.rand(4, 2).double().float(), confidence=torch.rand(4), weight=torch.rand(4)
+            ),
+            lambda: PseudoLabelTable(
+                TASK, torch.rand(4, 2).double().half(), confidence=torch.rand(4), weight=torch.rand(4)
+            ),
         ),
         Row(
             "give one row a sample, one shape a unit",
@@ -331,7 +367,11 @@ ROWS_OF = {
         ),
     ],
     f"{L}/review.py": [
-        Row("keep one of the two rows", reviewing({(0, "verdict"): "accept"}, twice=True), reviewing({(0, "verdict"): "accept"})),
+        Row(
+            "keep one of the two rows",
+            reviewing({(0, "verdict"): "accept"}, twice=True),
+            reviewing({(0, "verdict"): "accept"}),
+        ),
         Row(
             "unknown verdict {}; {}",
             reviewing({(0, "verdict"): "rejet"}),
@@ -428,7 +468,10 @@ ROWS_OF = {
         ),
         Row(
             "use the same, or a new folder",
-            lambda tmp: (piped(teach(), out=tmp / "p"), piped(teach(steps=2, which="best"), out=tmp / "p", resume=True)),
+            lambda tmp: (
+                piped(teach(), out=tmp / "p"),
+                piped(teach(steps=2, which="best"), out=tmp / "p", resume=True),
+            ),
             lambda tmp: piped(teach(), out=tmp / "p", resume=True),
             lambda tmp: piped(teach(steps=2, which="best"), out=tmp / "new"),
         ),
@@ -442,8 +485,11 @@ ROWS_OF = {
         setting("generations is {}", noisy, "generations", 0, 1),
         setting("give one for each", noisy, "students", [st.learner] * 2, [st.learner]),
         setting(
-            "rounds is {}", lambda rounds: curriculum_labeling(TASK, st.learner, steps={"first": 1, "round": 1}, rounds=rounds),
-            "rounds", 0, 1,
+            "rounds is {}",
+            lambda rounds: curriculum_labeling(TASK, st.learner, steps={"first": 1, "round": 1}, rounds=rounds),
+            "rounds",
+            0,
+            1,
         ),
         setting("the stages are {}", noisy, "steps", {"teacher": 1}, {"teacher": 1, "student": 1}),
     ],
@@ -482,7 +528,12 @@ ROWS_OF = {
         ),
     ],
     f"{P}/stages.py": [
-        Row("has steps ({}) and epochs ({})", lambda: teach(steps=1, epochs=1), lambda: teach(steps=1), lambda: teach(steps=None, epochs=1)),
+        Row(
+            "has steps ({}) and epochs ({})",
+            lambda: teach(steps=1, epochs=1),
+            lambda: teach(steps=1),
+            lambda: teach(steps=None, epochs=1),
+        ),
         setting("give at least 1", teach, "steps", 0, 1),
         setting("which is {}", teach, "which", "first", "last", "best"),
         Row("has no stages to choose among", lambda: Best("best", ()), lambda: Best("best", ("teacher",))),
@@ -496,7 +547,11 @@ ROWS_OF = {
         ),
     ],
     "selftrain/exporting/write.py": [
-        Row("formats is {}", lambda tmp: export(tmp, formats=["pickle"]), lambda tmp: export(tmp, formats=["safetensors"])),
+        Row(
+            "formats is {}",
+            lambda tmp: export(tmp, formats=["pickle"]),
+            lambda tmp: export(tmp, formats=["safetensors"]),
+        ),
         Row(
             "is there already; overwrite it, or choose another folder",
             lambda tmp: (export(tmp), export(tmp)),
@@ -556,7 +611,12 @@ ROWS_OF = {
         ),
         Row(
             "is a folder; move it away",
-            lambda tmp: (fit(out=tmp / "run"), (tmp / "run/summary.json").unlink(), (tmp / "run/summary.json").mkdir(), fit(out=tmp / "run", overwrite=True)),
+            lambda tmp: (
+                fit(out=tmp / "run"),
+                (tmp / "run/summary.json").unlink(),
+                (tmp / "run/summary.json").mkdir(),
+                fit(out=tmp / "run", overwrite=True),
+            ),
             lambda tmp: ((tmp / "run/summary.json").rename(tmp / "away"), fit(out=tmp / "run", overwrite=True)),
         ),
     ],
@@ -568,4 +628,3 @@ ROWS_OF = {
         ),
     ],
 }
-

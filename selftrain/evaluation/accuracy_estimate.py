@@ -70,8 +70,9 @@ def estimate_accuracy(
     readings = [_Reading(right, *_on_points(sure, asked), _isotonic), _Reading(right, *_in_groups(sure, asked), _as_is)]
     # both readings may be wrong in their own way: the interval reaches over both
     spans = [_interval(reading, len(asked), level, draws, random) for reading in readings]
-    value = sum(reading.value(np.ones(len(sure)), 0.5, 0.5) for reading in readings) / len(readings)
-    return Estimate(float(value), min(low for low, _ in spans), max(high for _, high in spans))
+    one, half = np.ones((1, len(sure))), np.full(1, 0.5)
+    value = sum(float(reading.values(*reading.sums(one), half, half)[0]) for reading in readings) / len(readings)
+    return Estimate(value, min(low for low, _ in spans), max(high for _, high in spans))
 
 
 @dataclass(frozen=True)
@@ -83,28 +84,35 @@ class _Reading:
     share: Numbers
     smooth: Callable[[Numbers, Numbers], Numbers]
 
-    def value(self, weight: Numbers, wrong_row: float, right_row: float) -> float:
-        """The estimate under these weights of the rows, and of one wrong and one right row more."""
+    def sums(self, weights: Numbers) -> tuple[Numbers, Numbers]:
+        """Weight of the rows of each cell, and of those that are right, of D draws: shape (D, N) to two of (D, C)."""
+        cells = len(self.share)
+        count = [np.bincount(self.cell, weight, cells) for weight in weights]
+        hits = [np.bincount(self.cell, weight * self.right, cells) for weight in weights]
+        return np.stack(count).astype(np.float64), np.stack(hits).astype(np.float64)
+
+    def values(self, count: Numbers, hits: Numbers, wrong_row: Numbers, right_row: Numbers) -> Numbers:
+        """The estimates under these sums, and of one wrong and one right row more, shapes (D, C) and (D,) to (D,)."""
         asked = np.flatnonzero(self.share > 0)
-        count: Numbers = np.bincount(self.cell, weight, len(self.share)).astype(np.float64)
-        hits: Numbers = np.bincount(self.cell, weight * self.right, len(self.share)).astype(np.float64)
-        count[asked[-1]] += wrong_row
-        count[asked[0]] += right_row
-        hits[asked[0]] += right_row
+        count, hits = count.copy(), hits.copy()
+        count[:, asked[-1]] += wrong_row
+        count[:, asked[0]] += right_row
+        hits[:, asked[0]] += right_row
         level = self.smooth(np.divide(hits, count, out=np.zeros_like(hits), where=count > 0), count)
-        return float(np.clip((self.share * level).sum(), 0, 1))
+        estimate: Numbers = np.clip((self.share * level).sum(1), 0, 1)
+        return estimate
 
 
 def _interval(
     reading: _Reading, judged: int, level: float, draws: int, random: np.random.Generator
 ) -> tuple[float, float]:
     weights, extra = random.exponential(size=(draws, len(reading.right))), random.exponential(size=(2, draws))
-    low = [reading.value(weight, more, 0.0) for weight, more in zip(weights, extra[0], strict=True)]
-    high = [reading.value(weight, 0.0, more) for weight, more in zip(weights, extra[1], strict=True)]
+    sums, none = reading.sums(weights), np.zeros(draws)
     # so few decisions are judged that their own luck counts, too
-    ends = [random.binomial(judged, values) / judged for values in (low, high)]
+    low = random.binomial(judged, reading.values(*sums, extra[0], none)) / judged
+    high = random.binomial(judged, reading.values(*sums, none, extra[1])) / judged
     tail = (1 - level) / 2
-    return float(np.quantile(ends[0], tail)), float(np.quantile(ends[1], 1 - tail))
+    return float(np.quantile(low, tail)), float(np.quantile(high, 1 - tail))
 
 
 def _on_points(sure: Numbers, asked: Numbers) -> tuple[NDArray[np.int64], Numbers]:
@@ -140,8 +148,7 @@ def _in_groups(sure: Numbers, asked: Numbers) -> tuple[NDArray[np.int64], Number
 def _isotonic(level: Numbers, weight: Numbers) -> Numbers:
     from scipy.optimize import isotonic_regression  # scikit-learn's checks cost more than the regression
 
-    fitted: Numbers = isotonic_regression(level, weights=weight).x
-    return fitted
+    return np.stack([isotonic_regression(row, weights=w).x for row, w in zip(level, weight, strict=True)])
 
 
 def _as_is(level: Numbers, weight: Numbers) -> Numbers:

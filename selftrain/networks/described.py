@@ -31,6 +31,7 @@ Node = Any
 Calls = dict[int, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]
 _LARGEST = 10_000  # values of a tensor that is written down
 _ONE_AT_A_TIME = threading.RLock()
+_NOTES: list[Callable[..., None]] = []  # of those who listen, the outermost first
 
 
 @contextlib.contextmanager
@@ -41,34 +42,57 @@ def calls_noted() -> Iterator[Calls]:
     def note(made: Any, values: tuple[Any, ...], settings: dict[str, Any]) -> None:
         calls.setdefault(id(made), (made, tuple(map(_copied, values)), {k: _copied(v) for k, v in settings.items()}))
 
+    # Two threads that took off their wrappers in the order they put them on would leave one of them there.
+    with _ONE_AT_A_TIME, contextlib.nullcontext() if _NOTES else _constructors_tell():
+        _NOTES.append(note)
+        try:
+            yield calls
+        finally:
+            _NOTES.pop()
+
+
+@contextlib.contextmanager
+def _constructors_tell() -> Iterator[None]:
     own: dict[Any, FunctionType] = {}
 
     def watch(cls: type) -> None:
         init = vars(cls).get("__init__")
         if isinstance(init, FunctionType) and type(cls) is type:
             own[cls] = init
-            cls.__init__ = noting(init, note)  # type: ignore[misc]
+            cls.__init__ = _telling(init)  # type: ignore[misc]
 
     def meet(cls: Any, /, **more: Any) -> None:
         super(nn.Module, cls).__init_subclass__(**more)
         watch(cls)
 
-    # Two threads that took off their wrappers in the order they put them on would leave one of them there.
-    with _ONE_AT_A_TIME:
-        module: Any = nn.Module
-        hook = vars(nn.Module).get("__init_subclass__")
-        for cls in _below(nn.Module, set()):
-            watch(cls)
-        module.__init_subclass__ = classmethod(meet)  # for what is imported meanwhile
-        try:
-            yield calls
-        finally:
-            if hook is None:
-                del module.__init_subclass__
-            else:
-                module.__init_subclass__ = hook
-            for cls, init in own.items():
-                cls.__init__ = init
+    module: Any = nn.Module
+    hook = vars(nn.Module).get("__init_subclass__")
+    for cls in _below(nn.Module, set()):
+        watch(cls)
+    module.__init_subclass__ = classmethod(meet)  # for what is imported meanwhile
+    try:
+        yield
+    finally:
+        if hook is None:
+            del module.__init_subclass__
+        else:
+            module.__init_subclass__ = hook
+        for cls, init in own.items():
+            cls.__init__ = init
+
+
+def _telling(init: FunctionType) -> Any:
+    """``init`` that first tells all who listen; kept at ``init``: there are hundreds, too many to make every time."""
+    made = vars(init).get("_telling")
+    if made is None or made.__wrapped__ is not init:  # a wrapper of somebody else's has taken over what it found there
+        made = noting(init, _tell)
+        init._telling = made  # type: ignore[attr-defined]
+    return made
+
+
+def _tell(made: Any, values: tuple[Any, ...], settings: dict[str, Any]) -> None:
+    for note in _NOTES:
+        note(made, values, settings)
 
 
 def describe(value: Any, calls: Calls | None = None) -> Node:

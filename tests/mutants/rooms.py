@@ -431,8 +431,15 @@ MUTANTS = [
     Mutant(
         "spec: constructors stay wrapped",
         "selftrain/networks/described.py",
-        "                cls.__init__ = init\n",
-        "                pass\n",
+        "            cls.__init__ = init\n",
+        "            pass\n",
+        "test_open_run.py::test_modules_are_left_as_they_were",
+    ),
+    Mutant(
+        "storage: only the first who listens is told how modules are built",
+        "selftrain/networks/described.py",
+        "for note in _NOTES:",
+        "for note in _NOTES[:1]:",
         "test_open_run.py::test_modules_are_left_as_they_were",
     ),
     Mutant(

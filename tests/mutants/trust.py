@@ -152,22 +152,22 @@ MUTANTS = [
     Mutant(
         "trust: interval without the wrong row more",
         "selftrain/evaluation/accuracy_estimate.py",
-        "low = [reading.value(weight, more, 0.0)",
-        "low = [reading.value(weight, 0.0, 0.0)",
+        "reading.values(*sums, extra[0], none)",
+        "reading.values(*sums, none, none)",
         EXACT,
     ),
     Mutant(
         "estimate from one reading",
         "selftrain/evaluation/accuracy_estimate.py",
-        "/ len(readings)\n    return Estimate(",
-        "- readings[0].value(np.ones(len(sure)), 0.5, 0.5)\n    return Estimate(",
+        "for reading in readings) / len(readings)",
+        "for reading in readings[1:])",
         "test_quality.py::test_the_value_is_the_mean_of_both_readings",
     ),
     Mutant(
         "interval blind to how few decisions are judged",
         "selftrain/evaluation/accuracy_estimate.py",
-        "random.binomial(judged, values) / judged",
-        "np.asarray(values)",
+        "low = random.binomial(judged, reading.values(*sums, extra[0], none)) / judged",
+        "low = reading.values(*sums, extra[0], none)",
         "test_quality.py::test_few_decisions_are_judged_less_surely_than_many",
     ),
     Mutant(

@@ -301,9 +301,12 @@ def test_a_run_of_version_0_1_is_refused_with_the_remedy(run, pile):
 # -- what is noted -----------------------------------------------------------------------------------------------------
 def test_modules_are_left_as_they_were():
     before = nn.Linear.__init__
+    with calls_noted() as outer, calls_noted() as inner:
+        made = nn.Linear(2, 3)
     with pytest.raises(RuntimeError), calls_noted(), calls_noted():
         raise RuntimeError
     assert nn.Linear.__init__ is before
+    assert outer[id(made)][1:] == inner[id(made)][1:] == ((2, 3), {})
 
 
 def test_what_a_constructor_was_given_is_noted_before_it_changes_it():

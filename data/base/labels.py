@@ -296,7 +296,7 @@ def read_labels(
             names = sort_names(occurring) if by_value else sorted(occurring)
         found_codes, named, remarks = _by_name(raw, vocabulary, names, own_numbers), list(names), []
     remarks += vocabulary.remarks(marks, texts)
-    double = next((name for name, many in Counter(named).items() if many > 1), None)
+    double = next((name for name, many in Counter(name.strip() for name in named).items() if many > 1), None)
     if double is not None:
         remarks.append(f"classes hold {_quoted(double)} more than once; give each class a name of its own")
     for remark in remarks:
@@ -451,18 +451,27 @@ def class_names(classes: Classes | None) -> tuple[list[str] | None, Sequence[int
         pairs.sort(key=lambda pair: int(pair[1]))
         names_or_numbers, numbers = [name for name, _ in pairs], [int(number) for _, number in pairs]
     else:
-        names_or_numbers = [_plain(value) for value in classes]
+        names_or_numbers = [_class_name(_plain(value)) for value in classes]
         if names_or_numbers and all(_is_number(value) for value in names_or_numbers):
             numbers = sorted(names_or_numbers) if isinstance(classes, set | frozenset) else names_or_numbers
             names_or_numbers = numbers
     names = ["" if is_missing(name) else name if isinstance(name, str) else str(name) for name in names_or_numbers]
     if isinstance(classes, set | frozenset) and numbers is None:
         names = sort_names(set(names))
-    if any(map(is_missing, names_or_numbers)):
+    if any(is_missing(name) or name == "" for name in names_or_numbers):
         raise DataError("classes hold a missing name; give each class a name of its own")
     if numbers is not None and len(set(numbers)) < len(numbers):
-        raise DataError(f"classes give {max(Counter(numbers), key=numbers.count)} to several names; give each its own")
+        often = Counter(numbers).most_common(1)[0][0]
+        what = f"give {often} to several names" if isinstance(classes, Mapping) else f"hold {often} more than once"
+        raise DataError(f"classes {what}; give each its own number")
     return names, numbers
+
+
+def _class_name(value: Any) -> Any:
+    """A name or number out of a list of classes."""
+    if not (is_missing(value) or isinstance(value, bool | int | float | str)):
+        raise DataError(f"classes hold {str(value)[:60]!r}, a {type(value).__name__}; give names or numbers")
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _is_number(value: Any) -> bool:

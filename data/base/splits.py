@@ -16,7 +16,7 @@ from torch import Tensor
 from selftrain.data.base.labels import Vocabulary, class_numbers, distinct, listed, one_class
 from selftrain.data.base.random import keys
 from selftrain.data.base.samples import RowNumbers
-from selftrain.errors import DataError
+from selftrain.errors import DataError, setting
 from selftrain.types import plain_settings
 
 Overlap = Literal["exclude", "include"]
@@ -68,7 +68,7 @@ def split(
     if overlap not in ("exclude", "include"):
         raise ValueError(f'overlap is {overlap!r}; say "exclude" or "include"')
     y = check_labels(y, classes).numpy()
-    chosen = _choose(y, labels, seed, "labels")
+    chosen = _choose(y, _label_count(labels), seed, "labels")
     held_back = _validation(y, chosen, validation, seed)
     # taken from the labels asked for, not in addition: labels for validation cost as much as others
     labeled = np.setdiff1d(chosen, held_back)
@@ -136,6 +136,16 @@ def warn_repeated(ids: Sequence[str], part: str) -> None:
     )
 
 
+def _label_count(labels: Any) -> int | None:
+    """How many labels to use."""
+    if labels is None or (isinstance(labels, int) and not isinstance(labels, bool) and labels >= 0):
+        return labels
+    raise DataError(
+        f"labels is {labels!r}; give how many labels to use, a whole number of at least 0, or "
+        f"{setting('labels', None)} for all there are"
+    )
+
+
 def _choose(y: Rows, count: int | None, seed: int, purpose: str) -> Rows:
     """Rows with a label, ``count`` of them, as even over the classes as they allow."""
     known = np.flatnonzero(y >= 0)
@@ -171,11 +181,14 @@ def _class_shares(available: NDArray[np.int64], count: int, seed: int) -> NDArra
     return shares
 
 
-def _validation(y: Rows, chosen: Rows, validation: float, seed: int) -> Rows:
+def _validation(y: Rows, chosen: Rows, validation: Any, seed: int) -> Rows:
     """The labels to hold back for validation."""
-    count = round(validation * len(chosen)) if 0 < validation < 1 else int(validation)
-    if count < 0 or count != (validation if validation >= 1 or validation <= 0 else count):
-        raise ValueError(f"validation is {validation}; give a count, or a share of the labels below 1")
+    validation = 0 if validation is None else validation
+    number = isinstance(validation, int | float) and not isinstance(validation, bool)
+    whole = isinstance(validation, int) or (number and validation.is_integer())
+    if not number or not (0 <= validation < 1 or (whole and validation > 0)):
+        raise ValueError(f"validation is {validation!r}; give a count, or a share of the labels below 1")
+    count = round(validation * len(chosen)) if validation < 1 else int(validation)
     if count == 0:
         return chosen[:0]
     if count >= len(chosen):

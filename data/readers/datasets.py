@@ -82,7 +82,8 @@ def load(
         DataError: files that are missing or cannot be read.
     """
     if name not in _KNOWN:
-        raise ValueError(f"no data set {name!r}; known are {', '.join(names())}")
+        hint = "; files and folders are read by selftrain.data.from_path" if Path(str(name)).exists() else ""
+        raise ValueError(f"no data set {name!r}; known are {', '.join(names())}{hint}")
     known = _KNOWN[name]
     raw = known.read(None if root is None else Path(root))
     training = ArraySet(raw.x, raw.y)

@@ -153,7 +153,7 @@ def from_folder(
         sets[""],
         None,
         sets.get("test"),
-        validation=sets.get("validation", validation if isinstance(validation, int | float) else 0),
+        validation=sets.get("validation", validation),
         classes=listing.classes,
         notes=listing.notes,
         labels=labels,

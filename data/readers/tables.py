@@ -248,7 +248,8 @@ def _labels(
     remarks: Remarks,
 ) -> ReadLabels:
     """Class numbers of each part, and the names of the classes."""
-    classes = classes or list(encoding.classes) or None
+    if classes is None or not len(class_names(classes)[0] or []):
+        classes = list(encoding.classes) or None
     label = encoding.label
     if label is None:
         if "_test" in read or "_validation" in read:

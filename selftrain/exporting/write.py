@@ -17,6 +17,7 @@ from selftrain.errors import SelftrainError
 from selftrain.estimator.shipped import on_inputs, ship
 from selftrain.exporting.formats import FORMATS
 from selftrain.exporting.network import Deployed, What, deployed
+from selftrain.networks.fitting import doubt_of_answers
 from selftrain.storage.atomic import whole_file, write_json
 
 FORMAT = 1
@@ -56,7 +57,8 @@ def export(
 
     Raises:
         ValueError: an unknown format, files that are there already, a run that has no classifier or no encoder.
-        SelftrainError: the network cannot be written in a format, or what was read back gives other answers.
+        SelftrainError: the network cannot be written in a format, or what was read back gives other answers; it answers
+            by chance, or a sample by the others of its batch.
         ImportError: ``"onnx"`` without the packages it needs.
     """
     inputs, views = run.inputs, run.views
@@ -114,7 +116,12 @@ def export_network(
     if network.dtype == torch.float64:
         inputs = {**inputs, "dtype": "float64"}
     with torch.no_grad():
-        answers = [network(x) for x in asked]
+        answers = [network(asked[0])]
+        name, alone = str(about.get("network", type(network).__name__)), _alone(network, asked[0][:1])
+        odd = doubt_of_answers(name, network, answers[0], network(asked[0]), alone, 1e-4)
+        if odd:
+            raise SelftrainError(f"a file of this network would answer otherwise than it: {odd}")
+        answers += [network(x) for x in asked[1:]]
     card = {"format": FORMAT, "what": what, **about, "input": dict(inputs), "output": _output(what, answers[0])}
     for name in files:
         if name != "card":
@@ -123,6 +130,15 @@ def export_network(
     # last: it has the sums of the files, and no card may vouch for files that are not all there
     write_json(files["card"], card | {"versions": versions(), "files": sums})
     return files
+
+
+def _alone(network: Deployed, x: Tensor) -> Tensor | None:
+    """The answer to a single sample; ``None``: the network takes no single one."""
+    try:
+        answer: Tensor = network(x)
+    except (RuntimeError, ValueError):
+        return None
+    return answer
 
 
 def _written(name: str, network: Deployed, path: Path, asked: Sequence[Tensor], answers: Sequence[Tensor]) -> None:

@@ -37,7 +37,8 @@ def check_learner(learner: Learner, x: Tensor, *, classes: bool) -> str:
         DataError: it does not run, gives no logits, no gradient, or other shapes in training or for a single sample.
 
     Warns:
-        UserWarning: its outputs went through a softmax or sigmoid, which the losses apply themselves.
+        UserWarning: its outputs went through a softmax or sigmoid, which the losses apply themselves; or samples are
+            answered by chance, or by the others that are asked with them, in evaluation too.
     """
     network = learner.model
     name = type(network).__name__
@@ -47,17 +48,22 @@ def check_learner(learner: Learner, x: Tensor, *, classes: bool) -> str:
             trial.eval()
             output = _asked(trial, x, learner, name)
             check_unambiguous(output)
-            logits = logits_of(output)
-            one = logits[:1]
+            logits, alone = logits_of(output), None
             with contextlib.suppress(TrainingError):  # BatchNorm without running statistics has none of a single sample
-                one = logits_of(_asked(trial, x[:1], learner, name))
+                alone = logits_of(_asked(trial, x[:1], learner, name))
+            again = logits_of(_asked(trial, x, learner, name))
         if not logits.is_floating_point():
             raise DataError(f"{name} gives {in_words(logits)}, which are no logits: let it return them, not decisions")
+        one = logits[:1] if alone is None else alone
         if one.shape[1:] != logits.shape[1:] or len(one) != 1 or len(logits) != len(x):
             raise DataError(
                 f"{name} gives {tuple(logits.shape)} for {len(x)} samples and {tuple(one.shape)} for one; its first "
                 "axis must be that of the samples: squeeze() and flatten() are to name the axes that they take away"
             )
+        precise = learner.precision == "fp32"  # half precision rounds by the size of the batch
+        odd = doubt_of_answers(name, trial, logits, again, alone, 1e-3 if precise else 0.02)
+        if odd:
+            warnings.warn(odd, stacklevel=5)
         trial.train()
         stored = _stored_shapes(trial)
         with torch.enable_grad():
@@ -81,6 +87,41 @@ def check_learner(learner: Learner, x: Tensor, *, classes: bool) -> str:
     if classes and logits.dim() > 1:
         _warn_of_probabilities(name, logits, trained)
     return f"{name} gives {tuple(logits.shape)}"
+
+
+def doubt_of_answers(
+    name: str, network: nn.Module, answers: Tensor, again: Tensor, alone: Tensor | None, tolerance: float
+) -> str | None:
+    """Why the answers of a network at rest are none of a sample alone; ``None``: nothing speaks against them.
+
+    Args:
+        name: Of the network, for the message.
+        network: In evaluation mode.
+        answers: To some samples, (B, ...).
+        again: To the same samples, asked once more.
+        alone: To the first of them alone, (1, ...); ``None``: it cannot be asked alone.
+        tolerance: Difference that is none, as a share of the largest answer.
+    """
+    near = {"rtol": tolerance, "atol": tolerance * float(answers.float().abs().max())}
+    if not torch.allclose(answers.float(), again.float(), equal_nan=True, **near):
+        return (
+            f"{name} gives other answers each time, in evaluation too; switch dropout and noise off where "
+            "self.training is false: F.dropout(x, p, self.training)"
+        )
+    if alone is not None and torch.allclose(answers[:1].float(), alone.float(), equal_nan=True, **near):
+        return None
+    norms = [key for key, module in network.named_modules() if _of_the_batch(module)]
+    where = f" ({', '.join(norms[:3])})" if norms else ""
+    return (
+        f"{name} answers a sample by the others that are asked with it{where}; give BatchNorm its running statistics "
+        "(track_running_stats=True), or normalize each sample by itself (GroupNorm, LayerNorm)"
+    )
+
+
+def _of_the_batch(module: nn.Module) -> bool:
+    """Whether it normalizes by the statistics of a batch in evaluation too."""
+    batch = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    return batch and getattr(module, "running_mean", None) is None
 
 
 def as_input(x: Any, network: nn.Module, wanted: tuple[int, ...] | None = None) -> Tensor:

@@ -89,10 +89,9 @@ def test_without_any_label_everything_is_unlabeled():
     assert sorted(parts.unlabeled) == list(range(10))
 
 
-@pytest.mark.parametrize("labels", [201, -3])
-def test_impossible_counts_are_named(labels):
-    with pytest.raises(DataError, match=f"{labels} labels asked for, but 200"):
-        split(Y, labels)
+def test_impossible_counts_are_named():
+    with pytest.raises(DataError, match="201 labels asked for, but 200"):
+        split(Y, 201)
 
 
 @pytest.mark.parametrize("validation", [50, 60])

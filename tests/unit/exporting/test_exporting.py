@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+import warnings
 
 import numpy as np
 import pytest
@@ -154,3 +156,68 @@ def test_onnx_without_its_packages_names_the_remedy(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"ONNX needs onnx and onnxscript: pip install 'selftrain\[onnx\]'"):
         st.export(trained("table"), tmp_path, formats=["onnx"])
     assert list(tmp_path.iterdir()) == before
+
+
+class Small(nn.Module):
+    """A network of one layer, with something before its end."""
+
+    def __init__(self, end, middle=nn.Identity):
+        super().__init__()
+        self.first, self.middle, self.last, self.end = nn.Linear(5, 4), middle(), nn.Linear(4, 2), end
+
+    def forward(self, x):
+        return self.end(self.last(self.middle(self.first(x))), self)
+
+
+def plain(z, net):
+    return z
+
+
+ODD = {  # what is told of it, and the network that the message asks for
+    "statistics of the batch": (
+        lambda: Small(plain, lambda: nn.BatchNorm1d(4, track_running_stats=False)),
+        r"a sample by the others.*\(.*middle\)",
+        lambda: Small(plain, lambda: nn.BatchNorm1d(4)),
+    ),
+    "of a function": (
+        lambda: Small(lambda z, net: nn.functional.batch_norm(z, None, None, training=True)),
+        "a sample by the others",
+        lambda: Small(lambda z, net: nn.functional.group_norm(z, 1)),
+    ),
+    "mean of the batch": (
+        lambda: Small(lambda z, net: z + 2 * z.flip(0)),
+        "a sample by the others",
+        lambda: Small(lambda z, net: nn.functional.layer_norm(z, (2,))),
+    ),
+    "dropout that never rests": (
+        lambda: Small(lambda z, net: nn.functional.dropout(z)),
+        r"other answers each time.*self\.training",
+        lambda: Small(lambda z, net: nn.functional.dropout(z, 0.5, net.training)),
+    ),
+    "noise": (
+        lambda: Small(lambda z, net: z + torch.randn_like(z)),
+        r"other answers each time.*self\.training",
+        lambda: Small(lambda z, net: z + net.training * torch.randn_like(z)),
+    ),
+}
+
+
+@pytest.mark.parametrize("form", ODD)
+def test_answers_that_are_none_of_a_sample_are_told_and_not_written(form, tmp_path):
+    odd, words, asked_for = ODD[form]
+    pile = data.Pile.from_arrays(X["table"], Y)
+    for make in (odd, asked_for):
+        torch.manual_seed(0)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            run = st.fit(strategies.Supervised(st.Classification(2), st.learner(make)), pile, steps=1, handlers=[])
+        told = [str(one.message) for one in told if "Small" in str(one.message)]
+        if make is odd:
+            assert len(told) == 1
+            assert re.search(words, told[0])
+            with pytest.raises(SelftrainError, match=f"Small .*{words}"):
+                st.export(run, tmp_path)
+            assert not list(tmp_path.iterdir())
+        else:
+            assert not told
+            assert st.export(run, tmp_path)["safetensors"].is_file()

@@ -153,7 +153,7 @@ def from_folder(
         sets[""],
         None,
         sets.get("test"),
-        validation=sets.get("validation", validation),
+        validation=sets.get("validation", validation),  # type: ignore[arg-type]  # no path is left: it is a set by now
         classes=listing.classes,
         notes=listing.notes,
         labels=labels,

@@ -54,9 +54,9 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
 
     Args:
         strategy: A name in ``selftrain.catalog.METHODS``, a class of ``selftrain.strategies``, or a function of
-            (task, make_learner); ``"auto"``: a portfolio. The labels alone, graphs, mixtures, soft labels and
-            self-training are tried, judged by cross-validation on the labels, the unlabeled rows in every fold, and
-            blended by that evidence, see ``candidates_``. With any setting of networks below (``network``, ``steps``,
+            (task, make_learner); ``"auto"``: a portfolio. The labels alone, graphs, mixtures and soft labels
+            are tried, judged by cross-validation on the labels, the unlabeled rows in every fold, and blended by that
+            evidence, see ``candidates_``. With any setting of networks below (``network``, ``steps``,
             ``select`` ...), and no ``budget``, that network is trained: by FreeMatch, or FixMatch if ``select`` is
             given, since FreeMatch has a rule of its own; where labels are few with a higher threshold, see
             ``selftrain.catalog.default_settings``.

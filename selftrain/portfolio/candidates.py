@@ -1,4 +1,4 @@
-"""What may be tried: the labels alone, graphs, mixtures, soft labels, self-training; networks are passed in."""
+"""What may be tried: the labels alone, graphs, mixtures, soft labels; networks are passed in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from selftrain.graph.propagation import METHODS
 from selftrain.portfolio.forms import AXES, NEIGHBORS, Forms
 from selftrain.portfolio.mixture import SemiSupervisedMixture
 from selftrain.portfolio.soft_labels import SoftLabelRegression
-from selftrain.wrapper import SelfTraining
 from selftrain.wrapper.labels import Array
 
 TREES = 100
@@ -48,8 +47,8 @@ class Candidate:
 
     Attributes:
         name: Of the method and its rows.
-        family: What kind of method it is: ``"labels alone"``, ``"graph"``, ``"mixture"``, ``"soft labels"``,
-            ``"self-training"`` or ``"network"``.
+        family: What kind of method it is: ``"labels alone"``, ``"graph"``, ``"mixture"``, ``"soft labels"``
+            or ``"network"``.
         form: Of its rows, see ``Forms``.
         make: Estimator from a seed: ``fit(rows, codes)`` with -1 where there is no label, ``classes_``,
             ``predict_proba(rows)``.
@@ -170,8 +169,11 @@ def candidates(forms: Forms, size: Size, pile: int = 2000) -> list[Candidate]:
     def alone(name: str, form: str, make: Callable[[int], Any], cost: float, repeats: int = 2) -> Candidate:
         return Candidate(name, "labels alone", form, lambda seed: LabelsAlone(make(seed)), cost, repeats)
 
-    def taught(name: str, form: str, make: Callable[[int], Any], family: str = "soft labels") -> Candidate:
-        return Candidate(name, family, form, lambda seed: PartOfPile(make(seed), pile, seed), rounds)
+    def soft(name: str, weight: float) -> Candidate:
+        def make(seed: int) -> Any:
+            return PartOfPile(SoftLabelRegression(tall, weight=weight), pile, seed)
+
+        return Candidate(name, "soft labels", "reduced", make, rounds)
 
     em = 4e-9 * n * axes * (axes + c)
     found = [
@@ -193,24 +195,17 @@ def candidates(forms: Forms, size: Size, pile: int = 2000) -> list[Candidate]:
         _graph(forms, "Poisson", near, "poisson", linked + 3 * solved),
         _mixture("mixture", "mixture", "reduced", em),
         _mixture("shrunk mixture", "mixture", "reduced", em, shrinkage=0.5),
-        taught("soft labels", "reduced", lambda seed: SoftLabelRegression(tall)),
+        soft("soft labels", 1.0),
     ]
     if size.wide:
-        found.append(taught("heavy soft labels", "reduced", lambda seed: SoftLabelRegression(tall, weight=3.0)))
+        found.append(soft("heavy soft labels", 3.0))
     else:
         found += [
             _graph(forms, "rank label spreading", "rank", "label_spreading", linked + solved, alpha=0.9),
             _mixture("naive mixture", "mixture", "reduced", 2e-8 * n * axes * c, covariance="diagonal"),
             _mixture("rank mixture", "mixture", "rank", em, shrinkage=0.5),
-            taught("rank soft labels", "rank", lambda seed: SoftLabelRegression(tall)),
         ]
-    self_trained = taught(
-        "self-trained logistic",
-        "reduced",
-        lambda seed: SelfTraining(logistic(seed), random_state=seed),
-        "self-training",
-    )
-    return [*found, self_trained]
+    return found
 
 
 def _mixture(name: str, family: str, form: str, cost: float, *, weight: float = 0.1, **settings: Any) -> Candidate:

@@ -174,7 +174,7 @@ def test_budgets_are_seconds():
 def test_what_the_budget_has_no_time_for_says_so():
     model = Portfolio(budget=0).fit(X, FEW)
     untried = [row for row in model.records_ if row["reason"].startswith("not tried")]
-    assert {row["family"] for row in untried} == {"graph", "mixture", "soft labels", "self-training"}
+    assert {row["family"] for row in untried} == {"graph", "mixture", "soft labels"}
     assert all(row["weight"] == 0 and row["loss"] is None for row in untried)
     raised = Portfolio(budget=100).fit(X, FEW)  # the remedy of the message
     assert not any(row["reason"].startswith("not tried") for row in raised.records_)

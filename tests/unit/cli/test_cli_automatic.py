@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import selftrain as st
+from selftrain import strategies
 from selftrain.cli import main as cli
+from selftrain.estimator.strategy import PortfolioStrategy
 from selftrain.portfolio import Portfolio
 from selftrain.storage import checkpoint
 from selftrain.storage.run_dir import CANDIDATES, CHECKPOINTS
@@ -146,6 +149,23 @@ def test_what_only_networks_have_is_refused(words, told, home, tmp_path, capsys)
     assert cli.main(["train", "--data", "a.npz", *BUDGET, "--out", str(tmp_path / "a"), *words]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+    if "or name another strategy" in told:
+        line = ["train", "--data", "a.npz", "--strategy", "supervised", "--out", str(tmp_path / "a"), *words]
+        assert cli.main(line) == 0
+
+
+def test_torchrun_is_for_networks_and_masks_for_other_strategies(home, tmp_path, monkeypatch, capsys):
+    line = ["train", "--data", "a.npz", *BUDGET, "--out", str(tmp_path / "a")]
+    with monkeypatch.context() as patch:
+        patch.setattr(import_module("selftrain.cli.automatic"), "launched", lambda: True)
+        assert cli.main(line) == 2
+        assert "--strategy auto runs in one process; torchrun is for strategies" in capsys.readouterr().err
+    assert cli.main(line) == 0
+    task = st.Segmentation(2)
+    with pytest.raises(ValueError, match="one class a sample, and Segmentation more; name a strategy"):
+        PortfolioStrategy(task)
+    make = st.learner(lambda: torch.nn.Conv2d(1, 2, 1))
+    assert strategies.FixMatch(task, make).predict(torch.zeros(1, 1, 4, 4)).shape == (1, 2, 4, 4)
 
 
 def test_more_rows_than_memory_are_refused_and_features_of_a_start_are_read(home, tmp_path, monkeypatch, capsys):
@@ -155,6 +175,15 @@ def test_more_rows_than_memory_are_refused_and_features_of_a_start_are_read(home
     assert "60 of 64 numbers do not fit: say --init_from with an encoder (pretrained:NAME)" in capsys.readouterr().err
     stage = ["pretrain", "--data", "a.npz", "--recipe", "mae", "--steps", "1", "--plan.labeled", "4"]
     assert cli.main([*stage, "--out", str(tmp_path / "runs" / "mae")]) == 0
+    for i, color in enumerate(["black", "white"] * 6):
+        place = tmp_path / "photos" / ("unlabeled" if i > 7 else color) / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), color).save(place)
+    photos = ["train", "--data", str(tmp_path / "photos"), *BUDGET, "--out", str(tmp_path / "runs" / "photos")]
+    monkeypatch.setattr(import_module("selftrain.cli.automatic"), "_MOST", 12 * 48)
+    assert cli.main([*photos, "--data.size", "8"]) == 2
+    assert "(--data.size 32)" in capsys.readouterr().err
+    assert cli.main([*photos, "--data.size", "4"]) == 0
     monkeypatch.setattr(import_module("selftrain.cli.automatic"), "_MOST", 60 * 192)
     assert cli.main([*line, "--init-from", str(tmp_path / "runs" / "mae")]) == 0
     run = st.open_run(tmp_path / "runs" / "a")
@@ -187,6 +216,10 @@ def test_a_state_that_does_not_fit_is_refused(home, tmp_path):
         shipped.set_extra_state({**state, **change})
         with pytest.raises(st.CheckpointError, match=told):
             shipped(x)
+        shipped.set_extra_state(state)  # by the versions that are here, with candidates that are known
+        said = shipped(x)
+    shipped.learn(state["rows"], state["codes"])  # trained again
+    np.testing.assert_allclose(shipped(x), said, atol=1e-5)
     shipped.set_extra_state({})  # as before the first step
     np.testing.assert_allclose(shipped(x).exp(), 0.5)
 

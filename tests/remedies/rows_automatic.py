@@ -1,0 +1,25 @@
+"""Remedies of the messages about ``--strategy auto``, each followed by a test of ``test_cli_automatic.py``."""
+
+from remedies import Elsewhere
+
+_TESTS = "unit/cli/test_cli_automatic.py::"
+_STATE = _TESTS + "test_a_state_that_does_not_fit_is_refused"
+_NETWORKS = _TESTS + "test_there_is_no_network_to_export_or_to_start_from"
+_MASKS = _TESTS + "test_torchrun_is_for_networks_and_masks_for_other_strategies"
+_MEMORY = _TESTS + "test_more_rows_than_memory_are_refused_and_features_of_a_start_are_read"
+
+ROWS_OF = {
+    "selftrain/cli/automatic.py": [
+        Elsewhere("numbers do not fit", _MEMORY),
+        Elsewhere("runs in one process", _MASKS),
+        Elsewhere("trains no network of yours", _TESTS + "test_what_only_networks_have_is_refused"),
+    ],
+    "selftrain/estimator/strategy.py": [
+        Elsewhere("one class a sample", _MASKS),
+        Elsewhere("cannot be fitted again", _STATE),
+        Elsewhere("answers that are off by", _STATE),
+    ],
+    "selftrain/exporting/network.py": [Elsewhere("has no network to export", _NETWORKS)],
+    "selftrain/networks/optim.py": [Elsewhere("has no weights: what it ships", _NETWORKS)],
+    "selftrain/portfolio/portfolio.py": [Elsewhere("is no candidate; known are", _STATE)],
+}

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from first_problems import Places, _cached, _found, add_places, bbc_minilm, bbc_terms, cifar10_effnet
+from first_problems import Places, _cached, add_places, bbc_minilm, bbc_terms, cifar10_effnet, found_in_packages
 from sources import Array, Source
 from stored import Row, read, store
 from tables import replace
@@ -85,7 +85,7 @@ def speech(places: Places, sounds: Path | None) -> Source:
         if sounds is None:
             raise SystemExit("say --sounds: the folder with one of WAV files for each language")
         x, languages, prompts = read_prompts(sounds)
-        network = voice(_found(places, "resemblyzer/pretrained.pt")).eval()
+        network = voice(found_in_packages(places, "resemblyzer/pretrained.pt")).eval()
         with torch.inference_mode():
             rows = [network(batch).numpy() for batch in torch.from_numpy(x).split(128)]
         return np.concatenate(rows), np.unique(languages, return_inverse=True)[1], np.array(prompts)

@@ -302,6 +302,7 @@ class Pile:
         cache: str | Path | None = None,
         seed: int = 0,
         device: torch.device | str | None = None,
+        progress: bool | None = None,
     ) -> Pile:
         """The same problem on the features of an encoder that stays as it is, computed once.
 
@@ -314,9 +315,11 @@ class Pile:
             views: Weak views of each row that are computed beside the plain one, and as many strong ones, of the maker
                 of views of this pile; each step sees one of them. 0: plain features alone.
             cache: Folder where features are kept, each file under a name made of weights, data and views; ``None``:
-                the one that the encoder was given, else they are computed anew and kept in memory.
+                the one that the encoder was given, else they are computed anew and kept in memory. What was computed
+                before an interrupt is found there too.
             seed: Key of the draws of the views.
             device: Where to compute; ``None``: where the encoder is.
+            progress: Whether to show a bar; ``None``: if standard error is a terminal.
 
         Raises:
             DataError: masks or joints, which one row of features does not tell; inputs that the encoder cannot read.
@@ -340,8 +343,9 @@ class Pile:
                 parts = [part for part, (own, _) in origins.items() if own is root]
                 rows = np.unique(np.concatenate([origins[part][1] for part in parts]))
                 looks = views if {"labeled", "unlabeled"} & set(parts) else 0  # who is only judged is seen plainly
+                own = shown.views.seeded(seed)
                 features = stored_features(
-                    encoder, root, rows, shown.views.seeded(seed), looks, device=where, cache=cache
+                    encoder, root, rows, own, looks, device=where, cache=cache, progress=progress
                 )
                 for part in parts:
                     places, told = np.searchsorted(rows, origins[part][1]), (sets[part].annotations, sets[part].ids)

@@ -68,7 +68,7 @@ EAGER_TOO = {"engine": {"tqdm"}, "handlers": {"tqdm"}, "wrapper": {"sklearn"}, "
              "cli": {"jsonargparse"}}  # fmt: skip
 LAZY = {"scipy", "sklearn", "safetensors"}
 LAZY_TOO = {
-    "data": {"filelock"},
+    "data": {"filelock", "tqdm"},
     "data.base": {"cv2", "PIL"},
     "data.views": {"albumentations", "cv2"},
     "data.readers": {"PIL", "pandas", "pyarrow", "torchvision"},

@@ -220,7 +220,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         shown, frozen = pile, None
         if foundation is not None and foundation is self.network and foundation.frozen and self.encoder_ is None:
             frozen = copy_network(foundation).to(self._device())
-            pile = pile.encoded(frozen)
+            pile = pile.encoded(frozen, progress=bool(self.verbose))
         runs = []
         for member in range(self.members):
             # keys of neighbors would share draws with the next seed's members

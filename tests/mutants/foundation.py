@@ -118,4 +118,18 @@ MUTANTS = [
         "x.narrow(1, 0, self.embed_dim)",
         "test_build.py::test_members_may_read_features_of_their_own",
     ),
+    Mutant(
+        "features: rows of an interrupted writer are taken whatever their number",
+        ENCODED,
+        "0 < rows <= shape[0] else 0",
+        "0 < rows else 0",
+        "test_encoded.py::test_a_part_that_cannot_be_told_is_begun_anew[too-many]",
+    ),
+    Mutant(
+        "features: an interrupted writer begins anew",
+        ENCODED,
+        "done = _rows_done(part, begun, shape)",
+        "done = 0",
+        "test_encoded.py::test_what_was_computed_before_a_kill_is_not_computed_again",
+    ),
 ]

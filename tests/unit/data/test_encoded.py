@@ -177,19 +177,57 @@ def test_a_damaged_file_is_made_anew(damage, encoder, tmp_path):
     assert torch.equal(found.unlabeled.images(rows), expected.unlabeled.images(rows))
 
 
-def test_a_kill_in_the_middle_leaves_no_features(encoder, tmp_path, monkeypatch):
+def test_what_was_computed_before_a_kill_is_not_computed_again(encoder, tmp_path, monkeypatch, capsys):
+    wanted, forward, passes = made(rows=400).encoded(encoder, views=1, progress=False), encoder.body.forward, []
+    assert capsys.readouterr().err == ""
+
     def stop(x):
-        raise KeyboardInterrupt
+        passes.append(len(x))
+        if len(passes) == 7:  # in the third of the batches, of three passes each
+            raise KeyboardInterrupt
+        return forward(x)
 
     monkeypatch.setattr(encoder.body, "forward", stop)
     with pytest.raises(KeyboardInterrupt):
-        made().encoded(encoder, views=1, cache=tmp_path)
+        made(rows=400).encoded(encoder, views=1, cache=tmp_path)
     assert not list(tmp_path.glob("*.npy"))
-    monkeypatch.undo()
-    (part,) = {path.stem for path in tmp_path.glob("*.lock")}
-    (tmp_path / f".{part}.npy.killed.part").write_bytes(b"half")
-    made().encoded(encoder, views=1, cache=tmp_path)
-    assert not list(tmp_path.glob(".*.part"))
+    whole = made(rows=400).encoded(encoder, views=1, cache=tmp_path, progress=True)
+    assert "| 256/400 [" in capsys.readouterr().err
+    rows = np.arange(len(wanted.unlabeled))
+    assert torch.equal(whole.unlabeled.images(rows), wanted.unlabeled.images(rows))
+    counted = len(passes)
+    made(rows=400).encoded(encoder, views=1, cache=tmp_path)
+    assert len(passes) == counted
+    assert sum(passes[7:]) == 3 * (400 - 256) + len(wanted.test)  # the labeled rows are of the same set
+    monkeypatch.setattr(encoder.body, "forward", lambda x: forward(x)[:, :2])
+    with pytest.raises(st.DataError, match=r"the encoder gives \(128, 2\)"):  # from the first batch on
+        made(rows=401).encoded(encoder, views=1, cache=tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".part" or "begun" in path.name]
+
+
+@pytest.mark.parametrize("damage", ["no-note", "odd-note", "too-many", "short"])
+def test_a_part_that_cannot_be_told_is_begun_anew(encoder, tmp_path, monkeypatch, damage):
+    forward, passes = encoder.body.forward, []
+
+    def stop(x):
+        passes.append(len(x))
+        if len(passes) == 4:
+            raise KeyboardInterrupt
+        return forward(x)
+
+    monkeypatch.setattr(encoder.body, "forward", stop)
+    with pytest.raises(KeyboardInterrupt):
+        made(rows=400).encoded(encoder, views=1, cache=tmp_path)
+    (note,), (part,) = tmp_path.glob("*.begun.json"), tmp_path.glob("*.part")
+    assert json.loads(note.read_text()) == {"rows": 128}
+    if damage == "no-note":
+        note.unlink()
+    elif damage == "short":
+        part.write_bytes(part.read_bytes()[:-100])
+    else:
+        note.write_text(json.dumps([1] if damage == "odd-note" else {"rows": 9999}))
+    found = made(rows=400).encoded(encoder, views=1, cache=tmp_path)
+    assert sum(passes[4:]) == 3 * 400 + len(found.test)
 
 
 def encode_in_a_process(place):

@@ -159,8 +159,9 @@ def candidates(forms: Forms, size: Size, pile: int = 2000) -> list[Candidate]:
     axes = min(d, AXES) if size.wide else d
     seen = known + min(n - known, pile)
     # seconds that fits took on one core, from sizes of 120 to 4,000 rows
-    line, solved, linked = 4e-3 + 5e-8 * known * d * c, 2e-3 + 2e-6 * n * c, 6e-12 * n * n * d
-    rounds, trees = 0.01 + 3e-7 * seen * axes * c, float(0.09 + 3e-8 * TREES * known * np.sqrt(d) * np.log2(known + 1))
+    line, solved, linked = 4e-3 + 3e-8 * known * d * c, 2e-3 + 1.2e-6 * n * c, 6e-12 * n * n * d
+    rounds, em = 0.01 + seen * c * (2e-6 + 8e-8 * axes), 8e-6 * n + 1.5e-9 * n * axes * (axes + c)
+    trees = float(0.09 + 3e-8 * TREES * known * np.sqrt(d) * np.log2(known + 1))
     near, tall = ("unit", 10.0) if size.wide else ("standard", 1.0)
 
     def logistic(seed: int) -> Any:
@@ -173,12 +174,11 @@ def candidates(forms: Forms, size: Size, pile: int = 2000) -> list[Candidate]:
         def make(seed: int) -> Any:
             return PartOfPile(SoftLabelRegression(tall, weight=weight), pile, seed)
 
-        return Candidate(name, "soft labels", "reduced", make, rounds)
+        return Candidate(name, "soft labels", "reduced", make, rounds, 1 if size.wide else 2)
 
-    em = 4e-9 * n * axes * (axes + c)
     found = [
         alone("logistic", near, logistic, line),
-        alone("SVM", "standard", lambda seed: SVC(C=10.0), 3e-3 + 2e-9 * known**2 * d),
+        alone("SVM", "standard", lambda seed: SVC(C=10.0), 3e-3 + 4e-10 * known**2 * d),
         alone("extra trees", "standard", lambda seed: ExtraTreesClassifier(TREES, random_state=seed), trees, 1),
         alone(
             "random forest", "standard", lambda seed: RandomForestClassifier(TREES, random_state=seed), 1.3 * trees, 1
@@ -193,7 +193,6 @@ def candidates(forms: Forms, size: Size, pile: int = 2000) -> list[Candidate]:
         _graph(forms, "label spreading", near, "label_spreading", linked + solved, alpha=0.9),
         _graph(forms, "far label spreading", near, "label_spreading", linked + 2 * solved, alpha=0.99),
         _graph(forms, "Poisson", near, "poisson", linked + 3 * solved),
-        _mixture("mixture", "mixture", "reduced", em),
         _mixture("shrunk mixture", "mixture", "reduced", em, shrinkage=0.5),
         soft("soft labels", 1.0),
     ]
@@ -202,6 +201,7 @@ def candidates(forms: Forms, size: Size, pile: int = 2000) -> list[Candidate]:
     else:
         found += [
             _graph(forms, "rank label spreading", "rank", "label_spreading", linked + solved, alpha=0.9),
+            _mixture("mixture", "mixture", "reduced", em),
             _mixture("naive mixture", "mixture", "reduced", 2e-8 * n * axes * c, covariance="diagonal"),
             _mixture("rank mixture", "mixture", "rank", em, shrinkage=0.5),
         ]

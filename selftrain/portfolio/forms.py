@@ -18,7 +18,7 @@ from selftrain.wrapper.labels import Array
 
 FORMS = ("given", "standard", "rank", "unit", "reduced")
 WIDE = 100  # columns from which on rows are compared by their direction, and mixtures see main axes
-AXES, NEIGHBORS, KNOTS = 128, 10, 200
+AXES, NEIGHBORS, KNOTS = 256, 10, 200
 
 
 class _NormalScores(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -65,7 +65,7 @@ class Forms:
     ``"standard"``: mean 0 and variance 1 a column (sparse ones keep their zeros), for trees too, which round to single
     precision. ``"rank"``: each column by the normal scores of its ranks, so that units, origins and logarithms of a
     column make no difference and far values little. ``"unit"``: length 1, what angles compare; of a dense table after
-    ``"rank"``, while pixels, samples and terms are taken to have one unit. ``"reduced"``: at most 128 main axes of
+    ``"rank"``, while pixels, samples and terms are taken to have one unit. ``"reduced"``: at most 256 main axes of
     ``"unit"``, with a mean squared length of 1 a row; of at most 100 columns ``"standard"``.
 
     Args:

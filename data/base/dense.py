@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -19,15 +24,19 @@ def dense(values: Any, name: str) -> Any:
 
     Raises:
         DataError: rows of different shapes (the first one is named), sparse, nested or quantized tensors, sparse
-            matrices, or an array with masked values.
+            matrices, an array with masked values, or what has no rows, such as a mapping.
     """
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         count = int(np.ma.getmaskarray(values).sum())
         raise DataError(f"{count:,} values of {name} are masked; fill them in ({name}.filled(0)) or drop their rows")
+    if remedy := other_than_rows(values, name):
+        raise DataError(remedy)
     if hasattr(values, "tocsr"):  # of scipy, which need not be loaded to know it
         raise DataError(f"{name} is a sparse matrix of shape {values.shape}; pass {name}.toarray()")
     if isinstance(values, Tensor):
         return _dense_tensor(values, name)
+    if isinstance(values, memoryview | np.matrix):
+        values = np.asarray(values)
     listed = isinstance(values, list | tuple) or (
         isinstance(values, np.ndarray) and values.dtype == object and values.ndim > 0
     )
@@ -58,9 +67,61 @@ def _stacked(values: Any, name: str) -> Any:
     if all(isinstance(row, Tensor) for row in rows):
         return stack(rows)
     found = np.stack([row.numpy() if isinstance(row, Tensor) else row for row in rows])
-    if found.dtype == object and all(isinstance(value, int | float | np.number) for value in found.flat):
+    if found.dtype == object and all(isinstance(value, Real | Decimal | np.number) for value in found.flat):
         return found.astype(np.float64)  # numbers in boxes, as pandas gives those of columns of several types
     return found
+
+
+def other_than_rows(values: Any, name: str) -> str | None:
+    """What something is that holds no rows that can be picked, and what to pass; ``None``: it may have some."""
+    first = values[0] if isinstance(values, list | tuple) and values else None
+    if isinstance(values, Mapping) or isinstance(first, Mapping):
+        what = "a mapping of columns" if isinstance(values, Mapping) else "a list of mappings"
+        return f"{name} is {what}, a table: pass pandas.DataFrame({name}), or read it with selftrain.data.from_table"
+    if values is None or isinstance(values, str | bytes | os.PathLike):
+        which = "None" if values is None else f"a {type(values).__name__}, {str(values)[:40]!r}"
+        return f"{name} is {which}, and no rows: pass an array (N, ...); files are read by selftrain.data.from_path"
+    if isinstance(values, Iterator | Set) and not hasattr(values, "__array__"):
+        return f"{name} is a {type(values).__name__}, whose rows have no order or number: pass list({name})"
+    names = getattr(getattr(values, "dtype", None), "names", None)
+    if isinstance(values, np.ndarray) and names:
+        return (
+            f"{name} is an array of records with the fields {', '.join(names[:5])}: pass pandas.DataFrame({name}), or "
+            f"numbers alone as np.array({name}.tolist())"
+        )
+    if not hasattr(values, "__array__") and not hasattr(values, "shape"):
+        for way in ("to_pandas", "to_dataframe"):
+            if hasattr(values, way):
+                return f"{name} is a {type(values).__name__}: pass {name}.{way}()"
+    if isinstance(values, int | float | complex | np.ndarray | np.generic) and np.ndim(values) == 0:
+        return f"{name} is a single {type(values).__name__}, and no rows: pass an array (N, ...)"
+    return None
+
+
+def no_numbers(values: Any, name: str) -> str:
+    """Why an array (N, ...) of another type than numbers holds none, with one of its values, and what to pass."""
+    kind, flat = values.dtype.kind, values.reshape(-1)
+    numbers = (Real, Decimal, np.number)
+    odd = [value for value in flat if not isinstance(value, numbers)] if kind == "O" else flat[:1].astype(str).tolist()
+    shown = repr(odd[0] if odd else "")[:60]
+    if kind == "M":
+        return f"{name} holds dates such as {shown}: pass ({name} - {name}.min()) / np.timedelta64(1, 'D'), days"
+    if kind == "m":
+        return f"{name} holds times such as {shown}: pass {name} / np.timedelta64(1, 's'), seconds"
+    if kind in "SU":
+        with suppress(ValueError):
+            flat[:1000].astype(np.float64)
+            return f"{name} holds numbers in text, such as {shown}: pass {name}.astype(float)"
+        return f"{name} holds text, such as {shown}: read tables with selftrain.data.from_table, encode texts first"
+    if all(value is None for value in odd):
+        return (
+            f"{len(odd):,} values of {name} are None: fill them in, or drop their rows: "
+            f"{name}[(np.asarray({name}) != None).all(1)].astype(float)"
+        )
+    return (
+        f"{name} holds values that are no numbers, such as {shown}: read tables with selftrain.data.from_table, "
+        "encode texts first"
+    )
 
 
 def _row(row: Any) -> Any:

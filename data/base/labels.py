@@ -462,8 +462,9 @@ def class_names(classes: Classes | None) -> tuple[list[str] | None, Sequence[int
         raise DataError("classes hold a missing name; give each class a name of its own")
     if numbers is not None and len(set(numbers)) < len(numbers):
         often = Counter(numbers).most_common(1)[0][0]
-        what = f"give {often} to several names" if isinstance(classes, Mapping) else f"hold {often} more than once"
-        raise DataError(f"classes {what}; give each its own number")
+        if isinstance(classes, Mapping):
+            raise DataError(f"classes give {often} to several names; give each its own")
+        raise DataError(f"classes hold {often} more than once; give each class a number of its own")
     return names, numbers
 
 

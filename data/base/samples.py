@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selftrain import errors
-from selftrain.data.base.dense import dense, refuse_complex
+from selftrain.data.base.dense import dense, no_numbers, refuse_complex
 from selftrain.errors import DataError, setting
 
 Rows = NDArray[np.int64]
@@ -222,6 +222,8 @@ def prepared(
         raise DataError(
             f"inputs have shape {tuple(values.shape)}; give (N, F), (N, H, W), (N, H, W, C) or (N, C, H, W)"
         )
+    if 0 in values.shape[1:]:
+        raise DataError(f"inputs have shape {tuple(values.shape)}, with no columns or pixels; give at least one")
     if values.is_floating_point():
         _refuse_not_finite(values)
     if values.ndim == 2:
@@ -237,9 +239,11 @@ def _as_tensor(values: Any, name: str) -> Tensor:
         refuse_complex(values, name)
         return values
     array = np.asarray(values)
+    if array.dtype == object and array.ndim > 1:  # a frame of boxed numbers
+        array = np.asarray(dense(array, name))
     refuse_complex(array, name)
     if array.dtype.kind not in "biuf":
-        raise DataError(f"values of type {array.dtype} such as {array.reshape(-1)[:1].tolist()} are not numbers")
+        raise DataError(no_numbers(array, name))
     # int64 would wrap around in silence
     if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
         raise DataError(f"value {array.max()} is larger than any number that can be used; correct it")

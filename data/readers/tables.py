@@ -107,6 +107,8 @@ def from_table(
     tables = {"": table, "_unlabeled": unlabeled, "_test": test}
     if not isinstance(validation, int | float):
         tables["_validation"] = validation
+    if table is None:
+        raise DataError("there is no table; pass a CSV or Parquet path, a data frame or a mapping")
     read = {
         part: read_table(rows, missing, f"the {part[1:]} table" if part else "the table", decimal, label)
         for part, rows in tables.items()

@@ -148,8 +148,13 @@ def read_table(
     elif isinstance(table, Mapping) or hasattr(table, "columns"):
         columns = list(table) if isinstance(table, Mapping) else list(table.columns)
         found = _table([str(column) for column in columns], [table[column] for column in columns], name, label)
+    elif hasattr(table, "to_pandas") and not hasattr(table, "__array__"):  # of Hugging Face, xarray, other frames
+        return read_table(table.to_pandas(), missing, name, decimal, label)
     else:
-        raise DataError(f"{type(table).__name__} is no table; pass a CSV or Parquet path, a data frame or a mapping")
+        hint = ", pandas.DataFrame(...) of arrays and lists" if isinstance(table, np.ndarray | list | tuple) else ""
+        raise DataError(
+            f"{type(table).__name__} is no table; pass a CSV or Parquet path, a data frame or a mapping{hint}"
+        )
     lengths = {name: len(cells) for name, cells in found.columns.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"the columns of {found.source} have different lengths: {lengths}")

@@ -121,8 +121,13 @@ def numbers(X: Any) -> Any:
         DataError: for masked numbers, sparse tensors, rows of different shapes, or columns of a data frame that hold
             something else than numbers, or gaps.
     """
+    if hasattr(X, "column_names") and hasattr(X, "to_pandas"):
+        X = X.to_pandas()  # a table of Arrow, a data set of Hugging Face
     rows = as_rows(dense(X, "X"))
     if is_frame(rows):
+        double = [str(name) for name, many in Counter(list(rows.columns)).items() if many > 1]
+        if double:
+            raise DataError(f"columns {double[:5]} of X are there more than once; give each column a name of its own")
         other = [name for name in rows.columns if not _holds_numbers(rows[name])]
         for name in other:
             found = read_numbers(Counter(str(cell) for cell in rows[name] if cell is not None))

@@ -11,6 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.utils.validation import has_fit_parameter
 
 from selftrain.wrapper.labels import Array
+from selftrain.wrapper.rows import explained
 from selftrain.wrapper.scores import name
 
 WEIGHTINGS = ("balanced", "group", "confidence", "none")
@@ -90,7 +91,8 @@ class Trainer:
         """
         more = {} if weight is None else {"sample_weight": weight}
         if last is None or not self.warm:
-            return clone(self.prototype).fit(X, y, **more)
+            with explained(X, name(self.prototype)):
+                return clone(self.prototype).fit(X, y, **more)
         if not _has_warm_start(last):
             # partial_fit goes over all rows again, labels included, so that old ones are not forgotten
             return last.partial_fit(X, y, **more)

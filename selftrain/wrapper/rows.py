@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Number
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from sklearn.utils import indexable
 from sklearn.utils.validation import validate_data
 
+from selftrain.data.base.dense import no_numbers, other_than_rows
 from selftrain.errors import DataError
 
 
@@ -32,8 +35,11 @@ def as_rows(X: Any) -> Any:
     if isinstance(X, np.ma.MaskedArray):
         # what lies under a mask is no measurement, and np.asarray would bring it back
         return np.ma.filled(X.astype(np.promote_types(X.dtype, np.float32)), np.nan) if X.mask.any() else X.data
-    if hasattr(X, "column_names") and hasattr(X, "to_pandas"):
-        return X.to_pandas()  # scikit-learn picks no rows of a table of Arrow
+    # scikit-learn picks no rows of a table of Arrow or of other frames that are not in its protocol
+    if hasattr(X, "to_pandas") and (hasattr(X, "column_names") or (is_frame(X) and not hasattr(X, "__dataframe__"))):
+        return X.to_pandas()
+    if isinstance(X, memoryview):
+        return np.asarray(X)
     if isinstance(X, (list, tuple)) and X and all(isinstance(row, (torch.Tensor, np.ma.MaskedArray)) for row in X):
         return [as_rows(row) for row in X]
     return X
@@ -51,6 +57,9 @@ def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
         reset: Whether these are the rows of ``fit``.
     """
     X = as_rows(X)
+    # lists of mappings and arrays of records are rows that a pipeline may read
+    if not isinstance(X, list | tuple | np.ndarray) and (remedy := other_than_rows(X, "X")):
+        raise DataError(remedy)
     form: dict[str, Any] = {"ensure_min_samples": 2} if reset else {}
     if _is_table(X):
         # NaN is for the classifier inside to take or to refuse, as its tags say.
@@ -111,6 +120,22 @@ def check_row_shape(shape: Any, wanted: tuple[int, ...]) -> None:
     else:
         remedy = "pass rows like those"
     raise DataError(f"X has rows of shape {shape}, fit was called with {wanted}; {remedy}")
+
+
+@contextmanager
+def explained(X: Any, classifier: str) -> Iterator[None]:
+    """Say what rows hold that a classifier does not take, and what to pass, where they are an array of no numbers.
+
+    Raises:
+        DataError: in place of the classifier's own error.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if isinstance(X, np.ndarray) and X.dtype.kind not in "biuf" and not isinstance(error, DataError):
+            told = other_than_rows(X, "X") or no_numbers(X, "X")
+            raise DataError(f"{classifier} does not take these rows: {told}") from error
+        raise
 
 
 def is_frame(X: Any) -> bool:

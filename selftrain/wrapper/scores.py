@@ -10,6 +10,7 @@ from sklearn.utils.extmath import softmax
 
 from selftrain.errors import DataError
 from selftrain.wrapper.labels import Array
+from selftrain.wrapper.rows import explained
 
 CERTAINTIES = ("confidence", "margin", "entropy", "vote")
 VOTING = (RandomForestClassifier, ExtraTreesClassifier, BaggingClassifier, VotingClassifier)
@@ -50,7 +51,8 @@ def probabilities(estimator: Any, X: Any, classes: Array) -> Array:
         ValueError: if the classifier has neither method, or a decision value for each pair of classes.
     """
     if hasattr(estimator, "predict_proba"):
-        return _aligned(np.asarray(estimator.predict_proba(X)), estimator.classes_, classes)
+        with explained(X, name(estimator)):
+            return _aligned(np.asarray(estimator.predict_proba(X)), estimator.classes_, classes)
     if not hasattr(estimator, "decision_function"):
         raise ValueError(
             f"{name(estimator)} has neither predict_proba nor decision_function; wrap it in BaggingClassifier, whose "

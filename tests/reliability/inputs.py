@@ -20,11 +20,13 @@ TESTS = Path(__file__).resolve().parents[1]
 PAGE = TESTS.parent / "docs" / "reliability.md"
 KINDS = {
     "unit, origin and precision": "unit/data/test_data_scale.py",
-    "what is a class, what is no label": "unit/data/test_data_labels.py unit/wrapper/test_wrapper_labels.py",
+    "what is a class, what is no label": "unit/data/test_data_labels.py unit/data/test_label_counts.py "
+    "unit/wrapper/test_wrapper_labels.py",
     "columns of tables": "unit/data/test_data_columns.py unit/cli/test_cli_columns.py",
     "what is left out": "unit/data/test_data_left_out.py",
     "parts, masks and joints that fit": "unit/data/test_data_fitting.py",
-    "forms of arrays and rows": "unit/data/test_data_dense.py unit/estimator/test_estimator_forms.py "
+    "forms of arrays and rows": "unit/data/test_data_dense.py unit/data/test_data_forms.py "
+    "unit/estimator/test_estimator_forms.py "
     "unit/wrapper/test_wrapper_rows.py",
     "rows of another form than those of fit": "unit/estimator/test_other_rows.py",
     "what networks give, layers that are computed": "unit/engine/test_fitting.py unit/networks/test_parametrized.py",

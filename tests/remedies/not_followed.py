@@ -1,7 +1,7 @@
 # ruff: noqa: E501
 """Messages whose remedy no test follows yet. The list gets shorter and never longer: a new message has a row."""
 
-MOST = 227
+MOST = 226
 NOT_FOLLOWED: dict[str, list[str]] = {
     "selftrain/_compat.py": [
         "ranks of fit will go in 1.0; call fit inside `with Ranks(...):`",
@@ -325,9 +325,7 @@ NOT_FOLLOWED: dict[str, list[str]] = {
         ", or say {}",
         "{}: {} is {}, a measured number and no class; name the column of the classes, or turn it into classes",
     ],
-    "data/base/samples.py": [
-        "values of type {} such as {} are not numbers",
-    ],
+    "data/base/samples.py": [],
     "data/base/stored.py": [
         "{} holds Python objects, which are never loaded; save plain numbers or text",
         "{} is cut short: {} bytes where {} are needed; copy it again",

@@ -242,7 +242,7 @@ ROWS_OF = {
         ),
         setting("which says not which name", learned, "classes", {"cat", "dog"}, ["cat", "dog"]),
         Row(
-            "classes hold {} more than once",
+            "more than once; give each class a name",
             lambda: pile(classes=["cat", "cat"]),
             lambda: pile(classes=["cat", "dog"]),
         ),

@@ -82,8 +82,8 @@ def test_limits_map_black_and_white():
         (np.full((2, 4, 4), 16.0), "to 16; give uint8"),
         (np.full((2, 4, 4), -0.5), "from -0.5"),
         (np.full((2, 4, 4), 256), "to 256"),
-        (np.array([["a", "b"]]), "are not numbers"),
-        (np.array([[None, 1]]), "are not numbers"),
+        (np.array([["a", "b"]]), "holds text, such as 'a'"),
+        (np.array([[None, 1]]), "1 values of x are None"),
     ],
 )
 def test_values_that_are_no_pixels_are_refused(x, words):

@@ -17,7 +17,6 @@ from selftrain.data import Pile, TableEncoding
 from selftrain.engine import loop
 from selftrain.runtime.distributed import launched
 
-_MOST = 10**9  # numbers that a pile of rows may have: 8 GB in double precision
 _NETWORKS = (
     *("views", "network", "training", "steps", "epochs", "plan", "baseline", "on_alarm"),
     *("eval_every", "log_every", "checkpoint_every", "stop_after", "snapshots", "self_check"),
@@ -57,6 +56,7 @@ def rows_of(pile: Pile, settings: Mapping[str, Any], out: Path) -> Pile:
     Raises:
         UsageError: there are more numbers than fit into memory.
     """
+    from selftrain.estimator.strategy import MOST
     from selftrain.portfolio.forms import WIDE
 
     if settings["init_from"] is not None:
@@ -65,10 +65,12 @@ def rows_of(pile: Pile, settings: Mapping[str, Any], out: Path) -> Pile:
         building.foundation(settings)  # says what is missing
     card = pile.card()
     rows, columns = len(pile.labeled or ()) + len(pile.unlabeled or ()), math.prod(card["shape"])
-    if rows * columns > _MOST:
+    numbers = columns + sum(codes for _, codes in _categories(pile))
+    if rows * numbers > MOST:
         raise UsageError(
-            f"--strategy auto reads all rows at once, and {rows:,} of {columns:,} numbers do not fit: say --init_from "
-            "with an encoder (pretrained:NAME), whose features it reads, or make inputs smaller (--data.size 32)"
+            f"--strategy auto reads all rows at once, and {rows:,} of {numbers:,} numbers do not fit: of pictures say "
+            "--init_from with an encoder (pretrained:NAME), whose features it reads, or make them smaller (--data.size "
+            "32); of a table leave out columns of names (--data.drop '[NAME]')"
         )
     if kind_of(pile) == "table" and columns <= WIDE:
         return pile  # far from 0 single precision has few digits; all that reads so few columns standardizes anyway
@@ -83,8 +85,7 @@ def build(settings: Mapping[str, Any], pile: Pile, problem: building.Problem) ->
     """The strategy for a pile of ``rows_of``."""
     from selftrain.estimator.strategy import PortfolioStrategy
 
-    sizes = {} if pile.encoding is None else TableEncoding.from_dict(pile.encoding).cardinalities
-    own = {"kind": problem.kind, "categories": sorted(sizes.items()), "seed": settings["seed"]}
+    own = {"kind": problem.kind, "categories": _categories(pile), "seed": settings["seed"]}
     with building.settings_checked():
         return PortfolioStrategy(make_part("task", problem.task), **own, **settings["strategy"]["init_args"])
 
@@ -115,3 +116,8 @@ def train(
     run = common.run_stage("train", strategy, {**settings, "progress": False}, pile, 1, out, device, plan=plan)
     write_report(out, strategy.candidates)
     return run, strategy.candidates
+
+
+def _categories(pile: Pile) -> list[tuple[int, int]]:
+    """Place and number of codes of each column that holds codes of categories."""
+    return [] if pile.encoding is None else sorted(TableEncoding.from_dict(pile.encoding).cardinalities.items())

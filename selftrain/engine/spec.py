@@ -38,7 +38,7 @@ from selftrain.runtime.rng import own_randomness
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import write_json
 from selftrain.storage.fields import COUNT, FIGURES, Number, check, read_fields
-from selftrain.storage.run_dir import CARD, CHECKPOINTS, LABELS, RECORD, SETTINGS, is_replaced, read_card
+from selftrain.storage.run_dir import CANDIDATES, CARD, CHECKPOINTS, LABELS, RECORD, SETTINGS, is_replaced, read_card
 from selftrain.storage.states import load_into
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import Pile, Recorded
@@ -163,6 +163,11 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     if is_replaced(place):
         raise RunFolderError(f"the run in {place} was being replaced by another one, which was stopped; {again}")
     if not (place / RECORD).is_file():
+        if not (place / SETTINGS).is_file() and (place / CANDIDATES).is_file():
+            raise RunFolderError(
+                f"{place} has what an estimator has tried, and no run: keep the fitted estimator itself (pickle), or "
+                "train with the command line (--strategy auto)"
+            )
         if not (place / SETTINGS).is_file():
             raise RunFolderError(f"{place} holds no run")
         # settings of version 0.1 have no format; those of a run are written a moment before its record

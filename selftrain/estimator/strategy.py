@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from selftrain.portfolio import Portfolio
 
 Budget = float | Literal["fast", "thorough"]
+MOST = 10**9  # numbers that all rows may have together: 8 GB in double precision
 _ASKED, _NEAR = 100, 1e-3  # rows that are asked again, and how far answers may be from those before
 _RECORD = {
     **dict.fromkeys(("name", "family", "reason"), str),
@@ -113,6 +114,8 @@ class Blend(nn.Module):
             and codes.dim() == 1 and set(codes.unique().tolist()) - {-1} == set(range(self.classes))
             and answers.shape == (len(rows[:: _step(rows)]), self.classes) and bool(state["members"])
             and bool(rows.isfinite().all() and answers.isfinite().all())
+            and all(0 <= at < rows.shape[1] for at, _ in self.categories)
+            and len(rows) * (rows[0].numel() + sum(codes for _, codes in self.categories)) <= MOST
         )  # fmt: skip
         if not fits:
             raise ValueError("rows, labels and answers of the portfolio do not fit one another")

@@ -164,4 +164,11 @@ MUTANTS = [
         "()",
         "test_cli_automatic.py::test_every_command_opens_it",
     ),
+    Mutant(
+        "auto on the command line: a record may ask for any number of columns",
+        BLENDED,
+        "and len(rows) * (rows[0].numel() + sum(codes for _, codes in self.categories)) <= MOST",
+        "",
+        "test_cli_automatic.py::test_a_record_may_not_ask_for_more_than_memory",
+    ),
 ]

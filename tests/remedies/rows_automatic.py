@@ -14,6 +14,9 @@ ROWS_OF = {
         Elsewhere("runs in one process", _MASKS),
         Elsewhere("trains no network of yours", _TESTS + "test_what_only_networks_have_is_refused"),
     ],
+    "selftrain/engine/spec.py": [
+        Elsewhere("has what an estimator has tried", _TESTS + "test_the_folder_of_an_estimator_says_what_to_do")
+    ],
     "selftrain/estimator/strategy.py": [
         Elsewhere("one class a sample", _MASKS),
         Elsewhere("cannot be fitted again", _STATE),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
 from importlib import import_module
 from pathlib import Path
 
@@ -169,10 +171,14 @@ def test_torchrun_is_for_networks_and_masks_for_other_strategies(home, tmp_path,
 
 
 def test_more_rows_than_memory_are_refused_and_features_of_a_start_are_read(home, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(import_module("selftrain.cli.automatic"), "_MOST", 60 * 63)
+    limits = import_module("selftrain.estimator.strategy")
+    monkeypatch.setattr(limits, "MOST", 60 * 63)
     line = ["train", "--data", "a.npz", *BUDGET, "--out", str(tmp_path / "runs" / "a")]
     assert cli.main(line) == 2
-    assert "60 of 64 numbers do not fit: say --init_from with an encoder (pretrained:NAME)" in capsys.readouterr().err
+    assert (
+        "60 of 64 numbers do not fit: of pictures say --init_from with an encoder (pretrained:NAME)"
+        in capsys.readouterr().err
+    )
     stage = ["pretrain", "--data", "a.npz", "--recipe", "mae", "--steps", "1", "--plan.labeled", "4"]
     assert cli.main([*stage, "--out", str(tmp_path / "runs" / "mae")]) == 0
     for i, color in enumerate(["black", "white"] * 6):
@@ -180,11 +186,16 @@ def test_more_rows_than_memory_are_refused_and_features_of_a_start_are_read(home
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (8, 8), color).save(place)
     photos = ["train", "--data", str(tmp_path / "photos"), *BUDGET, "--out", str(tmp_path / "runs" / "photos")]
-    monkeypatch.setattr(import_module("selftrain.cli.automatic"), "_MOST", 12 * 48)
+    monkeypatch.setattr(limits, "MOST", 12 * 48)
     assert cli.main([*photos, "--data.size", "8"]) == 2
     assert "(--data.size 32)" in capsys.readouterr().err
     assert cli.main([*photos, "--data.size", "4"]) == 0
-    monkeypatch.setattr(import_module("selftrain.cli.automatic"), "_MOST", 60 * 192)
+    table = ["train", "--data", "train.csv", "--data.label", "label", *BUDGET, "--out", str(tmp_path / "table")]
+    monkeypatch.setattr(limits, "MOST", 60 * 5)  # size and color are numbers, and four codes one each
+    assert cli.main(table) == 2
+    assert "leave out columns of names (--data.drop '[NAME]')" in capsys.readouterr().err
+    assert cli.main([*table, "--data.drop", "[color]"]) == 0
+    monkeypatch.setattr(limits, "MOST", 60 * 192)
     assert cli.main([*line, "--init-from", str(tmp_path / "runs" / "mae")]) == 0
     run = st.open_run(tmp_path / "runs" / "a")
     assert run.pile.encoder is not None
@@ -203,6 +214,8 @@ def test_a_state_that_does_not_fit_is_refused(home, tmp_path):
         {"answers": state["answers"][:, 1:]},
         {"members": []},
         {"members": [{"name": "SVM"}]},
+        {"rows": state["rows"][:, :1]},  # without the column of the codes
+        {"rows": state["rows"][:1].expand(10**9, -1), "codes": state["codes"][:1].expand(10**9)},
     ):
         with pytest.raises(st.CheckpointError):
             import_module("selftrain.engine.run").take_state(
@@ -271,3 +284,41 @@ def test_a_comparison_has_it_beside_labels_alone_and_on_features_of_each_start(h
     assert "kept       auto.mae" in capsys.readouterr().out
     assert cli.main(["compare", "--data", "a.npz", "--strategies", "autoo"]) == 2
     assert "did you mean auto?" in capsys.readouterr().err
+
+
+def test_the_folder_of_an_estimator_says_what_to_do(home, tmp_path, capsys):
+    with np.load("a.npz") as data:
+        x, y = data["x"], data["y"]
+    fitted = st.SelfTrainClassifier(budget=0, random_state=0, out=tmp_path / "estimator").fit(x, y)
+    assert cli.main(["label", str(tmp_path / "estimator")]) == 1
+    assert "keep the fitted estimator itself (pickle), or train with the command line (--strategy auto)" in (
+        capsys.readouterr().err
+    )
+    assert np.array_equal(pickle.loads(pickle.dumps(fitted)).predict(x), fitted.predict(x))
+    assert cli.main(["train", "--data", "a.npz", *BUDGET, "--out", str(tmp_path / "run")]) == 0
+    assert cli.main(["label", str(tmp_path / "run"), "--out", str(tmp_path / "l.csv")]) == 0
+
+
+@pytest.mark.parametrize("kind", ["series", "points"])
+def test_curves_and_clouds_are_rows_too(kind, home, tmp_path):
+    rng, y = np.random.default_rng(0), np.arange(40) % 2
+    size = (40, 2, 9) if kind == "series" else (40, 9, 3)
+    x = (rng.normal(size=size) * (1 + y[:, None, None] * np.arange(1, size[2] + 1))).astype(np.float32)
+    np.savez(tmp_path / "a.npz", x=x, y=np.where(np.arange(40) < 16, y, -1), x_test=x, y_test=y)
+    data = ["--data", str(tmp_path / "a.npz"), "--data.kind", kind]
+    assert cli.main(["train", *data, *BUDGET, "--out", str(tmp_path / "a")]) == 0
+    run = st.open_run(tmp_path / "a")
+    assert run.evaluate("test")["accuracy"] > 0.8
+    assert run.strategy.arguments["kind"] == kind
+
+
+def test_a_record_may_not_ask_for_more_than_memory(home, tmp_path):
+    """A small file that says that a column has very many codes."""
+    shutil.copytree("runs/table", tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "rebuild.json").read_text())
+    said = json.dumps(record["strategy"])
+    assert "[1, 4]" in said or '"tuple": [1, 4]' in said
+    record["strategy"] = json.loads(said.replace("[1, 4]", "[1, 1000000000]"))
+    (tmp_path / "run" / "rebuild.json").write_text(json.dumps(record))
+    with pytest.raises(st.CheckpointError, match="do not fit one another"):
+        st.open_run(tmp_path / "run")

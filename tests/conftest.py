@@ -3,6 +3,7 @@
 Whole folders are tested in two processes where pytest-xdist is installed; ``-n`` asks for another number.
 """
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -32,9 +33,25 @@ def pytest_cmdline_main(config):
         option.numprocesses, option.dist = 2, "worksteal"
 
 
+def pytest_collection_finish(session):
+    """Let the garbage collector pass over what the libraries and the collected tests hold until the end."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def no_wait_for_the_disk():
     """Nothing here is to outlive a loss of power; two tests of their own hold that files are synced."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_seeds_for_devices_that_are_not_there():
+    """Where there is none, ``torch.manual_seed`` keeps a seed and a text of the whole stack for each kind of device."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not torch.accelerator.is_available():
+            for device in (torch.cuda, torch.xpu, torch.mtia):
+                patch.setattr(device, "manual_seed_all", lambda seed: None)
         yield

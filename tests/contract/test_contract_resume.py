@@ -20,6 +20,7 @@ from selftrain import toy
 from selftrain.handlers.metrics_log import MetricsLog
 from selftrain.networks.optim import weights_of
 from selftrain.storage import checkpoint
+from selftrain.tensorboard import TensorBoard
 
 WHOLE, PART = 8, 5  # an epoch has 4 steps: the stop is in the middle of the second
 PRECISIONS = ["fp32", "bf16", "fp16"]
@@ -29,7 +30,7 @@ def fit(name: str, kind: toy.Kind, out: Path, *, seed: int = 0, student: dict | 
     """A run of ``WHOLE`` steps; neither evaluations nor rows of the log fall on the step where it is stopped."""
     strategy = build(name, kind, seed=seed, student=student)
     settings["checkpoints"] = st.Checkpoints(WHOLE, settings.pop("stop_after", None))
-    settings |= {"evaluation": st.Evaluation(4), "handlers": [MetricsLog(2)]}
+    settings |= {"evaluation": st.Evaluation(4), "handlers": [MetricsLog(2), TensorBoard(False)]}
     return st.fit(strategy, toy.pile(kind), steps=WHOLE, plan=PLAN, out=out, **settings)
 
 
@@ -53,11 +54,11 @@ def stopped_and_continued(name: str, kind: toy.Kind, folder: Path, student: dict
     assert checkpoint.load_newest(folder / "parts" / "checkpoints")["step"] == PART
     torch.manual_seed(777)  # the caller's randomness must not matter
     rest = fit(name, kind, folder / "parts", student=student, seed=99, resume=True)
-    for run in (whole, rest):
-        stored = checkpoint.load_newest(run.out / "checkpoints")
-        assert not differences(run.strategy.state_dict(), stored["strategy"])
-        assert not differences(run.ledger.state_dict(), stored["ledger"])
-    return differences(outcome(whole.out), outcome(rest.out))
+    left = [outcome(run.out) for run in (whole, rest)]
+    for run, found in zip((whole, rest), left, strict=True):
+        assert not differences(run.strategy.state_dict(), found["state"]["strategy"])
+        assert not differences(run.ledger.state_dict(), found["state"]["ledger"])
+    return differences(*left)
 
 
 @pytest.mark.parametrize(("name", "kind"), GRID)

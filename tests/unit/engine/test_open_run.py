@@ -47,10 +47,13 @@ class Keen(st.select.Selector):
         return (evidence.confidence > 0.1).float()
 
 
-def _resnet():
-    import torchvision
+def _mobilenet():
+    """Built with classes and lists; a small one: of a ResNet the checkpoints cost more than all other tests here."""
+    from torchvision.models import MobileNetV2
 
-    return nn.Sequential(nn.Conv2d(1, 3, 1), torchvision.models.resnet18(num_classes=10))
+    blocks = [[1, 8, 1, 1], [6, 8, 1, 2]]  # expansion, channels, repeats, stride
+    net = MobileNetV2(10, width_mult=0.25, inverted_residual_setting=blocks, norm_layer=nn.BatchNorm2d, dropout=0.0)
+    return nn.Sequential(nn.Conv2d(1, 3, 1), net)
 
 
 NETWORKS = {
@@ -58,7 +61,7 @@ NETWORKS = {
     "vit": lambda: st.Classifier(pretrain.ViT(8, 4, width=16, depth=1), 10),
     "sequential": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10)),
     "named": lambda: nn.Sequential(OrderedDict(flat=nn.Flatten(), last=nn.Linear(64, 10, bias=False))),
-    "resnet": _resnet,
+    "mobilenet": _mobilenet,
     "a module": nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.GELU(approximate="tanh"), nn.Linear(8, 10)),
 }
 

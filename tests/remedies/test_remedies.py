@@ -19,8 +19,9 @@ ROWS = [
 
 def found(file, says):
     """The message of a file that holds this piece: one, or the piece is too short."""
-    (message,) = [message for message in MESSAGES.get(file, ()) if says in message]
-    return message
+    texts = [message for message in MESSAGES.get(file, ()) if says in message]
+    assert len(texts) == 1, f"{says!r} is in {len(texts)} messages of {file}, not in one"
+    return texts[0]
 
 
 @pytest.mark.parametrize(

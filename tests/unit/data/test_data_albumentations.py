@@ -11,7 +11,7 @@ import torch
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations as A
 
-from selftrain.data import AlbumentationsViews, ArraySet
+from selftrain.data import AlbumentationsViews, ArraySet, TensorViews
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8, generator=GENERATOR)
@@ -101,6 +101,9 @@ def test_results_of_different_size_are_refused():
     uneven = AlbumentationsViews(weak=A.Compose([A.RandomScale((-0.5, 0.5), p=1)]))
     with pytest.raises(ValueError, match="end it with a crop or a resize"):
         uneven("weak", IMAGES, INDEX, 0)
+    for end in (A.RandomCrop(8, 8), A.Resize(8, 8)):
+        even = AlbumentationsViews(weak=A.Compose([A.RandomScale((-0.5, 0.5), p=1), end]))
+        assert even("weak", IMAGES, INDEX, 0).x.shape[2:] == (8, 8)
     with pytest.raises(ValueError, match="no view 'medium'"):
         VIEWS("medium", IMAGES, INDEX, 0)
     with pytest.raises(ValueError, match="use TableViews"):
@@ -156,6 +159,7 @@ def test_a_pipeline_that_changes_the_scale_is_refused():
     scaled = A.Compose([A.Lambda(image=lambda image, **_: image.astype("f4") - 128)])
     with pytest.raises(ValueError, match=r"values from -12\d to 12\d, .*do not normalize"):
         spreads(AlbumentationsViews(weak=scaled))
+    spreads(AlbumentationsViews(weak=A.Compose([A.Lambda(image=lambda image, **_: image)])))
 
 
 @pytest.mark.parametrize("end", ["ToTensorV2", "ToFloat"])
@@ -176,3 +180,5 @@ def test_a_pipeline_of_another_library_is_refused():
 
     with pytest.raises(ValueError, match=r"weak is a torchvision Compose, .*pass albumentations\.Compose"):
         AlbumentationsViews(weak=transforms.Compose([transforms.RandomHorizontalFlip()]))
+    spreads(AlbumentationsViews(weak=A.Compose([A.HorizontalFlip()])))
+    spreads(TensorViews())

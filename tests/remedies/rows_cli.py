@@ -92,7 +92,9 @@ def in_python():
     """A run that was started in Python, of the arrays' file."""
     pile = st.data.from_arrays_file(home() / "a.npz")
     learner = st.learner(lambda: nn.Linear(5, 2), lr=0.1)
-    st.fit(strategies.Supervised(st.Classification(2), learner), pile, steps=1, plan=BatchPlan(4), out=home() / "python")
+    st.fit(
+        strategies.Supervised(st.Classification(2), learner), pile, steps=1, plan=BatchPlan(4), out=home() / "python"
+    )
     return home() / "python"
 
 
@@ -117,7 +119,9 @@ def with_file(tmp, text, name="c.yaml"):
 
 def compare(*words, name="tested.npz"):
     given = ("--network", "mlp", *QUICK, "--out", f"compared-{len(words)}-{name}")
-    command("compare", *data(name), *given, *([] if "--strategies" in words else ["--strategies", "supervised"]), *words)
+    command(
+        "compare", *data(name), *given, *([] if "--strategies" in words else ["--strategies", "supervised"]), *words
+    )
 
 
 def labeled(*words):
@@ -131,7 +135,9 @@ def copied(folder):
 
 def own(tmp):
     """A network of one's own, beside the working directory."""
-    (tmp / "mine_for_rows.py").write_text("from torch import nn\n\n\ndef net(shape, outputs):\n    return nn.Linear(*shape, outputs)\n")
+    (tmp / "mine_for_rows.py").write_text(
+        "from torch import nn\n\n\ndef net(shape, outputs):\n    return nn.Linear(*shape, outputs)\n"
+    )
     with contextlib.ExitStack() as stack:
         sys.path.insert(0, str(tmp))
         stack.callback(sys.path.remove, str(tmp))
@@ -226,7 +232,11 @@ ROWS_OF = {
         ),
     ],
     f"{C}/label.py": [
-        Row("a confidence is in [0, 1]", lambda: labeled("--threshold", "2"), lambda: labeled("--threshold", "1", "--out", "t.csv")),
+        Row(
+            "a confidence is in [0, 1]",
+            lambda: labeled("--threshold", "2"),
+            lambda: labeled("--threshold", "1", "--out", "t.csv"),
+        ),
         Row(
             "say --overwrite, or --out with another file",
             lambda: (labeled(), labeled()),
@@ -268,7 +278,9 @@ ROWS_OF = {
             "which knows no classes; train from it first",
             lambda: command("label", pretrained()),
             lambda: (
-                command("train", *data(), "--strategy", "supervised", *QUICK, "--init-from", pretrained(), "--out", "from"),
+                command(
+                    "train", *data(), "--strategy", "supervised", *QUICK, "--init-from", pretrained(), "--out", "from"
+                ),
                 command("label", "from"),
             ),
         ),
@@ -306,7 +318,17 @@ ROWS_OF = {
         Row(
             "that is for one folder of images, and {}",
             lambda: train("--labels", home() / "labels.csv"),
-            lambda: command("train", *data("photos"), "--strategy", "supervised", *QUICK, "--labels", home() / "labels.csv", "--out", "p"),
+            lambda: command(
+                "train",
+                *data("photos"),
+                "--strategy",
+                "supervised",
+                *QUICK,
+                "--labels",
+                home() / "labels.csv",
+                "--out",
+                "p",
+            ),
         ),
         Row(
             "to use only {} labels, say --data.labels {}",
@@ -332,4 +354,3 @@ ROWS_OF = {
         ),
     ],
 }
-

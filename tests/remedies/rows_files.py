@@ -54,7 +54,9 @@ def drawn(tmp, files):
         if isinstance(make, bytes):
             (root / name).write_bytes(make)
         else:
-            make(number).save(root / name, **({"save_all": True, "append_images": [make(9)]} if name.endswith(".tif") else {}))
+            make(number).save(
+                root / name, **({"save_all": True, "append_images": [make(9)]} if name.endswith(".tif") else {})
+            )
     return root
 
 
@@ -72,7 +74,9 @@ def wide(number):
 
 def clear(number):
     """What it shows is in the alpha channel alone."""
-    return Image.fromarray(np.dstack([np.full((8, 8, 3), 255), np.random.RandomState(number).randint(0, 255, (8, 8))]).astype(np.uint8))
+    return Image.fromarray(
+        np.dstack([np.full((8, 8, 3), 255), np.random.RandomState(number).randint(0, 255, (8, 8))]).astype(np.uint8)
+    )
 
 
 def opaque(number):
@@ -278,7 +282,9 @@ ROWS_OF = {
         Row(
             "cannot read image {}: {}; repair or remove it",
             lambda tmp: data.FileSet([bad(tmp)]).images(np.arange(1)),
-            lambda tmp: (gray(0).save(bad(tmp)), data.FileSet([tmp / "1.png"]).images(np.arange(1)))[1].shape == (1, 3, 8, 8),
+            lambda tmp: (
+                (gray(0).save(bad(tmp)), data.FileSet([tmp / "1.png"]).images(np.arange(1)))[1].shape == (1, 3, 8, 8)
+            ),
         ),
     ],
     f"{R}/folders.py": [
@@ -292,17 +298,29 @@ ROWS_OF = {
         Row(
             "convert what is a picture to one of {}",
             lambda tmp: data.from_folder(drawn(tmp, TWO | {"cat/2.tga": gray})),
-            lambda tmp: (Image.open(tmp / "pictures/cat/2.tga").save(tmp / "pictures/cat/2.png"), (tmp / "pictures/cat/2.tga").unlink(), data.from_folder(tmp / "pictures")),
+            lambda tmp: (
+                Image.open(tmp / "pictures/cat/2.tga").save(tmp / "pictures/cat/2.png"),
+                (tmp / "pictures/cat/2.tga").unlink(),
+                data.from_folder(tmp / "pictures"),
+            ),
         ),
         Row(
             "pass one as folder and the other as test=",
-            lambda tmp: data.from_folder(drawn(tmp, {"train/cat/1.png": gray, "train/dog/1.png": gray, "test/cat/1.png": gray, "test/dog/1.png": gray})),
+            lambda tmp: data.from_folder(
+                drawn(
+                    tmp,
+                    {"train/cat/1.png": gray, "train/dog/1.png": gray, "test/cat/1.png": gray, "test/dog/1.png": gray},
+                )
+            ),
             lambda tmp: data.from_folder(tmp / "pictures/train", test=tmp / "pictures/test"),
         ),
         Row(
             "save the others as files of their own",
             lambda tmp: data.from_folder(drawn(tmp, {"cat/1.tif": gray, "dog/1.png": gray})),
-            lambda tmp: ((tmp / "pictures/cat/1.tif").unlink(), data.from_folder(drawn(tmp, {"cat/1.png": gray, "cat/2.png": gray}))),
+            lambda tmp: (
+                (tmp / "pictures/cat/1.tif").unlink(),
+                data.from_folder(drawn(tmp, {"cat/1.png": gray, "cat/2.png": gray})),
+            ),
         ),
         Row(
             "lay them on another color before",
@@ -329,11 +347,18 @@ ROWS_OF = {
     ],
     "selftrain/engine/spec.py": [
         Elsewhere("pass it: st.open_run({}, {}=...)", f"{OPENED}arrays_in_memory_are_asked_for_when_they_are_needed"),
-        Elsewhere("build it as it was and pass it: strategy=...", f"{OPENED}a_strategy_that_is_passed_takes_the_weights"),
-        Elsewhere("it was changed after it was built", f"{OPENED}a_network_that_was_changed_after_it_was_built_is_noticed"),
+        Elsewhere(
+            "build it as it was and pass it: strategy=...", f"{OPENED}a_strategy_that_is_passed_takes_the_weights"
+        ),
+        Elsewhere(
+            "it was changed after it was built", f"{OPENED}a_network_that_was_changed_after_it_was_built_is_noticed"
+        ),
         Row(
             "pass the pile that the run was on",
-            lambda tmp: (run(out=tmp / "r"), len(st.open_run(tmp / "r", pile=Pile.from_arrays(X[:9], PART[:9])).ledger)),
+            lambda tmp: (
+                run(out=tmp / "r"),
+                len(st.open_run(tmp / "r", pile=Pile.from_arrays(X[:9], PART[:9])).ledger),
+            ),
             lambda tmp: len(st.open_run(tmp / "r", pile=Pile.from_arrays(X, PART)).ledger) == 6,
         ),
     ],
@@ -415,7 +440,15 @@ ROWS_OF = {
     f"{S}/untrusted.py": [
         Row(
             "write without anchors (&) what is meant",
-            lambda: from_yaml("a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [" + "*a," * 99 + "*a]\nc: &c [" + "*b," * 99 + "*b]\nd: [" + "*c," * 99 + "*c]\n"),
+            lambda: from_yaml(
+                "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b ["
+                + "*a," * 99
+                + "*a]\nc: &c ["
+                + "*b," * 99
+                + "*b]\nd: ["
+                + "*c," * 99
+                + "*c]\n"
+            ),
             lambda: from_yaml("a: [1,1,1,1,1,1,1,1,1,1]\n"),
         ),
     ],

@@ -9,6 +9,8 @@ from not_followed import MOST, NOT_FOLLOWED
 from remedies import ROOT, Elsewhere, Row, follow, messages
 
 MESSAGES = messages()
+# followed by training several times, which takes longer than all other rows together
+SLOW = ("selftrain/cli/", "selftrain/pipeline/folder", "selftrain/storage/run_dir", "selftrain/estimator/classifier")
 ROWS = [
     (file, row)
     for name in sorted(path.stem for path in Path(__file__).parent.glob("rows_*.py"))
@@ -26,7 +28,16 @@ def found(file, says):
 
 @pytest.mark.parametrize(
     ("file", "row"),
-    [pytest.param(file, row, id=f"{file}-{row.says}".replace(" ", "_")) for file, row in ROWS if isinstance(row, Row)],
+    [
+        pytest.param(
+            file,
+            row,
+            id=f"{file}-{row.says}".replace(" ", "_"),
+            marks=[pytest.mark.slow] if file.startswith(SLOW) else [],
+        )
+        for file, row in ROWS
+        if isinstance(row, Row)
+    ],
 )
 def test_the_remedy_works(file, row, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -1,7 +1,7 @@
 # ruff: noqa: E501
 """Messages whose remedy no test follows yet. The list gets shorter and never longer: a new message has a row."""
 
-MOST = 143
+MOST = 142
 NOT_FOLLOWED: dict[str, list[str]] = {
     "selftrain/_compat.py": [
         "ranks of fit will go in 1.0; call fit inside `with Ranks(...):`",
@@ -240,7 +240,6 @@ NOT_FOLLOWED: dict[str, list[str]] = {
     "data/base/labels.py": [
         ", or say {}",
         "{}: {} is {}, a measured number and no class; name the column of the classes, or turn it into classes",
-        "classes give {} to several names; give each its own",
     ],
     "data/checks/image_folders.py": [
         "{} of {} stored as {}, not {}; read as {}",

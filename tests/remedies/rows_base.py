@@ -301,8 +301,7 @@ ROWS_OF = {
             "map each name to its number", pile, "classes", {"cat": "dog"}, {"cat": 0, "dog": 1}, {0: "cat", 1: "dog"}
         ),
         setting("classes hold a missing name", pile, "classes", ["cat", None], ["cat", "dog"]),
-        setting("give each its own number", pile, "classes", {"cat": 0, "dog": 0}, {"cat": 0, "dog": 1}),
-        setting("give each its own number", pile, "classes", [0, 0], [0, 1]),
+        setting("to several names; give each its own", pile, "classes", {"cat": 0, "dog": 0}, {"cat": 0, "dog": 1}),
         setting("give names or numbers", pile, "classes", [("cat", 0), ("dog", 1)], ["cat", "dog"], [0, 1]),
     ],
     f"{BASE}/samples.py": [

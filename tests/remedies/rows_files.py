@@ -208,9 +208,6 @@ ROWS_OF = {
             lambda: posed(TALL / torch.tensor([6.0, 12, 1]) * torch.tensor([6.0, 12, 1])),
         ),
     ],
-    f"{B}/samples.py": [
-        Row("are not numbers", lambda: ArraySet(X.astype("U")), lambda: ArraySet(X.astype("U").astype(float))),
-    ],
     f"{B}/stored.py": [
         Row(
             "save plain numbers or text",

@@ -689,9 +689,7 @@ ROWS_OF = {
         ),
         Row(
             "say column= or convert it",
-            lambda: from_dataset(
-                Items([{"image": 5, "pixels": torch.rand(3), "label": k % 2} for k in range(4)])
-            ),
+            lambda: from_dataset(Items([{"image": 5, "pixels": torch.rand(3), "label": k % 2} for k in range(4)])),
             lambda: from_dataset(
                 Items([{"image": 5, "pixels": torch.rand(3), "label": k % 2} for k in range(4)]), column="pixels"
             ),

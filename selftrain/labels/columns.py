@@ -54,9 +54,10 @@ def read_columns(
     parts: dict[str, list[NDArray[Any]]] = {}
     for block in read_blocks(path, _NEEDED, ("agreement",)):
         ids.extend(block.cells["id"])
-        for name, values in _parsed(block).items():
+        parsed = _parsed(block)
+        for name, values in parsed.items():
             parts.setdefault(name, []).append(values)
-        names = _named(block, names, classes)
+        names = _named(block, parsed["label"].tolist(), names, classes)
     # a file with a header alone has no block, and is an empty ledger
     parts = parts or {name: [values] for name, values in _parsed(_NOTHING).items()}
     # popped one by one: only one column is held as blocks and as a whole at a time
@@ -76,7 +77,9 @@ def _parsed(block: TableChunk) -> dict[str, NDArray[Any]]:
     return found | shares | {"agreement": agreement, "accepted": accepted}
 
 
-def _named(block: TableChunk, known: Mapping[int, str], classes: Sequence[str] | None) -> dict[int, str]:
+def _named(
+    block: TableChunk, numbers: Sequence[int], known: Mapping[int, str], classes: Sequence[str] | None
+) -> dict[int, str]:
     """Names of the labels in the rows so far.
 
     Raises:
@@ -84,9 +87,7 @@ def _named(block: TableChunk, known: Mapping[int, str], classes: Sequence[str] |
     """
     found = dict(known)
     # each pair once: a file has millions of rows and a handful of classes
-    for label, name in dict.fromkeys(zip(block.cells["label"], block.cells["class"], strict=True)):
-        # tools that people use may write whole numbers as 3.0
-        number = int(float(label))
+    for number, name in dict.fromkeys(zip(numbers, block.cells["class"], strict=True)):
         if number < 0:
             given: str | None = ""
         elif classes:
@@ -95,9 +96,7 @@ def _named(block: TableChunk, known: Mapping[int, str], classes: Sequence[str] |
             # the first row of a label names it for all others
             given = found.setdefault(number, name)
         if name != given:
-            row = next(
-                i for i in range(len(block)) if (block.cells["label"][i], block.cells["class"][i]) == (label, name)
-            )
+            row = next(i for i in range(len(block)) if (numbers[i], block.cells["class"][i]) == (number, name))
             known_as = f"one of {len(classes or ())} classes" if given is None else f"called {given!r}"
             raise DataError(
                 f"{block.location(row)}: label {number} with class {name!r} is not {known_as}; correct the cell"

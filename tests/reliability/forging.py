@@ -19,8 +19,10 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -28,13 +30,18 @@ from random import Random
 from typing import Any
 
 import fuzzing
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 import selftrain as st
 from selftrain import data, strategies
+from selftrain.cli.main import main as command_line
 from selftrain.handlers import DataSummary, Snapshots
 from selftrain.handlers.snapshots import read as read_snapshots
 from selftrain.handlers.snapshots import select_snapshot
+from selftrain.labels.table import PseudoLabelTable
+from selftrain.pipeline import Labeling, Stage, run_pipeline
 from selftrain.storage import checkpoint
 from selftrain.storage.run_dir import CHECKPOINTS, read_card
 
@@ -65,9 +72,30 @@ def original() -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         begun(place, stop_after=4)
-        book = st.open_run(place / "run").ledger
-        book.to_csv(place / "run" / "pseudo_labels.csv")
+        run = st.open_run(place / "run")
+        run.ledger.to_csv(place / "run" / "pseudo_labels.csv")
+        run.ledger.to_parquet(place / "run" / "ledger.parquet")
+        piped(place)
+        table = pa.Table.from_pydict(
+            {
+                "height": [draw.gauss(0, 1) for _ in range(50)],
+                "label": [draw.choice(["x", "y", None]) for _ in range(50)],
+            }
+        )
+        pq.write_table(table, place / "run" / "rows.parquet")
+        settings = {"data": str(place / "rows.csv"), "data.label": "label", "steps": 1, "batch_size": 4}
+        (place / "run" / "config.yaml").write_text(json.dumps(settings))
     return place
+
+
+def piped(place: Path, **settings: Any) -> None:
+    """Run a pipeline of three stages, or go on with it."""
+    pile = data.from_table(place / "rows.csv", label="label", columns={"kind": "category"})
+    make = st.learner(lambda: torch.nn.Linear(pile.card()["shape"][0], 2))
+    last = lambda past: strategies.Supervised(st.Classification(2), make)  # noqa: E731
+    stages = [Stage("first", last, 1), Labeling("labels", "first"), Stage("second", last, 1)]
+    with redirect_stdout(StringIO()):
+        run_pipeline(stages, pile, place / "run" / "piped", plan=st.BatchPlan(labeled=4), **settings)
 
 
 # -- forgeries ---------------------------------------------------------------------------------------------------------
@@ -265,6 +293,54 @@ def in_weights(path: Path) -> Iterator[tuple[str, Callable[[Path], None]]]:
     yield "very many names", forger((), lambda: head | {f"name {i}": empty for i in range(300_000)})
 
 
+COLUMNS: dict[str, Callable[[int], pa.Array]] = {
+    "nothing": lambda count: pa.nulls(count),
+    "nothing of floats": lambda count: pa.nulls(count, pa.float64()),
+    "texts": lambda count: pa.array(["x"] * count),
+    "long texts": lambda count: pa.array(["n" * 100_000] * count),
+    "codes": lambda count: pa.array(["x"] * count).dictionary_encode(),
+    "bytes": lambda count: pa.array([b"\xff\x00"] * count),
+    "truths": lambda count: pa.array([True] * count),
+    "below": lambda count: pa.array([-7] * count),
+    "above": lambda count: pa.array([2**63 - 1] * count),
+    "unsigned": lambda count: pa.array([2**64 - 1] * count, pa.uint64()),
+    "small": lambda count: pa.array([255] * count, pa.uint8()),
+    "nan": lambda count: pa.array([float("nan")] * count),
+    "infinite": lambda count: pa.array([float("inf")] * count),
+    "far": lambda count: pa.array([1e300] * count),
+    "half": lambda count: pa.array([0.5] * count).cast(pa.float16()),
+    "decimals": lambda count: pa.array([Decimal("1.5")] * count),
+    "days": lambda count: pa.array([date(2020, 1, 1)] * count),
+    "moments": lambda count: pa.array([2**62] * count, pa.timestamp("ns")),
+    "spans": lambda count: pa.array([5] * count, pa.duration("s")),
+    "lists": lambda count: pa.array([[1, 2]] * count),
+    "records": lambda count: pa.array([{"a": 1}] * count),
+    "pairs": lambda count: pa.array([[("a", 1)]] * count, pa.map_(pa.string(), pa.int64())),
+}
+
+
+def in_parquet(path: Path) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Forgeries of a Parquet file: each column missing, twice or of another type; no rows; damage to its ends."""
+    table, content = pq.read_table(path), path.read_bytes()
+
+    def forger(made: pa.Table) -> Callable[[Path], None]:
+        return lambda to: pq.write_table(made, to)
+
+    for place, name in enumerate(table.column_names):
+        yield f"{name} missing", forger(table.remove_column(place))
+        yield f"{name} twice", forger(table.append_column(name, table.column(place)))
+        for kind, make in COLUMNS.items():
+            yield f"{name} {kind}", forger(table.set_column(place, name, make(len(table))))
+    yield "no rows", forger(table.slice(0, 0))
+    yield "no columns", forger(table.select([]))
+    yield "other names", forger(table.rename_columns([f"{name}\x00\n" for name in table.column_names]))
+    for at_byte in range(0, len(content), max(1, len(content) // 24)):
+        yield f"cut at {at_byte}", lambda to, at_byte=at_byte: to.write_bytes(content[:at_byte]) and None
+        flipped = bytes([content[at_byte] ^ 255])
+        changed = content[:at_byte] + flipped + content[at_byte + 1 :]
+        yield f"flipped at {at_byte}", lambda to, changed=changed: to.write_bytes(changed) and None
+
+
 # -- what is done with them --------------------------------------------------------------------------------------------
 def use_run(place: Path) -> None:
     """All that is asked of a folder, each on its own: one refusal must not hide another error."""
@@ -314,6 +390,46 @@ def resumed(place: Path) -> None:
     begun(place, resume=True)
 
 
+def use_pipeline(place: Path) -> None:
+    for ask in (lambda: piped(place, resume=True), lambda: st.open_run(place / "run" / "piped" / "01-first").pile):
+        with suppress(st.SelftrainError):
+            ask()
+
+
+def use_label_table(place: Path) -> None:
+    PseudoLabelTable.load(place / "run" / "piped" / "02-labels" / "labels.safetensors", st.Classification(2)).summary()
+
+
+def use_parquet(place: Path) -> None:
+    for ask in (
+        lambda: fuzzing.use_ledger(place / "run" / "ledger.parquet"),
+        lambda: data.from_table(place / "run" / "rows.parquet", "label").summary_lines(),
+        lambda: data.from_table(place / "run" / "rows.parquet", encoding=place / "run" / "export.json"),
+    ):
+        with suppress(st.SelftrainError):
+            ask()
+
+
+def use_config(place: Path) -> None:
+    """Read by the command line, which says what is wrong in a line and ends with a status of its own."""
+    config, out = str(place / "run" / "config.yaml"), str(place / "new")
+    said = StringIO()
+    with redirect_stderr(said), suppress(SystemExit):
+        command_line(["train", "--config", config, "--out", out, "--no-dashboard", "--steps", "1"])
+    if "Traceback" in said.getvalue() or "internal" in said.getvalue():
+        raise AssertionError(said.getvalue()[-300:])
+
+
+USES: dict[str, Callable[[Path], None]] = {
+    "ledger.parquet": use_parquet,
+    "rows.parquet": use_parquet,
+    "piped/pipeline.json": use_pipeline,
+    "piped/02-labels/summary.json": use_pipeline,
+    "piped/02-labels/labels.safetensors": use_label_table,
+    "config.yaml": use_config,
+}
+
+
 @dataclass(frozen=True)
 class Forgery:
     """One field of one file, forged."""
@@ -337,6 +453,11 @@ def forgeries() -> Iterator[Forgery]:
     files |= {"metrics.jsonl": in_lines(run / "metrics.jsonl"), "pseudo_labels.csv": in_table(ledger)}
     files["checkpoints/step-000000004.pt"] = in_state()
     files["snapshots/step-000000001.safetensors"] = in_weights(run / "snapshots" / "step-000000001.safetensors")
+    files |= {name: in_parquet(run / name) for name in ("ledger.parquet", "rows.parquet")}
+    files |= {
+        name: in_json(run / name) for name in ("piped/pipeline.json", "piped/02-labels/summary.json", "config.yaml")
+    }
+    files["piped/02-labels/labels.safetensors"] = in_weights(run / "piped" / "02-labels" / "labels.safetensors")
     for file, made in files.items():
         for name, write in made:
             yield Forgery(file, name, write)
@@ -356,7 +477,7 @@ def problem_of(forgery: Forgery, seconds: int = fuzzing.SECONDS) -> str | None:
         begun_at = time.process_time()
         try:
             with fuzzing.limited(seconds), redirect_stdout(StringIO()):
-                use_run(place)
+                USES.get(forgery.file, use_run)(place)
                 if forgery.file == "pseudo_labels.csv":
                     fuzzing.use_ledger(place / "run" / forgery.file)
         except st.SelftrainError:

@@ -458,7 +458,7 @@ def class_names(classes: Classes | None) -> tuple[list[str] | None, Sequence[int
     names = ["" if is_missing(name) else name if isinstance(name, str) else str(name) for name in names_or_numbers]
     if isinstance(classes, set | frozenset) and numbers is None:
         names = sort_names(set(names))
-    if any(is_missing(name) or name == "" for name in names_or_numbers):
+    if any(map(is_missing, names_or_numbers)):
         raise DataError("classes hold a missing name; give each class a name of its own")
     if numbers is not None and len(set(numbers)) < len(numbers):
         often = Counter(numbers).most_common(1)[0][0]

@@ -689,9 +689,12 @@ ROWS_OF = {
         ),
         Row(
             "say column= or convert it",
-            lambda: from_dataset(Items([{"image": 5, "pixels": torch.rand(3), "label": k % 2} for k in range(4)])),
             lambda: from_dataset(
-                Items([{"image": 5, "pixels": torch.rand(3), "label": k % 2} for k in range(4)]), column="pixels"
+                Items([{"image": np.array(["a", "b"]), "pixels": torch.rand(3), "label": k % 2} for k in range(4)])
+            ),
+            lambda: from_dataset(
+                Items([{"image": np.array(["a", "b"]), "pixels": torch.rand(3), "label": k % 2} for k in range(4)]),
+                column="pixels",
             ),
             lambda: from_dataset(Items([{"image": torch.rand(3), "label": k % 2} for k in range(4)])),
         ),

@@ -23,6 +23,7 @@ from selftrain.runtime.attributes import Attributes
 from selftrain.runtime.finite import finite_step
 from selftrain.storage import checkpoint
 from selftrain.strategy.pseudo_labeling import PseudoLabeling
+from selftrain.tensorboard import TensorBoard
 
 learner = import_module("selftrain.networks.student")
 NAN, INF = float("nan"), float("inf")
@@ -185,7 +186,9 @@ class SpoiledStream:
 def fit(bad=(), out=None, name="freematch", handlers=(), student=None, **settings):
     strategy = zoo.build(name, KIND, **({} if student is None else {"student": student}))
     times = {"evaluation": st.Evaluation(every=4), "plan": zoo.PLAN, "steps": 8}
-    return st.fit(strategy, Spoiled(bad), out=out, handlers=[MetricsLog(2), *handlers], **times | settings)
+    return st.fit(
+        strategy, Spoiled(bad), out=out, handlers=[MetricsLog(2), TensorBoard(False), *handlers], **times | settings
+    )
 
 
 def test_a_run_leaves_bad_steps_out_and_counts_them(tmp_path):

@@ -261,7 +261,8 @@ def fit(network, out=None, *, optimizer=torch.optim.Adam, schedule=None, kind=st
         return Learner(model, optimizer(model.parameters(), lr=0.01), schedule=schedule and schedule())
 
     strategy = kind(toy.task("classification"), make)
-    return st.fit(strategy, toy.pile("classification"), out=out, **LENGTH | more)
+    settings = LENGTH | {"handlers": [TensorBoard(False)]} | more
+    return st.fit(strategy, toy.pile("classification"), out=out, **settings)
 
 
 def same(one, other):

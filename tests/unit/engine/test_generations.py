@@ -19,6 +19,7 @@ from selftrain.labels.teacher_pass import label_pile
 from selftrain.strategies import Supervised
 from selftrain.strategies.curriculum_labeling import CurriculumLabeling
 from selftrain.strategies.noisy_student import NoisyStudent
+from selftrain.tensorboard import TensorBoard
 from selftrain.types import Batch, BatchPlan, Clock, Labeled, Target, Unlabeled, View
 
 TASK, START = st.Classification(3), Clock(0, 0, 10)
@@ -267,6 +268,7 @@ def run(name, out=None, labels=None, steps=8, **settings):
     torch.manual_seed(0)
     kind = "classification"
     strategy = GENERATIONS[name](toy.task(kind), toy.learner(kind), labels=stored(kind) if labels is None else labels)
+    settings = {"handlers": [TensorBoard(False)]} | settings
     return st.fit(strategy, toy.pile(kind), steps=steps, plan=PLAN, out=out, eval_every=4, **settings)
 
 

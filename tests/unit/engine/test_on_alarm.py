@@ -17,6 +17,7 @@ from selftrain.handlers import Handler
 from selftrain.networks.optim import weights_of
 from selftrain.storage import checkpoint
 from selftrain.strategy.single import SingleStudent
+from selftrain.tensorboard import TensorBoard
 from selftrain.types import BatchPlan, PseudoLabels, Report, Target
 
 TASK = st.Classification(3)
@@ -84,7 +85,7 @@ def pile(validation=30):
 def fit(strategy, given=None, **settings):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return st.fit(strategy, given or pile(validation=0), **LENGTH | settings)
+        return st.fit(strategy, given or pile(validation=0), **LENGTH | {"handlers": [TensorBoard(False)]} | settings)
 
 
 def right(run):

@@ -16,6 +16,7 @@ from selftrain.errors import CheckpointError, TrainingError
 from selftrain.networks.student import Learner
 from selftrain.storage import checkpoint
 from selftrain.storage.states import storable
+from selftrain.tensorboard import TensorBoard
 from selftrain.types import BatchPlan
 
 LENGTH = {"steps": 2, "plan": BatchPlan(labeled=4)}
@@ -46,7 +47,8 @@ def fit(out=None, network=None, rate=0.01, schedule=None, kind=strategies.MeanTe
         return Learner(model, torch.optim.Adam(model.parameters(), lr=rate), schedule=schedule)
 
     strategy = kind(toy.task("classification"), make)
-    return st.fit(strategy, toy.pile("classification"), out=out, **LENGTH | settings)
+    settings = LENGTH | {"handlers": [TensorBoard(False)]} | settings
+    return st.fit(strategy, toy.pile("classification"), out=out, **settings)
 
 
 class Evaluated(strategies.MeanTeacher):

@@ -26,6 +26,7 @@ from selftrain.networks.optim import weights_of
 from selftrain.storage import checkpoint
 from selftrain.strategy.base import Strategy
 from selftrain.strategy.single import SingleStudent
+from selftrain.tensorboard import TensorBoard
 from selftrain.types import Batch, BatchPlan, Clock, Labeled, PseudoLabels, Report, Target
 
 PLAN = BatchPlan(labeled=4, unlabeled_ratio=2.0)  # 8 of 40 unlabeled samples: 5 steps an epoch
@@ -183,7 +184,9 @@ def fit(strategy, pile=None, *, steps=100, **settings):
     """A run and the self-check's warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        run = st.fit(strategy, pile or MemoryPile(), steps=steps, **{"plan": PLAN} | settings)
+        run = st.fit(
+            strategy, pile or MemoryPile(), steps=steps, **{"plan": PLAN, "handlers": [TensorBoard(False)]} | settings
+        )
     return run, [str(w.message) for w in caught if issubclass(w.category, SelfTrainingWarning)]
 
 
@@ -988,7 +991,7 @@ def test_a_control_that_was_killed_goes_on_and_the_run_is_not_repeated(tmp_path)
     settings = {"steps": 60, "baseline": True, "plan": PLAN, "eval_every": 10}
     fit(dying(), out=tmp_path / "whole", **settings)
     with pytest.raises(TrainingError, match="killed"):
-        st.fit(dying(at=35), MemoryPile(), out=tmp_path / "parts", **settings)
+        fit(dying(at=35), out=tmp_path / "parts", **settings)
     assert checkpoint.load_newest(tmp_path / "parts" / "checkpoints")["step"] == 60
     assert checkpoint.load_newest(tmp_path / "parts" / "baseline" / "checkpoints")["step"] == 30
     fit(dying(other=9), out=tmp_path / "parts", resume=True, **settings)

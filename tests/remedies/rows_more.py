@@ -57,7 +57,7 @@ def predicted(x):
 
 def deep(**settings):
     """Steps of a network whose rate is far too high, unless something holds it."""
-    given = {"optimizer": "sgd", "lr": 1e12, "max_grad_norm": None, **settings}
+    given = {"optimizer": "sgd", "lr": 1e6, "weight_decay": 0.0, "max_grad_norm": None, **settings}
     fit(
         lambda: nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 8), nn.Linear(8, 2)),
         4,
@@ -150,9 +150,15 @@ ROWS_OF = {
     "selftrain/networks/student.py": [
         Row(
             "the gradient norm is {}; lower the learning rate or set max_grad_norm",
+            lambda: deep(lr=1e12),
+            lambda: deep(lr=0.01),
+            lambda: deep(lr=1e12, max_grad_norm=1e-12),
+        ),
+        Row(
+            "the loss is {}; lower the learning rate or set max_grad_norm",
             deep,
             lambda: deep(lr=0.01),
-            lambda: deep(max_grad_norm=1e-13),
+            lambda: deep(max_grad_norm=1e-6),
         ),
         Row(
             "restore is {}",

@@ -93,6 +93,13 @@ def test_the_page_of_graphs_shows_the_stored_results():
     assert f"<!-- graphs -->\n\n{graphs.report(rows)}\n\n<!-- /graphs -->" in page
 
 
+def test_the_page_of_foundation_models_shows_the_stored_results():
+    made = script("foundation")
+    rows = tables.load("foundation.json")["rows"]
+    page = made.PAGE.read_text(encoding="utf-8")
+    assert f"<!-- frozen features -->\n\n{made.table(rows)}\n\n<!-- /frozen features -->" in page
+
+
 def test_the_page_of_reliability_shows_the_stored_memory():
     memory = script("memory")
     rows, text = tables.load("memory.json")["rows"], memory.PAGE.read_text(encoding="utf-8")

@@ -465,6 +465,14 @@ def main(words: list[str]) -> int:
     return 0 if killed == len(chosen) else 1
 
 
+def _linked(source: str, target: str) -> None:
+    """The same file under another name: copying a thousand took as long as the tests of a fault."""
+    try:
+        os.link(source, target)
+    except OSError:  # on another file system
+        shutil.copy2(source, target)
+
+
 class Copy:
     """The sources as one package tree with at most one fault, and its tests."""
 
@@ -475,8 +483,10 @@ class Copy:
     def make(self) -> None:
         """Write the copy; ``strategies`` and ``data`` go to where an installation has them."""
         for source, target in [("selftrain", ""), ("strategies", "strategies"), ("data", "data")]:
-            shutil.copytree(ROOT / source, self.folder / "selftrain" / target, dirs_exist_ok=True)
-        shutil.copytree(ROOT / "tests", self.folder / "tests")
+            shutil.copytree(
+                ROOT / source, self.folder / "selftrain" / target, dirs_exist_ok=True, copy_function=_linked
+            )
+        shutil.copytree(ROOT / "tests", self.folder / "tests", copy_function=_linked)
         for name in ("pyproject.toml", "setup.cfg", "README.md", "docs", "examples", "benchmarks"):
             (self.folder / name).symlink_to(ROOT / name)  # tests read them, no fault is in them
         if self.mutant is None:
@@ -488,6 +498,7 @@ class Copy:
             raise SystemExit(
                 f"{self.mutant.name}: {self.mutant.file} holds {count} times, not once:\n{self.mutant.old}"
             )
+        (self.folder / inside).unlink()  # a link to the source itself
         (self.folder / inside).write_text(text.replace(self.mutant.old, self.mutant.new), encoding="utf-8")
 
     def start(self) -> int:

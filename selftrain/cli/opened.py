@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from selftrain.cli import UsageError, building
 from selftrain.cli.naming import READERS, load_object, source_of, spec_of
@@ -71,7 +74,16 @@ def pile_of(run: OpenedRun, settings: Mapping[str, Any]) -> Pile:
     """The data that the options say, or the run's own; with inputs and classes as the run saw them."""
     if settings["data"] is None:
         return run.pile  # type: ignore[return-value]
-    pile: Any = run.shown(read_pile(settings), strict=settings.get("views") is None)
+    given = read_pile(settings)
+    pile: Any = run.shown(given, strict=settings.get("views") is None)
+    first = (given.unlabeled or given.labeled).images(np.zeros(1, np.int64))  # type: ignore[union-attr]
+    wanted = run.inputs["shape"]
+    if run.encoder is None and first.ndim == 4 and len(wanted or ()) == 3 and first.shape[1] != wanted[0]:
+        warnings.warn(
+            f"pictures with {first.shape[1]} channels are shown to a network that has learned from {wanted[0]}; give "
+            "pictures with the channels of training",
+            stacklevel=2,
+        )
     return pile  # type: ignore[no-any-return]
 
 
@@ -152,7 +164,13 @@ def _data_of(run: str, words: Sequence[str]) -> dict[str, Any]:
         init = alike | init
     # fitted anew, codes of categories and means would be those of the other table
     if make is READERS["a table"][0]:
-        init["encoding"] = read_card(run)["input"]["table"]
+        inputs = read_card(run)["input"]
+        if inputs.get("table") is None:
+            raise UsageError(
+                f"{run} has learned from inputs of shape {inputs['shape']}, and a table has columns; say --data with "
+                "data like those of the run"
+            )
+        init["encoding"] = inputs["table"]
     return found | {"data": {**spec, "init_args": init}}
 
 

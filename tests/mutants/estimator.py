@@ -12,6 +12,27 @@ COMPANY = "test_estimator.py::test_a_row_is_answered_alike_in_any_company"
 
 MUTANTS = [
     Mutant(
+        "rows of more axes flattened into the columns of fit",
+        BASE,
+        "(len(given) > 1 or len(shape) > 2)",
+        "len(given) > 9",
+        "test_other_rows.py::test_rows_of_another_shape_are_refused_with_both_shapes",
+    ),
+    Mutant(
+        "pictures in bytes and in floats are two scales to a portfolio",
+        "selftrain/estimator/automatic.py",
+        "if (read.dtype == torch.uint8) == white:",
+        "if True:",
+        "test_other_rows.py::test_one_picture_in_bytes_and_in_floats_is_one_picture",
+    ),
+    Mutant(
+        "export of networks that answer by the batch",
+        "selftrain/exporting/write.py",
+        "        if odd:\n",
+        "        if False:\n",
+        "test_exporting.py::test_answers_that_are_none_of_a_sample_are_told_and_not_written",
+    ),
+    Mutant(
         "unlabeled rows of a tested group learned from",
         "selftrain/estimator/folds.py",
         "seen = pile[~np.isin(of[pile], of[known[test]])]",

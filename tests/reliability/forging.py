@@ -2,6 +2,7 @@
 
     python tests/reliability/forging.py              # all of them, some minutes; prints what ended in another error
     python tests/reliability/forging.py step nested  # those whose names contain a word
+    python tests/reliability/forging.py --sample=40 --write  # so many of each file; the count into docs/reliability.md
 
 A forgery is refused by one of the library's own errors, or the run loads and goes on; never another error, never more
 than some seconds and some memory.
@@ -19,12 +20,13 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from functools import cache
 from io import StringIO
+from itertools import groupby
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -45,6 +47,7 @@ from selftrain.pipeline import Labeling, Stage, run_pipeline
 from selftrain.storage import checkpoint
 from selftrain.storage.run_dir import CHECKPOINTS, read_card
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 ENDLESS, DEPTH = "ENDLESS NESTING", 10_000
 WAY = tuple[Any, ...]
 
@@ -83,7 +86,9 @@ def original() -> Path:
             }
         )
         pq.write_table(table, place / "run" / "rows.parquet")
-        settings = {"data": str(place / "rows.csv"), "data.label": "label", "steps": 1, "batch_size": 4}
+        reader = {"class_path": "selftrain.data.from_table"}
+        reader |= {"init_args": {"table": str(place / "rows.csv"), "label": "label"}}
+        settings = {"data": reader, "steps": 1, "seed": 0, "strategy": "fixmatch"}
         (place / "run" / "config.yaml").write_text(json.dumps(settings))
     return place
 
@@ -341,11 +346,23 @@ def in_parquet(path: Path) -> Iterator[tuple[str, Callable[[Path], None]]]:
         yield f"flipped at {at_byte}", lambda to, changed=changed: to.write_bytes(changed) and None
 
 
+REFUSED: list[str] = []  # what the library has said since a forgery was put in place
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Go on after one of the library's own errors, and note it."""
+    try:
+        yield
+    except st.SelftrainError as error:
+        REFUSED.append(str(error))
+
+
 # -- what is done with them --------------------------------------------------------------------------------------------
 def use_run(place: Path) -> None:
     """All that is asked of a folder, each on its own: one refusal must not hide another error."""
     for ask in (asked_of_an_opened_run, asked_of_its_card, asked_of_its_snapshots, begun_from_its_weights, resumed):
-        with suppress(st.SelftrainError):
+        with refusals():
             ask(place)
 
 
@@ -364,7 +381,7 @@ def asked_of_an_opened_run(place: Path) -> None:
         lambda: [f"{name} {float(value):.3f}" for name, value in {**run.best, **run.train}.items()],
     ]
     for ask in asks:
-        with suppress(st.SelftrainError):
+        with refusals():
             ask()
 
 
@@ -377,7 +394,7 @@ def asked_of_its_card(place: Path) -> None:
 def asked_of_its_snapshots(place: Path) -> None:
     read_snapshots(place / "run")
     for use in ("frozen", "fine-tune"):
-        with suppress(st.SelftrainError):
+        with refusals():
             st.learner(torch.nn.Linear(2, 2), init_from=select_snapshot(place / "run", use, figure="accuracy"))()
 
 
@@ -392,7 +409,7 @@ def resumed(place: Path) -> None:
 
 def use_pipeline(place: Path) -> None:
     for ask in (lambda: piped(place, resume=True), lambda: st.open_run(place / "run" / "piped" / "01-first").pile):
-        with suppress(st.SelftrainError):
+        with refusals():
             ask()
 
 
@@ -406,7 +423,7 @@ def use_parquet(place: Path) -> None:
         lambda: data.from_table(place / "run" / "rows.parquet", "label").summary_lines(),
         lambda: data.from_table(place / "run" / "rows.parquet", encoding=place / "run" / "export.json"),
     ):
-        with suppress(st.SelftrainError):
+        with refusals():
             ask()
 
 
@@ -415,9 +432,11 @@ def use_config(place: Path) -> None:
     config, out = str(place / "run" / "config.yaml"), str(place / "new")
     said = StringIO()
     with redirect_stderr(said), suppress(SystemExit):
-        command_line(["train", "--config", config, "--out", out, "--no-dashboard", "--steps", "1"])
+        command_line(["train", "--config", config, "--out", out])
     if "Traceback" in said.getvalue() or "internal" in said.getvalue():
         raise AssertionError(said.getvalue()[-300:])
+    if said.getvalue():
+        REFUSED.append(said.getvalue())
 
 
 USES: dict[str, Callable[[Path], None]] = {
@@ -475,12 +494,14 @@ def problem_of(forgery: Forgery, seconds: int = fuzzing.SECONDS) -> str | None:
         elif forgery.file == "pseudo_labels.csv":
             (place / "rows.csv").rename(place / "gone.csv")  # the table is read where the data are gone
         begun_at = time.process_time()
+        REFUSED.clear()
         try:
             with fuzzing.limited(seconds), redirect_stdout(StringIO()):
                 USES.get(forgery.file, use_run)(place)
                 if forgery.file == "pseudo_labels.csv":
                     fuzzing.use_ledger(place / "run" / forgery.file)
-        except st.SelftrainError:
+        except st.SelftrainError as error:
+            REFUSED.append(str(error))
             return None
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
@@ -494,20 +515,36 @@ def problem_of(forgery: Forgery, seconds: int = fuzzing.SECONDS) -> str | None:
     return None
 
 
+def some(count: int) -> list[Forgery]:
+    """So many forgeries of each file."""
+    made = [list(of_file) for _, of_file in groupby(forgeries(), lambda forgery: forgery.file)]
+    return [one for of_file in made for one in Random(0).sample(of_file, min(count, len(of_file)))]
+
+
 def main() -> int:
-    """Try all whose names have the words."""
+    """Try all whose names have the words, or ``--sample`` of each file; ``--write`` puts the count on the page."""
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
-    words = sys.argv[1:]
-    tried = wrong = 0
-    for forgery in forgeries():
+    options, words = ({word for word in sys.argv[1:] if word.startswith("--") is on} for on in (True, False))
+    count = next((int(word.partition("=")[2]) for word in options if word.startswith("--sample=")), None)
+    tried = wrong = refused = 0
+    for forgery in forgeries() if count is None else some(count):
         if all(word in str(forgery) for word in words):
             tried += 1
             problem = problem_of(forgery)
+            refused += bool(REFUSED) and not problem
             if problem:
                 wrong += 1
                 print(f"{forgery}: {problem}", flush=True)
-    print(f"{tried} tried, {wrong} ended in another error")
+    said = (
+        f"Of {tried:,} forged fields (`python tests/reliability/forging.py {' '.join(sorted(options - {'--write'}))}`) "
+        f"{refused:,} were refused by name,\n{tried - refused - wrong:,} were harmless, {wrong} ended in another error."
+    ).replace(" `)", "`)")
+    print(said)
+    if "--write" in options:
+        begin, end = "<!-- forgeries -->\n\n", "\n\n<!-- /forgeries -->"
+        head, rest = PAGE.read_text(encoding="utf-8").split(begin)
+        PAGE.write_text(f"{head}{begin}{said}{end}{rest.split(end)[1]}", encoding="utf-8")
     return int(wrong > 0)
 
 

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-from random import Random
-
 import forging
 import pytest
 
 
-def some(count: int) -> list[forging.Forgery]:
-    """So many forgeries of each file."""
-    made = [list(of_file) for _, of_file in groupby(forging.forgeries(), lambda forgery: forgery.file)]
-    return [one for of_file in made for one in Random(0).sample(of_file, min(count, len(of_file)))]
-
-
 def problems(count: int) -> dict[str, str]:
-    found = {str(forgery): forging.problem_of(forgery) for forgery in some(count)}
+    found = {str(forgery): forging.problem_of(forgery) for forgery in forging.some(count)}
     return {name: problem for name, problem in found.items() if problem}
 
 

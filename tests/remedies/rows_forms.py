@@ -8,6 +8,7 @@ NO_NUMBERS = f"{FORMS}::test_what_holds_no_numbers_is_refused_and_the_remedy_wor
 GAPS = f"{FORMS}::test_gaps_and_words_among_objects_are_named_and_the_remedy_works"
 NO_TABLE = f"{FORMS}::test_what_is_no_table_is_told_and_the_remedy_works"
 LISTS = f"{COUNTS}::test_lists_that_are_no_classes_are_refused"
+OTHER = "unit/cli/test_cli_other_data.py::test_other_pictures_and_tables_are_told_or_refused_and_the_remedy_works"
 
 ROWS_OF = {
     "data/base/dense.py": [
@@ -33,6 +34,10 @@ ROWS_OF = {
         Elsewhere("labels is {}; give how many", f"{COUNTS}::test_counts_are_read"),
     ],
     "data/readers/tables.py": [Elsewhere("there is no table", NO_TABLE)],
+    "selftrain/cli/opened.py": [
+        Elsewhere("and a table has columns", OTHER),
+        Elsewhere("give pictures with the channels", OTHER),
+    ],
     "selftrain/estimator/inputs.py": [
         Elsewhere(
             "are there more than once",

@@ -20,19 +20,16 @@ from selftrain import toy
 from selftrain.handlers.metrics_log import MetricsLog
 from selftrain.networks.optim import weights_of
 from selftrain.storage import checkpoint
-from selftrain.tensorboard import TensorBoard
 
 WHOLE, PART = 8, 5  # an epoch has 4 steps: the stop is in the middle of the second
 PRECISIONS = ["fp32", "bf16", "fp16"]
 
 
-def fit(
-    name: str, kind: toy.Kind, out: Path, *, seed: int = 0, student: dict | None = None, drawn: bool = False, **settings
-) -> st.Run:
+def fit(name: str, kind: toy.Kind, out: Path, *, seed: int = 0, student: dict | None = None, **settings) -> st.Run:
     """A run of ``WHOLE`` steps; neither evaluations nor rows of the log fall on the step where it is stopped."""
     strategy = build(name, kind, seed=seed, student=student)
     settings["checkpoints"] = st.Checkpoints(WHOLE, settings.pop("stop_after", None))
-    settings |= {"evaluation": st.Evaluation(4), "handlers": [MetricsLog(2), TensorBoard(drawn)]}
+    settings |= {"evaluation": st.Evaluation(4), "handlers": [MetricsLog(2)]}
     return st.fit(strategy, toy.pile(kind), steps=WHOLE, plan=PLAN, out=out, **settings)
 
 
@@ -51,7 +48,7 @@ def outcome(folder: Path) -> dict[str, object]:
 
 def stopped_and_continued(name: str, kind: toy.Kind, folder: Path, student: dict | None = None) -> list[str]:
     """Differences between a whole run and one that was stopped half-way and continued by fresh objects."""
-    whole = fit(name, kind, folder / "whole", student=student, drawn=True)  # which changes nothing, and costs the most
+    whole = fit(name, kind, folder / "whole", student=student)
     fit(name, kind, folder / "parts", student=student, stop_after=PART)
     assert checkpoint.load_newest(folder / "parts" / "checkpoints")["step"] == PART
     torch.manual_seed(777)  # the caller's randomness must not matter

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain._compat import old_method
-from selftrain.errors import CheckpointError, DataError, NonFiniteError, TrainingError
+from selftrain.errors import CheckpointError, DataError, NonFiniteError, TrainingError, setting
 from selftrain.networks.outputs import logits_of
 from selftrain.runtime.distributed import any_rank, here, mean_gradients, spread
 from selftrain.runtime.finite import look
@@ -311,7 +311,7 @@ class Learner(nn.Module):
                 raise
             raise CheckpointError(
                 f"{type(self.optimizer).__name__} cannot go on with its state in the checkpoint: {error!r:.300}; take "
-                "the checkpoint of another copy of the folder, or start from the weights: init_from"
+                f"the checkpoint of another copy of the folder, or start anew with {setting('overwrite', True, of='')}"
             ) from error
         self._taken_back = False
         self.scaler.update()

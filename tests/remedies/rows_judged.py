@@ -406,7 +406,7 @@ ROWS_OF = {
         ),
     ],
     "selftrain/runtime/finite.py": [
-        Row("the output of a network is not finite", lambda: output_of(math.inf), lambda: output_of(1.0)),
+        Row("the output of a network is not finite", lambda: output_of(math.nan), lambda: output_of(1.0)),
         Elsewhere(
             "the step left numbers that are not finite",
             "reliability/test_left_finite.py::test_the_remedies_of_the_message_help",

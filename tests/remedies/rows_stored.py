@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from remedies import ROOT, Elsewhere, Row
+from remedies import Elsewhere, Row, brings
 from torch import nn
 
 import selftrain as st
@@ -179,16 +179,6 @@ def lacking(module, do):
     """As if a package was not installed."""
     with mock.patch.dict("sys.modules", {module: None}):
         return do()
-
-
-def brings(extra, *packages):
-    """Whether what the message tells to install brings the packages."""
-    import configparser
-
-    file = configparser.ConfigParser()
-    file.read(ROOT / "setup.cfg")
-    listed = file["options.extras_require"].get(extra, raw=True)
-    return all(any(line.strip().startswith(f"{package}>=") for line in listed.splitlines()) for package in packages)
 
 
 def nothing_found(do):

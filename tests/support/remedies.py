@@ -10,6 +10,7 @@ import ast
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from configparser import ConfigParser
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
@@ -116,6 +117,14 @@ def setting(says: str, make: Callable[..., Any], name: str, wrong: Any, *right: 
 def pattern(message: str) -> re.Pattern[str]:
     """What a message looks like once it is filled in."""
     return re.compile(".*".join(re.escape(piece) for piece in re.split(r"\{[^{}]*\}", message)), re.DOTALL)
+
+
+def brings(extra: str, *packages: str) -> bool:
+    """Whether ``pip install 'selftrain[extra]'`` brings these packages."""
+    settings = ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    listed = settings["options.extras_require"].get(extra, raw=True)
+    return all(re.search(rf"^{package}\b", listed, re.MULTILINE) for package in packages)
 
 
 def follow(row: Row, message: str, tmp_path: Path) -> None:

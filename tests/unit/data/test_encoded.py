@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
+import shutil
 import warnings
 
 import numpy as np
@@ -304,6 +305,7 @@ def test_a_run_on_features_is_opened_with_its_data_again(tmp_path):
     )
     torch.testing.assert_close(torch.cat([whole(batch.x) for batch in plain]), expected)
     # another encoder under the same name
+    shutil.copytree(tmp_path / "mae", tmp_path / "kept")
     st.fit(
         pretrain.MAE(pretrain.ViT(size=8, patch=4, channels=1, depth=1)),
         pile,
@@ -313,6 +315,9 @@ def test_a_run_on_features_is_opened_with_its_data_again(tmp_path):
     )
     with pytest.raises(st.RunFolderError, match="another encoder than the one"):
         st.open_run(out).evaluate("validation")
+    (tmp_path / "mae").rename(tmp_path / "other")
+    (tmp_path / "kept").rename(tmp_path / "mae")  # the remedy: it is brought back
+    assert st.open_run(out).evaluate("validation") == run.evaluate("validation")
     (tmp_path / "mae").rename(tmp_path / "moved")
     with pytest.raises(st.RunFolderError, match=r"pile=pile.encoded\(encoder\)"):
         st.open_run(out).evaluate("validation")

@@ -245,6 +245,8 @@ def test_parts_of_the_users_are_missed_only_where_they_are_used(tmp_path, pile):
     run = st.fit(fixmatch(select=Keen()), pile, out=tmp_path / "rule", **QUICK)
     with pytest.raises(st.RunFolderError, match=r"Keen.*build the strategy as it was and pass it: .*strategy=...\)"):
         st.open_run(tmp_path / "rule").strategy.arguments["select"].rejects  # noqa: B018
+    as_it_was = st.open_run(tmp_path / "rule", strategy=fixmatch(select=Keen()))
+    assert as_it_was.evaluate() == run.evaluate()
     make = st.learner(NETWORKS["conv"], schedule=ramp)
     run = st.fit(strategies.Supervised(st.Classification(10), make), pile, out=tmp_path / "ramp", **QUICK)
     again = st.open_run(tmp_path / "ramp")
@@ -273,6 +275,8 @@ def test_labels_of_a_frozen_teacher_are_not_needed_to_predict(tmp_path, pile):
     assert again.evaluate() == run.evaluate()
     with pytest.raises(st.CheckpointError, match="labels of this run are not in its folder"):
         again.strategy.labels.pseudo_label(torch.tensor([0]))
+    with_them = strategies.NoisyStudent(st.Classification(10), make, labels=table)
+    st.open_run(tmp_path, strategy=with_them).strategy.labels.pseudo_label(torch.tensor([0]))
 
 
 @pytest.mark.parametrize(("make", "text"), [(lambda path: None, "no run folder"), (Path.mkdir, "holds no run")])

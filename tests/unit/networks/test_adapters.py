@@ -281,6 +281,9 @@ def test_what_cannot_get_an_adapter_says_so():
     for settings in ({"dropout": 0.1}, {"form": "lokr"}):  # and with what is asked for it takes one, as above
         with pytest.raises(ValueError, match="in_proj_weight is read without .* takes form='lora' with dropout=0; set"):
             Training(adapter=st.LoRA(targets=("in_proj_weight",), **settings)).learner(classifier("torchvision"))
+    for targets in (("in_proj_weight",), ("mlp.0",)):  # as is asked for, and without it
+        settings = {} if targets[0] == "in_proj_weight" else {"dropout": 0.1}
+        Training(adapter=st.LoRA(targets=targets, **settings)).learner(classifier("torchvision"))
     with pytest.raises(ValueError, match="encoder_lr is 0"):
         Training(encoder_lr=0.0, adapter=st.LoRA())
 

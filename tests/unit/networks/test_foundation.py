@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import selftrain as st
@@ -272,6 +272,9 @@ def test_folders_of_transformers(tmp_path):
     torch.manual_seed(0)
     config = transformers.ViTConfig(**small, image_size=32, patch_size=8)
     model = transformers.ViTForImageClassification(config).eval()
+    config.save_pretrained(tmp_path)
+    with pytest.raises(st.CheckpointError, match=r"transformers, save_pretrained\(folder\)"):
+        st.pretrained(tmp_path)
     model.save_pretrained(tmp_path)
     with pytest.raises(st.CheckpointError, match="neither preprocessor_config.json nor a tokenizer"):
         st.pretrained(tmp_path)
@@ -290,6 +293,20 @@ def test_folders_of_transformers(tmp_path):
     body = TransformersNet(**found.body.arguments)
     body.load_state_dict(found.body.state_dict())
     torch.testing.assert_close(body.eval()(x), found(x))
+    whole = load_file(tmp_path / "model.safetensors")
+    dropped = next(name for name in whole if "layernorm" in name)
+    rest = {name: value for name, value in whole.items() if name != dropped}
+    save_file(rest, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(st.CheckpointError, match="lacks weights of its own model, such as .*layernorm"):
+        st.pretrained(tmp_path)
+    save_file(whole, tmp_path / "model.safetensors", {"format": "pt"})
+    torch.testing.assert_close(st.pretrained(tmp_path)(x), found(x))
+    for other, words in (
+        ({"model_type": "nothing"}, "has no model of the kind 'nothing'; update it, or take another model"),
+        ({"model_type": "vit", "backbone": "resnet50"}, "vit has a part that is fetched from elsewhere"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            TransformersNet(other)
     code = json.loads((tmp_path / "config.json").read_text()) | {"auto_map": {"AutoModel": "code.Model"}}
     (tmp_path / "config.json").write_text(json.dumps(code))
     with pytest.raises(ValueError, match="trust=True"):
@@ -309,11 +326,20 @@ def test_texts_are_the_mean_of_their_tokens_and_no_padding(tmp_path):
     model = transformers.BertModel(transformers.BertConfig(**small, vocab_size=9)).eval()
     model.save_pretrained(tmp_path)
     found = st.pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"load it with selftrain.pretrained\(folder\)"):
+        Foundation(found.body, embed_dim=16, modality="text").encode(["good"])
     texts = ["good news today good news", "bad"]
     features = found.encode(texts)
     alone = model(torch.tensor([[2, 6, 3]])).last_hidden_state[0].mean(0)
     torch.testing.assert_close(features[1], alone)
     assert features.shape == (2, 16)
+    (tmp_path / "1_Pooling").mkdir()
+    for way in ("max", "mean"):
+        card = {f"pooling_mode_{name}_tokens": name == way for name in ("max", "mean")}
+        (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(card))
+        if way == "max":
+            with pytest.raises(ValueError, match="pools its tokens in a way that is not known here"):
+                st.pretrained(tmp_path)
     (tmp_path / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.Normalize"}]))
     torch.testing.assert_close(st.pretrained(tmp_path).encode(texts), nn.functional.normalize(features))
 

@@ -152,6 +152,7 @@ def test_what_was_tried_is_stored_and_no_run_is_replaced(tmp_path):
     SelfTrainClassifier(steps=1, out=tmp_path / "run").fit(X, HIDDEN)
     with pytest.raises(RunFolderError, match="holds the run of a network; choose another folder"):
         model(out=tmp_path / "run", overwrite=True).fit(X, HIDDEN)
+    model(out=tmp_path / "other").fit(X, HIDDEN)
 
 
 @pytest.mark.slow

@@ -171,7 +171,7 @@ ROWS_OF = {
         ),
         *(
             Elsewhere(says, f"{FOUNDATION}test_folders_of_transformers")
-            for says in ("update it, or take another model", "is fetched from elsewhere")
+            for says in ("load it with trust=True", "update it, or take another model", "is fetched from elsewhere")
         ),
     ],
     "selftrain/networks/hub.py": [

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import sys
 import threading
 import zlib
 from types import SimpleNamespace
@@ -10,6 +11,8 @@ from unittest import mock
 import numpy as np
 import torch
 from remedies import Elsewhere, Row
+from rows_cli import QUICK, command, train
+from rows_cli import data as from_file
 from rows_files import drawn, gray, looked
 from rows_stored import TASK, network, pile, stages, strategy
 
@@ -20,6 +23,8 @@ from selftrain.data.loading.workers import _Loader
 from selftrain.data.readers import datasets, decoding
 from selftrain.pipeline import Stage, run_pipeline
 from selftrain.pipeline.report import publish
+from selftrain.portfolio.candidates import Candidate, within
+from selftrain.portfolio.portfolio import _untried
 from selftrain.types import BatchPlan
 
 X = np.random.RandomState(0).normal(size=(16, 3)).astype(np.float32)
@@ -138,6 +143,29 @@ def read(tmp, damaged):
     FileSet([path]).images(np.zeros(1, np.int64))
 
 
+def masked(network, tmp=None):
+    """A run on masks, on the command line."""
+    if tmp is not None:
+        (tmp / "own_network.py").write_text(
+            "from torch import nn\n\n\ndef net(shape, outputs):\n    return nn.Conv2d(shape[0], outputs, 1)\n"
+        )
+    with mock.patch.object(sys, "path", [str(tmp), *sys.path]):
+        train("--network", network, name="masks.npz", out="masks")
+
+
+def compared(*, launched):
+    group = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"} if launched else {}
+    words = ("compare", *from_file(), "--strategies", "supervised", "--network", "mlp", *QUICK, "--out", "compared")
+    with mock.patch.dict("os.environ", group):
+        command(*words)
+
+
+def tried(budget):
+    """What is told of a candidate if so many seconds are allowed."""
+    candidate = Candidate("a", "graph", "plain", lambda seed: None, 1.0)
+    return "" if candidate in within([candidate], 3, budget) else _untried(candidate, budget)["reason"]
+
+
 ROWS_OF = {
     "selftrain/engine/beside.py": [
         Elsewhere(
@@ -168,6 +196,19 @@ ROWS_OF = {
     ],
     "selftrain/pipeline/stages.py": [
         Row("use which='last'", lambda: best("best"), lambda: best("last")),
+    ],
+    "selftrain/cli/building.py": [
+        Row(
+            "say --network module:name of your own",
+            lambda: masked("mlp"),
+            lambda tmp: masked("own_network:net", tmp),
+        ),
+    ],
+    "selftrain/cli/compare.py": [
+        Row("compare runs in one process", lambda: compared(launched=True), lambda: compared(launched=False)),
+    ],
+    "selftrain/portfolio/portfolio.py": [
+        Row("raise budget", lambda: tried(0.0), lambda: tried(1e6)),
     ],
     "data/base/labels.py": [
         Row(

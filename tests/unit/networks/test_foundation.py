@@ -265,8 +265,27 @@ def test_an_encoder_of_pictures_reads_no_text(encoder):
         Foundation(body, embed_dim=3, modality="text").encode(["a"])
 
 
+CODE = """
+from torch import nn
+from transformers import PreTrainedModel, ViTConfig
+from transformers.modeling_outputs import BaseModelOutput
+
+
+class Model(PreTrainedModel):
+    config_class = ViTConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.inner = nn.Linear(3, 3)
+        self.post_init()
+
+    def forward(self, pixel_values, **more):
+        return BaseModelOutput(last_hidden_state=self.inner(pixel_values.mean((2, 3)))[:, None])
+"""
+
+
 @pytest.mark.slow
-def test_folders_of_transformers(tmp_path):
+def test_folders_of_transformers(tmp_path, monkeypatch):
     transformers = pytest.importorskip("transformers")
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     torch.manual_seed(0)
@@ -313,6 +332,12 @@ def test_folders_of_transformers(tmp_path):
         st.pretrained(tmp_path)
     with pytest.raises(ValueError, match="trust=True"):
         TransformersNet(code)
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    (tmp_path / "code.py").write_text(CODE)
+    save_file(
+        {"inner.weight": torch.eye(3), "inner.bias": torch.zeros(3)}, tmp_path / "model.safetensors", {"format": "pt"}
+    )
+    torch.testing.assert_close(st.pretrained(tmp_path, trust=True)(x), x.mean((2, 3)))
 
 
 @pytest.mark.slow

@@ -123,7 +123,8 @@ def shown(rows: Any, kind: str, model: Any, *, own: bool) -> Any:
 def code() -> str:
     """A short hash of the library's source: rows of the default are of one version of it."""
     root, digest = Path(selftrain.__file__).parent, hashlib.sha256()
-    for path in sorted(path for part in ("estimator", "portfolio", "graph") for path in (root / part).rglob("*.py")):
+    paths = [path for part in ("portfolio", "graph") for path in (root / part).rglob("*.py")]
+    for path in sorted([*paths, root / "portfolio" / "prior.json", root / "estimator" / "automatic.py"]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 

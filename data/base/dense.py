@@ -75,7 +75,8 @@ def _stacked(values: Any, name: str) -> Any:
 def other_than_rows(values: Any, name: str) -> str | None:
     """What something is that holds no rows that can be picked, and what to pass; ``None``: it may have some."""
     first = values[0] if isinstance(values, list | tuple) and values else None
-    if isinstance(values, Mapping) or isinstance(first, Mapping):
+    # scipy's dictionary of keys is a sparse matrix and a dict
+    if (isinstance(values, Mapping) and not hasattr(values, "tocsr")) or isinstance(first, Mapping):
         what = "a mapping of columns" if isinstance(values, Mapping) else "a list of mappings"
         return f"{name} is {what}, a table: pass pandas.DataFrame({name}), or read it with selftrain.data.from_table"
     if values is None or isinstance(values, str | bytes | os.PathLike):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selftrain.data.base.dense import dense, refuse_complex
+from selftrain.data.base.dense import dense, other_than_rows, refuse_complex
 from selftrain.data.base.labels import Classes, NoLabel, ReadLabels, Vocabulary, read_labels
 from selftrain.data.base.samples import (
     Channels,
@@ -212,10 +212,12 @@ class DatasetSet:
             used = used_range(value)
             self.ranges += [] if used is None else [used]
             return to_bytes(value, self.mode, where, self.size, self.fit, self.limits)
-        value = dense(value, where)
-        array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
-        refuse_complex(array, where)
-        if array.dtype.kind not in "biuf" or not array.ndim:
+        array = None
+        if other_than_rows(value, where) is None:
+            found = dense(value, where)
+            array = found.numpy() if isinstance(found, Tensor) else np.asarray(found)
+            refuse_complex(array, where)
+        if array is None or array.dtype.kind not in "biuf" or not array.ndim:
             raise DataError(
                 f"{where} is {str(value)[:60]!r}, no picture and no array of numbers; say column= or convert it"
             )

@@ -134,8 +134,14 @@ def explained(X: Any, classifier: str) -> Iterator[None]:
     except (TypeError, ValueError) as error:
         if isinstance(X, np.ndarray) and X.dtype.kind not in "biuf" and not isinstance(error, DataError):
             told = other_than_rows(X, "X") or no_numbers(X, "X")
-            raise DataError(f"{classifier} does not take these rows: {told}") from error
+            told = f"{classifier} does not take these rows: {told}"
+            # what takes a TypeError for an answer, as scikit-learn's checks do, reads its words, too
+            raise (_RowTypeError(f"{told} ({error})") if isinstance(error, TypeError) else DataError(told)) from error
         raise
+
+
+class _RowTypeError(DataError, TypeError):
+    """Rows of a type that a classifier does not take."""
 
 
 def is_frame(X: Any) -> bool:

@@ -370,7 +370,7 @@ class Silent(Centroids):
 
 
 def test_a_classifier_that_only_decides_is_refused_with_the_remedy():
-    with pytest.raises(ValueError, match="Silent has neither predict_proba nor decision_function; wrap it in Cal"):
+    with pytest.raises(ValueError, match="Silent has neither predict_proba nor decision_function; wrap it in Bagging"):
         SelfTraining(Silent(), unlabeled="?").fit(LINE, ENDS)
 
 

@@ -342,7 +342,7 @@ def test_cells_that_are_no_numbers_at_all_are_refused():
         with pytest.raises(DataError, match=r"column 'h' holds .*columns=\{'h': 'drop'\}"):
             read({"h": strange, "w": PLAIN, "kind": KIND})
         _, kinds, _ = read({"h": strange, "w": PLAIN, "kind": KIND}, columns={"h": "drop"})
-        assert (kinds["h"].kind, kinds["w"].kind) == ("dropped", "number")
+        assert (kinds["h"].kind, kinds["w"].kind) == ("left out", "number")
 
 
 # --- missing

@@ -64,8 +64,8 @@ REMEDIES = {
     CLASS_DRIFT: "Align predictions to the class shares, raise the threshold, lower unlabeled_weight, or ship the "
     "labels alone (on_alarm='fallback'); it may be right if the classes of the pile are far from even.",
     FEATURES: "Train longer if the rank is rising (JEPA first collapses and then climbs out); else raise the target "
-    "encoder's decay, normalize its tokens (norm='layer'), strengthen the regularizer (of views: the variance term or "
-    "SIGReg), or use masked autoencoding, which cannot collapse.",
+    "encoder's decay, strengthen the regularizer (of views: the variance term or SIGReg), or use masked autoencoding, "
+    "which cannot collapse.",
 }
 
 

@@ -12,7 +12,7 @@ import selftrain as st
 from selftrain import strategies
 from selftrain.engine.beside import is_cheap
 from selftrain.engine.times import Evaluation
-from selftrain.errors import TrainingError
+from selftrain.errors import CheckpointError, TrainingError
 from selftrain.handlers import Handler
 from selftrain.networks.optim import weights_of
 from selftrain.storage import checkpoint
@@ -241,6 +241,24 @@ def test_without_a_baseline_the_last_sound_weights_are_shipped():
     assert right(run) > 0.9
     until = fit(Uncopyable(begin=16), steps=40, checkpoints=st.Checkpoints(stop_after=run.fallback.step))
     assert same(dict(run.export()), dict(until.export()))
+
+
+class Growing(Collapsing):
+    """Its state is another size after every step on the pile, so that no other run's fits."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.register_buffer("seen", torch.zeros(0))
+
+    def step(self, batch, clock, *extra):
+        self.seen = torch.cat([self.seen, torch.ones(1)])
+        return super().step(batch, clock)
+
+
+def test_what_cannot_be_fallen_back_to_is_told_and_the_remedy_works():
+    with pytest.raises(CheckpointError, match="(?s)do not fit.*take the last ones: on_alarm='warn'"):
+        fit(Growing(), on_alarm="fallback", baseline=True)
+    assert right(fit(Growing(), on_alarm="warn", baseline=True)) < 0.5
 
 
 def test_what_a_baseline_does_to_its_run_is_undone_where_nobody_asked_for_it(tmp_path):

@@ -633,6 +633,22 @@ def test_a_teacher_behind_its_student_is_found():
     assert alarm.message == "On validation the teacher reaches accuracy 0.333, its student 1.000."
 
 
+class Trailing(Own):
+    """Its teacher follows without a warm start."""
+
+    def advance(self, loss):
+        if self.student.update(loss) and self.ema is not None:
+            self.ema.update(self.student.model, decay=self.ema.decay)
+
+
+@pytest.mark.slow
+def test_what_is_said_about_a_teacher_behind_its_student_helps():
+    length = {"steps": 210, "eval_every": 10}
+    assert kinds(Trailing(decay=0.9999), **length) == [("teacher_worse", 200)]
+    assert kinds(Trailing(decay=0.9), **length) == []
+    assert kinds(Trailing(decay=None), **length) == []  # ships the student
+
+
 @pytest.mark.parametrize(
     ("step", "steps", "samples", "expected"),
     [(200, 399, 30, 1), (200, 400, 30, 0), (201, 400, 30, 1), (199, 199, 30, 0), (300, 400, 0, 0)],

@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from selftrain.metrics.features import feature_spread, feature_std, knn_accuracy
 from selftrain.networks.encoders import Classifier
 from selftrain.networks.optim import Training, learner
 from selftrain.pretrain import (
+    MAE,
     EMALatent,
     LeJEPA,
     Masked,
@@ -209,16 +211,19 @@ def gratings_pile():
     return MemoryPile(lambda n, seed: (x[:n], torch.arange(n) % 3))
 
 
-def collapsing():
+FAST = Training(lr=3e-2, schedule=constant())
+
+
+def collapsing(decay=0.0):
     """Without normalized targets, and with a target that is the student itself, all features become one."""
     torch.manual_seed(0)
-    return Masked(
-        vit(pool=1),
-        masker=MultiBlock(),
-        target=EMALatent(norm="none", decay=(0.0, 0.0)),
-        distance="mse",
-        training=Training(lr=3e-2, schedule=constant()),
-    )
+    target = EMALatent(norm="none", decay=(decay, decay))
+    return Masked(vit(pool=1), masker=MultiBlock(), target=target, distance="mse", training=FAST)
+
+
+def of_views(variance):
+    torch.manual_seed(0)
+    return VICReg(vit(pool=1), variance=variance, covariance=0.0, projector=(32, 32), training=FAST)
 
 
 def only(run):
@@ -243,6 +248,20 @@ def test_a_collapse_of_features_is_found_and_told():
     assert alarm.figures["feature_spread"] < 0.1 * start["feature_spread"]
     assert run.last["unlabeled"]["rankme_centered"] > 5
     assert "directions" not in alarm.message
+
+
+@pytest.mark.slow
+def test_what_is_said_about_a_collapse_helps():
+    made = {
+        "none": (collapsing(), 1), "decay": (collapsing(0.999), 0), "masked": (MAE(vit(pool=1), training=FAST), 0),
+        "no regularizer": (of_views(0.0), 1), "regularizer": (of_views(25.0), 0),
+    }  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = {
+            name: fit(stage, gratings_pile(), steps=120, eval_every=30).alarms for name, (stage, _) in made.items()
+        }
+    assert {name: len(alarms) for name, alarms in found.items()} == {name: count for name, (_, count) in made.items()}
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from selftrain.catalog import METHODS, TASKS, default_method
-from selftrain.cli import automatic, building, common, report
+from selftrain.cli import UsageError, automatic, building, common, report
 from selftrain.cli.folder import claim
 from selftrain.cli.naming import AUTO, short_name
 from selftrain.cli.parser import Parser, make_parser, names_setting, parse
@@ -55,6 +55,8 @@ def run(words: Sequence[str]) -> int:
     select = [word for word in words if word.startswith("--strategy.select")]
     resumed = common.to_resume("train", words)
     settings, given = parse(parser(), words, resumed or {"strategy": default_method(*select[:1])})
+    if settings["strategy"] is None:
+        raise UsageError("strategy is null; name one, such as --strategy freematch, or leave it out")
     out = settings["out"] or Path("runs", short_name("strategy", settings["strategy"]))
     # looked at before the data are read and made by ``fit``: data that are refused leave no folder behind
     out = claim(out, resume=settings["resume"], overwrite=settings["overwrite"])

@@ -10,6 +10,7 @@ from selftrain.types import BatchPlan, plain_settings
 
 OnAlarm = Literal["stop", "fallback", "warn"]  # what a run does about an alarm that speaks against its weights
 EPOCHS = 10  # of a run whose length is not given
+MOST = 10**15  # steps of a run: more than anyone has time for, and exact as a float
 EVALUATIONS = 10  # in a run, unless it is said how often
 
 
@@ -83,7 +84,7 @@ def total_steps(epochs: int | None, steps: int | None, per_epoch: int, default: 
         default: Steps where neither is given; ``None``: ten epochs.
 
     Raises:
-        ValueError: for both, or less than one step.
+        ValueError: for both, less than one step, or more than ``MOST``.
     """
     if epochs is not None and steps is not None:
         raise ValueError(f"give epochs ({epochs}) or steps ({steps}), not both")
@@ -92,6 +93,8 @@ def total_steps(epochs: int | None, steps: int | None, per_epoch: int, default: 
     total = steps if steps is not None else (EPOCHS if epochs is None else epochs) * per_epoch
     if total < 1:
         raise ValueError(f"the run has {total} steps; epochs or steps must be at least 1")
+    if total > MOST:
+        raise ValueError(f"the run has more than {MOST:.0e} steps; give fewer epochs or steps")
     return total
 
 

@@ -5,6 +5,7 @@ import struct
 import sys
 import threading
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
@@ -166,7 +167,20 @@ def tried(budget):
     return "" if candidate in within([candidate], 3, budget) else _untried(candidate, budget)["reason"]
 
 
+def configured(out, *words, settings='{"strategy": null}'):
+    Path("config.json").write_text(settings)
+    return lambda: command("train", "--config", "config.json", *from_file(), *QUICK, "--out", out, *words)
+
+
 ROWS_OF = {
+    "selftrain/cli/train.py": [
+        Row(
+            "strategy is null; name one",
+            lambda: configured("null")(),
+            lambda: configured("named", "--strategy", "freematch", "--network", "mlp")(),
+            lambda: configured("out", "--network", "mlp", settings="{}")(),
+        ),
+    ],
     "selftrain/engine/beside.py": [
         Elsewhere(
             "make it a method, or pass baseline=False",

@@ -224,6 +224,8 @@ ROWS_OF = {
         ),
         setting("epochs or steps must be at least 1", fit, "steps", 0, 1),
         setting("epochs or steps must be at least 1", fit, "epochs", 0, 1),
+        setting("steps; give fewer epochs or steps", fit, "steps", 10**400, 1),
+        setting("steps; give fewer epochs or steps", fit, "epochs", 10**400, 1),
     ],
     f"{E}/watchers.py": [
         Row(

@@ -118,6 +118,7 @@ def test_a_run_is_so_long(length, steps):
         ({"epochs": 0}, "the run has 0 steps; epochs or steps must be at least 1"),
         ({"steps": 0}, "the run has 0 steps"),
         ({"steps": -3}, "the run has -3 steps"),
+        ({"steps": 10**400}, r"the run has more than 1e\+15 steps; give fewer epochs or steps"),
         ({"log_every": 0}, "log_every is 0; it must be at least 1"),
         ({"eval_every": 0}, "eval_every is 0; it must be at least 1"),
         ({"checkpoint_every": -1}, "checkpoint_every is -1; it must be at least 1"),

@@ -221,9 +221,8 @@ def _named(value: Any, kind: str = "") -> Any:
     if not isinstance(value, Mapping) or kind in _FREE:
         return value
     inner = {str(key).replace("-", "_"): item for key, item in value.items()}
-    if (
-        kind in (AUTO, *NAMES["strategy"]) and "class_path" not in inner
-    ):  # compare: settings follow the name of a strategy
+    # compare: settings follow the name of a strategy
+    if kind in (AUTO, *NAMES["strategy"]) and "class_path" not in inner:
         inner, kind = {"name": kind, **inner}, "strategy"
     key = "path" if kind == "data" else "name"
     if kind in KINDS and not {"class_path", "init_args"} & set(inner):
@@ -272,9 +271,8 @@ def _ordered(parser: Parser, words: Sequence[str]) -> list[str]:
 def _show_settings(parser: Parser, key: str, name: str) -> None:
     """Print the settings of what an option can name, and end."""
     option = key[2:].removesuffix(".help")
-    kind = (
-        "strategy" if option in (AUTO, *NAMES["strategy"]) else option.rpartition(".")[2]
-    )  # compare: --fixmatch.help fixmatch
+    # compare: --fixmatch.help fixmatch
+    kind = "strategy" if option in (AUTO, *NAMES["strategy"]) else option.rpartition(".")[2]
     if not name:
         raise UsageError(f"{key} needs a name, such as {next(iter(NAMES.get(kind, ['photos/'])))}")
     spec = spec_of(kind, name)

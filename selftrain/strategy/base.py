@@ -99,7 +99,7 @@ class Strategy(nn.Module, metaclass=StrategyType):
         monitor: Name of the evaluation figure that picks the best checkpoint; larger is better.
         judged_on: Parts of the pile evaluated during training; the best checkpoint is picked on ``"validation"``.
         arguments: What the constructor was called with, by name and with defaults: enough to build the like again.
-    input_shape: Of one plain input that was learned from; ``None`` before ``fit``.
+        input_shape: Of one plain input that was learned from; ``None`` before ``fit``.
     """
 
     arguments: dict[str, object]

@@ -312,6 +312,37 @@ def test_keyboard_undo_download_and_the_next_run(browser, pets, tmp_path):
     assert sorted(reopened.column("id")) == sorted(names[2:4])
 
 
+def test_keys_work_wherever_the_focus_is_and_on_all_that_is_shown(browser, pets):
+    _, ledger, path = pets
+    page = Reader(browser, path)
+    names = by(ledger, "margin")
+    page.browser.execute_script("document.activeElement.blur()")
+    page.press("j", "x")  # on the page as a whole
+    assert page.text("#counts").startswith("1 of 100 decided: 0 accepted, 0 corrected, 1 rejected")
+    assert page.current() == names[2]
+    page.browser.execute_script("document.getElementById('save').focus()")
+    page.press("a", "z", ctrl=False)
+    assert page.text("#counts").startswith("2 of 100 decided: 1 accepted")
+    page.set("#find", "photo-7")  # 11 of 100
+    page.browser.execute_script("document.getElementById('find').focus()")
+    page.press("a", "x", "9")  # typed, not decided
+    assert page.text("#counts").startswith("2 of 100")
+    page.set("#find", "photo-7")
+    shown = {name for name in names if "photo-7" in name}
+    before = shown & set(names[1:3])
+    page.press("ESCAPE", "A")
+    assert page.text("#counts").startswith(f"{2 + 11 - len(before)} of 100 decided: {1 + 11 - len(before)} accepted")
+    assert f"accepted all {11 - len(before)} that were shown and open" in page.text("#said")
+    page.press("u")
+    assert page.text("#counts").startswith("2 of 100")
+    page.click("#clear")
+    page.click("#reject-shown")
+    assert page.text("#counts").startswith("100 of 100 decided: 1 accepted, 0 corrected, 99 rejected")
+    page.press("z", ctrl=True)
+    assert page.text("#counts").startswith("2 of 100")
+    assert page.log() == []
+
+
 def test_the_focus_is_seen_and_keys_move_it(browser, pets):
     _, ledger, path = pets
     page = Reader(browser, path)

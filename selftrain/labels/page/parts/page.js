@@ -3,6 +3,7 @@ const KEYS = [
   ['\u2191 \u2193 or K J', 'previous or next row (\u2190 \u2192 in tiles)'], ['Page Up, Page Down, Home, End', 'move further'],
   ['A or Enter', 'accept the label and go on'], ['X', 'reject: the sample is of no use; go on'],
   ['C', 'correct: choose the right class by name'], ['0 to 9', 'correct to the class with that number'],
+  ['Shift+A, Shift+X', 'accept or reject all that are shown and not yet decided'],
   ['Delete', 'take the decision back'], ['U or Ctrl+Z', 'undo'], ['Shift+U or Ctrl+Y', 'redo'],
   ['/', 'to the search field'], ['G', 'table or tiles'], ['S', 'download the CSV file'], ['?', 'this list'],
   ['Esc', 'back to the list'],
@@ -55,6 +56,19 @@ actions.accept = () => {
 actions.reject = () => settle(REJECTED);
 actions.clear = () => settle(OPEN);
 actions.correct = number => { if (number < classes.length) settle(number); };
+
+// One decision about all that the filters show; what a person has decided on its own stays. One step for undo.
+function settleShown(word, said) {
+  const open = Array.from(order).filter(i => decision[i] === OPEN);
+  const pairs = open.map(i => [i, said(i)]).filter(([, to]) => to !== OPEN);
+  if (decide(pairs)) afterChange(pairs.map(([i]) => i));
+  const left = open.length - pairs.length, decided = order.length - open.length;
+  announce(`${word} all ${many(pairs.length)} that were shown and open` +
+    (decided ? `; ${many(decided)} were decided before` : '') + (left ? `; ${many(left)} were never labeled` : '') + (pairs.length ? '. U takes it back' : ''));
+  grid.focus();
+}
+const acceptShown = () => settleShown('accepted', i => rows.label[i] < 0 ? OPEN : rows.label[i]);
+const rejectShown = () => settleShown('rejected', () => REJECTED);
 actions.pick = () => {
   if (current() < 0) return;
   picked.value = '';
@@ -219,30 +233,36 @@ const ON_KEY = {
   ArrowRight: () => moveTo(at + 1), ArrowLeft: () => moveTo(at - 1),
   PageDown: () => moveTo(at + pageRows()), PageUp: () => moveTo(at - pageRows()),
   Home: () => moveTo(0), End: () => moveTo(order.length - 1),
+  A: acceptShown, X: rejectShown,
   a: () => actions.accept(), Enter: () => actions.accept(), x: () => actions.reject(), c: () => actions.pick(),
   Delete: () => actions.clear(), u: () => back(undo, 'undo'), U: () => back(redo, 'redo'),
   s: download, g: toggleTiles, '/': () => byId('find').focus(), '?': () => help.showModal(),
 };
 
-grid.addEventListener('keydown', event => {
-  if (event.target !== grid || event.ctrlKey || event.metaKey || event.altKey) return;
-  const key = event.key === 'U' || event.key.length > 1 ? event.key : event.key.toLowerCase();
-  const action = /^[0-9]$/.test(key) ? () => actions.correct(Number(key)) : ON_KEY[key];
+// A letter as with Shift, whatever Caps Lock says: all samples at once are too many for a lock that was forgotten.
+function nameOf(event) {
+  if (event.key.length > 1) return event.key;
+  const shifted = event.key !== event.key.toLowerCase() !== event.getModifierState('CapsLock');
+  return shifted && 'aux'.includes(event.key.toLowerCase()) ? event.key.toUpperCase() : event.key.toLowerCase();
+}
+
+// On the whole page, wherever the focus is: but where text is typed, and where a key has its own meaning.
+document.addEventListener('keydown', event => {
+  if (picker.open || help.open || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) {
+    if (event.key === 'Escape' && !(picker.open || help.open)) grid.focus();
+    return;
+  }
+  const key = nameOf(event), ctrl = event.ctrlKey || event.metaKey;
+  if (key === 'Escape') grid.focus();
+  const own = event.target.tagName === 'BUTTON' ? /^Enter$/
+    : event.target.closest('.values') ? /^(Arrow|Page|Home|End)/ : /^$/;
+  if (event.altKey || own.test(key)) return;
+  const again = /^y$/i.test(key) || (event.shiftKey && /^z$/i.test(key));
+  const action = ctrl ? again ? () => back(redo, 'redo') : key === 'z' ? () => back(undo, 'undo') : null
+    : /^[0-9]$/.test(key) ? () => actions.correct(Number(key)) : ON_KEY[key];
   if (!action) return;
   event.preventDefault();
   action();
-});
-
-document.addEventListener('keydown', event => {
-  if (picker.open || help.open) return;
-  const writing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
-  if (event.key === 'Escape') grid.focus();
-  if (writing || !(event.ctrlKey || event.metaKey)) return;
-  const again = event.key.toLowerCase() === 'y' || (event.shiftKey && event.key.toLowerCase() === 'z');
-  if (again) back(redo, 'redo');
-  else if (event.key.toLowerCase() === 'z') back(undo, 'undo');
-  else return;
-  event.preventDefault();
 });
 
 space.addEventListener('click', event => {
@@ -253,6 +273,8 @@ space.addEventListener('click', event => {
 sample.addEventListener('click', event => {
   if (event.target.closest('button')) grid.focus();
 });
+byId('accept-shown').addEventListener('click', acceptShown);
+byId('reject-shown').addEventListener('click', rejectShown);
 byId('undo').addEventListener('click', () => { back(undo, 'undo'); grid.focus(); });
 byId('redo').addEventListener('click', () => { back(redo, 'redo'); grid.focus(); });
 byId('help-button').addEventListener('click', () => help.showModal());

@@ -81,6 +81,8 @@ _HOMES = {
     "tasks": ("Classification", "Keypoints", "Segmentation"),
     "types": ("BatchPlan",),
 }
+# Packages that are asked for by their name: modules, and so with no place in ``_HOMES``.
+_ROOMS = ("data", "handlers", "pretrain", "select", "strategies", "toy")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
@@ -89,15 +91,14 @@ def __getattr__(name: str) -> object:
         value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
         globals()[name] = value
         return value
-    # a module and no name in one, so that it has no place in ``_HOMES``
-    if name == "select":
-        return import_module(f"{__name__}.select")
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
     return _compat.renamed(__name__, name)
 
 
 def __dir__() -> list[str]:
-    # names that nobody has asked for yet are in no namespace, and completion should offer them
-    return sorted({*globals(), *__all__})
+    # what a user asks for, loaded or not; no name that this file or Python has for itself
+    return sorted({*__all__, *_ROOMS, *(name for name in globals() if name.startswith("__"))})
 
 
 # Written out and not made from ``_HOMES``: type checkers and linters read nothing but a literal.

@@ -14,6 +14,7 @@ from selftrain.cli.parser import Parser, make_parser
 from selftrain.data import Pile
 from selftrain.engine.run import measure
 from selftrain.engine.spec import OpenedRun
+from selftrain.engine.summary import in_words, judged
 from selftrain.errors import DataError
 from selftrain.storage.atomic import write_json
 from selftrain.strategy.base import SupervisedStrategy
@@ -44,7 +45,7 @@ def run(words: Sequence[str]) -> int:
     found: dict[str, Any] = {"run": folder, "step": step}
     found |= evaluated(run, pile, part, settings["batch_size"])
     print(f"data       {pile}")
-    words = report.in_words(found["figures"], report.judged(run.strategy, found["samples"]))
+    words = in_words(found["figures"], judged(run.strategy, found["samples"]))
     print(f"{part:<11}{words}: weights of step {step}")
     print(report.of_classes(found), end="")
     if settings["json"] is not None:

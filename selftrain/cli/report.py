@@ -14,9 +14,9 @@ from typing import Any
 from selftrain.cli import TERMINATED, Terminated
 from selftrain.data import Pile
 from selftrain.engine.loop import Run
-from selftrain.metrics.intervals import clopper_pearson
+from selftrain.engine.summary import accepted, in_words, judged
 from selftrain.storage.run_dir import CANDIDATES_TABLE
-from selftrain.strategy.base import Strategy, SupervisedStrategy
+from selftrain.strategy.base import SupervisedStrategy
 
 FEW = 50  # validation samples below which the choice of weights is mostly chance
 
@@ -49,26 +49,6 @@ def tried(records: Sequence[Mapping[str, Any]], out: Path) -> None:
     blended = [f"{100 * row['weight']:.0f} % {row['name']}" for row in records if row["weight"]]
     print(f"blend      {', '.join(blended)}")
     print(f"tried      {len(records)} ways, each judged on labels that it did not see: {out / CANDIDATES_TABLE}")
-
-
-def in_words(figures: Mapping[str, float], samples: int | None = None) -> str:
-    """What is shipped in a line: its figures, shares in percent; of an accuracy its 95 % interval over the samples."""
-    texts = []
-    for name, value in figures.items():
-        if "/" in name:  # of one of several networks
-            continue
-        text = f"{name} {100 * value:.1f} %" if name.endswith(("accuracy", "knn")) else f"{name} {value:.4g}"
-        if name == "accuracy" and samples:
-            # each bound is one-sided: two of 0.975 hold at 95 % together; rounding gives back the count of right ones
-            low, high = clopper_pearson(round(value * samples), samples, 0.975)
-            text += f" of {samples:,} (95 % interval {100 * low:.1f} to {100 * high:.1f})"
-        texts.append(text)
-    return ", ".join(texts)
-
-
-def judged(strategy: Strategy, samples: int) -> int | None:
-    """How many answers an accuracy is of; ``None``: unknown, as neighboring pixels are not right by chance alone."""
-    return samples if isinstance(strategy, SupervisedStrategy) and strategy.task.one_unit else None
 
 
 def of_classes(found: Mapping[str, Any]) -> str:
@@ -128,11 +108,4 @@ def _of_labels(run: Run, pile: Pile) -> None:
         print(f"baseline   {part}: {in_words(figures, samples)}: labels alone")
     found = run.ledger.summary()
     if found:
-        print(f"pile       {_accepted(found)}")
-
-
-def _accepted(summary: Mapping[str, float]) -> str:
-    words = [f"{100 * summary['accepted']:.1f} % of the pseudo-labels accepted"]
-    if "pseudo_label_accuracy" in summary:
-        words.append(f"{100 * summary['pseudo_label_accuracy']:.1f} % of these right")
-    return ", ".join(words)
+        print(f"pile       {accepted(found)}")

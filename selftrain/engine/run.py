@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from selftrain.engine import summary
 from selftrain.errors import CheckpointError, TrainingError
 from selftrain.evaluation.quality import Quality, report
 from selftrain.handlers.selfcheck import Alarm
@@ -21,6 +22,7 @@ from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import Annotated, Pile
 
 Figures = dict[str, float]
+_HIDDEN = {"best_state", "shown", "unchecked"}  # public, and of use to few
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class Fallback:
     message: str
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
-    """A finished (or stopped) stage.
+    """A finished (or stopped) stage; ``print(run)`` tells of it in a few lines.
 
     Attributes:
         strategy: With its last weights.
@@ -53,6 +55,8 @@ class Run:
             empty without a validation set.
         before: Figures before the first step, by part, of a run that continues another (``fit(continue_from=...)``).
         train: Means of the last logged training scalars.
+        steps: That its last weights have learned.
+        samples: That the figures in ``last`` rest on, by part.
         seconds: Wall time spent in training, evaluation included, over all resumptions; the baseline has its own.
         out: Run folder, or ``None``.
         alarms: What the self-check found wrong, in the order it was found; each kind at most once.
@@ -72,6 +76,8 @@ class Run:
     last: dict[str, Figures] = field(default_factory=dict)
     best: Figures = field(default_factory=dict)
     train: Figures = field(default_factory=dict)
+    steps: int = 0
+    samples: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     best_state: dict[str, Any] | None = None
     alarms: list[Alarm] = field(default_factory=list)
@@ -80,6 +86,23 @@ class Run:
     baseline: dict[str, Figures] | None = None
     before: dict[str, Figures] | None = None
     fallback: Fallback | None = None
+
+    def __repr__(self) -> str:
+        return summary.text(self)
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook."""
+        return summary.html(self)
+
+    def __dir__(self) -> list[str]:
+        return sorted(name for name in super().__dir__() if name.startswith("__") or not _hides(name))
+
+    def _told_data(self) -> str:
+        # a pile of the user's own kind may show all of its numbers
+        return str(self.pile) if hasattr(self.pile, "summary_lines") else type(self.pile).__name__
+
+    def _ledger_figures(self) -> Mapping[str, float]:
+        return self.ledger.summary()
 
     @property
     def network(self) -> nn.Module:
@@ -150,6 +173,10 @@ class Run:
     def export(self) -> Mapping[str, Tensor]:
         """Weights to hand to the next stage, see ``learner(init_from=...)``."""
         return self.strategy.export()
+
+
+def _hides(name: str) -> bool:
+    return name.startswith("_") or name in _HIDDEN
 
 
 def evaluate(strategy: Strategy, pile: Pile, data: object = "test", *, batch_size: int = 500) -> Figures:

@@ -79,6 +79,7 @@ _SAID = {name: Tensor for name in ("index", "value", "weight")} | {"agreement": 
 OWN_STATE: dict[str, Any] = {
     "step": COUNT,
     "samples": COUNT,
+    "counts": ({str: COUNT}, None, ...),
     "seconds": Number(0),
     "left_out": [COUNT],
     "figures": {str: FIGURES},
@@ -91,7 +92,7 @@ OWN_STATE: dict[str, Any] = {
     "sound": ({"step": COUNT, "strategy": dict}, None, ...),
     "fallback": (_FALLBACK, None, ...),
 }
-LATER = ("sound", "fallback")  # older checkpoints lack them
+LATER = ("counts", "sound", "fallback")  # older checkpoints lack them
 STATE = OWN_STATE | {
     "strategy": dict,
     "ledger": dict,
@@ -240,7 +241,6 @@ class OpenedRun(Run):
     """A run from its folder: what is not there is asked for when it is needed.
 
     Attributes:
-        steps: That its last weights have learned.
         source: Where its data were from, in a line.
     """
 
@@ -255,12 +255,14 @@ class OpenedRun(Run):
             alarms=[] if checked is None else stored_alarms(checked),
             unchecked={} if checked is None else checked["unchecked"],
             skipped=len(state["left_out"]),
+            steps=state["step"],
+            samples=state.get("counts") or {"validation": state["samples"]},
             fallback=None
             if state.get("fallback") is None
             else Fallback(**{name: state["fallback"][name] for name in _FALLBACK}),
             **{name: state[name] for name in _CARRIED},
         )
-        self.steps, self.source = state["step"], build.record["source"]
+        self.source = build.record["source"]
         self._folder, self._build, self._stored, self._passed = folder, build, state["ledger"], pile
         # what an encoder makes of the inputs of the card has another shape
         if build.record.get("encoder") is None:
@@ -268,6 +270,18 @@ class OpenedRun(Run):
                 shape = self.inputs["shape"]
                 strategy.input_shape = None if shape is None else tuple(int(side) for side in shape)
         del self.pile, self.ledger  # they are read below, if someone asks
+
+    def _told_data(self) -> str:
+        told = self._build.record.get("data") or [self.source]
+        return str(told[0]).removeprefix("data").strip()
+
+    def _ledger_figures(self) -> Mapping[str, float]:
+        if "ledger" in vars(self):
+            return self.ledger.summary()
+        # without the data, which take time to read or are gone
+        unnamed = Ledger([""] * len(self._stored["label"]), self.classes)
+        load_into(unnamed, self._stored)
+        return unnamed.summary()
 
     @property
     def inputs(self) -> Mapping[str, Any]:

@@ -43,6 +43,7 @@ class TrainState(Context):
         best: Figures of the best evaluation on validation, and its step.
         best_state: The strategy's state then.
         seconds: Time spent in training.
+        counts: Samples that the figures rest on, by part; ``None``: none yet.
         baseline: Figures of the supervised baseline, by part.
         due: What it takes to make up for an evaluation that a signal cut short.
         on_alarm: What is done about an alarm that speaks against the weights.
@@ -62,6 +63,7 @@ class TrainState(Context):
     best: Figures = field(default_factory=dict)
     best_state: dict[str, Any] | None = None
     seconds: float = 0.0
+    counts: dict[str, int] | None = None
     baseline: dict[str, Figures] | None = None
     due: dict[str, Any] | None = None
     on_alarm: OnAlarm = "warn"
@@ -94,6 +96,7 @@ class TrainState(Context):
             if self.pile.evaluation(data, 1, self.device) is not None:
                 found[name] = measure(self.strategy, self.pile, data)
         self.samples = found["validation"][1] if "validation" in found else self.samples
+        self.counts = (self.counts or {}) | {name: count for name, (_, count) in found.items()}
         self.figures |= {name: figures for name, (figures, _) in found.items()}
         return {name: figures for name, (figures, _) in found.items()}
 
@@ -251,7 +254,8 @@ class TrainState(Context):
         return Run(
             self.strategy, self.pile, self.ledger, self.out,
             last=self.figures, best=self.best, best_state=self.best_state, before=self.before, train=self.train,
-            seconds=self.seconds, alarms=self.alarms, unchecked=self.unchecked, skipped=len(self.left_out),
+            steps=self.step, samples=self.counts or {}, seconds=self.seconds,
+            alarms=self.alarms, unchecked=self.unchecked, skipped=len(self.left_out),
             baseline=self.baseline, fallback=None if self.fallback is None else Fallback(**self.fallback),
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -261,6 +262,18 @@ class Ledger(nn.Module):
         if Path(path).suffix.lower() != ".parquet":
             raise ValueError(f"{path} does not end in .parquet; name it so, or write CSV")
         return write_parquet(path, KINDS, self._blocks(), notes=[str(name) for name in self.classes])
+
+    def to_pandas(self) -> Any:
+        """The same columns as a pandas data frame, one row a sample; labels are class numbers, classes their names.
+
+        Raises:
+            ImportError: without pandas (``pip install 'selftrain[table]'``).
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("a data frame needs pandas; install it with: pip install 'selftrain[table]'") from error
+        return pandas.concat([pandas.DataFrame(dict(block)) for block in self._blocks()], ignore_index=True)
 
     @classmethod
     def read(cls, path: str | Path, classes: Sequence[str] | None = None, truth: Tensor | None = None) -> Ledger:

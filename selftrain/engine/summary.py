@@ -1,0 +1,107 @@
+"""A run in a few lines, for a person: what was trained on what, how good it is, what is wrong, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import TYPE_CHECKING
+
+from selftrain.errors import printable
+from selftrain.metrics.intervals import clopper_pearson
+from selftrain.strategy.base import Strategy, SupervisedStrategy
+
+if TYPE_CHECKING:
+    from selftrain.engine.run import Run
+
+_WIDTH = 110  # of a line
+_BASELINE, _SELF = "labels alone", "self-trained"
+
+
+def in_words(figures: Mapping[str, float], samples: int | None = None) -> str:
+    """What is shipped in a line: its figures, shares in percent; of an accuracy its 95 % interval over the samples."""
+    texts = []
+    for name, value in figures.items():
+        if "/" in name:  # of one of several networks
+            continue
+        text = f"{name} {100 * value:.1f} %" if name.endswith(("accuracy", "knn")) else f"{name} {value:.4g}"
+        if name == "accuracy" and samples:
+            # each bound is one-sided: two of 0.975 hold at 95 % together; rounding gives back the count of right ones
+            low, high = clopper_pearson(round(value * samples), samples, 0.975)
+            text += f" of {samples:,} (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+        texts.append(text)
+    return ", ".join(texts)
+
+
+def judged(strategy: Strategy, samples: int | None) -> int | None:
+    """How many answers an accuracy is of; ``None``: unknown, as neighboring pixels are not right by chance alone."""
+    return samples if isinstance(strategy, SupervisedStrategy) and strategy.task.one_unit else None
+
+
+def accepted(summary: Mapping[str, float]) -> str:
+    """How many pseudo-labels of a ledger count, and how many of these are right where that is known."""
+    words = [f"{100 * summary['accepted']:.1f} % of the pseudo-labels accepted"]
+    if "pseudo_label_accuracy" in summary:
+        words.append(f"{100 * summary['pseudo_label_accuracy']:.1f} % of these right")
+    return ", ".join(words)
+
+
+def rows(run: Run) -> list[tuple[str, str]]:
+    """A run as at most ten pairs of a name and a line of text."""
+    where = "not stored; fit(out=FOLDER) stores it" if run.out is None else str(run.out)
+    supervised = isinstance(run.strategy, SupervisedStrategy)
+    found = [
+        ("strategy", f"{type(run.strategy).__name__}, {run.steps:,} steps in {run.seconds:,.0f} s"),
+        ("data", run._told_data().removeprefix("Pile(").removesuffix(")")),
+        *_figures(run),
+    ]
+    if supervised:
+        figures = run._ledger_figures()
+        found += [("pile", accepted(figures))] if figures else []
+    kinds = ", ".join(f"{alarm.kind} at step {alarm.step:,}" for alarm in run.alarms)
+    found += [("alarms", f"{kinds}: see run.alarms" if kinds else "none")]
+    found += [("shipped", run.fallback.message)] if run.fallback is not None else []
+    found += [("folder", where), ("next", _next(supervised))]
+    return [(name, _cut(" ".join(printable(text).split()))) for name, text in found]
+
+
+def text(run: Run) -> str:
+    """A run in at most ten lines."""
+    return "\n".join(f"{name:<13}{line}" for name, line in rows(run))
+
+
+def html(run: Run) -> str:
+    """The same as a table for notebooks."""
+    cells = [
+        f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(line)}</td></tr>'
+        for name, line in rows(run)
+    ]
+    return f"<table>{''.join(cells)}</table>"
+
+
+def _figures(run: Run) -> list[tuple[str, str]]:
+    """Labels alone beside self-training, on what tells most."""
+    parts = [part for part in ("test", "validation", *run.last) if part in run.last]
+    if not parts:
+        return [("figures", "none: no labels were held out (validation=0.2 holds back a fifth of them)")]
+    part = parts[0]
+    samples, monitor = judged(run.strategy, run.samples.get(part)), run.strategy.monitor
+
+    def line(figures: Mapping[str, float]) -> str:
+        known = {monitor: figures[monitor]} if monitor in figures else figures
+        return f"{part} {in_words(known, samples)}"
+
+    if not isinstance(run.strategy, SupervisedStrategy):
+        return [("figures", line(run.last[part]))]
+    beside = (run.baseline or {}).get(part)
+    alone = "not trained; fit(baseline=True) trains them beside it" if beside is None else line(beside)
+    return [(_BASELINE, alone), (_SELF, line(run.last[part]))]
+
+
+def _next(supervised: bool) -> str:
+    if not supervised:
+        return "st.learner(network, init_from=run), st.export(run, folder, what='encoder')"
+    return 'run.evaluate("test"), run.ledger.to_csv(file), st.export(run, folder)'
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 4] + " ..."

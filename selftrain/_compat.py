@@ -24,6 +24,7 @@ MOVED = {
     "carried": "engine.state",
     "catalog.recipes": "catalog.pretraining",
     "checkpoint": "storage.checkpoint",
+    "cli.building": "front.building",
     "dashboard": "tensorboard",
     "dashboard.figures": "tensorboard.figures",
     "dashboard.held_out": "tensorboard.held_out",

@@ -60,6 +60,10 @@ class SelftrainError(Exception):
         return f"{text[:half]} ... ({len(text) - 2 * half:,} characters left out) ... {text[-half:]}"
 
 
+class UsageError(SelftrainError, ValueError):
+    """What was asked for cannot be understood: an unknown name or option, a value of the wrong kind."""
+
+
 class DataError(SelftrainError, ValueError):
     """The data cannot be trained on as they are: wrong label, NaN, empty part, unreadable file."""
 

@@ -50,14 +50,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": _RUNS,
     "labels.page": _RUNS | {"engine", "data"},
     "catalog": _STUDENTS | {"strategies", "pretrain", "data"},
+    "front": _FRONT,
     "wrapper": {"errors", "data.base"},
     "graph": {"errors", "wrapper"},
     "portfolio": {"errors", "storage", "wrapper", "graph"},
-    "estimator": _FRONT | {"wrapper", "portfolio"},
-    "exporting": _FRONT | {"estimator"},
-    "pipeline": _FRONT,
+    "estimator": _FRONT | {"front", "wrapper", "portfolio"},
+    "exporting": _FRONT | {"front", "estimator"},
+    "pipeline": _FRONT | {"front"},
     "cli": _FRONT
-    | {"labels.page", "estimator", "exporting", "pipeline", "wrapper", "portfolio", "data.checks", "selftrain"},
+    | {"front", "labels.page", "estimator", "exporting", "pipeline", "wrapper", "portfolio", "data.checks"}
+    | {"selftrain"},
     "__main__": {"cli"},
 }
 

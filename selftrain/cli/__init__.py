@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selftrain.errors import SelftrainError
+from selftrain.errors import UsageError
 
 # Nothing here may load torch: `selftrain --help` reads this file. 130 and 143 are 128 + the number of the signal.
 OK, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -14,10 +14,9 @@ EXIT_CODES = f"""exit codes:
   {TERMINATED}  terminated (SIGTERM); likewise"""
 
 
-class UsageError(SelftrainError):
-    """The command line or a config file cannot be understood: an unknown option, a value of the wrong kind."""
-
-
 # No ``Exception``, as KeyboardInterrupt is none: no handler on the way may take it for a failure and go on.
 class Terminated(BaseException):
     """The process was asked to end (SIGTERM)."""
+
+
+__all__ = ["EXIT_CODES", "FAILED", "INTERRUPTED", "OK", "TERMINATED", "USAGE", "Terminated", "UsageError"]

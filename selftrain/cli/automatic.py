@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from selftrain.catalog import make_part
-from selftrain.cli import UsageError, building, common
-from selftrain.cli.piles import kind_of
+from selftrain.cli import UsageError, common
 from selftrain.data import Pile, TableEncoding
 from selftrain.engine import loop
+from selftrain.front import building
 from selftrain.runtime.distributed import launched
 
 _NETWORKS = (
@@ -72,7 +72,7 @@ def rows_of(pile: Pile, settings: Mapping[str, Any], out: Path) -> Pile:
             "--init_from with an encoder (pretrained:NAME), whose features it reads, or make them smaller (--data.size "
             "32); of a table leave out columns of names (--data.drop '[NAME]')"
         )
-    if kind_of(pile) == "table" and columns <= WIDE:
+    if building.kind_of(pile) == "table" and columns <= WIDE:
         return pile  # far from 0 single precision has few digits; all that reads so few columns standardizes anyway
     # by a direction rows are compared from black, and not from the mean
     plain = {

@@ -8,10 +8,10 @@ from typing import Any
 
 from selftrain import data
 from selftrain.cli import FAILED, OK, UsageError
-from selftrain.cli.naming import load_object, source_of
 from selftrain.cli.parser import Parser, make_parser, parse, switch
 from selftrain.cli.piles import sorted_labels
 from selftrain.data import DataReport, Pile
+from selftrain.front.naming import load_object, source_of
 
 ABOUT = """Say what is wrong with data, and what training would do with them; nothing is changed.
 

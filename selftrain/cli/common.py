@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from selftrain.cli import UsageError, building, report
+from selftrain.cli import UsageError, report
 from selftrain.cli.folder import settings_in
 from selftrain.cli.parser import Parser, as_yaml, said, switch, trusts
-from selftrain.cli.piles import PRETRAINED
 from selftrain.data import Pile
 from selftrain.engine import loop
 from selftrain.engine.times import Checkpoints, Evaluation
+from selftrain.front import building
+from selftrain.front.building import PRETRAINED
 from selftrain.handlers import DataSummary, Handler, MetricsLog, Progress, SelfCheck, Snapshots
 from selftrain.networks.optim import Training
 from selftrain.strategy.base import Strategy

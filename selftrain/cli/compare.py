@@ -13,10 +13,9 @@ import numpy as np
 import torch
 
 from selftrain.catalog import METHODS, default_method
-from selftrain.cli import UsageError, automatic, building, common, report
+from selftrain.cli import UsageError, automatic, common, report
 from selftrain.cli.evaluate_run import predictions
-from selftrain.cli.folder import claim
-from selftrain.cli.naming import AUTO, load_object, spec_of
+from selftrain.cli.folder import claim, network_in
 from selftrain.cli.opened import labeler, opened
 from selftrain.cli.parser import (
     CONFIG,
@@ -45,6 +44,8 @@ from selftrain.cli.train import train
 from selftrain.cli.verdict import Cell, Verdict, judged
 from selftrain.data import Pile
 from selftrain.errors import DataError
+from selftrain.front import building
+from selftrain.front.naming import AUTO, load_object, spec_of
 from selftrain.runtime.distributed import launched
 from selftrain.storage.atomic import write_json
 from selftrain.storage.lock import locked
@@ -221,7 +222,7 @@ class Comparison:
         keys = ("data", "labels", "views", "training", "steps", "epochs", "plan", "device", *common.START, "trust")
         network = own["network"]
         if row.method != AUTO:
-            network = building.network_for(problem, network, init_from=own["init_from"], trust=own["trust"])
+            network = building.network_for(problem, network_in(own), init_from=own["init_from"])
         return {key: own[key] for key in keys} | {"seed": seed, "strategy": own[_spec(row)], "network": network}
 
 

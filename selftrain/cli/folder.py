@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from selftrain.cli.parser import CONFIG, HEAD, read_config, trusted
 from selftrain.engine.spec import read_record
 from selftrain.errors import RunFolderError
+from selftrain.front.building import is_pretrained
 from selftrain.runtime.distributed import is_first
 from selftrain.storage.lock import LOCK
 from selftrain.storage.run_dir import BEGUN, RECORD, SETTINGS, claimed
@@ -66,6 +67,14 @@ def settings_in(folder: str | Path, *, trust: bool | None = False) -> dict[str, 
     if not isinstance(found, dict) or not found:
         raise RunFolderError(f"{place} was not started by this command line: go on with it in Python")
     return dict(trusted(place, found, trust=trust))
+
+
+def network_in(settings: Mapping[str, Any]) -> Any:
+    """The network that options say: ``"auto"`` is that of the run which they start from, where it is known."""
+    network, start = settings["network"], settings["init_from"]
+    if network != "auto" or start is None or is_pretrained(start):
+        return network
+    return (settings_near(Path(start), trust=bool(settings["trust"])) or {}).get("network", network)
 
 
 def settings_near(path: Path, *, trust: bool = False) -> dict[str, Any] | None:

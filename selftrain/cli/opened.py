@@ -12,14 +12,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from selftrain.cli import UsageError, building
-from selftrain.cli.naming import READERS, load_object, source_of, spec_of
+from selftrain.cli import UsageError
 from selftrain.cli.parser import Parser, parse, said, switch, trusted, trusts
 from selftrain.cli.piles import add_data, read_pile
 from selftrain.data import Pile
 from selftrain.engine.run import take_state
 from selftrain.engine.spec import OpenedRun, open_run, read_record
 from selftrain.errors import RunFolderError
+from selftrain.front import building
+from selftrain.front.naming import READERS, load_object, source_of, spec_of
 from selftrain.storage.run_dir import read_card
 from selftrain.strategy.base import SupervisedStrategy
 

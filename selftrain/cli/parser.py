@@ -18,8 +18,9 @@ from torch import Tensor
 
 from selftrain.catalog import NAMES
 from selftrain.cli import EXIT_CODES, UsageError
-from selftrain.cli.naming import AUTO, KINDS, filled, foreign_names, load_object, spec_of
+from selftrain.cli.naming import KINDS, filled, foreign_names
 from selftrain.errors import RunFolderError
+from selftrain.front.naming import AUTO, load_object, spec_of
 from selftrain.storage.run_dir import RUN_MARKS
 from selftrain.storage.untrusted import from_yaml
 

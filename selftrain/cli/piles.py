@@ -11,16 +11,16 @@ import numpy as np
 from selftrain import data
 from selftrain.catalog import VIEWS
 from selftrain.cli import UsageError
-from selftrain.cli.naming import READERS, load_object, source_of
 from selftrain.cli.parser import Parser
 from selftrain.data import Pile, Samples, Subset, TableEncoding, ViewMaker
 from selftrain.data.base.joined import Joined
 from selftrain.errors import DataError
+from selftrain.front.building import PRETRAINED
+from selftrain.front.naming import READERS, load_object, source_of
 from selftrain.labels.review import read_review
 from selftrain.storage.tables import PARQUET, csv_rows
 
 _PATHS = ("folder", "path", "table", "test", "labels_csv", "validation", "unlabeled", "encoding", "root")
-PRETRAINED = "pretrained:"  # stands before a name, folder or file of ``selftrain.pretrained``
 _DATA = "folder of images, .npy or .npz file, folder of them, CSV or Parquet table, or a named data set: "
 
 
@@ -93,14 +93,6 @@ def with_views(pile: Pile, settings: Mapping[str, Any]) -> Pile:
     except (TypeError, ValueError) as error:
         raise UsageError(f"views {make.__name__} do not fit: {error}") from error
     return pile
-
-
-def kind_of(pile: Pile) -> str:
-    """``"table"``, ``"image"``, ``"series"`` or ``"points"``."""
-    # a cloud (N, 3) has as many axes as a series
-    if isinstance(pile.views, data.PointViews):
-        return "points"
-    return {1: "table", 2: "series", 3: "image"}[len(pile.card()["shape"])]
 
 
 def everything(pile: Pile) -> Samples:

@@ -9,14 +9,15 @@ from typing import Any
 import torch
 
 from selftrain.catalog import RECIPES, default_recipe
-from selftrain.cli import building, common, report
+from selftrain.cli import common, report
 from selftrain.cli.folder import claim
-from selftrain.cli.naming import load_object, short_name
 from selftrain.cli.parser import Parser, make_parser, parse
 from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.data import Pile
 from selftrain.engine import loop
 from selftrain.errors import DataError
+from selftrain.front import building
+from selftrain.front.naming import load_object, short_name
 from selftrain.strategy.base import Strategy
 
 ABOUT = """Fill an encoder from the unlabeled samples; `selftrain train --init-from RUN` goes on from it.

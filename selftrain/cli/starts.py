@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from selftrain.cli import UsageError, building
-from selftrain.cli.piles import PRETRAINED
+from selftrain.cli import UsageError
 from selftrain.data import Pile
+from selftrain.front import building
+from selftrain.front.building import PRETRAINED
 from selftrain.networks.adapters import LoRA
 
 Role = Literal["floor", "labels alone", "start", "method"]

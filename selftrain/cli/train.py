@@ -9,14 +9,15 @@ from typing import Any
 import torch
 
 from selftrain.catalog import METHODS, TASKS, default_method
-from selftrain.cli import UsageError, automatic, building, common, report
-from selftrain.cli.folder import claim
-from selftrain.cli.naming import AUTO, short_name
+from selftrain.cli import UsageError, automatic, common, report
+from selftrain.cli.folder import claim, network_in
 from selftrain.cli.parser import Parser, make_parser, names_setting, parse
 from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.data import Pile
 from selftrain.engine import loop
 from selftrain.engine.times import OnAlarm
+from selftrain.front import building
+from selftrain.front.naming import AUTO, short_name
 from selftrain.strategy.base import SupervisedStrategy
 from selftrain.tasks import Classification, Keypoints
 
@@ -66,8 +67,7 @@ def run(words: Sequence[str]) -> int:
         return _try_all(settings, out, device)
     pile = building.normalized_for(read_pile(settings), settings, out)
     problem = building.Problem.of(pile, building.steps_of(settings, pile)).posed(pile, settings["task"])
-    start, trust = settings["init_from"], bool(settings["trust"])
-    settings["network"] = building.network_for(problem, settings["network"], init_from=start, trust=trust)
+    settings["network"] = building.network_for(problem, network_in(settings), init_from=settings["init_from"])
     settings["strategy"] = building.resolved_strategy(settings["strategy"], given["strategy"], problem.steps)
     if not resumed and not names_setting(words, "strategy"):
         spec, steps = settings["strategy"], problem.steps

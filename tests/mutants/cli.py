@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fault import Mutant
 
-PARSER, BUILDING, MAIN = "selftrain/cli/parser.py", "selftrain/cli/building.py", "selftrain/cli/main.py"
+PARSER, BUILDING, MAIN = "selftrain/cli/parser.py", "selftrain/front/building.py", "selftrain/cli/main.py"
 VERDICT = "selftrain/cli/verdict.py"
 
 CODES = "test_cli.py::test_every_end_has_its_code"
@@ -141,7 +141,7 @@ MUTANTS = [
     ),
     Mutant(
         "the working directory stands in for packages",
-        "selftrain/cli/naming.py",
+        "selftrain/front/naming.py",
         'if module.partition(".")[0] not in PACKAGES and os.getcwd()',
         "if os.getcwd()",
         "test_cli_strangers.py::test_names_of_the_packages_leave_the_path_alone",

@@ -151,7 +151,7 @@ def helped(*words):
 
 C = "selftrain/cli"
 ROWS_OF = {
-    f"{C}/building.py": [
+    "selftrain/front/building.py": [
         Row(
             "leave --task out",
             lambda: train("--task", "segmentation"),
@@ -249,7 +249,7 @@ ROWS_OF = {
             lambda: command("label", "known", home() / "a.npz"),
         ),
     ],
-    f"{C}/naming.py": [
+    "selftrain/front/naming.py": [
         Row(
             "pass a folder of images, or a file that ends in",
             lambda: command("check-data", home() / "x.mat"),

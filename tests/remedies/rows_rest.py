@@ -225,7 +225,7 @@ ROWS_OF = {
     "selftrain/pipeline/stages.py": [
         Row("use which='last'", lambda: best("best"), lambda: best("last")),
     ],
-    "selftrain/cli/building.py": [
+    "selftrain/front/building.py": [
         Row(
             "say --network module:name of your own",
             lambda: masked("mlp"),

@@ -15,12 +15,13 @@ import pytest
 import selftrain as st
 from selftrain import errors
 from selftrain.catalog import METHODS, RECIPES, make_part
-from selftrain.cli import Terminated, UsageError, building
+from selftrain.cli import Terminated, UsageError
 from selftrain.cli import main as cli
-from selftrain.cli.naming import spec_of
 from selftrain.cli.parser import parse, read_config
 from selftrain.cli.train import parser
 from selftrain.exporting import FORMATS
+from selftrain.front import building
+from selftrain.front.naming import spec_of
 
 
 def parsed(*words):

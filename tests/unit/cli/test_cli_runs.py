@@ -22,9 +22,10 @@ from selftrain.cli import main as cli
 from selftrain.cli.folder import claim, settings_in
 from selftrain.cli.opened import labeler, opened
 from selftrain.cli.parser import parse, read_config
-from selftrain.cli.piles import kind_of, read_pile
+from selftrain.cli.piles import read_pile
 from selftrain.cli.train import parser
 from selftrain.data import from_arrays_file
+from selftrain.front.building import kind_of
 from selftrain.strategies import FreeMatch
 
 TABLE = ["--data.label", "kind", "--data.id", "name"]

@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from selftrain.cli import main as cli
-from selftrain.cli.naming import foreign_names, load_object
+from selftrain.cli.naming import foreign_names
 from selftrain.cli.parser import read_config
+from selftrain.front.naming import load_object
 
 QUICK = ["--steps", "2", "--plan.labeled", "4", "--progress", "false"]
 EVIL = "from torch import nn\nopen('evil was here', 'w')\n\n\nclass Net(nn.Linear):\n    pass\n\n\nmake = Net\n"

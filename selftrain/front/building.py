@@ -26,14 +26,11 @@ from selftrain.catalog import (
     method_of,
 )
 from selftrain.catalog import short_averages as short_averages_of
-from selftrain.cli import UsageError
-from selftrain.cli.folder import settings_near
-from selftrain.cli.naming import load_object, short_name, spec_of
-from selftrain.cli.piles import PRETRAINED, kind_of
-from selftrain.data import Pile
+from selftrain.data import Pile, PointViews
 from selftrain.engine.start import pretrained
 from selftrain.engine.times import steps_per_epoch, total_steps
-from selftrain.errors import SelftrainError
+from selftrain.errors import SelftrainError, UsageError
+from selftrain.front.naming import load_object, short_name, spec_of
 from selftrain.networks.adapters import LoRA
 from selftrain.networks.by_name import ENCODERS, make_encoder, make_network, network_name
 from selftrain.networks.foundation import Foundation
@@ -42,6 +39,7 @@ from selftrain.storage.run_dir import read_card
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import BatchPlan, InputKind
 
+PRETRAINED = "pretrained:"  # stands before a name, folder or file of ``selftrain.pretrained``
 FEATURES = "features"  # folder beside the runs
 STEPS = 1000  # of a stage that says neither steps nor epochs
 NETWORKS = sorted({name for names in ENCODERS.values() for name in names})
@@ -112,6 +110,14 @@ def settings_checked() -> Any:
         raise
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
+
+
+def kind_of(pile: Pile) -> str:
+    """``"table"``, ``"image"``, ``"series"`` or ``"points"``."""
+    # a cloud (N, 3) has as many axes as a series
+    if isinstance(pile.views, PointViews):
+        return "points"
+    return {1: "table", 2: "series", 3: "image"}[len(pile.card()["shape"])]
 
 
 def steps_of(settings: Mapping[str, Any], pile: Pile) -> int:
@@ -218,24 +224,19 @@ def build_stage(problem: Problem, spec: Mapping[str, Any], common: Mapping[str, 
         return make_recipe(load_object(spec["class_path"]), encoder, spec["init_args"], training)
 
 
-def network_for(
-    problem: Problem, network: Any, *, init_from: str | None = None, recipe: Any = None, trust: bool = False
-) -> Any:
+def network_for(problem: Problem, network: Any, *, init_from: str | None = None, recipe: Any = None) -> Any:
     """The network that ``--network`` means: a name in ``selftrain.estimator.ENCODERS``, a class, or ``module:name``.
 
     Args:
         problem: What it is for.
-        network: ``"auto"`` is the network of the stage it starts from, else one that fits.
+        network: ``"auto"``: one that fits.
         init_from: The stage.
         recipe: Class of the recipe that the network is pretrained with; most need tokens.
-        trust: Whether the network of the stage may be code of others.
     """
     if is_pretrained(init_from):
         if network != "auto":
             raise UsageError(f"--init_from {init_from} brings its own network; leave --network out")
         return network
-    if network == "auto" and init_from is not None:
-        network = (settings_near(Path(init_from), trust=trust) or {}).get("network", network)
     if not isinstance(network, str) or ":" in network:
         return network
     if problem.task is not None and len(make_part("task", problem.task).output_shape(problem.shape)) > 1:

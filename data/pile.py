@@ -21,7 +21,7 @@ from selftrain.data.base.far import far_doubt
 from selftrain.data.base.fitting import check_annotations, check_columns, check_samples, check_shapes, check_targets
 from selftrain.data.base.identity import identity_of_samples
 from selftrain.data.base.joined import relabeled, with_labels
-from selftrain.data.base.labels import Classes, NoLabel, one_class, read_labels
+from selftrain.data.base.labels import Classes, NoLabel, names_are_told, one_class, read_labels
 from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limits, Rows, Samples, Subset
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing, warn_repeated
 from selftrain.data.base.statistics import in_least_precision
@@ -187,17 +187,18 @@ class Pile:
         test = None if x_test is None else ArraySet(x_test, read.codes["test"], **form)
         # Clouds have three axes like series: the arrays alone do not tell.
         views = PointViews() if views is None and kind == "points" else views
-        pile = cls.from_samples(
-            training,
-            test,
-            classes=read.classes,
-            labels=labels,
-            validation=validation,
-            overlap=overlap,
-            seed=seed,
-            views=views,
-            source=source,
-        )
+        with names_are_told():
+            pile = cls.from_samples(
+                training,
+                test,
+                classes=read.classes,
+                labels=labels,
+                validation=validation,
+                overlap=overlap,
+                seed=seed,
+                views=views,
+                source=source,
+            )
         # in place of what reading the numbers again says
         pile.summary = replace(pile.summary, labels=read.notes)
         return pile
@@ -224,17 +225,18 @@ class Pile:
         sets = {part: relabeled(samples, read.codes[part]) for part, samples in sets.items()}
         training, test, annotations = sets[""], sets.get("test", test), read.codes[""]
         parts = split(annotations, labels, classes=read.classes, validation=validation, seed=seed, overlap=overlap)
-        pile = cls(
-            Subset(training, parts.labeled),
-            # Without annotations: what trains cannot read a hidden label, not even by mistake.
-            Subset(training, parts.unlabeled, annotated=False),
-            Subset(training, parts.validation),
-            test,
-            classes=read.classes,
-            views=views,
-            truth=annotations[torch.from_numpy(parts.unlabeled)],
-            source=source,
-        )
+        with names_are_told():
+            pile = cls(
+                Subset(training, parts.labeled),
+                # Without annotations: what trains cannot read a hidden label, not even by mistake.
+                Subset(training, parts.unlabeled, annotated=False),
+                Subset(training, parts.validation),
+                test,
+                classes=read.classes,
+                views=views,
+                truth=annotations[torch.from_numpy(parts.unlabeled)],
+                source=source,
+            )
         pile.summary = replace(pile.summary, labels=read.notes)
         return pile
 

@@ -161,7 +161,13 @@ class Mix(Recorded, nn.Module):
 
 
 class Mixup(Mix):
-    """``mixup`` with settings: see there."""
+    """``mixup`` with settings: see there.
+
+    Args:
+        alpha: Concentration of the Beta distribution; 0 leaves everything as it is.
+        biased: Each row stays nearer to itself than to its partner.
+        per_sample: Draw a share for each row; else one for the batch.
+    """
 
     def __init__(self, alpha: float = 1.0, *, biased: bool = False, per_sample: bool = False) -> None:
         super().__init__()
@@ -174,7 +180,11 @@ class Mixup(Mix):
 
 
 class CutMix(Mix):
-    """``cutmix`` with settings: see there."""
+    """``cutmix`` with settings: see there.
+
+    Args:
+        alpha: Concentration of the Beta distribution of the kept area; 0 leaves everything as it is.
+    """
 
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
@@ -195,7 +205,12 @@ class ClassMix(Mix):
 
 
 class KeypointMix(Mix):
-    """``keypoint_mix`` with settings: see there."""
+    """``keypoint_mix`` with settings: see there.
+
+    Args:
+        size: Side of a patch as a share of the shorter side of the image, in (0, 1].
+        pairs: Pairs of different joints (from, to), drawn anew for each image.
+    """
 
     def __init__(self, size: float = 0.15, *, pairs: int = 1) -> None:
         super().__init__()

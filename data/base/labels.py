@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -303,6 +304,14 @@ def read_labels(
         warnings.warn(remark, stacklevel=stacklevel)
     codes = {part: torch.from_numpy(array) for part, array in found_codes.items()}
     return ReadLabels(codes, named, [*said_of(marks), *remarks])
+
+
+@contextmanager
+def names_are_told() -> Iterator[None]:
+    """Within it nothing is said again of names of classes, which ``read_labels`` has read before."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="classes hold .* more than once")
+        yield
 
 
 def said_of(marks: Mapping[str, int]) -> list[str]:

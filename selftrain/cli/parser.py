@@ -120,6 +120,10 @@ def parse(parser: Parser, words: Sequence[str], below: Mapping[str, Any] | None 
         UsageError: an unknown option, or a value of the wrong kind; names the nearest known one.
     """
     parser.trust = trusts(words)
+    data = next(iter(said(words, "--data")), "")
+    if data and {"-h", "--help"} & set(words):  # of all kinds of data the one that is on the line
+        print(parser.format_help())
+        _show_settings(parser, "--data.help", data)
     ordered = [*([f"--config={as_yaml(below)}"] if below else []), *_ordered(parser, words)]
     try:
         # twice: the first has no trace of what was given, and averages that were given are not shortened
@@ -369,6 +373,8 @@ class _Help(DefaultHelpFormatter):
         if action.metavar == "NAME" or isinstance(action, ActionConfigFile):
             return str(action.help)
         text = re.sub(", known subclasses: [^)]*", "", str(super()._get_help_string(action)))
+        # docstrings speak Python, a command line YAML
+        text = re.sub("``([^`]*)``", lambda found: {"None": "null"}.get(found[1], found[1].strip('"')), text)
         return f"{text} Known: {', '.join(NAMES[kind])}." if kind in NAMES and "." in action.dest else text
 
     def _get_type_str(self, action: Any) -> str | None:

@@ -24,7 +24,8 @@ from selftrain.tasks import Classification, Keypoints
 ABOUT = """Train a network on few labels and many unlabeled samples.
 
 What is chosen by name has settings of its own, behind dots: --strategy fst_d --strategy.depth 3. They are shown by
---strategy.help fst_d, --data.help photos/ and so on. Config files hold the same names; the command line wins."""
+--strategy.help fst_d, --data.help photos/ and so on; --data photos/ --help ends with those of these data. Config files
+hold the same names; the command line wins."""
 STRATEGY = f"{AUTO} (many ways, judged and blended, in place of a network), {', '.join(METHODS)}; \
 a class of selftrain.strategies; or module:name of your own. Averages that are not set look back on at most a tenth of \
 the steps. null: freematch (where labels are few with a threshold of 0.95 at least), or fixmatch with --strategy.select"

@@ -53,7 +53,11 @@ class Training:
         adapter: Train small matrices beside the frozen weights of ``network.encoder``, see ``LoRA``; ``None``: the
             weights themselves.
         schedule: Factor on the learning rate over the stage; ``None``: a cosine to 0.
-        max_grad_norm, accumulate, precision, channels_last, compile: see ``Learner``.
+        max_grad_norm: Gradients are scaled down to this Euclidean norm; ``None``: no clipping.
+        accumulate: Steps whose mean gradient makes one step of the optimizer.
+        precision: Number format of the forward pass; ``"auto"``: bf16 on accelerators that have it, else fp32.
+        channels_last: Memory format of networks with 2-D convolutions; ``None``: on if there are any.
+        compile: Run the forward pass through ``torch.compile``.
     """
 
     optimizer: str | MakeOptimizer = "adamw"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 import selftrain as st
 from selftrain import errors
-from selftrain.catalog import METHODS, RECIPES, make_part
+from selftrain.catalog import METHODS, NAMES, RECIPES, make_part
 from selftrain.cli import Terminated, UsageError
 from selftrain.cli import main as cli
 from selftrain.cli.parser import parse, read_config
@@ -91,6 +92,30 @@ def test_the_settings_of_what_is_chosen_are_options(capsys):
     with pytest.raises(SystemExit):
         cli.main(["train", "--help"])
     assert "temporal_ensembling" in capsys.readouterr().out
+
+
+def test_no_option_lacks_words_and_a_command_line_speaks_of_null(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    assert "--data.size" not in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--data", "digits", "--help"])  # the settings of these data, and of no others
+    text = capsys.readouterr().out
+    assert "--data.root" in text
+    assert "--data.on_error" not in text
+    bad = [[command, "--help"] for command in cli.COMMANDS]
+    bad += [["train", f"--{kind}.help", name] for kind in ("mix", "views", "select") for name in NAMES[kind]]
+    wordless = []
+    for words in bad:
+        with pytest.raises(SystemExit):
+            cli.main(words)
+        text = capsys.readouterr().out
+        wordless += [f"{words}: None"] * ("None" in text)
+        for option in re.split(r"\n(?=  -)", text)[1:]:
+            said = re.sub(r"\(type:.*", "", " ".join(option.partition("\n\n")[0].split()))
+            said = re.sub(r"^(--?[\w.+]+,? ?(\{\S*\}|\[\S*\]|(FILE|RUN|[A-Z_0-9]+)\b|),? ?(\[FILE \.\.\.\])?)+", "", said)
+            wordless += [f"{words}: {option.strip()[:40]}"] * (not said.strip())
+    assert wordless == []
 
 
 def test_dashes_switches_and_short_names():

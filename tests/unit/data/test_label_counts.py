@@ -135,8 +135,9 @@ def test_lists_that_are_no_classes_are_refused(door):
 @pytest.mark.parametrize("door", ["numbers", "pile"])
 def test_names_that_are_one_name_are_told(door):
     for twice in (["dog", "dog"], [1, "1"], ["dog", "dog "], {0: "dog", 1: "dog"}):
-        with pytest.warns(UserWarning, match="more than once; give each class a name of its own"):
+        with pytest.warns(UserWarning, match="more than once; give each class a name of its own") as told:
             READERS[door](twice)
+        assert sum("more than once" in str(one.message) for one in told) == 1
     with pytest.raises(ValueError, match="repeat a name"):
         READERS["names"](["cat", "dog", "dog"])
 

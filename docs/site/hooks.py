@@ -3,7 +3,8 @@
 The pages are plain Markdown whose relative links are those of the repository, so they read well there. In the site
 
 - a link to a file outside of docs/ leads to a page that shows it, to a folder to the list of its files,
-- a link to the folder of a package leads to its reference, made from its docstrings.
+- a link to the folder of a package leads to its reference, made from its docstrings,
+- the search finds the guide before the reference, and decisions and files of the repository not at all.
 """
 
 from __future__ import annotations
@@ -144,6 +145,10 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     """Turn links of the repository into links of the site."""
     uri = page.file.src_uri
     origin = _origin.get(uri, f"docs/{uri}")
+    if uri.startswith(("decisions/", "source/")):  # why something is so answers no question of how
+        page.meta["search"] = {"exclude": True}
+    elif uri.startswith("api/"):
+        page.meta["search"] = {"boost": 0.01}  # a title counts a thousand times as much as text
 
     def turn(found: re.Match[str]) -> str:
         path = resolve(origin, found[2])

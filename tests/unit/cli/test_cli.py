@@ -113,7 +113,8 @@ def test_no_option_lacks_words_and_a_command_line_speaks_of_null(capsys):
         wordless += [f"{words}: None"] * ("None" in text)
         for option in re.split(r"\n(?=  -)", text)[1:]:
             said = re.sub(r"\(type:.*", "", " ".join(option.partition("\n\n")[0].split()))
-            said = re.sub(r"^(--?[\w.+]+,? ?(\{\S*\}|\[\S*\]|(FILE|RUN|[A-Z_0-9]+)\b|),? ?(\[FILE \.\.\.\])?)+", "", said)
+            names = r"^(--?[\w.+]+,? ?(\{\S*\}|\[\S*\]|(FILE|RUN|[A-Z_0-9]+)\b|),? ?(\[FILE \.\.\.\])?)+"
+            said = re.sub(names, "", said)
             wordless += [f"{words}: {option.strip()[:40]}"] * (not said.strip())
     assert wordless == []
 

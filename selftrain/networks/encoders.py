@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selftrain.networks.patches import pick
+from selftrain.networks.sparse import seen_alone, visible_cells
 from selftrain.types import Recorded
 
 
@@ -136,40 +137,17 @@ def conv_blocks(channels: int, widths: tuple[int, int]) -> nn.Sequential:
     return nn.Sequential(*_block(channels, widths[0]), *_block(widths[0], widths[1]))
 
 
-def sparse_cells(body: nn.Sequential, x: Tensor, grid: tuple[int, int], keep: Tensor | None) -> Tensor:
-    """Cells (B, T, C) of the last feature map of ``body``, or (B, N, C) at ``keep`` (B, N), as if no others existed.
-
-    What a convolution reads of hidden cells is zero, and BatchNorm sees kept cells only; no other layer of ``body`` may
-    look across cells.
-    """
+def sparse_cells(body: nn.Module, x: Tensor, grid: tuple[int, int], keep: Tensor | None) -> Tensor:
+    """Cells (B, T, C) of the last feature map of ``body``, or (B, N, C) at ``keep`` (B, N), as if no others existed."""
     # the dense way, of target encoders and of classifiers: one pass of the body and no masks at all
     if keep is None:
         cells: Tensor = body(x)
         return cells.flatten(2).transpose(1, 2)
-    visible = torch.zeros(len(x), grid[0] * grid[1], dtype=torch.bool, device=x.device)
-    visible = visible.scatter_(1, keep, True).view(-1, *grid)
-    for layer in body:
-        if isinstance(layer, nn.BatchNorm2d):
-            places, mask = x.movedim(1, -1), _enlarge(visible, x)  # (B, H, W, C)
-            # as (places, C, 1, 1), which BatchNorm2d takes for a batch of single pixels: running statistics see visible
-            # ones too
-            seen: Tensor = layer(places[mask][..., None, None])[..., 0, 0]
-            x = torch.zeros_like(places).masked_scatter(mask[..., None], seen.to(places)).movedim(-1, 1)
-        elif isinstance(getattr(layer, "base_layer", layer), nn.Conv2d):  # with an adapter, too
-            # blanked again before every convolution: each one smears visible cells into their hidden neighbors
-            x = layer(x * _enlarge(visible, x)[:, None])
-        else:
-            x = layer(x)
-    cells = x.flatten(2).transpose(1, 2)
-    return torch.gather(cells, 1, keep[..., None].expand(-1, -1, cells.shape[-1]))
+    with seen_alone(body, visible_cells(keep, grid)):
+        cells = body(x).flatten(2).transpose(1, 2)
+    return pick(cells, keep)
 
 
 def _block(inputs: int, outputs: int) -> list[nn.Module]:
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     return [convolution, nn.MaxPool2d(2), nn.BatchNorm2d(outputs), nn.ReLU()]  # pooled first: a quarter of the work
-
-
-def _enlarge(visible: Tensor, x: Tensor) -> Tensor:
-    """Blow a map of cells (B, rows, columns) up to the size of ``x`` (B, C, H, W)."""
-    rows, columns = x.shape[2] // visible.shape[1], x.shape[3] // visible.shape[2]
-    return visible.repeat_interleave(rows, 1).repeat_interleave(columns, 2)

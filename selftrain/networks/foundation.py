@@ -91,7 +91,7 @@ class Foundation(Recorded, nn.Module):
     def layers(self) -> Sequence[nn.Module]:
         """Parts of the body from the input on, for ``Training(layer_decay=...)``."""
         own: Any = getattr(self.body, "layers", None)
-        return list(_parts(self.body)) if own is None or isinstance(own, nn.Module) else own()
+        return list(network_parts(self.body)) if own is None or isinstance(own, nn.Module) else own()
 
     def card(self, shape: Sequence[int]) -> dict[str, Any]:
         """How inputs of a ``shape`` are to be normalized, for ``Pile.normalized_as``.
@@ -157,14 +157,14 @@ class Foundation(Recorded, nn.Module):
         return x
 
 
-def _parts(module: nn.Module) -> Iterator[nn.Module]:
+def network_parts(module: nn.Module) -> Iterator[nn.Module]:
     """Parts of a network in the order they were made, lists of blocks one by one."""
     lists = (nn.Sequential, nn.ModuleList)
     for child in module.children():
         if isinstance(child, lists):
             yield from (one for one in child if any(True for _ in one.parameters()))
         elif any(isinstance(one, lists) for one in child.modules()):
-            yield from _parts(child)
+            yield from network_parts(child)
         elif any(True for _ in child.parameters()):
             yield child
 

@@ -1,6 +1,6 @@
 """Stages without labels: they fill an encoder that any strategy can start from."""
 
-from selftrain.networks.timm import FeatureEncoder, TimmEncoder
+from selftrain.networks.timm import ConvNetEncoder, FeatureEncoder, TimmEncoder
 from selftrain.networks.token_grid import Layout, Mask, Masker
 from selftrain.networks.tokenizers import ConvStem, ImagePatches, PointGroups, SeriesPatches, TableColumns, Tokenizer
 from selftrain.networks.vit import Transformer, ViT, point_transformer, series_transformer, table_transformer
@@ -46,6 +46,7 @@ __all__ = [
     "SARJEPA",
     "TJEPA",
     "Blocks",
+    "ConvNetEncoder",
     "ConvPredictor",
     "ConvStem",
     "Curriculum",

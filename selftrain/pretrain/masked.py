@@ -18,6 +18,7 @@ from selftrain.networks.encoders import Encoder
 from selftrain.networks.modes import eval_mode
 from selftrain.networks.optim import Training
 from selftrain.networks.patches import patchify, pick, unpatchify
+from selftrain.networks.timm import ConvNetEncoder
 from selftrain.networks.token_grid import Layout, Mask, Masker
 from selftrain.pretrain.base import Pretraining, check_encoder, layout_of
 from selftrain.pretrain.losses import Distance, as_distance
@@ -128,6 +129,8 @@ class Masked(Pretraining):
     ) -> None:
         super().__init__(view)
         contract = check_encoder(encoder)
+        if isinstance(encoder, ConvNetEncoder):
+            encoder.check_masked()
         # a mask that the grid does not allow is an error here, not hours later when a mixture first draws it
         check_masker(masker, Layout(contract.grid))
         if ship not in (None, "target", "student") or (ship == "target" and not isinstance(target, EMALatent)):

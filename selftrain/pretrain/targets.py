@@ -79,6 +79,14 @@ class Pixels(PredictionTarget):
                 f"inputs {encoder.shape} with a grid of {encoder.grid} are not cut into patches; predict latents, as "
                 "EMALatent does"
             )
+        sides = list(zip(encoder.shape[1:], encoder.grid, strict=True))
+        if any(side % cells for side, cells in sides):
+            given, grid = (" x ".join(map(str, found)) for found in zip(*sides, strict=True))
+            ways = (" x ".join(str(step(side / cells) * cells) for side, cells in sides) for step in (int, math.ceil))
+            raise ValueError(
+                f"inputs of {given} are not cut into whole patches by a grid of {grid}; resize them to "
+                f"{' or '.join(ways)}, or take the target EMALatent"
+            )
         count = math.prod(encoder.shape) // math.prod(encoder.grid)
         if self.normalize and count < 2:
             raise ValueError(f"a patch has {count} value(s); it needs 2 to be standardized: set normalize=False")

@@ -486,4 +486,18 @@ MUTANTS = [
         "",
         "test_pretrain_adapters.py::test_hidden_patches_never_enter_a_block",
     ),
+    Mutant(
+        "sparse: the mean of a squeeze-and-excitation counts hidden places",
+        "selftrain/networks/sparse.py",
+        "return found / self.share(given[0])",
+        "return found",
+        "test_convnets.py::test_a_cell_seen_alone_is_the_picture_of_that_cell[SE_of_torchvision-True]",
+    ),
+    Mutant(
+        "sparse: BatchNorm learns from hidden places",
+        "selftrain/networks/sparse.py",
+        "return self.gather, self.scatter",
+        "return self.blank, _nothing",
+        "test_convnets.py::test_a_cell_seen_alone_is_the_picture_of_that_cell[test_resnet-True]",
+    ),
 ]

@@ -126,9 +126,9 @@ MUTANTS = [
     ),
     Mutant(
         "encoders: hidden patches reach the kept ones",
-        "selftrain/networks/encoders.py",
-        "x = layer(x * _enlarge(visible, x)[:, None])",
-        "x = layer(x)",
+        "selftrain/networks/sparse.py",
+        "return self.blank if _reads_around(module) else _nothing, _nothing",
+        "return _nothing, _nothing",
         "test_networks.py::test_nothing_of_a_hidden_patch_reaches_a_kept_token",
     ),
     Mutant(

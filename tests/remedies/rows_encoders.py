@@ -17,9 +17,10 @@ from selftrain.engine import start
 from selftrain.networks import hub
 from selftrain.networks.by_name import DenseEncoder
 from selftrain.networks.foundation import TimmNet
-from selftrain.networks.timm import FeatureEncoder, TimmEncoder
+from selftrain.networks.timm import ConvNetEncoder, FeatureEncoder, TimmEncoder
 from selftrain.types import BatchPlan
 
+CONVNETS = "unit/networks/test_convnets.py::"
 PLAIN, OTHER, BARE = "test_vit", "test_resnet", "lcnet_035"  # small ones of timm; of the last it has no weights
 
 
@@ -235,6 +236,18 @@ ROWS_OF = {
             lambda: TimmEncoder(nn.Linear(3, 4)),
             lambda: TimmEncoder(timm().create_model(PLAIN)),
             lambda: FeatureEncoder(nn.Linear(3, 4), (3,)),
+            lambda: ConvNetEncoder(nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.Flatten()), (3, 8, 8)),
         ),
+        Row(
+            "has no feature map of 2 x 2 cells",
+            lambda: ConvNetEncoder(nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.Flatten()), (3, 8, 8)),
+            lambda: ConvNetEncoder(nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.Flatten()), (3, 16, 16)),
+            lambda: ConvNetEncoder(nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.Flatten()), (3, 8, 8)),
+            lambda: FeatureEncoder(nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.Flatten()), (3, 8, 8)),
+        ),
+        Elsewhere(
+            "mixes places in layers", f"{CONVNETS}test_what_tells_kept_cells_of_hidden_ones_is_refused_before_a_run"
+        ),
+        Elsewhere("for 2 images; it must give features", f"{CONVNETS}test_what_has_no_places_is_refused"),
     ],
 }

@@ -128,7 +128,7 @@ MOVED = {
     "ranks.stream": "runtime.distributed.loader",
     "review": "labels.review",
     "reviewpage": "labels.page",
-    "reviewpage.judge": "labels.page.judging",
+    "reviewpage.judge": "evaluation.judging",
     "reviewpage.page": "labels.page.html",
     "reviewpage.pictures": "labels.page.pictures",
     "reviewpage.source": "labels.page.source",

@@ -18,7 +18,17 @@ FOLDERS = {"selftrain": "selftrain", "selftrain.strategies": "strategies", "self
 _NOUNS = {"types", "errors", "schedule", "tasks", "mix", "metrics"}
 _STUDENTS = _NOUNS | {"runtime", "runtime.distributed", "networks", "select", "strategy"}
 _RUNS = _STUDENTS | {"storage", "labels", "evaluation", "handlers", "tensorboard"}
-_FRONT = _RUNS | {"engine", "strategies", "pretrain", "catalog", "data", "data.base", "data.views", "data.readers"}
+_FRONT = _RUNS | {
+    "report",
+    "engine",
+    "strategies",
+    "pretrain",
+    "catalog",
+    "data",
+    "data.base",
+    "data.views",
+    "data.readers",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "types": {"errors"},
@@ -47,8 +57,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pretrain.methods": {"networks", "schedule", "pretrain"},
     "handlers": _STUDENTS | {"storage", "labels", "evaluation"},
     "tensorboard": _STUDENTS | {"storage", "labels", "evaluation", "handlers"},
-    "engine": _RUNS,
-    "labels.page": _RUNS | {"engine", "data"},
+    "report": _RUNS | {"selftrain"},
+    "engine": _RUNS | {"report"},
+    "labels.page": _RUNS | {"report", "engine", "data"},
     "catalog": _STUDENTS | {"strategies", "pretrain", "data"},
     "front": _FRONT,
     "wrapper": {"errors", "data.base"},
@@ -67,6 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 EAGER = {"torch", "numpy"}
 EAGER_TOO = {"engine": {"tqdm"}, "handlers": {"tqdm"}, "wrapper": {"sklearn"}, "estimator": {"sklearn"},
              "graph": {"sklearn", "scipy"}, "portfolio": {"sklearn", "scipy", "tqdm"},
+             "report": {"markupsafe"},
              "cli": {"jsonargparse"}}  # fmt: skip
 LAZY = {"scipy", "sklearn", "safetensors"}
 LAZY_TOO = {
@@ -80,6 +92,7 @@ LAZY_TOO = {
     "graph": {"pynndescent"},
     "labels": {"pandas", "pyarrow"},
     "labels.page": {"PIL", "jinja2"},
+    "report": {"PIL", "jinja2"},
     "networks": {"peft", "timm", "torchvision", "transformers", "huggingface_hub"},
     "storage": {"filelock", "pandas", "pyarrow", "yaml"},
     "tensorboard": {"PIL", "matplotlib", "tensorboard", "torchvision"},

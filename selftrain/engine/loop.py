@@ -20,7 +20,7 @@ from torch import Tensor
 
 from selftrain._compat import old_fit_keywords
 from selftrain.engine.beside import copy_for_baseline, is_cheap, open_baseline, settle
-from selftrain.engine.run import Run, evaluate, versions
+from selftrain.engine.run import Run, evaluate
 from selftrain.engine.state import Setup, TrainState
 from selftrain.engine.times import Checkpoints, Evaluation, OnAlarm, check_on_alarm, total_steps
 from selftrain.engine.watchers import with_defaults
@@ -43,7 +43,7 @@ from selftrain.runtime.finite import Weights, finite_step
 from selftrain.runtime.rng import own_randomness, random_state, seed_step, set_random_state, step_key
 from selftrain.storage.checkpoint import load_newest
 from selftrain.storage.lock import locked
-from selftrain.storage.run_dir import CHECKPOINTS, has_begun
+from selftrain.storage.run_dir import CHECKPOINTS, has_begun, versions
 from selftrain.strategy.base import Strategy
 from selftrain.types import Batch, BatchPlan, Clock, Pile, PseudoLabels, Report, plain_settings
 

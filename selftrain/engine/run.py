@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from selftrain.engine import summary
-from selftrain.errors import CheckpointError, TrainingError
+from selftrain.errors import CheckpointError, SelftrainError, TrainingError
 from selftrain.evaluation.quality import Quality, report
 from selftrain.handlers.selfcheck import Alarm
 from selftrain.labels.ledger import Ledger
+from selftrain.report.write import write_report
 from selftrain.runtime import signals
+from selftrain.storage.run_dir import REPORT
 from selftrain.storage.states import load_into
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import Annotated, Pile
@@ -170,6 +171,31 @@ class Run:
             raise ValueError(f"{type(self.strategy).__name__} makes no pseudo-labels; ask a run that does")
         return report(self.strategy, self.pile, self.ledger, part)
 
+    def report(self, path: str | Path | None = None, *, samples: int = 2000) -> Path:
+        """Write one HTML page about the run: what it is worth, which classes are wrong, how the pile was used.
+
+        The page holds everything and opens from disk; ``fit`` writes it into the run folder by itself.
+
+        Args:
+            path: The file; ``None``: ``report.html`` in the run folder, or here where there is none.
+            samples: Held-out samples that are asked, at most.
+
+        Raises:
+            ValueError: for fewer than one sample.
+            RunFolderError: the file cannot be written.
+        """
+        # here: it opens runs itself
+        from selftrain.engine.spec import open_run
+
+        control: Strategy | None = None
+        place = None if self.out is None else self.out / "baseline"
+        if place is not None and place.is_dir():
+            with suppress(SelftrainError):  # a network of the user's own: the page has the figures of the run alone
+                control = open_run(place, pile=self.pile).strategy
+                control.to(next(self.strategy.parameters()).device)
+        path = (self.out or Path()) / REPORT if path is None else path
+        return write_report(self, path, baseline=control, samples=samples)
+
     def export(self) -> Mapping[str, Tensor]:
         """Weights to hand to the next stage, see ``learner(init_from=...)``."""
         return self.strategy.export()
@@ -241,10 +267,3 @@ class _Counted:
             signals.check()
             self.samples += len(batch.index)
             yield batch
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    import numpy
-
-    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}

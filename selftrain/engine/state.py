@@ -12,7 +12,7 @@ import torch
 
 from selftrain.engine import spec
 from selftrain.engine.identity import identity_of_run
-from selftrain.engine.run import Fallback, Figures, Run, measure, versions
+from selftrain.engine.run import Fallback, Figures, Run, measure
 from selftrain.engine.times import EVALUATIONS, Checkpoints, Evaluation, OnAlarm
 from selftrain.errors import CheckpointError, RunFolderError
 from selftrain.evaluation.quality import Quality
@@ -23,7 +23,7 @@ from selftrain.runtime.distributed import check_alike, from_first, here, is_firs
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import write_json
 from selftrain.storage.fields import Number, check
-from selftrain.storage.run_dir import CARD, CHECKPOINTS, SUMMARY, export_weights, has_begun, prepare_folder
+from selftrain.storage.run_dir import CARD, CHECKPOINTS, SUMMARY, export_weights, has_begun, prepare_folder, versions
 from selftrain.storage.states import load_into, restored, storable
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import BatchPlan, Pile, Stream

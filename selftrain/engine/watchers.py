@@ -13,6 +13,7 @@ from selftrain.handlers import (
     Progress,
     SelfCheck,
 )
+from selftrain.report import ReportPage
 from selftrain.tensorboard import TensorBoard
 
 
@@ -30,7 +31,7 @@ def with_defaults(given: Iterable[Handler]) -> list[Handler]:
     for handler in given:
         if not isinstance(handler, Handler):
             raise TypeError(f"{handler!r} is no handler; derive its class from selftrain.handlers.Handler")
-    kinds = (NonFiniteGuard, LedgerWriter, SelfCheck, MetricsLog, TensorBoard, DataSummary, Progress)
+    kinds = (NonFiniteGuard, LedgerWriter, SelfCheck, MetricsLog, TensorBoard, DataSummary, Progress, ReportPage)
     found: list[Handler] = []
     for kind in kinds:
         own = [handler for handler in given if isinstance(handler, kind)]

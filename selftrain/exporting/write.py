@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from selftrain.data import PointViews
-from selftrain.engine.run import Run, versions
+from selftrain.engine.run import Run
 from selftrain.errors import SelftrainError
 from selftrain.estimator.shipped import on_inputs, ship
 from selftrain.exporting.formats import FORMATS
 from selftrain.exporting.network import Deployed, What, deployed
 from selftrain.networks.fitting import doubt_of_answers
 from selftrain.storage.atomic import whole_file, write_json
+from selftrain.storage.run_dir import versions
 
 FORMAT = 1
 # Traced with more than one sample: torch.export takes a size of 1 for a constant of the program.

@@ -196,6 +196,10 @@ class Context:
         """Figures of a part of the pile, now; ``None`` where it is empty."""
         raise NotImplementedError
 
+    def run(self) -> Any:
+        """The run as its user gets it, see ``selftrain.Run``."""
+        raise NotImplementedError
+
     def save(self, step: int) -> None:
         """Store the state now, beside the times when that is due."""
         raise NotImplementedError

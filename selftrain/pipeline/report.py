@@ -8,12 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from selftrain.engine.run import Figures, versions
+from selftrain.engine.run import Figures
 from selftrain.errors import RunFolderError
 from selftrain.handlers.metrics_log import METRICS, MetricsFile, read_row
 from selftrain.pipeline.folder import REPORT, TABLE, folder_name
 from selftrain.pipeline.state import Row
 from selftrain.storage.atomic import write_json, write_text
+from selftrain.storage.run_dir import versions
 from selftrain.tensorboard.writer import TensorBoardWriter
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from selftrain.errors import RunFolderError, setting
@@ -21,6 +23,7 @@ SETTINGS, RECORD = "run.json", "rebuild.json"  # what a resumed run must share; 
 LABELS = "pseudo_labels.csv"
 CANDIDATES, CANDIDATES_TABLE = "candidates.json", "candidates.md"  # what a portfolio has tried
 CARD, SUMMARY = "export.json", "summary.json"
+REPORT = "report.html"  # the page of a run, and of a comparison
 CHECKPOINTS = "checkpoints"
 REPLACED = ".replaced"  # while a run is replaced: what else is in its folder is of the old one
 BEGUN = (SETTINGS, RECORD, REPLACED)  # one of them is in the folder of a run from its first to its last moment
@@ -52,6 +55,7 @@ OWN = (
     CANDIDATES,
     CANDIDATES_TABLE,
     PROJECTOR_CONFIG,
+    REPORT,
 )
 
 
@@ -140,6 +144,13 @@ def export_weights(weights: Mapping[str, Tensor], folder: Path, name: str = "exp
     with whole_file(path) as part:
         part.write_bytes(content)
     return path
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    import numpy
+
+    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}
 
 
 def card_of(weights: Path) -> Path:

@@ -79,14 +79,15 @@ def held_out(strategy: Strategy, task: Task, batches: Iterable[Annotated]) -> He
     Of masks, up to 100 evenly spaced pixels of each image count. The strategy is in evaluation mode meanwhile.
     """
     with strategy.evaluating():
-        parts = [_units(task, strategy.predict(batch.x), batch.annotation) for batch in batches]
+        parts = [units(task, strategy.predict(batch.x), batch.annotation) for batch in batches]
     if not sum(len(part[0]) for part in parts):
         return None
     confidence, right, truth, said, *scores = (torch.cat(column) for column in zip(*parts, strict=True))
     return HeldOut(confidence, right, truth, said, scores[0] if scores else None)
 
 
-def _units(task: Task, value: Tensor, annotation: Tensor) -> list[Tensor]:
+def units(task: Task, value: Tensor, annotation: Tensor) -> list[Tensor]:
+    """Columns of a ``HeldOut`` for predictions (B, C, *S) and their annotations."""
     target = task.encode(annotation)
     right = task.agree(torch.stack([value, target.value, target.value]).float())[0]  # two of three are the truth
     groups = task.group(target.value), task.group(value)

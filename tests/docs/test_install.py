@@ -149,8 +149,8 @@ def test_wheel_holds_every_module_and_nothing_else(wheel):
         for path in (ROOT / folder).rglob("*.py")
     }
     inside = {name for name in names if ".dist-info/" not in name}
-    page = ROOT / "selftrain" / "labels" / "page" / "parts"
-    parts = {f"selftrain/labels/page/parts/{path.name}" for path in page.iterdir()}
+    pages = [ROOT / "selftrain" / place / "parts" for place in ("labels/page", "report")]
+    parts = {path.relative_to(ROOT).as_posix() for page in pages for path in page.iterdir()}
     assert inside == expected | {"selftrain/py.typed", "selftrain/portfolio/prior.json"} | parts
 
 

@@ -6,6 +6,27 @@ from fault import Mutant
 
 MUTANTS = [
     Mutant(
+        "report: the baseline is asked about other samples",
+        "selftrain/report/content.py",
+        "mean_with_interval(judged.share - judged.baseline_share)",
+        "mean_with_interval(judged.share - judged.baseline_share.flip(0))",
+        "test_report.py::test_it_is_in_the_run_folder_and_answers_in_the_order_of_the_questions",
+    ),
+    Mutant(
+        "report: mistakes by doubt, not by confidence",
+        "selftrain/report/held_out.py",
+        "key=lambda sample: (sample.share, -sample.sure)",
+        "key=lambda sample: (sample.share, sample.sure)",
+        "test_report.py::test_the_surest_mistakes_come_first_and_time_limits_what_is_asked",
+    ),
+    Mutant(
+        "report: a page that fails costs the run",
+        "selftrain/report/handler.py",
+        "except Exception as error:",
+        "except ZeroDivisionError as error:",
+        "test_report.py::test_a_page_that_fails_costs_nothing_but_the_page",
+    ),
+    Mutant(
         "tensorboard: two classes of one name share a tag",
         "selftrain/tensorboard/class_names.py",
         "if count == 1 and name and",
@@ -150,14 +171,14 @@ MUTANTS = [
     ),
     Mutant(
         "page: the policy lets other scripts run",
-        "selftrain/labels/page/html.py",
+        "selftrain/report/html.py",
         'f"script-src {_sum(script)}"',
         "\"script-src 'unsafe-inline'\"",
         "test_reviewpage.py::test_nothing_but_its_own_script_may_run",
     ),
     Mutant(
         "page: classes are judged by the decisions for all",
-        "selftrain/labels/page/judging.py",
+        "selftrain/evaluation/judging.py",
         "own = None if held is None else tuple(column[held[1] == c] for column in held)",
         "own = held",
         "test_reviewpage.py::test_estimates_are_those_of_the_library",

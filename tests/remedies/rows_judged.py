@@ -18,6 +18,7 @@ from selftrain.data import ArraySet, Pile, TableViews
 from selftrain.data.loading.stream import _check_divisible
 from selftrain.estimator import SelfTrainClassifier
 from selftrain.estimator.shipped import ship
+from selftrain.evaluation.judging import _held_out
 from selftrain.evaluation.probing.arrays import matrix
 from selftrain.evaluation.probing.compare import report
 from selftrain.evaluation.probing.encoding import features_of
@@ -27,7 +28,6 @@ from selftrain.handlers import NonFiniteGuard
 from selftrain.handlers.snapshots import INDEX
 from selftrain.handlers.snapshots import read as read_snapshots
 from selftrain.labels.ledger import Ledger
-from selftrain.labels.page.judging import _held_out
 from selftrain.labels.page.source import check_one_label_each
 from selftrain.labels.table import PseudoLabelTable
 from selftrain.labels.teacher_pass import _predictions
@@ -311,7 +311,7 @@ ROWS_OF = {
     "selftrain/labels/columns.py": [
         Row("is called {}; at most", lambda tmp: ledger(tmp, 1_000_000), lambda tmp: ledger(tmp, 2)),
     ],
-    "selftrain/labels/page/judging.py": [
+    "selftrain/evaluation/judging.py": [
         Row(
             "there are no held-out labels; hold some back",
             lambda: _held_out(fit().strategy, pile(validation=None), "validation")[1],

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
+
+from selftrain.report.html import policy, style
 
 SCRIPTS = ("model.js", "csv.js", "order.js", "draw.js", "list.js", "sample.js", "judged.js", "tried.js", "page.js")
 
@@ -26,35 +26,20 @@ def page_bytes(content: Mapping[str, Any], blobs: Sequence[str]) -> bytes:
 
     # all scripts are one function, so that they share names among themselves and with nobody else
     script = "\n(() => {\n'use strict';\n" + "\n".join(map(_part, SCRIPTS)) + "})();\n"
-    style, data = "\n" + _part("page.css"), json_text(content)
+    look, data = "\n" + style() + _part("page.css"), json_text(content)
     title = f"Review of {content['run']}".encode("utf-8", "replace").decode("utf-8")  # without lone surrogates
-    size = len(style) + len(script) + sum(map(len, blobs)) + len(data)
+    size = len(look) + len(script) + sum(map(len, blobs)) + len(data)
     page = Environment(autoescape=True, keep_trailing_newline=True).from_string(_part("page.html"))
     # the template takes style, script and data as they are: the policy has their sums, and JSON has its own escapes
     filled = page.render(
-        policy=policy(script, style),
+        policy=policy(script, look),
         title=title,
-        style=style,
+        style=look,
         script=script,
         data=json_text({**content, "bytes": size}),
         blobs=blobs,
     )
     return filled.encode("utf-8")
-
-
-def policy(script: str, style: str) -> str:
-    """Content security policy: this script, this style, pictures in the file, and nothing else from anywhere."""
-    return "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src {_sum(script)}",
-            f"style-src {_sum(style)}",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "require-trusted-types-for 'script'",
-        ]
-    )
 
 
 def json_text(value: Any) -> str:
@@ -63,10 +48,6 @@ def json_text(value: Any) -> str:
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     # inside a block of script a browser looks for </script and <!-- before it looks at JSON
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _sum(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _part(name: str) -> str:

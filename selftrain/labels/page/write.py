@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from selftrain.engine.run import Run
+from selftrain.evaluation.judging import judged
 from selftrain.labels.ledger import Ledger
 from selftrain.labels.page.html import page_bytes
-from selftrain.labels.page.judging import judged
 from selftrain.labels.page.pictures import make_pictures
 from selftrain.labels.page.source import check_one_label_each, inputs_of, opened, rows_in_pile
 from selftrain.storage.atomic import whole_file

@@ -19,11 +19,11 @@ from selftrain.data import ArraySet, Pile
 from selftrain.errors import CheckpointError, DataError, RunFolderError
 from selftrain.evaluation.accuracy_estimate import estimate_accuracy
 from selftrain.evaluation.calibration import predictions
+from selftrain.evaluation.judging import judged
 from selftrain.labels.ledger import Ledger
 from selftrain.labels.page import html as page_html
 from selftrain.labels.page import write_review
 from selftrain.labels.page.html import json_text
-from selftrain.labels.page.judging import judged
 from selftrain.labels.page.pictures import ACROSS, make_pictures
 from selftrain.labels.page.source import inputs_of
 from selftrain.labels.page.write import chosen, digest
@@ -396,7 +396,7 @@ def test_json_cannot_end_a_script():
 
 
 def colors(scheme):
-    css = page_html._part("page.css")
+    css = page_html.style() + page_html._part("page.css")
     parts = css.split("prefers-color-scheme: dark")
     light = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", parts[0]))
     return light if scheme == "light" else light | dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", parts[1]))

@@ -1,4 +1,4 @@
-"""What a review page says of the quality of the labels: shares that are right, by threshold and class."""
+"""What pages for a person say of the quality of the labels: shares that are right, by threshold and class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from selftrain.types import Pile
 THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 _BINS, _BARS, _DRAWS = 10, 20, 200
 Judgment = dict[str, Any]
-_Decisions = tuple[Tensor, Tensor, Tensor]  # confidence, class and whether it is right, each (N,)
+Decisions = tuple[Tensor, Tensor, Tensor]  # confidence, class and whether it is right, each (N,)
 
 
 def judged(strategy: SupervisedStrategy | None, pile: Pile, ledger: Ledger, part: object, seed: int = 0) -> Judgment:
@@ -52,19 +52,19 @@ def judged(strategy: SupervisedStrategy | None, pile: Pile, ledger: Ledger, part
         "why": why,
         "accepted": {"count": int(accepted.sum())} | _estimate(held, sure[accepted], seed),
         "thresholds": [row for row in thresholds if row["count"]],
-        "classes": [_class(c, held, sure, label, accepted, seed) for c in range(len(ledger.classes))],
-        "bins": [] if held is None else _bins(held),
-        "bars": {"accepted": _bars(sure[accepted]), "others": _bars(sure[~accepted])},
+        "classes": [of_class(c, held, sure, label, accepted, seed) for c in range(len(ledger.classes))],
+        "bins": [] if held is None else bins_of(held),
+        "bars": {"accepted": bars_of(sure[accepted]), "others": bars_of(sure[~accepted])},
     }
 
 
-def _held_out(strategy: SupervisedStrategy | None, pile: Pile, part: object) -> tuple[_Decisions | None, str | None]:
+def _held_out(strategy: SupervisedStrategy | None, pile: Pile, part: object) -> tuple[Decisions | None, str | None]:
     """Decisions about held-out samples; or why there are none."""
     if strategy is None:
         return None, "the page was written without the strategy of the run"
     if pile.evaluation(part, 1, torch.device("cpu")) is None:
         return None, f"there are no held-out labels; hold some back ({setting('validation')})"
-    rows: list[_Decisions] = []
+    rows: list[Decisions] = []
     for value, target in predictions(strategy, pile, part):
         known = target.mask() > 0
         said = strategy.task.label(value)
@@ -77,24 +77,26 @@ def _held_out(strategy: SupervisedStrategy | None, pile: Pile, part: object) -> 
     return (confidence, label, correct), None
 
 
-def _class(c: int, held: _Decisions | None, sure: Tensor, label: Tensor, accepted: Tensor, seed: int) -> Judgment:
+def of_class(
+    c: int, held: Decisions | None, sure: Tensor, label: Tensor, accepted: Tensor, seed: int, draws: int = _DRAWS
+) -> Judgment:
     """Number of labels, of accepted and of held-out decisions for one class, and the estimate of the accepted."""
     # a network may be too sure of one class alone: decisions for others say nothing of it
     own = None if held is None else tuple(column[held[1] == c] for column in held)
     found = {"count": int((label == c).sum()), "accepted": int((accepted & (label == c)).sum())}
     found["held"] = 0 if own is None else len(own[0])
-    return found | _estimate((own[0], own[1], own[2]) if own else None, sure[accepted & (label == c)], seed)
+    return found | _estimate((own[0], own[1], own[2]) if own else None, sure[accepted & (label == c)], seed, draws)
 
 
-def _estimate(held: _Decisions | None, asked: Tensor, seed: int) -> Judgment:
+def _estimate(held: Decisions | None, asked: Tensor, seed: int, draws: int = _DRAWS) -> Judgment:
     """``value``, ``low`` and ``high``, or nothing."""
     if held is None or not len(held[0]) or not len(asked):
         return {}
-    e = estimate_accuracy(held[0], held[2].double(), asked, draws=_DRAWS, seed=seed)
+    e = estimate_accuracy(held[0], held[2].double(), asked, draws=draws, seed=seed)
     return {"value": e.value, "low": e.low, "high": e.high}
 
 
-def _bins(held: _Decisions) -> list[Judgment]:
+def bins_of(held: Decisions) -> list[Judgment]:
     """Held-out decisions by confidence: how many, how sure, how many right; empty bins are left out."""
     place = (held[0] * _BINS).long().clamp(max=_BINS - 1)
     found = []
@@ -108,7 +110,8 @@ def _bins(held: _Decisions) -> list[Judgment]:
     return found
 
 
-def _bars(confidence: Tensor) -> list[int]:
+def bars_of(confidence: Tensor) -> list[int]:
+    """Number of labels by confidence, in 20 bins from 0 to 1."""
     place = (confidence * _BARS).long().clamp(max=_BARS - 1)
     counts: list[int] = torch.bincount(place, minlength=_BARS).tolist()
     return counts

@@ -14,7 +14,6 @@ from selftrain import _compat
 # Type checkers and editors do not run ``__getattr__``: this is where they find the public names.
 if TYPE_CHECKING:
     from selftrain import select
-    from selftrain.engine.loop import fit
     from selftrain.engine.run import Run, evaluate
     from selftrain.engine.spec import open_run
     from selftrain.engine.start import pretrained
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     )
     from selftrain.estimator import LabeledKFold, PretrainedEncoder, SelfTrainClassifier
     from selftrain.exporting import export
+    from selftrain.front.door import fit
     from selftrain.handlers.selfcheck import Alarm, SelfTrainingWarning
     from selftrain.handlers.snapshots import select_snapshot
     from selftrain.labels.ledger import Ledger
@@ -56,7 +56,6 @@ _compat.install()
 
 # Where each public name is from. They are loaded when they are asked for: `selftrain --help` does without torch.
 _HOMES = {
-    "engine.loop": ("fit",),
     "engine.run": ("Run", "evaluate"),
     "engine.spec": ("open_run",),
     "engine.start": ("pretrained",),
@@ -64,6 +63,7 @@ _HOMES = {
     "errors": ("CheckpointError", "DataError", "NonFiniteError", "RunFolderError", "SelftrainError", "TrainingError"),
     "estimator": ("LabeledKFold", "PretrainedEncoder", "SelfTrainClassifier"),
     "exporting": ("export",),
+    "front.door": ("fit",),
     "handlers.selfcheck": ("Alarm", "SelfTrainingWarning"),
     "handlers.snapshots": ("select_snapshot",),
     "labels.ledger": ("Ledger",),

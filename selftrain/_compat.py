@@ -6,10 +6,12 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import wraps
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from inspect import signature
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
@@ -179,8 +181,8 @@ RENAMED = {
 
 
 # Keywords of ``fit`` in version 0.1, and what they were called there.
-_FIT_KEYWORDS = ("eval_every", "monitor", "checkpoint_every", "stop_after", "log_every", "self_check", "snapshots",
-                 "progress", "dashboard", "skip_limit")  # fmt: skip
+_FIT_KEYWORDS = ("on_alarm", "eval_every", "monitor", "checkpoint_every", "stop_after", "log_every", "self_check",
+                 "snapshots", "progress", "dashboard", "skip_limit")  # fmt: skip
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -195,6 +197,12 @@ def old_fit_keywords(fit: Function) -> Function:
             text = "ranks of fit will go in 1.0; call fit inside `with Ranks(...):`"
             warnings.warn(text, DeprecationWarning, stacklevel=2)
         with ranks or nullcontext():
+            if "continue_from" in settings and "continue_from" not in signature(fit).parameters:
+                if settings.get("pretrain") is not None:
+                    raise TypeError("continue_from is the old name of pretrain; give pretrain alone")
+                settings["pretrain"] = settings.pop("continue_from")
+                text = "continue_from of fit will go in 1.0; pass pretrain=... with the run"
+                warnings.warn(text, DeprecationWarning, stacklevel=2)
             # 3: the line that calls ``fit``, past this wrapper
             return fit(*given, **new_fit_keywords(settings, stacklevel=3))
 
@@ -225,6 +233,9 @@ def new_fit_keywords(given: Mapping[str, Any], *, stacklevel: int) -> dict[str, 
     watchers = {"log_every": handlers.MetricsLog, "self_check": handlers.SelfCheck, "snapshots": handlers.Snapshots,
                 "progress": handlers.Progress, "dashboard": import_module("selftrain.tensorboard").TensorBoard,
                 "skip_limit": handlers.NonFiniteGuard}  # fmt: skip
+    if "on_alarm" in old:  # it was beside `evaluation`, which goes on to say the rest
+        settings["evaluation"] = replace(settings.get("evaluation") or times.Evaluation(), on_alarm=old["on_alarm"])
+        words = [word for word in words if not word.startswith("evaluation")] + ["evaluation=Evaluation(...)"]
     made = [make(old[name]) for name, make in watchers.items() if name in old]
     if made:
         settings["handlers"] = [*settings.get("handlers", ()), *made]

@@ -390,7 +390,7 @@ def continued(folder: Path) -> Parts:
     pile = pile_of("classification")
     first = st.fit(build("mean_teacher", "classification"), pile, **FIT)
     strategy = build("mean_teacher", "classification", student={"lr": 0.001})
-    run = st.fit(strategy, pile, continue_from=first, monitor={"more": "test"}, **FIT)
+    run = st.fit(strategy, pile, pretrain=first, monitor={"more": "test"}, **FIT)
     return of_run(run, folder) | {"before": of_figures(run.before or {})}
 
 

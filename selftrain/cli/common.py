@@ -14,7 +14,7 @@ from selftrain.cli.folder import settings_in
 from selftrain.cli.parser import Parser, as_yaml, said, switch, trusts
 from selftrain.data import Pile
 from selftrain.engine import loop
-from selftrain.engine.times import Checkpoints, Evaluation
+from selftrain.engine.times import Checkpoints, Evaluation, OnAlarm
 from selftrain.front import building
 from selftrain.front.building import PRETRAINED
 from selftrain.handlers import DataSummary, Handler, MetricsLog, Progress, SelfCheck, Snapshots
@@ -66,7 +66,7 @@ def add_stage(parser: Parser, *, steps: int, out: str) -> None:
     add("--epochs", type=int | None, help="passes over the unlabeled samples, instead of steps")
     help = "key of the network's start, batches and views; --data.seed is that of the labels"
     add("--seed", type=int, default=0, help=help)
-    add("--device", type=str | None, help="where to train, such as cuda or cuda:1; null: the CPU")
+    add("--device", type=str | None, default="auto", help=f"where to train: {building.DEVICE}")
     add("--out", type=str | None, help=f"run folder; null: {out}")
     help = "go on with the run in --out, with its settings, exactly where it stopped"
     switch(parser, "resume", help)
@@ -131,15 +131,16 @@ def stored(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in NOT_STORED}
 
 
-def fit_options(settings: Mapping[str, Any], note: Mapping[str, Any]) -> dict[str, Any]:
+def fit_options(settings: Mapping[str, Any], note: Mapping[str, Any], on_alarm: OnAlarm = "warn") -> dict[str, Any]:
     """Arguments of ``selftrain.fit`` that options of a stage mean."""
     watchers: list[Handler] = [DataSummary(file=sys.stdout), Progress(settings.get("progress"))]
     # runs of a comparison have no options of times: the defaults of ``fit`` hold
     if "eval_every" not in settings:
-        return {"handlers": watchers, "checkpoints": Checkpoints(note=note)}
+        times: dict[str, Any] = {"evaluation": Evaluation(on_alarm=on_alarm), "checkpoints": Checkpoints(note=note)}
+        return {"handlers": watchers, **times}
     watchers += [MetricsLog(settings["log_every"]), SelfCheck(settings["self_check"]), Snapshots(settings["snapshots"])]
     return {
-        "evaluation": Evaluation(settings["eval_every"]),
+        "evaluation": Evaluation(settings["eval_every"], on_alarm=on_alarm),
         "checkpoints": Checkpoints(settings["checkpoint_every"], settings["stop_after"], note),
         "handlers": watchers,
     }
@@ -163,6 +164,7 @@ def run_stage(
     out: Path,
     device: torch.device,
     plan: BatchPlan | None = None,
+    on_alarm: OnAlarm = "warn",
     **more: Any,
 ) -> loop.Run:
     """Train a strategy in a claimed folder, or go on there, and say what runs.
@@ -176,6 +178,7 @@ def run_stage(
         out: The folder.
         device: Where to train.
         plan: Its batches; ``None``: those of the options.
+        on_alarm: See ``Evaluation``.
         **more: Further arguments of ``selftrain.fit``.
     """
     kept = stored(settings)
@@ -191,5 +194,5 @@ def run_stage(
             resume=bool(settings["resume"]),
             overwrite=bool(settings["overwrite"]),
             **more,
-            **fit_options(settings, {"command": command, "settings": kept}),
+            **fit_options(settings, {"command": command, "settings": kept}, on_alarm),
         )

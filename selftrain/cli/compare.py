@@ -236,7 +236,7 @@ def run(words: Sequence[str]) -> int:
     settings, given = parse(parser(names), words, below)
     ways = {"resume": settings["resume"], "overwrite": settings["overwrite"]}
     out = claim(settings["out"] or Path("runs", "compare"), marks=(CONFIG,), **ways)
-    device = building.check_device(settings["device"])
+    device = building.device_of(settings)
     settings = absolute(settings)
     check_starts(settings, names if names_setting(words, "strategies") else ())
     settings["strategies"] = names[1:] or names  # those of a default, too: a comparison goes on with the same

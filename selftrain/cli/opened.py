@@ -45,7 +45,7 @@ def add_run(parser: Parser, *, which: bool = True, data: bool = True) -> None:
     switch(parser, "trust", "import whatever code the run names: only for folders that you trust as you do a program")
     if which and data:
         add("--batch_size", type=int, default=500, help="samples a pass")
-        add("--device", type=str | None, default=None, help="where to predict; null: the CPU")
+        add("--device", type=str | None, default="auto", help=f"where to predict: {building.DEVICE}")
     if data:
         add_data(parser)
 
@@ -67,7 +67,7 @@ def opened(folder: str | Path, settings: Mapping[str, Any]) -> tuple[OpenedRun, 
     best = which != "last" and run.best_state is not None
     if best:
         take_state(run.strategy, run.best_state, f"the best weights in {folder} do not fit", "say --which last")
-    run.strategy.to(building.check_device(settings.get("device")))
+    run.strategy.to(building.device_of(settings))
     return run, int(run.best.get("step", run.steps) if best else run.steps)
 
 

@@ -43,7 +43,7 @@ def run(words: Sequence[str]) -> int:
     """Pretrain, and print where the encoder is."""
     below = common.to_resume("pretrain", words)
     settings, _ = parse(parser(), words, below)
-    device = building.check_device(settings["device"])
+    device = building.device_of(settings)
     settings = absolute(settings)
     name = "pretrain" if settings["recipe"] is None else short_name("recipe", settings["recipe"])
     out = settings["out"] or Path("runs", name)

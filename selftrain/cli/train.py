@@ -62,7 +62,7 @@ def run(words: Sequence[str]) -> int:
     out = settings["out"] or Path("runs", short_name("strategy", settings["strategy"]))
     # looked at before the data are read and made by ``fit``: data that are refused leave no folder behind
     out = claim(out, resume=settings["resume"], overwrite=settings["overwrite"])
-    device = building.check_device(settings["device"])
+    device = building.device_of(settings)
     settings = absolute(settings)
     if short_name("strategy", settings["strategy"]) == AUTO:
         return _try_all(settings, out, device)
@@ -107,6 +107,6 @@ def train(settings: dict[str, Any], pile: Pile, problem: building.Problem, out: 
         problem.steps,
         out,
         device,
-        baseline=settings["baseline"],
         on_alarm=settings["on_alarm"],
+        baseline=settings["baseline"],
     )

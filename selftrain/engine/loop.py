@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selftrain import errors
 from selftrain._compat import old_fit_keywords
 from selftrain.engine.beside import copy_for_baseline, is_cheap, open_baseline, settle
 from selftrain.engine.run import Run, evaluate
 from selftrain.engine.state import Setup, TrainState
-from selftrain.engine.times import Checkpoints, Evaluation, OnAlarm, check_on_alarm, total_steps
+from selftrain.engine.times import Checkpoints, Evaluation, total_steps
 from selftrain.engine.watchers import with_defaults
 from selftrain.errors import CheckpointError, NonFiniteError, TrainingError, setting
 from selftrain.handlers import Handler
@@ -30,6 +31,7 @@ from selftrain.networks.copying import copied
 from selftrain.networks.foundation import foundation_in
 from selftrain.networks.student import Learner
 from selftrain.runtime import signals
+from selftrain.runtime.devices import find_device
 from selftrain.runtime.distributed import (
     any_rank,
     from_first,
@@ -64,11 +66,10 @@ def fit(
     evaluation: Evaluation | None = None,
     checkpoints: Checkpoints | None = None,
     handlers: Sequence[Handler] = (),
-    device: torch.device | str | None = None,
+    device: torch.device | str | None = "auto",
     resume: bool = False,
     overwrite: bool = False,
     baseline: bool | None = False,
-    on_alarm: OnAlarm = "warn",
     continue_from: Run | str | Path | None = None,
 ) -> Run:
     """Train a strategy on a pile.
@@ -85,23 +86,19 @@ def fit(
         epochs: Passes over the unlabeled set; or
         steps: number of steps. One of the two; both ``None``: 10 epochs.
         plan: Batch sizes, seed, workers.
-        evaluation: When the run is evaluated, and on what beside the pile's own parts.
+        evaluation: When the run is evaluated, on what beside the pile's own parts, and what an alarm does.
         checkpoints: When it is stored, and whether it stops before its end.
         handlers: What watches the run beside, or in place of, what does so anyway: ``NonFiniteGuard``,
             ``LedgerWriter``, ``SelfCheck``, ``MetricsLog``, ``TensorBoard``, ``DataSummary`` and ``Progress``; see
             ``selftrain.handlers``.
-        device: Where to train; ``None``: where the strategy is.
+        device: Where to train: a name of torch, ``"gpu"`` for the accelerator, or ``"auto"`` for it where there is one,
+            else the CPU; ``None``: where the strategy is.
         resume: Continue the run in ``out`` exactly where its newest checkpoint is, or from the start if there is none
             yet.
         overwrite: Replace the run in ``out``.
         baseline: When the stage is finished, also train the supervised baseline (``selftrain.handlers.baseline``) from
             the same start, on the same labels, steps and plan, in the folder ``baseline`` inside ``out``, and compare.
             ``None``: where its steps read less than a third of the rows that those of the run read.
-        on_alarm: What an alarm of collapse, keeps-nothing, class-drift or worse-than-supervised does. ``"warn"``: it is
-            told. ``"stop"``: the state is stored, and the run ends with ``TrainingError``. ``"fallback"``: at the end
-            the baseline is trained if it was not, and the run ships that, unless figures on validation are clearly for
-            the best weights of the run; a method without a baseline ships its last weights from before anything spoke
-            against them. ``Run.fallback`` says so; costs the memory of one more state.
         continue_from: A run of the same method and network, or its folder, whose weights this one starts from: those of
             the student, of teachers, target encoders and predictors, and all thresholds and memories; optimizer,
             schedules and ledger start anew. Evaluated before the first step too, as ``Run.before``. For the same data
@@ -116,17 +113,18 @@ def fit(
         DataError: from the data, before training starts.
         RankError: if another process has stopped, does not answer, or was given other data or arguments.
         TrainingError: if more steps in a row than ``NonFiniteGuard`` allows were not finite, if training the
-            baseline changes the strategy, or at an alarm (``on_alarm="stop"``).
+            baseline changes the strategy, or at an alarm (``Evaluation(on_alarm="stop")``).
         CheckpointError: if the weights of ``continue_from`` do not fit the strategy.
+        UsageError: for a device that is not there.
         ValueError: for a number of steps below 1, or a baseline of a strategy that has no step on labels alone or
             cannot be copied.
 
     Warns:
         SelfTrainingWarning: the self-check found something wrong; the message says what to do.
     """
-    check_on_alarm(on_alarm)
     plan, evaluation, checkpoints = plan or BatchPlan(), evaluation or Evaluation(), checkpoints or Checkpoints()
-    where = own_device(torch.device(device) if device is not None else next(strategy.parameters()).device)
+    on_alarm = evaluation.on_alarm
+    where = own_device(next(strategy.parameters()).device if device is None else find_device(device))
     strategy.to(where)
     folder, watchers = None if out is None else Path(out), with_defaults(handlers)
     check_fit(strategy, pile, where)
@@ -188,11 +186,9 @@ def stop_at_alarm(state: TrainState) -> None:
         return
     if state.stored != state.step:
         state.save(state.step)
-    go_on = (
-        ""
-        if state.out is None
-        else f"; to go on as it is: {setting('resume', True, of='')}, {setting('on_alarm', 'warn', of='')}"
-    )
+    warn = setting("on_alarm", "warn", of="")
+    warn = warn if errors.as_options else f"evaluation=Evaluation({warn})"
+    go_on = "" if state.out is None else f"; to go on as it is: {setting('resume', True, of='')}, {warn}"
     raise TrainingError(f"stopped at step {state.step} by the alarm {alarms[0].kind}: {alarms[0].text}{go_on}")
 
 

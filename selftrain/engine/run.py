@@ -54,7 +54,7 @@ class Run:
         last: Figures of the last evaluation, by part: ``last["validation"]["accuracy"]``.
         best: Figures of the evaluation with the highest ``strategy.monitor`` on validation, and its ``step``;
             empty without a validation set.
-        before: Figures before the first step, by part, of a run that continues another (``fit(continue_from=...)``).
+        before: Figures before the first step, by part, of a run that continues another (``fit(pretrain=...)``).
         train: Means of the last logged training scalars.
         steps: That its last weights have learned.
         samples: That the figures in ``last`` rest on, by part.
@@ -65,9 +65,8 @@ class Run:
         skipped: Steps that were left out because a loss, a gradient or an output was not finite.
         baseline: Figures of the last evaluation of the supervised control, by part; ``None`` without one, and until the
             stage is finished.
-        fallback: What is shipped since an alarm spoke against the last weights, see ``fit(on_alarm="fallback")``;
-            ``None``: the run ships what it has learned. Strategy, ledger, ``last`` and ``best`` are then those of what
-            is shipped.
+        fallback: What is shipped since an alarm spoke against the last weights, see ``Evaluation``; strategy, ledger,
+            ``last`` and ``best`` are then those of what is shipped. ``None``: the run ships what it has learned.
     """
 
     strategy: Strategy

@@ -17,22 +17,31 @@ EVALUATIONS = 10  # in a run, unless it is said how often
 @plain_settings
 @dataclass(frozen=True)
 class Evaluation:
-    """When a run is evaluated, and on what.
+    """When a run is evaluated, on what, and what it does about an alarm.
 
     Args:
         every: Steps between evaluations; ``None``: ten in a run.
         monitor: Further data to evaluate on, by name (not ``"validation"``), for watching only: it never picks a
             checkpoint.
+        on_alarm: What an alarm of collapse, keeps-nothing, class-drift or worse-than-supervised does. ``"warn"``: it is
+            told. ``"stop"``: the state is stored, and the run ends with ``TrainingError``. ``"fallback"``: at the end
+            the baseline is trained if it was not, and the run ships that, unless figures on validation are clearly for
+            the best weights of the run; a method without a baseline ships its last weights from before anything spoke
+            against them. ``Run.fallback`` says so; costs the memory of one more state.
 
     Raises:
-        ValueError: for an ``every`` below 1, or a monitored set named like the pile's own.
+        ValueError: for an ``every`` below 1, a monitored set named like the pile's own, or another ``on_alarm``.
     """
 
     every: int | None = None
     monitor: Mapping[str, object] = field(default_factory=dict)
+    on_alarm: OnAlarm = "warn"
 
     def __post_init__(self) -> None:
         check_counts(eval_every=self.every)
+        if self.on_alarm not in get_args(OnAlarm):
+            words = ", ".join(map(repr, get_args(OnAlarm)))
+            raise ValueError(f"on_alarm is {self.on_alarm!r}; choose one of {words}")
         # A watched set under this name would take the place of the set that picks the best weights.
         if "validation" in self.monitor:
             raise ValueError("monitor holds a set named 'validation', which is the pile's own; give it another name")
@@ -66,12 +75,6 @@ def check_counts(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
             raise ValueError(f"{name} is {count}; it must be at least 1")
-
-
-def check_on_alarm(on_alarm: str) -> None:
-    """Refuse other words than those of ``OnAlarm``."""
-    if on_alarm not in get_args(OnAlarm):
-        raise ValueError(f"on_alarm is {on_alarm!r}; choose one of {', '.join(map(repr, get_args(OnAlarm)))}")
 
 
 def total_steps(epochs: int | None, steps: int | None, per_epoch: int, default: int | None = None) -> int:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from selftrain.errors import DataError
 from selftrain.estimator.inputs import Array, Inputs, learn_inputs, numbers
 from selftrain.networks.by_name import BLOCK
+from selftrain.runtime.devices import find_device
 from selftrain.runtime.rng import own_randomness
 from selftrain.wrapper.rows import check_row_shape, validated
 
@@ -92,7 +93,7 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
     def _device(self) -> torch.device:
-        return torch.device("cpu" if self.device is None else self.device)
+        return find_device("cpu" if self.device is None else self.device)
 
     def _length(self, default: int) -> dict[str, Any]:
         """Steps or epochs of a stage."""

@@ -16,7 +16,7 @@ from selftrain.catalog import EMBEDDING, default_method, default_settings, make_
 from selftrain.data import Pile, PointViews, Subset
 from selftrain.engine.loop import fit
 from selftrain.engine.run import Run, take_state
-from selftrain.engine.times import OnAlarm, steps_per_epoch, total_steps
+from selftrain.engine.times import Evaluation, OnAlarm, steps_per_epoch, total_steps
 from selftrain.errors import DataError
 from selftrain.estimator.automatic import by_evidence, learn
 from selftrain.estimator.base import NetworkEstimator
@@ -101,7 +101,8 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             portfolio for ``candidates.json``, the same as a table (``candidates.md``) and pseudo-labels; ``None``:
             nothing is stored.
         overwrite: Replace a run in ``out``.
-        device: Where to train and to predict; ``None``: the CPU.
+        device: Where to train and to predict: ``"auto"`` (the accelerator where there is one, else the CPU), ``"gpu"``,
+            or a name of torch; ``None``: the CPU.
         random_state: Seed or ``RandomState`` of everything drawn.
         verbose: 0: silent, else the data are described and a progress bar is shown.
 
@@ -168,7 +169,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         unlabeled: Any = -1,
         out: Any = None,
         overwrite: bool = False,
-        device: Any = None,
+        device: Any = "auto",
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -350,7 +351,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             device=self._device(),
             steps=self._steps(pile),
             baseline=self.baseline,
-            on_alarm=self.on_alarm,
+            evaluation=Evaluation(on_alarm=self.on_alarm),
             handlers=[DataSummary(bool(self.verbose)), Progress(bool(self.verbose))],
         )
         if run.best_state is not None:

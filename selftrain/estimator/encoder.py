@@ -39,7 +39,8 @@ class PretrainedEncoder(NetworkEstimator):
         batch_size: Rows a step.
         out: Run folder for logs and weights; ``None``: nothing is stored.
         overwrite: Replace a run in ``out``.
-        device: Where to train and to predict; ``None``: the CPU.
+        device: Where to train and to predict: ``"auto"`` (the accelerator where there is one, else the CPU), ``"gpu"``,
+            or a name of torch; ``None``: the CPU.
         random_state: Seed or ``RandomState`` of everything drawn.
         verbose: 0: silent, else the data are described and a progress bar is shown.
 
@@ -74,7 +75,7 @@ class PretrainedEncoder(NetworkEstimator):
         batch_size: int = 64,
         out: Any = None,
         overwrite: bool = False,
-        device: Any = None,
+        device: Any = "auto",
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:

@@ -35,12 +35,14 @@ from selftrain.networks.adapters import LoRA
 from selftrain.networks.by_name import ENCODERS, make_encoder, make_network, network_name
 from selftrain.networks.foundation import Foundation
 from selftrain.networks.optim import Training, learner
+from selftrain.runtime.devices import find_device
 from selftrain.storage.run_dir import read_card
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import BatchPlan, InputKind
 
 PRETRAINED = "pretrained:"  # stands before a name, folder or file of ``selftrain.pretrained``
 FEATURES = "features"  # folder beside the runs
+DEVICE = "auto (the accelerator if there is one, else the CPU), gpu, or a name of torch such as cuda:1; null: the CPU"
 STEPS = 1000  # of a stage that says neither steps nor epochs
 NETWORKS = sorted({name for names in ENCODERS.values() for name in names})
 
@@ -177,11 +179,15 @@ def resolved_strategy(spec: Mapping[str, Any], given: Mapping[str, Any], steps: 
         given: Those that the line or a config file says.
         steps: Of the stage.
     """
-    make = load_object(spec["class_path"])
+    short = averages_for(load_object(spec["class_path"]), given.get("init_args", {}), steps)
+    return {"class_path": spec["class_path"], "init_args": {**spec["init_args"], **short}}
+
+
+def averages_for(make: Any, given: Mapping[str, Any], steps: int) -> dict[str, float]:
+    """Averages of a published method that are not given, as long as fits a stage of so many steps."""
+    # an average of the user's own class is the user's choice
     known = any(make is method.make for method in METHODS.values())
-    short = short_averages_of(make, steps) if known else {}  # an average of the user's own class is the user's choice
-    own = {key: value for key, value in short.items() if key not in given.get("init_args", {})}
-    return {"class_path": spec["class_path"], "init_args": {**spec["init_args"], **own}}
+    return {key: value for key, value in (short_averages_of(make, steps) if known else {}).items() if key not in given}
 
 
 def build_strategy(problem: Problem, spec: Mapping[str, Any], common: Mapping[str, Any]) -> SupervisedStrategy:
@@ -192,23 +198,42 @@ def build_strategy(problem: Problem, spec: Mapping[str, Any], common: Mapping[st
         spec: Class and settings of the strategy.
         common: With ``network``, ``init_from`` and ``training``.
     """
-    make, task = load_object(spec["class_path"]), make_part("task", problem.task)
-    label_shape = task.output_shape(problem.shape)
-    outputs = label_shape[0] * method_of(make).outputs
+    with settings_checked():
+        training = Training(**training_of(common["training"]))
+    settings = {key: torch.tensor(v) if key == "prior" and v is not None else v for key, v in spec["init_args"].items()}
     start = foundation(common)
     # of a frozen encoder the pile has the features, see ``normalized_for``
     network: Any = "linear" if start and start.frozen else start or _maker(common["network"])
+    make, init_from = load_object(spec["class_path"]), None if start else common["init_from"]
+    return strategy_for(problem, make, settings, network=network, init_from=init_from, training=training)
+
+
+def strategy_for(
+    problem: Problem, make: Any, settings: Mapping[str, Any], *, network: Any, init_from: Any, training: Training
+) -> SupervisedStrategy:
+    """A strategy with its students; their start is drawn from torch's generator.
+
+    Args:
+        problem: What it is for.
+        make: Class of the strategy.
+        settings: Of the strategy; parts may be text.
+        network: See ``selftrain.networks.by_name.make_network``.
+        init_from: See ``selftrain.learner``.
+        training: Of the students.
+    """
+    task = make_part("task", problem.task)
+    label_shape = task.output_shape(problem.shape)
+    outputs = label_shape[0] * method_of(make).outputs
 
     # a function and no network: of a network the students of an ensemble would all start alike
     def fresh() -> nn.Module:
         return make_network(network, problem.kind, problem.shape, outputs)
 
     with settings_checked():
-        training = Training(**training_of(common["training"]))
         return make_strategy(
             make,
-            learner(fresh, init_from=None if start else common["init_from"], training=training),
-            {key: torch.tensor(v) if key == "prior" and v is not None else v for key, v in spec["init_args"].items()},
+            learner(fresh, init_from=init_from, training=training),
+            settings,
             task=task,
             label_shape=label_shape,
             unlabeled=problem.unlabeled,
@@ -249,7 +274,7 @@ def network_for(problem: Problem, network: Any, *, init_from: str | None = None,
         return network_name(network, problem.kind, problem.shape, masked=masked)
 
 
-def is_pretrained(init_from: str | None) -> bool:
+def is_pretrained(init_from: Any) -> bool:
     """Whether what a run starts from is an encoder of ``selftrain.pretrained`` (``pretrained:NAME``)."""
     return init_from is not None and init_from.startswith(PRETRAINED)
 
@@ -292,7 +317,7 @@ def normalized_for(pile: Pile, settings: Mapping[str, Any], out: Path) -> Pile:
     start = foundation(settings)
     if start is not None and start.frozen:
         print(f"features  of {start.name}, in {out.parent / FEATURES}", flush=True)
-        return pile.encoded(start, cache=(out.parent / FEATURES).resolve(), device=settings["device"])
+        return pile.encoded(start, cache=(out.parent / FEATURES).resolve(), device=device_of(settings))
     if start is not None:
         return pile.normalized_as(start)
     init_from = settings["init_from"]
@@ -307,23 +332,12 @@ def features_of(pile: Pile, settings: Mapping[str, Any], out: Path) -> Pile:
     flags = (bool(settings.get(name)) for name in ("download", "trust"))
     size = settings.get("init_size") if is_pretrained(start) else None
     made = encoder(start.removeprefix(PRETRAINED), size, *flags)
-    return pile.encoded(made, views=0, cache=(out.parent / FEATURES).resolve(), device=settings["device"])
+    return pile.encoded(made, views=0, cache=(out.parent / FEATURES).resolve(), device=device_of(settings))
 
 
-def check_device(device: str | None) -> torch.device:
-    """The device that is named; ``None``: the CPU.
-
-    Raises:
-        UsageError: an unknown one, or one that is not there.
-    """
-    try:
-        found = torch.device(device or "cpu")
-        # torch.device only reads the name; whether `cuda:77` is there shows when memory is asked for
-        torch.empty(1, device=found)
-    # AssertionError: torch that was built without CUDA
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return found
+def device_of(settings: Mapping[str, Any]) -> torch.device:
+    """The device that an option names; ``null``: the CPU, see ``selftrain.runtime.devices.find_device``."""
+    return find_device(settings.get("device") or "cpu")
 
 
 def _maker(network: Any) -> Any:

@@ -93,7 +93,7 @@ class Alarm:
 
     @property
     def harmful(self) -> bool:
-        """Whether it speaks against the weights: with ``fit(on_alarm=...)`` such an alarm stops a run or acts."""
+        """Whether it speaks against the weights: such an alarm stops a run or acts, see ``Evaluation``."""
         return self.kind in HARMFUL
 
     @property

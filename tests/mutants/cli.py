@@ -86,7 +86,7 @@ MUTANTS = [
     Mutant(
         "command line: an average that is given is shortened",
         BUILDING,
-        'if key not in given.get("init_args", {})}',
+        " if key not in given}",
         "}",
         "test_cli.py::test_an_average_that_is_given_stays",
     ),

@@ -182,9 +182,9 @@ ROWS_OF = {
                     TASK,
                     st.learner(lambda: nn.Linear(3, 2, bias=False)),
                 ),
-                continue_from=run(),
+                pretrain=run(),
             ),
-            lambda: fit(strategy(), continue_from=run()),
+            lambda: fit(strategy(), pretrain=run()),
         ),
     ],
     f"{E}/run.py": [

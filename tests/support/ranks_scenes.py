@@ -145,7 +145,7 @@ def in_a_folder() -> Result:
     folder = Path(tempfile.gettempdir()) / name  # one for all ranks
     try:
         first = trained(build("fixmatch"), own_pile(), out=folder / "run", baseline=True, **fit)
-        second = trained(build("fixmatch"), own_pile(), out=folder / "next", continue_from=folder / "run", **fit)
+        second = trained(build("fixmatch"), own_pile(), out=folder / "next", pretrain=folder / "run", **fit)
         files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.safetensors"))
         return {f"first/{k}": v for k, v in first.items()} | second | {f"file {name}": 1.0 for name in files}
     finally:

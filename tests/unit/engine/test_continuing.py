@@ -151,7 +151,7 @@ def test_a_run_goes_on_from_all_parts_of_another_with_a_new_optimizer(tmp_path, 
     step = fresh.step
     fresh.step = lambda *given: (seen.append({k: v.clone() for k, v in weights(fresh).items()}), step(*given))[1]
     source = tmp_path / "first" if from_folder else first
-    run = st.fit(fresh, MemoryPile(pictures), plan=PLAN, steps=4, continue_from=source)
+    run = st.fit(fresh, MemoryPile(pictures), plan=PLAN, steps=4, pretrain=source)
     assert all(torch.equal(v, seen[0][k]) for k, v in before.items())  # encoder, predictor and target encoder
     assert run.before == {part: pytest.approx(f, rel=1e-5) for part, f in first.last.items()}  # the control: step 0
     assert run.last != run.before
@@ -160,7 +160,7 @@ def test_a_run_goes_on_from_all_parts_of_another_with_a_new_optimizer(tmp_path, 
 
 def test_a_run_that_continues_another_can_be_resumed(tmp_path):
     first = st.fit(fixmatch(), MemoryPile(), plan=PLAN, steps=6)
-    settings = {"plan": PLAN, "steps": 6, "continue_from": first, "checkpoint_every": 2}
+    settings = {"plan": PLAN, "steps": 6, "pretrain": first, "checkpoint_every": 2}
     whole = st.fit(fixmatch(0.01), MemoryPile(), out=tmp_path / "whole", **settings)
     st.fit(fixmatch(0.01), MemoryPile(), out=tmp_path / "cut", stop_after=4, **settings)
     rest = st.fit(fixmatch(0.01), MemoryPile(), out=tmp_path / "cut", resume=True, **settings)
@@ -180,12 +180,12 @@ def test_another_method_or_network_cannot_go_on(other):
     first = st.fit(stage(), MemoryPile(pictures), plan=PLAN, steps=1)
     with pytest.raises(st.CheckpointError, match="build it with the same method, encoder and sizes"):
         st.fit(other(), MemoryPile() if other is fixmatch else MemoryPile(pictures), plan=PLAN, steps=1,
-               continue_from=first)  # fmt: skip
+               pretrain=first)  # fmt: skip
 
 
 def test_a_folder_without_a_checkpoint_cannot_be_continued(tmp_path):
     with pytest.raises(st.CheckpointError, match="holds no checkpoint"):
-        st.fit(stage(), MemoryPile(pictures), plan=PLAN, steps=1, continue_from=tmp_path)
+        st.fit(stage(), MemoryPile(pictures), plan=PLAN, steps=1, pretrain=tmp_path)
 
 
 # -- the card ----------------------------------------------------------------------------------------------------------

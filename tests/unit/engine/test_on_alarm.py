@@ -22,7 +22,7 @@ from selftrain.types import BatchPlan, PseudoLabels, Report, Target
 
 TASK = st.Classification(3)
 PLAN = BatchPlan(labeled=4, unlabeled_ratio=5.0)  # 20 of 60 unlabeled samples
-LENGTH = {"steps": 40, "evaluation": Evaluation(4), "plan": PLAN}
+LENGTH = {"steps": 40, "plan": PLAN}
 
 
 class Collapsing(SingleStudent):
@@ -82,10 +82,15 @@ def pile(validation=30):
     return MemoryPile(blobs, unlabeled=60, validation=validation)
 
 
-def fit(strategy, given=None, **settings):
+def fit(strategy, given=None, *, on_alarm="warn", **settings):
+    evaluation = Evaluation(4, on_alarm=on_alarm)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return st.fit(strategy, given or pile(validation=0), **LENGTH | {"handlers": [TensorBoard(False)]} | settings)
+        return st.fit(
+            strategy,
+            given or pile(validation=0),
+            **LENGTH | {"evaluation": evaluation, "handlers": [TensorBoard(False)]} | settings,
+        )
 
 
 def right(run):
@@ -118,7 +123,7 @@ def test_another_word_is_refused_before_anything_is_written(tmp_path):
 def test_a_run_that_stops_has_stored_its_state_and_goes_on_as_the_message_says(tmp_path):
     (step,) = (alarm.step for alarm in fit(Collapsing()).alarms)
     for _ in range(2):  # resumed alike it stops again, without another step
-        message = f'stopped at step {step} by the alarm collapse: .*resume=True, on_alarm="warn"'
+        message = f'stopped at step {step} by the alarm collapse: .*resume=True, evaluation=Evaluation.on_alarm="warn"'
         with pytest.raises(TrainingError, match=message):
             fit(Collapsing(), out=tmp_path, on_alarm="stop", resume=(tmp_path / "run.json").exists())
         stored = checkpoint.load_newest(tmp_path / "checkpoints")

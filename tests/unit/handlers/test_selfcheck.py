@@ -792,7 +792,7 @@ def test_classes_that_drift_from_those_of_the_labels_alone_are_found_without_hel
         f"On 150 decisions about the pile the class shares of the run are {alarm.figures['run']:.2f}" in alarm.message
     )
     fell = st.fit(
-        Leaning(), pile, steps=100, plan=PLAN, evaluation=st.Evaluation(100), on_alarm="fallback", baseline=True
+        Leaning(), pile, steps=100, plan=PLAN, evaluation=st.Evaluation(100, on_alarm="fallback"), baseline=True
     )
     assert "class_drift" in fell.fallback.alarms
     assert fell.evaluate("test")["accuracy"] > 0.9 > run.evaluate("test")["accuracy"]

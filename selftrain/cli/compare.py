@@ -143,7 +143,7 @@ class Comparison:
 
     def cells_of(self, row: Entrant, pile: Pile, draw: int) -> list[Cell]:
         """One row on one draw, with each seed."""
-        part = "test" if pile.test is not None else "validation"
+        part = _judging(pile)
         if row.method in PROBES:
             print(f"{'probing':<11}{row.title}, draw {draw}", flush=True)
             right = probed(row.method, features_pile(row, pile, self.settings, self.out), part)
@@ -263,10 +263,21 @@ def run(words: Sequence[str]) -> int:
         print(write_config(out / CONFIG, "compare", common.stored(settings)))
         with report.told_how_to_resume("compare", out):
             cells = comparison.cells()
-        verdict = judged(cells, comparison.rows)
+        verdict = judged(cells, comparison.rows, _unjudged(first))
         write_json(out / RESULT, verdict.as_dict() | {"settings": common.stored(settings)})
     _tell(verdict, out)
     return 0
+
+
+def _judging(pile: Pile) -> str:
+    """The part that judges."""
+    return "test" if pile.test is not None else "validation"
+
+
+def _unjudged(pile: Pile) -> list[str]:
+    """Names of the classes that have labels, and no sample in the part that judges."""
+    given, asked = (set(getattr(pile, part).annotations.unique().tolist()) for part in ("labeled", _judging(pile)))
+    return [name for number, name in enumerate(pile.classes) if number in given - asked]
 
 
 def _check_same(settings: Mapping[str, Any], out: Path) -> None:

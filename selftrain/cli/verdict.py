@@ -71,6 +71,7 @@ class Verdict:
         cells: Pairs of draw and seed.
         level: Of each interval: so that all of them hold together with 95 %.
         runs: Accuracy of each run.
+        unjudged: Names of the classes that have labels and no judged sample.
     """
 
     rows: Sequence[Row]
@@ -80,6 +81,7 @@ class Verdict:
     cells: int
     level: float
     runs: Sequence[Mapping[str, Any]]
+    unjudged: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values."""
@@ -107,6 +109,10 @@ class Verdict:
         if self.part == "validation":
             found.append(
                 "judged on labels that were taken from the training: with a test set all labels could be learned from"
+            )
+        if self.unjudged:
+            found.append(
+                f"no {self.part} sample is of {', '.join(self.unjudged)}: what each does for them is not judged; add some"
             )
         if self.samples < 100:
             found.append(
@@ -141,7 +147,7 @@ def _answer(what: str, floor: str, rows: Sequence[Row]) -> str:
     )
 
 
-def judged(cells: Mapping[str, Sequence[Cell]], rows: Sequence[Entrant]) -> Verdict:
+def judged(cells: Mapping[str, Sequence[Cell]], rows: Sequence[Entrant], unjudged: Sequence[str] = ()) -> Verdict:
     """Compare every row with all that it has to beat, pair by pair of draw and seed.
 
     What it has to beat is the best of them on the very samples that judge: a choice that favors the rival, so that it
@@ -161,7 +167,7 @@ def judged(cells: Mapping[str, Sequence[Cell]], rows: Sequence[Entrant]) -> Verd
         for c in found
     ]
     samples = round(float(np.mean([len(cell.right) for cell in base])))
-    return Verdict(found_rows, floor, base[0].part, samples, len(base), level, runs)
+    return Verdict(found_rows, floor, base[0].part, samples, len(base), level, runs, unjudged)
 
 
 def _row(row: Entrant, cells: Mapping[str, Sequence[Cell]], level: float) -> Row:

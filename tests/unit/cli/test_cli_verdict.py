@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from selftrain.cli import verdict
+from selftrain.cli.compare import _unjudged
 from selftrain.cli.starts import entrants
 from selftrain.cli.verdict import Cell
+from selftrain.data import Pile
 
 RNG = np.random.default_rng(0)
 
@@ -78,3 +80,16 @@ def test_cautions_are_told():
     for words in ("few draws", "judged on labels that were taken from the training", "20 points at best"):
         assert words in text
     assert judged(pair).as_dict()["runs"][1]["strategy"] == "m"
+
+
+def test_classes_that_are_not_judged_are_named_until_the_test_has_some():
+    x, y = np.arange(12.0)[:, None], np.arange(12) % 3
+    seen = []
+    for asked in ([0, 0], [0, 2], [0, 1, 2]):  # follows the remedy
+        pile = Pile.from_arrays(x, y, x[: len(asked)], np.array(asked), classes=["cat", "dog", "emu"])
+        pair = {"supervised": cells("supervised", [0.7] * 3)}
+        found = verdict.judged(pair, entrants(None, list(pair)), _unjudged(pile))
+        seen.append([line for line in found.cautions() if "not judged" in line])
+        assert found.as_dict()["unjudged"] == _unjudged(pile)
+    words = "what each does for them is not judged; add some"
+    assert seen == [[f"no test sample is of dog, emu: {words}"], [f"no test sample is of dog: {words}"], []]

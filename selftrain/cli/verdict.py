@@ -112,7 +112,7 @@ class Verdict:
             )
         if self.unjudged:
             found.append(
-                f"no {self.part} sample is of {', '.join(self.unjudged)}: what each does for them is not judged; add some"
+                f"no {self.part} sample is of {', '.join(self.unjudged)}: their answers are not judged; add some"
             )
         if self.samples < 100:
             found.append(

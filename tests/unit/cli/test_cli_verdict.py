@@ -91,5 +91,5 @@ def test_classes_that_are_not_judged_are_named_until_the_test_has_some():
         found = verdict.judged(pair, entrants(None, list(pair)), _unjudged(pile))
         seen.append([line for line in found.cautions() if "not judged" in line])
         assert found.as_dict()["unjudged"] == _unjudged(pile)
-    words = "what each does for them is not judged; add some"
+    words = "their answers are not judged; add some"
     assert seen == [[f"no test sample is of dog, emu: {words}"], [f"no test sample is of dog: {words}"], []]

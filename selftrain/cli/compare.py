@@ -46,10 +46,11 @@ from selftrain.data import Pile
 from selftrain.errors import DataError
 from selftrain.front import building
 from selftrain.front.naming import AUTO, load_object, spec_of
+from selftrain.report import at_no_cost, of_comparison, write_page
 from selftrain.runtime.distributed import launched
 from selftrain.storage.atomic import write_json
 from selftrain.storage.lock import locked
-from selftrain.storage.run_dir import SUMMARY, has_begun, is_replaced, mark_replaced
+from selftrain.storage.run_dir import REPORT, SUMMARY, has_begun, is_replaced, mark_replaced
 
 ABOUT = """Train supervised and other strategies under one budget, and say whether self-training pays on these data.
 
@@ -258,13 +259,17 @@ def run(words: Sequence[str]) -> int:
             # before the new settings: a comparison that is stopped and resumed would take old runs for its own
             for cell in out.glob("draw-*/seed-*/*"):
                 mark_replaced(cell)
-            (out / RESULT).unlink(missing_ok=True)
+            for name in (RESULT, REPORT):
+                (out / name).unlink(missing_ok=True)
         # before the first run: a comparison that is interrupted must find its settings to go on
         print(write_config(out / CONFIG, "compare", common.stored(settings)))
         with report.told_how_to_resume("compare", out):
             cells = comparison.cells()
         verdict = judged(cells, comparison.rows, _unjudged(first))
-        write_json(out / RESULT, verdict.as_dict() | {"settings": common.stored(settings)})
+        result = verdict.as_dict() | {"settings": common.stored(settings)}
+        write_json(out / RESULT, result)
+        with at_no_cost(out / REPORT):
+            write_page(of_comparison(result, out.resolve().name), out / REPORT)
     _tell(verdict, out)
     return 0
 
@@ -295,4 +300,4 @@ def _spec(row: Entrant) -> str:
 def _tell(verdict: Verdict, out: Path) -> None:
     print()
     print(verdict.text())
-    print(f"results    {out / RESULT}")
+    print(f"results    {out / RESULT}; a page to look at: {out / REPORT}")

@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "figures of a run on a part of its data, or on other data",
     "label": "label a folder, arrays or a table with a run, as a table with confidences",
     "review": "write one HTML page on which a person accepts and corrects pseudo-labels",
+    "report": "write one HTML page that says what a run or a comparison is worth",
     "compare": "train supervised and other strategies under one budget: does self-training pay here?",
     "export": "write a run's classifier or encoder as safetensors, ONNX or torch.export",
 }
@@ -74,7 +75,9 @@ def _run(words: list[str]) -> int:
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COMMANDS)}"
         raise UsageError(f"no command {first!r}; {hint}")
     # a module called like a public function of the package would hide it once imported
-    module = {"evaluate": "evaluate_run", "export": "export_run"}.get(first, first.replace("-", "_"))
+    module = {"evaluate": "evaluate_run", "export": "export_run", "report": "report_page"}.get(
+        first, first.replace("-", "_")
+    )
     command: Any = import_module(f"selftrain.cli.{module}")
     return int(command.run(words[1:]))
 

@@ -85,7 +85,7 @@ class Verdict:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values."""
-        return {**asdict(self), "answer": self.answer()}
+        return {**asdict(self), "answer": self.answer(), "cautions": self.cautions()}
 
     def text(self) -> str:
         """The table and the answer for a person."""

@@ -23,7 +23,8 @@ from selftrain.networks.copying import copy_network
 from selftrain.networks.foundation import Foundation
 from selftrain.portfolio import Candidate, Portfolio
 from selftrain.portfolio.report import write_report
-from selftrain.storage.run_dir import CANDIDATES, LABELS, RUN_MARKS, claimed
+from selftrain.report import at_no_cost, of_portfolio, write_page
+from selftrain.storage.run_dir import CANDIDATES, LABELS, REPORT, RUN_MARKS, claimed
 from selftrain.storage.states import load_into
 from selftrain.tasks import Classification
 from selftrain.types import PseudoLabels
@@ -202,6 +203,8 @@ def learn(model: Any, X: Any, labels: Labels, seed: int) -> tuple[Portfolio, Led
         folder.mkdir(parents=True, exist_ok=True)
         write_report(folder, portfolio.records_)
         ledger.to_csv(folder / LABELS)
+        with at_no_cost(folder / REPORT):
+            write_page(of_portfolio(portfolio.records_, ledger, folder.resolve().name), folder / REPORT)
     return portfolio, ledger
 
 

@@ -5,6 +5,7 @@ The file holds everything, runs no script and asks the network for nothing. ``fi
 """
 
 from selftrain.report.handler import ReportPage
-from selftrain.report.write import write_report
+from selftrain.report.others import of_comparison, of_portfolio
+from selftrain.report.write import at_no_cost, write_page, write_report
 
-__all__ = ["ReportPage", "write_report"]
+__all__ = ["ReportPage", "at_no_cost", "of_comparison", "of_portfolio", "write_page", "write_report"]

@@ -96,7 +96,7 @@ def of_run(run: RunLike, baseline: Strategy | None, *, samples: int, seconds: fl
     except RunFolderError:
         pile = None  # arrays in memory are gone with their program
     task = strategy.task if isinstance(strategy, SupervisedStrategy) else None
-    log = _log(folder)
+    log = log_of(folder)
     sections = []
     names: list[str] = []
     if isinstance(strategy, SupervisedStrategy) and task is not None:
@@ -108,7 +108,7 @@ def of_run(run: RunLike, baseline: Strategy | None, *, samples: int, seconds: fl
         sections += _tried(strategy)
         if judged is not None:
             sections.append(_classes(judged, names, strategy))
-        sections += _pile(ledger, judged, names, strategy, log)
+        sections += pile_section(ledger, judged, names, log, one=task.one_unit)
         if judged is not None:
             sections += _trust(judged, ledger, strategy)
         if pile is not None:
@@ -254,14 +254,14 @@ def _taken_for(row: Tensor, own: int, names: Sequence[str]) -> str:
 
 
 # -- the pile ----------------------------------------------------------------------------------------------------------
-def _pile(
-    ledger: Ledger, judged: Judged | None, names: Sequence[str], strategy: SupervisedStrategy, log: _Log
+def pile_section(
+    ledger: Ledger, judged: Judged | None, names: Sequence[str], log: _Log, *, one: bool = True
 ) -> list[Section]:
     """How much of the pile was learned from, and how right its labels were."""
     summary = ledger.summary()
     if not summary:
         return []
-    used, one = summary["accepted"] * summary["coverage"], strategy.task.one_unit
+    used = summary["accepted"] * summary["coverage"]
     truth = summary.get("pseudo_label_accuracy") if one else None
     answer = f"{percent(used)} of {len(ledger):,} unlabeled samples"
     notes = []
@@ -361,14 +361,15 @@ class _Log:
         return Curve(printable(name), self.found.get(key, []), style)
 
 
-def _log(folder: Path | None) -> _Log:
+def log_of(folder: Path | None) -> _Log:
+    """The log of a run in its folder."""
     return _Log(None if folder is None else folder / METRICS)
 
 
 def _training(run: RunLike, log: _Log) -> list[Section]:
     """Curves over steps."""
     figures: list[Markup] = []
-    monitor, alone = run.strategy.monitor, _log(None if run.out is None else run.out / BASELINE)
+    monitor, alone = run.strategy.monitor, log_of(None if run.out is None else run.out / BASELINE)
     kinds = [monitor] if monitor else ["knn", "rankme"]
     for kind in kinds:
         lines = [log.curve(f"{part}/{kind}", part, i) for i, part in enumerate(list(run.last)[:4])]
@@ -434,8 +435,6 @@ def _facts(run: RunLike, pile: Pile | None) -> list[tuple[str, str]]:
 
 def _again(run: RunLike, pile: Pile | None) -> Section:
     """Settings, versions, and how the run is made again, opened and reviewed."""
-    import selftrain
-
     folder, place = run.out, repr(str(run.out))
     settings: Any = settings_in_short(describe(run.strategy))
     ways, used, note = [], versions(), dict[str, Any]()
@@ -455,8 +454,15 @@ def _again(run: RunLike, pile: Pile | None) -> Section:
         ways.insert(0, f"pile = selftrain.data.{reader}({given})")
     texts = [("commands", "\n".join(ways))] if ways else []
     texts.append(("settings", yaml_like(settings)))
-    texts.append(("versions", yaml_like({"selftrain": selftrain.__version__, **used})))
+    texts.append(("versions", yaml_like(with_own_version(used))))
     return Section("again", "How is it made again?", texts=texts)
+
+
+def with_own_version(others: Mapping[str, str]) -> dict[str, str]:
+    """Versions, that of this library first."""
+    import selftrain
+
+    return {"selftrain": selftrain.__version__, **others}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-
 from selftrain.handlers.base import Context, Handler
-from selftrain.report.write import write_report
+from selftrain.report.write import at_no_cost, write_report
 from selftrain.runtime.distributed import alone
 from selftrain.storage.run_dir import REPORT
 
@@ -37,13 +35,7 @@ class ReportPage(Handler):
         if not (self.on and self.finished and self.context.folder is not None):
             return
         self.finished = False
-        run = self.context.run()
-        try:
-            with alone():  # the first rank's own affair
-                seconds = max(_SECONDS, _SHARE * run.seconds)
-                write_report(run, self.context.folder / REPORT, baseline=self.context.control, seconds=seconds)
-        except Exception as error:  # whatever it is, hours of training must not be lost to a page about them
-            warnings.warn(
-                f"{self.context.folder / REPORT} was not written ({type(error).__name__}: {error}); the run is whole",
-                stacklevel=2,
-            )
+        run, path = self.context.run(), self.context.folder / REPORT
+        with at_no_cost(path), alone():  # the first rank's own affair
+            seconds = max(_SECONDS, _SHARE * run.seconds)
+            write_report(run, path, baseline=self.context.control, seconds=seconds)

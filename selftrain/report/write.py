@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +42,18 @@ def write_report(
     return write_page(of_run(run, baseline, samples=samples, seconds=seconds), path)
 
 
-def write_page(content: dict[str, Any], path: str | Path) -> Path:
+def write_page(content: Mapping[str, Any], path: str | Path) -> Path:
     """Write what a page says."""
     made = page(content)
     with whole_file(path, create=True) as file:
         file.write_bytes(made)
     return Path(path)
+
+
+@contextmanager
+def at_no_cost(path: Path) -> Iterator[None]:
+    """Inside, a page is written whose failure is a warning: hours of training must not be lost to a page about them."""
+    try:
+        yield
+    except Exception as error:  # whatever it is
+        warnings.warn(f"{path} was not written ({type(error).__name__}: {error}); the run is whole", stacklevel=3)

@@ -21,7 +21,7 @@ MUTANTS = [
     ),
     Mutant(
         "report: a page that fails costs the run",
-        "selftrain/report/handler.py",
+        "selftrain/report/write.py",
         "except Exception as error:",
         "except ZeroDivisionError as error:",
         "test_report.py::test_a_page_that_fails_costs_nothing_but_the_page",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import pickle
 from importlib import import_module
 
@@ -145,7 +146,11 @@ def test_without_unlabeled_rows_it_says_so():
 def test_what_was_tried_is_stored_and_no_run_is_replaced(tmp_path):
     out = tmp_path / "auto"
     found = model(out=out).fit(X, HIDDEN)
-    assert sorted(p.name for p in out.iterdir()) == ["candidates.json", "candidates.md", "pseudo_labels.csv"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "candidates.json", "candidates.md", "pseudo_labels.csv", "report.html"]  # fmt: skip
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert all(row["reason"] in html.unescape(page) for row in found.candidates_)
+
     with pytest.raises(RunFolderError, match="already holds a portfolio"):
         found.fit(X, HIDDEN)
     found.set_params(overwrite=True).fit(X, HIDDEN)

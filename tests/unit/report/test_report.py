@@ -1,5 +1,6 @@
 """The report of a run: what it says is right, it stands alone, and no run is lost by it."""
 
+import json
 import math
 import re
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ from sklearn.metrics import confusion_matrix
 
 import selftrain as st
 from selftrain import data, strategies, toy
+from selftrain.cli import main as cli
 from selftrain.evaluation.calibration import predictions
 from selftrain.report import ReportPage, charts
 from selftrain.report import handler as report_handler
@@ -184,6 +186,37 @@ def test_pretraining_rows_and_series_have_pages_too(tmp_path):
         strategy = strategies.FixMatch(st.Classification(2), net, select=st.select.everything())
         st.fit(strategy, pile, steps=2, plan=PLAN, out=tmp_path / str(kind))
         assert wanted in (tmp_path / str(kind) / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_comparison_has_a_page_and_a_strangers_file_is_read_with_care(tmp_path, capsys):
+    rows = [
+        {"strategy": "supervised", "accuracy": 0.8, "spread": 0.02, "gain": None, "low": None, "high": None,
+         "answer": "floor", "over": None},
+        {"strategy": "<b>", "accuracy": 0.85, "spread": 0.01, "gain": 0.05, "low": 0.02, "high": 0.08,
+         "answer": "pays", "over": "supervised"},
+    ]  # fmt: skip
+    runs = [{"strategy": "<b>", "draw": 0, "seed": 1, "accuracy": 0.851, "step": 50}]
+    result = {"rows": rows, "runs": runs, "floor": "supervised", "part": "test", "samples": 450, "cells": 2,
+              "answer": "Self-training pays here.", "cautions": ["few draws"], "settings": {"steps": 500}}  # fmt: skip
+    (tmp_path / "compare.json").write_text(json.dumps(result))
+    assert cli.main(["report", str(tmp_path)]) == 0
+    text = read(tmp_path / "report.html").text
+    assert "Self-training pays here." in text
+    assert "+5.0 +2.0 to +8.0 supervised pays" in text
+    assert "Few draws." in text
+    assert "<b>" in text
+    (tmp_path / "compare.json").write_text(json.dumps(result | {"rows": [rows[0] | {"accuracy": "<script>"}]}))
+    assert cli.main(["report", str(tmp_path)]) == 1
+    assert "selftrain compare --resume --out FOLDER" in capsys.readouterr().err
+
+
+def test_the_command_writes_the_page_of_a_run(tmp_path, capsys):
+    pile = data.load("digits", labels=20)
+    net = st.learner(lambda: st.Classifier(st.ConvEncoder(size=8, embed_dim=8), classes=10))
+    st.fit(strategies.FixMatch(st.Classification(10), net), pile, steps=1, out=tmp_path / "run", handlers=SPEECHLESS)
+    assert cli.main(["report", str(tmp_path / "run"), "--samples", "60"]) == 0
+    assert f"written    {tmp_path / 'run' / 'report.html'}" in capsys.readouterr().out
+    assert re.search("[0-9]+ test samples, evenly spaced among 450", read(tmp_path / "run" / "report.html").text)
 
 
 def test_intervals_are_exact_for_decisions_and_students_for_shares():

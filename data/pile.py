@@ -19,8 +19,9 @@ from torch import Tensor
 
 from selftrain.data.base.far import far_doubt
 from selftrain.data.base.fitting import check_annotations, check_columns, check_samples, check_shapes, check_targets
+from selftrain.data.base.form import Form
 from selftrain.data.base.identity import identity_of_samples
-from selftrain.data.base.joined import relabeled, with_labels
+from selftrain.data.base.joined import Joined, relabeled, with_labels
 from selftrain.data.base.labels import Classes, NoLabel, names_are_told, one_class, read_labels
 from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limits, Rows, Samples, Subset
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing, warn_repeated
@@ -240,6 +241,23 @@ class Pile:
         pile.summary = replace(pile.summary, labels=read.notes)
         return pile
 
+    @property
+    def form(self) -> Form:
+        """How inputs were given, so that others are read alike: ``selftrain.data.readers.raw.read_raw``."""
+        if self.encoder is not None:
+            return self.encoder["form"]  # type: ignore[no-any-return]
+        reference: Any = self.unlabeled or self.labeled
+        shape = tuple(reference.images(np.zeros(1, np.int64)).shape[1:])
+        kind: Any = {1: "table", 2: "series", 3: "image"}[len(shape)]
+        base: Any = reference
+        while isinstance(base, Subset | Joined):
+            base = base.base if isinstance(base, Subset) else base.first
+        names = ("channels", "limits", *(("mode", "size", "fit") if getattr(base, "pictures", True) else ()))
+        given = {
+            name: getattr(base, name) for name in names if kind == "image" and getattr(base, name, None) is not None
+        }
+        return Form("points" if isinstance(self.views, PointViews) else kind, shape, **given, table=self.encoding)
+
     def card(self) -> dict[str, Any]:
         """What a plain input is: ``shape``, and ``mean`` and ``std`` of its normalization (``None``: there is none).
 
@@ -356,7 +374,7 @@ class Pile:
         changed.views = FeatureViews().fitted(changed.unlabeled or changed.labeled)  # type: ignore[arg-type]
         changed.encoding, changed.source = None, f"{self.source}, encoded by {encoder.name}"
         settings = {"name": encoder.name, "size": encoder.size, "key": encoder.key(), "base": self.views}
-        settings["shape"] = shown.card()["shape"]
+        settings |= {"shape": shown.card()["shape"], "form": shown.form}
         changed.encoder = settings | {"views": views, "cache": cache and str(cache), "seed": seed}
         return changed
 

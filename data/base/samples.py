@@ -93,6 +93,7 @@ class ArraySet:
         kind: Kind | None = None,
     ) -> None:
         self.x = prepared(x, channels, limits, kind)
+        self.channels, self.limits = channels, limits  # how later inputs are read
         self.annotations: Tensor | None = None if y is None else as_annotations(y)
         self.ids: Sequence[str] = [str(i) for i in range(len(self.x))] if ids is None else list(ids)
         same_length(len(self.x), self.annotations, "annotations")

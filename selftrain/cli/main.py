@@ -23,6 +23,7 @@ COMMANDS = {
     "pretrain": "fill an encoder from the unlabeled samples",
     "train": "train a network on few labels and many unlabeled samples",
     "evaluate": "figures of a run on a part of its data, or on other data",
+    "predict": "what a run says of a picture, a folder, a table or an array file",
     "label": "label a folder, arrays or a table with a run, as a table with confidences",
     "review": "write one HTML page on which a person accepts and corrects pseudo-labels",
     "report": "write one HTML page that says what a run or a comparison is worth",

@@ -18,6 +18,7 @@ from selftrain.cli.piles import add_data, read_pile
 from selftrain.data import Pile
 from selftrain.engine.run import take_state
 from selftrain.engine.spec import OpenedRun, open_run, read_record
+from selftrain.engine.summary import FEW, weights_in_words
 from selftrain.errors import RunFolderError
 from selftrain.front import building
 from selftrain.front.naming import READERS, load_object, source_of, spec_of
@@ -38,7 +39,7 @@ def add_run(parser: Parser, *, which: bool = True, data: bool = True) -> None:
     """
     add = parser.add_argument_group("the run").add_argument
     if which:
-        help = "weights: the best on validation, or the last; null: the best, where there are any"
+        help = f"weights: the best on validation, or the last; null: the best, with {FEW} validation labels or more"
         add("--which", type=Literal["best", "last"] | None, default=None, help=help)
     help = "module:name of the run's network, where it is your own code"
     add("--network", type=str | None, default=None, help=help)
@@ -61,14 +62,18 @@ def opened(folder: str | Path, settings: Mapping[str, Any]) -> tuple[OpenedRun, 
     if trust and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     run = open_run(folder, network=None if network is None else load_object(network), trust=trust)
-    which = settings.get("which")
+    which = settings.get("which") or run.ships
     if which == "best" and run.best_state is None:
         raise RunFolderError(f"{folder} has no best weights, as it had no validation set; say --which last")
-    best = which != "last" and run.best_state is not None
+    best = which == "best"
+    if settings.get("which") is None and not best and run.best_state is not None:
+        print(f"weights    {weights_in_words(run)}")
     if best:
         take_state(run.strategy, run.best_state, f"the best weights in {folder} do not fit", "say --which last")
+        run.steps = int(run.best.get("step", run.steps))
+    run.best_state = None  # all that is asked of the run from here on is asked of these weights
     run.strategy.to(building.device_of(settings))
-    return run, int(run.best.get("step", run.steps) if best else run.steps)
+    return run, run.steps
 
 
 def pile_of(run: OpenedRun, settings: Mapping[str, Any]) -> Pile:
@@ -109,7 +114,7 @@ def check_one_unit(run: OpenedRun, what: str) -> None:
     if not task.one_unit:
         raise RunFolderError(
             f"{run.out} predicts with {type(task).__name__}, several answers a sample, and {what} has room for one; "
-            f"ask it in Python: selftrain.open_run({str(run.out)!r}).strategy.predict(x)"
+            f"ask it in Python: selftrain.open_run({str(run.out)!r}).predict(data)"
         )
 
 

@@ -6,14 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from selftrain import data
 from selftrain.catalog import VIEWS
 from selftrain.cli import UsageError
 from selftrain.cli.parser import Parser
-from selftrain.data import Pile, Samples, Subset, TableEncoding, ViewMaker
-from selftrain.data.base.joined import Joined
+from selftrain.data import Pile, TableEncoding, ViewMaker
 from selftrain.errors import DataError
 from selftrain.front.building import PRETRAINED
 from selftrain.front.naming import READERS, load_object, source_of
@@ -93,12 +90,6 @@ def with_views(pile: Pile, settings: Mapping[str, Any]) -> Pile:
     except (TypeError, ValueError) as error:
         raise UsageError(f"views {make.__name__} do not fit: {error}") from error
     return pile
-
-
-def everything(pile: Pile) -> Samples:
-    """All training samples of a pile, labeled or not, without their labels."""
-    sets = [Subset(part, np.arange(len(part)), annotated=False) for part in (pile.labeled, pile.unlabeled) if part]
-    return sets[0] if len(sets) == 1 else Joined(sets[0], sets[1], None)
 
 
 def _recipes(settings: dict[str, Any]) -> dict[str, Any]:

@@ -14,11 +14,9 @@ from typing import Any
 from selftrain.cli import TERMINATED, Terminated
 from selftrain.data import Pile
 from selftrain.engine.loop import Run
-from selftrain.engine.summary import accepted, in_words, judged
+from selftrain.engine.summary import accepted, in_words, judged, weights_in_words
 from selftrain.storage.run_dir import CANDIDATES_TABLE
 from selftrain.strategy.base import SupervisedStrategy
-
-FEW = 50  # validation samples below which the choice of weights is mostly chance
 
 
 def begun(config: str, out: Path) -> None:
@@ -95,10 +93,8 @@ def _of_labels(run: Run, pile: Pile) -> None:
             words = in_words(run.evaluate(part, which="best"), samples)
             print(f"{part:<11}{words}: weights of step {int(run.best['step'])}, the best on validation")
         print(f"{part:<11}{in_words(run.evaluate(part), samples)}: last weights")
-    held_out = len(pile.validation or ())
-    if run.best_state is not None and held_out < FEW:
-        words = "validation samples hardly tell which weights are best; hold back more, or trust the last"
-        print(f"caution    {held_out} {words}")
+    if run.best_state is not None:
+        print(f"weights    {weights_in_words(run)}")
     if not parts:
         print(
             "no labels were held out, so nothing tells how good it is; --data.validation 0.2 holds back a fifth of them"

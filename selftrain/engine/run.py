@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from selftrain.engine import summary
@@ -23,7 +26,8 @@ from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import Annotated, Pile
 
 Figures = dict[str, float]
-_HIDDEN = {"best_state", "shown", "unchecked"}  # public, and of use to few
+Which = Literal["last", "best"]
+_HIDDEN = {"best_state", "form", "shown", "unchecked", "weights"}  # public, and of use to few
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,36 @@ class Run:
         return {"shape": None, "mean": None, "std": None} if card is None else card()
 
     @property
+    def form(self) -> Any:
+        """How inputs were given to the pile (``Pile.form``); ``None``: it does not say."""
+        return getattr(self.pile, "form", None)
+
+    def shown(self, pile: Any, *, strict: bool = True, plain: bool = False) -> Any:
+        """A pile with inputs and classes as the run saw its own; one of the user's own kind as it is.
+
+        Args:
+            pile: It stays as it is.
+            strict: Of runs from a folder; here views are always known.
+            plain: Whether features of the plain view are enough, where the run has learned from features.
+
+        Raises:
+            DataError: inputs of another shape, or a class that the run does not know.
+        """
+        if not hasattr(pile, "normalized_as"):
+            return pile
+        own: Any = self.pile
+        if isinstance(self.strategy, SupervisedStrategy):
+            pile = pile.numbered_as(self.classes)
+        if own.encoder is not None and pile.encoder is None and self.encoder is not None:
+            told, pile = own.encoder, copy.copy(pile)
+            pile.views = told["base"]
+            looks = 0 if plain else told["views"]
+            pile = pile.encoded(self.encoder[0], views=looks, cache=told["cache"], seed=told["seed"])
+        pile = copy.copy(pile)
+        pile.views = own.views
+        return pile.normalized_as(self.inputs)
+
+    @property
     def encoder(self) -> tuple[Any, list[int]] | None:
         """The frozen encoder whose features were learned from, and the shape of its inputs; ``None``: there is none.
 
@@ -140,25 +174,113 @@ class Run:
         told = getattr(self.pile, "encoder", None)
         return None if told is None else (encoder_again(told), list(told["shape"]))
 
-    def evaluate(self, data: object = "test", *, which: Literal["last", "best"] = "last") -> Figures:
-        """Figures on a part of the pile (``"test"``) or another data set, with the last or the best weights.
+    @property
+    def ships(self) -> Which:
+        """The weights that are used where none are named.
+
+        ``"best"``, those best on validation, where that rests on at least 50 labels; else ``"last"``: of fewer it is
+        mostly chance which weights look best.
+        """
+        enough = self.best_state is not None and self.samples.get("validation", 0) >= summary.FEW
+        return "best" if enough else "last"
+
+    @contextmanager
+    def weights(self, which: Which | None = None) -> Iterator[int]:
+        """Inside, the strategy has these weights, ``None``: those that the run ships; gives the step they are of.
 
         Raises:
-            ValueError: if the part is empty, or ``which="best"`` and there was no validation set.
+            ValueError: if ``which="best"`` and there was no validation set.
         """
+        which = which or self.ships
         if which not in ("last", "best"):
             raise ValueError(f"which is {which!r}; choose 'last' or 'best'")
         if which == "last":
-            return evaluate(self.strategy, self.pile, data)
+            yield self.steps
+            return
         if self.best_state is None:
             raise ValueError("there are no best weights: the pile has no validation set; use which='last'")
         # Loading writes into tensors, so they are copied; extra states, such as an optimizer's, are replaced.
         last = {k: v.clone() if isinstance(v, Tensor) else v for k, v in self.strategy.state_dict().items()}
         take_state(self.strategy, self.best_state)
         try:
-            return evaluate(self.strategy, self.pile, data)
+            yield int(self.best.get("step", self.steps))
         finally:
             self.strategy.load_state_dict(last)
+
+    def evaluate(self, data: object = "test", *, which: Which | None = None) -> Figures:
+        """Figures on a part of the pile (``"test"``) or another data set, with the weights that ``ships`` names.
+
+        Args:
+            data: A part, or a set with annotations.
+            which: ``"last"`` or ``"best"`` weights instead.
+
+        Raises:
+            ValueError: if the part is empty, or ``which="best"`` and there was no validation set.
+        """
+        with self.weights(which):
+            return evaluate(self.strategy, self.pile, data)
+
+    def predict(self, data: Any, *, which: Which | None = None, batch_size: int = 500) -> NDArray[Any]:
+        """What the run says of data as you have them.
+
+        They are read, sized and normalized as those of training were, so that samples of the pile get the very answers
+        that they get as part of it.
+
+        Args:
+            data: Arrays, tensors or lists of inputs, or a single one. Of pictures: bytes or floats in [0, 1], (N, H, W,
+                C), (N, C, H, W) or gray (N, H, W), pictures of Pillow, paths, a folder, or a list of these. Of a table:
+                a data frame, a mapping of columns, rows of these, or a file. Also a .npy or .npz file, a data set of
+                torch or Hugging Face, or a part of a pile.
+            which: ``"last"`` or ``"best"`` weights instead of those that ``ships`` names.
+            batch_size: Samples asked at a time.
+
+        Returns:
+            Names of classes, (N,), as the pile has them. Of masks: class numbers, (N, H, W). Of joints: x, y in cells
+            of the heatmap, and the height of the peak, (N, K, 3).
+
+        Raises:
+            DataError: data of another form than those of training; the message says what was wanted.
+            ValueError: a run of pretraining, which knows no classes.
+        """
+        from selftrain.front import asking
+
+        return asking.predict(self, data, which, batch_size)
+
+    def predict_proba(self, data: Any, *, which: Which | None = None, batch_size: int = 500) -> NDArray[np.float32]:
+        """Probabilities, (N, classes), of masks (N, classes, H, W), of joints heatmaps; arguments as of ``predict``."""
+        from selftrain.front import asking
+
+        return asking.predict_proba(self, data, which, batch_size)
+
+    def label(
+        self,
+        data: Any = None,
+        *,
+        threshold: float | None = None,
+        precision: float = 0.95,
+        which: Which | None = None,
+        batch_size: int = 500,
+    ) -> Ledger:
+        """Pseudo-labels of data as you have them, to look at, correct and keep: ``ledger.to_csv("labels.csv")``.
+
+        A line says from which confidence on labels are accepted, and why.
+
+        Args:
+            data: As of ``predict``; ``None``: the unlabeled samples of the run.
+            threshold: Confidence from which on a label is accepted, in [0, 1]; ``None``: the lowest by which a share
+                ``precision`` of them is right, with a certainty of 95 %, as labels that were held out tell
+                (``selftrain.evaluation.calibration.threshold_for_precision``). Too few to tell: all are accepted.
+            precision: In (0, 1).
+            which: As of ``predict``.
+            batch_size: As of ``predict``.
+
+        Raises:
+            DataError: data of another form than those of training, or the run has no unlabeled samples.
+            ValueError: a run of pretraining, or a threshold outside of [0, 1].
+        """
+        from selftrain.front import asking
+
+        return asking.label(self, data, threshold, precision, which, batch_size)
 
     def quality(self, part: object = "validation") -> Quality:
         """What can be known of the pseudo-labels without their truth, see ``selftrain.evaluation.quality.report``.
@@ -195,9 +317,48 @@ class Run:
         path = (self.out or Path()) / REPORT if path is None else path
         return write_report(self, path, baseline=control, samples=samples)
 
-    def export(self) -> Mapping[str, Tensor]:
-        """Weights to hand to the next stage, see ``learner(init_from=...)``."""
-        return self.strategy.export()
+    @overload
+    def export(self) -> Mapping[str, Tensor]: ...
+
+    @overload
+    def export(
+        self,
+        folder: str | Path,
+        *,
+        what: Literal["classifier", "encoder"] | None = None,
+        formats: Sequence[str] = ("safetensors",),
+        overwrite: bool = False,
+        which: Which | None = None,
+    ) -> dict[str, Path]: ...
+
+    def export(
+        self,
+        folder: str | Path | None = None,
+        *,
+        what: Literal["classifier", "encoder"] | None = None,
+        formats: Sequence[str] = ("safetensors",),
+        overwrite: bool = False,
+        which: Which | None = None,
+    ) -> Mapping[str, Tensor] | dict[str, Path]:
+        """Write the network for use elsewhere; without a folder: weights to hand to the next stage.
+
+        Args:
+            folder: For the files, see ``selftrain.export``; ``None``: the last weights by name, as
+                ``learner(init_from=...)`` takes them, are returned.
+            what: ``"classifier"`` or ``"encoder"``; ``None``: what the run has.
+            formats: Some of ``"safetensors"``, ``"onnx"`` and ``"torch"``.
+            overwrite: Replace files of these names.
+            which: As of ``predict``.
+
+        Returns:
+            The files by format and the card as ``"card"``; or the weights.
+        """
+        if folder is None:
+            return self.strategy.export()
+        from selftrain.exporting import export
+
+        what = what or ("classifier" if isinstance(self.strategy, SupervisedStrategy) else "encoder")
+        return export(self, folder, what=what, formats=formats, overwrite=overwrite, which=which)
 
 
 def _hides(name: str) -> bool:

@@ -55,7 +55,7 @@ READERS = (  # they make a pile again
 _ROOMS = (
     *(f"selftrain.{room}" for room in ("schedule", "tasks", "mix", "select", "networks", "strategies", "pretrain")),
     *("selftrain.strategy", "selftrain.handlers.baseline", "selftrain.labels.table", "selftrain.data.views"),
-    "selftrain.estimator.strategy",
+    *("selftrain.data.base.form", "selftrain.estimator.strategy"),
     *("torch.nn.modules", "torchvision.models", "torchvision.ops", "timm.models", "timm.layers"),
 )
 PACKAGES = ("selftrain", "torch", "torchvision", "timm")
@@ -129,6 +129,7 @@ def write_record(out: str | Path | None, strategy: Strategy, pile: Pile, note: M
     views = describe(getattr(pile, "views", None))
     for name in {"mean", "std"} & (views or {}).get("settings", {}).keys():  # they were told, or made from the data
         views["settings"][name] = describe(getattr(pile.views, name))  # type: ignore[attr-defined]
+    form: Any = getattr(pile, "form", None)
     record = {
         "format": FORMAT,
         "strategy": describe(strategy),
@@ -139,6 +140,7 @@ def write_record(out: str | Path | None, strategy: Strategy, pile: Pile, note: M
         "data": list(getattr(pile, "summary_lines", list)()),  # for a person: what was read, and how
         "views": views,
         "pile": origin,
+        "form": None if form is None else describe(dataclasses.replace(form, table=None)),  # the card has the table
         "encoder": encoder,
         "note": dict(note or {}),
     }
@@ -300,6 +302,16 @@ class OpenedRun(Run):
         made = self._build.value(self._build.record["views"])
         return made if isinstance(made, Recorded) else getattr(self.pile, "views", None)
 
+    @cached_property
+    def form(self) -> Any:
+        """As the record says; that of the data where the record is older."""
+        told = self._build.record
+        made = self._build.value((told.get("encoder") or told).get("form"))
+        if not dataclasses.is_dataclass(made) or isinstance(made, type):
+            return getattr(self.pile, "form", None)
+        table = self.inputs.get("table")
+        return made if table is None else dataclasses.replace(made, table=table)
+
     @property
     def encoder(self) -> tuple[Any, list[int]] | None:
         """As the record says."""
@@ -312,12 +324,13 @@ class OpenedRun(Run):
         again = self._passed is None
         return self.shown(self._build.pile() if again else self._passed, strict=again)  # type: ignore[no-any-return]
 
-    def shown(self, pile: Any, *, strict: bool = True) -> Any:
+    def shown(self, pile: Any, *, strict: bool = True, plain: bool = False) -> Any:
         """A pile with inputs and classes as the run saw its own; one of the user's own kind as it is.
 
         Args:
             pile: It stays as it is.
             strict: Whether to refuse where the views of the run are not known; else those of the pile stay.
+            plain: Whether features of the plain view are enough, where the run has learned from features.
 
         Raises:
             DataError: inputs of another shape, or a class that the run does not know.
@@ -326,7 +339,7 @@ class OpenedRun(Run):
             return pile
         if isinstance(self.strategy, SupervisedStrategy):
             pile = pile.numbered_as(self.classes)
-        pile = copy.copy(self._build.encoded(pile))
+        pile = copy.copy(self._build.encoded(pile, plain=plain))
         self._build.show(pile, strict=strict)
         try:
             return pile.normalized_as(self.inputs)
@@ -467,12 +480,13 @@ class _Builder:
             again = f"st.open_run({str(self.folder)!r}, pile=pile.encoded(encoder))"
             raise RunFolderError(f"{error}; or pass a pile that is encoded: {again}") from error
 
-    def encoded(self, pile: Any) -> Any:
+    def encoded(self, pile: Any, *, plain: bool = False) -> Any:
         """A pile as features, where the run has learned from features and the pile has none."""
         told = self.record.get("encoder")
         if not isinstance(told, dict) or getattr(pile, "encoder", None) is not None:
             return pile
         encoder, given = self.encoder(), {name: self.value(told[name]) for name in ("views", "cache", "seed")}
+        given |= {"views": 0} if plain else {}
         try:
             pile = copy.copy(pile)
             base = self.value(told["base"])

@@ -13,6 +13,7 @@ from selftrain.strategy.base import Strategy, SupervisedStrategy
 if TYPE_CHECKING:
     from selftrain.engine.run import Run
 
+FEW = 50  # validation samples below which the choice of weights is mostly chance
 _WIDTH = 110  # of a line
 _BASELINE, _SELF = "labels alone", "self-trained"
 
@@ -60,8 +61,17 @@ def rows(run: Run) -> list[tuple[str, str]]:
     kinds = ", ".join(f"{alarm.kind} at step {alarm.step:,}" for alarm in run.alarms)
     found += [("alarms", f"{kinds}: see run.alarms" if kinds else "none")]
     found += [("shipped", run.fallback.message)] if run.fallback is not None else []
+    found += [("weights", weights_in_words(run))] if run.best_state is not None else []
     found += [("folder", where), ("next", _next(supervised))]
     return [(name, _cut(" ".join(printable(text).split()))) for name, text in found]
+
+
+def weights_in_words(run: Run) -> str:
+    """Which weights a run with a validation set ships, and why."""
+    count, step = run.samples.get("validation", 0), int(run.best.get("step", run.steps))
+    if run.ships == "best":
+        return f"the best on validation ({count:,} labels), of step {step:,} of {run.steps:,}"
+    return f"the last, as {count:,} validation labels hardly tell which are best; {FEW} or more choose"
 
 
 def text(run: Run) -> str:
@@ -99,8 +109,8 @@ def _figures(run: Run) -> list[tuple[str, str]]:
 
 def _next(supervised: bool) -> str:
     if not supervised:
-        return "st.learner(network, init_from=run), st.export(run, folder, what='encoder')"
-    return 'run.evaluate("test"), run.ledger.to_csv(file), st.export(run, folder)'
+        return "st.learner(network, init_from=run), run.export(folder)"
+    return "run.predict(data), run.label(data), run.export(folder), run.ledger.to_csv(file)"
 
 
 def _cut(line: str) -> str:

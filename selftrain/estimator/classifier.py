@@ -354,8 +354,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             evaluation=Evaluation(on_alarm=self.on_alarm),
             handlers=[DataSummary(bool(self.verbose)), Progress(bool(self.verbose))],
         )
-        if run.best_state is not None:
-            # held-out labels have chosen; without them there is no best
+        if run.best_state is not None and run.ships == "best":  # few held-out labels choose by chance
             take_state(strategy, run.best_state)
         return run
 

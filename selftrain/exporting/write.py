@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from selftrain.data import PointViews
-from selftrain.engine.run import Run
+from selftrain.engine.run import Run, Which
 from selftrain.errors import SelftrainError
 from selftrain.estimator.shipped import on_inputs, ship
 from selftrain.exporting.formats import FORMATS
@@ -34,6 +34,7 @@ def export(
     formats: Sequence[str] = ("safetensors",),
     overwrite: bool = False,
     about: Mapping[str, Any] | None = None,
+    which: Which | None = None,
 ) -> dict[str, Path]:
     """Write the classifier or the encoder of a run, with a card that says what it takes and gives.
 
@@ -52,6 +53,7 @@ def export(
             ``selftrain[onnx]``) and ``"torch"`` (a program of ``torch.export``).
         overwrite: Replace files of these names.
         about: Further lines of the card.
+        which: ``"last"`` or ``"best"`` weights; ``None``: those that the run ships (``Run.ships``).
 
     Returns:
         The files by format, and the card as ``"card"``.
@@ -62,6 +64,13 @@ def export(
             by chance, or a sample by the others of its batch.
         ImportError: ``"onnx"`` without the packages it needs.
     """
+    with run.weights(which) as step:
+        return _export(run, folder, what, formats, overwrite, {"step": step, **(about or {})})
+
+
+def _export(
+    run: Run, folder: str | Path, what: What, formats: Sequence[str], overwrite: bool, about: Mapping[str, Any]
+) -> dict[str, Path]:
     inputs, views = run.inputs, run.views
     clouds = isinstance(views, PointViews)
     stored = run.encoder
@@ -78,7 +87,7 @@ def export(
     known: dict[str, Any] = {"strategy": type(run.strategy).__name__, "kind": kind}
     known["network"] = type(run.network).__name__
     known |= {"classes": [str(name) for name in run.classes]} if what == "classifier" else {}
-    card = known | dict(about or {})
+    card = known | dict(about)
     return export_network(network, folder, inputs, card, what=what, formats=formats, overwrite=overwrite)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +271,7 @@ class Ledger(nn.Module):
             ImportError: without pandas (``pip install 'selftrain[table]'``).
         """
         try:
-            import pandas
+            pandas = import_module("pandas")
         except ImportError as error:
             raise ImportError("a data frame needs pandas; install it with: pip install 'selftrain[table]'") from error
         return pandas.concat([pandas.DataFrame(dict(block)) for block in self._blocks()], ignore_index=True)

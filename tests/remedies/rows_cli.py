@@ -233,11 +233,6 @@ ROWS_OF = {
     ],
     f"{C}/label.py": [
         Row(
-            "a confidence is in [0, 1]",
-            lambda: labeled("--threshold", "2"),
-            lambda: labeled("--threshold", "1", "--out", "t.csv"),
-        ),
-        Row(
             "say --overwrite, or --out with another file",
             lambda: (labeled(), labeled()),
             lambda: labeled("--overwrite"),
@@ -285,9 +280,9 @@ ROWS_OF = {
             ),
         ),
         Row(
-            "ask it in Python: selftrain.open_run({}).strategy.predict(x)",
+            "ask it in Python: selftrain.open_run({}).predict(data)",
             lambda: command("label", dense(), home() / "masks.npz"),
-            lambda: st.open_run(dense(), pile=None).strategy.predict(torch.zeros(1, 1, 12, 12)),
+            lambda: st.open_run(dense()).predict(home() / "masks.npz"),
         ),
         Row(
             "say which run, first of all: selftrain {} RUN [options]",

@@ -4,7 +4,7 @@ from remedies import Elsewhere
 
 _REPORT = "unit/report/test_report.py::test_"
 
-ROWS = {
+ROWS_OF = {
     "selftrain/report/content.py": [
         Elsewhere("A run without a folder keeps no log", f"{_REPORT}a_run_without_a_folder_says_how_to_keep_a_log"),
     ],

@@ -115,3 +115,37 @@ def test_a_ledger_is_a_data_frame(run, tmp_path):
     assert frame["accepted"].dtype == bool
     run.ledger.to_csv(tmp_path / "ledger.csv")
     assert list(pandas.read_csv(tmp_path / "ledger.csv").columns) == list(frame.columns)
+
+
+def test_what_a_run_advises_works(run, tmp_path):
+    alone = dataclasses.replace(run, out=None, baseline=None)
+    assert "fit(out=FOLDER)" in str(alone)
+    assert "fit(baseline=True)" in str(alone)
+    assert "fit(out=FOLDER)" not in str(run)  # it was given both
+    assert "fit(baseline=True)" not in str(run)
+    new = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    assert len(run.predict(new)) == len(run.label(new)) == 3
+    assert run.export(tmp_path / "files")["card"].is_file()
+    assert run.ledger.to_csv(tmp_path / "labels.csv").is_file()
+    assert run.export().keys() == run.strategy.export().keys()  # as learner(init_from=run) takes it
+
+
+def test_few_validation_labels_choose_no_weights(run):
+    """Of ten labels it is chance which weights look best."""
+    assert run.ships == "last"
+    assert "the last, as 10 validation labels hardly tell" in str(run)
+    many = dataclasses.replace(run, samples={"validation": 50})
+    assert many.ships == "best"
+    assert f"the best on validation (50 labels), of step {int(run.best['step'])} of 2" in str(many)
+    state = {name: value.clone() for name, value in run.best_state.items() if isinstance(value, torch.Tensor)}
+    for name, value in state.items():
+        if name.endswith("weight") and "student" in name:
+            value.mul_(-1)
+    many = dataclasses.replace(many, best_state={**run.best_state, **state})
+    x = torch.arange(64, dtype=torch.uint8).reshape(1, 8, 8)
+    asked = [[*each.predict_proba(x, which=which)[0]] for each in (run, many) for which in (None, "last", "best")]
+    assert asked[0] == asked[1] == asked[4]  # few: the last
+    assert asked[3] == asked[5] != asked[4]  # many: the best
+    assert many.evaluate("test") == many.evaluate("test", which="best")
+    assert many.evaluate("test", which="last") == run.evaluate("test")
+    assert [*run.predict_proba(x)[0]] == asked[0]  # the weights of before are back

@@ -1,0 +1,52 @@
+"""Messages of what Python and the command line share, and of what runs are asked."""
+
+from __future__ import annotations
+
+from remedies import Elsewhere
+
+ASKED = "unit/front/test_asking.py"
+_RIGHT = f"{ASKED}::test_the_remedies_for_pictures_are_right"
+_FORM = f"{ASKED}::test_every_door_gives_the_answers_of_the_pile_bit_for_bit"
+_STAGES = f"{ASKED}::test_stages_and_piles_of_another_kind_say_what_to_do_instead"
+_LABELS = f"{ASKED}::test_labels_are_accepted_by_a_precision_or_all_of_them_which_is_said"
+_TOLD = "unit/engine/test_summary.py::test_what_a_run_advises_works"
+_PREDICT = "unit/cli/test_cli_predict.py::test_what_is_advised_works"
+
+ROWS_OF = {
+    "data/readers/raw.py": [
+        *(
+            Elsewhere(says, _RIGHT)
+            for says in (
+                "give pictures as they were before",
+                "image values run from",
+                "are to become",
+                "resize it, such as",
+                "they look like bytes",
+                "is a picture of bytes",
+                "channels; pass arrays",
+            )
+        ),
+        *(Elsewhere(says, _FORM) for says in ("no file or folder", "there is no file {}", "inputs{}: give")),
+    ],
+    "selftrain/front/asking.py": [
+        Elsewhere("say from which confidence on to accept", _LABELS),
+        Elsewhere("say which to label", _LABELS),
+        Elsewhere("a confidence is in [0, 1]", _LABELS),
+        Elsewhere("do not say how inputs are read", _STAGES),
+        Elsewhere("train from it: init_from=run", _STAGES),
+        Elsewhere("there are no samples in data", _FORM),
+    ],
+    "selftrain/engine/summary.py": [
+        Elsewhere("fit(out=FOLDER) stores it", _TOLD),
+        Elsewhere("fit(baseline=True)", _TOLD),
+        Elsewhere("run.predict(data), run.label(data)", _TOLD),
+    ],
+    "selftrain/cli/predict.py": [
+        Elsewhere("say of which data", _PREDICT),
+        Elsewhere("say --out FILE.npz", _PREDICT),
+        Elsewhere("or --out with another file", _PREDICT),
+    ],
+    "selftrain/labels/ledger.py": [
+        Elsewhere("a data frame needs pandas", "unit/engine/test_summary.py::test_a_ledger_is_a_data_frame"),
+    ],
+}

@@ -93,7 +93,7 @@ def stored_features(
         cache: Folder of the files; ``None``: nothing is written.
         progress: Whether to show a bar; ``None``: if standard error is a terminal.
     """
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     def fill(target: np.ndarray[Any, Any], first: int = 0) -> Iterator[int]:
         hidden = None if progress is None else not progress  # tqdm: None hides it unless it is a terminal

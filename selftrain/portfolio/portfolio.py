@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from selftrain.portfolio.candidates import Candidate, Size, candidates, whole_cost, within
 from selftrain.portfolio.choosing import FEW, LEAST, blend_weights, disagreement, fit_power, priors, score, sharpened

@@ -458,6 +458,7 @@ def test_a_finished_run_leaves_its_files(tmp_path):
         "pseudo_labels.csv",
         "checkpoints",
         "events.out",
+        "report.html",
     }
     summary = json.loads((run.out / "summary.json").read_text())
     assert summary["last"] == run.last

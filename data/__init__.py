@@ -1,5 +1,6 @@
 """Data sets, splits, views and streams."""
 
+from selftrain.data.base.ragged import pad_series
 from selftrain.data.base.samples import ArraySet, Samples, Subset
 from selftrain.data.base.splits import Split, split
 from selftrain.data.base.stored import StoredSet
@@ -58,5 +59,6 @@ __all__ = [
     "load",
     "log_spectrogram",
     "names",
+    "pad_series",
     "split",
 ]

@@ -23,7 +23,7 @@ from selftrain.data.base.form import Form
 from selftrain.data.base.identity import identity_of_samples
 from selftrain.data.base.joined import Joined, relabeled, with_labels
 from selftrain.data.base.labels import Classes, NoLabel, names_are_told, one_class, read_labels
-from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limits, Rows, Samples, Subset
+from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limits, Rows, Samples, Subset, to_one_length
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing, warn_repeated
 from selftrain.data.base.statistics import in_least_precision
 from selftrain.data.base.summary import Summary, label_line
@@ -72,6 +72,7 @@ class Pile:
 
     Attributes:
         labeled, unlabeled, validation, test: The sets; an empty one is ``None``.
+        gaps: Whether series hold NaN where nothing is: gaps, or behind the end of those that are shorter than others.
         encoding: How rows of a table became numbers, as a mapping (``TableEncoding.as_dict``); else ``None``.
         summary: What else its reader has to say: on labels, on the columns of a table, on what was left out.
         skipped: Files that were left out because they cannot be read, each with the reason.
@@ -127,6 +128,7 @@ class Pile:
         doubt = far_doubt(list(sets.values()), codes, points=points)
         if doubt:
             warnings.warn(doubt, stacklevel=2)
+        self.gaps = any(getattr(samples, "gaps", False) for samples in sets.values())
         self.source = source
         self.encoding: Mapping[str, Any] | None = None
         self.summary = Summary(labels=notes, doubts=[doubt] if doubt else [])
@@ -186,6 +188,7 @@ class Pile:
         form: dict[str, Any] = {"channels": channels, "limits": limits, "kind": kind}
         training = ArraySet(x, read.codes[""], ids, **form)
         test = None if x_test is None else ArraySet(x_test, read.codes["test"], **form)
+        to_one_length(training, test)
         # Clouds have three axes like series: the arrays alone do not tell.
         views = PointViews() if views is None and kind == "points" else views
         with names_are_told():
@@ -535,7 +538,8 @@ class Pile:
         first = (self.unlabeled or self.labeled).images(np.zeros(1, np.int64))  # type: ignore[union-attr]
         kind = {2: "rows", 3: "series", 4: "images"}.get(first.ndim, "arrays")
         kind = "points" if isinstance(self.views, PointViews) else "features" if self.encoder else kind
-        return f"{kind} of {'x'.join(map(str, first.shape[1:]))} {str(first.dtype).removeprefix('torch.')}"
+        gaps = ", shorter ones and gaps are NaN" if self.gaps else ""
+        return f"{kind} of {'x'.join(map(str, first.shape[1:]))} {str(first.dtype).removeprefix('torch.')}{gaps}"
 
     def __repr__(self) -> str:
         sizes = {part: len(getattr(self, part) or ()) for part in ("labeled", "unlabeled", *_PARTS[1:])}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, stack, strided
 
-from selftrain.errors import DataError
+from selftrain.errors import DataError, setting
 
 
 def dense(values: Any, name: str) -> Any:
@@ -62,7 +62,8 @@ def _stacked(values: Any, name: str) -> Any:
         short = min(row.shape[-1] if row.ndim else 0 for row in rows)
         raise DataError(
             f"row {odd} of {name} has shape {tuple(rows[odd].shape)}, row 0 has {tuple(rows[0].shape)}; cut or pad all "
-            f"rows to one shape, such as np.stack([row[..., :{short}] for row in {name}])"
+            f"rows to one shape, such as np.stack([row[..., :{short}] for row in {name}]); series of unequal length: "
+            f"say {setting('kind', 'series')}"
         )
     if all(isinstance(row, Tensor) for row in rows):
         return stack(rows)

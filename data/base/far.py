@@ -74,7 +74,7 @@ def far_doubt(sets: Sequence[Samples], categorical: Sequence[int] = (), *, point
     found = {
         place: words
         for place in range(columns.shape[1])
-        if place not in categorical and (words := far_values(columns[:, place]))
+        if place not in categorical and (words := far_values(columns[~np.isnan(columns[:, place]), place]))
     }
     if not found:
         return ""

@@ -28,6 +28,7 @@ class Joined:
     def __init__(self, first: Samples, second: Samples, annotations: Tensor | None) -> None:
         self.first, self.second = first, second
         self.annotations: Tensor | None = annotations
+        self.gaps = any(getattr(one, "gaps", False) for one in (first, second))
         self.ids: Sequence[str] = [*first.ids, *second.ids]
         # read one row of each now: a batch with both would fail at a step that depends on the seed
         shapes = [tuple(s.images(np.zeros(1, np.int64)).shape[1:]) for s in (first, second) if len(s)]

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from selftrain import errors
 from selftrain.data.base.dense import dense, no_numbers, refuse_complex
+from selftrain.data.base.ragged import pad_series
 from selftrain.errors import DataError, setting
 
 Rows = NDArray[np.int64]
@@ -66,16 +68,22 @@ def exact_rows(samples: Samples, index: Rows) -> Tensor:
 class ArraySet:
     """Rows held in memory.
 
+    Attributes:
+        gaps: Whether they are series that hold NaN where nothing is. A set of one's own says so with the same name.
+
     Args:
         x: Images (N, H, W), (N, H, W, C) or (N, C, H, W), or a table (N, F); numpy or torch. Images: uint8, other
             integers within 0..255, bool, or floats in [0, 1]. Tables: any numbers; ``images`` gives float32.
         y: Annotations, N rows, or ``None``. Integers become int64, floats float32.
         ids: Names of the rows; default their numbers.
-        channels: Where the channel axis of a four-axis ``x`` is; default: guessed when only one end has 1, 3 or 4.
+        channels: Where the channel axis of a four-axis ``x`` is; default: guessed when only one end has 1, 3 or 4. Of
+            series of three axes or of unequal length: before the length (``"first"``, the default where either is
+            possible) or behind it.
         limits: Values of an image that mean black and white, such as (0, 4095) for 12 bits or (-1000, 3000) for CT;
             they are mapped to 0 and 1, and values beyond them are black or white.
-        kind: ``"series"`` for (N, channels, length), ``"points"`` for clouds (N, points, 2 or 3): any numbers, as of
-            tables. ``None``: images or a table, by the number of axes.
+        kind: ``"series"`` for (N, channels, length), (N, length), or what ``pad_series`` takes, also of unequal length
+            and with gaps, which are NaN; ``"points"`` for clouds (N, points, 2 or 3): any numbers, as of tables.
+            ``None``: images or a table, by the number of axes.
 
     Raises:
         DataError: NaN or infinite values (the row is named), images outside their range, an unclear channel axis, or
@@ -93,7 +101,8 @@ class ArraySet:
         kind: Kind | None = None,
     ) -> None:
         self.x = prepared(x, channels, limits, kind)
-        self.channels, self.limits = channels, limits  # how later inputs are read
+        self.channels, self.limits, self.kind = channels, limits, kind  # how later inputs are read
+        self.gaps = kind == "series" and bool(self.x.isnan().any())
         self.annotations: Tensor | None = None if y is None else as_annotations(y)
         self.ids: Sequence[str] = [str(i) for i in range(len(self.x))] if ids is None else list(ids)
         same_length(len(self.x), self.annotations, "annotations")
@@ -159,6 +168,7 @@ class Subset:
     def __init__(self, base: Samples, rows: Any, *, annotated: bool = True) -> None:
         self.base = base
         self.rows: Rows = np.asarray(rows, dtype=np.int64).reshape(-1)
+        self.gaps = bool(getattr(base, "gaps", False))
         outside = np.flatnonzero((self.rows < 0) | (self.rows >= len(base)))
         if len(outside):
             raise DataError(f"row {self.rows[outside[0]]} is outside the set, which has {len(base)} rows")
@@ -198,6 +208,15 @@ def same_length(samples: int, others: Tensor | Sequence[str] | None, what: str) 
         raise DataError(f"{samples} samples but {len(others)} {what}; give one for each sample")
 
 
+def to_one_length(*sets: Samples | None) -> None:
+    """Give all sets of series in memory the length of the longest, with NaN behind the end."""
+    given = [one for one in sets if isinstance(one, ArraySet) and one.kind == "series"]
+    longest = max((one.x.shape[2] for one in given), default=0)
+    for one in given:
+        if one.x.shape[2] < longest:
+            one.x, one.gaps = F.pad(one.x, (0, longest - one.x.shape[2]), value=torch.nan), True
+
+
 def first_unusable(
     rows: Iterable[tuple[int, Any]], channels: Channels | None, limits: Limits | None, kind: Kind | None
 ) -> tuple[int, str] | None:
@@ -214,7 +233,7 @@ def prepared(
     x: Any, channels: Channels | None = None, limits: Limits | None = None, kind: Kind | None = None
 ) -> Tensor:
     """Inputs as sets hand them out: axes in order, values checked; arguments and errors as of ``ArraySet``."""
-    values = _as_tensor(x, "x")
+    values = _as_tensor(pad_series(x, channels) if kind == "series" else x, "x")
     if limits is not None and (kind is not None or values.ndim == 2):
         raise ValueError(f"limits are {limits}, but only images have black and white; leave them out for other inputs")
     if kind is not None:
@@ -279,9 +298,9 @@ def _series_or_clouds(x: Tensor, kind: Kind) -> Tensor:
     if kind not in ("series", "points"):
         raise ValueError(f"kind is {kind!r}; choose 'series', 'points' or None")
     if x.ndim != 3 or (kind == "points" and x.shape[2] not in (2, 3)):
-        wanted = "(N, channels, length)" if kind == "series" else "(N, points, 2 or 3)"
+        wanted = "(N, channels, length) or (N, length)" if kind == "series" else "(N, points, 2 or 3)"
         raise DataError(f"inputs have shape {tuple(x.shape)}; {kind} are {wanted}")
-    _refuse_not_finite(x)
+    _refuse_not_finite(x, gaps=kind == "series")
     return _numbers(x)
 
 
@@ -295,13 +314,19 @@ def single(x: Tensor) -> Tensor:
     return x.float() if x.dtype == torch.float64 else x
 
 
-def _refuse_not_finite(x: Tensor) -> None:
-    """Name the first row that holds NaN or infinity."""
+def _refuse_not_finite(x: Tensor, gaps: bool = False) -> None:
+    """Name the first row that holds NaN or infinity; with ``gaps`` one that holds infinity, or NaN alone."""
     # in pieces: a mask of all values would double the memory of a large set
-    pieces = [~torch.isfinite(x[start : start + 4096]).flatten(1).all(1) for start in range(0, len(x), 4096)]
+    starts = range(0, len(x), 4096)
+    if gaps:
+        empty = [row for start in starts for row in x[start : start + 4096].isnan().flatten(1).all(1).nonzero() + start]
+        if empty:
+            raise DataError(f"series {int(empty[0])} holds no number; leave it out")
+    odd_in = torch.isinf if gaps else lambda piece: ~torch.isfinite(piece)
+    pieces = [odd_in(x[start : start + 4096]).flatten(1).any(1) for start in starts]
     rows = torch.cat(pieces).nonzero().flatten().tolist() if pieces else []
     if rows:
-        odd = ~torch.isfinite(x[rows[0]])
+        odd = odd_in(x[rows[0]])
         column = f" in column {int(odd.nonzero()[0])}" if x.ndim == 2 else ""
         others = f"; so do {len(rows) - 1:,} others" if len(rows) > 1 else ""
         raise DataError(

@@ -17,6 +17,7 @@ _MOST_ROWS = 10_000
 _CHUNK = 256
 _FAR = 2.0**10  # means of so many deviations: single precision leaves 14 bits of a deviation
 ROUNDING = 1e-14  # a spread below this share of the largest value is that of the last digits of double precision
+_NO = torch.tensor(torch.inf, dtype=torch.float64)
 _HUGE = 2.0**100  # deviations whose squares are near the end of single precision
 
 
@@ -47,22 +48,27 @@ def statistics(samples: Samples, categorical: Sequence[int] = ()) -> Statistics:
     # evenly spaced: files are often sorted by class
     places = np.linspace(0, len(samples) - 1, min(len(samples), _MOST_ROWS)).astype(np.int64)
     rows = torch.from_numpy(np.unique(places))
-    count, total, square, first = 0, torch.zeros(()), torch.zeros(()), torch.zeros(())
+    count: int | Tensor = 0
+    total, square, first = torch.zeros(()), torch.zeros(()), torch.zeros(())
     low, high = torch.tensor(torch.inf), torch.tensor(-torch.inf)
     rounding = ROUNDING
     for start in range(0, len(rows), _CHUNK):
         x = read_rows(samples, rows[start : start + _CHUNK], "the set that inputs are normalized by", exact=True)
         values = x.double() / 255 if x.dtype == torch.uint8 else x.double()  # double: the squares below cancel
         values = values if x.ndim == 2 else values.movedim(1, -1).flatten(0, -2)  # a row for each pixel
+        there = None if not values.isnan().any() else ~values.isnan()  # what a series lacks counts for nothing
         if not start:
             # by the distance from the first row: squares of 1.7e9 s have no digits left for a spread of seconds
-            first = values[0].clone()
+            first = values[0].clone() if there is None else values.nanmedian(0).values.nan_to_num(0.0)
             rounding = 4 * torch.finfo(torch.float32).eps if x.dtype == torch.float32 else ROUNDING
-        low, high = torch.minimum(low, values.amin(0)), torch.maximum(high, values.amax(0))
-        values = values - first
-        count += len(values)
+        least, most = (values, values) if there is None else (values.where(there, bound) for bound in (_NO, -_NO))
+        low, high = torch.minimum(low, least.amin(0)), torch.maximum(high, most.amax(0))
+        values = values - first if there is None else (values - first).where(there, 0.0)
+        count = count + (len(values) if there is None else there.sum(0))
         total = total + values.sum(0)
         square = square + values.square().sum(0)
+    if isinstance(count, Tensor):  # a channel without any number is all mean
+        count, low, high = count.clamp_min(1), low.where(count > 0, 0.0), high.where(count > 0, 0.0)
     mean = total / count
     std = (square / count - mean.square()).clamp_min(0).sqrt()
     mean = mean + first

@@ -28,6 +28,8 @@ from selftrain.data.base.samples import (
 )
 from selftrain.errors import DataError
 
+_LOOKED_AT = 2000  # rows of series, for gaps
+
 
 class StoredSet:
     """Rows of a .npy file, of which only those asked for are read.
@@ -67,7 +69,12 @@ class StoredSet:
         self.ids: Sequence[str] = RowNumbers(self.shape[0], prefix) if ids is None else list(ids)
         same_length(len(self), self.annotations, "annotations")
         same_length(len(self), self.ids, "ids")
+        self.gaps = True
         self.images(np.zeros(1, np.int64))  # so that a wrong shape is an error now
+        # the network is built for gaps or not, so that a few of many rows have to tell
+        some = np.unique(np.linspace(0, len(self) - 1, min(len(self), _LOOKED_AT)).astype(np.int64))
+        pieces = np.array_split(some, -(-len(some) // 256)) if kind == "series" else []
+        self.gaps = any(bool(self.images(rows).isnan().any()) for rows in pieces)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -92,11 +99,18 @@ class StoredSet:
         except (OSError, ValueError) as error:
             raise DataError(f"cannot read {self.path}: {error}; was it moved or changed?") from error
         try:
-            return prepared(rows, self.channels, self.limits, self.kind)
+            found = prepared(rows, self.channels, self.limits, self.kind)
         except DataError as error:  # of the first row that has it on its own, with its number in the file
-            found = first_unusable(zip(index.tolist(), rows, strict=True), self.channels, self.limits, self.kind)
-            where = f"{self.path}: {error}" if found is None else f"{self.path}, row {found[0]}: {found[1]}"
+            odd = first_unusable(zip(index.tolist(), rows, strict=True), self.channels, self.limits, self.kind)
+            where = f"{self.path}: {error}" if odd is None else f"{self.path}, row {odd[0]}: {odd[1]}"
             raise DataError(where) from error
+        if self.kind == "series" and not self.gaps and found.isnan().any():
+            row = int(index[int(found.isnan().flatten(1).any(1).nonzero()[0])])
+            raise DataError(
+                f"{self.path}, row {row}: holds NaN, a gap, and none of the rows that were looked at has one; fill it "
+                "in, or save the arrays as .npz, which is looked at whole"
+            )
+        return found
 
     def _read(self, index: Rows) -> NDArray[Any]:
         """Rows of a file where each row lies in one piece; neighbors are read at once."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from selftrain.data.base.labels import Classes, NoLabel, as_text, class_names, read_labels
 from selftrain.data.base.memory import machine_memory
-from selftrain.data.base.samples import ArraySet, Channels, Kind, Limits, RowNumbers, Samples
+from selftrain.data.base.samples import ArraySet, Channels, Kind, Limits, RowNumbers, Samples, to_one_length
 from selftrain.data.base.splits import Overlap
 from selftrain.data.base.stored import StoredSet, in_short, load_array
 from selftrain.data.base.summary import shown
@@ -90,6 +90,7 @@ def from_arrays_file(
     sets = {
         part: _part_samples(arrays, part, known.get(part), form) for part in ("", "_unlabeled", "_validation", "_test")
     }
+    to_one_length(*sets.values())
     if sets["_validation"] is not None and validation:
         raise DataError(f"validation is {validation}, but {place} has x_validation; leave out one of them")
     pile = assemble(

@@ -22,6 +22,10 @@ class SeriesViews(Normalizing):
     of all channels, and single channels, are set to 0, which is the mean. Noise and factors come after clipping, so
     weak and strong views can exceed ``clip``. ``View.theta`` is ``None``: there is no geometry of an image.
 
+    NaN is what is not there: behind the end of a series that is shorter than others, and in gaps. It stays NaN in every
+    view, for networks that leave it out. Moves, stretches and runs act between the first sample and the last that is
+    there, in shares of that length; a sample between one that is there and one that is not is the nearer of both.
+
     Noise, factors and stretches are the jittering, scaling and cropping of Um et al. 2017 (arXiv:1706.00527). Differs:
     factors are uniform and never negative (in their code N(1, 0.1^2)), and a stretch is resampled to the whole length.
 
@@ -100,7 +104,8 @@ class SeriesViews(Normalizing):
         x = self.normalize(images)
         if recipe == "plain":
             return View(x)
-        x = self._placed(x, uniform(self.seed, epoch, index, f"{name}/place", 3), recipe == "strong")
+        length = _lengths(x)
+        x = self._placed(x, length, uniform(self.seed, epoch, index, f"{name}/place", 3), recipe == "strong")
         noise = normal(self.seed, epoch, index, f"{name}/jitter", x.shape[1] * x.shape[2]).view_as(x)
         if recipe == "weak":
             factor = _around_one(uniform(self.seed, epoch, index, f"{name}/gain", 1), self.gain)
@@ -108,50 +113,62 @@ class SeriesViews(Normalizing):
         factor = _around_one(uniform(self.seed, epoch, index, f"{name}/gain", x.shape[1]), self.scaling)
         # noise before parts are left out: zeros that carry noise would not be missing
         x = x * factor + self.strong_jitter * noise
-        hidden = _hidden_run(uniform(self.seed, epoch, index, f"{name}/mask", 2), self.mask, x.shape[2])
+        hidden = _hidden_run(uniform(self.seed, epoch, index, f"{name}/mask", 2), self.mask, length, x.shape[2])
         draws = uniform(self.seed, epoch, index, f"{name}/drop", x.shape[1])
         # never the channel with the largest draw: a series of zeros has no class
         dropped = ((draws < self.drop) & (draws < draws.amax(1, keepdim=True)))[..., None]
-        return View(x.masked_fill(hidden | dropped, 0.0))
+        return View(x.masked_fill((hidden | dropped) & ~x.isnan(), 0.0))
 
     def normalize(self, x: Tensor) -> Tensor:
         """Standardize, then cut at ``clip``."""
         x = super().normalize(x)
         return x if self.clip is None else x.clamp(-self.clip, self.clip)
 
-    def _placed(self, x: Tensor, draws: Tensor, stretched: bool) -> Tensor:
-        """Series moved in time and, if asked, stretched; ``draws`` (B, 3)."""
-        length = x.shape[2]
-        # 0.29 * 100 is 28.999999999999996, of which int() makes 28.
-        most = int(self.shift * length + 1e-6)
+    def _placed(self, x: Tensor, length: Tensor, draws: Tensor, stretched: bool) -> Tensor:
+        """Series moved in time and, if asked, stretched; ``length`` (B,), ``draws`` (B, 3)."""
+        # 0.29 * 100 is 28.999999999999996, of which a mere floor makes 28.
+        most = (self.shift * length.double() + 1e-6).long()
         move = torch.floor(draws[:, 0] * (2 * most + 1)).long() - most
         low, high = self.crop if stretched else (1.0, 1.0)
         share = low + (high - low) * draws[:, 1]
-        return resampled(x, move, draws[:, 2] * (1 - share) * (length - 1), share, self.pad)
+        return resampled(x, move, draws[:, 2] * (1 - share) * (length - 1), share, self.pad, length)
 
 
-def resampled(x: Tensor, move: Tensor, start: Tensor, step: Tensor, pad: Ends) -> Tensor:
+def resampled(x: Tensor, move: Tensor, start: Tensor, step: Tensor, pad: Ends, length: Tensor | None = None) -> Tensor:
     """Series at the places ``start + step * i`` of themselves moved, linearly between samples.
 
     Args:
-        x: Series (B, C, L).
+        x: Series (B, C, L); NaN where nothing is.
         move: Sample i of a moved series is sample i + move, (B,), integers.
         start: First place, (B,), in samples.
         step: Distance of places, (B,), in samples; 1 and a start of 0 give whole samples as they are.
         pad: What lies beyond the ends: ``"edge"`` or ``"wrap"``.
+        length: Samples of each series, (B,); what is behind them is NaN. ``None``: L of all.
 
     Returns:
         (B, C, L).
     """
-    length = x.shape[2]
-    places = start[:, None] + step[:, None] * torch.arange(length, device=x.device)
+    samples = torch.arange(x.shape[2], device=x.device)
+    ends = torch.full_like(move, x.shape[2])[:, None] if length is None else length[:, None]
+    places = start[:, None] + step[:, None] * samples
     low = places.floor()
     # whole steps give a share of exactly 0, so that a mere move changes no value
     share = (places - low)[:, None].to(x)
     first = low.long() + move[:, None]
-    ends = [at % length if pad == "wrap" else at.clamp(0, length - 1) for at in (first, first + 1)]
-    before, after = (x.gather(2, at[:, None].expand_as(x)) for at in ends)
-    return torch.lerp(before, after, share)
+    between = [at % ends if pad == "wrap" else at.clamp_min(0).minimum(ends - 1) for at in (first, first + 1)]
+    before, after = (x.gather(2, at[:, None].expand_as(x)) for at in between)
+    found = torch.lerp(before, after, share)
+    if length is None:
+        return found
+    # beside a gap the nearer sample decides: a line from or to nothing would widen every gap
+    found = found.where(~found.isnan(), torch.where(share < 0.5, before, after))
+    return found.masked_fill((samples >= ends)[:, None], torch.nan)
+
+
+def _lengths(x: Tensor) -> Tensor:
+    """Samples up to the last one that any channel has, (B,), of series (B, C, L)."""
+    there = (~x.isnan()).any(1)
+    return (there * torch.arange(1, x.shape[2] + 1, device=x.device)).amax(1)
 
 
 def _around_one(draws: Tensor, spread: float) -> Tensor:
@@ -159,10 +176,11 @@ def _around_one(draws: Tensor, spread: float) -> Tensor:
     return (1 + spread * (2 * draws - 1))[..., None]
 
 
-def _hidden_run(draws: Tensor, share: float, length: int) -> Tensor:
+def _hidden_run(draws: Tensor, share: float, length: Tensor, samples: int) -> Tensor:
     """Which samples lie in a run of 0 to ``share`` of the length, (B, 1, L); every length and place equally likely."""
-    most = int(share * length + 1e-6)
+    length = length[:, None]
+    most = (share * length.double() + 1e-6).long()
     run = torch.floor(draws[:, :1] * (most + 1))
     start = torch.floor(draws[:, 1:] * (length - run + 1))
-    at = torch.arange(length, device=draws.device)
+    at = torch.arange(samples, device=draws.device)
     return ((at >= start) & (at < start + run))[:, None]

@@ -190,6 +190,8 @@ def learn(model: Any, X: Any, labels: Labels, seed: int) -> tuple[Portfolio, Led
     elif not hasattr(X, "tocsr") and model.inputs_.kind == "image":
         # one picture is the same whether it comes in bytes or as floats in [0, 1]
         read = partial(_gray, model.inputs_, white=model.inputs_.read(X[:1]).dtype == torch.uint8)
+    elif not hasattr(X, "tocsr") and model.inputs_.gaps:
+        read = partial(_stretched, length=X.shape[2])  # whose trees and neighbors want one length
     portfolio = Portfolio(model.budget or "fast", seed=seed, verbose=bool(model.verbose))
     pile = np.flatnonzero(~labels.labeled)
     if not len(pile):
@@ -214,6 +216,18 @@ def _gray(inputs: Inputs, rows: Any, *, white: bool) -> torch.Tensor:
     if (read.dtype == torch.uint8) == white:
         return read
     return read * 255.0 if white else read.double() / 255.0
+
+
+def _stretched(rows: Any, *, length: int) -> Array:
+    """Series (N, C, any length) as (N, C, length), linear between the numbers that are there; 0 where none is."""
+    found = np.zeros((*rows.shape[:2], length))
+    for row, series in enumerate(rows):
+        end = int(np.flatnonzero(~np.isnan(series).all(0))[-1])
+        for channel, values in enumerate(series):
+            there = np.flatnonzero(~np.isnan(values))
+            if len(there):
+                found[row, channel] = np.interp(np.linspace(0, end, length), there, values[there])
+    return found
 
 
 def write_ledger(ids: Sequence[str], classes: Sequence[str], answers: Array, agreement: Array) -> Ledger:

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from selftrain.data.base.ragged import channel_axis, pad_series
 from selftrain.errors import DataError
 from selftrain.estimator.inputs import Array, Inputs, learn_inputs, numbers
 from selftrain.networks.by_name import BLOCK
@@ -67,22 +68,35 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if hasattr(X, "tocsr") and self._takes_sparse():
             table: Array = validated(self, X, reset=reset, accept_sparse="csr", dtype="numeric", **form)
             return table
-        X = numbers(X)
+        X = numbers(self._as_series(X, reset) if self.kind == "series" else X)
         shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
         given = self.inputs_.given if hasattr(self, "inputs_") else (getattr(self, "n_features_in_", 0),)
         # a table's columns have names, which scikit-learn's check reads; it refuses more than two axes
         if not reset and (len(given) > 1 or len(shape) > 2):
-            check_row_shape(shape[1:], given)
+            if self.kind == "series" and len(shape) == 3 and hasattr(self, "inputs_"):
+                self.inputs_.check(X)
+            else:
+                check_row_shape(shape[1:], given)
         if len(shape) <= 2:
             rows: Array = validated(self, X, reset=reset, dtype="numeric", **form)
             return rows
         try:
+            form["ensure_all_finite"] = "allow-nan" if self.kind == "series" else True
             rows = check_array(X, allow_nd=True, dtype="numeric", estimator=type(self).__name__, **form)
         except ValueError as error:
             raise DataError(str(error)) from error
         if reset:
             self.n_features_in_ = int(np.prod(rows.shape[1:]))
         return rows
+
+    def _as_series(self, X: Any, reset: bool) -> Any:
+        """Series in any form as one array."""
+        if reset:
+            self._channel_axis = channel_axis(X, self.channels)
+        # a matrix is series of one channel, unless those of fit had more: then it is rows of another shape
+        if reset or not isinstance(X, np.ndarray) or X.ndim != 2 or self.inputs_.given[0] == 1:
+            X = pad_series(X, self._channel_axis)
+        return X
 
     def _takes_sparse(self) -> bool:
         """Whether rows may be a sparse matrix."""

@@ -324,7 +324,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             if pile.encoder is not None:
                 return make_network("linear", "table", tuple(pile.card()["shape"]), outputs)
             masked = encoder is not None and encoder.recipe_ not in EMBEDDING
-            return make_network(template, inputs.kind, inputs.shape, outputs, masked=masked)
+            return make_network(template, inputs.kind, inputs.shape, outputs, masked=masked, gaps=inputs.gaps)
 
         training = self.training or Training(lr=self.lr, weight_decay=self.weight_decay)
         rule = make_rule(self.select, classes=classes, unlabeled=max(1, unlabeled))

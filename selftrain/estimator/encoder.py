@@ -102,7 +102,8 @@ class PretrainedEncoder(NetworkEstimator):
         self.recipe_ = recipe = default_recipe(inputs.kind, inputs.shape) if automatic else self.recipe
         with self._alone(seed):
             # with embeddings of two views nothing is hidden, so plain networks will do
-            encoder = make_encoder(self.network, inputs.kind, inputs.shape, masked=recipe not in EMBEDDING)
+            masked = recipe not in EMBEDDING
+            encoder = make_encoder(self.network, inputs.kind, inputs.shape, masked=masked, gaps=inputs.gaps)
             stage = make_recipe(recipe, encoder, self.recipe_params or {})
             done = fit(
                 stage,

@@ -45,6 +45,7 @@ class Inputs:
         limits: Black and white of images, as given, or the smallest and largest value of ``fit`` where those are not
             within [0, 1] (floats) or 0..255 (integers).
         blocks: The sides of images, or the length of series, are extended to multiples of this by repeating the border.
+        gaps: Whether series hold NaN where nothing is; they may then have any length.
     """
 
     kind: InputKind
@@ -53,6 +54,7 @@ class Inputs:
     channels: Channels | None
     limits: tuple[float, float] | None
     blocks: int
+    gaps: bool = False
 
     def read(self, x: Array) -> Tensor:
         """Rows (N, *given) as inputs (N, *shape): numbers of tables, series and points, images as uint8 or in [0, 1].
@@ -60,11 +62,25 @@ class Inputs:
         Raises:
             DataError: for rows of another shape, or images outside of the range of those before.
         """
-        check_row_shape(x.shape[1:], self.given)
+        self.check(x)
         form: dict[str, Any] = {"kind": self.kind} if self.kind in ("series", "points") else {}
         if self.kind == "image":
             form = {"channels": self.channels, "limits": self.limits}
         return _extended(ArraySet(x, **form).x, _SIDES[self.kind], self.blocks)
+
+    def check(self, x: Array) -> None:
+        """Refuse rows of another shape, and gaps where ``fit`` has seen none.
+
+        Raises:
+            DataError: both shapes or the row, and the remedy.
+        """
+        if self.gaps:
+            check_row_shape((*x.shape[1:-1], self.given[-1]), self.given)
+            return
+        check_row_shape(x.shape[1:], self.given)
+        if self.kind == "series" and x.dtype.kind == "f" and np.isnan(x).any():
+            row = int(np.flatnonzero(np.isnan(x).any((1, 2)))[0])
+            raise DataError(f"series {row} holds NaN, and those of fit held none; fill it in, or fit to such series")
 
     def samples(self, inputs: Tensor, y: Array | None = None) -> ArraySet:
         """What ``read`` returned as a set, with class numbers."""
@@ -109,9 +125,11 @@ def learn_inputs(
                     f"that nothing was measured, say limits=({far.low:g}, {far.high:g})",
                     stacklevel=4,
                 )
-    plain = Inputs(found, tuple(x.shape[1:]), tuple(x.shape[1:]), channels, limits, blocks(found))
+    gaps = found == "series" and x.dtype.kind == "f" and bool(np.isnan(x).any())
+    block = 1 if gaps else blocks(found)
+    plain = Inputs(found, tuple(x.shape[1:]), tuple(x.shape[1:]), channels, limits, block, gaps)
     one = plain.read(x[:1])
-    return Inputs(found, plain.given, tuple(one.shape[1:]), channels, limits, plain.blocks)
+    return Inputs(found, plain.given, tuple(one.shape[1:]), channels, limits, block, gaps)
 
 
 def numbers(X: Any) -> Any:

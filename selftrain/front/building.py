@@ -66,13 +66,15 @@ class Problem:
     unlabeled: int
     steps: int
     task: Mapping[str, Any] | None = None
+    gaps: bool = False
 
     @classmethod
     def of(cls, pile: Pile, steps: int) -> Problem:
         """The problem that a pile poses."""
         kind = cast("InputKind", kind_of(pile))
         unlabeled = len(pile.unlabeled or ())
-        return cls(kind, tuple(pile.card()["shape"]), [str(name) for name in pile.classes], unlabeled, steps)
+        classes = [str(name) for name in pile.classes]
+        return cls(kind, tuple(pile.card()["shape"]), classes, unlabeled, steps, gaps=pile.gaps)
 
     def posed(self, pile: Pile, spec: Mapping[str, Any] | None) -> Problem:
         """The same with the task that is said, or that the annotations of the pile pose.
@@ -227,7 +229,7 @@ def strategy_for(
 
     # a function and no network: of a network the students of an ensemble would all start alike
     def fresh() -> nn.Module:
-        return make_network(network, problem.kind, problem.shape, outputs)
+        return make_network(network, problem.kind, problem.shape, outputs, gaps=problem.gaps)
 
     with settings_checked():
         return make_strategy(
@@ -244,7 +246,7 @@ def strategy_for(
 def build_stage(problem: Problem, spec: Mapping[str, Any], common: Mapping[str, Any]) -> Strategy:
     """A stage of pretraining; arguments as of ``build_strategy``."""
     with settings_checked():
-        encoder = make_encoder(_maker(common["network"]), problem.kind, problem.shape)
+        encoder = make_encoder(_maker(common["network"]), problem.kind, problem.shape, gaps=problem.gaps)
         training = {key: value for key, value in training_of(common["training"]).items() if value is not None}
         return make_recipe(load_object(spec["class_path"]), encoder, spec["init_args"], training)
 

@@ -117,7 +117,9 @@ ENCODERS: dict[InputKind, dict[str, Callable[[Shape], nn.Module]]] = {
 }
 
 
-def make_encoder(network: Network, kind: InputKind, shape: Shape, *, masked: bool = False) -> nn.Module:
+def make_encoder(
+    network: Network, kind: InputKind, shape: Shape, *, masked: bool = False, gaps: bool = False
+) -> nn.Module:
     """A fresh encoder.
 
     Args:
@@ -125,12 +127,16 @@ def make_encoder(network: Network, kind: InputKind, shape: Shape, *, masked: boo
         kind: Kind of input.
         shape: Of one input.
         masked: Whether it is to be pretrained by a method that needs tokens; ``"auto"`` then picks one that has them.
+        gaps: Whether series hold NaN where nothing is; networks with a name then leave it out.
 
     Raises:
         ValueError: for an unknown name, or something else than an encoder.
     """
     if isinstance(network, str):
-        return ENCODERS[kind][network_name(network, kind, shape, masked=masked)](shape)
+        name = network_name(network, kind, shape, masked=masked)
+        if gaps:  # at most 32 tokens, as without
+            return series_transformer(shape[1], -(-shape[1] // 32), shape[0], gaps=True)
+        return ENCODERS[kind][name](shape)
     built = copy_network(network) if isinstance(network, nn.Module) else _called(network, shape)
     inner = getattr(built, "encoder", None)
     # a classifier is given where an encoder is asked for: its encoder is meant
@@ -140,13 +146,15 @@ def make_encoder(network: Network, kind: InputKind, shape: Shape, *, masked: boo
     return built
 
 
-def make_network(network: Network, kind: InputKind, shape: Shape, outputs: int, *, masked: bool = False) -> nn.Module:
+def make_network(
+    network: Network, kind: InputKind, shape: Shape, outputs: int, *, masked: bool = False, gaps: bool = False
+) -> nn.Module:
     """A fresh network from inputs to ``outputs`` logits; arguments as in ``make_encoder``.
 
     A module with ``embed_dim`` is an encoder and gets a linear head, any other is taken as it is.
     """
     if isinstance(network, str):
-        return Classifier(make_encoder(network, kind, shape, masked=masked), outputs)
+        return Classifier(make_encoder(network, kind, shape, masked=masked, gaps=gaps), outputs)
     built = copy_network(network) if isinstance(network, nn.Module) else _called(network, shape, outputs)
     if any(nn.parameter.is_lazy(weight) for weight in built.parameters()):
         built.eval()(torch.zeros(2, *shape))  # lazy weights get their shapes from the first input

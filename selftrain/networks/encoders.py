@@ -75,6 +75,29 @@ class Classifier(Recorded, nn.Module):
         return logits
 
 
+class FilledGaps(Recorded, nn.Module):
+    """Let a network of one's own read series (B, C, L) with NaN where nothing is.
+
+    It gets 0 there, which is the mean, and one channel more: 1 where any channel has a number, else 0; (B, C + 1, L).
+    What is appended to a series may then change the answer: that is for the network to prevent.
+
+    Args:
+        network: Takes one channel more than the series have; an encoder stays one.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        if hasattr(network, "embed_dim"):
+            self.embed_dim = network.embed_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the network makes of the filled series."""
+        there = ~x.isnan()
+        answer: Tensor = self.network(torch.cat([x.where(there, 0.0), there.any(1, keepdim=True).to(x)], 1))
+        return answer
+
+
 class ConvEncoder(Recorded, nn.Module):
     """A small ConvNet with a flat read-out: two conv blocks, each halving the grid, then a linear layer.
 

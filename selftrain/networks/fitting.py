@@ -52,6 +52,11 @@ def check_learner(learner: Learner, x: Tensor, *, classes: bool) -> str:
             with contextlib.suppress(TrainingError):  # BatchNorm without running statistics has none of a single sample
                 alone = logits_of(_asked(trial, x[:1], learner, name))
             again = logits_of(_asked(trial, x, learner, name))
+        if x.isnan().any() and logits.isnan().any():
+            raise DataError(
+                f"{name} gives NaN for series with gaps or of unequal length, which hold NaN where nothing is; pass "
+                f"selftrain.networks.FilledGaps({name}(...)), with one channel more, or network='auto'"
+            )
         if not logits.is_floating_point():
             raise DataError(f"{name} gives {in_words(logits)}, which are no logits: let it return them, not decisions")
         one = logits[:1] if alone is None else alone

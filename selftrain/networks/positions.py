@@ -23,13 +23,16 @@ class GridPositions(nn.Module):
 
     def __init__(self, grid: Grid, width: int) -> None:
         super().__init__()
+        self.grid, self.width = grid, width
         # not stored: they follow from grid and width, and a checkpoint should not refuse another library version for
         # them
         self.register_buffer("codes", sincos_positions(grid, width), persistent=False)
 
     def forward(self, layout: Layout, index: Tensor | None = None) -> Tensor:
         """Codes of all positions (T, W), or of those at ``index`` (B, N), (B, N, W)."""
-        return self.codes if index is None else self.codes[index]
+        # series with gaps may have another length than those that the network was built for
+        codes = self.codes if layout.grid == self.grid else sincos_positions(layout.grid, self.width).to(self.codes)
+        return codes if index is None else codes[index]
 
 
 class CoordinatePositions(nn.Module):

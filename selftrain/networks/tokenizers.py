@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from selftrain.networks.encoders import conv_blocks, sparse_cells
 from selftrain.networks.patches import Size, pair, patch_grid, patchify, pick
@@ -40,6 +41,10 @@ class Tokenizer(Recorded, nn.Module):
     def layout(self, x: Tensor) -> Layout:
         """Where the tokens of ``x`` are."""
         return Layout(self.grid)
+
+    def there(self, x: Tensor) -> Tensor | None:
+        """Which tokens of ``x`` hold anything, (B, T), bool; ``None``: all do."""
+        return None
 
     def positions(self, width: int) -> nn.Module:
         """Codes of these tokens' places, of any width: called with a layout and an index."""
@@ -77,20 +82,43 @@ class SeriesPatches(Tokenizer):
         shape: Channels and length of a series.
         patch: Length of a stretch in samples; must divide the length.
         width: Width of a token.
+        gaps: Whether NaN means that nothing is there, in gaps and behind the end of series that are shorter: it is read
+            as 0, beside a 1 for each number that is there and a 0 for others. Series may then have any length.
 
     Raises:
-        ValueError: if the stretch does not divide the length.
+        ValueError: if the stretch does not divide the length, without ``gaps``.
     """
 
-    def __init__(self, shape: tuple[int, int], patch: int, width: int) -> None:
+    def __init__(self, shape: tuple[int, int], patch: int, width: int, *, gaps: bool = False) -> None:
         if patch < 1:
             raise ValueError(f"patch is {patch}; it must be at least 1")
-        super().__init__(shape, patch_grid(shape[1:], (patch,)), width)
-        self.embed = _embedding(shape[0] * patch, width)
+        self.patch, self.gaps = patch, gaps
+        super().__init__(shape, (-(-shape[1] // patch),) if gaps else patch_grid(shape[1:], (patch,)), width)
+        self.embed = _embedding(shape[0] * patch * (2 if gaps else 1), width)
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """Tokens of series."""
-        return _embedded(self.embed, patchify(x, self.grid), keep)
+        if not self.gaps:
+            return _embedded(self.embed, patchify(x, self.grid), keep)
+        x = self._whole(x)
+        there = ~x.isnan()
+        both = torch.cat([x.where(there, 0.0), there.to(x)], 1)
+        return _embedded(self.embed, patchify(both, (x.shape[2] // self.patch,)), keep)
+
+    def layout(self, x: Tensor) -> Layout:
+        """Where the tokens of ``x`` are: as many as its length asks for."""
+        return Layout((-(-x.shape[2] // self.patch),) if self.gaps else self.grid)
+
+    def there(self, x: Tensor) -> Tensor | None:
+        """Which stretches hold a number; all of a series that holds none, since attention to nothing is NaN."""
+        if not self.gaps:
+            return None
+        found = (~self._whole(x).isnan()).any(1).unflatten(1, (-1, self.patch)).any(2)
+        return found | ~found.any(1, keepdim=True)
+
+    def _whole(self, x: Tensor) -> Tensor:
+        """Series of whole stretches: NaN behind the end."""
+        return F.pad(x, (0, -x.shape[2] % self.patch), value=torch.nan)
 
 
 class TableColumns(Tokenizer):

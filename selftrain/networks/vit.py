@@ -44,22 +44,29 @@ class Block(nn.Module):
             self.join.weight.div_(math.sqrt(2 * number))
             self.narrow.weight.div_(math.sqrt(2 * number))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens (B, N, width) -> tokens (B, N, width)."""
+    def forward(self, x: Tensor, there: Tensor | None = None) -> Tensor:
+        """Tokens (B, N, width) -> tokens (B, N, width); none attends to those that are not ``there`` (B, N)."""
         batch, count, width = x.shape
         mixed = self.mix(self.norm_attention(x)).view(batch, count, 3, self.heads, -1)
         query, key, value = mixed.permute(2, 0, 3, 1, 4)  # (B, heads, N, d)
-        seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(batch, count, width)
+        seen = F.scaled_dot_product_attention(query, key, value, None if there is None else there[:, None, None])
+        seen = seen.transpose(1, 2).reshape(batch, count, width)
         x = x + self.join(seen)
         change: Tensor = self.narrow(F.gelu(self.widen(self.norm_network(x))))
         return x + change
 
 
-def run_blocks(blocks: nn.Sequential, tokens: Tensor, codes: Tensor, *, again: bool) -> Tensor:
-    """Pass tokens (B, N, W) through blocks, with position codes added before the first block or before each."""
+def run_blocks(
+    blocks: nn.Sequential, tokens: Tensor, codes: Tensor, *, again: bool, there: Tensor | None = None
+) -> Tensor:
+    """Pass tokens (B, N, W) through blocks, with position codes added before the first block or before each.
+
+    Where ``there`` (B, N) is given, no token attends to those that are not there.
+    """
+    seen = () if there is None else (there,)
     for number, block in enumerate(blocks):
         # coordinates of groups would be forgotten in depth, where grid codes are not (Point-MAE, Point-JEPA)
-        tokens = block(tokens + codes if again or number == 0 else tokens)
+        tokens = block(tokens + codes if again or number == 0 else tokens, *seen)
     return tokens
 
 
@@ -85,6 +92,9 @@ class Transformer(Recorded, nn.Module):
 
     Raises:
         ValueError: if a size does not fit; the message names the values.
+
+    Where the tokenizer says which tokens are there (``SeriesPatches(gaps=True)``), no token attends to the others, and
+    the cells divide the series from its first token to its last that is there: what is appended changes no feature.
     """
 
     readout: Tensor | None
@@ -104,6 +114,11 @@ class Transformer(Recorded, nn.Module):
             raise ValueError(f"depth is {depth} and registers {registers}; they must be at least 1 and 0")
         self.tokenizer, self.shape, self.grid = tokenizer, tokenizer.shape, tokenizer.grid
         self.token_dim = width = tokenizer.width
+        self.gaps = bool(getattr(tokenizer, "gaps", False))
+        if self.gaps and not isinstance(pool, int):
+            raise ValueError(
+                f"series with gaps are read out by a number of cells, not by pool={pool!r}; give one, such as pool=2"
+            )
         readout = pooling(self.grid, pool)
         self.embed_dim = width * (2 if readout is None else len(readout))
         self.places = tokenizer.positions(width)
@@ -117,6 +132,9 @@ class Transformer(Recorded, nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, embed_dim) of inputs (B, *shape)."""
         tokens = self.tokens(x)
+        there = self.tokenizer.there(x)
+        if there is not None and self.readout is not None:
+            return (_cells_there(there, len(self.readout)).to(tokens) @ tokens).flatten(1)
         if self.readout is None:
             return torch.cat([tokens.amax(1), tokens.mean(1)], 1)
         return (self.readout @ tokens).flatten(1)
@@ -127,7 +145,7 @@ class Transformer(Recorded, nn.Module):
         Raises:
             ValueError: if the inputs are not of the shape this encoder was built for.
         """
-        if tuple(x.shape[1:]) != self.shape:
+        if tuple(x.shape[1:]) != self.shape and not (self.gaps and x.dim() == 3 and x.shape[1] == self.shape[0]):
             raise ValueError(
                 f"inputs are {tuple(x.shape[1:])} but the encoder was built for {self.shape}; build it with the shape "
                 "of the data"
@@ -137,7 +155,11 @@ class Transformer(Recorded, nn.Module):
         count, front = len(self.registers), self.registers.expand(len(x), -1, -1)
         tokens = torch.cat([front.to(tokens), tokens], 1)
         codes = F.pad(codes, (0, 0, count, 0))  # registers have no place
-        tokens = run_blocks(self.blocks, tokens, codes, again=self.tokenizer.again)
+        there = self.tokenizer.there(x)
+        if there is not None:
+            there = F.pad(there if keep is None else there.gather(1, keep), (count, 0), value=True)
+            there = there | ~there.any(1, keepdim=True)  # attention to nothing is NaN
+        tokens = run_blocks(self.blocks, tokens, codes, again=self.tokenizer.again, there=there)
         normed: Tensor = self.norm(tokens[:, count:])
         return normed
 
@@ -186,10 +208,23 @@ class ViT(Transformer):
 
 
 def series_transformer(
-    length: int, patch: int, channels: int = 1, *, width: int = 64, depth: int = 3, heads: int = 4, pool: Pool = 2
+    length: int,
+    patch: int,
+    channels: int = 1,
+    *,
+    width: int = 64,
+    depth: int = 3,
+    heads: int = 4,
+    pool: Pool = 2,
+    gaps: bool = False,
 ) -> Transformer:
-    """A small transformer for series (B, channels, length), a token for each stretch of ``patch`` samples."""
-    return Transformer(SeriesPatches((channels, length), patch, width), depth=depth, heads=heads, pool=pool)
+    """A small transformer for series (B, channels, length), a token for each stretch of ``patch`` samples.
+
+    With ``gaps`` NaN means that nothing is there (series of unequal length, missing samples): no token attends to such
+    stretches, they are left out of the features, and the length may be any.
+    """
+    tokenizer = SeriesPatches((channels, length), patch, width, gaps=gaps)
+    return Transformer(tokenizer, depth=depth, heads=heads, pool=pool)
 
 
 def table_transformer(
@@ -243,6 +278,18 @@ def pooling(grid: Grid, pool: Pool) -> Tensor | None:
         raise ValueError(f"pool is {pool!r}; it must be at least 1, 'all' or 'max_mean'")
     # an axis at a time: cells of a grid are the products of cells of its axes
     return reduce(torch.kron, [_cell_shares(side, min(pool, side)) for side in grid])
+
+
+def _cells_there(there: Tensor, cells: int) -> Tensor:
+    """Matrices (B, cells, T) of the mean of what is there (B, T) in each cell; see ``_cell_shares``."""
+    at = torch.arange(there.shape[1], device=there.device)
+    first = torch.where(there, at, there.shape[1]).amin(1, keepdim=True)
+    count = torch.where(there, at + 1, 0).amax(1, keepdim=True) - first  # (B, 1)
+    cell = torch.arange(cells, device=there.device)
+    start, end = cell * count // cells, -(-(cell + 1) * count // cells)  # (B, cells)
+    place = (at - first)[:, None]
+    inside = (place >= start[..., None]) & (place < end[..., None]) & there[:, None]
+    return inside / inside.sum(2, keepdim=True).clamp_min(1)
 
 
 def _cell_shares(side: int, cells: int) -> Tensor:

@@ -74,6 +74,10 @@ class Pixels(PredictionTarget):
 
     def width(self, encoder: Encoder) -> int:
         """Numbers of a patch."""
+        if getattr(encoder, "gaps", False):
+            raise ValueError(
+                "series with gaps or of unequal length have no pixels to predict; predict latents: ecgjepa"
+            )
         if len(encoder.shape) != len(encoder.grid) + 1:
             raise ValueError(
                 f"inputs {encoder.shape} with a grid of {encoder.grid} are not cut into patches; predict latents, as "

@@ -242,8 +242,8 @@ MUTANTS = [
     Mutant(
         "an array file forgets its limits",
         STORED,
-        "return prepared(rows, self.channels, self.limits, self.kind)",
-        "return prepared(rows, self.channels, None, self.kind)",
+        "found = prepared(rows, self.channels, self.limits, self.kind)",
+        "found = prepared(rows, self.channels, None, self.kind)",
         "test_data_scale.py::test_every_door_of_arrays_takes_the_limits_that_its_error_names",
     ),
     Mutant(

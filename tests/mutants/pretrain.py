@@ -86,7 +86,7 @@ MUTANTS = [
     Mutant(
         "pretraining: mask left on at inference",
         "selftrain/networks/vit.py",
-        "tokens = self.tokens(x)\n        if self.readout",
+        "tokens = self.tokens(x)\n        there = self",
         "tokens = self.tokens(x, torch.arange(2).expand(len(x), -1)).mean(1, keepdim=True).expand(-1, "
         "math.prod(self.grid), -1)\n        if self.readout",
         f"{TOKENS}::test_features_are_read_out_as_asked",
@@ -94,15 +94,15 @@ MUTANTS = [
     Mutant(
         "pretraining: positions dropped in the encoder",
         "selftrain/networks/vit.py",
-        "tokens = block(tokens + codes if again or number == 0 else tokens)",
-        "tokens = block(tokens)",
+        "tokens = block(tokens + codes if again or number == 0 else tokens, *seen)",
+        "tokens = block(tokens, *seen)",
         f"{TOKENS}::test_positions_matter",
     ),
     Mutant(
         "pretraining: positions of clouds added once",
         "selftrain/networks/vit.py",
-        "tokens = block(tokens + codes if again or number == 0 else tokens)",
-        "tokens = block(tokens + codes if number == 0 else tokens)",
+        "tokens = block(tokens + codes if again or number == 0 else tokens, *seen)",
+        "tokens = block(tokens + codes if number == 0 else tokens, *seen)",
         f"{TOKENS}::test_kept_tokens_are_what_a_transformer_makes_of_them_alone",
     ),
     Mutant(

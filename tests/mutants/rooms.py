@@ -162,8 +162,8 @@ MUTANTS = [
     Mutant(
         "positions: codes of a grid ignore which tokens are seen",
         "selftrain/networks/positions.py",
-        "return self.codes if index is None else self.codes[index]",
-        "return self.codes if index is None else self.codes[: index.shape[1]].expand(len(index), -1, -1)",
+        "return codes if index is None else codes[index]",
+        "return codes if index is None else codes[: index.shape[1]].expand(len(index), -1, -1)",
         "test_pretrain_vit.py::test_dropping_tokens_is_masking_attention_in_a_standard_transformer",
     ),
     Mutant(

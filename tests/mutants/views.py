@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fault import Mutant
 
+GAPS = "test_series_gaps.py::test_"
 SERIES, POINTS, TABLES = "data/views/series.py", "data/views/points.py", "data/views/table.py"
 SPECTROGRAM = "data/views/spectrogram.py"
 
@@ -50,8 +51,8 @@ MUTANTS = [
     Mutant(
         "noise on what a series' mask hid",
         SERIES,
-        "return View(x.masked_fill(hidden | dropped, 0.0))",
-        "return View(x.masked_fill(hidden | dropped, 0.0) + self.strong_jitter * noise)",
+        "return View(x.masked_fill((hidden | dropped) & ~x.isnan(), 0.0))",
+        "return View(x.masked_fill((hidden | dropped) & ~x.isnan(), 0.0) + self.strong_jitter * noise)",
         "test_data_series_views.py::test_noise_does_not_reach_what_is_left_out",
     ),
     Mutant(
@@ -67,6 +68,42 @@ MUTANTS = [
         "SeriesViews() if axes == 3 else TensorViews()",
         "TensorViews()",
         "test_data_series_views.py::test_a_pile_of_series_gets_series_views",
+    ),
+    # -- series with gaps and of unequal length
+    Mutant(
+        "series are moved beyond their end",
+        SERIES,
+        "return found.masked_fill((samples >= ends)[:, None], torch.nan)",
+        "return found",
+        GAPS + "views_act_within_what_is_there",
+    ),
+    Mutant(
+        "moves are shares of the padded length",
+        SERIES,
+        "length = _lengths(x)",
+        "length = torch.full((len(x),), x.shape[2])",
+        GAPS + "views_act_within_what_is_there",
+    ),
+    Mutant(
+        "attention sees what is not there",
+        "selftrain/networks/vit.py",
+        "None if there is None else there[:, None, None]",
+        "None",
+        GAPS + "attention_leaves_out_what_is_not_there",
+    ),
+    Mutant(
+        "features are means of the padded length",
+        "selftrain/networks/vit.py",
+        "return (_cells_there(there, len(self.readout)).to(tokens) @ tokens).flatten(1)",
+        "return (_cells_there(torch.ones_like(there), len(self.readout)).to(tokens) @ tokens).flatten(1)",
+        GAPS + "what_is_appended_changes_no_prediction_and_a_gap_is_not_its_mean",
+    ),
+    Mutant(
+        "gaps are zeros in the normalization",
+        "data/base/statistics.py",
+        "there.sum(0)",
+        "len(values)",
+        GAPS + "normalization_is_that_of_what_is_there",
     ),
     # -- point clouds
     Mutant("clouds scaled by the mean radius", POINTS, "x.norm(dim=2).amax(1)", "x.norm(dim=2).mean(1)", UNIT),

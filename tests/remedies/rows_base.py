@@ -94,11 +94,10 @@ ROWS_OF = {
         ),
         Row(
             "cut or pad all rows to one shape",
+            lambda: of(RAGGED, y=[0, 1, 0, 1]),
+            lambda: of(np.stack([row[..., :4] for row in RAGGED]), y=[0, 1, 0, 1]),
+            lambda: of([torch.nn.functional.pad(row, (0, 6 - row.shape[1])) for row in RAGGED], y=[0, 1, 0, 1]),
             lambda: of(RAGGED, y=[0, 1, 0, 1], kind="series"),
-            lambda: of(np.stack([row[..., :4] for row in RAGGED]), y=[0, 1, 0, 1], kind="series"),
-            lambda: of(
-                [torch.nn.functional.pad(row, (0, 6 - row.shape[1])) for row in RAGGED], y=[0, 1, 0, 1], kind="series"
-            ),
         ),
         Row(
             "is a nested tensor",

@@ -26,9 +26,9 @@ SIGNALS = np.fft.fft(TABLE)
 MASKED = np.ma.masked_array(TABLE, TABLE > 0.9)
 
 FAULTS: dict[str, tuple[Any, str | None, str, Any]] = {
-    "list": (RAGGED, "series", r"row 1 of \w+ has shape \(1, 21\), row 0 has \(1, 20\); cut or pad", "cut"),
-    "objects": (BOXED, "series", r"row 1 of \w+ has shape \(1, 21\)", "cut"),
-    "tensors": ([torch.from_numpy(row) for row in RAGGED], "series", r"row 1 of \w+ has shape \(1, 21\)", "cut"),
+    "list": (RAGGED, None, r"row 1 of \w+ has shape \(1, 21\), row 0 has \(1, 20\); cut or pad", "cut"),
+    "objects": (BOXED, None, r"row 1 of \w+ has shape \(1, 21\)", "cut"),
+    "tensors": ([torch.from_numpy(row) for row in RAGGED], None, r"row 1 of \w+ has shape \(1, 21\)", "cut"),
     "lists": ([[1.0, 2.0], [1.0]] * 6, None, r"row 1 of \w+ has shape \(1,\)", lambda x: np.stack([r[:1] for r in x])),
     "torch sparse": (torch.eye(N).to_sparse(), None, r"sparse tensor .*\.to_dense\(\)", lambda x: x.to_dense()),
     "torch csc": (torch.eye(N).to_sparse_csc(), None, r"sparse tensor .*\.to_dense\(\)", lambda x: x.to_dense()),

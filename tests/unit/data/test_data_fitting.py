@@ -49,7 +49,6 @@ _UNFIT: dict[str, Any] = {
     "channels of test": lambda r: Pile(ArraySet(images(1, 8, 8), Y), None, None, ArraySet(images(3, 8, 8), Y)),
     "columns of arrays": lambda r: Pile.from_arrays(images(4), HALF, images(5), Y),
     "channels of series": lambda r: Pile.from_arrays(images(2, 9), HALF, images(1, 9), Y, kind="series"),
-    "length of series": lambda r: Pile.from_arrays(images(2, 9), HALF, images(2, 8), Y, kind="series"),
     "points": lambda r: Pile.from_arrays(images(9, 3), HALF, images(9, 2), Y, kind="points"),
     "table and images": lambda r: Pile(ArraySet(images(4), Y), ArraySet(images(1, 2, 2))),
     "torch": lambda r: data.from_dataset(

@@ -87,7 +87,7 @@ REFUSED = {  # rows, words of the message, and the rows that its remedy makes
 @pytest.mark.parametrize("form", REFUSED)
 def test_what_is_no_table_of_numbers_is_refused_and_its_remedy_works(form):
     rows, words, remedy = REFUSED[form]
-    model = SelfTrainClassifier(kind="series" if form == "ragged" else None, **QUICK)
+    model = SelfTrainClassifier(**QUICK)
     with pytest.raises(DataError, match=words):
         model.fit(rows, Y)
     assert model.fit(remedy(rows), Y).predict(remedy(rows)).shape == (COUNT,)

@@ -113,8 +113,9 @@ class SeriesPatches(Tokenizer):
         """Which stretches hold a number; all of a series that holds none, since attention to nothing is NaN."""
         if not self.gaps:
             return None
-        found = (~self._whole(x).isnan()).any(1).unflatten(1, (-1, self.patch)).any(2)
-        return found | ~found.any(1, keepdim=True)
+        found: Tensor = (~self._whole(x).isnan()).any(1).unflatten(1, (-1, self.patch)).any(2)
+        whole: Tensor = found | ~found.any(1, keepdim=True)
+        return whole
 
     def _whole(self, x: Tensor) -> Tensor:
         """Series of whole stretches: NaN behind the end."""

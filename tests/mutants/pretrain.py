@@ -88,7 +88,7 @@ MUTANTS = [
         "selftrain/networks/vit.py",
         "tokens = self.tokens(x)\n        there = self",
         "tokens = self.tokens(x, torch.arange(2).expand(len(x), -1)).mean(1, keepdim=True).expand(-1, "
-        "math.prod(self.grid), -1)\n        if self.readout",
+        "math.prod(self.grid), -1)\n        there = self",
         f"{TOKENS}::test_features_are_read_out_as_asked",
     ),
     Mutant(

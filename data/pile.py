@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
 import os
 import warnings
 from collections import Counter
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selftrain.arguments import bind, check
 from selftrain.data.base.far import far_doubt
 from selftrain.data.base.fitting import check_annotations, check_columns, check_samples, check_shapes, check_targets
 from selftrain.data.base.form import Form
@@ -37,7 +37,7 @@ from selftrain.data.views.points import PointViews
 from selftrain.data.views.series import SeriesViews
 from selftrain.data.views.table import TableViews
 from selftrain.errors import DataError, setting
-from selftrain.types import Annotated, BatchPlan, Needs, plain_setting
+from selftrain.types import Annotated, BatchPlan, Needs, plain_setting, plain_settings
 
 _PARTS = ("labeled", "validation", "test")
 _SET_OF = {"pile": "unlabeled"}
@@ -137,6 +137,7 @@ class Pile:
         self.encoder: dict[str, Any] | None = None
 
     @classmethod
+    @plain_settings
     def from_arrays(
         cls,
         x: Any,
@@ -147,7 +148,7 @@ class Pile:
         classes: Classes | None = None,
         no_label: NoLabel = -1,
         labels: int | None = None,
-        validation: float = 0,
+        validation: float | None = 0,
         overlap: Overlap = "exclude",
         seed: int = 0,
         ids: Sequence[str] | None = None,
@@ -208,6 +209,7 @@ class Pile:
         return pile
 
     @classmethod
+    @plain_settings
     def from_samples(
         cls,
         training: Samples,
@@ -215,7 +217,7 @@ class Pile:
         *,
         classes: Classes | None = None,
         labels: int | None = None,
-        validation: float = 0,
+        validation: float | None = 0,
         overlap: Overlap = "exclude",
         seed: int = 0,
         views: ViewMaker | None = None,
@@ -629,9 +631,10 @@ def readable_again(reader: Callable[_Settings, Pile]) -> Callable[_Settings, Pil
     @functools.wraps(reader)
     def read(*values: _Settings.args, **settings: _Settings.kwargs) -> Pile:
         # Here, not by the decorator of other doors: the command line resolves hints by the module of the outermost one.
-        bound = inspect.signature(reader).bind(*values, **settings)
+        bound = bind(reader, values, settings, reader.__name__)
         given = bound.arguments
         given |= {name: plain_setting(value) for name, value in given.items()}
+        check(reader, given)
         pile = reader(*bound.args, **bound.kwargs)
         placed = {name: _absolute(value) if name in _PLACES else value for name, value in given.items()}
         pile.origin = {"reader": f"{reader.__module__}:{reader.__name__}", "settings": placed}

@@ -317,6 +317,8 @@ class Keypoints(Recorded):
             raise ValueError(f"joints is {joints}; there must be at least 1")
         if sigma <= 0 or radius <= 0:
             raise ValueError(f"sigma is {sigma} and radius {radius}; both must be above 0")
+        if not isinstance(size, tuple | list) or len(size) != 2:
+            raise ValueError(f"size is {size}; give height and width of the heatmaps in cells, such as (12, 12)")
         self.joints, self.size, self.sigma, self.radius = joints, size, sigma, radius
         self.groups = joints
 
@@ -512,4 +514,7 @@ def _check_classes(annotation: Tensor, labels: Tensor, classes: int) -> None:
     wrong = labels[(labels < 0) | (labels >= classes)]
     if len(wrong):
         row = (annotation == wrong[0]).nonzero()[0].tolist()
-        raise DataError(f"label {wrong[0].item()} at position {row} is outside 0..{classes - 1}; check the class count")
+        raise DataError(
+            f"label {wrong[0].item()} at position {row} is outside 0..{classes - 1}; check the class count: the task "
+            f"has classes={classes}"
+        )

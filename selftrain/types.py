@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from selftrain.arguments import bind, check
+
 InputKind = Literal["table", "image", "series", "points"]
 _Door = TypeVar("_Door", bound=Callable[..., Any])
 
@@ -46,12 +48,19 @@ def plain_settings(door: _Door) -> _Door:
     """Let a function, or the constructor of a class, be called with settings out of numpy as with Python's own.
 
     They come from ``(y >= 0).sum()`` and ``np.logspace``, and would be told apart by the first ``isinstance`` or file.
+    Others are checked, see ``selftrain.arguments``.
     """
     call: Callable[..., Any] = vars(door)["__init__"] if isinstance(door, type) else door
+    # what others derive from classes of this library is their own affair
+    ours, owner = call.__module__.startswith("selftrain"), call.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(call)
     def called(*values: Any, **settings: Any) -> Any:
-        return call(*map(plain_setting, values), **{name: plain_setting(value) for name, value in settings.items()})
+        values = tuple(map(plain_setting, values))
+        settings = {name: plain_setting(value) for name, value in settings.items()}
+        if ours:
+            check(call, bind(call, values, settings, owner).arguments)
+        return call(*values, **settings)
 
     if not isinstance(door, type):
         return called  # type: ignore[return-value]
@@ -274,7 +283,7 @@ class BatchPlan:
     def __post_init__(self) -> None:
         if self.labeled < 1:
             raise ValueError(f"labeled batch size is {self.labeled}; it must be at least 1")
-        if self.unlabeled_ratio <= 0:
+        if not 0 < self.unlabeled_ratio < float("inf"):
             raise ValueError(f"unlabeled_ratio is {self.unlabeled_ratio}; it must be above 0")
         if self.workers < 0:
             raise ValueError(f"workers is {self.workers}; it must be 0 or more")

@@ -61,8 +61,6 @@ class MeanTeacher(SingleStudent):
         distance: Distance = "mse", select: Selector | None = None, hard: bool = False, temperature: float = 1.0,
         align: Align | None = None, align_targets: bool = True, mix: Mix | None = None, together: bool = True,
     ) -> None:  # fmt: skip
-        if decay is None:
-            raise ValueError("decay is None; this method needs a teacher, so give a decay in [0, 1]")
         super().__init__(task, make_learner, decay=decay, buffers=buffers)
         if order not in ("after", "before"):
             raise ValueError(f"order is {order!r}; choose 'after' or 'before'")

@@ -15,7 +15,7 @@ from paths import ROOT
 FOLDERS = {"selftrain": "selftrain", "selftrain.strategies": "strategies", "selftrain.data": "data"}
 
 # What each folder may import of selftrain beside itself; the files at its root are named one by one.
-_NOUNS = {"types", "errors", "schedule", "tasks", "mix", "metrics"}
+_NOUNS = {"types", "errors", "arguments", "schedule", "tasks", "mix", "metrics"}
 _STUDENTS = _NOUNS | {"runtime", "runtime.distributed", "networks", "select", "strategy"}
 _RUNS = _STUDENTS | {"storage", "labels", "evaluation", "handlers", "tensorboard"}
 _FRONT = _RUNS | {
@@ -31,18 +31,20 @@ _FRONT = _RUNS | {
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "types": {"errors"},
-    "schedule": {"types", "errors"},
-    "tasks": {"types", "errors"},
+    "arguments": set(),
+    "types": {"errors", "arguments"},
+    "schedule": {"types", "errors", "arguments"},
+    "tasks": {"types", "errors", "arguments"},
     "mix": {"types", "errors", "tasks"},
-    "metrics": {"types", "errors"},
+    "metrics": {"types", "errors", "arguments"},
     "data.base": {"errors", "types"},
     "data.views": {"errors", "types", "data.base"},
     "data.loading": {"errors", "types", "data.base", "data.views"},
-    "data": {"errors", "types", "storage", "data.base", "data.views", "data.loading"},  # the pile; the readers make one
+    # the pile; the readers make one
+    "data": {"errors", "types", "arguments", "storage", "data.base", "data.views", "data.loading"},
     "data.readers": {"errors", "types", "storage", "data.base", "data.views", "data"},
     "data.checks": {"errors", "types", "data.base", "data.views", "data", "data.readers"},
-    "runtime.distributed": {"types", "errors"},
+    "runtime.distributed": {"types", "errors", "arguments"},
     "runtime": {"types", "errors", "runtime.distributed"},
     "storage": {"errors", "types"},
     "select": _NOUNS | {"runtime"},
@@ -62,7 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "labels.page": _RUNS | {"report", "engine", "data"},
     "catalog": _STUDENTS | {"strategies", "pretrain", "data"},
     "front": _FRONT,
-    "wrapper": {"errors", "data.base"},
+    "wrapper": {"errors", "arguments", "data.base"},
     "graph": {"errors", "wrapper"},
     "portfolio": {"errors", "storage", "wrapper", "graph"},
     "estimator": _FRONT | {"front", "wrapper", "portfolio"},

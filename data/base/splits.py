@@ -38,7 +38,7 @@ def split(
     labels: int | None = None,
     *,
     classes: Sequence[str] | int | None = None,
-    validation: float = 0,
+    validation: float | None = 0,
     seed: int = 0,
     overlap: Overlap = "exclude",
 ) -> Split:

@@ -39,7 +39,7 @@ def from_arrays_file(
     classes: Classes | None = None,
     no_label: NoLabel = -1,
     labels: int | None = None,
-    validation: float = 0,
+    validation: float | None = 0,
     overlap: Overlap = "exclude",
     seed: int = 0,
     channels: Channels | None = None,

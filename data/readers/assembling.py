@@ -19,7 +19,7 @@ def assemble(  # noqa: D417
     unlabeled: Samples | None = None,
     test: Samples | None = None,
     *,
-    validation: float | Samples = 0,
+    validation: float | Samples | None = 0,
     classes: Sequence[str],
     notes: Sequence[str] = (),
     labels: int | None = None,

@@ -54,7 +54,7 @@ def load(
     labels: int | None = 100,
     *,
     seed: int = 0,
-    validation: float = 0,
+    validation: float | None = 0,
     root: Root = None,
     overlap: Overlap = "exclude",
     views: ViewMaker | None = None,

@@ -64,7 +64,7 @@ def from_folder(
     test: str | os.PathLike[str] | None = None,
     no_label: NoLabel = -1,
     labels: int | None = None,
-    validation: float | str | os.PathLike[str] = 0,
+    validation: float | str | os.PathLike[str] | None = 0,
     overlap: Overlap = "exclude",
     seed: int = 0,
     views: ViewMaker | None = None,

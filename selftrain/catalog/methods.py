@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selftrain import strategies
+from selftrain.arguments import shown
 from selftrain.catalog.parts import make_parts, sizes_of
 from selftrain.networks.student import MakeLearner
 from selftrain.strategy.base import Strategy, SupervisedStrategy
@@ -174,8 +175,8 @@ def make_strategy(
     if isinstance(strategy, str):
         make = METHODS[_known(strategy)].make
         own = {**METHODS[strategy].settings, **short_averages(strategy, steps)}
-    if not callable(make):
-        raise ValueError(f"strategy is {strategy!r}; give a name, a class of selftrain.strategies or a function")
+    if not callable(make) or isinstance(make, Strategy):
+        raise ValueError(f"strategy is {shown(strategy)}; give a name, a class of selftrain.strategies or a function")
     try:
         made = _made(make, task, make_learner, sizes_of(task, unlabeled, label_shape), {**own, **settings})
     except TypeError as error:

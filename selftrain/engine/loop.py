@@ -203,8 +203,20 @@ def check_fit(strategy: Strategy, pile: Pile, device: torch.device) -> None:
             # A part of one sample twice: BatchNorm in training needs two.
             strategy.check_networks(batch.x[[0, -1]])
             strategy.input_shape = tuple(batch.x.shape[1:])
+            _check_classes(strategy, pile)
             _check_normalized(strategy, pile)
             return
+
+
+def _check_classes(strategy: Strategy, pile: Pile) -> None:
+    """Warn of a task that has not as many classes as the pile."""
+    task, names = getattr(strategy, "task", None), pile.classes
+    if task is not None and task.has_classes and names and task.groups != len(names):
+        warnings.warn(
+            f"the task has classes={task.groups}, and the pile {len(names)} ({', '.join(map(str, names[:10]))}); "
+            f"build it as {type(task).__name__}({len(names)})",
+            stacklevel=4,
+        )
 
 
 def _check_normalized(strategy: Strategy, pile: Pile) -> None:
@@ -362,6 +374,8 @@ def take_over(strategy: Strategy, source: Run | str | Path) -> None:
     if isinstance(source, Run):
         state = source.strategy.state_dict()
     else:
+        if not Path(source).is_dir():
+            raise CheckpointError(f"continue_from is {source}, where there is no run; give the folder of one, or a run")
         state = from_first(lambda: load_newest(Path(source) / CHECKPOINTS)["strategy"])
     own = strategy.state_dict()
     # An optimizer's state also holds the settings of the old stage, which would replace those of this one.

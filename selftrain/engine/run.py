@@ -23,7 +23,7 @@ from selftrain.runtime import signals
 from selftrain.storage.run_dir import REPORT
 from selftrain.storage.states import load_into
 from selftrain.strategy.base import Strategy, SupervisedStrategy
-from selftrain.types import Annotated, Pile
+from selftrain.types import Annotated, Pile, plain_settings
 
 Figures = dict[str, float]
 Which = Literal["last", "best"]
@@ -365,6 +365,7 @@ def _hides(name: str) -> bool:
     return name.startswith("_") or name in _HIDDEN
 
 
+@plain_settings
 def evaluate(strategy: Strategy, pile: Pile, data: object = "test", *, batch_size: int = 500) -> Figures:
     """Figures of a strategy on a part of the pile (``"validation"``, ``"test"``) or on another data set.
 

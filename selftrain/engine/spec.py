@@ -41,7 +41,7 @@ from selftrain.storage.fields import COUNT, FIGURES, Number, check, read_fields
 from selftrain.storage.run_dir import CANDIDATES, CARD, CHECKPOINTS, LABELS, RECORD, SETTINGS, is_replaced, read_card
 from selftrain.storage.states import load_into
 from selftrain.strategy.base import Strategy, SupervisedStrategy
-from selftrain.types import Pile, Recorded
+from selftrain.types import Pile, Recorded, plain_settings
 
 FORMAT = 2  # of the record; version 0.1 had none
 _TABLE = "selftrain.data.readers.tables:from_table"
@@ -161,7 +161,7 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     """
     place = Path(folder)
     if not place.is_dir():
-        raise RunFolderError(f"there is no run folder {place}")
+        raise RunFolderError(f"there is no run folder {place}; give the one that fit wrote (out=...)")
     again = f"start it again with {setting('overwrite', True, of='')}"
     if is_replaced(place):
         raise RunFolderError(f"the run in {place} was being replaced by another one, which was stopped; {again}")
@@ -189,6 +189,7 @@ def read_record(folder: str | Path) -> dict[str, Any]:
 
 
 # -- a run from its folder ---------------------------------------------------------------------------------------------
+@plain_settings
 def open_run(
     folder: str | Path,
     *,

@@ -16,11 +16,13 @@ from selftrain.networks.foundation import Foundation, Modality
 from selftrain.networks.optim import load_weights
 from selftrain.storage.run_dir import RECORD, read_card
 from selftrain.strategy.base import SupervisedStrategy
+from selftrain.types import plain_settings
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _FILES = (".safetensors", ".pth", ".pt", ".bin")
 
 
+@plain_settings
 def pretrained(
     name_or_path: str | Path,
     *,

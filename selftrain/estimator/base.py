@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from selftrain.arguments import check
 from selftrain.data.base.ragged import channel_axis, pad_series
 from selftrain.errors import DataError
 from selftrain.estimator.inputs import Array, Inputs, learn_inputs, numbers
@@ -40,7 +41,8 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     inputs_: Inputs
 
     def _learn_rows(self, X: Any) -> Array:
-        """Check the rows of ``fit`` and find out how to read them."""
+        """Check settings and rows of ``fit``, and find out how to read these."""
+        check(type(self).__init__, self.get_params(deep=False))
         form: dict[str, Any] = {"ensure_min_samples": 2, "ensure_min_features": 1}
         rows = self._checked(X, reset=True, **form)
         if hasattr(rows, "tocsr"):
@@ -104,7 +106,10 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _seed(self) -> int:
         """A number that all draws of a fit follow from."""
-        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        try:
+            return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        except ValueError as error:
+            raise ValueError(f"random_state is {self.random_state!r:.80}; give a whole number or None") from error
 
     def _device(self) -> torch.device:
         return find_device("cpu" if self.device is None else self.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         baseline: bool | None = None,
         on_alarm: OnAlarm = "fallback",
         unlabeled: Any = -1,
-        out: Any = None,
+        out: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
         device: Any = "auto",
         random_state: Any = None,

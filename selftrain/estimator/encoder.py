@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -73,7 +74,7 @@ class PretrainedEncoder(NetworkEstimator):
         steps: int | None = None,
         epochs: int | None = None,
         batch_size: int = 64,
-        out: Any = None,
+        out: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
         device: Any = "auto",
         random_state: Any = None,

@@ -20,12 +20,14 @@ from selftrain.exporting.network import Deployed, What, deployed
 from selftrain.networks.fitting import doubt_of_answers
 from selftrain.storage.atomic import whole_file, write_json
 from selftrain.storage.run_dir import versions
+from selftrain.types import plain_settings
 
 FORMAT = 1
 # Traced with more than one sample: torch.export takes a size of 1 for a constant of the program.
 _BATCHES = (3, 1)  # samples that are asked: the first also as the example that is traced
 
 
+@plain_settings
 def export(
     run: Run,
     folder: str | Path,
@@ -112,6 +114,7 @@ def export_network(
         formats: As in ``export``.
         overwrite: As in ``export``.
     """
+    formats = [formats] if isinstance(formats, str) else formats
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise ValueError(f"formats is {list(formats)}; choose some of {', '.join(FORMATS)}")

@@ -14,6 +14,7 @@ from torch import nn
 
 from selftrain import data
 from selftrain._compat import old_fit_keywords
+from selftrain.arguments import shown
 from selftrain.catalog import EMBEDDING, RECIPES, default_recipe, make_part, make_recipe
 from selftrain.engine import loop
 from selftrain.engine.run import Run
@@ -249,9 +250,10 @@ def _resolved(kind: str, given: Any) -> tuple[Any, dict[str, Any], str]:
             raise UsageError(f"no {kind} {given!r}; give a name such as {_LIKE[kind]!r}")
         return load_object(spec["class_path"]), dict(spec["init_args"]), given
     make, settings = (given.func, dict(given.keywords)) if isinstance(given, partial) else (given, {})
-    if not callable(make) or isinstance(make, nn.Module) or isinstance(given, partial) and given.args:
+    # what is built has no name, such as a network or a learner
+    if not callable(make) or not hasattr(make, "__name__") or isinstance(given, partial) and given.args:
         raise UsageError(
-            f"{kind} is {given!r:.200}; give a name such as {_LIKE[kind]!r}, a class, or functools.partial(CLASS, "
+            f"{kind} is {shown(given)}; give a name such as {_LIKE[kind]!r}, a class, or functools.partial(CLASS, "
             "SETTING=VALUE)"
         )
     return make, settings, make.__name__
@@ -309,6 +311,6 @@ def _run_alone(pretrain: Any) -> Any:
     if pretrain is None or isinstance(pretrain, Run | Path) or isinstance(pretrain, str) and Path(pretrain).is_dir():
         return pretrain
     raise UsageError(
-        f"pretrain is {pretrain!r:.200}, for a strategy by its name; one that is built starts from a run of its own "
+        f"pretrain is {shown(pretrain)}, for a strategy by its name; one that is built starts from a run of its own "
         "kind, or from none: train the stage first, stage = fit(...), and build it with learner(init_from=stage)"
     )

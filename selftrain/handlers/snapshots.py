@@ -18,6 +18,7 @@ from selftrain.runtime.distributed import is_first
 from selftrain.storage.atomic import write_json
 from selftrain.storage.fields import COUNT, FIGURES, read_fields
 from selftrain.storage.run_dir import INDEX, SNAPSHOTS, card_of, export_weights
+from selftrain.types import plain_settings
 
 EARLIEST = 100  # the first snapshot is at this part of the run
 Use = Literal["frozen", "fine-tune"]
@@ -103,6 +104,7 @@ def read(folder: str | Path) -> list[dict[str, Any]]:
     return [{"step": row["step"], "file": Path(row["file"]).name, "figures": row["figures"]} for row in rows]
 
 
+@plain_settings
 def select_snapshot(
     folder: str | Path, use: Use = "fine-tune", *, figure: str | None = None, part: str = "validation"
 ) -> Path:

@@ -12,9 +12,10 @@ from selftrain.labels.table import PseudoLabelTable
 from selftrain.runtime import signals
 from selftrain.strategy.base import Strategy
 from selftrain.tasks import Task
-from selftrain.types import Annotated, Pile
+from selftrain.types import Annotated, Pile, plain_settings
 
 
+@plain_settings
 def label_pile(
     strategy: Strategy, pile: Pile, *, batch_size: int = 500, dtype: torch.dtype = torch.float32
 ) -> PseudoLabelTable:

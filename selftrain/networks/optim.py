@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from selftrain.arguments import shown
 from selftrain.errors import CheckpointError
 from selftrain.networks.adapters import LoRA
 from selftrain.networks.copying import copy_network, has_adapters, merge_adapters
@@ -76,8 +77,13 @@ class Training:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.lr <= 0:
+        if not 0 < self.lr < float("inf"):
             raise ValueError(f"lr is {self.lr}; it must be above 0")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(f"weight_decay is {self.weight_decay}; it must be 0 or more")
+        for name, share in (("momentum", self.momentum), ("beta2", self.beta2)):
+            if not 0 <= share < 1:
+                raise ValueError(f"{name} is {share}; it must be in [0, 1)")
         if self.encoder_lr < 0:
             raise ValueError(f"encoder_lr is {self.encoder_lr}; it must be 0 or more")
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
@@ -121,6 +127,7 @@ class Training:
         )
 
 
+@plain_settings
 def learner(  # noqa: D417
     network: nn.Module | Callable[[], nn.Module],
     *,
@@ -199,6 +206,8 @@ class _MakeLearner:
         """A student."""
         with calls_noted() as calls:
             fresh = copy_network(self.network) if isinstance(self.network, nn.Module) else self.network()
+            if not isinstance(fresh, nn.Module) or isinstance(fresh, Learner):
+                raise ValueError(f"network built {shown(fresh)}; return the network itself, a module of torch")
             self.built.append(describe(fresh, calls))
         if self.init_from is not None:
             # anew for each student: a stage that goes on training hands each the weights of its moment

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain._compat import old_method
+from selftrain.arguments import shown
 from selftrain.errors import CheckpointError, DataError, NonFiniteError, TrainingError, setting
 from selftrain.networks.outputs import logits_of
 from selftrain.runtime.distributed import any_rank, here, mean_gradients, spread
@@ -38,8 +39,6 @@ _STORED = {
 _SCALER = dict.fromkeys(("scale", "growth_factor", "backoff_factor", "growth_interval"), Number(1e-45))
 _SCALER |= {"_growth_tracker": COUNT}
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
-
-MakeLearner = Callable[[], "Learner"]
 
 
 @plain_settings
@@ -444,6 +443,21 @@ def _load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> No
             held = optimizer.state[weight].get(name)
             if isinstance(value, Tensor) and isinstance(held, Tensor) and held.dtype != value.dtype:
                 optimizer.state[weight][name] = value.to(held.device)
+
+
+MakeLearner = Callable[[], Learner]
+
+
+def make_student(make_learner: MakeLearner) -> Learner:
+    """A student, if that is what is made.
+
+    Raises:
+        ValueError: for something else.
+    """
+    made = make_learner()
+    if not isinstance(made, Learner):
+        raise ValueError(f"make_learner returned {shown(made)}; let learner(network) make it")
+    return made
 
 
 def check_trainable(network: nn.Module) -> None:

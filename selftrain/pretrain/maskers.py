@@ -36,8 +36,10 @@ from selftrain.pretrain.draws import (
     share,
     subsample,
 )
+from selftrain.types import plain_settings
 
 
+@plain_settings
 @dataclass(frozen=True)
 class RandomMask:
     """Hide a random share of the tokens; the rest is seen.
@@ -62,6 +64,7 @@ class RandomMask:
         return Mask(rising(order[:, :seen])[None], rising(order[:, seen:])[None])
 
 
+@plain_settings
 @dataclass(frozen=True)
 class MultiBlock(BlockPlan):
     """Predict some blocks of a grid from a large context block without them.
@@ -95,6 +98,7 @@ class MultiBlock(BlockPlan):
         return Mask(seen, subsample(hidden, int(hidden.sum(1).min()), generator)[None])
 
 
+@plain_settings
 @dataclass(frozen=True)
 class TimeFrequency(BlockPlan):
     """Predict blocks of a spectrogram, from a context that does not know their times, or not their frequencies, at all.
@@ -121,6 +125,7 @@ class TimeFrequency(BlockPlan):
         return Mask(subsample(context, int(context.sum(1).min()), generator)[None], members(targets))
 
 
+@plain_settings
 @dataclass(frozen=True)
 class Blocks:
     """Hide contiguous stretches of a series until only a small share is seen; all that is hidden is predicted.
@@ -173,6 +178,7 @@ class Blocks:
         return min(self.length, hidden if seen >= hidden else min(seen, hidden // 2))
 
 
+@plain_settings
 @dataclass(frozen=True)
 class FeatureSubset:
     """See a random subset of the tokens, and predict some others: columns of a table have no neighbors.
@@ -211,6 +217,7 @@ class FeatureSubset:
         return Mask(rising(order[:, :seen])[None], rising(rest.gather(2, chosen)))
 
 
+@plain_settings
 @dataclass(frozen=True)
 class Runs:
     """Predict runs of tokens that are neighbors, from a run of what remains.
@@ -261,6 +268,7 @@ class Runs:
         return targets, others(targets, count)
 
 
+@plain_settings
 @dataclass(frozen=True)
 class LocalWindows:
     """Look at small windows of a grid, each on its own, and predict most of each from its rest.
@@ -296,6 +304,7 @@ class LocalWindows:
         return Mask(rising(seen), rising(unseen))
 
 
+@plain_settings
 @dataclass(frozen=True)
 class Curriculum:
     """Go from one masker to another: the later one with probability ``sqrt(progress (1 - start^2) + start^2)``.
@@ -325,6 +334,7 @@ class Curriculum:
         return chosen(batch, layout, progress, generator)
 
 
+@plain_settings
 @dataclass(frozen=True)
 class Mixture:
     """Use one of two maskers, another draw for each batch.

@@ -6,6 +6,7 @@ training mode a rule takes the batch into its memory, in evaluation mode it only
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -83,7 +84,7 @@ class Above(Selector):
     Source: Sohn et al., "FixMatch", 2020, arXiv:2001.07685, eq. 4 (``>=``, so the threshold itself passes).
 
     Args:
-        threshold: Confidence needed, in [0, 1]; above 1 nothing passes.
+        threshold: Confidence needed, in [0, 1]; above 1, up to 2, nothing passes (with a warning).
     """
 
     def __init__(self, threshold: float = 0.95) -> None:
@@ -91,6 +92,10 @@ class Above(Selector):
         # `not >=` and not `<`: NaN fails every comparison, so it is refused as well.
         if not threshold >= 0:
             raise ValueError(f"threshold is {threshold}; it must be 0 or more")
+        if threshold > 2:  # meant as a percentage, and hours later nothing was learned from
+            raise ValueError(f"threshold is {threshold}; confidences are in [0, 1]: give 0.95 for 95 %")
+        if threshold > 1:
+            warnings.warn(f"threshold is {threshold}: no confidence is above 1, so nothing will be used", stacklevel=3)
         self.threshold = threshold
 
     def forward(self, evidence: ScoredBatch) -> Tensor:

@@ -33,6 +33,8 @@ def locked(folder: Path | None, *, create: bool) -> Iterator[None]:
         yield
         return
     # asked before the folder is made: one of the user's is not removed, even if it is empty
+    if folder.is_file():
+        raise RunFolderError(f"out is {folder}, which is a file; give a folder")
     path, created = folder / LOCK, not folder.exists()
     lock = FileLock(path, blocking=False, thread_local=False, on_acquired=_sign)
     try:

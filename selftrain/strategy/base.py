@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from selftrain.arguments import bind, check
 from selftrain.errors import DataError
 from selftrain.networks.fitting import as_input, asked_for, check_learner
 from selftrain.networks.modes import eval_mode
@@ -64,24 +64,15 @@ class StrategyType(type):
         """
         values = tuple(map(plain_setting, values))
         settings = {name: plain_setting(value) for name, value in settings.items()}
-        signature = cls.__signature__
-        known, rest = signature.parameters, [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
-        for name in settings if not rest else ():
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
-                raise TypeError(f"{cls.__name__} has no setting {name!r}; {hint}")
-        # `bind` does not say whose argument is missing.
-        try:
-            bound = signature.bind(*values, **settings)
-        except TypeError as error:
-            raise TypeError(f"{cls.__name__}: {error}") from None
+        bound = bind(cls, values, settings, cls.__name__)
+        check(cls.__init__, bound.arguments)
         made = super().__call__(*values, **settings)
         bound.apply_defaults()  # another version may have others
         arguments = dict(bound.arguments)
         # What a class takes as **settings counts by name like any other: a resumed run is compared with it.
-        for name in rest:
-            arguments |= arguments.pop(name)
+        for p in cls.__signature__.parameters.values():
+            if p.kind is p.VAR_KEYWORD:
+                arguments |= arguments.pop(p.name)  # type: ignore[arg-type]
         made.arguments = arguments
         return made
 

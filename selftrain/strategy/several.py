@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from selftrain.networks.ema import Buffers, Teacher
 from selftrain.networks.optim import copied_weights
-from selftrain.networks.student import LabelMode, Learner, MakeLearner, check_label_mode
+from selftrain.networks.student import LabelMode, Learner, MakeLearner, check_label_mode, make_student
 from selftrain.strategy.base import Predictor, SupervisedStrategy
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Report
@@ -46,7 +46,13 @@ class SeveralStudents(SupervisedStrategy):
         makers = list(make_learner) if isinstance(make_learner, Sequence) else [make_learner]
         if members < max(2, len(makers)):
             raise ValueError(f"members is {members}; peers need at least 2, and one for each of {len(makers)} makers")
-        self.members = nn.ModuleList(make() for make, _ in zip(itertools.cycle(makers), range(members), strict=False))
+        students = [make_student(make) for make, _ in zip(itertools.cycle(makers), range(members), strict=False)]
+        if len({id(student.model) for student in students}) < len(students):
+            raise ValueError(
+                f"make_learner gave one and the same {type(students[0].model).__name__} to several of {members} "
+                "students; build a new network at each call, or pass the network itself to learner, which copies it"
+            )
+        self.members = nn.ModuleList(students)
         self.label_mode = check_label_mode(label_mode)
         emas = [] if decay is None else [Teacher(m, decay, buffers=buffers) for m in self.learners()]
         self.emas = nn.ModuleList(emas)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from selftrain.networks.ema import Buffers, Teacher
 from selftrain.networks.optim import copied_weights
-from selftrain.networks.student import MakeLearner
+from selftrain.networks.student import MakeLearner, make_student
 from selftrain.strategy.base import Predictor, SupervisedStrategy
 from selftrain.tasks import Task
 from selftrain.types import Batch, Clock, Report
@@ -28,7 +28,7 @@ class SingleStudent(SupervisedStrategy):
         self, task: Task, make_learner: MakeLearner, *, decay: float | None = 0.999, buffers: Buffers = "ema"
     ) -> None:
         super().__init__(task)
-        self.student = make_learner()
+        self.student = make_student(make_learner)
         self.ema = None if decay is None else Teacher(self.student, decay, buffers=buffers)
 
     def step_labeled(self, batch: Batch, clock: Clock) -> Report:

@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from selftrain.arguments import check
 from selftrain.errors import DataError
 from selftrain.wrapper.labels import Array, Labels, known_rows, read_labels
 from selftrain.wrapper.rows import checked_rows
@@ -49,6 +50,7 @@ class Wrapper(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: igno
             name = type(self).__name__
             # The words are those that scikit-learn's check of estimators looks for.
             raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None")
+        check(type(self).__init__, self.get_params(deep=False))
         X = checked_rows(self, X, reset=True)
         labels = read_labels(y, self.unlabeled)
         check_consistent_length(X, labels.given)

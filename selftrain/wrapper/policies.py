@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from selftrain.arguments import checked
 from selftrain.wrapper.labels import Array
 
 RATIOS = ("equal", "labels")
@@ -79,6 +80,11 @@ class Policy(BaseEstimator):  # type: ignore[misc]
 
     relabels: ClassVar[bool] = False
     needs_votes: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
 
     def check(self) -> None:
         """Raise ValueError for settings out of range."""

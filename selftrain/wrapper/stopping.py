@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from selftrain.arguments import checked
 from selftrain.wrapper.labels import Array
 
 When = Literal["chosen", "learned"]
@@ -56,6 +57,11 @@ class Criterion(BaseEstimator):  # type: ignore[misc]
     name: ClassVar[str]
     when: ClassVar[When] = "learned"
     keeps_best: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
 
     def check(self) -> None:
         """Raise ValueError for settings out of range."""

@@ -41,7 +41,7 @@ ROWS_OF = {
         Row("no {} {}; give a name such as", lambda: fit("null"), lambda: fit("fixmatch")),
         Row(
             "give a selftrain.data.Pile, such as",
-            lambda: fit(data=(X, Y)),
+            lambda: fit(data=st.toy.pile("classification")),
             lambda: fit(data=Pile.from_arrays(X, Y)),
         ),
         Row(

@@ -125,7 +125,6 @@ ROWS_OF = {
         ),
     ],
     f"{S}/mean_teacher.py": [
-        setting("so give a decay in [0, 1]", of("mean_teacher"), "decay", None, 0, 1),
         setting("order is {}", of("mean_teacher"), "order", "now", "after", "before"),
         setting("tie_weight is {}", of("two_heads"), "tie_weight", -1, 0),
     ],
@@ -241,7 +240,7 @@ ROWS_OF = {
         setting("shares that sum to 1", align, "target", torch.ones(3), torch.tensor([0.2, 0.3, 0.5])),
     ],
     f"{R}/base.py": [
-        setting("threshold is {}", partial(weigh, select.above), "threshold", -1, 0),
+        setting("threshold is {}; it must be 0 or more", partial(weigh, select.above), "threshold", -1, 0),
         setting("decay is {}", partial(weigh, select.free, **RULE), "decay", 1, 0),
         setting("share is {}", partial(weigh, select.top), "share", 0, 0.1, 1),
     ],

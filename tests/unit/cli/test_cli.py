@@ -265,7 +265,10 @@ def test_commands_and_their_names(capsys):
     assert cli.main(["--version"]) == 0
     assert st.__version__ in capsys.readouterr().out
     assert told(capsys, "evaluate")[1].strip().endswith("selftrain evaluate RUN [options]")
-    assert told(capsys, "evaluate", "no/run") == (1, "selftrain: error: there is no run folder no/run\n")
+    assert told(capsys, "evaluate", "no/run") == (
+        1,
+        "selftrain: error: there is no run folder no/run; give the one that fit wrote (out=...)\n",
+    )
 
 
 def test_an_error_has_a_traceback_only_for_debugging(capsys):

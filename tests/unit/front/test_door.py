@@ -128,7 +128,7 @@ def test_the_length_of_a_run_by_its_name_suits_its_pile(pile):
         ({"strategy": 3}, "strategy is 3; give a name such as 'fixmatch'"),
         ({"strategy": "fixmatch(treshold=1)"}, "treshold"),
         ({"strategy": "null"}, "no strategy 'null'"),
-        ({"pile": (X, Y)}, "pile is a tuple; .* give a selftrain.data.Pile"),
+        ({"pile": (X, Y)}, "pile is a tuple; make it one: data.Pile.from_arrays"),
         ({"steps": 0}, "at least 1"),
         ({"device": "gpuu"}, "device 'gpuu' cannot be used"),
     ],

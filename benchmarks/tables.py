@@ -37,6 +37,7 @@ def tables() -> dict[str, str]:
     from first_page import Scores, summary  # which takes its marks from here
 
     return {
+        "first screen table": first_screen(load("first_screen.json")["rows"]),
         "first result table": summary(Scores(load("first_result.json")["rows"])),
         "quickstart table": matrix(quick, "strategy", "pretraining"),
         "images table": matrix(images, "strategy", "dataset"),
@@ -51,6 +52,18 @@ def together() -> list[Row]:
     rows = [r for r in load("complementary.json")["rows"] if r["dataset"] in problems and r["pretraining"] in starts]
     rows = [r for r in rows if r["steps"] == 1000]  # no rivals on raw input, none that trains longer
     return [r | {"data and start": f"{r['dataset']} {r['labels']}, {starts[r['pretraining']]}"} for r in rows]
+
+
+def first_screen(rows: list[Row]) -> str:
+    """The block of the first screen over the draws but that of its figure."""
+    counted = [row for row in rows if row["draw"] >= 10]
+    names = {
+        "logistic regression on the pixels": "logistic",
+        "labels alone, the same network and start": "labels_alone",
+        "self-training": "self_training",
+    }
+    cells = [f"| {title} | {cell([row[key] for row in counted])} |" for title, key in names.items()]
+    return "\n".join(["| 20 labels, five draws of them | test accuracy |", "| --- | --- |", *cells])
 
 
 def load(name: str) -> dict[str, Any]:

@@ -299,7 +299,8 @@ def _encoder_of(run: Run) -> nn.Module:
     found: Any = network if hasattr(network, "embed_dim") else getattr(network, "encoder", None)
     if not hasattr(found, "embed_dim"):
         raise UsageError(f"the network of {run.out or 'this run'} has no encoder to start from; take another run")
-    return copy_network(found).cpu().requires_grad_(True)
+    copied: nn.Module = copy_network(found)
+    return copied.cpu().requires_grad_(True)
 
 
 def _run_alone(pretrain: Any) -> Any:

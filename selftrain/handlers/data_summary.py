@@ -29,6 +29,6 @@ class DataSummary(Handler):
         """Say it."""
         if self.show and is_first():
             # a pile of the user's own kind says nothing of itself
-            lines = getattr(context.pile, "summary_lines", list)()
+            lines: list[str] = getattr(context.pile, "summary_lines", list)()
             for line in [*lines, *self.chosen, f"{'device':<11}{in_words(context.device)}"]:
                 print(line, file=self.file or sys.stderr, flush=True)

@@ -122,6 +122,14 @@ def check_same(settings: Mapping[str, Any], out: str, free: Collection[str] = ()
         # a column may be called "workers"
         if before.get(key) != now.get(key) and (key.rpartition(".")[2] not in _MAY_CHANGE or ".columns." in key)
     ]
+    length = [text for text in changed if text.startswith(("steps was", "epochs was"))]
+    if length and length == changed:
+        steps = next((f"--{key} {settings[key]}" for key in ("steps", "epochs") if settings.get(key)), "--steps MORE")
+        raise UsageError(
+            f"{out} was started with another length ({'; '.join(length)}), by which its schedules go; to train on from "
+            f"its weights: selftrain train --config {out} --init_from {out} {steps} --out NEW; to stop in between and "
+            "go on exactly, plan the whole length and say --stop_after"
+        )
     if changed:
         raise UsageError(f"{out} was started with other settings ({'; '.join(changed)}); leave them out, or say --out")
 

@@ -376,8 +376,10 @@ class SelfCheck(Handler):
         prior = self._labeled_shares(len(shares)) if accepted >= ROWS and step >= SHARE * self.total else None
         one_sided = prior is not None and self._one_sided(step, shares, prior.to(shares), accepted)
         self.one_sided = self.one_sided + 1 if one_sided else 0
+        # A network that has hardly learned says one class of nearly everything, and most leave that behind.
+        confirmed = self.one_sided >= 2 and step >= STREAK
         # One evaluation may be chance; the last one has no successor that could confirm it.
-        if prior is not None and (self.one_sided >= 2 or (one_sided and step == self.total)):
+        if prior is not None and (confirmed or (one_sided and step == self.total)):
             expected = effective_classes(prior)
             message = (
                 f"The {accepted} accepted pseudo-labels fall to effectively {effective:.2f} classes "

@@ -200,6 +200,12 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
     if changed:
         text = "; ".join(f"{k}: was {old!s:.200}, is {new!s:.200}" for k, (old, new) in sorted(changed.items()))
         other = {key.partition(".")[0] for key in changed}
+        if other == {"total_steps"}:
+            raise RunFolderError(
+                f"the run in {folder} was started with another length ({text}), by which its schedules go; to train on "
+                f"from where it is, as a stage of its own: fit(continue_from={str(folder)!r}, out=OTHER FOLDER); to "
+                "stop in between and go on exactly, plan the whole length: Checkpoints(stop_after=...)"
+            )
         raise RunFolderError(
             f"the run in {folder} was started with other {'data' if other <= {'data', 'classes'} else 'settings'} "
             f"({text}); use them, or a new folder"

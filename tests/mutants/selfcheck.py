@@ -79,9 +79,16 @@ MUTANTS = [
     Mutant(
         "collapse by a single evaluation",
         "selftrain/handlers/selfcheck.py",
-        "self.one_sided >= 2",
-        "self.one_sided >= 1",
+        "confirmed = self.one_sided >= 2",
+        "confirmed = self.one_sided >= 1",
         FILE + "test_a_collapse_in_the_midst_is_found_and_one_evaluation_is_not_enough",
+    ),
+    Mutant(
+        "the first steps judged",
+        "selftrain/handlers/selfcheck.py",
+        "self.one_sided >= 2 and step >= STREAK",
+        "self.one_sided >= 2 and step >= 0",
+        FILE + "test_the_first_steps_are_no_collapse_and_the_last_evaluation_is_judged_whatever_its_step",
     ),
     Mutant(
         "easy classes first taken for a collapse",

@@ -41,6 +41,15 @@ ROWS_OF = {
         Elsewhere("fit(baseline=True)", _TOLD),
         Elsewhere("run.predict(data), run.label(data)", _TOLD),
     ],
+    "selftrain/storage/run_dir.py": [
+        Elsewhere(
+            "to train on from where it is",
+            "unit/engine/test_engine.py::test_a_longer_run_is_a_stage_of_its_own_or_planned_whole",
+        ),
+    ],
+    "selftrain/cli/common.py": [
+        Elsewhere("plan the whole length and say --stop_after", f"{_PREDICT.partition('::')[0]}::test_a_longer_run"),
+    ],
     "selftrain/cli/predict.py": [
         Elsewhere("say of which data", _PREDICT),
         Elsewhere("say --out FILE.npz", _PREDICT),

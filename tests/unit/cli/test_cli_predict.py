@@ -82,3 +82,19 @@ def test_what_is_advised_works(home, tmp_path, capsys):
     assert np.array_equal(maps, st.open_run(masks).predict(home / "m.npz"))
     assert cli(["predict", run, str(tmp_path / "none.png")]) == 1
     assert "correct the path" in capsys.readouterr().err
+
+
+def test_a_longer_run(home, tmp_path, capsys):
+    """A run keeps its length; its weights are taken on, or the whole length is planned."""
+    quick = ["--data", str(home / "a.npz"), "--strategy", "supervised", "--progress", "false", "--plan.labeled", "8"]
+    out = str(tmp_path / "short")
+    assert cli(["train", *quick, "--steps", "3", "--out", out]) == 0
+    assert cli(["train", "--resume", "--out", out, "--steps", "6"]) == 2
+    said = capsys.readouterr().err
+    assert f"selftrain train --config {out} --init_from {out} --steps 6 --out NEW" in said
+    assert cli(["train", "--config", out, "--init_from", out, "--steps", "6", "--out", str(tmp_path / "new")]) == 0
+    assert st.open_run(tmp_path / "new").steps == 6
+    whole = ["train", *quick, "--steps", "6", "--out", str(tmp_path / "whole")]
+    assert cli([*whole, "--stop_after", "3"]) == 0
+    assert cli(["train", "--resume", "--out", str(tmp_path / "whole")]) == 0
+    assert st.open_run(tmp_path / "whole").steps == 6

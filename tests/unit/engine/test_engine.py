@@ -635,6 +635,34 @@ def test_resuming_with_other_settings_is_refused(change, message, tmp_path):
         st.fit(fixmatch(), MemoryPile(), out=tmp_path, resume=True, **LENGTH | change)
 
 
+def test_a_longer_run_is_a_stage_of_its_own_or_planned_whole(tmp_path):
+    """Schedules go by the whole length: what a longer run would have done from the first step on is another run."""
+
+    def make():
+        torch.manual_seed(0)
+        training = {"lr": 0.05, "schedule": st.cosine(), "momentum": 0.9}
+        return FixMatch(st.Classification(3), st.learner(mlp, **training), select=Above(0.4))
+
+    def weights(run):
+        return [*run.strategy.export().values()]
+
+    plan, pile = PLAN, MemoryPile()
+    short = st.fit(make(), pile, plan=plan, steps=6, out=tmp_path / "short")
+    with pytest.raises(RunFolderError, match=r"schedules go.*continue_from=.*Checkpoints\(stop_after="):
+        st.fit(make(), pile, plan=plan, steps=12, out=tmp_path / "short", resume=True)
+    # the first remedy: the weights of the short run, and schedules of their own
+    on = st.fit(make(), pile, plan=plan, steps=6, continue_from=tmp_path / "short", out=tmp_path / "on")
+    assert on.before["validation"] == short.last["validation"]
+    # the second: stopped in between, it is the longer run bit for bit; and its first half is not the short run
+    longer = st.fit(make(), pile, plan=plan, steps=12)
+    half = {"plan": plan, "steps": 12, "out": tmp_path / "whole"}
+    stopped = st.fit(make(), pile, checkpoints=st.Checkpoints(stop_after=6), **half)
+    assert not all(torch.equal(a, b) for a, b in zip(weights(stopped), weights(short), strict=True))
+    whole = st.fit(make(), pile, resume=True, **half)
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(longer), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(weights(on), weights(longer), strict=True))
+
+
 def test_resuming_with_another_method_is_refused(tmp_path):
     st.fit(fixmatch(), MemoryPile(), out=tmp_path, stop_after=5, **LENGTH)
     with pytest.raises(RunFolderError, match="strategy: was FixMatch, is Scripted"):

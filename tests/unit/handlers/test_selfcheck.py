@@ -120,6 +120,18 @@ class Constant(Own):
         return (self._rows < self._accept).float()
 
 
+class Early(Constant):
+    """Sees one class everywhere in its first steps."""
+
+    def __init__(self, until, **settings):
+        super().__init__(**settings)
+        self._until = until
+
+    def value(self, batch):
+        self._begin = 0 if self._now < self._until else 10_000
+        return super().value(batch)
+
+
 class Weighted(Own):
     """Weights by a function of the step."""
 
@@ -449,10 +461,10 @@ MANY = MemoryPile(unlabeled=80)  # 10 steps an epoch
 
 
 def test_pseudo_labels_of_one_class_are_a_collapse(tmp_path):
-    """The second evaluation in a row that shows it, after a fifth of the stage."""
+    """The second evaluation in a row that shows it, after a fifth of the stage and 50 steps."""
     run, _ = fit(Constant(), MANY, steps=100, eval_every=10, out=tmp_path)
     (alarm,) = run.alarms
-    assert (alarm.kind, alarm.step) == ("collapse", 30)
+    assert (alarm.kind, alarm.step) == ("collapse", 50)
     assert alarm.figures == {"effective": pytest.approx(1.0), "labels": pytest.approx(3.0), "accepted": 80.0}
     assert "The 80 accepted pseudo-labels fall to effectively 1.00 classes" in alarm.message
     logged = board(tmp_path)["check/effective_classes"]
@@ -480,7 +492,14 @@ def test_classes_may_be_accepted_one_after_the_other_until_half_of_the_stage():
 
 def test_few_pseudo_labels_are_no_collapse():
     assert kinds(Constant(accept=49), MANY, steps=100, eval_every=10) == []
-    assert kinds(Constant(accept=50), MANY, steps=100, eval_every=10) == [("collapse", 30)]
+    assert kinds(Constant(accept=50), MANY, steps=100, eval_every=10) == [("collapse", 50)]
+
+
+def test_the_first_steps_are_no_collapse_and_the_last_evaluation_is_judged_whatever_its_step():
+    """A network that has hardly learned says one class of all; what a run ends with has no later chance."""
+    assert kinds(Early(until=40), MANY, steps=100, eval_every=5) == []
+    assert kinds(Early(until=40), MANY, steps=40, eval_every=5) == [("collapse", 40)]
+    assert kinds(Early(until=60), MANY, steps=100, eval_every=5) == [("collapse", 50)]
 
 
 def test_pseudo_labels_as_one_sided_as_the_labels_are_no_collapse():

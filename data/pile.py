@@ -40,6 +40,7 @@ from selftrain.errors import DataError, setting
 from selftrain.types import Annotated, BatchPlan, Needs, plain_setting, plain_settings
 
 _PARTS = ("labeled", "validation", "test")
+GIVEN = "given:"  # before the id of a labeled sample in a review: the same ids may stand for unlabeled ones
 _SET_OF = {"pile": "unlabeled"}
 _EXCERPT = 2000  # unlabeled rows that figures without labels are made from
 
@@ -465,6 +466,11 @@ class Pile:
         """A stable name for every unlabeled row."""
         return [] if self.unlabeled is None else self.unlabeled.ids
 
+    def review_ids(self) -> frozenset[str]:
+        """Ids that a review may be about: those of unlabeled samples, and of labeled ones after ``given:``."""
+        labeled = [] if self.labeled is None else self.labeled.ids
+        return frozenset([*map(str, self.unlabeled_ids()), *(f"{GIVEN}{name}" for name in labeled)])
+
     def unlabeled_truth(self) -> Tensor | None:
         """Class of every unlabeled row where it is known, -1 elsewhere, (N,); ``None`` when none is known."""
         return self._truth
@@ -477,16 +483,21 @@ class Pile:
 
         Args:
             review: Class number of each sample decided on, by id; -1: rejected. As
-                ``selftrain.labels.review.read_review`` reads it from a ledger's file.
+                ``selftrain.labels.review.read_review`` reads it from a ledger's file. An id after ``given:`` is that of
+                a labeled sample, as the page of given labels writes it: its label is replaced, or the sample left out.
 
         Raises:
-            DataError: an id that no unlabeled sample has, or several have; a class outside ``classes``; a class where
+            DataError: an id that no such sample has, or several have; a class outside ``classes``; a class where
                 the annotations are no classes (masks, points), which can only be rejected.
         """
         if not isinstance(review, Mapping):
             raise DataError(
                 f"{review!r} is no review; read it first: selftrain.labels.review.read_review(path, pile.classes)"
             )
+        about_given = {str(name).removeprefix(GIVEN): to for name, to in review.items() if str(name).startswith(GIVEN)}
+        if about_given:
+            others = {name: to for name, to in review.items() if not str(name).startswith(GIVEN)}
+            return self._corrected(about_given).reviewed(others)
         rows, labels = self._decided(review)
         if not len(rows) or self.unlabeled is None:
             return self._with(self.labeled, self.unlabeled, self._truth, self.source)
@@ -503,6 +514,22 @@ class Pile:
         if other.origin is not None:
             other.origin = other.origin | {"reviewed": [*other.origin.get("reviewed", ()), dict(review)]}
         return other
+
+    def without_labels(self, rows: Rows) -> tuple[Pile, Samples]:
+        """The same problem without some labeled samples, and these as a set of their own.
+
+        Args:
+            rows: Numbers of labeled samples; not all.
+
+        Raises:
+            DataError: there is nothing to learn from without them.
+        """
+        assert self.labeled is not None
+        stays = np.setdiff1d(np.arange(len(self.labeled)), rows)
+        if not len(stays):
+            raise DataError(f"all {len(self.labeled)} labels were to be left out; keep some")
+        rest = self._with(Subset(self.labeled, stays), self.unlabeled, self._truth, self.source)
+        return rest, Subset(self.labeled, rows)
 
     def numbered_as(self, classes: Sequence[str]) -> Pile:
         """The same data with labels that are numbered by another list of classes.
@@ -580,6 +607,31 @@ class Pile:
         other.encoding, other.skipped, other.origin = self.encoding, self.skipped, self.origin
         other.encoder = self.encoder
         other.summary = self.summary
+        return other
+
+    def _corrected(self, review: Mapping[str, int]) -> Pile:
+        """A pile whose given labels keep to a person's decisions."""
+        ids = [] if self.labeled is None else [str(name) for name in self.labeled.ids]
+        counts = Counter(ids)
+        wrong = next((name for name in review if counts[name] != 1), None)
+        if wrong is not None:
+            many = f"{counts[wrong]} labeled samples have" if counts[wrong] else "no labeled sample has"
+            raise DataError(f"{many} the id {wrong!r}; apply a review of given labels to the pile that it is of")
+        assert self.labeled is not None
+        given = check_labels(self.labeled.annotations)
+        labels = torch.tensor([review.get(name, int(label)) for name, label in zip(ids, given, strict=True)])
+        if int(labels.max()) >= len(self.classes) or int(labels.min()) < -1:
+            raise DataError(f"the review has classes up to {int(labels.max())}; expected 0 to {len(self.classes) - 1}")
+        kept = torch.nonzero(labels >= 0).squeeze(1)
+        if not len(kept):
+            raise DataError("the review rejects all labels; keep some")
+        changed = int((labels[kept] != given[kept]).sum())
+        labeled = relabeled(Subset(self.labeled, kept.numpy()), labels[kept])
+        source = f"{self.source}; given labels reviewed: {changed} corrected, {len(ids) - len(kept)} rejected"
+        other = self._with(labeled, self.unlabeled, self._truth, source)
+        if other.origin is not None:
+            again = {f"{GIVEN}{name}": to for name, to in review.items()}
+            other.origin = other.origin | {"reviewed": [*other.origin.get("reviewed", ()), again]}
         return other
 
     def _decided(self, review: Mapping[str, int]) -> tuple[Rows, Rows]:

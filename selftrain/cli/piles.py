@@ -53,7 +53,7 @@ def read_pile(settings: Mapping[str, Any]) -> Pile:
     pile: Pile = read(**given)
     pile = with_views(pile, settings.get("views") or {})
     for review in reviews:
-        found = read_review(review, pile.classes, frozenset(pile.unlabeled_ids()))
+        found = read_review(review, pile.classes, pile.review_ids())
         print(f"review    {review}: {found.text()}")
         pile = pile.reviewed(found)
     return pile

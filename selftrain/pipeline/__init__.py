@@ -22,6 +22,7 @@ from selftrain.pipeline.folder import REPORT as REPORT
 from selftrain.pipeline.folder import TABLE as TABLE
 from selftrain.pipeline.labeling import Labeling
 from selftrain.pipeline.labeling import Refine as Refine
+from selftrain.pipeline.out_of_fold import out_of_fold as out_of_fold
 from selftrain.pipeline.presets import MakeFrom as MakeFrom
 from selftrain.pipeline.presets import MakeStrategy as MakeStrategy
 from selftrain.pipeline.presets import complementary, curriculum_labeling, noisy_student, pseudo_first

@@ -6,6 +6,13 @@ from fault import Mutant
 
 MUTANTS = [
     Mutant(
+        "given labels: a class is believed wherever it is the most probable one",
+        "selftrain/evaluation/label_errors.py",
+        "torch.where(p >= thresholds, p, -1.0)",
+        "torch.where(p >= 0, p, -1.0)",
+        "test_label_errors.py::test_the_joint_and_the_suspected_are_those_of_the_paper",
+    ),
+    Mutant(
         "report: the baseline is asked about other samples",
         "selftrain/report/content.py",
         "mean_with_interval(judged.share - judged.baseline_share)",

@@ -1,7 +1,8 @@
-"""Remedies of what a report says."""
+"""Remedies of what a report says, and of labels that are doubted."""
 
 from remedies import Elsewhere
 
+_DOUBT = "unit/evaluation/test_label_errors.py::test_"
 _REPORT = "unit/report/test_report.py::test_"
 
 ROWS_OF = {

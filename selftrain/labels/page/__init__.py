@@ -4,6 +4,6 @@ The file holds everything, asks the network for nothing and opens from disk. Wha
 CSV file that ``selftrain.labels.review.read_review`` reads.
 """
 
-from selftrain.labels.page.write import write_review
+from selftrain.labels.page.write import write_label_review, write_review
 
-__all__ = ["write_review"]
+__all__ = ["write_label_review", "write_review"]

@@ -29,20 +29,22 @@ class Inputs:
 
     Attributes:
         pile: The data.
-        rows: Rows of the unlabeled set, shape (M,).
+        rows: Rows of the set, shape (M,).
+        part: ``"unlabeled"`` or ``"labeled"``.
         points: Whether inputs with three axes are clouds of points and not series.
     """
 
     pile: Pile
     rows: Rows
     points: bool
+    part: str = "unlabeled"
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def batches(self) -> Iterator[Tensor]:
         """Inputs in order, at most 256 at once: as the set has them, or plain views where the pile shows no set."""
-        samples: Any = getattr(self.pile, "unlabeled", None)
+        samples: Any = getattr(self.pile, self.part, None)
         # not the view, which is normalized for networks: a person knows the sample as it is
         if hasattr(samples, "images"):
             for start in range(0, len(self.rows), _BATCH):
@@ -55,14 +57,14 @@ class Inputs:
         """Up to ``size`` of the samples, evenly spaced."""
         # rows may be sorted by margin: the first ones would be no fair sample of them
         step = max(1, -(-len(self.rows) // size))
-        return Inputs(self.pile, self.rows[::step], self.points)
+        return Inputs(self.pile, self.rows[::step], self.points, self.part)
 
 
-def inputs_of(pile: Pile, rows: Rows) -> Inputs:
-    """The inputs of these unlabeled rows."""
+def inputs_of(pile: Pile, rows: Rows, part: str = "unlabeled") -> Inputs:
+    """The inputs of these rows of a part."""
     from selftrain.data import PointViews  # not at once: `import selftrain` does without the data sets
 
-    return Inputs(pile, rows, isinstance(getattr(pile, "views", None), PointViews))
+    return Inputs(pile, rows, isinstance(getattr(pile, "views", None), PointViews), part)
 
 
 def opened(

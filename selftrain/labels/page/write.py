@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from selftrain.engine.run import Run
+from selftrain.errors import DataError
 from selftrain.evaluation.judging import judged
+from selftrain.evaluation.label_errors import LabelErrors, label_errors
 from selftrain.labels.ledger import Ledger
 from selftrain.labels.page.html import page_bytes
 from selftrain.labels.page.pictures import make_pictures
@@ -93,11 +95,82 @@ def write_review(
         "rows": _columns(ledger, rows),
         "pictures": pictures.form,
         "judged": judged(strategy, pile, ledger, part, seed),
+        "given": None,
         "tried": list(getattr(strategy, "candidates", ()) if candidates is None else candidates),
     }
     with whole_file(path, create=True) as file:
         file.write_bytes(page_bytes(content, pictures.blobs))
     return Path(path)
+
+
+def write_label_review(
+    pile: Pile,
+    probabilities: Tensor,
+    path: str | Path,
+    *,
+    samples: int = 10_000,
+    name: str | None = None,
+    columns: Sequence[str] | None = None,
+    thumbnail: int = 128,
+    megabytes: float = 24.0,
+) -> LabelErrors:
+    """Write one HTML file that shows the labels that were **given**, the most doubtful ones first.
+
+    What it saves is taken by ``Pile.reviewed`` and ``--labels`` like a review of pseudo-labels: corrected labels are
+    replaced, rejected samples left out.
+
+    Args:
+        pile: With labels that are classes.
+        probabilities: Of its labeled samples in their order, (L, C), by networks that did not see their labels, such as
+            ``selftrain.pipeline.out_of_fold`` gives.
+        path: The file to write; it appears whole or not at all.
+        samples: At most so many samples are shown, the most doubtful ones.
+        name: What the page calls the data; default: their source.
+        columns: Names of the columns of a table.
+        thumbnail: Longer side of a picture in pixels, at most.
+        megabytes: Limit of what shows the samples.
+
+    Returns:
+        What was found, see ``selftrain.evaluation.label_errors``.
+
+    Raises:
+        DataError: a pile without such labels, or probabilities that are not of them.
+        ValueError: a setting out of its range, or pictures that do not fit into ``megabytes``.
+    """
+    from selftrain.data.pile import GIVEN
+
+    _check_settings(samples, "margin", thumbnail, megabytes)
+    labeled: Any = getattr(pile, "labeled", None)
+    given = None if labeled is None else labeled.annotations
+    if given is None or given.dim() != 1:
+        raise DataError("the pile has no labels that are classes; pass one that has")
+    found = label_errors(probabilities, given)
+    ledger = Ledger([f"{GIVEN}{one}" for one in labeled.ids], list(pile.classes))
+    ledger.label, ledger.seen = found.label.int(), torch.ones(len(given), dtype=torch.int32)
+    ledger.confidence, ledger.margin, ledger.accepted = found.confidence.float(), found.margin.float(), found.suspected
+    rows = chosen(ledger, samples, "margin", 0)
+    pictures = make_pictures(inputs_of(pile, rows.numpy(), "labeled"), thumbnail, int(megabytes * 1e6), columns)
+    value = torch.as_tensor(probabilities).double().gather(1, found.suggested[:, None])[:, 0]
+    content = {
+        "format": 1,
+        "key": f"selftrain-review:{digest(ledger)}",
+        "run": str(getattr(pile, "source", "labels")) if name is None else name,
+        "classes": [str(c) for c in ledger.classes],
+        "total": len(ledger),
+        "choose": "margin",
+        "rows": _columns(ledger, rows),
+        "pictures": pictures.form,
+        "judged": judged(None, pile, ledger, None),
+        "tried": [],
+        "given": {
+            "suspected": int(found.suspected.sum()),
+            "suggested": found.suggested[rows].tolist(),
+            "value": [f"{one:.3f}" for one in value[rows].tolist()],
+        },
+    }
+    with whole_file(path, create=True) as file:
+        file.write_bytes(page_bytes(content, pictures.blobs))
+    return found
 
 
 def chosen(ledger: Ledger, samples: int, choose: Choose, seed: int) -> Tensor:

@@ -14,7 +14,7 @@ from test_reviewpage import HOSTILE, images, ledger_for, pile_of
 import selftrain as st
 from selftrain import strategies
 from selftrain.data import ArraySet, Pile
-from selftrain.labels.page import write_review
+from selftrain.labels.page import write_label_review, write_review
 from selftrain.labels.review import read_review
 
 BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
@@ -689,3 +689,25 @@ def test_five_thousand_classes_stay_usable(browser, tmp_path):
     page.press("c")
     page.press(*"species 4998", "ENTER")
     assert page.text("#counts").startswith("6 of 2,000 decided: 0 accepted, 1 corrected")
+
+
+def test_given_labels_are_reviewed_by_doubt(browser, pets, tmp_path):
+    pile, _, _ = pets
+    p = torch.full((30, 3), 0.1)
+    p[torch.arange(30), pile.labeled.annotations] = 0.8
+    p[4] = p[4].roll(1)  # networks that did not see it say another class
+    found = write_label_review(pile, p, tmp_path / "given.html")
+    assert found.suspected.nonzero().tolist() == [[4]]
+    page = Reader(browser, tmp_path / "given.html")
+    assert page.text("#what") == "Review of given labels"
+    assert page.current() == "given:4"
+    suggested = int(found.suggested[4])
+    assert page.column("suggested")[0] == f"{CLASSES[suggested]} 0.800"
+    assert "1 of 30 given labels are suspected" in page.text("#judged")
+    page.press("t", "a")
+    review = read_review(page.saved(), pile.classes, pile.review_ids())
+    assert review["given:4"] == suggested
+    assert len(review) == 2
+    assert pile.reviewed(review).labeled.annotations[4] == suggested
+    page.click("[data-sort=suggested]")
+    assert page.log() == []

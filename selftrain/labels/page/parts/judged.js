@@ -90,6 +90,14 @@ function headline() {
 }
 
 function showJudged() {
+  if (given) {
+    byId('judged').replaceChildren(el('h2', {}, 'How were they found?'),
+      el('p', { class: 'headline' }, el('strong', {}, many(given.suspected)), ` of ${many(data.total)} given labels are suspected.`),
+      el('p', { class: 'faint' }, 'Each sample was asked of networks that had not seen its label. A class is believed where its ' +
+        'probability is at least the mean of those that were given it (confident learning, Northcutt et al. 2021); a label is ' +
+        'suspected where that class is another one. The list begins with the lowest margin.'));
+    return;
+  }
   const thresholds = judged.thresholds.map(row => el('tr', {},
     el('th', { scope: 'row' }, link(row.at === 0 ? 'all' : `from ${row.at}`, 'Show these samples', () => showFrom(row.at))),
     el('td', { class: 'number' }, many(row.count)), ...share(row)));

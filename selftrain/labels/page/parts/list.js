@@ -6,12 +6,13 @@ const asked = rows.agreement.some(text => text !== '');
 const COLUMNS_SHOWN = [
   { key: null, title: form.kind === 'table' ? 'Values' : form.kind === 'none' ? '' : 'Sample', width: 'var(--picture)' },
   { key: 'id', title: 'Name', width: 'minmax(90px, 2fr)' },
-  { key: 'label', title: 'Label', width: 'minmax(80px, 1.4fr)' },
-  { key: 'confidence', title: 'Confidence', width: '104px' },
+  { key: 'label', title: given ? 'Given label' : 'Label', width: 'minmax(80px, 1.4fr)' },
+  { key: 'confidence', title: given ? 'Its probability' : 'Confidence', width: '104px' },
   { key: 'margin', title: 'Margin', width: '72px', number: true },
+  ...given ? [{ key: 'suggested', title: 'Out of fold', width: 'minmax(90px, 1.4fr)' }] : [
   { key: 'flips', title: 'Flips', width: '58px', number: true },
   { key: 'first', title: 'First used', width: '78px', number: true, aside: true },
-  { key: 'seen', title: 'Seen', width: '58px', number: true, aside: true },
+  { key: 'seen', title: 'Seen', width: '58px', number: true, aside: true }],
   ...asked ? [{ key: 'agreement', title: 'Agree', width: '70px', number: true, aside: true }] : [],
   { key: 'decision', title: 'Decision', width: 'minmax(116px, 1.2fr)' },
 ];
@@ -26,6 +27,7 @@ const lineHeight = () => tiles ? HEIGHT.tiles : HEIGHT.table;
 function textOf(i, key) {
   if (key === 'id') return named(rows.id[i]);
   if (key === 'label') return className(rows.label[i]);
+  if (key === 'suggested') return `${className(given.suggested[i])} ${given.value[i]}`;
   if (key === 'first') return rows.first[i] < 0 ? '\u2013' : `step ${rows.first[i]}`;
   if (key === 'agreement') return rows.agreement[i] === '' ? '\u2013' : fixed(values.agreement[i], 2);
   if (key === 'confidence' || key === 'margin') return rows.seen[i] ? fixed(values[key][i]) : '\u2013';

@@ -2,11 +2,13 @@
 const OPEN = -2, REJECTED = -1;
 const data = JSON.parse(document.getElementById('data').textContent);
 const classes = data.classes, rows = data.rows, count = rows.id.length;
+const given = data.given;  // labels that were given are reviewed: the class that others are for, and how sure
 const values = {
   row: rows.row, label: rows.label, accepted: rows.accepted, first: rows.first, flips: rows.flips, seen: rows.seen,
   confidence: Float64Array.from(rows.confidence, Number), margin: Float64Array.from(rows.margin, Number),
   agreement: Float64Array.from(rows.agreement, text => text === '' ? -1 : Number(text)),
 };
+if (given) values.suggested = given.suggested;
 const decision = new Int32Array(count).fill(OPEN);
 const placeOfRow = new Map(rows.row.map((row, i) => [row, i]));
 const done = [], undone = [];

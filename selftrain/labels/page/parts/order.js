@@ -5,8 +5,8 @@ const SORTS = [
   { key: 'margin', name: 'margin' }, { key: 'confidence', name: 'confidence' }, { key: 'flips', name: 'flips', down: true },
   { key: 'id', name: 'name' }, { key: 'label', name: 'label' }, { key: 'first', name: 'first used' },
   { key: 'seen', name: 'times seen' }, { key: 'agreement', name: 'agreement' }, { key: 'decision', name: 'decision' },
-  { key: 'row', name: 'order of the ledger' },
-];
+  { key: 'row', name: 'order of the ledger' }, { key: 'suggested', name: 'out of fold' },
+].filter(sort => given ? !['flips', 'first', 'seen'].includes(sort.key) : sort.key !== 'suggested');
 const ranks = {};
 let order = Int32Array.from(rows.row, (row, i) => i);
 

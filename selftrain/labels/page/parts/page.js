@@ -3,6 +3,7 @@ const KEYS = [
   ['\u2191 \u2193 or K J', 'previous or next row (\u2190 \u2192 in tiles)'], ['Page Up, Page Down, Home, End', 'move further'],
   ['A or Enter', 'accept the label and go on'], ['X', 'reject: the sample is of no use; go on'],
   ['C', 'correct: choose the right class by name'], ['0 to 9', 'correct to the class with that number'],
+  ...given ? [['T', 'correct to the class that networks say which did not see the label']] : [],
   ['Shift+A, Shift+X', 'accept or reject all that are shown and not yet decided'],
   ['Delete', 'take the decision back'], ['U or Ctrl+Z', 'undo'], ['Shift+U or Ctrl+Y', 'redo'],
   ['/', 'to the search field'], ['G', 'table or tiles'], ['S', 'download the CSV file'], ['?', 'this list'],
@@ -55,6 +56,7 @@ actions.accept = () => {
 };
 actions.reject = () => settle(REJECTED);
 actions.clear = () => settle(OPEN);
+actions.take = () => { if (given && current() >= 0) settle(given.suggested[current()]); };
 actions.correct = number => { if (number < classes.length) settle(number); };
 
 // One decision about all that the filters show; what a person has decided on its own stays. One step for undo.
@@ -235,7 +237,7 @@ const ON_KEY = {
   Home: () => moveTo(0), End: () => moveTo(order.length - 1),
   A: acceptShown, X: rejectShown,
   a: () => actions.accept(), Enter: () => actions.accept(), x: () => actions.reject(), c: () => actions.pick(),
-  Delete: () => actions.clear(), u: () => back(undo, 'undo'), U: () => back(redo, 'redo'),
+  t: () => actions.take(), Delete: () => actions.clear(), u: () => back(undo, 'undo'), U: () => back(redo, 'redo'),
   s: download, g: toggleTiles, '/': () => byId('find').focus(), '?': () => help.showModal(),
 };
 
@@ -305,6 +307,11 @@ function start() {
   byId('keys').append(...KEYS.map(([key, what]) => el('div', {}, el('dt', {}, key), el('dd', {}, what))));
   byId('about').textContent = `${(data.bytes / 1e6).toFixed(1)} MB in one file; nothing is sent anywhere. Progress is ` +
     'kept in this browser until you clear its data.';
+  if (given) {
+    byId('what').textContent = 'Review of given labels';
+    byId('used-word').textContent = 'Suspected';
+    grid.setAttribute('aria-label', 'Given labels');
+  }
   makeHead(sortBy);
   showJudged();
   showTried();

@@ -1,6 +1,6 @@
 // The current sample, large: all that the ledger says of it, and what can be decided.
 const sample = byId('sample');
-const actions = { accept: () => {}, reject: () => {}, pick: () => {}, correct: () => {}, clear: () => {} };
+const actions = { accept: () => {}, reject: () => {}, pick: () => {}, take: () => {}, correct: () => {}, clear: () => {} };
 
 function fact(name, ...content) {
   return el('div', {}, el('dt', {}, name), el('dd', {}, ...content));
@@ -61,6 +61,12 @@ function seriesNote(i) {
   return el('p', { class: 'faint' }, `${form.length} places; range ${ranges.slice(0, 4).join(', ')}${more}`);
 }
 
+function takeIt() {
+  const made = el('button', { type: 'button', class: 'choice' }, 'Take it', el('kbd', {}, 'T'));
+  made.addEventListener('click', () => actions.take());
+  return made;
+}
+
 function showSample() {
   const i = current();
   if (i < 0) {
@@ -74,13 +80,16 @@ function showSample() {
     el('p', { class: 'is' }, el('bdi', { class: 'label' }, className(label)),
       label >= 0 ? el('span', { class: 'faint' }, ` class ${label}`) : null, badge(i)),
     ...decideButtons(i),
-    el('dl', { class: 'facts' },
+    ...given ? [el('p', { class: 'faint' }, 'Networks that did not see this label say ',
+      el('bdi', { class: 'label' }, className(given.suggested[i])), ` (${given.value[i]})`,
+      rows.accepted[i] ? ': the given label is suspected. ' : '. ',
+      rows.accepted[i] ? takeIt() : null)] : [el('dl', { class: 'facts' },
       fact('Confidence', textOf(i, 'confidence'), meter(values.confidence[i])),
       fact('Margin', textOf(i, 'margin'), meter(values.margin[i])),
       asked ? fact('Agreement', textOf(i, 'agreement'), meter(Math.max(0, values.agreement[i]))) : null,
       fact('Flips', String(rows.flips[i])),
       fact('Trained on', rows.accepted[i] ? 'yes' : 'no'),
-      fact('History', history(i))),
+      fact('History', history(i)))],
     ...[valuesTable(i), seriesNote(i)].filter(Boolean));
   drawSample();
 }

@@ -1,4 +1,4 @@
-"""Series of unequal length three ways: padded with a mask, padded with zeros that count as numbers, cut to the shortest.
+"""Series of unequal length three ways: padded with a mask, padded with zeros that count as numbers, cut short.
 
 python benchmarks/unequal_series.py --data DIR [--result FILE] [--draws 3] [--write]
 
@@ -28,7 +28,7 @@ from selftrain import SelfTrainClassifier
 
 WAYS = ("mask", "zeros", "cut")
 METHODS = ("supervised", "freematch")
-LABELS, STEPS = 3, 400
+LABELS, STEPS = 3, 150
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "your-data.md"
 MARKS = "<!-- unequal series -->", "<!-- end of unequal series -->"
 
@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--result", type=Path, default=Path(__file__).parent / "results" / "unequal_series.json")
-    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--draws", type=int, default=3, help="3 labels a speaker, drawn anew")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)

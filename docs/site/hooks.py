@@ -147,7 +147,7 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     origin = _origin.get(uri, f"docs/{uri}")
     if uri.startswith(("decisions/", "source/")):  # why something is so answers no question of how
         page.meta["search"] = {"exclude": True}
-    elif uri.startswith("api/"):
+    elif uri.startswith("api"):
         page.meta["search"] = {"boost": 0.01}  # a title counts a thousand times as much as text
 
     def turn(found: re.Match[str]) -> str:

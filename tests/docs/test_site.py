@@ -1,6 +1,11 @@
 """The pages as a site: each can be reached, and links of the repository lead to its pages. `.ci/run docs` builds it."""
 
 import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 from paths import ROOT
@@ -47,3 +52,51 @@ def test_links_in_code_stay_as_they_are(hooks):
     text = "[a](b.md) `[a](b.md)`\n```python\nx[0](b.md)\n```\n[`c`](b.md)"
     turned = hooks._outside_code(text, lambda found: found[1] + "c.html")
     assert turned == "[a](c.html) `[a](b.md)`\n```python\nx[0](b.md)\n```\n[`c`](c.html)"
+
+
+HOW = "how-do-i.html"
+QUESTIONS = {  # what is typed: pages that may come first
+    "own network": {HOW, "networks.html"},
+    "threshold": {HOW, "strategies.html"},
+    "GPU": {HOW, "gpu.html"},
+    "resume": {HOW, "runs.html"},
+    "export": {HOW, "command-line.html"},
+    "new method": {HOW, "writing-a-strategy.html"},
+    "own logger": {HOW, "handlers.html"},
+    "photographs": {HOW, "photographs.html"},
+    "text": {HOW, "estimator.html", "foundation.html"},
+    "unequal series": {HOW, "your-data.html"},
+    "how do I use my own network": {HOW, "networks.html"},
+    "how do I set the threshold": {HOW, "strategies.html"},
+    "run on a GPU": {HOW, "gpu.html"},
+    "resume a run": {HOW, "runs.html"},
+    "export a model": {HOW, "command-line.html"},
+    "add a new method": {HOW, "writing-a-strategy.html"},
+    "use my own logger": {HOW, "handlers.html"},
+    "learn from photographs": {HOW, "photographs.html"},
+    "learn from text": {HOW, "estimator.html", "foundation.html"},
+    "series of unequal length": {HOW, "your-data.html"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("node") is None, reason="node runs the script of the site's search")
+def test_the_search_of_the_site_answers_how_to_questions_with_the_right_page(tmp_path):
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    pytest.importorskip("material", reason="the extra docs is not installed")
+    # a copy: the hooks of the site put the package together in build/
+    for name in ("docs", "examples", "selftrain", "strategies", "data", "tests", "benchmarks"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, tmp_path)
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    subprocess.run([sys.executable, "-m", "mkdocs", "build", "-q"], cwd=tmp_path, check=True, env=environment)
+    site = tmp_path / "build" / "site"
+    index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
+    assert not [one for one in index["docs"] if one["location"].startswith(("decisions/", "source/"))]
+    script = ROOT / "tests" / "support" / "site_search.js"
+    done = subprocess.run(["node", script, site, *QUESTIONS], check=True, capture_output=True, text=True)
+    found = dict(map(json.loads, done.stdout.splitlines()))
+    wrong = {question: found[question][:3] for question, right in QUESTIONS.items() if found[question][0] not in right}
+    assert wrong == {}

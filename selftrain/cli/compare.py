@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
@@ -31,12 +31,14 @@ from selftrain.cli.parser import (
 from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.cli.starts import (
     FEW,
+    HISTOGRAM,
     PROBES,
     SCRATCH,
     Entrant,
     check_starts,
     entrants,
     features_pile,
+    in_color,
     probed,
     settings_of,
 )
@@ -59,6 +61,9 @@ with the weights that are best on validation (without validation: the last ones)
 split of the labels, with the last weights. Further draws of labels (--draws) and seeds (--seeds) make the answer surer.
 Settings of a strategy follow its name: --fixmatch.select "above(0.9)". With --resume an interrupted comparison goes on,
 and strategies, starts, draws and seeds can be added.
+
+Pictures in color are compared with logistic regression on the histogram of their colors, too (histogram), and what
+starts from pretrained:NAME with one on its features (linear): both cost nothing.
 
 With --starts everything is compared on each start, and has to beat what labels alone give there: supervised, linear
 (logistic regression on features), knn (nearest neighbors) and lora (supervised, with few parameters)."""
@@ -97,7 +102,7 @@ def names_in(words: Sequence[str], below: Mapping[str, Any]) -> list[str]:
     """The methods that a line and its config files name, the floor first; options of strategies come to the parser."""
     starts = "starts" in below or names_setting(words, "starts")
     few = [FEW] if find_spec("peft") is not None else []
-    found: Any = below.get("strategies", [*PROBES, *few, default_method()] if starts else [default_method()])
+    found: Any = below.get("strategies", ["linear", "knn", *few, default_method()] if starts else [default_method()])
     for path in said(words, "--config"):
         found = read_config(path, trust=trusts(words)).get("strategies", found)
     if "--strategies" in words:
@@ -147,7 +152,8 @@ class Comparison:
         part = _judging(pile)
         if row.method in PROBES:
             print(f"{'probing':<11}{row.title}, draw {draw}", flush=True)
-            right = probed(row.method, features_pile(row, pile, self.settings, self.out), part)
+            shown = pile if row.method == HISTOGRAM else features_pile(row, pile, self.settings, self.out)
+            right = probed(row.method, shown, part)
             return [Cell(row.title, draw, seed, part, right, 0) for seed in self.settings["seeds"]]
         own = settings_of(row, self.settings)
         shown = self.shown(row, pile, own)
@@ -184,6 +190,8 @@ class Comparison:
         building.plan_of(self.settings)
         for row in self.rows:
             own = settings_of(row, self.settings)
+            if row.method == HISTOGRAM and not in_color(pile):
+                raise UsageError(f"--strategies {HISTOGRAM}: {pile.source} has no pictures in color; leave it out")
             if row.method in PROBES:
                 building.foundation(own | {"frozen": False})
                 continue
@@ -240,9 +248,11 @@ def run(words: Sequence[str]) -> int:
     device = building.device_of(settings)
     settings = absolute(settings)
     check_starts(settings, names if names_setting(words, "strategies") else ())
-    settings["strategies"] = names[1:] or names  # those of a default, too: a comparison goes on with the same
     comparison = Comparison(settings, out, device, entrants(settings["starts"], names))
     first = comparison.pile(settings["draws"][0])  # complains of the data before anything is written
+    names += [name for name in _for_nothing(first, settings) if name not in names]
+    comparison = replace(comparison, rows=entrants(settings["starts"], names))
+    settings["strategies"] = names[1:] or names  # those of a default, too: a comparison goes on with the same
     steps = building.steps_of(settings, first)
     for name in strategies_in(names):
         settings[name] = building.resolved_strategy(settings[name], given[name], steps)
@@ -283,6 +293,12 @@ def _unjudged(pile: Pile) -> list[str]:
     """Names of the classes that have labels, and no sample in the part that judges."""
     given, asked = (set(getattr(pile, part).annotations.unique().tolist()) for part in ("labeled", _judging(pile)))
     return [name for number, name in enumerate(pile.classes) if number in given - asked]
+
+
+def _for_nothing(pile: Pile, settings: Mapping[str, Any]) -> list[str]:
+    """Rows that cost no training and belong into every comparison."""
+    frozen = settings["starts"] is None and building.is_pretrained(settings["init_from"])
+    return [HISTOGRAM] * in_color(pile) + ["linear"] * frozen
 
 
 def _check_same(settings: Mapping[str, Any], out: Path) -> None:

@@ -16,11 +16,13 @@ from selftrain.cli import UsageError
 from selftrain.data import Pile
 from selftrain.front import building
 from selftrain.front.building import PRETRAINED
+from selftrain.metrics.features import color_histograms
 from selftrain.networks.adapters import LoRA
 
 Role = Literal["floor", "labels alone", "start", "method"]
 SCRATCH = "scratch"
-PROBES = ("linear", "knn")  # on features of the start; they take no run
+HISTOGRAM = "histogram"  # of the colors of pictures: what costs nothing
+PROBES = ("linear", "knn", HISTOGRAM)  # on features of the start, or of the pictures; they take no run
 FEW = "lora"  # the floor with adapters
 _STRENGTHS = 10.0 ** np.arange(-5, 2)  # of logistic regression
 _NEIGHBORS = (1, 3, 5, 10, 20)
@@ -52,9 +54,12 @@ def entrants(starts: Sequence[str] | None, names: Sequence[str]) -> list[Entrant
     every: Sequence[str | None] = starts or (None,)
     for start in every:
         few = [name for name in names if _labels_alone(name) and not (name == FEW and start == SCRATCH)]
-        titles = {name: _title(name, start, starts) for name in names}
+        # of a histogram there is no start, and yet it has to be beaten from each
+        titles = {name: name if name == HISTOGRAM else _title(name, start, starts) for name in names}
         alone = tuple(titles[name] for name in few)
         for name in few:
+            if name == HISTOGRAM and first:
+                continue
             role: Role = "start" if first else "labels alone" if found else "floor"
             floors = first if first else () if role == "floor" else (found[0].title,)
             found.append(Entrant(titles[name], name, start, floors, role))
@@ -96,7 +101,8 @@ def probed(method: str, pile: Pile, part: str) -> NDArray[np.float64]:
     Its one setting is chosen by cross-validation on the labels.
 
     Args:
-        method: ``"linear"``: logistic regression on standardized features; ``"knn"``: nearest neighbors by cosine.
+        method: ``"linear"``: logistic regression on standardized features; ``"knn"``: nearest neighbors by cosine;
+            ``"histogram"``: logistic regression on the histogram of a picture's colors.
         pile: With features as inputs, or with plain inputs, which are then the features.
         part: Judged.
     """
@@ -106,10 +112,10 @@ def probed(method: str, pile: Pile, part: str) -> NDArray[np.float64]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import Normalizer, StandardScaler
 
-    (x, y), (asked, truth) = _arrays(pile, "labeled"), _arrays(pile, part)
+    (x, y), (asked, truth) = (_arrays(pile, one, colors=method == HISTOGRAM) for one in ("labeled", part))
     fewest = int(np.unique(y, return_counts=True)[1].min())
     folds = min(5, fewest)
-    if method == "linear":
+    if method != "knn":
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         choices: dict[str, Any] = {"logisticregression__C": _STRENGTHS}
     else:
@@ -122,15 +128,27 @@ def probed(method: str, pile: Pile, part: str) -> NDArray[np.float64]:
     return right
 
 
+def in_color(pile: Pile) -> bool:
+    """Whether inputs are pictures of three channels."""
+    shape = tuple(pile.card()["shape"])
+    return building.kind_of(pile) == "image" and len(shape) == 3 and shape[0] == 3
+
+
 def features_pile(entrant: Entrant, pile: Pile, settings: Mapping[str, Any], out: Path) -> Pile:
     """The pile that a probe reads: features of the start, or the inputs where there is none."""
     own = settings_of(entrant, settings)
     return pile if own["init_from"] is None else building.features_of(pile, own, out)
 
 
-def _arrays(pile: Pile, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
+def _arrays(pile: Pile, part: str, *, colors: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
     batches = list(pile.evaluation(part, 500, torch.device("cpu")) or ())
-    return torch.cat([b.x.flatten(1) for b in batches]).numpy(), torch.cat([b.annotation for b in batches]).numpy()
+    y = torch.cat([b.annotation for b in batches]).numpy()
+    if not colors:
+        return torch.cat([b.x.flatten(1) for b in batches]).numpy(), y
+    # of the pictures themselves: normalized ones have no black and white
+    samples: Any = getattr(pile, part)
+    rows = np.array_split(np.arange(len(samples)), max(1, len(samples) // 500))
+    return torch.cat([color_histograms(samples.images(some)) for some in rows]).numpy(), y
 
 
 def _labels_alone(name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selftrain.cli.starts import Entrant, Role
+from selftrain.cli.starts import HISTOGRAM, Entrant, Role
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,12 @@ class Verdict:
         if self.unjudged:
             found.append(
                 f"no {self.part} sample is of {', '.join(self.unjudged)}: their answers are not judged; add some"
+            )
+        costless = next((row for row in self.rows if row.strategy == HISTOGRAM), None)
+        if costless is not None and all(row.accuracy < costless.accuracy for row in self.rows if row is not costless):
+            found.append(
+                "logistic regression on the histogram of colors, which costs nothing, is above all that was trained; "
+                "start from weights of others (--init-from pretrained:NAME), or train for longer"
             )
         if self.samples < 100:
             found.append(

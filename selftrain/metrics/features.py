@@ -243,3 +243,23 @@ def _effective_rank(values: Tensor, eps: float) -> float:
     share = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny) + eps
     # entr is 0 for a share of 0, where p log p would be NaN
     return float(torch.exp(torch.special.entr(share).sum()))
+
+
+def color_histograms(images: Tensor, levels: int = 4) -> Tensor:
+    """How often each color occurs in each image, (N, levels ** C): roots of shares, so that rare colors count, too.
+
+    Args:
+        images: Shape (N, C, H, W), bytes, or floats in [0, 1].
+        levels: Of each channel; ``levels ** C`` colors.
+
+    Source: histograms of colors after Swain & Ballard 1991, Color Indexing; roots after Arandjelovic & Zisserman 2012.
+    Gradient: none.
+    """
+    count, channels = images.shape[:2]
+    scaled = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    numbers = (scaled * levels).long().clamp(0, levels - 1)  # (N, C, H, W)
+    weights = levels ** torch.arange(channels, device=images.device)
+    color = (numbers * weights[:, None, None]).sum(1).flatten(1)  # (N, H * W)
+    found = torch.zeros(count, levels**channels, device=images.device)
+    shares = torch.full_like(color, 1 / color.shape[1], dtype=torch.float32)
+    return found.scatter_add_(1, color, shares).sqrt()

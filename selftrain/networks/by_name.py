@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -11,12 +12,15 @@ from torch import Tensor, nn
 
 from selftrain.networks.copying import copy_network
 from selftrain.networks.encoders import Classifier, ConvEncoder
+from selftrain.networks.foundation import TimmNet, TorchvisionNet
+from selftrain.networks.timm import ConvNetEncoder, FeatureEncoder, TimmEncoder
 from selftrain.networks.vit import ViT, point_transformer, series_transformer, table_transformer
 from selftrain.types import InputKind, Recorded
 
 Network = str | nn.Module | Callable[..., nn.Module]
 Shape = tuple[int, ...]
 BLOCK = 4  # sides of images and series are extended to multiples of this for the networks with a name
+_ROOMS = ("timm/", "torchvision/")
 _LARGEST = 64  # pixels a side up to which a ConvNet with a flat read-out is small
 
 
@@ -79,16 +83,96 @@ class PlainEncoder(Recorded, nn.Module):
         return x if self.first is None else x.narrow(1, self.first, self.embed_dim)
 
 
+class SmallResNet(Recorded, nn.Module):
+    """A residual network for photographs at a seventh of the work of a ResNet-18: (B, channels, H, W) -> (B, D).
+
+    Its stem, one basic block at each resolution from a quarter to 1/32 of the sides, and the mean over places; He et
+    al. 2016, arXiv:1512.03385, at half the width and half the depth of their smallest.
+
+    Args:
+        channels: Channels of the images.
+        width: Channels at the first resolution; each further one has twice as many, D = 8 ``width``.
+    """
+
+    def __init__(self, channels: int = 3, *, width: int = 32) -> None:
+        super().__init__()
+        from torchvision.models.resnet import BasicBlock  # of a dependency that takes a second to load
+
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+        )
+        sizes = [width, width, 2 * width, 4 * width, 8 * width]
+        self.blocks = nn.Sequential(
+            *(
+                BasicBlock(before, after, stride, None if before == after else _shortcut(before, after))
+                for before, after, stride in zip(sizes, sizes[1:], (1, 2, 2, 2), strict=False)
+            )
+        )
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of images."""
+        found: Tensor = self.blocks(self.stem(x))
+        return found.mean((2, 3))
+
+
+def _shortcut(before: int, after: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(before, after, 1, 2, bias=False), nn.BatchNorm2d(after))
+
+
+def backbone(name: str, shape: Shape, *, masked: bool = False) -> nn.Module:
+    """An architecture of timm or torchvision by name, with weights that are drawn.
+
+    Args:
+        name: ``"timm/resnet18"`` or ``"torchvision/convnext_tiny"``; with weights of others it is
+            ``selftrain.pretrained(name)``.
+        shape: Of one image.
+        masked: Whether parts of images will be hidden from it.
+
+    Raises:
+        ValueError: an unknown name, or one that does not take such images.
+        ImportError: timm is not there.
+    """
+    room, _, architecture = name.partition("/")
+    if room == "timm" and find_spec("timm") is None:
+        raise ImportError(f"{name} is a network of timm: pip install 'selftrain[timm]'")
+    body: nn.Module
+    if room == "timm":
+        body = TimmNet(architecture, size=(shape[1], shape[2]), channels=shape[0])
+    else:
+        body = TorchvisionNet(architecture, size=shape[1] if shape[1] == shape[2] else None)
+    try:
+        if hasattr(getattr(body, "model", None), "patch_embed") and hasattr(body.model, "blocks"):
+            made: nn.Module = TimmEncoder(body)
+            if made.shape != shape:
+                raise ValueError(f"it cuts images {made.shape} into whole patches")
+            return made
+        try:
+            return ConvNetEncoder(body, shape)
+        except ValueError:
+            if masked:
+                raise
+            return FeatureEncoder(body, shape)
+    except (ValueError, RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"{name} does not take images of shape {tuple(shape)}: {error}; read them with another size=, or take "
+            "another network"
+        ) from error
+
+
 def _image_network(shape: Shape) -> nn.Module:
     height, width = shape[1:]
-    # at most 64 tokens: attention over more is not minutes on a CPU any more
+    # at most 64 tokens up to 128 pixels: attention over more is not minutes on a CPU any more; above, patches of 16 pixels
     patch = (_divisor(height), _divisor(width))
     return ViT((height, width), patch, shape[0], width=64, depth=3)
 
 
 def _divisor(side: int) -> int:
-    """The smallest patch that divides a side into at most 8 parts, at least 2 pixels long."""
-    return next(patch for patch in range(min(2, side), side + 1) if side % patch == 0 and side // patch <= 8)
+    """The smallest patch that divides a side into at most 8 parts (above 128 pixels 16), at least 2 pixels long."""
+    most = min(16, max(8, side // 16))
+    return next(patch for patch in range(min(2, side), side + 1) if side % patch == 0 and side // patch <= most)
 
 
 def _series_network(shape: Shape) -> nn.Module:
@@ -111,6 +195,7 @@ ENCODERS: dict[InputKind, dict[str, Callable[[Shape], nn.Module]]] = {
     "image": {
         "conv": lambda shape: ConvEncoder((shape[1], shape[2]), shape[0]),
         "vit": _image_network,
+        "resnet": lambda shape: ConvNetEncoder(SmallResNet(shape[0]), shape),
     },
     "series": {"transformer": _series_network},
     "points": {"transformer": _point_network},
@@ -123,7 +208,8 @@ def make_encoder(
     """A fresh encoder.
 
     Args:
-        network: A name in ``ENCODERS``, ``"auto"``, an encoder (copied), or a function of (shape) or of nothing.
+        network: A name in ``ENCODERS``, ``"timm/NAME"`` or ``"torchvision/NAME"``, ``"auto"``, an encoder (copied), or
+            a function of (shape) or of nothing.
         kind: Kind of input.
         shape: Of one input.
         masked: Whether it is to be pretrained by a method that needs tokens; ``"auto"`` then picks one that has them.
@@ -136,7 +222,7 @@ def make_encoder(
         name = network_name(network, kind, shape, masked=masked)
         if gaps:  # at most 32 tokens, as without
             return series_transformer(shape[1], -(-shape[1] // 32), shape[0], gaps=True)
-        return ENCODERS[kind][name](shape)
+        return backbone(name, shape, masked=masked) if name.startswith(_ROOMS) else ENCODERS[kind][name](shape)
     built = copy_network(network) if isinstance(network, nn.Module) else _called(network, shape)
     inner = getattr(built, "encoder", None)
     # a classifier is given where an encoder is asked for: its encoder is meant
@@ -172,8 +258,9 @@ def network_name(name: str, kind: InputKind, shape: Shape, *, masked: bool = Fal
         # a flat read-out grows with the image and needs sides that can be halved twice
         unfit = kind == "image" and (max(shape[1:]) > _LARGEST or any(side % BLOCK for side in shape[1:]))
         name = "transformer" if kind == "table" and masked else "vit" if unfit else next(iter(known))
-    if name not in known:
-        raise ValueError(f"no network {name!r} for {kind} data; known are auto, {', '.join(known)}")
+    if name not in known and not (kind == "image" and name.startswith(_ROOMS)):
+        more = ", timm/NAME, torchvision/NAME" if kind == "image" else ""
+        raise ValueError(f"no network {name!r} for {kind} data; known are auto, {', '.join(known)}{more}")
     return name
 
 

@@ -205,14 +205,18 @@ class TimmNet(Recorded, nn.Module):
 
     Args:
         architecture: Name of timm, such as ``"resnet18"`` or ``"vit_tiny_patch16_224.augreg_in21k"``.
-        size: Side of the images, for those that must know it (vision transformers); ``None``: the architecture's.
+        size: Side of the images, or height and width, for those that must know it (vision transformers); ``None``: the
+            architecture's.
         classes: Outputs of its head; 0: features.
+        channels: Of the images.
 
     Raises:
         ValueError: timm has no such name.
     """
 
-    def __init__(self, architecture: str, *, size: int | None = None, classes: int = 0) -> None:
+    def __init__(
+        self, architecture: str, *, size: int | tuple[int, int] | None = None, classes: int = 0, channels: int = 3
+    ) -> None:
         super().__init__()
         import timm
 
@@ -222,6 +226,8 @@ class TimmNet(Recorded, nn.Module):
         config = timm.get_pretrained_cfg(architecture)
         fixed = size is not None and config is not None and config.fixed_input_size
         settings: dict[str, Any] = {"img_size": size} if fixed else {}
+        if channels != 3:
+            settings["in_chans"] = channels
         self.model: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=classes, **settings)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -235,18 +241,21 @@ class TorchvisionNet(Recorded, nn.Module):
 
     Args:
         architecture: Name of a classifier in ``torchvision.models``, such as ``"resnet18"``.
+        size: Side of the images, for those that must know it (vision transformers); ``None``: the architecture's.
 
     Raises:
         ValueError: there is no such name, or its head is no linear layer.
     """
 
-    def __init__(self, architecture: str) -> None:
+    def __init__(self, architecture: str, *, size: int | None = None) -> None:
         super().__init__()
         from torchvision import models
 
         if architecture not in models.list_models(module=models):
             raise ValueError(f"torchvision has no classifier {architecture!r}; see torchvision.models.list_models()")
-        own = {"init_weights": False} if architecture in ("googlenet", "inception_v3") else {}
+        own: dict[str, Any] = {"init_weights": False} if architecture in ("googlenet", "inception_v3") else {}
+        if size is not None and architecture.startswith("vit_"):
+            own["image_size"] = size
         self.model: nn.Module = models.get_model(architecture, weights=None, **own)
         heads = [name for name, part in self.model.named_modules() if isinstance(part, nn.Linear)]
         if not heads or self.model.get_submodule(heads[-1]).out_features != 1000:

@@ -292,6 +292,11 @@ class FeatureEncoder(nn.Module):
             raise ValueError(f"{type(model).__name__} gives {what} for 2 samples; it must give features (2, width)")
         self.embed_dim = int(given.shape[1])
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What it was built with, where the network knows that of itself."""
+        return _arguments(self, shape=self.shape)
+
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, embed_dim)."""
         features: Tensor = self.model(x)

@@ -7,12 +7,14 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from selftrain.cli import main as cli
-from selftrain.cli.starts import entrants, probed
+from selftrain.cli.starts import entrants, in_color, probed
 from selftrain.cli.verdict import Cell, judged
 from selftrain.data import Pile
+from selftrain.metrics.features import color_histograms
 
 QUICK = ["--steps", "2", "--progress", "false", "--plan.labeled", "4"]
 NAMES = ["supervised", "linear", "lora", "fixmatch"]
@@ -102,6 +104,57 @@ def test_probes_choose_by_the_labels_alone():
         assert probed(method, other, "test").tolist() == [0.0] * 30
     single = Pile.from_arrays(x[:3], y[:3], x[30:], y[30:])
     assert probed("knn", single, "test").mean() == 1  # one label a class: nothing can be held out
+
+
+def colored(count, seed=0):
+    """Pictures of noise whose shares of red and blue tell the class, and their labels."""
+    draw, y = np.random.RandomState(seed), np.arange(count) % 2
+    x = draw.randint(0, 60, (count, 3, 8, 8))
+    red = draw.rand(count, 8, 8) < np.where(y, 0.7, 0.3)[:, None, None]
+    x[:, 0] += 190 * red
+    x[:, 2] += 190 * ~red
+    return x.astype(np.uint8), y
+
+
+def test_a_histogram_counts_colors_wherever_they_are():
+    x, y = colored(40)
+    found = color_histograms(torch.from_numpy(x[:1]))
+    flat = x[0].reshape(3, -1) // 64
+    wanted = np.bincount(flat[0] + 4 * flat[1] + 16 * flat[2], minlength=64) / 64
+    np.testing.assert_allclose(found[0] ** 2, wanted, atol=1e-6)
+    pile = Pile.from_arrays(x[:20], y[:20], x[20:], y[20:])
+    assert probed("histogram", pile, "test").mean() == 1
+    assert in_color(pile)
+    assert not in_color(Pile.from_arrays(x[:20, 0], y[:20], x[20:, 0], y[20:]))
+
+
+def test_a_method_has_to_beat_what_costs_nothing_from_every_start():
+    rows = {row.title: row for row in entrants(["scratch", "mae"], ["supervised", "fixmatch", "histogram"])}
+    assert sum("histogram" in title for title in rows) == 1
+    for start in ("scratch", "mae"):
+        assert rows[f"fixmatch.{start}"].floors == (f"supervised.{start}", "histogram")
+    plain = entrants(None, ["supervised", "fixmatch", "histogram"])
+    right = {"supervised": share(200), "histogram": share(390), "fixmatch": share(300)}
+    found = judged(cells(plain, right), plain)
+    assert {row.strategy: row.over for row in found.rows}["fixmatch"] == "histogram"
+    assert "costs nothing, is above all that was trained" in found.text()
+    right["fixmatch"] = share(395)
+    assert "costs nothing, is above" not in judged(cells(plain, right), plain).text()
+
+
+def test_comparisons_of_pictures_in_color_have_the_row(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    x, y = colored(24)
+    np.savez("c.npz", x=x, y=y, x_test=x, y_test=y)
+    few = [*QUICK, "--training.lr", "1e-9", "--data.labels", "6"]
+    assert cli.main(["compare", "--data", "c.npz", *few]) == 0
+    said = capsys.readouterr().out
+    assert "probing    histogram" in said
+    np.savez("g.npz", x=x[:, :1], y=y, x_test=x[:, :1], y_test=y)
+    named = ["compare", "--data", "g.npz", *few, "--strategies", "fixmatch", "histogram", "--out", "g"]
+    assert cli.main(named) != 0
+    assert "has no pictures in color; leave it out" in capsys.readouterr().err
+    assert cli.main([*named[:-3], "--out", "g"]) == 0
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

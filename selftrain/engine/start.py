@@ -15,6 +15,7 @@ from selftrain.networks.copying import copy_network
 from selftrain.networks.foundation import Foundation, Modality
 from selftrain.networks.optim import load_weights
 from selftrain.storage.run_dir import RECORD, read_card
+from selftrain.storage.tensors import read_weights
 from selftrain.strategy.base import SupervisedStrategy
 from selftrain.types import plain_settings
 
@@ -141,7 +142,7 @@ def _own(path: Path, *, trust: bool) -> Foundation:
         raise RunFolderError(f"the network of {folder} has no encoder; take another run")
     encoder = copy_network(encoder).cpu().requires_grad_(True)
     if path != folder:
-        given = hub.weights_in(path).items()
+        given = read_weights(path).items()
         load_weights(encoder, {k.removeprefix("encoder."): v for k, v in given if k.startswith("encoder.")})
     if isinstance(encoder, Foundation):  # a run that began from one: its card is still the one
         return Foundation(**encoder.arguments | {"frozen": False})

@@ -149,17 +149,22 @@ def backbone(name: str, shape: Shape, *, masked: bool = False) -> nn.Module:
             if made.shape != shape:
                 raise ValueError(f"it cuts images {made.shape} into whole patches")
             return made
-        try:
-            return ConvNetEncoder(body, shape)
-        except ValueError:
-            if masked:
-                raise
-            return FeatureEncoder(body, shape)
+        return _around(body, shape, masked=masked)
     except (ValueError, RuntimeError, AssertionError) as error:
         raise ValueError(
             f"{name} does not take images of shape {tuple(shape)}: {error}; read them with another size=, or take "
             "another network"
         ) from error
+
+
+def _around(body: nn.Module, shape: Shape, *, masked: bool = False) -> nn.Module:
+    """A ConvNet as an encoder; of small images it has no cells to hide."""
+    try:
+        return ConvNetEncoder(body, shape)
+    except ValueError:
+        if masked:
+            raise
+        return FeatureEncoder(body, shape)
 
 
 def _image_network(shape: Shape) -> nn.Module:
@@ -195,7 +200,7 @@ ENCODERS: dict[InputKind, dict[str, Callable[[Shape], nn.Module]]] = {
     "image": {
         "conv": lambda shape: ConvEncoder((shape[1], shape[2]), shape[0]),
         "vit": _image_network,
-        "resnet": lambda shape: ConvNetEncoder(SmallResNet(shape[0]), shape),
+        "resnet": lambda shape: _around(SmallResNet(shape[0]), shape),
     },
     "series": {"transformer": _series_network},
     "points": {"transformer": _point_network},

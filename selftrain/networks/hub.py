@@ -18,36 +18,11 @@ from torch import Tensor, nn
 
 from selftrain.errors import CheckpointError
 from selftrain.networks.foundation import _TOKENS, Foundation, Read, TimmNet, TorchvisionNet, TransformersNet
-from selftrain.storage.tensors import read_tensors
+from selftrain.storage.tensors import read_weights
 
 CONFIG = "config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _HUB = ("*.json", "*.safetensors", "*.txt", "*.model")  # of a model on the hub: settings, weights and words
-
-
-def weights_in(path: str | Path) -> dict[str, Tensor]:
-    """Tensors by name of a ``.safetensors`` file, or one that ``torch.save`` has written; nothing else is unpickled.
-
-    Raises:
-        CheckpointError: it cannot be read, or holds other things than tensors.
-    """
-    place = Path(path)
-    if place.suffix == ".safetensors":
-        return read_tensors(place)[0]
-    try:
-        found: Any = torch.load(place, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"cannot read weights from {place}: {error}") from error
-    except Exception as error:  # pickle's own, of many kinds
-        raise CheckpointError(
-            f"{place} holds more than tensors, which is not unpickled: {str(error).splitlines()[0]:.200}; save its "
-            "state_dict with safetensors.torch.save_file"
-        ) from error
-    for key in ("state_dict", "model"):
-        found = found[key] if isinstance(found, Mapping) and isinstance(found.get(key), Mapping) else found
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise CheckpointError(f"{place} is no mapping of names to tensors; save the state_dict of the network")
-    return {str(name).removeprefix("module."): value for name, value in found.items()}
 
 
 @torch.no_grad()
@@ -101,7 +76,7 @@ def from_timm(
     file = Path(weights) if weights is not None else _timm_file(name, known, download=download)
     if weights is None and known.get("custom_load"):
         raise CheckpointError(f"the weights of {name} are in a form that only timm reads; take another network")
-    state = weights_in(file)
+    state = read_weights(file)
     head = known.get("classifier")
     key = f"{head if isinstance(head, str) else head[0]}.weight" if head else ""
     # with the head of the file, so that every tensor of the file has to find its place
@@ -181,7 +156,7 @@ def from_torchvision(
     body = TorchvisionNet(name)
     card = models.get_model_weights(name).DEFAULT
     file = Path(weights) if weights is not None else _from_url(f"torchvision/{name}", card.url, download=download)
-    state = weights_in(file)
+    state = read_weights(file)
     own = body.state_dict()
     given = {
         f"model.{key}": value for key, value in state.items() if not f"model.{key}".startswith(f"model.{body.head}.")

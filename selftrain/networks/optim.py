@@ -19,7 +19,7 @@ from selftrain.networks.copying import copy_network, has_adapters, merge_adapter
 from selftrain.networks.described import Node, calls_noted, describe
 from selftrain.networks.student import Learner, MakeLearner, Precision, check_trainable
 from selftrain.schedule import Schedule, cosine
-from selftrain.storage.tensors import read_tensors
+from selftrain.storage.tensors import read_weights
 from selftrain.types import plain_settings
 
 Weights = Mapping[str, Tensor]
@@ -225,13 +225,16 @@ class _MakeLearner:
 
 
 def weights_of(source: HasExport | Weights | str | Path) -> Weights:
-    """Weights of a finished stage, a mapping or a ``.safetensors`` file (a run folder: its ``export.safetensors``)."""
+    """Weights of a finished stage, a mapping or a file (a run folder: its ``export.safetensors``).
+
+    Files are of safetensors or of ``torch.save``, of which nothing but tensors is unpickled.
+    """
     if isinstance(source, Mapping):
         return source
     if not isinstance(source, (str, Path)):
         return source.export()
     # not by the path itself, which fails where a name is too long for one
-    found = read_tensors(Path(source) / "export.safetensors" if os.path.isdir(source) else source)[0]
+    found = read_weights(Path(source) / "export.safetensors" if os.path.isdir(source) else source)
     if not found:
         raise CheckpointError(
             f"{source} has no weights: what it ships is no network; start from a run that trained one"
@@ -265,8 +268,8 @@ def load_weights(network: nn.Module, weights: Weights) -> list[str]:
         CheckpointError: if a weight has no place in the network or another shape; the message names the first ones.
     """
     # What is no tensor is no weight: of a mapping of the user's own, such as a whole ``state_dict``.
-    weights = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
     own = network.state_dict()
+    weights = _under_names_of(own, {name: value for name, value in weights.items() if isinstance(value, Tensor)})
     unknown = [name for name in weights if name not in own]
     if unknown:
         raise CheckpointError(
@@ -282,6 +285,27 @@ def load_weights(network: nn.Module, weights: Weights) -> list[str]:
     # what is missing was checked above to be the network's own: a head that no stage has
     network.load_state_dict(dict(weights), strict=False)
     return [name for name in own if name not in weights]
+
+
+def _under_names_of(own: Mapping[str, Any], weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights with what stands before their names taken off or put on, where none of them fits as it is.
+
+    A plain network fills the one inside an encoder, whose names go on (``encoder.model.conv1.weight``), and what was
+    trained inside a module fills the plain one.
+    """
+    if not weights or any(name in own for name in weights):
+        return weights
+    first = os.path.commonprefix(list(weights)).rpartition(".")[0].split(".")
+    # from the whole names on: the more of a name fits, the surer
+    for gone in (".".join(first[:count]) for count in range(len(first) + 1)):
+        short = {name.removeprefix(f"{gone}.") if gone else name: value for name, value in weights.items()}
+        for known in own:
+            front = known.removesuffix(next(iter(short)))
+            moved = {front + name: value for name, value in short.items()}
+            apart = front != known and front[-1:] in ("", ".")
+            if apart and all(name in own and own[name].shape == value.shape for name, value in moved.items()):
+                return moved
+    return weights
 
 
 def _groups(network: nn.Module, plan: Training) -> list[dict[str, Any]]:

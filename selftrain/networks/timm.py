@@ -165,7 +165,7 @@ class ConvNetEncoder(nn.Module):
         features, maps = _feature_maps(self.model, self._seen(torch.zeros(2, *self.shape)))
         if not isinstance(features, Tensor) or features.dim() != 2:
             what = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-            raise ValueError(f"{name} gives {what} for 2 images; it must give features (2, width)")
+            raise ValueError(f"{name} gives {what} for 2 images; an encoder gives features (2, width)")
         fine = [part for part, found in maps.items() if min(found) > 1]
         # the last one, since what comes behind it has no places any more; a part of one that ends in a single cell is
         # no end

@@ -248,6 +248,6 @@ ROWS_OF = {
         Elsewhere(
             "mixes places in layers", f"{CONVNETS}test_what_tells_kept_cells_of_hidden_ones_is_refused_before_a_run"
         ),
-        Elsewhere("for 2 images; it must give features", f"{CONVNETS}test_what_has_no_places_is_refused"),
+        Elsewhere("for 2 images; an encoder gives features", f"{CONVNETS}test_what_has_no_places_is_refused"),
     ],
 }

@@ -14,12 +14,12 @@ import selftrain as st
 from selftrain import LoRA, Training, pretrain, strategies, toy
 from selftrain.data import Pile
 from selftrain.errors import NonFiniteError
-from selftrain.networks import hub
 from selftrain.networks.by_name import DenseEncoder, make_encoder, make_network
 from selftrain.networks.ema import Teacher
 from selftrain.networks.encoders import ConvEncoder
 from selftrain.networks.foundation import Foundation, TorchvisionNet
 from selftrain.networks.positions import sincos_positions
+from selftrain.storage.tensors import read_weights
 from selftrain.types import BatchPlan
 
 _draws = np.random.RandomState(0)
@@ -127,7 +127,7 @@ def staged(encoder):
 
 def saved(tmp, content, name="w.pt"):
     torch.save(content, tmp / name)
-    return hub.weights_in(tmp / name)
+    return read_weights(tmp / name)
 
 
 def loaded(source, network):
@@ -247,13 +247,13 @@ ROWS_OF = {
             lambda: Foundation(nn.Flatten(), embed_dim=3, name="own", mean=[0.0], std=[1.0])(torch.rand(2, 1, 1, 3)),
         ),
     ],
-    f"{N}/hub.py": [
+    "selftrain/storage/tensors.py": [
         Row(
             "save its state_dict with safetensors.torch.save_file",
             lambda tmp: saved(tmp, nn.Linear(3, 3)),
             lambda tmp: (
                 save_file(nn.Linear(3, 3).state_dict(), tmp / "w.safetensors"),
-                hub.weights_in(tmp / "w.safetensors"),
+                read_weights(tmp / "w.safetensors"),
             ),
         ),
         Row(

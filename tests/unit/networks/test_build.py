@@ -1,4 +1,5 @@
 import inspect
+from collections import OrderedDict
 from dataclasses import fields
 
 import numpy as np
@@ -11,6 +12,7 @@ import selftrain as st
 from selftrain import data, strategies
 from selftrain.errors import CheckpointError
 from selftrain.networks.by_name import PlainEncoder
+from selftrain.networks.copying import copy_network
 from selftrain.networks.encoders import Classifier, ConvEncoder
 from selftrain.networks.optim import Training, learner, load_weights, weights_of
 from selftrain.schedule import constant, cosine
@@ -273,3 +275,26 @@ def test_members_may_read_features_of_their_own():
     assert run.evaluate("labeled")["accuracy"] == 1.0
     one, other = (member.model for member in run.strategy.members)
     assert (one.head.weight.shape, other.head.weight.shape) == ((2, 4), (2, 2))
+
+
+def test_a_start_is_read_from_files_of_torch_whatever_stands_before_the_names(tmp_path):
+    source, encoder = nn.Linear(3, 4), nn.Sequential(OrderedDict(model=nn.Linear(3, 4)))
+    encoder.embed_dim, plain = 4, source.state_dict()
+    files = {
+        "plain": plain,
+        "of training": {"state_dict": plain, "epoch": 3},
+        "parallel": {f"module.{name}": value for name, value in plain.items()},
+        "compiled": {"model_state_dict": {f"_orig_mod.{name}": value for name, value in plain.items()}},
+        "inside": {f"model.backbone.{name}": value for name, value in plain.items()},
+    }
+    for name, content in files.items():
+        torch.save(content, tmp_path / f"{name}.pth")
+        built = learner(lambda: Classifier(copy_network(encoder), 2), init_from=tmp_path / f"{name}.pth")().model
+        assert torch.equal(built.encoder.model.weight, source.weight), name
+        assert torch.equal(built.encoder.model.bias, source.bias), name
+    torch.save({"model.weight": plain["weight"], "model.head": plain["bias"]}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=r"\['model.weight', 'model.head'\] have no place in Classifier"):
+        learner(lambda: Classifier(copy_network(encoder), 2), init_from=tmp_path / "other.pth")()
+    torch.save(nn.Linear(3, 4), tmp_path / "module.pth")
+    with pytest.raises(CheckpointError, match="holds more than tensors"):
+        learner(lambda: Classifier(copy_network(encoder), 2), init_from=tmp_path / "module.pth")()

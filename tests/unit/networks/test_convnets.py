@@ -115,7 +115,7 @@ def test_rotary_positions_stay_with_their_patches():
     ("model", "shape", "words"),
     [
         (nn.Linear(3, 4), (3,), "is no ConvNet on images"),
-        (nn.Conv2d(3, 4, 3), (3, 8, 8), "gives .* it must give features"),
+        (nn.Conv2d(3, 4, 3), (3, 8, 8), "gives .* an encoder gives features"),
         (nn.Sequential(nn.Conv2d(3, 4, 8), nn.Flatten()), (3, 8, 8), "no feature map of 2 x 2"),
     ],
 )

@@ -14,12 +14,14 @@ import selftrain as st
 from selftrain import strategies
 from selftrain.data import Pile
 from selftrain.engine import start
-from selftrain.networks import hub
-from selftrain.networks.by_name import DenseEncoder
+from selftrain.networks import by_name, hub
+from selftrain.networks.by_name import DenseEncoder, make_encoder
 from selftrain.networks.foundation import TimmNet
 from selftrain.networks.timm import ConvNetEncoder, FeatureEncoder, TimmEncoder
 from selftrain.types import BatchPlan
 
+BY_NAME = "unit/networks/test_by_name.py::"
+COLORS = "unit/cli/test_cli_starts.py::test_comparisons_of_pictures_in_color_have_the_row"
 CONVNETS = "unit/networks/test_convnets.py::"
 PLAIN, OTHER, BARE = "test_vit", "test_resnet", "lcnet_035"  # small ones of timm; of the last it has no weights
 
@@ -230,6 +232,15 @@ ROWS_OF = {
         ),
         Elsewhere("pools its tokens", TEXTS),
     ],
+    "selftrain/networks/by_name.py": [
+        Row(
+            "is a network of timm",
+            lambda: lacking(lambda: make_encoder(f"timm/{OTHER}", "image", (3, 64, 64)), by_name),
+            lambda: brings("timm", "timm"),
+        ),
+        Elsewhere("read them with another size=", f"{BY_NAME}test_what_cannot_be_taken_is_refused_by_name"),
+    ],
+    "selftrain/cli/compare.py": [Elsewhere("has no pictures in color", COLORS)],
     "selftrain/networks/timm.py": [
         Row(
             "masked stages need a vision transformer",

@@ -169,7 +169,7 @@ def _around(body: nn.Module, shape: Shape, *, masked: bool = False) -> nn.Module
 
 def _image_network(shape: Shape) -> nn.Module:
     height, width = shape[1:]
-    # at most 64 tokens up to 128 pixels: attention over more is not minutes on a CPU any more; above, patches of 16 pixels
+    # at most 64 tokens up to 128 pixels: attention over more is not minutes on a CPU any more
     patch = (_divisor(height), _divisor(width))
     return ViT((height, width), patch, shape[0], width=64, depth=3)
 

@@ -50,15 +50,10 @@ def test_what_cannot_be_taken_is_refused_by_name(name, shape, words):
     make_network("torchvision/mobilenet_v3_small", "image", (3, 70, 70), 2)
 
 
-def test_the_network_for_large_pictures():
-    sizes = {
-        (3, 224, 224): "resnet",
-        (3, 96, 128): "resnet",
-        (1, 28, 28): "conv",
-        (3, 70, 70): "vit",
-        (2, 4, 100): "vit",
-    }
-    assert {shape: network_name("auto", "image", shape) for shape in sizes} == sizes
+def test_patches_of_large_pictures_have_16_pixels():
+    grids = {28: (7, 7), 96: (8, 8), 128: (8, 8), 224: (14, 14), 512: (16, 16)}
+    assert {side: make_encoder("vit", "image", (3, side, side)).grid for side in grids} == grids
+    assert [network_name("auto", "image", (3, side, side)) for side in (28, 224)] == ["conv", "vit"]
 
 
 def test_python_the_estimator_and_the_command_line_take_names(tmp_path, monkeypatch, capsys):

@@ -28,9 +28,23 @@ MUTANTS = [
     Mutant(
         "starts: a probe learns from what judges it",
         "selftrain/cli/starts.py",
-        '_arrays(pile, "labeled")',
-        "_arrays(pile, part)",
+        'for one in ("labeled", part)',
+        "for one in (part, part)",
         "test_cli_starts.py::test_probes_choose_by_the_labels_alone",
+    ),
+    Mutant(
+        "starts: the histogram need not be beaten from another start",
+        "selftrain/cli/starts.py",
+        "name: name if name == HISTOGRAM else _title",
+        "name: _title",
+        "test_cli_starts.py::test_a_method_has_to_beat_what_costs_nothing_from_every_start",
+    ),
+    Mutant(
+        "starts: prefixes of wrappers stay before the names of weights",
+        "selftrain/networks/optim.py",
+        "own[name].shape == value.shape for name, value in moved.items()",
+        "False for name, value in moved.items()",
+        "test_build.py::test_a_start_is_read_from_files_of_torch_whatever_stands_before_the_names",
     ),
     # -- what is shared and merged
     Mutant("adapters: a teacher copies frozen weights", EMA, "= student.frozen()", "= []", ONCE),

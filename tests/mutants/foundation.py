@@ -37,7 +37,7 @@ MUTANTS = [
     ),
     Mutant(
         "foundation: files of weights are unpickled",
-        HUB,
+        "selftrain/storage/tensors.py",
         'torch.load(place, map_location="cpu", weights_only=True)',
         'torch.load(place, map_location="cpu", weights_only=False)',
         "test_foundation.py::test_nothing_but_tensors_is_unpickled",

@@ -243,6 +243,8 @@ def _resolved(kind: str, given: Any) -> tuple[Any, dict[str, Any], str]:
                 "strategy is 'auto', which tries many ways without a network; say SelfTrainClassifier().fit(x, y), or "
                 "selftrain train --strategy auto"
             )
+        if kind == "strategy" and given.partition("(")[0] in RECIPES:
+            raise UsageError(f"{given!r} is a stage; say pretrain={given!r} beside a strategy, which starts from it")
         spec = spec_of(kind, given)
         if spec == given and "." in given.partition("(")[0]:
             spec = plain(load_object(given))

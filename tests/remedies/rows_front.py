@@ -38,6 +38,11 @@ ROWS_OF = {
         for says in ("give pretrain alone", "pass pretrain=... with the run")
     ],
     "selftrain/front/door.py": [
+        Row(
+            "is a stage; say pretrain={} beside a strategy",
+            lambda: fit("vicreg"),
+            lambda: fit("fixmatch", pretrain="vicreg"),
+        ),
         Row("no {} {}; give a name such as", lambda: fit("null"), lambda: fit("fixmatch")),
         Row(
             "give a selftrain.data.Pile, such as",

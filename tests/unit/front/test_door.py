@@ -84,6 +84,8 @@ def test_a_run_by_its_name_says_what_was_chosen_and_is_rebuilt_and_resumed(pile,
     starts = (tmp_path / "whole" / "pretrain", str(tmp_path / "whole" / "pretrain"), st.open_run(cut / "pretrain"))
     found = [snapshot(st.fit("fst", pile, pretrain=one, **SHORT | {"steps": 4}).strategy) for one in starts]
     assert all(same(one, snapshot(whole.strategy)) for one in found)
+    own = st.fit("fst", pile, pretrain=f"pretrained:{cut / 'pretrain'}", out=tmp_path / "own", **SHORT | {"steps": 4})
+    assert same(snapshot(st.open_run(tmp_path / "own").strategy), snapshot(own.strategy))
     with pytest.raises(st.RunFolderError, match="without this stage before it; leave pretrain out"):
         st.fit("fst", pile, out=tmp_path / "whole", resume=True, **settings | {"pretrain": ["vicreg", "lejepa"]})
     alone = {"steps": 2, "plan": PLAN, "out": tmp_path / "alone", "resume": True}

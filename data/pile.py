@@ -258,10 +258,10 @@ class Pile:
         base: Any = reference
         while isinstance(base, Subset | Joined):
             base = base.base if isinstance(base, Subset) else base.first
-        names = ("channels", "limits", *(("mode", "size", "fit") if getattr(base, "pictures", True) else ()))
-        given = {
-            name: getattr(base, name) for name in names if kind == "image" and getattr(base, name, None) is not None
-        }
+        of_files = ("mode", "size", "fit") if getattr(base, "pictures", True) else ()
+        names = {"image": ("channels", "limits", *of_files), "series": ("channels",)}.get(kind, ())
+        given = {name: getattr(base, name) for name in names if getattr(base, name, None) is not None}
+        given |= {"gaps": True} if self.gaps else {}
         return Form("points" if isinstance(self.views, PointViews) else kind, shape, **given, table=self.encoding)
 
     def card(self) -> dict[str, Any]:

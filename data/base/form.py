@@ -20,6 +20,7 @@ class Form:
         size: Height and width that pictures were brought to; ``None``: all had one size.
         fit: How, ``"crop"``, ``"stretch"`` or ``"pad"``.
         channels: Where the channel axis of arrays was, if it was said.
+        gaps: Whether series hold NaN where nothing is.
         limits: Values that meant black and white.
         table: How rows of a table became numbers (``TableEncoding.as_dict``); ``None``: they were numbers.
 
@@ -33,6 +34,7 @@ class Form:
     size: tuple[int, int] | None = None
     fit: str = "crop"
     channels: str | None = None
+    gaps: bool = False
     limits: tuple[float, float] | None = None
     table: Mapping[str, Any] | None = None
 

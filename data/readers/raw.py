@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from selftrain.data.base.dense import dense
 from selftrain.data.base.form import Form
 from selftrain.data.base.joined import Joined
+from selftrain.data.base.ragged import pad_series
 from selftrain.data.base.samples import ArraySet, RowNumbers, Rows, Samples, Subset
 from selftrain.data.pile import Pile
 from selftrain.data.readers.arrays import from_arrays_file
@@ -137,14 +139,34 @@ def _of_numbers(data: Any, form: Form) -> Samples:
     """Rows, series or clouds."""
     if hasattr(data, "tocsr"):
         data = data.toarray()
+    if form.kind == "series":
+        return _of_series(data, form)
     x = _array(data)
     if x.ndim == len(form.shape) and (tuple(x.shape) == form.shape or len(form.shape) == 1):
         x = x[None]
-    if form.kind == "series" and form.shape[0] == 1:  # one channel needs no axis
-        x = x[None, None] if x.ndim == 1 else x[:, None] if x.ndim == 2 else x
     if tuple(x.shape[1:]) != form.shape or x.ndim != 1 + len(form.shape):
         raise _refused(f"there is an array of shape {tuple(x.shape)}", form)
-    return ArraySet(x, kind=None if form.kind == "table" else form.kind)  # type: ignore[arg-type]  # no picture
+    return ArraySet(x, kind="points" if form.kind == "points" else None)
+
+
+def _of_series(data: Any, form: Form) -> Samples:
+    """Series in an array, a list or a nested frame, or a single one; shorter ones where those of training were so."""
+    channels, length = form.shape
+    # a frame nests series in its cells, and a list may hold some of unequal length
+    several = hasattr(data, "iloc") or (isinstance(data, list | tuple) and len(data) and np.ndim(data[0]))
+    x = data if several else _array(data)
+    if not several and x.ndim == 1:
+        x = x[None, None]
+    elif not several and x.ndim == 2 and channels > 1:  # a single one, as of the training its axes are
+        x = x[None]
+    x = pad_series(x, form.channels)
+    if x.ndim != 3 or x.shape[1] != channels or x.shape[2] > length or (x.shape[2] < length and not form.gaps):
+        raise _refused(f"there are series of shape {tuple(x.shape[1:])}", form)
+    found = ArraySet(x, kind="series")
+    if found.gaps and not form.gaps:
+        raise DataError("series in data have gaps (NaN), and the run has learned from series without; fill them in")
+    found.x = F.pad(found.x, (0, length - found.x.shape[2]), value=torch.nan)
+    return found
 
 
 def _array(data: Any) -> Any:

@@ -203,7 +203,7 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
         if other == {"total_steps"}:
             raise RunFolderError(
                 f"the run in {folder} was started with another length ({text}), by which its schedules go; to train on "
-                f"from where it is, as a stage of its own: fit(continue_from={str(folder)!r}, out=OTHER FOLDER); to "
+                f"from where it is, as a stage of its own: fit(pretrain={str(folder)!r}, out=OTHER FOLDER); to "
                 "stop in between and go on exactly, plan the whole length: Checkpoints(stop_after=...)"
             )
         raise RunFolderError(

@@ -26,7 +26,10 @@ ROWS_OF = {
                 "channels; pass arrays",
             )
         ),
-        *(Elsewhere(says, _FORM) for says in ("no file or folder", "there is no file {}", "inputs{}: give")),
+        *(
+            Elsewhere(says, _FORM)
+            for says in ("no file or folder", "there is no file {}", "inputs{}: give", "fill them in")
+        ),
     ],
     "selftrain/front/asking.py": [
         Elsewhere("say from which confidence on to accept", _LABELS),

@@ -648,10 +648,10 @@ def test_a_longer_run_is_a_stage_of_its_own_or_planned_whole(tmp_path):
 
     plan, pile = PLAN, MemoryPile()
     short = st.fit(make(), pile, plan=plan, steps=6, out=tmp_path / "short")
-    with pytest.raises(RunFolderError, match=r"schedules go.*continue_from=.*Checkpoints\(stop_after="):
+    with pytest.raises(RunFolderError, match=r"schedules go.*pretrain=.*Checkpoints\(stop_after="):
         st.fit(make(), pile, plan=plan, steps=12, out=tmp_path / "short", resume=True)
     # the first remedy: the weights of the short run, and schedules of their own
-    on = st.fit(make(), pile, plan=plan, steps=6, continue_from=tmp_path / "short", out=tmp_path / "on")
+    on = st.fit(make(), pile, plan=plan, steps=6, pretrain=tmp_path / "short", out=tmp_path / "on")
     assert on.before["validation"] == short.last["validation"]
     # the second: stopped in between, it is the longer run bit for bit; and its first half is not the short run
     longer = st.fit(make(), pile, plan=plan, steps=12)

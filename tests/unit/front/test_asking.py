@@ -31,7 +31,7 @@ class Wide(nn.Module):
         self.flat, self.last = nn.Flatten(), nn.Linear(numbers, outputs)
 
     def forward(self, x):
-        return self.last(self.flat(x))
+        return self.last(self.flat(x.nan_to_num()))
 
 
 def fitted(pile, out=None, task=None, network=None):
@@ -158,12 +158,28 @@ def one_channel(tmp_path):
     return of_arrays(x, kind="series"), [x, x[:, 0], list(x[:, 0])]
 
 
+def gaps(tmp_path):
+    """Series of unequal length, with gaps; shorter ones than the longest of training may be asked alone."""
+    whole = np.random.default_rng(0).normal(size=(2 * N, 7, 2)).astype(np.float32)
+    whole[1, 2, 0] = np.nan
+    x = [one[: 7 - i % 3] for i, one in enumerate(whole)]
+    padded = np.full((2 * N, 2, 7), np.nan, np.float32)
+    for i, one in enumerate(x):
+        padded[i, :, : len(one)] = one.T
+    return of_arrays(x, kind="series", channels="last"), [
+        x,
+        tuple(x),
+        padded.swapaxes(1, 2),
+        list(map(torch.from_numpy, x)),
+    ]
+
+
 def points(tmp_path):
     x = np.random.default_rng(0).normal(size=(2 * N, 5, 3)).astype(np.float32)
     return of_arrays(x, kind="points"), [x, list(x)]
 
 
-KINDS = (gray, color, floats, limits, square, folder, gray_folder, table, numbers, series, one_channel, points)
+KINDS = (gray, color, floats, limits, square, folder, gray_folder, table, numbers, series, one_channel, gaps, points)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -268,9 +284,10 @@ WRONG = [
     ("numbers", lambda: np.zeros((2, 5)), r"2, 5.*table inputs: give an array \(N, 4\)"),
     ("numbers", lambda: np.full((2, 4), np.nan), "nan in column 0"),
     ("numbers", lambda: [["a", "b", "c", "d"]], "text"),
-    ("series", lambda: np.zeros((2, 7)) + np.nan, "nan"),
-    ("series", lambda: np.zeros((3, 2, 8)), "3, 2, 8.*series inputs of 2x7"),
-    ("series", lambda: [np.zeros((2, 7)), np.zeros((2, 5))], "row 1"),
+    ("series", lambda: np.zeros((2, 7)) + np.nan, "holds no number"),
+    ("series", lambda: np.zeros((3, 2, 8)), "2, 8.*series inputs of 2x7"),
+    ("series", lambda: [np.zeros((2, 7)), np.zeros((2, 5))], "gaps .NaN.*fill them in"),
+    ("series", lambda: np.zeros((3, 2, 5)), "2, 5.*2x7"),
     ("points", lambda: np.zeros((4, 5, 2)), "points inputs of 5x3"),
 ]
 

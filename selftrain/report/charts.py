@@ -58,15 +58,17 @@ def picture(width: float, height: float, parts: Sequence[Markup], label: str, ki
 
 def percent(value: Number, digits: int = 1) -> str:
     """A share as text."""
-    return "\N{EN DASH}" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f} %"
+    return (
+        "\N{EN DASH}" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+    )
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """At most ``most`` + 1 round numbers that lie evenly in a range."""
     if not high > low:
         return [low]
-    step = 10 ** math.floor(math.log10((high - low) / most))
-    step = next(step * factor for factor in (1, 2, 5, 10, 20) if (high - low) / (step * factor) <= most)
+    step = 10.0 ** math.floor(math.log10((high - low) / most))
+    step *= next(factor for factor in (1, 2, 5, 10, 20) if (high - low) / (step * factor) <= most)
     first = math.ceil(low / step - 1e-9)
     return [step * (first + i) for i in range(math.floor(high / step + 1e-9) - first + 1)]
 
@@ -88,8 +90,8 @@ def curves(title: str, found: Sequence[Curve], *, shares: bool, height: float = 
     """Lines over steps with a legend below; ``shares``: the axis is in percent and ends at 0 and 100 at most."""
     found = [curve for curve in found if curve.points]
     left, right, top, bottom = 44.0, 12.0, 8.0, 22.0
-    steps, values = zip(*((x, y) for curve in found for x, y in curve.points), strict=True)
-    low, high, last = min(values), max(values), max(*steps, 1.0)
+    values = [value for curve in found for _, value in curve.points]
+    low, high, last = min(values), max(values), max(1.0, *(step for curve in found for step, _ in curve.points))
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
     low, high = low - margin, high + margin
     if shares:

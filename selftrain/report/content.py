@@ -147,6 +147,12 @@ def _verdict(run: RunLike, judged: Judged | None, strategy: SupervisedStrategy, 
     answer, tone = f"It cannot be told: {said} on {about}, and the labels alone were not trained beside it.", ""
     notes = ["Train them too: baseline=True in Python, --baseline on the command line."]
     figures = []
+    alone = [row for row in getattr(strategy, "candidates", ()) if row["family"] == "labels alone" and row["accuracy"]]
+    if alone:
+        best = max(alone, key=lambda row: float(row["accuracy"]))
+        answer = f"{said[:1].upper()}{said[1:]} on {about}."
+        text = f"the best of them, {best['name']}, has {percent(best['accuracy'])} of the labels right that were hidden"
+        notes = [f"Ways with labels alone are among what was tried: {text} from it."]
     if judged.baseline_share is not None:
         rows.append(Estimate("labels alone", *mean_with_interval(judged.baseline_share, single=one), reference=True))
         gain, low, high = mean_with_interval(judged.share - judged.baseline_share)
@@ -157,7 +163,7 @@ def _verdict(run: RunLike, judged: Judged | None, strategy: SupervisedStrategy, 
         points = Estimate("difference, in points", gain, max(-1.0, low), min(1.0, high))
         figures.append(charts.whiskers("Gain over the labels alone, with its 95 % interval", [points], signed=True))
         notes = []
-        if len(judged.share) < 100:
+        if one and len(judged.share) < 100:
             # two standard errors of a share near one half: 2 * sqrt(0.25 / n)
             least = 100 / len(judged.share) ** 0.5
             notes.append(f"{len(judged.share)} samples tell differences of about {least:.0f} points at best.")
@@ -234,7 +240,7 @@ def _classes(judged: Judged, names: Sequence[str], strategy: SupervisedStrategy)
     known = [row for row in rows if row[2] != "\N{EN DASH}"]
     answer = (
         f"Most often {known[0][0]}: {known[0][2]} right."
-        if known and known[0][2] != "100.0 %"
+        if known and known[0][2] != percent(1.0)
         else "None: all are right."
     )
     head = ["class" if strategy.task.has_classes else "joint", judged.part, "right", ""]
@@ -280,7 +286,7 @@ def pile_section(
             ("Learned from and right, by step", [log.curve("train/used", "share learned from", 0),
                                                 log.curve("train/pseudo_label_accuracy", "of these right", 2)]),
         )
-        if any(line.points for line in lines)
+        if any(len(line.points) > 1 for line in lines)
     ]  # fmt: skip
     rows, head = list[list[Any]](), ["class", "labels", "learned from", "", "right", "", "confidence", "changes"]
     # a class each: where the truth is known, nothing has to be estimated, and of very many classes it takes too long
@@ -374,11 +380,11 @@ def _training(run: RunLike, log: _Log) -> list[Section]:
     for kind in kinds:
         lines = [log.curve(f"{part}/{kind}", part, i) for i, part in enumerate(list(run.last)[:4])]
         lines += [alone.curve(f"validation/{kind}", "validation, labels alone", -1)]
-        lines = [line for line in lines if line.points]
+        lines = [line for line in lines if len(line.points) > 1]
         if lines:
             shares = all(0 <= y <= 1 for line in lines for _, y in line.points)
             figures.append(charts.curves(f"{kind}, held-out samples", lines, shares=shares))
-    losses = [name for name in log.found if name.startswith("train/loss/")][:4]
+    losses = [name for name, points in log.found.items() if name.startswith("train/loss/") and len(points) > 1][:4]
     if losses:
         lines = [log.curve(name, name.removeprefix("train/loss/"), i) for i, name in enumerate(losses)]
         figures.append(charts.curves("loss of training", lines, shares=False))
@@ -411,7 +417,7 @@ def _facts(run: RunLike, pile: Pile | None) -> list[tuple[str, str]]:
     strategy = run.strategy
     sizes = []
     for part in ("labeled", "unlabeled", "validation", "test"):
-        samples = getattr(pile, part, None)
+        samples: Any = getattr(pile, part, None)
         if hasattr(samples, "__len__"):
             sizes.append(f"{len(samples):,} {part}")
     learners = list(strategy.learners())

@@ -54,7 +54,7 @@ class Showing:
     def __init__(self, pile: Pile) -> None:
         self.pile = pile
         self.columns = list((getattr(pile, "encoding", None) or {}).get("columns", ()))  # of a table that was read
-        card = getattr(pile, "card", dict)()  # a pile of the user's own kind has none
+        card: dict[str, Any] = getattr(pile, "card", dict)()  # a pile of the user's own kind has none
         self.mean, self.std = (torch.tensor(card.get(name) or 0.0).flatten() for name in ("mean", "std"))
 
     def raw(self, part: str, rows: Sequence[int], x: Tensor | None = None) -> Tensor | None:

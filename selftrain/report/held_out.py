@@ -140,7 +140,7 @@ def _asked(
     """Share right (NaN: no label), confidence and share right of the baseline, (B, 3); predictions; units of both."""
     task = strategy.task
     target = task.encode(batch.annotation)
-    columns, answers, found = [], [], []
+    columns, answers, found = list[Tensor](), list[Tensor](), list[list[Tensor]]()
     for each in (strategy, baseline):
         if each is None:
             columns.append(torch.full((len(batch.x),), float("nan")))

@@ -56,7 +56,7 @@ def _seen(value: Any) -> Any:
 
 def _is_number(cell: Any) -> bool:
     """Whether a cell of a table holds a number, with its unit perhaps, or the dash of one that is not known."""
-    return type(cell) is str and (cell == "\N{EN DASH}" or re.fullmatch(r"[-+]?[\d.,]+( %)?", cell) is not None)
+    return type(cell) is str and (cell == "\N{EN DASH}" or re.fullmatch(r"[-+]?[\d.,]+(\s%)?", cell) is not None)
 
 
 def _sum(text: str) -> str:

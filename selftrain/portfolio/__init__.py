@@ -18,10 +18,11 @@ from selftrain.portfolio.forms import Forms
 from selftrain.portfolio.judging import Judged, folds, judge
 from selftrain.portfolio.mixture import SemiSupervisedMixture
 from selftrain.portfolio.portfolio import Portfolio
-from selftrain.portfolio.soft_labels import SoftLabelRegression
+from selftrain.portfolio.soft_labels import DiscriminantSoftLabels, SoftLabelRegression
 
 __all__ = [
     "Candidate",
+    "DiscriminantSoftLabels",
     "Forms",
     "Judged",
     "Portfolio",

@@ -16,7 +16,7 @@ from selftrain.graph.neighbors import kernel, nearest_rows
 from selftrain.graph.propagation import METHODS
 from selftrain.portfolio.forms import AXES, NEIGHBORS, Forms
 from selftrain.portfolio.mixture import SemiSupervisedMixture
-from selftrain.portfolio.soft_labels import SoftLabelRegression
+from selftrain.portfolio.soft_labels import DiscriminantSoftLabels, SoftLabelRegression
 from selftrain.wrapper.labels import Array
 
 TREES = 100
@@ -176,6 +176,10 @@ def candidates(forms: Forms, size: Size, pile: int = 2000) -> list[Candidate]:
 
         return Candidate(name, "soft labels", "reduced", make, rounds, 1 if size.wide else 2)
 
+    def discriminant(seed: int) -> Any:
+        mixture = SemiSupervisedMixture(shrinkage=0.5, weight=0.1, max_iter=5)
+        return PartOfPile(DiscriminantSoftLabels(mixture, SoftLabelRegression(3.0, weight=3.0, rounds=3)), pile, seed)
+
     found = [
         alone("logistic", near, logistic, line),
         alone("SVM", "standard", lambda seed: SVC(C=10.0), 3e-3 + 4e-10 * known**2 * d),
@@ -193,11 +197,15 @@ def candidates(forms: Forms, size: Size, pile: int = 2000) -> list[Candidate]:
         _graph(forms, "label spreading", near, "label_spreading", linked + solved, alpha=0.9),
         _graph(forms, "far label spreading", near, "label_spreading", linked + 2 * solved, alpha=0.99),
         _graph(forms, "Poisson", near, "poisson", linked + 3 * solved),
-        _mixture("shrunk mixture", "mixture", "reduced", em, shrinkage=0.5),
+        _mixture("shrunk mixture", "mixture", "reduced", em, 1 if size.wide else 2, shrinkage=0.5),
         soft("soft labels", 1.0),
     ]
     if size.wide:
-        found.append(soft("heavy soft labels", 3.0))
+        cost = 0.5 * rounds + 0.25 * em * seen / n
+        found += [
+            soft("heavy soft labels", 3.0),
+            Candidate("discriminant soft labels", "soft labels", "reduced", discriminant, cost, 1),
+        ]
     else:
         found += [
             _graph(forms, "rank label spreading", "rank", "label_spreading", linked + solved, alpha=0.9),
@@ -208,11 +216,13 @@ def candidates(forms: Forms, size: Size, pile: int = 2000) -> list[Candidate]:
     return found
 
 
-def _mixture(name: str, family: str, form: str, cost: float, *, weight: float = 0.1, **settings: Any) -> Candidate:
+def _mixture(
+    name: str, family: str, form: str, cost: float, repeats: int = 2, *, weight: float = 0.1, **settings: Any
+) -> Candidate:
     def make(seed: int) -> Any:
         return SemiSupervisedMixture(weight=weight, **settings)
 
-    return Candidate(name, family, form, make, 1e-3 + cost)
+    return Candidate(name, family, form, make, 1e-3 + cost, repeats)
 
 
 def _graph(forms: Forms, name: str, form: str, method: str, cost: float, **settings: float) -> Candidate:

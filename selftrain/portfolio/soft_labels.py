@@ -4,15 +4,21 @@ Round r: the model of the round before gives every row without a label its proba
 shares of the classes and sharpened; the next model learns labels and soft labels by their cross-entropy. Source: the
 target of Berthelot et al., "ReMixMatch", 2020, arXiv:1911.09785, section 3.1 (alignment, sharpening), for a linear
 model and without views; the shares are those of the labels, shrunk to equal ones.
+
+``DiscriminantSoftLabels`` does that in the metric of W, the shrunk covariance within classes of a mixture: with
+W = L L^T it learns from L^-1 x, so that the penalty of the weights a_c on x is proportional to a_c^T W a_c. As in
+discriminant analysis, whose weights are W^-1 times means, directions in which a class hardly varies are cheap.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from selftrain.portfolio.mixture import SemiSupervisedMixture
 from selftrain.wrapper.labels import Array
 
 
@@ -76,3 +82,38 @@ class SoftLabelRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: Array) -> Array:
         """The class of each row, shape (N,)."""
         return np.asarray(self.classes_[self.predict_proba(X).argmax(1)])
+
+
+class DiscriminantSoftLabels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Learn soft labels in the metric of a mixture that labels and pile shape; see the module.
+
+    Args:
+        mixture: With a shared covariance.
+        regression: Learns from rows of a mean squared length of 1 in that metric.
+
+    Attributes:
+        classes_: Shape (C,).
+    """
+
+    def __init__(self, mixture: SemiSupervisedMixture, regression: SoftLabelRegression) -> None:
+        self.mixture, self.regression = mixture, regression
+
+    def fit(self, X: Array, y: Array) -> DiscriminantSoftLabels:
+        """Learn from dense rows (N, D) and classes (N,), -1 where there is none."""
+        self.mixture.fit(X, y)
+        self.length_ = 1.0
+        self.length_ = float(np.sqrt((self._seen(X) ** 2).sum(1).mean())) or 1.0
+        self.regression.fit(self._seen(X), y)
+        self.classes_ = self.regression.classes_
+        return self
+
+    def _seen(self, X: Array) -> Array:
+        return np.asarray(solve_triangular(self.mixture.scale_, X.T, lower=True).T / self.length_)
+
+    def predict_proba(self, X: Array) -> Array:
+        """Probabilities of the classes, shape (N, C)."""
+        return self.regression.predict_proba(self._seen(X))
+
+    def predict(self, X: Array) -> Array:
+        """The class of each row, shape (N,)."""
+        return self.regression.predict(self._seen(X))

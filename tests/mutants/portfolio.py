@@ -10,7 +10,23 @@ UNITS = "test_portfolio.py::test_units_and_origins_of_columns_change_nothing"
 RANKS = "test_portfolio.py::test_ranks_are_normal_scores_whatever_the_scale"
 ENDS = "test_portfolio_learners.py::test_where_the_mixture_ends_both_equations_hold"
 
+METRIC = "test_portfolio_learners.py::test_discriminant_soft_labels_pay_for_weights_by_the_covariance_within_classes"
+
 MUTANTS = [
+    Mutant(
+        "portfolio: discriminant soft labels in the transposed metric",
+        "selftrain/portfolio/soft_labels.py",
+        "X.T, lower=True)",
+        "X.T, lower=True, trans=1)",
+        METRIC,
+    ),
+    Mutant(
+        "portfolio: discriminant soft labels of no common length",
+        "selftrain/portfolio/soft_labels.py",
+        "self.length_ = float(np.sqrt((self._seen(X) ** 2).sum(1).mean())) or 1.0\n        self.reg",
+        "self.reg",
+        METRIC,
+    ),
     Mutant("portfolio: a fold sees its labels", JUDGING, "            hidden[rows] = -1\n", "", LEAK),
     Mutant(
         "portfolio: hiding a label forgets it",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.optimize import check_grad
+from scipy.optimize import check_grad, minimize
 from scipy.special import softmax
 from scipy.stats import multivariate_normal, norm
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
-from selftrain.portfolio import SemiSupervisedMixture, SoftLabelRegression
+from selftrain.portfolio import DiscriminantSoftLabels, SemiSupervisedMixture, SoftLabelRegression
 from selftrain.portfolio.candidates import LabelsAlone, PartOfPile, SharedGraph
 from selftrain.portfolio.forms import Forms
 
@@ -87,6 +87,31 @@ def test_a_round_learns_aligned_and_sharpened_soft_labels():
         return check_grad(cost, lambda x: np.zeros_like(x), coef.ravel())
 
     assert flat_at(second.coef_) < 0.1 < flat_at(first.coef_)
+
+
+def test_discriminant_soft_labels_pay_for_weights_by_the_covariance_within_classes():
+    known = HALF >= 0
+    mixture = SemiSupervisedMixture(shrinkage=0.5, weight=0.0)
+    found = DiscriminantSoftLabels(mixture, SoftLabelRegression(C=0.5, rounds=0)).fit(X, HALF)
+    # W by its definition; a mean squared length of 1 a row: length^2 = mean of x^T W^-1 x
+    apart = X[known] - np.stack([X[c == HALF].mean(0) for c in range(3)])[HALF[known]]
+    plain = apart.T @ apart / known.sum()
+    within = 0.5 * plain + 0.5 * np.trace(plain) / 4 * np.eye(4)
+    inverse = np.linalg.inv(within)
+    squared = np.einsum("ni,ij,nj->n", X, inverse, X).mean()
+
+    def cost(flat):
+        a, b = flat.reshape(3, 5)[:, :4], flat.reshape(3, 5)[:, 4]
+        p = softmax(X[known] @ a.T + b, axis=1)
+        return -np.log(p[np.arange(known.sum()), HALF[known]]).sum() + squared * np.einsum("ci,ij,cj", a, within, a)
+
+    best = minimize(cost, np.zeros(15), tol=1e-10).x.reshape(3, 5)
+    expected = softmax(X @ best[:, :4].T + best[:, 4], axis=1)
+    np.testing.assert_allclose(found.predict_proba(X), expected, atol=5e-3)
+    assert (found.predict(X) == expected.argmax(1)).all()
+    # the pile shapes the metric and is learned from
+    other = DiscriminantSoftLabels(SemiSupervisedMixture(shrinkage=0.5), SoftLabelRegression(C=0.5)).fit(X, HALF)
+    assert np.abs(other.predict_proba(X) - expected).max() > 0.02
 
 
 def test_labels_alone_see_no_other_row():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Number
@@ -12,7 +13,7 @@ import torch
 from sklearn.utils import indexable
 from sklearn.utils.validation import validate_data
 
-from selftrain.data.base.dense import no_numbers, other_than_rows
+from selftrain.data.base.dense import dense, no_numbers, other_than_rows
 from selftrain.errors import DataError
 
 
@@ -38,7 +39,7 @@ def as_rows(X: Any) -> Any:
     # scikit-learn picks no rows of a table of Arrow or of other frames that are not in its protocol
     if hasattr(X, "to_pandas") and (hasattr(X, "column_names") or (is_frame(X) and not hasattr(X, "__dataframe__"))):
         return X.to_pandas()
-    if isinstance(X, memoryview):
+    if isinstance(X, memoryview | np.matrix):
         return np.asarray(X)
     if isinstance(X, (list, tuple)) and X and all(isinstance(row, (torch.Tensor, np.ma.MaskedArray)) for row in X):
         return [as_rows(row) for row in X]
@@ -124,7 +125,7 @@ def check_row_shape(shape: Any, wanted: tuple[int, ...]) -> None:
 
 @contextmanager
 def explained(X: Any, classifier: str) -> Iterator[None]:
-    """Say what rows hold that a classifier does not take, and what to pass, where they are an array of no numbers.
+    """Say what rows hold that a classifier does not take, and what to pass, where they are no numbers.
 
     Raises:
         DataError: in place of the classifier's own error.
@@ -132,12 +133,33 @@ def explained(X: Any, classifier: str) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        if isinstance(X, np.ndarray) and X.dtype.kind not in "biuf" and not isinstance(error, DataError):
-            told = other_than_rows(X, "X") or no_numbers(X, "X")
+        if not isinstance(error, DataError) and (told := _why_no_numbers(X, error)):
             told = f"{classifier} does not take these rows: {told}"
             # what takes a TypeError for an answer, as scikit-learn's checks do, reads its words, too
             raise (_RowTypeError(f"{told} ({error})") if isinstance(error, TypeError) else DataError(told)) from error
         raise
+
+
+def _why_no_numbers(X: Any, error: Exception) -> str | None:
+    """What rows hold in place of numbers, and what to pass; ``None``: numbers, or the error is of another kind."""
+    if isinstance(X, np.ndarray):
+        return None if X.dtype.kind in "biuf" else other_than_rows(X, "X") or no_numbers(X, "X")
+    # a pipeline that reads such rows may fail for reasons of its own
+    if not re.search("convert|cast|inhomogeneous|sequence|promoted", str(error)):
+        return None
+    if is_frame(X):
+        odd = [str(name) for name in X.columns if getattr(X[name].dtype, "kind", "O") not in "biuf"][:5]
+        return odd and (
+            f"columns {odd} of X hold no numbers; put make_column_transformer((OneHotEncoder(), {odd}), "
+            f'remainder="passthrough") before the wrapper in a pipeline'
+        )
+    if not isinstance(X, list | tuple):
+        return None
+    try:
+        found = np.asarray(dense(X, "X"))
+    except DataError as ragged:
+        return str(ragged).partition("; series of")[0]  # which wrappers do not read
+    return None if found.dtype.kind in "biuf" else no_numbers(found, "X")
 
 
 class _RowTypeError(DataError, TypeError):

@@ -97,7 +97,7 @@ ROWS_OF = {
             lambda: of(RAGGED, y=[0, 1, 0, 1]),
             lambda: of(np.stack([row[..., :4] for row in RAGGED]), y=[0, 1, 0, 1]),
             lambda: of([torch.nn.functional.pad(row, (0, 6 - row.shape[1])) for row in RAGGED], y=[0, 1, 0, 1]),
-            lambda: of(RAGGED, y=[0, 1, 0, 1], kind="series"),
+            lambda: Pile.from_arrays(RAGGED, [0, 1, 0, 1], kind="series").gaps,
         ),
         Row(
             "is a nested tensor",

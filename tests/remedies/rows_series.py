@@ -1,4 +1,4 @@
-"""Rows of messages on series of unequal length and with gaps; tests of their own follow them."""
+"""Rows of messages on series with gaps, and on rows of no numbers in wrappers; tests of their own follow them."""
 
 from remedies import Elsewhere
 
@@ -20,5 +20,11 @@ ROWS_OF = {
     ],
     "selftrain/networks/fitting.py": [Elsewhere("selftrain.networks.FilledGaps", NETWORKS)],
     "selftrain/networks/vit.py": [Elsewhere("read out by a number of cells", NETWORKS)],
+    "selftrain/wrapper/rows.py": [
+        Elsewhere(
+            "before the wrapper in a pipeline",
+            "unit/wrapper/test_wrapper_rows.py::test_rows_of_no_numbers_are_told_in_our_own_words_and_the_remedy_works",
+        )
+    ],
     "selftrain/pretrain/targets.py": [Elsewhere("have no pixels to predict", NETWORKS)],
 }

@@ -122,6 +122,25 @@ def test_a_sparse_tensor_is_refused_and_dense_it_works():
     assert SelfTraining(LogisticRegression()).fit(dense, HIDDEN).score(NUMBERS, Y) > 0.9
 
 
+def test_rows_of_no_numbers_are_told_in_our_own_words_and_the_remedy_works():
+    ragged = [list(row[: 2 + i % 2]) for i, row in enumerate(NUMBERS)]
+    frame = pd.DataFrame(NUMBERS, columns=list("abc")).assign(d=["x", "y"] * (COUNT // 2))
+    words = [f"w{int(row[0] > 0)}" for row in NUMBERS]
+    for rows, told in (
+        (ragged, r"row \d+ of X has shape \(3,\), row 0 has \(2,\); cut or pad"),
+        (frame, r"columns \['d'\] of X hold no numbers; put make_column_transformer"),
+        (words, "X holds text, such as 'w"),
+    ):
+        for wrapper in (SelfTraining, TriTraining):
+            with pytest.raises(DataError, match=f"LogisticRegression does not take these rows: {told}"):
+                wrapper(LogisticRegression()).fit(rows, HIDDEN)
+    assert SelfTraining(LogisticRegression()).fit([row[:2] for row in ragged], HIDDEN).predict(NUMBERS[:, :2]).size
+    encoded = make_column_transformer((OneHotEncoder(), ["d"]), remainder="passthrough")
+    assert make_pipeline(encoded, SelfTraining(LogisticRegression())).fit(frame, HIDDEN).score(frame, Y) > 0.9
+    matrix = SelfTraining(LogisticRegression()).fit(np.matrix(NUMBERS), HIDDEN)
+    assert np.array_equal(matrix.predict(np.matrix(NUMBERS)), matrix.predict(NUMBERS))
+
+
 @pytest.mark.parametrize(
     "inner",
     [RandomForestClassifier(5), BaggingClassifier(n_estimators=5, max_features=2), VotingClassifier([("a", last())])],

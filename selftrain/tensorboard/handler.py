@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ class TensorBoard(Handler):
 
     def __init__(self, dashboard: Dashboard | bool = True) -> None:
         self.dashboard = dashboard
-        self.writer = TensorBoardWriter(None)
+        self.writer, self.compared = TensorBoardWriter(None), True
 
     def begin(self, context: Context) -> None:
         """At the start of a run: its settings, and what TensorBoard lays the page out by."""
@@ -54,6 +54,7 @@ class TensorBoard(Handler):
             self.log_text("settings", f"```\n{json.dumps(hparams.in_short(context.settings), indent=1)}\n```", 0)
         self.draws = Dashboard() if isinstance(self.dashboard, bool) else self.dashboard
         self.drawing = self.dashboard is not False and context.folder is not None
+        self.compared = not self.drawing or bool(context.train)  # a resumed run has them in its first file
         if not self.drawing:
             return
         # a strategy may have a task and predict nothing: then it is not asked
@@ -72,8 +73,6 @@ class TensorBoard(Handler):
         )
         questions = [question for question in tags.QUESTIONS if question not in left_out]
         self.writer.layout(tags.layout(questions, self.strategy.monitor))
-        finals = hparams.final_figures(self.context.parts, self.strategy.monitor)
-        self.writer.hparams(hparams.settings_of_run(self.context.settings), finals)
         if len(self.shown) < len(self.names):
             names = ", ".join(self.names[i] for i in self.shown)
             text = f"{len(self.shown)} of {len(self.names)} classes are shown one by one: {names}"
@@ -126,7 +125,17 @@ class TensorBoard(Handler):
     def log_scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write numbers."""
         self.row_at = step if "train/lr" in values else self.row_at  # figures of speed come with rows of training
+        if any(name.startswith("train/") for name in values):
+            self._compare([name for name in values if name.startswith("train/loss/")])
         self.writer.scalars(values, step)
+
+    def _compare(self, losses: Sequence[str]) -> None:
+        """Once: the settings that runs are compared by, and their figures; losses, as every run has these at least."""
+        if not self.compared:
+            self.compared = True
+            monitor = self.strategy.monitor or getattr(self.task, "monitor", "")
+            finals = hparams.final_figures(self.context.parts, monitor)
+            self.writer.hparams(hparams.settings_of_run(self.context.settings), [*finals, *losses])
 
     def log_text(self, name: str, content: str, step: int) -> None:
         """Write Markdown."""
@@ -138,6 +147,7 @@ class TensorBoard(Handler):
 
     def end(self) -> None:
         """The run whose settings were written is done."""
+        self._compare([])
         if self.drawing:
             self.writer.finished()
 

@@ -1,5 +1,6 @@
 """What TensorBoard shows of a run: the right content, the same training, one value a step."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -10,12 +11,14 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator as Reader
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.util.tensor_util import make_ndarray
 from torch import nn
 
 import selftrain as st
-from selftrain import strategies, toy
+from selftrain import data, strategies, toy
+from selftrain.handlers import MetricsLog
 from selftrain.metrics.calibration_error import expected_calibration_error
 from selftrain.mix import Mixup
 from selftrain.tensorboard import Dashboard, figures
@@ -394,3 +397,21 @@ def test_a_stopwatch_tells_where_the_time_went(monkeypatch):
         "speed/evaluating": pytest.approx(4 / 11),
     }
     assert watch.row() == {}
+
+
+def test_every_run_has_a_figure_to_be_compared_by_and_its_settings_once(tmp_path):
+    x = torch.rand(20, 5)
+    pile = data.Pile(data.ArraySet(x[:8], torch.arange(8) % 3), data.ArraySet(x[8:]))
+    parts = {"steps": 4, "plan": PLAN, "handlers": [MetricsLog(2)], "out": tmp_path}
+    net = st.learner(lambda: nn.Linear(5, 3))
+    st.fit(strategies.FixMatch(st.Classification(3), net), pile, **parts, checkpoints=st.Checkpoints(1, stop_after=3))
+    st.fit(strategies.FixMatch(st.Classification(3), net), pile, **parts, resume=True)
+    told = []
+    for path in sorted(tmp_path.glob("events*")):
+        with contextlib.suppress(KeyError):  # the file of the resumed run has none
+            content = events(path).PluginTagToContent("hparams")["_hparams_/experiment"]
+            told.append(HParamsPluginData.FromString(content))
+    assert len(told) == 1
+    tags_of = {metric.name.tag for metric in told[0].experiment.metric_infos}
+    assert {"train/loss/supervised", "train/loss/unsupervised"} <= tags_of
+    assert {"train/loss/supervised"} <= tags(tmp_path)["scalars"]

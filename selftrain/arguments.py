@@ -165,7 +165,10 @@ def _stands_in(value: Any, kind: type) -> bool:
     """Whether it has a good part of the names of a class: some are never asked for."""
     own = [vars(one) for one in kind.__mro__ if not _is_plain(one)]
     names = {name for one in own for name in (*one, *one.get("__annotations__", ())) if not name.startswith("_")}
-    return sum(hasattr(value, name) for name in names) >= len(names) / 3
+    try:
+        return sum(hasattr(value, name) for name in names) >= len(names) / 3
+    except Exception:  # what stands for a part that is missed only when it is used says so to whoever asks
+        return True
 
 
 def _is_function(value: Any, takes: Any, gives: Any) -> bool:
@@ -181,12 +184,14 @@ def _is_function(value: Any, takes: Any, gives: Any) -> bool:
 
 
 def _takes(call: Callable[..., Any], takes: Any) -> bool:
+    if takes is ... or not isinstance(call, type | types.FunctionType | functools.partial):
+        return True
     try:
-        inspect.signature(call).bind(*takes) if takes is not ... else None
+        inspect.signature(call).bind(*takes)
     except TypeError:
         return False
     except ValueError:  # those of C have no signature
-        return True
+        pass
     return True
 
 

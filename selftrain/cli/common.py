@@ -147,11 +147,12 @@ def fit_options(settings: Mapping[str, Any], note: Mapping[str, Any], on_alarm: 
         times: dict[str, Any] = {"evaluation": Evaluation(on_alarm=on_alarm), "checkpoints": Checkpoints(note=note)}
         return {"handlers": watchers, **times}
     watchers += [MetricsLog(settings["log_every"]), SelfCheck(settings["self_check"]), Snapshots(settings["snapshots"])]
-    return {
-        "evaluation": Evaluation(settings["eval_every"], on_alarm=on_alarm),
-        "checkpoints": Checkpoints(settings["checkpoint_every"], settings["stop_after"], note),
-        "handlers": watchers,
-    }
+    with building.settings_checked():
+        return {
+            "evaluation": Evaluation(settings["eval_every"], on_alarm=on_alarm),
+            "checkpoints": Checkpoints(settings["checkpoint_every"], settings["stop_after"], note),
+            "handlers": watchers,
+        }
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

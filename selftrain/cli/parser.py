@@ -327,6 +327,9 @@ def _in_a_line(message: str, parser: Parser, words: Sequence[str], chosen: Mappi
     found = re.search(r"(?s)(.*?)(?:Given|Got) value: ([^\n]*)", message)
     if found is None or not keys:
         return " ".join(message.split())
+    kind = option.rpartition(".")[2]
+    if kind in NAMES:  # else it is told of import paths
+        return f"{option} is {found[2]!r}; give one of {', '.join(NAMES[kind])}, with its values in brackets"
     reasons = re.findall(r"(?:Expected|expected) (.+)", found[1].rpartition("Parser key")[2])
     wanted = " or ".join(dict.fromkeys(worded(reason.removeprefix("a ").rstrip(". ")) for reason in reasons))
     return f"{option} is {found[2]!r}; it must be {wanted or ' '.join(found[1].split())}"
@@ -350,6 +353,7 @@ def _nearest(key: str, parser: Parser, words: Sequence[str], chosen: Mapping[str
     if paths:
         names += [f"{key.rpartition('.')[0]}.{name}" for name in _settings_of(paths[-1])]
     last = key.rpartition(".")[2].removeprefix("--")
+    last = {"batch_size": "labeled", "learning_rate": "lr"}.get(last, last)  # as others call it
     # the same last word first, as --strategy.depth is meant by --depth
     near = [name for name in names if name.rpartition(".")[2] == last] or difflib.get_close_matches(key, names, 1, 0.6)
     return f"did you mean {near[0]}?" if near else "--help lists all"

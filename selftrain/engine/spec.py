@@ -161,7 +161,7 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     """
     place = Path(folder)
     if not place.is_dir():
-        raise RunFolderError(f"there is no run folder {place}; give the one that fit wrote (out=...)")
+        raise RunFolderError(f"there is no run folder {place}; give that of a run, its {setting('out', of='')}")
     again = f"start it again with {setting('overwrite', True, of='')}"
     if is_replaced(place):
         raise RunFolderError(f"the run in {place} was being replaced by another one, which was stopped; {again}")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from selftrain.arguments import shown
 from selftrain.networks.copying import copy_network
 from selftrain.networks.encoders import Classifier, ConvEncoder
 from selftrain.networks.foundation import TimmNet, TorchvisionNet
@@ -274,9 +275,13 @@ def _called(make: Any, *sizes: Any) -> nn.Module:
     if not callable(make):
         raise ValueError(f"network is {make!r}; give a name, a module, or a function that builds one")
     # by what it asks for, so that both ``lambda: net`` and ``lambda shape, classes: net`` are functions that build one
-    needed = [
-        p for p in inspect.signature(make).parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD
-    ]
+    try:
+        asked = inspect.signature(make).parameters.values()
+    except ValueError as error:  # of C
+        raise ValueError(
+            f"network is {shown(make)}, which says not what it takes; give lambda shape, outputs: ..."
+        ) from error
+    needed = [p for p in asked if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
     built = make(*sizes[: len([p for p in needed if p.kind is not p.VAR_POSITIONAL])])
     if not isinstance(built, nn.Module):
         raise ValueError(f"network built a {type(built).__name__}; it must build a torch.nn.Module")

@@ -32,6 +32,8 @@ KINDS = {
     "rows of another form than those of fit": "unit/estimator/test_other_rows.py",
     "what networks give, layers that are computed": "unit/engine/test_fitting.py unit/networks/test_parametrized.py",
     "settings of other libraries, states": "unit/test_plain_settings.py unit/engine/test_stored_state.py",
+    "wrong calls of Python and estimators": "contract/test_wrong_calls.py",
+    "wrong calls on the command line": "unit/cli/test_cli_wrong_lines.py",
     "a resumed run that is another": "unit/engine/test_same_run.py",
 }
 TOLD = re.compile("refused|told|named|names|said|counted|cannot|noticed|no_classes|is_asked|no_such|is_no_|has_no_")

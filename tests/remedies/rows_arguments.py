@@ -131,6 +131,13 @@ ROWS_OF = {
             lambda: strategies.JointMatch(TASK, make(network())),
         ),
     ],
+    "selftrain/networks/by_name.py": [
+        Row(
+            "which says not what it takes",
+            lambda: model(network=torch.tensor),
+            lambda: model(network=lambda shape, outputs: nn.Linear(*shape, outputs)),
+        ),
+    ],
     "selftrain/select/base.py": [
         Row("give 0.95 for 95 %", lambda: st.select.above(95), lambda: st.select.above(0.95)),
     ],
@@ -152,7 +159,7 @@ ROWS_OF = {
     ],
     "selftrain/engine/spec.py": [
         Row(
-            "give the one that fit wrote",
+            "give that of a run, its",
             lambda: st.open_run("nowhere"),
             lambda tmp: fit(out=tmp / "run") and st.open_run(tmp / "run"),
         ),

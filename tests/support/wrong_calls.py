@@ -561,6 +561,64 @@ _CALLS: dict[str, list[Call]] = {
 }
 
 
+# A line, and words of its answer: the option, and the value or what may stand there.
+LINES = [
+    ("trian", "'trian'", "train"),
+    ("train", "no data", "--data"),
+    ("train --data", "--data", "needs a value"),
+    ("train --data digits --strategy", "--strategy", "needs a value"),
+    ("train --data digits --strategy fixmach", "'fixmach'", "fixmatch"),
+    ("train --data digits --strategy fixmatch --strategy.threshold 95%", "--strategy.threshold", "'95%'"),
+    ("train --data digits --strategy fixmatch --strategy.treshold 0.9", "--strategy.treshold", "--strategy.threshold"),
+    ("train --data digits --strategy pseudo_label --strategy.threshold 0.9", "unknown option", "--strategy.threshold"),
+    ("train --data digits --strategy fixmatch --strategy.select 0.9", "--strategy.select", "above"),
+    ("train --data digits --strategy fixmatch --strategy.select sure", "select", "'sure'"),
+    ("train --data digits --strategy fixmatch --strategy.select above(95)", "threshold", "95"),
+    ("train --data digits --strategy fixmatch --steps ten", "--steps", "'ten'"),
+    ("train --data digits --strategy fixmatch --steps 1.5", "--steps", "'1.5'"),
+    ("train --data digits --strategy fixmatch --epochs all", "--epochs", "'all'"),
+    ("train --data digits --strategy fixmatch --training.lr fast", "--training.lr", "'fast'"),
+    ("train --data digits --strategy fixmatch --lr 0.1", "--lr", "--training.lr"),
+    ("train --data digits --strategy fixmatch --learning-rate 0.1", "--learning_rate", "--training.lr"),
+    ("train --data digits --strategy fixmatch --batch-size 32", "--batch_size", "--plan.labeled"),
+    ("train --data digits --strategy fixmatch --training.schedule 0.1", "--training.schedule", "cosine"),
+    ("train --data digits --strategy fixmatch --training.schedule cosin", "'cosin'", "cosine"),
+    ("train --data digits --strategy fixmatch --training.precision fp64", "--training.precision", "'fp64'"),
+    ("train --data digits --strategy fixmatch --plan.labeled many", "--plan.labeled", "'many'"),
+    ("train --data digits --strategy fixmatch --network nowhere:Net", "'nowhere:Net'", "module:name"),
+    ("train --data digits --strategy fixmatch --task detection", "'detection'", "segmentation"),
+    ("train --data digits --strategy fixmatch --resume", "--resume", "--out"),
+    ("train --data digits --strategy fixmatch --on_alarm raise", "--on_alarm", "'raise'"),
+    ("train --data digits --strategy fixmatch --baseline perhaps", "--baseline", "'perhaps'"),
+    ("train --data digits --strategy fixmatch --data.labels all", "--data.labels", "'all'"),
+    ("train --data digits --strategy fixmatch --data.validation 20%", "--data.validation", "'20%'"),
+    ("train --data digits --strategy fixmatch extra", "unrecognized", "extra"),
+    ("train --data digits --strategy fixmatch --config nowhere.yaml", "config", "nowhere.yaml"),
+    ("train --data digits --strategy fixmatch --seed a", "--seed", "'a'"),
+    ("pretrain --data digits --recipe bert", "'bert'", "mae"),
+    ("pretrain --data digits --recipe mae --recipe.mask_ratio much", "--recipe.mask_ratio", "'much'"),
+    ("evaluate", "which run", "selftrain evaluate RUN"),
+    ("evaluate nowhere --part tset", "--part", "'tset'"),
+    ("predict", "which run", "selftrain predict RUN"),
+    ("label", "which run", "selftrain label RUN"),
+    ("export", "which run", "selftrain export RUN"),
+    ("export nowhere --formats onxx", "--formats", "'onxx'"),
+    ("review", "which run", "selftrain review RUN"),
+    ("check-data", "which data", "selftrain check-data DATA"),
+    ("compare --data digits --strategies fixmach", "'fixmach'", "fixmatch"),
+    ("compare --data digits --strategies fixmatch --seeds a", "--seeds", "'a'"),
+]
+# Lines that can be understood, of what is not there: these end with 1, as what is no fault of the line.
+NOT_THERE = [
+    ("evaluate nowhere", "nowhere", "--out"),
+    ("predict nowhere x.png", "nowhere", "--out"),
+    ("label nowhere", "nowhere", "--out"),
+    ("review nowhere", "nowhere", "--out"),
+    ("train --data nowhere.csv --strategy fixmatch", "nowhere.csv", "correct the path"),
+    ("check-data nowhere", "nowhere", "correct the path"),
+]
+
+
 def answer(call: Call) -> tuple[str, str]:
     """``"answered"`` by an error or a warning that names the argument and the value, and its text; or what it is."""
     with warnings.catch_warnings(record=True) as caught:

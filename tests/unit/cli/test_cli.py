@@ -267,7 +267,7 @@ def test_commands_and_their_names(capsys):
     assert told(capsys, "evaluate")[1].strip().endswith("selftrain evaluate RUN [options]")
     assert told(capsys, "evaluate", "no/run") == (
         1,
-        "selftrain: error: there is no run folder no/run; give the one that fit wrote (out=...)\n",
+        "selftrain: error: there is no run folder no/run; give that of a run, its --out\n",
     )
 
 

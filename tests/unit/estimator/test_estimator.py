@@ -311,7 +311,7 @@ def test_rules_by_name(text, kind, settings):
     [
         ("below(0.4)", "known are everything, above"),
         ("above(0.4, 0.5)", r"takes 1 value\(s\) without a name: threshold"),
-        ("above(limit=0.5)", "unexpected keyword argument 'limit'"),
+        ("above(limit=0.5)", "Above has no setting 'limit'; it takes threshold"),
         ("above(x)", "plain values"),
         ("__import__('os').getcwd()", "plain values"),
         (0.4, "give a rule of selftrain.select"),

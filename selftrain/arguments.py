@@ -134,10 +134,10 @@ def fits(value: Any, hint: Any) -> bool:
         return any(fits(value, one) for one in inner)
     if kind is Literal:
         return isinstance(value, str) if isinstance(inner[0], str) else value in inner
-    if kind in (Any, object) or not isinstance(kind, type):  # variables of types are none
-        return True
     if kind is abc.Callable:
         return inner[1:] in ((), (Any,)) or _is_function(value, *inner)
+    if kind in (Any, object) or not isinstance(kind, type):  # variables of types are none
+        return True
     if issubclass(kind, Iterable) and inner and not issubclass(kind, Mapping):
         return not (kind is tuple and isinstance(value, str)) and _are(value, inner[0])
     if kind is bool:

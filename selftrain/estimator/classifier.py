@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +167,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         baseline: bool | None = None,
         on_alarm: OnAlarm = "fallback",
         unlabeled: Any = -1,
-        out: str | os.PathLike[str] | None = None,
+        out: str | Path | None = None,
         overwrite: bool = False,
         device: Any = "auto",
         random_state: Any = None,

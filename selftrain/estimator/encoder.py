@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from collections.abc import Callable
 from typing import Any
 
@@ -74,7 +74,7 @@ class PretrainedEncoder(NetworkEstimator):
         steps: int | None = None,
         epochs: int | None = None,
         batch_size: int = 64,
-        out: str | os.PathLike[str] | None = None,
+        out: str | Path | None = None,
         overwrite: bool = False,
         device: Any = "auto",
         random_state: Any = None,

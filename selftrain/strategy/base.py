@@ -65,14 +65,14 @@ class StrategyType(type):
         values = tuple(map(plain_setting, values))
         settings = {name: plain_setting(value) for name, value in settings.items()}
         bound = bind(cls, values, settings, cls.__name__)
-        check(cls.__init__, bound.arguments)
+        check(cls.__init__, bound.arguments)  # type: ignore[misc]
         made = super().__call__(*values, **settings)
         bound.apply_defaults()  # another version may have others
         arguments = dict(bound.arguments)
         # What a class takes as **settings counts by name like any other: a resumed run is compared with it.
         for p in cls.__signature__.parameters.values():
             if p.kind is p.VAR_KEYWORD:
-                arguments |= arguments.pop(p.name)  # type: ignore[arg-type]
+                arguments |= arguments.pop(p.name)
         made.arguments = arguments
         return made
 

@@ -98,7 +98,7 @@ def main() -> None:
     if options.write:
         page = PAGE.read_text(encoding="utf-8")
         head, rest = page.split(MARKS[0])
-        PAGE.write_text(f"{head}{MARKS[0]}\n{text}\n{MARKS[1]}{rest.split(MARKS[1])[1]}", encoding="utf-8")
+        PAGE.write_text(f"{head}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{rest.split(MARKS[1])[1]}", encoding="utf-8")
 
 
 def table(done: list[dict[str, Any]]) -> str:

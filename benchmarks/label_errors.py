@@ -1,18 +1,20 @@
 """Labels flipped on purpose: how many of them are found, and how many of the suspected ones are flipped.
 
-    python benchmarks/label_errors.py --out results/label_errors
+    python benchmarks/label_errors.py [--write]
 
 scikit-learn's digits with 400 labels, a tenth of them flipped to another class at random; five folds. Suspected are
 labels off the diagonal of the confident joint (``selftrain.evaluation.label_errors``). Networks that learn from the
 labels alone and by FixMatch from the pile too, and logistic regression on pixels as the floor; ``first``: the precision
-of as many labels as were flipped, those with the lowest margin, which needs no threshold. Rows are kept in a file, so
-that a stopped run goes on.
+of as many labels as were flipped, those with the lowest margin, which needs no threshold. Rows are kept
+in benchmarks/results/label_errors.json, so that a stopped run goes on; ``--write`` puts the table into
+docs/pseudo-labels.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,9 @@ from selftrain.evaluation.label_errors import label_errors
 from selftrain.pipeline import out_of_fold
 
 LABELS, SHARE, STEPS, FOLDS = 400, 0.1, 150, 5
+ROOT = Path(__file__).resolve().parent.parent
+RESULT, PAGE = ROOT / "benchmarks" / "results" / "label_errors.json", ROOT / "docs" / "pseudo-labels.md"
+MARKS = r"(<!-- label errors -->\n).*?(<!-- /label errors -->)"
 METHODS = ("logistic regression", "supervised", "fixmatch")
 
 
@@ -83,20 +88,21 @@ def table(rows: list[dict[str, object]]) -> str:
 
 def main() -> None:
     """Measure what is missing, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("results/label_errors"))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--write", action="store_true", help="put the table into the page")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / "rows.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows = json.loads(RESULT.read_text()) if RESULT.exists() else []
     for seed in options.seeds:
         for method in METHODS:
             if not any(row["method"] == method and row["seed"] == seed for row in rows):
                 rows.append(figures(method, seed))
-                path.open("a").write(json.dumps(rows[-1]) + "\n")
+                RESULT.write_text(json.dumps(rows, indent=1) + "\n")
                 print(rows[-1], flush=True)
     print(table(rows))
+    if options.write:
+        text = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(re.sub(MARKS, lambda found: found[1] + table(rows) + found[2], text, flags=re.DOTALL))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from selftrain import _compat
 # Type checkers and editors do not run ``__getattr__``: this is where they find the public names.
 if TYPE_CHECKING:
     from selftrain import select
+    from selftrain.cli.compare_runs import compare
     from selftrain.engine.run import Run, evaluate
     from selftrain.engine.spec import open_run
     from selftrain.engine.start import pretrained
@@ -56,6 +57,7 @@ _compat.install()
 
 # Where each public name is from. They are loaded when they are asked for: `selftrain --help` does without torch.
 _HOMES = {
+    "cli.compare_runs": ("compare",),
     "engine.run": ("Run", "evaluate"),
     "engine.spec": ("open_run",),
     "engine.start": ("pretrained",),
@@ -130,6 +132,7 @@ __all__ = [
     "Teacher",
     "Training",
     "TrainingError",
+    "compare",
     "constant",
     "cosine",
     "evaluate",

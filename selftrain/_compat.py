@@ -113,7 +113,7 @@ MOVED = {
     "probes": "metrics.features",
     "probing": "evaluation.probing",
     "probing.arrays": "evaluation.probing.arrays",
-    "probing.compare": "evaluation.probing.compare",
+    "probing.compare": "evaluation.probing.judging",
     "probing.encoding": "evaluation.probing.encoding",
     "probing.few": "evaluation.probing.few",
     "probing.linear": "evaluation.probing.linear",

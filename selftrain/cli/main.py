@@ -75,12 +75,14 @@ def _run(words: list[str]) -> int:
         near = difflib.get_close_matches(first, COMMANDS, 1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COMMANDS)}"
         raise UsageError(f"no command {first!r}; {hint}")
-    # a module called like a public function of the package would hide it once imported
-    module = {"evaluate": "evaluate_run", "export": "export_run", "report": "report_page"}.get(
-        first, first.replace("-", "_")
-    )
-    command: Any = import_module(f"selftrain.cli.{module}")
+    command: Any = import_module(f"selftrain.cli.{module_of(first)}")
     return int(command.run(words[1:]))
+
+
+def module_of(command: str) -> str:
+    """The module of a command: one called like a public function of the package would hide it once imported."""
+    own = {"compare": "compare_runs", "evaluate": "evaluate_run", "export": "export_run", "report": "report_page"}
+    return own.get(command, command.replace("-", "_"))
 
 
 def usage() -> str:

@@ -154,7 +154,7 @@ def _data_of(run: str, words: Sequence[str]) -> dict[str, Any]:
     """
     record = read_record(run)
     # checked, as all that a folder says; what the line says is the user's own word
-    own = trusted(run, {"data": _spec_of(record["pile"])}, trust=trusts(words))["data"]
+    own = trusted(run, {"data": spec_of_origin(record["pile"])}, trust=trusts(words))["data"]
     noted = record["note"].get("settings", {})
     others = said(words, "--data")
     spec = spec_of("data", others[-1]) if others else own
@@ -180,7 +180,7 @@ def _data_of(run: str, words: Sequence[str]) -> dict[str, Any]:
     return found | {"data": {**spec, "init_args": init}}
 
 
-def _spec_of(origin: Any) -> dict[str, Any] | None:
+def spec_of_origin(origin: Any) -> dict[str, Any] | None:
     """The reader of a run's data and its plain settings, as a config file has them; no other code can be named."""
     readers = {f"{make.__module__}:{make.__name__}": make for make, _ in READERS.values()}
     make = readers.get(str((origin or {}).get("reader")))

@@ -59,7 +59,7 @@ class Row:
     role: Role = "method"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
     """All rows, and how they were judged.
 
@@ -82,6 +82,9 @@ class Verdict:
     level: float
     runs: Sequence[Mapping[str, Any]]
     unjudged: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        return self.text()
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values."""

@@ -14,7 +14,7 @@ SETTINGS = "test_cli.py::test_the_settings_of_what_is_chosen_are_options"
 MUTANTS = [
     Mutant(
         "compare: classes that are judged and have no label are called unjudged",
-        "selftrain/cli/compare.py",
+        "selftrain/cli/compare_runs.py",
         "in given - asked]",
         "in asked - given]",
         "test_cli_verdict.py::test_classes_that_are_not_judged_are_named_until_the_test_has_some",

@@ -345,14 +345,14 @@ MUTANTS = [
     ),
     Mutant(
         "compare: strategies are built after the settings are written",
-        "selftrain/cli/compare.py",
+        "selftrain/cli/compare_runs.py",
         "    comparison.check(first)\n",
         "",
         "test_cli_refused.py::test_a_refused_command_changes_nothing",
     ),
     Mutant(
         "compare: an overwritten comparison keeps old runs",
-        "selftrain/cli/compare.py",
+        "selftrain/cli/compare_runs.py",
         "                mark_replaced(cell)\n",
         "                pass\n",
         "test_cli_refused.py::test_a_comparison_that_was_overwritten_and_stopped_takes_no_old_run_for_its_own",

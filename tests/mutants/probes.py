@@ -5,7 +5,7 @@ from fault import Mutant
 PROBES, BUILD = "selftrain/metrics/features.py", "selftrain/networks/optim.py"
 LINEAR, FEW = "selftrain/evaluation/probing/linear.py", "selftrain/evaluation/probing/few.py"
 MODES = "selftrain/networks/modes.py"
-ENCODING, COMPARE = "selftrain/evaluation/probing/encoding.py", "selftrain/evaluation/probing/compare.py"
+ENCODING, COMPARE = "selftrain/evaluation/probing/encoding.py", "selftrain/evaluation/probing/judging.py"
 RIVALS = "selftrain/evaluation/probing/rivals.py"
 LIDAR = "test_probes.py::test_lidar_follows_the_formula"
 CHOICE = "test_probing.py::test_c_is_chosen_on_the_validation_samples"
@@ -218,7 +218,7 @@ MUTANTS = [
     ),
     Mutant(
         "control: every report is without one",
-        "selftrain/evaluation/probing/compare.py",
+        "selftrain/evaluation/probing/judging.py",
         "steps = scratch_steps if supervised is None else None",
         "steps = None",
         "test_probing_report.py::test_the_control_is_trained_and_has_a_row_of_its_own",

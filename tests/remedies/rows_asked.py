@@ -10,7 +10,8 @@ _FORM = f"{ASKED}::test_every_door_gives_the_answers_of_the_pile_bit_for_bit"
 _STAGES = f"{ASKED}::test_stages_and_piles_of_another_kind_say_what_to_do_instead"
 _LABELS = f"{ASKED}::test_labels_are_accepted_by_a_precision_or_all_of_them_which_is_said"
 _TOLD = "unit/engine/test_summary.py::test_what_a_run_advises_works"
-_PREDICT = "unit/cli/test_cli_predict.py::test_what_is_advised_works"
+_CLI = "unit/cli/test_cli_predict.py"
+_PREDICT = f"{_CLI}::test_what_is_advised_works"
 
 ROWS_OF = {
     "data/readers/raw.py": [
@@ -51,7 +52,10 @@ ROWS_OF = {
         ),
     ],
     "selftrain/cli/common.py": [
-        Elsewhere("plan the whole length and say --stop_after", f"{_PREDICT.partition('::')[0]}::test_a_longer_run"),
+        Elsewhere("plan the whole length and say --stop_after", f"{_CLI}::test_a_longer_run"),
+    ],
+    "selftrain/cli/compare_runs.py": [
+        Elsewhere("save them, such as", f"{_CLI}::test_a_comparison_in_python_is_that_of_the_command_line"),
     ],
     "selftrain/cli/predict.py": [
         Elsewhere("say of which data", _PREDICT),

@@ -193,7 +193,7 @@ ROWS_OF = {
             lambda: train("--training.lr", "0.5", out="new"),
         ),
     ],
-    f"{C}/compare.py": [
+    f"{C}/compare_runs.py": [
         Row(
             "a comparison names its runs; known are {}",
             lambda: compare("--strategies", "selftrain.strategies.FixMatch"),

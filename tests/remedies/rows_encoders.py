@@ -240,7 +240,7 @@ ROWS_OF = {
         ),
         Elsewhere("read them with another size=", f"{BY_NAME}test_what_cannot_be_taken_is_refused_by_name"),
     ],
-    "selftrain/cli/compare.py": [Elsewhere("has no pictures in color", COLORS)],
+    "selftrain/cli/compare_runs.py": [Elsewhere("has no pictures in color", COLORS)],
     "selftrain/networks/timm.py": [
         Row(
             "masked stages need a vision transformer",

@@ -20,8 +20,8 @@ from selftrain.estimator import SelfTrainClassifier
 from selftrain.estimator.shipped import ship
 from selftrain.evaluation.judging import _held_out
 from selftrain.evaluation.probing.arrays import matrix
-from selftrain.evaluation.probing.compare import report
 from selftrain.evaluation.probing.encoding import features_of
+from selftrain.evaluation.probing.judging import report
 from selftrain.evaluation.probing.scratch import from_scratch
 from selftrain.graph.agreement import GraphAgreement
 from selftrain.handlers import NonFiniteGuard
@@ -255,7 +255,7 @@ ROWS_OF = {
             lambda: matrix("features", encoded(0.01)),
         ),
     ],
-    "selftrain/evaluation/probing/compare.py": [
+    "selftrain/evaluation/probing/judging.py": [
         Row(
             "samples; a report needs them",
             lambda: reported(pile(labeled=False)),

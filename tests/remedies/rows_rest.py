@@ -232,7 +232,7 @@ ROWS_OF = {
             lambda tmp: masked("own_network:net", tmp),
         ),
     ],
-    "selftrain/cli/compare.py": [
+    "selftrain/cli/compare_runs.py": [
         Row("compare runs in one process", lambda: compared(launched=True), lambda: compared(launched=False)),
     ],
     "selftrain/portfolio/portfolio.py": [

@@ -14,9 +14,9 @@ True
 """
 
 from selftrain._compat import renamed
-from selftrain.evaluation.probing.compare import report
 from selftrain.evaluation.probing.encoding import Features, calibrate, features_of, features_of_views
 from selftrain.evaluation.probing.few import Episodes, FewLabel, episodes, few_label, label_draws
+from selftrain.evaluation.probing.judging import report
 from selftrain.evaluation.probing.linear import logistic_probe, ridge_probe
 from selftrain.evaluation.probing.results import ProbeReport, ProbeRow
 from selftrain.evaluation.probing.scratch import from_scratch

@@ -39,7 +39,7 @@ def test_options_on_the_page_exist(example):
         rest = [word for i, word in enumerate(rest) if word != "--config" and rest[i - 1] != "--config"]
     names = [["supervised", "fixmatch", "mean_teacher"]] if command == "compare" else []
     parse(
-        import_module(f"selftrain.cli.{command}").parser(*names),
+        import_module(f"selftrain.cli.{cli.module_of(command)}").parser(*names),
         rest,
         {"strategy": "fixmatch"} if command == "train" else None,
     )

@@ -98,3 +98,25 @@ def test_a_longer_run(home, tmp_path, capsys):
     assert cli([*whole, "--stop_after", "3"]) == 0
     assert cli(["train", "--resume", "--out", str(tmp_path / "whole")]) == 0
     assert st.open_run(tmp_path / "whole").steps == 6
+
+
+def test_a_comparison_in_python_is_that_of_the_command_line(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    x, y = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32), np.arange(60) % 3
+    x[np.arange(60), y] += 3
+    np.savez("c.npz", x=x[:40], y=np.where(np.arange(40) < 20, y[:40], -1), x_test=x[40:], y_test=y[40:])
+    plain = {"progress": False, "data.labels": 12, "plan.labeled": 8}
+    quick = {"steps": 2, "draws": [0, 1], "options": plain}
+    found = st.compare("c.npz", ["mean_teacher"], out="py", **quick)
+    assert [row.strategy for row in found.rows] == ["supervised", "mean_teacher"]
+    assert "judged on 20 test samples, 2 run(s) of each strategy" in str(found)
+    line = ["--strategies", "mean_teacher", "--steps", "2", "--draws", "0", "1", "--plan.labeled", "8"]
+    line += ["--data.labels", "12", "--progress", "false"]
+    assert cli(["compare", "--data", "c.npz", *line, "--out", "cli"]) == 0
+    assert str(found) in capsys.readouterr().out
+    again = st.compare(data.from_arrays_file("c.npz", labels=12), ["mean_teacher"], out="pile", **quick)
+    assert again.runs == found.runs
+    with pytest.raises(st.DataError, match=r"numpy.savez\('data.npz', x=x, y=y\), and pass the path"):
+        st.compare(data.Pile.from_arrays(x, y), ["mean_teacher"])
+    with pytest.raises(st.RunFolderError, match="resume"):
+        st.compare("c.npz", ["mean_teacher"], out="py", **quick)

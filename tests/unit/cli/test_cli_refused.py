@@ -101,7 +101,9 @@ def test_a_comparison_that_was_overwritten_and_stopped_takes_no_old_run_for_its_
     data = dict(np.load(home / "a.npz"))
     np.savez(tmp_path / "b.npz", **data | {"x": -data["x"]})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("selftrain.cli.compare.Comparison.cells", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "selftrain.cli.compare_runs.Comparison.cells", lambda self: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         assert cli.main([*line, "--data", str(tmp_path / "b.npz"), "--overwrite"]) == 130
     assert "compare.json" not in content(tmp_path / "c")
     capsys.readouterr()

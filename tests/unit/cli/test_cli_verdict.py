@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selftrain.cli import verdict
-from selftrain.cli.compare import _unjudged
+from selftrain.cli.compare_runs import _unjudged
 from selftrain.cli.starts import entrants
 from selftrain.cli.verdict import Cell
 from selftrain.data import Pile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -16,7 +17,7 @@ from selftrain.catalog import METHODS, default_method
 from selftrain.cli import UsageError, automatic, common, report
 from selftrain.cli.evaluate_run import predictions
 from selftrain.cli.folder import claim, network_in
-from selftrain.cli.opened import labeler, opened
+from selftrain.cli.opened import labeler, opened, spec_of_origin
 from selftrain.cli.parser import (
     CONFIG,
     Parser,
@@ -48,6 +49,7 @@ from selftrain.data import Pile
 from selftrain.errors import DataError
 from selftrain.front import building
 from selftrain.front.naming import AUTO, load_object, spec_of
+from selftrain.networks.described import describe
 from selftrain.report import at_no_cost, of_comparison, write_page
 from selftrain.runtime.distributed import launched
 from selftrain.storage.atomic import write_json
@@ -57,8 +59,9 @@ from selftrain.storage.run_dir import REPORT, SUMMARY, has_begun, is_replaced, m
 ABOUT = """Train supervised and other strategies under one budget, and say whether self-training pays on these data.
 
 Every strategy has the same labels, network, steps, batches and start. It is judged on the test set where there is one,
-with the weights that are best on validation (without validation: the last ones); without a test set on a validation
-split of the labels, with the last weights. Further draws of labels (--draws) and seeds (--seeds) make the answer surer.
+with the weights that are best on validation (of fewer than 50 labels, or none: the last ones); without a test set on a
+validation split of the labels, with the last weights. Further draws of labels (--draws) and seeds (--seeds) make the
+answer surer.
 Settings of a strategy follow its name: --fixmatch.select "above(0.9)". With --resume an interrupted comparison goes on,
 and strategies, starts, draws and seeds can be added.
 
@@ -212,7 +215,8 @@ class Comparison:
         # on validation the last weights: the best ones were chosen on these very samples
         which = None if part == "test" else "last"
         asked = {key: self.settings[key] for key in ("device", "trust")}
-        made, step = opened(folder, asked | {"which": which})
+        with report.silent():
+            made, step = opened(folder, asked | {"which": which})
         truth, label = predictions(labeler(made), pile, part)
         return Cell(row.title, draw, seed, part, (truth == label).astype(np.float64), step)
 
@@ -235,8 +239,81 @@ class Comparison:
         return {key: own[key] for key in keys} | {"seed": seed, "strategy": own[_spec(row)], "network": network}
 
 
+def compare(
+    data: str | Path | Pile,
+    strategies: Sequence[str] = (),
+    *,
+    draws: Sequence[int] = (0,),
+    seeds: Sequence[int] = (0,),
+    starts: Sequence[str] = (),
+    steps: int | None = None,
+    epochs: int | None = None,
+    device: str | None = "auto",
+    out: str | Path = "runs/compare",
+    resume: bool = False,
+    overwrite: bool = False,
+    options: Mapping[str, object] | None = None,
+) -> Verdict:
+    """Does self-training pay on these data? What ``selftrain compare`` does: all under one budget, on the same draws.
+
+    Every strategy has the same labels, network, steps, batches and start as the labels alone (``supervised``); gains
+    are paired, sample by sample, on each draw of labels. ``print`` shows the table, the intervals and the answer.
+
+    Args:
+        data: A path, a named set, or a pile that was read from one: each draw of labels is read anew.
+        strategies: Names, to be compared with ``supervised``; default: that of ``selftrain train``.
+        draws: Keys of the choice of labels and of validation, one for each draw.
+        seeds: Keys of the network's start, batches and views.
+        starts: Compare each from all of these: ``"scratch"``, runs, ``"pretrained:NAME"``.
+        steps: Of every run; or
+        epochs: passes over the unlabeled samples.
+        device: Where to train.
+        out: Folder of all runs, ``compare.json`` and the page about them.
+        resume: Go on with the comparison in ``out``; strategies, starts, draws and seeds may be added.
+        overwrite: Replace it.
+        options: Further options of the command by name: ``{"data.labels": 40, "fixmatch.select": "above(0.9)"}``.
+
+    Returns:
+        All rows with gains and intervals, and ``answer()``.
+
+    Raises:
+        DataError: data in memory, which cannot be drawn anew; or that cannot be used.
+        UsageError: an unknown strategy or option.
+        RunFolderError: there is a comparison in ``out``, and neither ``resume`` nor ``overwrite`` is set.
+    """
+    given = {"strategies": strategies, "draws": draws, "seeds": seeds, "starts": starts, "steps": steps}
+    given |= {"epochs": epochs, "device": device, "out": str(out), "resume": resume, "overwrite": overwrite}
+    source = str(data)
+    if isinstance(data, Pile):
+        origin = data.origin and data.origin | {
+            "settings": {k: describe(v) for k, v in data.origin["settings"].items()}
+        }
+        spec = spec_of_origin(origin)
+        if spec is None:
+            raise DataError(
+                f"{data.source}: data in memory cannot be read anew for each draw of labels; save them, such as "
+                "numpy.savez('data.npz', x=x, y=y), and pass the path"
+            )
+        source = json.dumps(spec)
+    words = ["--data", source]
+    for name, value in (given | dict(options or {})).items():
+        several = [str(one) for one in value] if isinstance(value, list | tuple | range) else [_word(value)]
+        words += [f"--{name}", *several] if value not in (None, (), []) else []
+    return compared(words)[0]
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def run(words: Sequence[str]) -> int:
     """Train what is missing, judge, print, write JSON."""
+    _tell(*compared(words))
+    return 0
+
+
+def compared(words: Sequence[str]) -> tuple[Verdict, Path]:
+    """The verdict of a command line, and its folder."""
     if launched():
         raise UsageError("compare runs in one process; torchrun is for selftrain train and pretrain")
     stored = common.to_resume("compare", words) or {}
@@ -280,8 +357,7 @@ def run(words: Sequence[str]) -> int:
         write_json(out / RESULT, result)
         with at_no_cost(out / REPORT):
             write_page(of_comparison(result, out.resolve().name), out / REPORT)
-    _tell(verdict, out)
-    return 0
+    return verdict, out
 
 
 def _judging(pile: Pile) -> str:

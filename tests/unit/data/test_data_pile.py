@@ -376,7 +376,7 @@ def test_series_and_clouds_are_told_apart_from_gray_images():
 @pytest.mark.parametrize(
     ("shape", "kind", "error", "message"),
     [
-        ((4, 6), "series", DataError, r"\(4, 6\); series are \(N, channels, length\)"),
+        ((4, 6, 5, 2), "series", DataError, r"\(4, 6, 5, 2\); series are \(N, channels, length\)"),
         ((4, 6, 5), "points", DataError, r"\(4, 6, 5\); points are \(N, points, 2 or 3\)"),
         ((4, 6, 3), "cloud", ValueError, "kind is 'cloud'"),
     ],
@@ -384,5 +384,5 @@ def test_series_and_clouds_are_told_apart_from_gray_images():
 def test_what_is_no_series_or_cloud_is_refused(shape, kind, error, message):
     with pytest.raises(error, match=message):
         ArraySet(np.zeros(shape), kind=kind)
-    with pytest.raises(DataError, match="sample 1 holds nan"):
-        ArraySet(np.array([[[0.0]], [[np.nan]]]), kind="series")
+    with pytest.raises(DataError, match="sample 1 holds inf"):
+        ArraySet(np.array([[[0.0]], [[np.inf]]]), kind="series")

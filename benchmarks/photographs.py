@@ -151,7 +151,7 @@ def classifier(network: str) -> Callable[[], nn.Module]:
 
 
 def trained(
-    network: str, pile: data.Pile, seed: int, *, self_training: bool, seconds: float, init_from: Any = None
+    network: str, pile: data.Pile, seed: int, *, self_training: str | None, seconds: float, init_from: Any = None
 ) -> Row:
     """Labels alone or FixMatch, from drawn weights or a stage."""
     lr = 1e-3 if network.endswith("resnet18") else SUPERVISED
@@ -159,7 +159,8 @@ def trained(
     task = st.Classification(CLASSES)
     method: Callable[[], Any]
     if self_training:
-        method = lambda: strategies.FreeMatch(task, make, decay=0.97)  # noqa: E731
+        kind = strategies.FreeMatch if self_training == "freematch" else strategies.MeanTeacher
+        method = lambda: kind(task, make, decay=0.97)  # noqa: E731
         plan = st.BatchPlan(labeled=16, unlabeled_ratio=2, seed=seed)
     else:
         method = lambda: strategies.Supervised(task, make, decay=0.97)  # noqa: E731
@@ -192,7 +193,8 @@ ROWS = (
     "frozen + logistic",
     "frozen, self-trained",
     "supervised",
-    "self-trained",
+    "freematch",
+    "mean_teacher",
     "resnet18 from scratch",
     "resnet18 from an own masked stage",
 )
@@ -223,12 +225,12 @@ def work(row: str, name: str, draw: int, pile: data.Pile, options: argparse.Name
             stage = stages[name]
         left = options.long / 3 if stage else options.long
         init = stage[0] if stage else None
-        found = trained("torchvision/resnet18", pile, draw, self_training=False, seconds=left, init_from=init)
+        found = trained("torchvision/resnet18", pile, draw, self_training=None, seconds=left, init_from=init)
         found["seconds"] += stage[1] if stage else 0.0
     else:
-        network = row.partition(", ")[2] or "auto"
-        alone = row.startswith("supervised")
-        found = trained(network, pile, draw, self_training=not alone, seconds=options.seconds)
+        method, _, network = row.partition(", ")
+        method = {"supervised": None}.get(method, method)
+        found = trained(network or "auto", pile, draw, self_training=method, seconds=options.seconds)
     found.setdefault("seconds", time.thread_time() - start)
     return {"problem": name, "method": row, "seed": draw, **found}
 

@@ -23,6 +23,7 @@ SHORT = {  # what each writes below --out
     "series": ["mean_teacher/summary.json"],
     "text": ["fixmatch/pseudo_labels.csv"],
     "image_folder": ["photos/zero", "photos/unlabeled", "fixmatch/pseudo_labels.csv", "review.html"],
+    "photographs": ["photographs/train/unlabeled", "freematch/summary.json"],
     "forest": ["pseudo_labels.csv"],
     "custom_strategy": ["two_looks/pseudo_labels.csv"],
     "generations": ["pipeline/report.json", "supervised/summary.json"],

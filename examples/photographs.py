@@ -5,8 +5,8 @@ python examples/photographs.py [--data DIR] [--start NAME] [--fast] [--out DIR]
 DIR/train has a folder a class, and pictures without label in ``unlabeled``; DIR/test has test pictures by class. Their
 sizes and side ratios may differ. Without --data it is written: crops of the two photographs that scikit-learn ships,
 eight of each with a label. ``--start resnet18@weights.pth`` (or a run, a folder, a name whose weights are on this
-machine; nothing is downloaded) trains heads on features of these weights instead; docs/photographs.md says when that pays.
-Prints test accuracies; about five minutes on a core (--fast: seconds, 64 pixels).
+machine; nothing is downloaded) trains heads on features of these weights; docs/photographs.md says when that pays.
+Prints test accuracies; some minutes on a core (--fast: seconds, 64 pixels).
 """
 
 from __future__ import annotations

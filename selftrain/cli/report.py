@@ -15,7 +15,7 @@ from selftrain.cli import TERMINATED, Terminated
 from selftrain.data import Pile
 from selftrain.engine.loop import Run
 from selftrain.engine.summary import accepted, in_words, judged, weights_in_words
-from selftrain.storage.run_dir import CANDIDATES_TABLE
+from selftrain.storage.run_dir import CANDIDATES_TABLE, REPORT
 from selftrain.strategy.base import SupervisedStrategy
 
 
@@ -38,6 +38,8 @@ def finished(run: Run, pile: Pile, total: int) -> None:
     if run.fallback is not None:
         print(f"shipped    {run.fallback.message}")
     print(f"run        {run.out}")
+    if run.out is not None and (run.out / REPORT).is_file():
+        print(f"page       {run.out / REPORT}: open it in a browser")
     if not (run.out is not None and (run.out / "summary.json").is_file()):
         print(f"stopped before step {total}; go on with --resume --out {run.out}")
 

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import subprocess
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +79,9 @@ def trained(home):
         "--strategy.select",
         "top(0.5)",
     ]
-    assert cli.main(["train", *words, *QUICK]) == 0
+    with redirect_stdout(StringIO()) as told:
+        assert cli.main(["train", *words, *QUICK]) == 0
+    assert f"page       {out / 'report.html'}" in told.getvalue()
     return out
 
 

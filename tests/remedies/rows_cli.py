@@ -282,7 +282,7 @@ ROWS_OF = {
         Row(
             "ask it in Python: selftrain.open_run({}).predict(data)",
             lambda: command("label", dense(), home() / "masks.npz"),
-            lambda: st.open_run(dense()).predict(home() / "masks.npz"),
+            lambda: st.open_run(dense()).predict(np.zeros((2, 12, 12), np.uint8)),
         ),
         Row(
             "say which run, first of all: selftrain {} RUN [options]",

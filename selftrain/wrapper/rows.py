@@ -149,10 +149,12 @@ def _why_no_numbers(X: Any, error: Exception) -> str | None:
         return None
     if is_frame(X):
         odd = [str(name) for name in X.columns if getattr(X[name].dtype, "kind", "O") not in "biuf"][:5]
-        return odd and (
-            f"columns {odd} of X hold no numbers; put make_column_transformer((OneHotEncoder(), {odd}), "
-            f'remainder="passthrough") before the wrapper in a pipeline'
-        )
+        if odd:
+            return (
+                f"columns {odd} of X hold no numbers; put make_column_transformer((OneHotEncoder(), {odd}), "
+                f'remainder="passthrough") before the wrapper in a pipeline'
+            )
+        return None
     if not isinstance(X, list | tuple):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Write docs/complementary.md and its figure from the results of benchmarks/complementary.py and choose_start.py.
+"""Write docs/complementary.md and its figure from the results of complementary.py, choose_start.py and paired_draws.py.
 
 python benchmarks/complementary_page.py     (needs matplotlib: pip install -e '.[benchmarks]')
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from complementary import PLAN, PLATEAU, RIVALS, SEEDS, STEPS, jobs
 from methods_page import DOCS, Row, spread, table
+from paired_page import report
 
 RESULTS = Path(__file__).parent / "results"
 PAGE, FIGURE, NOTES = DOCS / "complementary.md", DOCS / "figures" / "complementary.png", DOCS / "complementary-notes.md"
@@ -34,7 +35,7 @@ def main() -> None:
 
 def load() -> Stored:
     """Rows of every result file by its name."""
-    names = ("complementary", "choose_start")
+    names = ("complementary", "choose_start", "paired_draws")
     return {name: json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["rows"] for name in names}
 
 
@@ -66,6 +67,11 @@ def page(stored: Stored) -> str:
         "What was tried to choose the settings (`benchmarks/choose_start.py`: Fashion-MNIST, 40 labels, one other "
         "seed, accuracy in % on training samples outside the pile):",
         chosen(stored["choose_start"]),
+        "## Ten paired draws",
+        "LeJEPA before three of the methods, on ten draws of the labels (`benchmarks/paired_draws.py`; one version of "
+        "the code, one machine): the gain over the same method and draw without it, in points, with its 95 % interval "
+        "(t, over draws) and the two-sided p of Wilcoxon's signed ranks.",
+        report(stored["paired_draws"]),
         NOTES.read_text(encoding="utf-8").strip() if NOTES.exists() else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -15,24 +15,19 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from complementary import CACHE, Job, stage, train
-from scipy.stats import t, wilcoxon
+from paired_page import DRAWS, METHODS, PROBLEMS, START, Row, report
 from stored import read, store
 from tqdm import tqdm
 
 RESULT = Path(__file__).parent / "results" / "paired_draws.json"
 COMMAND = "python benchmarks/paired_draws.py --data DIR --fashion DIR"
-DRAWS, START = 10, "lejepa"
-PROBLEMS = (("fashion_mnist", 40), ("mnist", 20))
-METHODS = ("supervised", "fixmatch", "soft_labels")
-Row = Mapping[str, Any]
 
 
 def jobs() -> Iterator[tuple[Job, bool]]:
@@ -52,37 +47,6 @@ def run(job: Job, repeat: bool, folders: Mapping[str, Path | None], cache: Path)
 def key(row: Row) -> tuple[Job, bool]:
     """Which training a stored row is of."""
     return Job(*(row[name] for name in Job._fields)), row["repeat"]
-
-
-def report(rows: Sequence[Row]) -> str:
-    """One line a problem and method: what the start adds to it on the same draws."""
-    lines = [
-        "| problem | method | draws | without | with | gain, 95 % interval | draws above | p |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    found = {key(row): 100 * row["test_accuracy"] for row in rows}
-    for (dataset, labels), name in itertools.product(PROBLEMS, METHODS):
-        pairs = [
-            [found.get((Job(dataset, labels, start, name, draw), False)) for start in ("none", START)]
-            for draw in range(DRAWS)
-        ]
-        both = [(without, with_) for without, with_ in pairs if without is not None and with_ is not None]
-        if len(both) < 2:
-            continue
-        gains = [with_ - without for without, with_ in both]
-        mean, error = statistics.mean(gains), statistics.stdev(gains) / len(gains) ** 0.5
-        half = float(t.ppf(0.975, len(gains) - 1)) * error
-        sides = [f"{statistics.mean(side):.1f} ± {statistics.stdev(side):.1f}" for side in zip(*both, strict=True)]
-        lines.append(
-            f"| {dataset}, {labels} | `{name}` | {len(both)} | {sides[0]} | {sides[1]} "
-            f"| {mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f}) | {sum(g > 0 for g in gains)} "
-            f"| {wilcoxon(gains).pvalue:.3f} |"
-        )
-    twice = [(found[job, False], value) for (job, repeat), value in found.items() if repeat and (job, False) in found]
-    if twice:
-        differs = max(abs(a - b) for a, b in twice)
-        lines += ["", f"{len(twice)} runs repeated on the same machine: largest difference {differs:.1f} points."]
-    return "\n".join(lines)
 
 
 def main() -> None:

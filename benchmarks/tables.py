@@ -2,9 +2,9 @@
 
 python benchmarks/tables.py [--write]
 
-The results are made by ``examples/quickstart.py``, ``examples/images.py``, ``benchmarks/floor.py``,
-``benchmarks/complementary.py`` and ``benchmarks/first_result.py`` (each file names its command); those of the examples
-are copied here. ``--write`` puts the tables into README.md, between the marks ``<!-- NAME -->`` and ``<!-- /NAME -->``.
+The results are made by ``examples/quickstart.py``, ``examples/images.py`` and, here, ``floor.py``,
+``complementary.py``, ``paired_draws.py``, ``first_result.py`` and ``first_screen.py`` (each file names its command); those of
+the examples are copied here. ``--write`` puts the tables into README.md, between the marks ``<!-- NAME -->`` and ``<!-- /NAME -->``.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def tables() -> dict[str, str]:
     quick = load("quickstart.json")["rows"]
     images = load("images-mnist.json")["rows"] + load("images-fashion_mnist.json")["rows"]
     from first_page import Scores, summary  # which takes its marks from here
+    from paired_page import report
 
     return {
         "first screen table": first_screen(load("first_screen.json")["rows"]),
@@ -43,6 +44,7 @@ def tables() -> dict[str, str]:
         "images table": matrix(images, "strategy", "dataset"),
         "floor table": matrix(load("floor.json")["rows"], "steps", "dataset"),
         "complementary table": matrix(together(), "strategy", "data and start"),
+        "paired draws table": report(load("paired_draws.json")["rows"]),
     }
 
 

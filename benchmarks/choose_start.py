@@ -52,7 +52,7 @@ def train(candidate: Candidate, cache: Path) -> dict[str, Any]:
     job = Job(DATASET, LABELS, candidate.pretraining, candidate.strategy, SEED)
     pile = job.problem.pile(SEED, FOLDERS)
     run, _ = fit(job, pile, FOLDERS, cache, candidate.encoder_lr)
-    accuracy = run.evaluate(outside(pile, LABELS))["accuracy"]
+    accuracy = run.evaluate(outside(pile, LABELS), which="last")["accuracy"]
     return candidate._asdict() | {"accuracy": accuracy, "seconds": round(run.seconds, 1)}
 
 

@@ -87,7 +87,7 @@ def train(job: Job, folders: Folders, cache: Path) -> dict[str, Any]:
     run, steps = fit(job, pile, folders, cache)
     return job._asdict() | {
         "steps": steps,
-        "test_accuracy": run.evaluate("test")["accuracy"],
+        "test_accuracy": run.evaluate("test", which="last")["accuracy"],
         "test_accuracy_best": run.evaluate("test", which="best")["accuracy"],
         "validation_accuracy": run.last["validation"]["accuracy"],
         "seconds": round(run.seconds, 1),

@@ -37,7 +37,12 @@ def train(dataset: str, steps: int, seed: int, root: Path | None) -> dict[str, A
     torch.manual_seed(seed)
     strategy = strategies.Supervised(st.Classification(10), st.learner(plain_network, lr=1e-3), decay=None)
     run = st.fit(strategy, pile, steps=steps, plan=st.BatchPlan(32, 3, seed), evaluation=st.Evaluation(steps))
-    return {"dataset": dataset, "steps": steps, "seed": seed, "test_accuracy": run.evaluate("test")["accuracy"]}
+    return {
+        "dataset": dataset,
+        "steps": steps,
+        "seed": seed,
+        "test_accuracy": run.evaluate("test", which="last")["accuracy"],
+    }
 
 
 def main() -> None:

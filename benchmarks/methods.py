@@ -189,7 +189,7 @@ def row(job: Job, run: st.Run, steps: int, seconds: float) -> dict[str, Any]:
     """What is stored of a finished run."""
     return job._asdict() | {
         "steps": steps,
-        "test_accuracy": run.evaluate("test")["accuracy"],
+        "test_accuracy": run.evaluate("test", which="last")["accuracy"],
         "test_accuracy_best": run.evaluate("test", which="best")["accuracy"],
         "validation_accuracy": run.last["validation"]["accuracy"],
         "used": run.train.get("train/used"),

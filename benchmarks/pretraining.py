@@ -222,7 +222,9 @@ def supervised(case: Case, pile: data.Pile, rows: Any, steps: int, seed: int, **
     strategy = strategies.Supervised(st.Classification(len(pile.classes)), make, decay=0.99)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", st.SelfTrainingWarning)  # there are no unlabeled samples, on purpose
-        return st.fit(strategy, few, steps=steps, plan=st.BatchPlan(32, 1, seed)).evaluate("test")["accuracy"]
+        return st.fit(strategy, few, steps=steps, plan=st.BatchPlan(32, 1, seed)).evaluate("test", which="last")[
+            "accuracy"
+        ]
 
 
 class CellMeans(nn.Module):

@@ -3,8 +3,9 @@
 python benchmarks/tables.py [--write]
 
 The results are made by ``examples/quickstart.py``, ``examples/images.py`` and, here, ``floor.py``,
-``complementary.py``, ``paired_draws.py``, ``first_result.py`` and ``first_screen.py`` (each file names its command); those of
-the examples are copied here. ``--write`` puts the tables into README.md, between the marks ``<!-- NAME -->`` and ``<!-- /NAME -->``.
+``complementary.py``, ``paired_draws.py``, ``first_result.py`` and ``first_screen.py`` (each file names its command);
+those of the examples are copied here. ``--write`` puts the tables into README.md, between the marks
+``<!-- NAME -->`` and ``<!-- /NAME -->``.
 """
 
 from __future__ import annotations

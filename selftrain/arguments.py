@@ -242,6 +242,8 @@ def _in_words(kind: Any) -> str:
     if plain is abc.Callable:
         gives = getattr(inner[-1], "__name__", "") if inner else ""
         return _WORDS.get(f"-> {gives}", "a function")
+    if plain is tuple and len(inner) == 2 and inner[0] is inner[1]:
+        return f"two {_in_words(inner[0]).removeprefix('a ')}s"
     if inner and isinstance(plain, type) and issubclass(plain, Iterable) and not issubclass(plain, Mapping):
         return f"a list of {' and '.join(_in_words(one) for one in inner if one is not ...)}"
     word = getattr(plain, "__name__", str(plain))

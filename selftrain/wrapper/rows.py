@@ -160,7 +160,9 @@ def _why_no_numbers(X: Any, error: Exception) -> str | None:
     try:
         found = np.asarray(dense(X, "X"))
     except DataError as ragged:
-        return str(ragged).partition("; series of")[0]  # which wrappers do not read
+        told = str(ragged).partition("; series of")[0]  # which wrappers do not read
+        # numbers of rows would be those of the rows that a round or a member learns from
+        return re.sub(r"row \d+ of X has shape (.+), row \d+ has (.+);", r"rows of X have shapes \1 and \2;", told)
     return None if found.dtype.kind in "biuf" else no_numbers(found, "X")
 
 

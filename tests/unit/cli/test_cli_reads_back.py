@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from selftrain.catalog import METHODS, RECIPES
-from selftrain.cli import common, compare, report
+from selftrain.cli import common, report
+from selftrain.cli import compare_runs as compare
 from selftrain.cli import main as cli
 from selftrain.cli.parser import read_config
 from selftrain.engine.spec import FORMAT, read_record

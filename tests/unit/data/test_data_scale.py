@@ -108,7 +108,7 @@ def test_every_door_of_arrays_takes_the_limits_that_its_error_names(tmp_path):
         assert torch.allclose(x, expected.float()), door
         # a window of CT: what lies beyond is black or white
         assert (read(limits=(0, 1)) == torch.from_numpy(CT[:4] > 0)[:, None]).all(), door
-    with pytest.raises(ValueError, match=r"limits are 'dark'; give two numbers"):
+    with pytest.raises(ValueError, match=r"limits is 'dark'; give two numbers or None"):
         Pile.from_arrays(CT, Y, limits="dark")
     for kind, x in (("series", CT), ("points", CT[:, :, :3]), (None, CT[:, 0])):
         with pytest.raises(ValueError, match="only images have black and white"):

@@ -377,7 +377,9 @@ def test_numbers_that_are_none_leave_readable_files(tmp_path):
 
 def test_nothing_is_printed_where_there_is_no_terminal(capsys):
     st.fit(Scripted(), MemoryPile(), plan=PLAN, steps=3)
-    assert capsys.readouterr() == ("", "")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split()[0] for line in err.splitlines()] == ["device"]
 
 
 def test_pictures_of_pseudo_labels_are_shown_at_evaluations(tmp_path):

@@ -447,7 +447,6 @@ def test_a_pickle_and_a_clone(fitted):
         ({"network": nn.Linear(12, 3)}, r"Linear does not run on inputs of shape \(13,\)"),
         ({"network": 3}, "network is 3; give a name"),
         ({"kind": "film"}, "kind is 'film'; choose one of"),
-        ({"kind": "series"}, r"X has shape \(178, 13\); series data are \(N, channels, length\)"),
         ({"members": 0}, "members is 0"),
         ({"batch_size": 2.5}, "batch_size is 2.5"),
         ({"validation": 1.5}, "validation is 1.5"),

@@ -267,7 +267,7 @@ def test_the_control_follows_the_plain_formula():
     network = nn.Sequential(make(), nn.Linear(5, 3))
     strategy = Supervised(st.Classification(3), st.learner(network, lr=0.02), decay=0.99)
     run = st.fit(strategy, given, steps=7, plan=st.BatchPlan(6, 1.0, 3), self_check=False)
-    assert found == run.evaluate("validation")["accuracy"]
+    assert found == run.evaluate("validation", which="last")["accuracy"]
     assert found != from_scratch(make, given, **settings | {"steps": 1})
 
 

@@ -127,7 +127,7 @@ def test_rows_of_no_numbers_are_told_in_our_own_words_and_the_remedy_works():
     frame = pd.DataFrame(NUMBERS, columns=list("abc")).assign(d=["x", "y"] * (COUNT // 2))
     words = [f"w{int(row[0] > 0)}" for row in NUMBERS]
     for rows, told in (
-        (ragged, r"row \d+ of X has shape \(3,\), row 0 has \(2,\); cut or pad"),
+        (ragged, r"rows of X have shapes \([23],\) and \([23],\); cut or pad"),
         (frame, r"columns \['d'\] of X hold no numbers; put make_column_transformer"),
         (words, "X holds text, such as 'w"),
     ):

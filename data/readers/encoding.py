@@ -20,7 +20,7 @@ from selftrain.data.base.summary import ColumnSummary
 from selftrain.data.readers.cells import Form, check_kind, listed, remedy, shown_day
 from selftrain.data.readers.columns import Remarks, choose_form, numbers_of, remark_on_names, remark_on_numbers
 from selftrain.data.readers.tabular import MISSING, Table, read_table
-from selftrain.errors import DataError
+from selftrain.errors import DataError, setting
 from selftrain.storage.atomic import write_text
 from selftrain.storage.fields import Number, check, read_fields
 
@@ -294,7 +294,7 @@ def _name_column(name: str, tables: Sequence[Table], most: int) -> TableColumn:
         raise DataError(
             f"{table.location(row)}: {name} is {table.texts(name)[row]!r}, so the column holds names, "
             f"{len(vocabulary)} different ones, more than max_categories={most}; leave it out "
-            f"({remedy([name], 'drop')}), {reread}use it as id, or raise max_categories"
+            f"({remedy([name], 'drop')}), {reread}use it as id ({setting('id', name)}), or raise max_categories"
         )
     return TableColumn(name, vocabulary=vocabulary)
 

@@ -18,6 +18,7 @@ from selftrain.data.readers.raw import read_raw
 from selftrain.engine.run import Run, Which
 from selftrain.errors import DataError, RunFolderError, setting
 from selftrain.evaluation.calibration import Threshold, predictions, threshold_for_precision
+from selftrain.handlers.baseline import SupervisedBaseline
 from selftrain.labels.ledger import Ledger
 from selftrain.labels.table import PseudoLabelTable
 from selftrain.labels.teacher_pass import label_pile
@@ -31,15 +32,16 @@ _NEUTRAL: Any = {"table": TableViews, "image": TensorViews, "series": SeriesView
 
 
 def supervised(run: Run) -> SupervisedStrategy:
-    """The strategy of a run, if it predicts.
+    """The strategy of a run, if it predicts; of the control in a run's ``baseline`` folder, the labels alone.
 
     Raises:
         ValueError: for a run of pretraining.
     """
-    if not isinstance(run.strategy, SupervisedStrategy):
-        name = type(run.strategy).__name__
+    strategy = run.strategy.method if isinstance(run.strategy, SupervisedBaseline) else run.strategy
+    if not isinstance(strategy, SupervisedStrategy):
+        name = type(strategy).__name__
         raise ValueError(f"{name} has learned without labels and knows no classes; train from it: init_from=run")
-    return run.strategy
+    return strategy
 
 
 def samples_of(run: Run, data: Any) -> Samples:

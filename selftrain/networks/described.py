@@ -78,7 +78,9 @@ def _constructors_tell() -> Iterator[None]:
         else:
             module.__init_subclass__ = hook
         for cls, init in own.items():
-            cls.__init__ = init
+            # a class that was defined meanwhile may have wrapped its constructor since, as Recorded does: it keeps that
+            if vars(cls).get("__init__") is _telling(init):
+                cls.__init__ = init
 
 
 def _telling(init: FunctionType) -> Any:

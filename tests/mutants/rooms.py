@@ -436,6 +436,13 @@ MUTANTS = [
         "test_open_run.py::test_modules_are_left_as_they_were",
     ),
     Mutant(
+        "spec: a class that was imported meanwhile loses its record",
+        "selftrain/networks/described.py",
+        '            if vars(cls).get("__init__") is _telling(init):\n',
+        "            if True:\n",
+        "test_open_run.py::test_a_class_that_is_imported_while_calls_are_noted_keeps_its_record",
+    ),
+    Mutant(
         "storage: only the first who listens is told how modules are built",
         "selftrain/networks/described.py",
         "for note in _NOTES:",

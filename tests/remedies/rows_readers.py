@@ -482,7 +482,7 @@ ROWS_OF = {
             lambda: TableEncoding.from_dict(TableEncoding.from_dict(table().encoding).as_dict()),
         ),
         Row(
-            "leave it out ({}), {}use it as id, or raise max_categories",
+            "leave it out ({}), {}use it as id ({}), or raise max_categories",
             lambda: table(frame(a=[*"pqrstuvw"]), max_categories=5),
             lambda: table(frame(a=[*"pqrstuvw"]), max_categories=5, columns={"a": "drop"}),
             lambda: table(frame(a=[*"pqrstuvw"]), max_categories=5, id="a"),

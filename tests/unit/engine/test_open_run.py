@@ -24,6 +24,7 @@ from selftrain.handlers import Progress, SelfCheck
 from selftrain.networks.by_name import make_encoder
 from selftrain.networks.described import calls_noted, describe, fingerprint
 from selftrain.tensorboard import TensorBoard
+from selftrain.types import Recorded
 
 QUIET = [Progress(False), SelfCheck(False), TensorBoard(False)]
 QUICK = {"steps": 2, "handlers": QUIET, "plan": st.BatchPlan(labeled=8)}
@@ -314,6 +315,19 @@ def test_modules_are_left_as_they_were():
         raise RuntimeError
     assert nn.Linear.__init__ is before
     assert outer[id(made)][1:] == inner[id(made)][1:] == ((2, 3), {})
+
+
+def test_a_class_that_is_imported_while_calls_are_noted_keeps_its_record():
+    with calls_noted():
+
+        class Late(Recorded, nn.Module):  # as the module of a network that opening a run imports
+            def __init__(self, columns):
+                super().__init__()
+
+    with calls_noted() as calls:
+        made = Late(3)
+    assert made.arguments == Late(3).arguments == {"columns": 3}
+    assert calls[id(made)][1:] == ((3,), {})
 
 
 def test_what_a_constructor_was_given_is_noted_before_it_changes_it():

@@ -125,6 +125,9 @@ def test_what_a_run_advises_works(run, tmp_path):
     assert "fit(baseline=True)" not in str(run)
     new = torch.zeros(3, 8, 8, dtype=torch.uint8)
     assert len(run.predict(new)) == len(run.label(new)) == 3
+    control = st.open_run(run.out / "baseline")
+    assert set(control.predict(new)) <= set(run.classes)
+    assert control.predict_proba(new).shape == (3, 10)
     assert run.export(tmp_path / "files")["card"].is_file()
     assert run.ledger.to_csv(tmp_path / "labels.csv").is_file()
     assert run.export().keys() == run.strategy.export().keys()  # as learner(init_from=run) takes it

@@ -44,5 +44,5 @@ def report(rows: Sequence[Row]) -> str:
         )
     if again:
         differs = max(abs(first[run] - value) for run, value in again.items())
-        lines += ["", f"{len(again)} runs repeated on the same machine: largest difference {differs:.1f} points."]
+        lines += ["", f"Trained again on the same machine ({len(again)} of these): largest difference {differs:.1f} points."]
     return "\n".join(lines)

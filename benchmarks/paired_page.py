@@ -44,5 +44,6 @@ def report(rows: Sequence[Row]) -> str:
         )
     if again:
         differs = max(abs(first[run] - value) for run, value in again.items())
-        lines += ["", f"Trained again on the same machine ({len(again)} of these): largest difference {differs:.1f} points."]
+        told = f"Trained again on the same machine ({len(again)} of these): largest difference {differs:.1f} points."
+        lines += ["", told]
     return "\n".join(lines)

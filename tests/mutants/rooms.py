@@ -314,7 +314,7 @@ MUTANTS = [
         "selftrain/__init__.py",
         "    return _compat.renamed(__name__, name)\n",
         "    return None\n",
-        "test_compat.py::test_every_old_path_imports_with_one_warning_and_has_the_names_of_the_new_one",
+        "test_compat.py::test_a_name_that_never_was_is_an_attribute_error",
     ),
     Mutant(
         "tensorboard: the best classes are shown, not the worst",

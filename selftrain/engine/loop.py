@@ -375,7 +375,7 @@ def take_over(strategy: Strategy, source: Run | str | Path) -> None:
         state = source.strategy.state_dict()
     else:
         if not Path(source).is_dir():
-            raise CheckpointError(f"continue_from is {source}, where there is no run; give the folder of one, or a run")
+            raise CheckpointError(f"there is no run in {source} to start from; give the folder of one, or a run")
         state = from_first(lambda: load_newest(Path(source) / CHECKPOINTS)["strategy"])
     own = strategy.state_dict()
     # An optimizer's state also holds the settings of the old stage, which would replace those of this one.

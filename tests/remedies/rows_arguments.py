@@ -146,7 +146,7 @@ ROWS_OF = {
     ],
     "selftrain/engine/loop.py": [
         Row(
-            "where there is no run",
+            "to start from; give the folder",
             lambda: loop.fit(fixmatch(), pile(), steps=1, continue_from="nowhere"),
             lambda tmp: fit(out=tmp / "run") and loop.fit(fixmatch(), pile(), steps=1, continue_from=tmp / "run"),
             lambda: loop.fit(fixmatch(), pile(), steps=1, continue_from=fit()),

@@ -54,7 +54,7 @@ class TensorBoard(Handler):
             self.log_text("settings", f"```\n{json.dumps(hparams.in_short(context.settings), indent=1)}\n```", 0)
         self.draws = Dashboard() if isinstance(self.dashboard, bool) else self.dashboard
         self.drawing = self.dashboard is not False and context.folder is not None
-        self.compared = not self.drawing or bool(context.train)  # a resumed run has them in its first file
+        self.compared = bool(context.train)  # a resumed run has them in its first file
         if not self.drawing:
             return
         # a strategy may have a task and predict nothing: then it is not asked
@@ -68,11 +68,15 @@ class TensorBoard(Handler):
 
     def _lay_out(self) -> None:
         features = self.task is None or _UNLABELED in self.strategy.judged_on
-        left_out = (() if features else (tags.FEATURES,)) + (
-            (tags.RIGHT, tags.CLASSES, tags.TEACHER) if self.task is None else ()
+        left_out = (
+            *(() if features else (tags.FEATURES,)),
+            *(() if self.context.settings.get("baseline") else (tags.ALONE,)),
+            *((tags.PILE, tags.CLASSES, tags.TEACHER) if self.task is None else ()),
         )
         questions = [question for question in tags.QUESTIONS if question not in left_out]
-        self.writer.layout(tags.layout(questions, self.strategy.monitor))
+        # without held-out samples the first chart would be an empty one
+        judged = self.task is not None and any(part != _UNLABELED for part in self.context.parts)
+        self.writer.layout(tags.layout(questions, self.strategy.monitor if judged else ""))
         if len(self.shown) < len(self.names):
             names = ", ".join(self.names[i] for i in self.shown)
             text = f"{len(self.shown)} of {len(self.names)} classes are shown one by one: {names}"
@@ -135,7 +139,8 @@ class TensorBoard(Handler):
             self.compared = True
             monitor = self.strategy.monitor or getattr(self.task, "monitor", "")
             finals = hparams.final_figures(self.context.parts, monitor)
-            self.writer.hparams(hparams.settings_of_run(self.context.settings), [*finals, *losses])
+            figures = list(dict.fromkeys([*finals, *losses]))
+            self.writer.hparams(hparams.settings_of_run(self.context.settings), figures)
 
     def log_text(self, name: str, content: str, step: int) -> None:
         """Write Markdown."""
@@ -148,15 +153,14 @@ class TensorBoard(Handler):
     def end(self) -> None:
         """The run whose settings were written is done."""
         self._compare([])
-        if self.drawing:
-            self.writer.finished()
+        self.writer.finished()
 
     def close(self) -> None:
         """Close the file."""
         self.writer.close()
 
     def for_baseline(self) -> TensorBoard:
-        """The baseline has scalars and texts."""
+        """The baseline has scalars, texts, and a row beside its run where runs are compared."""
         return TensorBoard(False)
 
     # -- samples ---------------------------------------------------------------------------------------------------

@@ -52,8 +52,14 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def final_figures(parts: Iterable[str], monitor: str) -> list[str]:
-    """Tags whose last values are compared."""
-    judged = [f"{part}/{monitor}" for part in parts]
-    ledger = ["pseudo_label_accuracy", "accepted", "calibration_error"]
-    return [*judged, "classes/lowest_accuracy", "teacher/lead", *(f"ledger/{name}" for name in ledger),
-            f"baseline/validation/{monitor}"]  # fmt: skip
+    """Tags whose last values are compared.
+
+    TensorBoard shows the first five of the run that it finds first, of all runs: these are the same ones for each, so
+    that every run has one of them, with held-out labels or without.
+    """
+    shown = [f"validation/{monitor}", "ledger/accepted", "train/loss/supervised", f"test/{monitor}", "unlabeled/rankme"]
+    others = [f"{part}/{monitor}" for part in parts]
+    ledger = ["pseudo_label_accuracy", "calibration_error"]
+    rest = [*others, "classes/lowest_accuracy", "teacher/lead", *(f"ledger/{name}" for name in ledger),
+            *(f"baseline/{figure}" for figure in (shown[0], *others))]  # fmt: skip
+    return list(dict.fromkeys([*shown, *rest]))

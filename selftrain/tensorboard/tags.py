@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from selftrain.tensorboard.class_names import ALL, RESERVED
-from selftrain.tensorboard.class_names import RIGHT as RIGHT_ONES
+from selftrain.tensorboard.class_names import ALL, RESERVED, RIGHT
 
-LEARNING, RIGHT, CLASSES, TEACHER, FEATURES, SPEED = QUESTIONS = (
-    "Is it learning?", "Are the pseudo-labels right?", "Which classes suffer?", "Is the teacher better?",
-    "Are the features good?", "How fast?",
+LEARNING, ALONE, PILE, CLASSES, WRONG, TEACHER, FEATURES, SPEED = QUESTIONS = (
+    "Is it learning?", "Is it better than labels alone?", "How much of the pile is used, and how right is it?",
+    "Which classes suffer?", "Is something wrong?", "Is the teacher better?", "Are the features good?", "How fast?",
 )  # fmt: skip
+# TensorBoard sorts groups of tags by name, and takes no space in one
+_WORDS_OF = ("learning", "labels_alone", "pile", "classes", "wrong", "teacher", "features", "speed")
+_HELD_OUT = "PART/FIGURE"
 _OWN = ("train", "ledger", "check", "classes", "teacher", "speed", "baseline", "stage", "shipped")
 _WORDS = {
     # anything else before a slash is a part, whatever a user called it
@@ -55,23 +58,16 @@ def _scalars(question: str, charts: Mapping[str, str]) -> list[Tag]:
 
 
 TAGS: Sequence[Tag] = (
+    *_scalars(LEARNING, {"held-out samples": _HELD_OUT, "loss": "train/loss/LOSS", "learning rate": "train/lr"}),
+    *_scalars(ALONE, {"with the pile, and labels alone": "baseline/PART/FIGURE"}),
+    Tag("baseline/PART/FIGURE/NETWORK", ALONE),
     *_scalars(
-        LEARNING,
+        PILE,
         {
-            "held-out samples": "PART/FIGURE",
-            "loss": "train/loss/LOSS",
-            "gradient": "train/grad_norm check/unsupervised_grad_norm",
-            "learning rate": "train/lr",
-        },
-    ),
-    *_scalars(
-        RIGHT,
-        {
-            "right, of a step": "train/pseudo_label_accuracy train/prediction_accuracy",
-            "right, of all": "ledger/pseudo_label_accuracy ledger/prediction_accuracy",
             "used": "train/used ledger/accepted ledger/coverage",
+            "right, of all": "ledger/pseudo_label_accuracy ledger/prediction_accuracy",
+            "right, of a step": "train/pseudo_label_accuracy train/prediction_accuracy",
             "confidence": "train/confidence ledger/calibration_error",
-            "changes of mind": "train/flip_rate ledger/flips",
             "agreement": "train/agreement ledger/agreement",
             "label bank": "train/bank/written",
         },
@@ -83,18 +79,17 @@ TAGS: Sequence[Tag] = (
             "share accepted": "classes/accepted/CLASS",
             "precision of the accepted": "classes/precision/CLASS",
             "balance": "ledger/largest_class ledger/smallest_class",
-            "effective classes": "check/effective_classes",
         },
     ),
     *_scalars(
-        TEACHER,
+        WRONG,
         {
-            "networks": "PART/FIGURE/NETWORK",
-            "lead of the teacher": "teacher/lead",
-            "labels alone": "baseline/PART/FIGURE",
+            "gradient": "train/grad_norm check/unsupervised_grad_norm",
+            "changes of mind": "train/flip_rate ledger/flips",
+            "effective classes": "check/effective_classes",
         },
     ),
-    Tag("baseline/PART/FIGURE/NETWORK", TEACHER),
+    *_scalars(TEACHER, {"networks": "PART/FIGURE/NETWORK", "lead of the teacher": "teacher/lead"}),
     *_scalars(
         FEATURES,
         {
@@ -112,17 +107,32 @@ TAGS: Sequence[Tag] = (
             "time not spent training": "speed/waiting speed/evaluating",
         },
     ),
-    *(Tag(name, RIGHT, kind="images") for name in ("pseudo_labels", "mixed", "figures/reliability")),
+    *(Tag(name, PILE, kind="images") for name in ("pseudo_labels", "mixed", "figures/reliability")),
     *(Tag(name, CLASSES, kind="images") for name in ("figures/confusion", "figures/classes")),
     Tag("reconstruction", FEATURES, kind="images"),
-    Tag(f"confidence/{ALL}", RIGHT, kind="histograms"),
+    Tag(f"confidence/{ALL}", PILE, kind="histograms"),
     Tag("confidence/CLASS", CLASSES, kind="histograms"),
-    Tag(f"pr/{RIGHT_ONES}", RIGHT, kind="curves"),
+    Tag(f"pr/{RIGHT}", PILE, kind="curves"),
     Tag("pr/CLASS", CLASSES, kind="curves"),
-    *(Tag(name, LEARNING, kind="texts") for name in ("settings", "alarm/KIND", "unchecked/KIND")),
-    Tag("quality", RIGHT, kind="texts"),
+    Tag("settings", LEARNING, kind="texts"),
+    *(Tag(name, WRONG, kind="texts") for name in ("alarm/KIND", "unchecked/KIND")),
+    Tag("quality", PILE, kind="texts"),
     Tag("classes/shown", CLASSES, kind="texts"),
 )
+
+
+@functools.lru_cache(maxsize=100_000)  # asked for each row of the log: a thousand classes have thousands of tags
+def placed(name: str, kind: str = "scalars") -> str:
+    """The name in TensorBoard: behind that of its question, so that groups come in their order; others stay as is."""
+    for tag in TAGS:
+        if tag.kind == kind and re.match(tag.pattern(), name):
+            return f"{_place(tag.question)}/{name}"
+    return name
+
+
+def _place(question: str) -> str:
+    number = QUESTIONS.index(question)
+    return f"{number + 1}_{_WORDS_OF[number]}"
 
 
 def layout(questions: Sequence[str], monitor: str) -> dict[str, dict[str, list[str]]]:
@@ -130,10 +140,14 @@ def layout(questions: Sequence[str], monitor: str) -> dict[str, dict[str, list[s
 
     Args:
         questions: Those that are asked, in order.
-        monitor: The figure of held-out samples that is drawn.
+        monitor: The figure of held-out samples that is drawn; empty: none is.
     """
     charts: dict[str, dict[str, list[str]]] = {question: {} for question in questions}
     for tag in TAGS:
-        if tag.chart is not None and tag.question in charts:
-            charts[tag.question].setdefault(tag.chart, []).append(tag.pattern(re.escape(monitor)))
+        if tag.chart is None or tag.question not in charts or (not monitor and "FIGURE" in tag.name):
+            continue
+        patterns = [f"{_place(tag.question)}/{tag.pattern(re.escape(monitor))}"]
+        if tag.question == ALONE:  # two curves in one chart, to be compared
+            patterns.insert(0, f"{_place(LEARNING)}/{Tag(_HELD_OUT, LEARNING).pattern(re.escape(monitor))}")
+        charts[tag.question].setdefault(tag.chart, []).extend(patterns)
     return charts

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from selftrain.tensorboard.tags import placed
+
 EVENTS = "events.out.tfevents.*"
 _BINS = 20  # of a histogram
 _AFTER = ".after."  # in the name of a file that has to be read after another
@@ -31,25 +33,27 @@ class TensorBoardWriter:
             self._writer.close()
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Log numbers under their names at ``step``."""
+        """Log numbers at ``step`` under their names, behind the place of their question."""
         for name, value in values.items() if self.folder is not None else ():
-            self._tensorboard().add_scalar(name, value, step)
+            self._tensorboard().add_scalar(placed(name), value, step)
 
     def image(self, name: str, picture: Tensor, step: int) -> None:
         """Log a picture (3, H, W) in [0, 1]."""
         if self.folder is not None:
-            self._tensorboard().add_image(name, picture, step)
+            self._tensorboard().add_image(placed(name, "images"), picture, step)
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
         """Log how values (N,) in [0, 1] are spread, in 20 equal bins."""
         if self.folder is not None and len(values):
             # the same bins at every step: those that follow the data could not be compared over a run
-            self._tensorboard().add_histogram(name, values, step, bins=[i / _BINS for i in range(_BINS + 1)])
+            self._tensorboard().add_histogram(
+                placed(name, "histograms"), values, step, bins=[i / _BINS for i in range(_BINS + 1)]
+            )
 
     def curve(self, name: str, right: Tensor, confidence: Tensor, step: int) -> None:
         """Log a precision-recall curve: ``right`` (N,), bool, by thresholds of ``confidence`` (N,), in [0, 1]."""
         if self.folder is not None and len(right):
-            self._tensorboard().add_pr_curve(name, right, confidence, step)
+            self._tensorboard().add_pr_curve(placed(name, "curves"), right, confidence, step)
 
     def layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         """Log which charts the page of custom scalars has: by category and title, patterns of the tags in them."""
@@ -69,7 +73,7 @@ class TensorBoardWriter:
         from torch.utils.tensorboard.summary import hparams
 
         # of figures only the names are used: their values are the last ones under these tags
-        experiment, start, _ = hparams(dict(values), dict.fromkeys(figures, 0))
+        experiment, start, _ = hparams(dict(values), dict.fromkeys(map(placed, figures), 0))
         for summary in (experiment, start):
             self._tensorboard().file_writer.add_summary(summary, 0)
 
@@ -85,7 +89,7 @@ class TensorBoardWriter:
     def text(self, name: str, content: str, step: int) -> None:
         """Log Markdown."""
         if self.folder is not None:
-            self._tensorboard().add_text(name, content, step)
+            self._tensorboard().add_text(placed(name, "texts"), content, step)
 
     def _tensorboard(self) -> Any:
         # at the first entry: a run that writes nothing leaves no file

@@ -97,6 +97,20 @@ MUTANTS = [
         "test_toy.py::test_a_view_shows_what_its_map_says",
     ),
     Mutant(
+        "tensorboard: groups of tags are sorted by name alone",
+        "selftrain/tensorboard/tags.py",
+        'return f"{_place(tag.question)}/{name}"',
+        "return name",
+        "test_dashboard_tags.py::test_groups_of_tags_come_in_the_order_of_the_questions",
+    ),
+    Mutant(
+        "tensorboard: a run without held-out samples has no figure that is shown",
+        "selftrain/tensorboard/hparams.py",
+        "return list(dict.fromkeys([*shown, *rest]))",
+        "return list(dict.fromkeys([*others, *rest]))",
+        "test_hparams.py::test_every_run_has_one_of_the_five_figures_that_tensorboard_shows",
+    ),
+    Mutant(
         "tensorboard: sizes of layers are settings",
         "selftrain/tensorboard/hparams.py",
         "        if key not in _NETWORKS:",
@@ -326,9 +340,9 @@ MUTANTS = [
     Mutant(
         "tensorboard: every task has the charts of all figures",
         "selftrain/tensorboard/tags.py",
-        ".append(tag.pattern(re.escape(monitor)))",
-        ".append(tag.pattern())",
-        "test_dashboard_tags.py::test_every_scalar_has_a_chart",
+        '/{tag.pattern(re.escape(monitor))}"]',
+        '/{tag.pattern()}"]',
+        "test_dashboard_tags.py::test_every_scalar_has_a_chart_and_labels_alone_stand_beside_the_run",
     ),
     Mutant(
         "check: damaged files count as whole",

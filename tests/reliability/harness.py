@@ -100,7 +100,7 @@ def leftovers(folder: Path) -> list[str]:
 
 def scalars(folder: Path) -> dict[str, list[int]]:
     """Steps of each scalar in TensorBoard."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from plain_events import PlainEvents as EventAccumulator
 
     reader = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     return {tag: [event.step for event in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import MemoryPile, blobs, convnet, mlp, normed, pictures, same, sgd_learner, snapshot
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from plain_events import PlainEvents as EventAccumulator
 
 import selftrain as st
 from selftrain.data import Pile

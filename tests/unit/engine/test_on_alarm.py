@@ -98,7 +98,7 @@ def right(run):
 
 
 def text(folder, name):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from plain_events import PlainEvents as EventAccumulator
 
     reader = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
     return reader.Tensors(f"{name}/text_summary")[0].tensor_proto.string_val[0].decode()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import MemoryPile
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from plain_events import PlainEvents as EventAccumulator
 from test_calibration import Shipped
 from torch.nn import functional as F
 

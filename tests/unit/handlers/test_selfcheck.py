@@ -12,7 +12,7 @@ import pytest
 import torch
 import zoo
 from helpers import MemoryPile, mlp, normed, same, sgd_learner, snapshot
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from plain_events import PlainEvents as EventAccumulator
 
 import selftrain as st
 from selftrain import select, strategies, toy

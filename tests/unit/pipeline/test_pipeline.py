@@ -10,7 +10,7 @@ from statistics import median
 import pytest
 import torch
 from helpers import same
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from plain_events import PlainEvents as EventAccumulator
 from torch import nn
 
 import selftrain as st

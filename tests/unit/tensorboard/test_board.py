@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from plain_events import PlainEvents as EventAccumulator
 from tensorboard.backend.event_processing import plugin_event_accumulator
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.api_pb2 import Status
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -23,6 +23,8 @@ from selftrain.tensorboard import TensorBoard
 
 PARTS = ("experiment", "session_start_info", "session_end_info")
 
+SETTINGS = {"strategy": "Supervised", "total_steps": 9, "plan": {}, "learning_rates": [], "settings": {}}
+
 
 class Board:
     """The two logs of a run, and nothing of a run but its folder."""
@@ -32,7 +34,7 @@ class Board:
         self.shown = TensorBoard(False)
         self.state = TrainState(
             strategy=strategy, pile=None, ledger=None, out=folder, folder=folder, device=torch.device("cpu"), seed=0,
-            total=9, steps_per_epoch=1, evaluate_every=1, parts=(), settings={}, stream=None, monitor={},
+            total=9, steps_per_epoch=1, evaluate_every=1, parts=(), settings=SETTINGS, stream=None, monitor={},
             checkpoint_every=1, handlers=[MetricsLog(), self.shown], start=1, resumed_at=resume_at,
         )  # fmt: skip
         self.inside = self.state.handled()
@@ -246,7 +248,7 @@ def test_settings_and_final_figures_are_of_the_run_itself(tmp_path):
     assert [p for p in tmp_path.iterdir() if p.is_dir()] == []
     content = events(tmp_path).PluginTagToContent("hparams")
     experiment, start, end = (HParamsPluginData.FromString(content[f"_hparams_/{part}"]) for part in PARTS)
-    assert [m.name.tag for m in experiment.experiment.metric_infos] == ["validation/accuracy"]
+    assert [m.name.tag for m in experiment.experiment.metric_infos] == ["1_learning/validation/accuracy"]
     assert {h.name for h in experiment.experiment.hparam_infos} == {"strategy", "rate"}
     chosen = start.session_start_info.hparams
     assert (chosen["strategy"].string_value, chosen["rate"].number_value) == ("FixMatch", 0.1)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from helpers import MemoryPile, convnet, mlp, pictures, same, sgd_learner
 from PIL import Image
+from plain_events import PlainEvents as EventAccumulator
+from plain_events import plain
 from sklearn.metrics import confusion_matrix, recall_score
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator as Reader
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
@@ -399,6 +400,15 @@ def test_a_stopwatch_tells_where_the_time_went(monkeypatch):
     assert watch.row() == {}
 
 
+def test_the_supervised_control_has_a_row_beside_its_run(tmp_path):
+    fit(tmp_path, baseline=True)
+    assert tags(tmp_path / "baseline")["scalars"] >= {"validation/accuracy", "train/loss/supervised"}
+    for folder in (tmp_path, tmp_path / "baseline"):
+        content = events(folder).PluginTagToContent("hparams")["_hparams_/experiment"]
+        shown = HParamsPluginData.FromString(content).experiment.metric_infos[0].name.tag
+        assert shown == "1_learning/validation/accuracy"
+
+
 def test_every_run_has_a_figure_to_be_compared_by_and_its_settings_once(tmp_path):
     x = torch.rand(20, 5)
     pile = data.Pile(data.ArraySet(x[:8], torch.arange(8) % 3), data.ArraySet(x[8:]))
@@ -412,6 +422,6 @@ def test_every_run_has_a_figure_to_be_compared_by_and_its_settings_once(tmp_path
             content = events(path).PluginTagToContent("hparams")["_hparams_/experiment"]
             told.append(HParamsPluginData.FromString(content))
     assert len(told) == 1
-    tags_of = {metric.name.tag for metric in told[0].experiment.metric_infos}
+    tags_of = {plain(metric.name.tag) for metric in told[0].experiment.metric_infos}
     assert {"train/loss/supervised", "train/loss/unsupervised"} <= tags_of
     assert {"train/loss/supervised"} <= tags(tmp_path)["scalars"]

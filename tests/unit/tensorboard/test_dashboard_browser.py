@@ -14,7 +14,7 @@ import selftrain as st
 from selftrain.mix import Mixup
 from selftrain.strategies import FixMatch
 from selftrain.tensorboard import Dashboard
-from selftrain.tensorboard.tags import CLASSES, LEARNING, RIGHT, SPEED, TEACHER
+from selftrain.tensorboard.tags import CLASSES, LEARNING, PILE, SPEED, TEACHER, WRONG, placed
 from selftrain.types import BatchPlan
 
 pytestmark = pytest.mark.slow
@@ -125,12 +125,15 @@ def read(board, page, *expected):
 
 
 def test_scalars_are_grouped(board):
-    said = read(board, "scalars", "classes", "classes/accuracy/red", "train", "validation", "speed", "teacher")
-    assert "ledger" in said.splitlines()
+    # the first two groups are open: the figure and the pile
+    said = read(board, "scalars", "1_learning/validation/accuracy", "3_pile/ledger/accepted", "8_speed", "6_teacher")
+    groups = [line for line in said.splitlines() if re.fullmatch(r"\d_[a-z_]+", line)]
+    assert groups == sorted(groups)
+    assert "3_pile" in groups
 
 
 def test_charts_stand_below_the_questions(board):
-    questions = (LEARNING, RIGHT, CLASSES, TEACHER, SPEED)
+    questions = (LEARNING, PILE, CLASSES, WRONG, TEACHER, SPEED)
     said = read(board, "custom scalars", *questions, "Matches (2)", "train/loss/unsupervised (first)")
     lines = said.splitlines()
     assert sorted(questions, key=lines.index) == list(questions)
@@ -138,27 +141,29 @@ def test_charts_stand_below_the_questions(board):
 
 
 def test_pictures_and_figures_are_loaded(board):
-    figures = [f"figures/{name}" for name in ("classes", "confusion", "reliability")]
+    figures = [placed(f"figures/{name}", "images") for name in ("classes", "confusion", "reliability")]
     said = read(board, "images", *figures, "350x512 pixels")
-    assert {"mixed", "pseudo_labels", "20"} <= set(said.splitlines())
+    assert {"3_pile/mixed", "3_pile/pseudo_labels", "20"} <= set(said.splitlines())
 
 
 def test_confidence_of_each_class_is_spread_out(board, run):
     decided = {run.pile.classes[label] for label in run.ledger.label.tolist()}
-    read(board, "histograms", "confidence/all", *(f"confidence/{name}" for name in decided))
+    read(board, "histograms", "3_pile/confidence/all", *(f"4_classes/confidence/{name}" for name in decided))
 
 
 def test_curves_are_of_the_last_step(board):
-    read(board, "pr curves", "pr/right", "pr/red", "pr/green", "pr/blue", "step 20")
+    read(
+        board, "pr curves", "3_pile/pr/right", "4_classes/pr/red", "4_classes/pr/green", "4_classes/pr/blue", "step 20"
+    )
 
 
 def test_settings_and_alarms_can_be_read(board):
-    read(board, "text", "settings", "quality", "FixMatch")
+    read(board, "text", "1_learning/settings", "3_pile/quality", "FixMatch")
 
 
 def test_runs_are_compared_by_settings_and_final_figures(board, run):
     accuracy = run.last["validation"]["accuracy"]
-    read(board, "hparams", "learning_rate", "FixMatch", "validation/accuracy", f"{accuracy:.5g}")
+    read(board, "hparams", "learning_rate", "FixMatch", "1_learning/validation/accuracy", f"{accuracy:.5g}")
 
 
 def test_points_have_thumbnails_and_labels(board):

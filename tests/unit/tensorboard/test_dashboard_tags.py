@@ -5,6 +5,7 @@ import re
 import pytest
 from helpers import MemoryPile, convnet, mlp, pictures, sgd_learner
 from paths import ROOT
+from plain_events import plain
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_selfcheck import Detached
 from test_selfcheck import fit as fit_watched
@@ -13,12 +14,13 @@ import selftrain as st
 from selftrain import data, pretrain, strategies
 from selftrain.mix import Mixup
 from selftrain.tensorboard import Dashboard
-from selftrain.tensorboard.tags import QUESTIONS, TAGS, layout
+from selftrain.tensorboard.tags import ALONE, LEARNING, QUESTIONS, TAGS, layout, placed
 from selftrain.types import BatchPlan
 
 PAGE = (ROOT / "docs" / "dashboard.md").read_text(encoding="utf-8")
 PLUGINS = {"text": "texts", "pr_curves": "curves"}
 NO_TAGS = ("custom_scalars__config__", "_hparams_/")  # what pages are made of
+COMPARED = ("validation/accuracy", "baseline/validation/accuracy", "validation/accuracy/teacher")
 PLAN, ONCE = BatchPlan(labeled=8, unlabeled_ratio=2.0), Dashboard(every=10, classes=2)
 
 
@@ -42,15 +44,29 @@ def test_every_row_says_what_a_tag_means():
     assert all(len(row.split("|")) == 3 and row.split("|")[0].strip() for row in rows)
 
 
-def test_every_scalar_has_a_chart():
+def test_every_scalar_has_a_chart_and_labels_alone_stand_beside_the_run():
     charts = layout(QUESTIONS, "accuracy")
     drawn = sum(len(tags) for rows in charts.values() for tags in rows.values())
-    assert drawn == len([tag for tag in TAGS if tag.kind == "scalars"]) - 1  # the networks of the control are too many
+    # the networks of the control are too many, and the figure of held-out samples is in two charts
+    assert drawn == len([tag for tag in TAGS if tag.kind == "scalars"])
     assert list(charts) == list(QUESTIONS)
-    (pattern,) = charts[QUESTIONS[0]]["held-out samples"]
-    assert re.match(pattern, "validation/accuracy")
+    (pattern,) = charts[LEARNING]["held-out samples"]
+    (both,) = charts[ALONE].values()
+    assert re.match(pattern, placed("validation/accuracy"))
+    assert [any(re.match(one, placed(name)) for one in both) for name in COMPARED] == [True, True, False]
     for other in ("validation/accuracy/teacher", "validation/mean_iou", "classes/accuracy", "baseline/test/accuracy"):
-        assert not re.match(pattern, other)
+        assert not re.match(pattern, placed(other))
+    assert "held-out samples" not in layout(QUESTIONS, "")[LEARNING]  # it would be the first, and empty
+
+
+def test_groups_of_tags_come_in_the_order_of_the_questions():
+    logged = ["speed/waiting", "baseline/validation/accuracy", "train/grad_norm", "teacher/lead", "train/loss/mae",
+              "classes/accuracy/my own class", "ledger/accepted", "validation/rankme"]  # fmt: skip
+    groups = [name.split("/")[0] for name in sorted(map(placed, logged))]
+    assert groups == ["1_learning", "2_labels_alone", "3_pile", "4_classes", "5_wrong", "6_teacher", "7_features",
+                      "8_speed"]  # fmt: skip
+    assert placed("alarm/collapse", "texts") == "5_wrong/alarm/collapse"
+    assert placed("mine/of/another/handler") == "mine/of/another/handler"
 
 
 def written(folder):
@@ -60,7 +76,9 @@ def written(folder):
     rows = {(kind, tag) for kind in ("scalars", "images", "histograms") for tag in found[kind]}
     tensors = [tag for tag in found["tensors"] if not tag.startswith(NO_TAGS)]
     kinds = {tag: PLUGINS[reader.SummaryMetadata(tag).plugin_data.plugin_name] for tag in tensors}
-    return rows | {(kind, tag.removesuffix("/text_summary")) for tag, kind in kinds.items()}
+    found = rows | {(kind, tag.removesuffix("/text_summary")) for tag, kind in kinds.items()}
+    assert all(placed(plain(tag), kind) == tag for kind, tag in found)
+    return {(kind, plain(tag)) for kind, tag in found}
 
 
 def runs(folder):

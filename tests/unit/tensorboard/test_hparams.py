@@ -1,6 +1,6 @@
 """The settings that runs are compared by."""
 
-from selftrain.tensorboard.hparams import in_short, settings_of_run
+from selftrain.tensorboard.hparams import final_figures, in_short, settings_of_run
 
 RUN = {
     "strategy": "FixMatch",
@@ -29,3 +29,13 @@ def test_names_of_thousands_of_classes_are_not_all_shown():
         "rates": [0.1, 0.2],
     }
     assert in_short(names[:40]) == names[:40]
+
+
+def test_every_run_has_one_of_the_five_figures_that_tensorboard_shows():
+    # with held-out labels, in a benchmark, with the pile alone, without it, before it has any labels
+    with_labels, rest = final_figures(["validation", "mine"], "pck"), final_figures([], "pck")
+    assert with_labels[:5] == rest[:5]
+    logged = [{"validation/pck"}, {"test/pck"}, {"ledger/accepted"}, {"train/loss/supervised"}, {"unlabeled/rankme"}]
+    assert all(run & set(rest[:5]) for run in logged)
+    assert "mine/pck" in with_labels
+    assert len(with_labels) == len(set(with_labels))

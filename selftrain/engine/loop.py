@@ -41,7 +41,7 @@ from selftrain.runtime.distributed import (
     keep_together,
     own_device,
 )
-from selftrain.runtime.finite import Weights, finite_step
+from selftrain.runtime.finite import Watch, Weights, finite_step
 from selftrain.runtime.rng import own_randomness, random_state, seed_step, set_random_state, step_key
 from selftrain.storage.checkpoint import load_newest
 from selftrain.storage.lock import locked
@@ -248,13 +248,24 @@ def train(state: TrainState, end: int) -> None:
     stop_at_alarm(state)
     while state.step < end:
         # Entered in the midst of an epoch too: rows and views are keyed, so that no generator has to catch up.
-        for batches in state.stream.epoch(*divmod(state.step, per_epoch)):
+        epoch = state.stream.epoch(*divmod(state.step, per_epoch))
+        batches = next(epoch, None)
+        while batches is not None:
             clock, state.batches = Clock(state.step, state.step // per_epoch, state.total), batches
             again = clock.step < seen  # taken once more after a failure: nobody may see it twice
             for handler in () if again else state.handlers:
                 handler.before_step(clock.step + 1)
+            batches, failed = None, None
             try:
-                report = take_step(strategy, weights, batches, clock, state)
+                report, watch = take_step(strategy, weights, state.batches, clock, state)
+                asked = time.perf_counter()
+                try:
+                    # Asked for before the host waits for the step: the device goes on with these views meanwhile.
+                    batches = next(epoch, None) if clock.step + 1 < end else None
+                except Exception as error:
+                    failed = error  # raised once the step is done, whose own batch is whole
+                state.waited = time.perf_counter() - asked
+                watch.check()
             except NonFiniteError as error:
                 # Its traces are in weights, thresholds and memories by now. But a run is exact wherever it is entered:
                 # it goes on from an earlier state, and leaves this step out when it comes here again.
@@ -267,27 +278,27 @@ def train(state: TrainState, end: int) -> None:
                 # Before what is due: a checkpoint holds the seconds up to its own step.
                 state.seconds = time.perf_counter() - begun
                 _after_step(state, report, ended, end)
-            if state.step >= end:
-                break
+            if failed is not None:
+                raise failed
 
 
 def take_step(
     strategy: Strategy, weights: Weights, batches: Sequence[Batch], clock: Clock, state: TrainState
-) -> Report | None:
-    """The strategy's step; ``None``: it is left out."""
+) -> tuple[Report | None, Watch]:
+    """The strategy's step, and what is to be checked of it; without a report it is left out."""
     seed_step(step_key(state.seed, clock.step), state.device)
     strategy.train()
     # Before the rate is set, which may be what was not finite.
     if clock.step in state.left_out:
-        return None
+        return None, Watch()
     for learner in strategy.learners():
         learner.set_lr(clock.progress)
     batch, *extra = batches
-    with finite_step(weights):
+    with finite_step(weights, late=True) as watch:
         # A method that asks for no views has a step of its own that reads labels alone.
         if not batch.has_unlabeled and strategy.views:
-            return strategy.step_labeled(batch, clock)
-        return strategy.step(batch, clock, *extra)
+            return strategy.step_labeled(batch, clock), watch
+        return strategy.step(batch, clock, *extra), watch
 
 
 def _go_back(state: TrainState, step: int, error: NonFiniteError) -> int:

@@ -125,6 +125,7 @@ class Context:
         start: Steps that were done before.
         resumed_at: The same where the run is resumed, else ``None``: later entries of logs are to be dropped.
         batches, report: Of the newest step.
+        waited: Seconds in which the newest step waited for the next batch, which is made before its end.
         figures: Of the newest evaluation, by part.
         samples: Of the newest validation.
         before: Figures before the first step, of a run that continues another.
@@ -151,6 +152,7 @@ class Context:
     start: int = 0
     resumed_at: int | None = None
     batches: Sequence[Batch] = ()
+    waited: float = 0.0
     report: Report | None = None
     figures: dict[str, Figures] = field(default_factory=dict)
     samples: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeVar, cast
 
@@ -15,7 +16,7 @@ from selftrain.arguments import shown
 from selftrain.errors import CheckpointError, DataError, NonFiniteError, TrainingError, setting
 from selftrain.networks.outputs import logits_of
 from selftrain.runtime.distributed import any_rank, here, mean_gradients, spread
-from selftrain.runtime.finite import look
+from selftrain.runtime.finite import expect, look, watched
 from selftrain.runtime.rng import random_state, set_random_state
 from selftrain.schedule import Schedule, constant
 from selftrain.storage.fields import COUNT, Number, check
@@ -245,7 +246,9 @@ class Learner(nn.Module):
             gradient overflows.
 
         Raises:
-            NonFiniteError: if the loss or (without fp16) the gradient norm is not finite; the weights are untouched.
+            NonFiniteError: if the loss or (without fp16) the gradient norm is not finite; the weights are untouched. In
+                a step of ``fit`` the loop finds out at the end of the step, and brings back the state before it:
+                asking here would wait for the device.
         """
         _check_finite(loss)
         # A virtual step sees one batch: gathering would look ahead with gradients of batches that are not to come back.
@@ -281,10 +284,19 @@ class Learner(nn.Module):
         if self.scaler.is_enabled():
             return
         norm = self._norm()
+        if self._is_looked_at(norm):
+            return
         if any_rank(not bool(torch.isfinite(norm))):
             self.optimizer.zero_grad(set_to_none=True)
             self._pending = 0
-            raise _not_finite(norm)
+            raise _not_finite(norm.item())
+
+    def _is_looked_at(self, norm: Tensor) -> bool:
+        """Whether the end of the step sees that a norm is not finite; fp16 has to know it now."""
+        if self.scaler.is_enabled() or here() is not None or not watched():
+            return False
+        expect(norm, math.isfinite, _not_finite)
+        return True
 
     def _norm(self) -> Tensor:
         return nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
@@ -295,10 +307,10 @@ class Learner(nn.Module):
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = self._norm()
-        finite = bool(torch.isfinite(norm))
+        finite = self._is_looked_at(norm) or bool(torch.isfinite(norm))
         if not finite and not self.scaler.is_enabled():
             self.optimizer.zero_grad(set_to_none=True)
-            raise _not_finite(norm)
+            raise _not_finite(norm.item())
         self.grad_norm = norm.detach()
         if self.max_grad_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
@@ -528,13 +540,16 @@ def _widened(output: Output) -> Output:
     return tuple(map(_widened, output)) if type(output) is tuple else output
 
 
-def _not_finite(norm: Tensor) -> NonFiniteError:
-    return NonFiniteError(f"the gradient norm is {norm.item()}; lower the learning rate or set max_grad_norm")
+def _not_finite(norm: float) -> NonFiniteError:
+    return NonFiniteError(f"the gradient norm is {norm}; lower the learning rate or set max_grad_norm")
 
 
 def _check_finite(loss: Tensor) -> None:
-    if not torch.isfinite(loss):
-        raise NonFiniteError(f"the loss is {loss.item()}; lower the learning rate or set max_grad_norm")
+    expect(
+        loss.detach(),
+        math.isfinite,
+        lambda value: NonFiniteError(f"the loss is {value}; lower the learning rate or set max_grad_norm"),
+    )
 
 
 def _autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +16,96 @@ from selftrain.errors import NonFiniteError
 
 _LARGE = 1e15  # norm of a gradient whose square is still far from an overflow
 _WIDE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
-_heard: list[list[Tensor]] = []  # of the steps under way, the innermost last: whether each output was finite
+
+
+class _Seen(NamedTuple):
+    """A number on the device, and what is wrong where the host finds it to be another than it should."""
+
+    value: Tensor  # zero-dimensional
+    good: Callable[[float], bool]
+    error: Callable[[float], Exception]
+
+
+class Watch:
+    """What a step under way has shown so far; nothing is read before ``check``, so that no call waits for the device.
+
+    Attributes:
+        numbers: Such as losses and norms; these are told before
+        outputs: of networks.
+    """
+
+    def __init__(self) -> None:
+        self.numbers, self.outputs = list[_Seen](), list[Tensor]()
+        self.weights: Weights | None = None
+        self._state, self._said, self._copied = list[Tensor](), None, None
+
+    def close(self, weights: Weights | None) -> None:
+        """Look at the state that is there at the end, and send all to the host."""
+        self.weights, self._state = weights, [] if weights is None else weights.finite()
+        values = [seen.value.detach() for seen in self.numbers] + self.outputs + self._state
+        if not values:
+            return
+        self._said = torch.stack([value.to(values[0].device) for value in values])
+        if self._said.is_cuda:  # into memory that the device writes while the host goes on
+            said, self._copied = self._said, torch.cuda.Event()
+            self._said = torch.empty(said.shape, dtype=said.dtype, pin_memory=True).copy_(said, non_blocking=True)
+            self._copied.record()
+
+    def check(self) -> None:
+        """Read it; the one call that waits.
+
+        Raises:
+            NonFiniteError: a number was NaN or infinite.
+            ValueError: of ``expect``.
+        """
+        if self._said is None:
+            return
+        if self._copied is not None:
+            self._copied.synchronize()
+        said = iter(self._said.tolist())
+        for seen, value in zip(self.numbers, said, strict=False):
+            if not seen.good(value):
+                raise seen.error(value)
+        # One comparison is false for NaN and for infinity alike.
+        if not all([value < math.inf for value in itertools.islice(said, len(self.outputs))]):
+            raise NonFiniteError(
+                "the output of a network is not finite; look for such values in the inputs and in the teacher"
+            )
+        if self.weights is not None and not all(abs(value) < _LARGE for value in said):
+            left = self.weights.spoiled()
+        else:
+            left = []
+        if left:
+            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+            raise NonFiniteError(
+                f"the step left numbers that are not finite in {', '.join(left[:3])}{more}; lower the learning rate, "
+                "look at the schedule, or keep weights and statistics in single precision"
+            )
+
+
+_watches: list[Watch] = []  # of the steps under way, the innermost last
 
 
 def look(said: Tensor | tuple[Tensor, ...]) -> None:
     """Look at an output of a network, in a step that is watched; -inf is finite: the logarithm of 0."""
-    if _heard:
-        # One comparison is false for NaN and for infinity alike; the answer stays on the device.
+    if _watches:
+        # The largest is NaN where any value is; it stays on the device.
         outputs = (said,) if isinstance(said, Tensor) else said
-        _heard[-1].extend((output.detach() < math.inf).all() for output in outputs)
+        _watches[-1].outputs.extend(output.detach().amax() for output in outputs if output.numel())
+
+
+def expect(value: Tensor, good: Callable[[float], bool], error: Callable[[float], Exception]) -> None:
+    """Raise an error unless a zero-dimensional number is good: in a watched step at its end, else now."""
+    seen = _Seen(value, good, error)
+    if _watches:
+        _watches[-1].numbers.append(seen)
+    elif not good(number := value.item()):
+        raise error(number)
+
+
+def watched() -> bool:
+    """Whether a step is under way whose numbers are looked at in its end."""
+    return bool(_watches)
 
 
 class HasOptimizer(Protocol):
@@ -51,14 +133,14 @@ class Weights:
 
     @torch.no_grad()
     def finite(self) -> list[Tensor]:
-        """Whether groups of them are, or might not be: ``spoiled`` says for sure; the answers stay on the device."""
+        """Numbers of their groups, small where all in them are finite; else ``spoiled`` says for sure."""
         groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
         for _, tensor in (*self._held(), *self._moments(narrow=True)):
             groups[tensor.device, tensor.dtype].append(tensor)
-        found = [torch.isfinite(torch.stack(_in_short(group))).all() for group in groups.values()]
+        found = [_magnitude(torch.stack(_in_short(group))) for group in groups.values()]
         # Moments of single precision overflow with gradients alone whose square does, and reading them takes as long
         # again as all else.
-        return found + [one.grad_norm < _LARGE for one in self.learners]
+        return found + [one.grad_norm for one in self.learners]
 
     def spoiled(self) -> list[str]:
         """Names of those that are not finite."""
@@ -91,6 +173,12 @@ def _in_short(group: list[Tensor]) -> list[Tensor]:
     return list(torch._foreach_norm(group, math.inf))
 
 
+def _magnitude(values: Tensor) -> Tensor:
+    """A number that is not finite if one of the values is not."""
+    total = values.sum(dtype=None if values.dtype in _WIDE else torch.float32)
+    return total.abs() if total.is_complex() else total
+
+
 def _is_numbers(value: Any) -> bool:
     return (
         isinstance(value, Tensor)
@@ -102,31 +190,32 @@ def _is_numbers(value: Any) -> bool:
 
 
 @contextmanager
-def finite_step(weights: Weights | None = None) -> Iterator[None]:
+def finite_step(weights: Weights | None = None, *, late: bool = False) -> Iterator[Watch]:
     """Look at all that networks say inside, also at what enters no loss, and at the state that is there at the end.
+
+    Args:
+        weights: The state; ``None``: not looked at.
+        late: Leave it to the caller to ``check`` the watch: the device then has more to do while the host waits.
 
     Raises:
         NonFiniteError: at the end, if a number was NaN or infinite.
+        ValueError: at the end, of ``expect``.
     """
-    finite: list[Tensor] = []
-    _heard.append(finite)
+    _watches.append(watch := Watch())
     try:
-        yield
+        yield watch
+    except NonFiniteError:
+        raise
+    except Exception as error:
+        # Numbers that are not finite lead to many an error behind them.
+        watch.close(None)
+        try:
+            watch.check()
+        except Exception as cause:
+            raise cause from error
+        raise
     finally:
-        _heard.pop()
-    outputs, left = len(finite), [] if weights is None else weights.finite()
-    if not outputs and not left:
-        return
-    device = (finite + left)[0].device
-    said = torch.stack([flag.to(device) for flag in finite + left]).tolist()  # one wait for the device
-    if not all(said[:outputs]):
-        raise NonFiniteError(
-            "the output of a network is not finite; look for such values in the inputs and in the teacher"
-        )
-    spoiled = weights.spoiled() if weights is not None and not all(said[outputs:]) else []
-    if spoiled:
-        more = f" and {len(spoiled) - 3} more" if len(spoiled) > 3 else ""
-        raise NonFiniteError(
-            f"the step left numbers that are not finite in {', '.join(spoiled[:3])}{more}; lower the learning rate, "
-            "look at the schedule, or keep weights and statistics in single precision"
-        )
+        _watches.pop()
+    watch.close(weights)
+    if not late:
+        watch.check()

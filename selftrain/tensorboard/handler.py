@@ -99,7 +99,7 @@ class TensorBoard(Handler):
         self.watching.close()
         samples = sum(len(part.index) for part in self.context.batches[0].parts)
         # a GPU runs behind: the time it needs to catch up belongs to the steps, not to the evaluation
-        self.watch.step(samples, settle=self.context.evaluation_due(step))
+        self.watch.step(samples, settle=self.context.evaluation_due(step), waited=self.context.waited)
         self.inside = False
 
     def after_evaluation(self, step: int, figures: Mapping[str, Mapping[str, float]]) -> None:

@@ -29,11 +29,19 @@ class Stopwatch:
         self.seconds[kind] += now - self.mark
         self.mark = now
 
-    def step(self, samples: int, *, settle: bool) -> None:
-        """A step on so many samples is done; ``settle``: wait until the device has done it too."""
+    def step(self, samples: int, *, settle: bool, waited: float = 0.0) -> None:
+        """A step on so many samples is done, ``waited`` seconds of it for the next batch.
+
+        Args:
+            samples: Labeled and unlabeled ones.
+            settle: Wait until the device has done it too.
+            waited: In [0, seconds since the last lap].
+        """
         if settle and self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.lap(TRAINING)
+        self.seconds[TRAINING] -= waited
+        self.seconds[WAITING] += waited
         self.steps, self.samples = self.steps + 1, self.samples + samples
 
     def row(self) -> dict[str, float]:

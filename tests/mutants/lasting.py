@@ -297,16 +297,32 @@ MUTANTS = [
     Mutant(
         "lasting: what a step leaves is not looked at",
         "selftrain/runtime/finite.py",
-        "    if spoiled:\n",
-        "    if False:\n",
+        "        if left:\n",
+        "        if False:\n",
         "reliability/test_left_finite.py::test_a_step_that_leaves_what_is_not_finite_is_left_out",
     ),
     Mutant(
         "lasting: what networks say is not looked at",
         "selftrain/runtime/finite.py",
-        "if not all(said[:outputs]):",
-        "if False:",
+        "        if not all([value < math.inf",
+        "        if False and not all([value < math.inf",
         "reliability/test_numbers.py::test_a_step_that_fails_leaves_no_trace[freematch]",
+    ),
+    Mutant(
+        "lasting: handlers hear of a step before its numbers are read",
+        "selftrain/engine/loop.py",
+        "                watch.check()\n            except",
+        "                stale, before = watch, state.__dict__.get('stale')\n"
+        "                state.__dict__['stale'] = stale\n"
+        "                None if before is None else before.check()\n            except",
+        "reliability/test_numbers.py::test_a_run_that_goes_back_is_the_run_that_never_took_the_bad_step[freematch]",
+    ),
+    Mutant(
+        "lasting: the numbers of a step are read before the next batch is asked for",
+        "selftrain/engine/loop.py",
+        "with finite_step(weights, late=True)",
+        "with finite_step(weights, late=False)",
+        "contract/test_counts.py::test_no_step_asks_for_more_kernels_or_waits_than_before[fixmatch]",
     ),
     Mutant(
         "lasting: handlers see steps twice that are taken again",

@@ -398,8 +398,8 @@ CORE = [
     Mutant(
         "resume starts the epoch again",
         "selftrain/engine/loop.py",
-        "for batches in state.stream.epoch(*divmod(state.step, per_epoch)):",
-        "for batches in state.stream.epoch(state.step // per_epoch):",
+        "epoch = state.stream.epoch(*divmod(state.step, per_epoch))",
+        "epoch = state.stream.epoch(state.step // per_epoch)",
         RESUME,
     ),
     Mutant(

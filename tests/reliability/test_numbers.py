@@ -14,7 +14,7 @@ from torch import nn
 
 import selftrain as st
 from selftrain import data, strategies, toy
-from selftrain.errors import NonFiniteError
+from selftrain.errors import DataError, NonFiniteError
 from selftrain.handlers import Handler, MetricsLog, NonFiniteGuard
 from selftrain.handlers.nonfinite import EVERY
 from selftrain.networks import ema
@@ -189,6 +189,25 @@ def fit(bad=(), out=None, name="freematch", handlers=(), student=None, **setting
     return st.fit(
         strategy, Spoiled(bad), out=out, handlers=[MetricsLog(2), TensorBoard(False), *handlers], **times | settings
     )
+
+
+@pytest.mark.filterwarnings("ignore::selftrain.SelfTrainingWarning")
+@pytest.mark.parametrize("bad", [(), {2}])
+def test_a_batch_that_cannot_be_made_ends_the_run_once_the_step_before_it_is_done(bad, monkeypatch):
+    """The next batch is asked for before it is known whether a step is finite."""
+    whole, seen = SpoiledStream.epoch, Seen()
+
+    def broken(self, number, start=0):
+        for place, batches in enumerate(whole(self, number, start), number * self.steps_per_epoch + start):
+            if place == 3:
+                raise DataError("row 7 is gone")
+            yield batches
+
+    monkeypatch.setattr(SpoiledStream, "epoch", broken)
+    with pytest.raises(DataError, match="row 7"):
+        fit(bad, handlers=[seen])
+    assert seen.steps == [1, 2, 3]
+    assert seen.reports == [True, True, not bad]
 
 
 def test_a_run_leaves_bad_steps_out_and_counts_them(tmp_path):

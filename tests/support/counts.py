@@ -4,11 +4,13 @@
     python tests/support/counts.py fixmatch   # which calls the step of one method makes, and which of them wait
 
 A step has three parts: the views (reading of rows left out, which is the host's), the step of the method with the look
-at whether it is finite, and what handlers do after it: ledger and sums of the log. A *kernel* is a call that reaches
-torch's dispatcher and computes: views of memory, allocations and detaching are none. A *wait* is a call for whose
-answer the host waits until the device has done all that was asked before: numbers that are read (``item``, ``bool``,
-``tolist``), results whose size depends on values (``nonzero``, boolean indexes, ``unique``), checks inside of torch
-(``linalg.inv``, ``bincount``), and tensors made of Python numbers, which are copied from pageable memory.
+at whether it is finite, and what handlers do after it: ledger and sums of the log. Beside them the host waits once,
+late: it reads whether all was finite when the views of the next step have been asked for, so that the device goes on.
+A *kernel* is a call that reaches torch's dispatcher and computes: views of memory, allocations and detaching are none.
+A *wait* is a call for whose answer the host waits until the device has done all that was asked before: numbers that are
+read (``item``, ``bool``, ``tolist``), results whose size depends on values (``nonzero``, boolean indexes, ``unique``),
+checks inside of torch (``linalg.inv``, ``bincount``), and tensors made of Python numbers, which are copied from
+pageable memory.
 
 Counted is a step without a row of the log, evaluation, checkpoint or copy of the guard. Optimizers are fused, as they
 are on an accelerator.
@@ -34,7 +36,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 TABLE = Path(__file__).resolve().parents[1] / "contract" / "counts.json"
-PARTS = ("views", "step", "after")
+PARTS = ("views", "step", "late", "after")
 STEP = 3  # the guard copies the state before steps 1, 2, 4, 8
 CLASSES, SIDE, UNLABELED = 3, 8, 96
 PRETRAINING = ("mae", "ijepa", "lejepa", "simclr")
@@ -119,6 +121,7 @@ def count(name: str) -> Counting:
     import selftrain as st
     from selftrain import data
     from selftrain.data.loading.fetching import Fetcher
+    from selftrain.data.loading.stream import PairedStream
     from selftrain.handlers import NonFiniteGuard, Progress
     from selftrain.runtime import finite
 
@@ -136,7 +139,7 @@ def count(name: str) -> Counting:
             super().after_step(step, report)
 
         def end_step(self, step: int) -> None:
-            begin("views" if step == STEP - 1 else None)
+            begin(None)
 
     def begin(part: str | None) -> None:
         modes.close()  # which cost time in what is not counted
@@ -145,12 +148,18 @@ def count(name: str) -> Counting:
             modes.enter_context(counting)
             modes.enter_context(Reads(counting))
 
-    def fetch(self: Fetcher, job: Any) -> Any:
-        part, counting.part = counting.part, None
-        try:
-            return self.fetch(job, lambda part: None)
-        finally:
-            counting.part = part
+    def named(part: str | None, call: Any) -> Any:
+        """The same call, as a part of its own of the step that is counted."""
+
+        def inside(*values: Any) -> Any:
+            before = counting.part
+            counting.part = part if before is not None else None
+            try:
+                return call(*values)
+            finally:
+                counting.part = before
+
+        return inside
 
     with torch.random.fork_rng(devices=[]), ExitStack() as held:
         torch.manual_seed(0)
@@ -164,7 +173,10 @@ def count(name: str) -> Counting:
             truth=y[24:],
         )
         strategy = _strategy(name)
-        held.enter_context(patch.object(Fetcher, "__getitem__", fetch))
+        held.enter_context(patch.object(Fetcher, "__getitem__", named(None, Fetcher.__getitem__)))
+        for made in ("_labeled", "_unlabeled"):
+            held.enter_context(patch.object(PairedStream, made, named("views", getattr(PairedStream, made))))
+        held.enter_context(patch.object(finite.Watch, "check", named("late", finite.Watch.check)))
         # CPUs have a quicker way of their own
         held.enter_context(patch.object(finite, "_in_short", lambda group: list(torch._foreach_norm(group, math.inf))))
         held.enter_context(warnings.catch_warnings())

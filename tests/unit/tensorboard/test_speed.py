@@ -16,10 +16,8 @@ def clock(monkeypatch):
 def test_a_row_has_rates_of_working_time_and_shares_of_all_time(clock):
     watch = speed.Stopwatch(torch.device("cpu"))
     for _ in range(2):
-        clock[0] += 1.0
-        watch.lap(speed.WAITING)
-        clock[0] += 3.0
-        watch.step(16, settle=False)
+        clock[0] += 4.0
+        watch.step(16, settle=False, waited=1.0)
     clock[0] += 8.0
     watch.lap(speed.EVALUATING)
     assert watch.row() == {

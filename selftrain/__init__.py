@@ -4,6 +4,8 @@
 >>> task = st.Classification(10)
 """
 
+import os
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,6 +56,12 @@ _root = Path(__file__).parent.parent
 if (_root / "strategies" / "__init__.py").is_file() and find_spec("selftrain.strategies") is None:
     __path__.append(str(_root))
 _compat.install()
+
+# Large tensors of the CPU on huge pages: a run spends up to half of its time on page faults without (docs/performance.md).
+# torch looks when it makes its first tensor, so here; whoever has set the variable, to 0 for example, is left alone.
+with suppress(OSError):  # only Linux has the file, and a system may keep it to itself
+    if "[never]" not in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text(encoding="ascii"):
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 # Where each public name is from. They are loaded when they are asked for: `selftrain --help` does without torch.
 _HOMES = {

@@ -7,6 +7,7 @@ A view maker is called as ``views(name, images, index, epoch)``. Names: ``"plain
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
@@ -20,6 +21,7 @@ from selftrain.types import Recorded, View
 
 Statistic = float | Sequence[float] | Tensor | None
 _FULL = (0.0, 1.0)
+_CACHED = 1 << 16  # values
 _DIM = 0.25  # images that use a smaller part of the range between black and white have a range of their own
 _NAME = re.compile(r"(plain|(?:weak|strong)[0-9]*)")
 _Views = TypeVar("_Views", bound="Normalizing")
@@ -128,7 +130,13 @@ class Normalizing(Recorded):
         return any(value is not None and value.dtype == torch.float64 for value in (self.mean, self.std))
 
     def normalize(self, x: Tensor) -> Tensor:
-        """Subtract the mean and divide by the standard deviation, where there are any; the result is float32."""
+        """Subtract the mean and divide by the standard deviation, where there are any; the result is float32.
+
+        Bytes are scaled to [0, 1] first.
+        """
+        if x.dtype == torch.uint8 and x.device.type == "cpu" and not self.exact:
+            return self._normalized_bytes(x)
+        x = unit_range(x) if x.dtype == torch.uint8 else x
         # only where it matters: other accelerators than CUDA's have no double precision, and it takes time
         x = x.double() if self.exact and x.device.type != "mps" else x.float()
         mean, std = (value if value is None else value.to(x) for value in (self.mean, self.std))
@@ -136,6 +144,19 @@ class Normalizing(Recorded):
             mean, std = (value if value is None else value.reshape(self.beside) for value in (mean, std))
         x = x if mean is None else x - mean
         return (x if std is None else x / std).float()
+
+    def _normalized_bytes(self, x: Tensor) -> Tensor:
+        result = torch.empty_like(x, dtype=torch.float32)
+        mean, std = (value if value is None else value.to(result) for value in (self.mean, self.std))
+        # a few images at a time, all steps of each: they stay in the processor's cache
+        rows = max(1, _CACHED // max(1, math.prod(x.shape[1:])))
+        for part, place in zip(x.split(rows), result.split(rows), strict=True):
+            place.copy_(part).div_(255)
+            if mean is not None:
+                place.sub_(mean)
+            if std is not None:
+                place.div_(std)
+        return result
 
     def spread_out(self, images: Tensor) -> Tensor:
         """Images, those of a small ``span`` as floats from 0 (darkest) to 1 (brightest)."""
@@ -145,10 +166,10 @@ class Normalizing(Recorded):
         return ((unit_range(images) - low) / (high - low)).clamp(0, 1).float()
 
     def narrowed(self, images: Tensor) -> Tensor:
-        """What ``spread_out`` gave as floats in [0, 1] again, in their own range."""
-        x = unit_range(images)
+        """What ``spread_out`` gave in its own range again: bytes, or floats in [0, 1]."""
         if self.span == _FULL:
-            return x
+            return images
+        x = unit_range(images)
         low, high = self.span
         return (x.double() if self.exact and x.device.type != "mps" else x) * (high - low) + low
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from selftrain.data.base.random import uniform
-from selftrain.data.views import image_ops
+from selftrain.data.views import image_cv, image_ops
 from selftrain.data.views.base import Normalizing, Statistic, check_name, unit_range
 from selftrain.data.views.presets import Strong, Weak
 from selftrain.types import View
 
 _WEAK_DRAWS, _CUTOUT_DRAWS = 7, 3
+_LARGE = 64 * 64  # pixels from which on the CPU makes views one by one
 
 
 class TensorViews(Normalizing):
@@ -57,13 +59,15 @@ class TensorViews(Normalizing):
         if images.ndim != 4:
             raise ValueError(f"inputs have shape {tuple(images.shape)}, not (B, C, H, W); use TableViews for tables")
         if recipe == "plain":
-            return View(self.normalize(unit_range(images)))
+            return View(self.normalize(images if images.dtype == torch.uint8 else unit_range(images)))
         images = self.spread_out(images)
         count = _WEAK_DRAWS + 2 * self.strong.operations + _CUTOUT_DRAWS
         draws = uniform(self.seed, epoch, index, name, count)
         geometry = _geometry(self.weak, draws, (images.shape[2], images.shape[3]))
         if recipe == "strong":
             return self._strong(images, draws, geometry)
+        if _by_picture(images):
+            return View(self.normalize(image_cv.warp(images, geometry.theta, self.weak.pad)), geometry.theta)
         if self.weak.crop is None:
             images = image_ops.move(images, geometry.dx, geometry.dy, geometry.mirror, self.weak.pad)
             return View(self.normalize(self.narrowed(images)), geometry.theta)
@@ -76,27 +80,36 @@ class TensorViews(Normalizing):
         kinds = len(recipe.point) + len(recipe.geometric) + 1  # the last one does nothing
         choice = torch.floor(chosen[:, : recipe.operations] * kinds).long()
         strength = (2 * chosen[:, recipe.operations :] - 1) * recipe.magnitude
-        # Values before places: the tables are of the image's own levels, and resampling makes values between them.
-        x = _apply_points(images, recipe.point, choice, strength)
         theta = geometry.theta
-        if recipe.geometric or self.weak.crop is not None:
+        if recipe.geometric:
             maps = image_ops.geometric_maps(recipe.geometric, choice - len(recipe.point), strength, size)
             theta = image_ops.compose(theta, maps)
-            x = image_ops.warp(x, theta, recipe.pad)
+        # Values before places: the tables are of the image's own levels, and resampling makes values between them.
+        x = _apply_points(images, recipe.point, choice, strength)
+        if _by_picture(x):
+            x = image_cv.warp(x, theta, recipe.pad)
+        elif recipe.geometric or self.weak.crop is not None:
+            x = image_ops.warp(unit_range(x), theta, recipe.pad)
         else:
             # without a turn or a crop nothing is resampled: moving whole pixels is exact and cheaper
             x = image_ops.move(x, geometry.dx, geometry.dy, geometry.mirror, recipe.pad)
-        return View(self.normalize(self._cut_out(self.narrowed(x), draws[:, -_CUTOUT_DRAWS:])), theta)
+        return View(self._cut_out(self.normalize(self.narrowed(x)), draws[:, -_CUTOUT_DRAWS:]), theta)
 
-    def _cut_out(self, images: Tensor, draws: Tensor) -> Tensor:
+    def _cut_out(self, x: Tensor, draws: Tensor) -> Tensor:
+        """The normalized images (B, C, H, W) without a square each, which is filled with the mean."""
         if self.strong.cutout == 0:
-            return images
-        height, width = images.shape[2:]
+            return x
+        height, width = x.shape[2:]
         side = draws[:, 0] * self.strong.cutout * min(height, width)
         mask = image_ops.cutout_mask((height, width), side, draws[:, 1] * height, draws[:, 2] * width)
         # the mean, which is 0 after normalization: a hole says nothing instead of "black"
-        fill = torch.tensor(0.5) if self.mean is None else self.mean
-        return torch.where(mask, fill.to(images), images)
+        fill = self.normalize(torch.tensor(0.5) if self.mean is None else self.mean.to(x.device))
+        return torch.where(mask, fill.to(x), x)
+
+
+def _by_picture(images: Tensor) -> bool:
+    """Whether images are faster one by one: large ones in bytes on the CPU."""
+    return images.dtype == torch.uint8 and images.device.type == "cpu" and math.prod(images.shape[2:]) >= _LARGE
 
 
 @dataclass(frozen=True)
@@ -143,12 +156,19 @@ def _crop(crop: tuple[float, float] | None, draws: Tensor) -> tuple[Tensor, Tens
 
 
 def _apply_points(images: Tensor, names: tuple[str, ...], choice: Tensor, strength: Tensor) -> Tensor:
-    """Point operations by one look-up, giving floats in [0, 1]."""
+    """Point operations by one look-up: floats in [0, 1], or bytes where images are changed one by one."""
     if not names or not choice.shape[1]:
-        return unit_range(images)
+        return images
+    used = torch.tensor([name in image_ops.OF_HISTOGRAM for name in names] + [False], device=images.device)
+    # a table's own operations have the numbers below len(names); everything else changes no value
+    choice = choice.clamp_max(len(names))
+    if _by_picture(images):
+        rows = (choice < len(names)).any(1).nonzero()[:, 0]
+        choice, strength = choice[rows], strength[rows]
+        histogram = image_cv.histogram(images[rows], used[choice].any(1))
+        return image_cv.look_up(images, image_ops.point_tables(names, choice, strength, histogram), rows)
     # 256 levels: all operations on values are then one table a sample and one gather
     levels = images if images.dtype == torch.uint8 else torch.round(images * 255)
     levels = levels.flatten(2).long()
-    # a table's own operations have the numbers below len(names); everything else changes no value
-    tables = image_ops.point_tables(names, choice, strength, image_ops.histogram(levels))
+    tables = image_ops.point_tables(names, choice, strength, image_ops.histogram(levels, used[choice].any(1)))
     return tables.gather(2, levels).view(images.shape)

@@ -93,9 +93,18 @@ GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y", "scal
 _ROTATE, _SHEAR, _TRANSLATE, _SCALE = math.radians(30), 0.3, 0.3, math.log(1.4)
 
 
-def histogram(levels: Tensor) -> Tensor:
-    """Share of pixels at each level: int64 (B, C, P) in 0..255 to float (B, C, 256)."""
+# What needs the histogram of the image; the others are given anything.
+OF_HISTOGRAM = frozenset({"contrast", "autocontrast", "equalize"})
+
+
+def histogram(levels: Tensor, used: Tensor | None = None) -> Tensor:
+    """Share of pixels at each level: int64 (B, C, P) in 0..255 to float (B, C, 256).
+
+    ``used`` (B,): whose histogram is needed; on the CPU the others are left at 0.
+    """
     batch, channels, pixels = levels.shape
+    if used is not None and used.device.type == "cpu":
+        return torch.zeros(batch, channels, LEVELS).masked_scatter_(used[:, None, None], histogram(levels[used]))
     offset = torch.arange(batch * channels, device=levels.device).view(batch, channels, 1) * LEVELS
     counts = torch.bincount((levels + offset).flatten(), minlength=batch * channels * LEVELS)
     return counts.view(batch, channels, LEVELS).float() / pixels
@@ -116,8 +125,13 @@ def point_tables(names: tuple[str, ...], choice: Tensor, strength: Tensor, histo
     table = torch.linspace(0, 1, LEVELS, device=histogram.device).expand_as(histogram)
     for slot in range(choice.shape[1]):
         chosen, strong = choice[:, slot, None, None], strength[:, slot, None, None]
-        before = table
+        before, table = table, table.clone()
         for number, name in enumerate(names):
+            if table.device.type == "cpu":  # an accelerator would have to wait for the number of rows
+                rows = (choice[:, slot] == number).nonzero()[:, 0]
+                if len(rows):
+                    table[rows] = POINT[name](before[rows], strong[rows], histogram[rows]).clamp(0, 1)
+                continue
             table = torch.where(chosen == number, POINT[name](before, strong, histogram).clamp(0, 1), table)
     return table
 

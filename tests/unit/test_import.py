@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 LATE = (
     "albumentations", "cv2", "jsonargparse", "matplotlib", "pandas", "sklearn", "tensorboard", "timm", "torchvision",
 )  # fmt: skip
+OWN = ("NO_ALBUMENTATIONS_UPDATE", "THP_MEM_ALLOC_ENABLE")  # set by the package itself
 BUDGET = 1.0  # seconds that importing selftrain may take beyond importing torch
 
 # Every attempt to resolve or reach a host is refused and noted, even if the caller swallows the error.
@@ -28,7 +30,7 @@ sys.addaudithook(refuse)
 
 def python(script, **environment):
     """What a fresh interpreter prints as JSON."""
-    clean = {name: value for name, value in os.environ.items() if name != "NO_ALBUMENTATIONS_UPDATE"}
+    clean = {name: value for name, value in os.environ.items() if name not in OWN}
     done = subprocess.run(
         [sys.executable, "-c", script], env=clean | environment, capture_output=True, text=True, check=False
     )
@@ -51,6 +53,18 @@ except OSError:
     pass
 print(json.dumps(calls))"""
     assert python(script) != []
+
+
+PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(not PAGES.is_file() or "[never]" in PAGES.read_text(), reason="a system without huge pages")
+def test_large_tensors_lie_on_huge_pages_unless_somebody_says_otherwise():
+    script = "import json, selftrain, torch\nprint(json.dumps(torch.empty(1 << 23).data_ptr() % 4096))"
+    # torch begins what it puts on huge pages at a page; otherwise there is a note of the C library before it
+    assert python(script) == 0
+    script = "import json, os, selftrain\nprint(json.dumps(os.environ['THP_MEM_ALLOC_ENABLE']))"
+    assert python(script, THP_MEM_ALLOC_ENABLE="0") == "0"
 
 
 @pytest.mark.slow

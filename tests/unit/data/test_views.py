@@ -281,6 +281,33 @@ def test_floats_give_the_same_views_as_bytes():
         assert torch.allclose(views(name, SMOOTH, INDEX, 0).x, views(name, SMOOTH / 255, INDEX, 0).x, atol=1e-6)
 
 
+LARGE = (
+    (F.interpolate(torch.rand(12, 5, 7, 9, generator=GENERATOR), size=(64, 70), mode="bicubic") * 255)
+    .clamp(0, 255)
+    .byte()
+)
+ONE_BY_ONE = {
+    **{name: (Weak(flip=True, pad="edge"), Strong(2, 1.0, (name,), (), 0.5)) for name in ops.POINT},
+    **{name: (Weak(shift=0.3, flip=True), Strong(1, 1.0, (), (name,), 0.5, "reflect")) for name in ops.GEOMETRIC},
+    "all": (Weak(flip=True, crop=(0.3, 0.9), pad="edge"), Strong(3)),
+    "far": (Weak(shift=0.9, flip=True), Strong(0)),
+    "zero": (Weak(shift=0.9, flip=True, pad="zero"), Strong(0, pad="reflect")),
+}
+
+
+@pytest.mark.parametrize("recipe", ONE_BY_ONE)
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_large_images_one_by_one_are_those_of_a_batch(recipe, channels):
+    images, views = LARGE[:, :channels], TensorViews(*ONE_BY_ONE[recipe], mean=0.4, std=0.5, seed=3)
+    for name in ("plain", "weak", "strong"):
+        one_by_one = views(name, images, INDEX[:12], 1)
+        batch = views(name, images / 255, INDEX[:12], 1)  # floats are changed as a batch
+        assert one_by_one.theta is None or torch.equal(one_by_one.theta, batch.theta)
+        # rounded to bytes after the tables and after resampling: one level of 255, in units of the deviation
+        assert float((one_by_one.x - batch.x).abs().max()) < 1.01 / 255 / 0.5
+        assert one_by_one.x.is_contiguous()
+
+
 @pytest.mark.parametrize(
     "recipe",
     [

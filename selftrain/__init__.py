@@ -57,8 +57,8 @@ if (_root / "strategies" / "__init__.py").is_file() and find_spec("selftrain.str
     __path__.append(str(_root))
 _compat.install()
 
-# Large tensors of the CPU on huge pages: a run spends up to half of its time on page faults without (docs/performance.md).
-# torch looks when it makes its first tensor, so here; whoever has set the variable, to 0 for example, is left alone.
+# Large tensors of the CPU on huge pages: small networks spend up to half of their time on page faults without
+# (docs/performance.md). torch looks when it makes its first tensor, so here; a value that is set, such as 0, is left.
 with suppress(OSError):  # only Linux has the file, and a system may keep it to itself
     if "[never]" not in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text(encoding="ascii"):
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

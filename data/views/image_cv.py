@@ -27,12 +27,15 @@ def _library() -> Any:
     return cv2
 
 
-def histogram(images: Tensor, used: Tensor) -> Tensor:
-    """Share of pixels at each level of uint8 images (B, C, H, W): float (B, C, 256), 0 where not ``used`` (B,)."""
+def histogram(images: Tensor, rows: Tensor, used: Tensor) -> Tensor:
+    """Share of pixels at each level of the ``rows`` (N,) of uint8 images (B, C, H, W): float (N, C, 256).
+
+    It is 0 where it is not ``used``, bool (N,).
+    """
     cv = _library()
-    shares = torch.zeros(*images.shape[:2], LEVELS)
-    for row in used.nonzero()[:, 0].tolist():
-        for plane, place in zip(images[row].numpy(), shares[row].numpy(), strict=True):
+    shares = torch.zeros(len(rows), images.shape[1], LEVELS)
+    for number in used.nonzero()[:, 0].tolist():
+        for plane, place in zip(images[rows[number]].numpy(), shares[number].numpy(), strict=True):
             place[:] = cv.calcHist([plane], [0], None, [LEVELS], [0, LEVELS]).ravel()
     return shares.div_(math.prod(images.shape[2:]))
 
@@ -98,3 +101,12 @@ def _resample(cv: Any, image: Array, place: Array, matrix: Array, border: int) -
         warped = cv.split(cv.warpAffine(joined, matrix, size, flags=flags, borderMode=border))
         for target, plane in zip(place[start : start + 4], warped, strict=False):
             target[:] = plane
+
+
+def fill(x: Tensor, rows: Tensor, columns: Tensor, value: Tensor) -> None:
+    """Set one rectangle an image of x (B, C, H, W), adjoining ``rows`` (B, H) and ``columns`` (B, W), to ``value``."""
+    sides = [(side.int().argmax(1).tolist(), side.sum(1).tolist()) for side in (rows, columns)]
+    (tops, heights), (lefts, widths) = sides
+    images, color = x.numpy(), value.numpy()
+    for image, top, left, height, width in zip(images, tops, lefts, heights, widths, strict=True):
+        image[:, top : top + height, left : left + width] = color

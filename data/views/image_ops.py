@@ -151,11 +151,10 @@ def geometric_maps(names: tuple[str, ...], choice: Tensor, strength: Tensor, siz
         (B, 2, 3) in the convention of ``affine_grid``.
     """
     theta = identity(len(choice), choice.device)
+    number = torch.arange(len(names), device=choice.device)
     for slot in range(choice.shape[1]):
-        amount = {
-            name: torch.where(choice[:, slot] == number, strength[:, slot], 0.0) for number, name in enumerate(names)
-        }
-        theta = compose(theta, _one_map(amount, strength[:, slot], size))
+        amounts = torch.where(choice[:, slot, None] == number, strength[:, slot, None], 0.0).T.contiguous()
+        theta = compose(theta, _one_map(dict(zip(names, amounts, strict=True)), strength[:, slot], size))
     return theta
 
 
@@ -226,11 +225,10 @@ def _source(length: int, shift: Tensor, mirror: Tensor, pad: Pad) -> tuple[Tenso
     return place.clamp(0, length - 1), inside
 
 
-def cutout_mask(size: tuple[int, int], side: Tensor, center_y: Tensor, center_x: Tensor) -> Tensor:
-    """True inside one square per sample, (B, 1, H, W); side and centers in pixels, (B,)."""
-    height, width = size
-    rows = torch.arange(height, device=side.device) + 0.5
-    columns = torch.arange(width, device=side.device) + 0.5
-    near_y = (rows - center_y[:, None]).abs() < side[:, None] / 2
-    near_x = (columns - center_x[:, None]).abs() < side[:, None] / 2
-    return (near_y[:, :, None] & near_x[:, None, :]).unsqueeze(1)
+def cutout_sides(size: tuple[int, int], side: Tensor, center_y: Tensor, center_x: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (B, H) and columns (B, W) of one square per sample, as bools; side and centers in pixels, (B,)."""
+    found = []
+    for length, center in zip(size, (center_y, center_x), strict=True):
+        place = torch.arange(length, device=side.device) + 0.5
+        found.append((place - center[:, None]).abs() < side[:, None] / 2)
+    return found[0], found[1]

@@ -21,8 +21,8 @@ _LARGE = 64 * 64  # pixels from which on the CPU makes views one by one
 class TensorViews(Normalizing):
     """Views of image batches, made as a whole on the batch's device.
 
-    Bytes of 64 x 64 pixels and more on the CPU are changed one by one with OpenCV, several times as fast: the same views
-    but for the rounding of values to bytes (at most 1/255).
+    Bytes of 64 x 64 pixels and more on the CPU are changed one by one with OpenCV, which is faster: the same views but
+    for the rounding of values to bytes (at most 1/255).
 
     ``View.theta`` (B, 2, 3) tells the geometry of weak and strong views in the convention of ``affine_grid``; it is
     ``None`` for plain ones. Images (B, C, H, W) are uint8 or floats in [0, 1]; point operations quantize floats to 256

@@ -42,7 +42,7 @@ def histogram(images: Tensor, rows: Tensor, used: Tensor) -> Tensor:
 
 def look_up(images: Tensor, tables: Tensor, rows: Tensor) -> Tensor:
     """The images uint8 (B, C, H, W), those of ``rows`` through their tables float (N, C, 256) in [0, 1]."""
-    cv, changed = _library(), images.clone()
+    cv, changed = _library(), images.clone(memory_format=torch.contiguous_format)
     levels = torch.round(tables * (LEVELS - 1)).to(torch.uint8).numpy()
     for row, of_row in zip(rows.tolist(), levels, strict=True):
         for plane, table, place in zip(images[row].numpy(), of_row, changed[row].numpy(), strict=True):

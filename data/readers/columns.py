@@ -277,8 +277,9 @@ def _read_numbers(
 def _finite(table: Table, name: str, values: Numbers) -> Numbers:
     if np.isinf(values).any():
         row = int(np.flatnonzero(np.isinf(values))[0])
+        cell = table[name][row]
+        shown_cell = repr(cell) if isinstance(cell, str) else str(cell)
         raise DataError(
-            f"{table.location(row)}: {name} is {table[name][row]!r}, which is no finite number; correct it or leave it "
-            "empty"
+            f"{table.location(row)}: {name} is {shown_cell}, which is no finite number; correct it or leave it empty"
         )
     return values

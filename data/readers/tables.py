@@ -156,7 +156,7 @@ def from_table(
             labels=labels,
             overlap=overlap,
             seed=seed,
-            views=views or _views(given, sets[""].x),
+            views=views or table_views(given, sets[""].x),
             source=read[""].source,
         )
     pile.encoding = given.as_dict()
@@ -318,7 +318,8 @@ def _check_ids(sets: Mapping[str, ArraySet]) -> None:
             seen.add(name)
 
 
-def _views(encoding: TableEncoding, x: Tensor) -> TableViews:
+def table_views(encoding: TableEncoding, x: Tensor) -> TableViews:
+    """Views of encoded rows (N, F) that know the columns of codes and take replacements from them."""
     # evenly over the rows, without a draw: the bank is part of the views and must be the same in every process
     step = max(1, -(-len(x) // _BANK))
     bank = x[torch.arange(0, len(x), step)].clone()

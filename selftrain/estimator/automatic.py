@@ -37,6 +37,7 @@ _SHARED = (
     "kind",
     "channels",
     "limits",
+    "table",
     "unlabeled",
     "out",
     "overwrite",
@@ -137,6 +138,7 @@ def _network(model: Any, name: str, seed: int) -> NetworkMember:
         "verbose": 0,
         "random_state": seed,
         "unlabeled": -1,
+        "table": None,  # rows are numbers by then
     }
     if model.baseline is None:
         own["baseline"] = False  # the labels alone are candidates of their own

@@ -13,13 +13,18 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from selftrain.arguments import check
+from selftrain.data import PointViews, TableEncoding
+from selftrain.data.base.form import Form
 from selftrain.data.base.ragged import channel_axis, pad_series
+from selftrain.data.base.samples import ArraySet
+from selftrain.data.readers.raw import read_raw
+from selftrain.data.readers.tables import table_views
 from selftrain.errors import DataError
-from selftrain.estimator.inputs import Array, Inputs, learn_inputs, numbers
+from selftrain.estimator.inputs import Array, Inputs, as_frame, learn_frame, learn_inputs, no_numbers_in, numbers
 from selftrain.networks.by_name import BLOCK
 from selftrain.runtime.devices import find_device
 from selftrain.runtime.rng import own_randomness
-from selftrain.wrapper.rows import check_row_shape, validated
+from selftrain.wrapper.rows import check_row_shape, is_frame, validated
 
 
 class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -27,18 +32,22 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     Attributes:
         n_features_in_: Numbers in a row: its columns, or all its pixels or samples.
+        encoding_: How the rows of a data frame became numbers; ``None``: they were numbers.
     """
 
     network: Any
     kind: Any
     channels: Any
     limits: Any
+    table: Any
+    views: Any
     steps: Any
     epochs: Any
     device: Any
     random_state: Any
     verbose: Any
     inputs_: Inputs
+    encoding_: TableEncoding | None = None
 
     def _learn_rows(self, X: Any) -> Array:
         """Check settings and rows of ``fit``, and find out how to read these."""
@@ -67,6 +76,11 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """Finite numbers; tables also have the columns, and their names, of ``fit``."""
         if reset:
             self.__dict__.pop("inputs_", None)  # of a fit to other rows
+            self.encoding_ = None
+        if self.kind in (None, "table"):
+            X = as_frame(X)
+        if self._is_named(X, reset):
+            return self._learn_frame(X) if reset else self._encoded(X)
         if hasattr(X, "tocsr") and self._takes_sparse():
             table: Array = validated(self, X, reset=reset, accept_sparse="csr", dtype="numeric", **form)
             return table
@@ -90,6 +104,42 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if reset:
             self.n_features_in_ = int(np.prod(rows.shape[1:]))
         return rows
+
+    def _is_named(self, X: Any, reset: bool) -> bool:
+        """Whether rows are a table of names, dates or gaps, or one that settings are given for."""
+        if not reset:
+            return self.encoding_ is not None
+        if self.kind in (None, "table") and is_frame(X):
+            return self.table is not None or bool(no_numbers_in(X))
+        if self.table is not None:
+            raise ValueError(
+                f"table is {self.table!r}, but X is no data frame; pass pandas.DataFrame(X), or leave table out"
+            )
+        return False
+
+    def _learn_frame(self, X: Any) -> Array:
+        """The rows of ``fit`` out of a data frame with names, dates or gaps."""
+        validated(self, X, reset=True, skip_check_array=True)
+        if len(X) < 2:
+            raise DataError(f"X has {len(X)} row(s); give at least 2")
+        self.encoding_, rows = learn_frame(X, self.table or {})
+        return rows
+
+    def _encoded(self, X: Any) -> Array:
+        """Rows as numbers, as those of ``fit`` became some."""
+        assert self.encoding_ is not None
+        if is_frame(X):
+            validated(self, X, reset=False, skip_check_array=True)
+        width = (len(self.encoding_.features),)
+        samples = read_raw(X, Form("table", width, table=self.encoding_.as_dict()))
+        rows: Array = samples.images(np.arange(len(samples))).numpy()
+        return rows
+
+    def _own_views(self, samples: ArraySet) -> Any:
+        """The maker of views that was given, or one where the rows alone do not tell which."""
+        if self.views is not None or self.inputs_.kind == "points":
+            return self.views or PointViews()
+        return None if self.encoding_ is None else table_views(self.encoding_, samples.x)
 
     def _as_series(self, X: Any, reset: bool) -> Any:
         """Series in any form as one array."""

@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from torch import nn
 
 from selftrain.catalog import EMBEDDING, default_method, default_settings, make_rule, make_strategy, method_of
-from selftrain.data import Pile, PointViews, Subset
+from selftrain.data import Pile, Subset
 from selftrain.engine.loop import fit
 from selftrain.engine.run import Run, take_state
 from selftrain.engine.times import Evaluation, OnAlarm, steps_per_epoch, total_steps
@@ -21,13 +21,14 @@ from selftrain.errors import DataError
 from selftrain.estimator.automatic import by_evidence, learn
 from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.encoder import PretrainedEncoder
-from selftrain.estimator.inputs import Array, Inputs
+from selftrain.estimator.inputs import Array, as_frame
 from selftrain.estimator.shipped import inference_model, joined, on_inputs, run, ship
 from selftrain.handlers import DataSummary, Progress
 from selftrain.networks.by_name import make_network
 from selftrain.networks.copying import copy_network, plain_weights
 from selftrain.networks.foundation import foundation_in
 from selftrain.networks.optim import Training, learner
+from selftrain.portfolio.forms import widened
 from selftrain.tasks import Classification
 from selftrain.types import BatchPlan
 from selftrain.wrapper.labels import Labels, hold_out, known_rows, read_labels
@@ -81,6 +82,9 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         channels: Where the channel axis of four-axis images is, ``"first"`` or ``"last"``; ``None``: guessed.
         limits: Values of images that mean black and white, such as (-1000, 3000) for CT; values beyond are black or
             white. ``None``: 0 and 1 (floats), 0 and 255 (integers), or the extremes of ``fit`` where it exceeds those.
+        table: Settings of ``selftrain.data.from_table``, which reads data frames that hold names, dates, truth values
+            or gaps: ``columns``, ``decimal``, ``categorical``, ``drop``, ``missing`` or ``max_categories``, such as
+            ``{"columns": {"zip": "category"}}``. ``None``: its defaults; a frame of numbers alone is an array.
         views: Maker of views, see ``selftrain.data``; ``None``: the one for this kind.
         steps: Steps of training; or
         epochs: passes over the unlabeled rows. Both ``None``: 500 steps.
@@ -127,7 +131,9 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         alarms_: What the self-check found wrong.
         fallbacks_: What members ship after an alarm in place of what they have learned, see ``Run.fallback``.
         encoder_: The fitted ``PretrainedEncoder``; ``None`` without pretraining.
-        n_features_in_: Numbers in a row.
+        n_features_in_: Numbers in a row; columns of a data frame.
+        encoding_: How the rows of a data frame became numbers, see ``selftrain.data.TableEncoding``; ``None``: they
+            were numbers.
 
     Raises:
         ValueError: for settings that do not fit each other or the rows; the message names the remedy.
@@ -155,6 +161,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         kind: str | None = None,
         channels: Any = None,
         limits: tuple[float, float] | None = None,
+        table: dict[str, Any] | None = None,
         views: Any = None,
         steps: int | None = None,
         epochs: int | None = None,
@@ -176,7 +183,8 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         self.strategy, self.budget = strategy, budget
         self.strategy_params, self.select = strategy_params, select
         self.pretrain, self.network, self.members = pretrain, network, members
-        self.kind, self.channels, self.limits, self.views = kind, channels, limits, views
+        self.kind, self.channels, self.limits = kind, channels, limits
+        self.table, self.views = table, views
         self.steps, self.epochs = steps, epochs
         self.batch_size, self.unlabeled_ratio = batch_size, unlabeled_ratio
         self.lr, self.weight_decay, self.training = lr, weight_decay, training
@@ -213,8 +221,9 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         seed = self._seed()
         self.validation_ = self._held_out(labels, seed)
         self.encoder_ = self._pretrained(X, seed)
-        views = self.views if self.encoder_ is None or self.views is not None else self.encoder_.views_
-        pile = _pile(self.inputs_, rows, labels, self.validation_, views)
+        # an encoder that was fitted before has its own codes of names
+        rows = rows if self.encoder_ is None or self.encoding_ is None else self._encoded(as_frame(X))
+        pile = self._pile(rows, labels)
         foundation = foundation_in(self.network)
         if foundation is not None and foundation.mean is not None and self.views is None:
             pile = pile.normalized_as(foundation)
@@ -244,7 +253,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
     def _fit_portfolio(self, rows: Any, labels: Labels) -> SelfTrainClassifier:
         seed = self._seed()
         with self._alone(seed):
-            self.portfolio_, self.ledger_ = learn(self, rows, labels, seed)
+            self.portfolio_, self.ledger_ = learn(self, self._widened(rows), labels, seed)
         self.classes_, self.candidates_ = labels.classes, self.portfolio_.records_
         self.strategy_ = " + ".join(str(row["name"]) for row in self.candidates_ if row["weight"])
         self.transduction_ = labels.completed(self.ledger_.label.numpy())
@@ -263,7 +272,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         """Class probabilities of each row, shape (N, C), float64."""
         rows = self._rows(X)
         if hasattr(self, "portfolio_"):
-            return self.portfolio_.predict_proba(rows)
+            return self.portfolio_.predict_proba(self._widened(rows))
         return self._ask(self.network_, rows)
 
     def transform(self, X: Any) -> Array:
@@ -373,17 +382,19 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         given = getattr(self.pretrain, "estimator", self.pretrain)  # what a FrozenEstimator holds
         if isinstance(given, PretrainedEncoder) and hasattr(given, "encoder_"):
             theirs, ours = given.inputs_, self.inputs_
-            if (theirs.kind, theirs.given, theirs.shape) != (ours.kind, ours.given, ours.shape):
+            alike = (theirs.kind, theirs.given, theirs.shape) == (ours.kind, ours.given, ours.shape)
+            if given.encoding_ is None and not (alike and self.encoding_ is None):
+                named = "" if self.encoding_ is None else ", of names, dates or gaps"
                 raise DataError(
                     f"the encoder was fitted to {theirs.kind} rows of shape {theirs.given}, these are {ours.kind} rows "
-                    f"of shape {ours.given}; fit it to rows like these"
+                    f"of shape {ours.given}{named}; fit it to rows like these"
                 )
-            self.inputs_ = theirs
+            self.inputs_, self.encoding_ = theirs, given.encoding_
             return given
         fresh = clone(given) if isinstance(given, PretrainedEncoder) else PretrainedEncoder(recipe=given)
         # what the encoder leaves open it shares with its students, or their weights would not fit
         own = {"network": self.network} if fresh.network == "auto" else {}
-        for name in ("kind", "channels", "limits", "views", "device"):
+        for name in ("kind", "channels", "limits", "table", "views", "device"):
             own |= {name: getattr(self, name)} if getattr(fresh, name) is None else {}
         if fresh.random_state is None:
             own["random_state"] = seed
@@ -391,6 +402,24 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         fresh.set_params(**own, out=fresh.out or folder, overwrite=self.overwrite, verbose=self.verbose)
         fitted: PretrainedEncoder = fresh.fit(X)
         return fitted
+
+    def _pile(self, rows: Array, labels: Labels) -> Pile:
+        """Labeled, unlabeled and held-out rows; the ids of the unlabeled ones are their row numbers."""
+        samples = self.inputs_.samples(self.inputs_.read(rows), labels.codes)
+        known = np.setdiff1d(np.flatnonzero(labels.codes >= 0), self.validation_)
+        pile = Pile(
+            Subset(samples, known),
+            Subset(samples, np.flatnonzero(labels.codes < 0), annotated=False),
+            Subset(samples, self.validation_),
+            classes=[str(name) for name in labels.classes],
+            views=self._own_views(samples) if self.encoder_ is None or self.views is not None else self.encoder_.views_,
+        )
+        pile.encoding = None if self.encoding_ is None else self.encoding_.as_dict()
+        return pile
+
+    def _widened(self, rows: Any) -> Any:
+        """Rows as a portfolio reads them: a column for each code of a category."""
+        return rows if self.encoding_ is None else widened(rows, self.encoding_.cardinalities.items())
 
     def _folder(self, member: int) -> Path | None:
         """Run folder of a member."""
@@ -408,21 +437,6 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
 # scikit-learn's wrapper for set_output hides that these are not always there
 for _name in ("transform", "fit_transform"):
     setattr(SelfTrainClassifier, _name, available_if(_has_network)(getattr(SelfTrainClassifier, _name)))
-
-
-def _pile(inputs: Inputs, rows: Array, labels: Labels, held: Array, views: Any) -> Pile:
-    """Labeled, unlabeled and held-out rows; the ids of the unlabeled ones are their row numbers."""
-    samples = inputs.samples(inputs.read(rows), labels.codes)
-    known = np.setdiff1d(np.flatnonzero(labels.codes >= 0), held)
-    if views is None and inputs.kind == "points":
-        views = PointViews()
-    return Pile(
-        Subset(samples, known),
-        Subset(samples, np.flatnonzero(labels.codes < 0), annotated=False),
-        Subset(samples, held),
-        classes=[str(name) for name in labels.classes],
-        views=views,
-    )
 
 
 def _provenance(run: Run, pile: Pile, labels: Labels) -> tuple[Array, Array]:

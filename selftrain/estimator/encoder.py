@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selftrain.catalog import EMBEDDING, default_recipe, make_recipe
-from selftrain.data import Pile, PointViews
+from selftrain.data import Pile
 from selftrain.engine.loop import fit
 from selftrain.estimator.base import NetworkEstimator
 from selftrain.estimator.inputs import Array
@@ -34,6 +34,7 @@ class PretrainedEncoder(NetworkEstimator):
             (N, channels, length) or ``"points"`` (N, points, 2 or 3); ``None``: a table of two axes, else images.
         channels: Where the channel axis of four-axis images is, ``"first"`` or ``"last"``; ``None``: guessed.
         limits: Values of images that mean black and white, as in ``SelfTrainClassifier``.
+        table: Settings of the reader of data frames, as in ``SelfTrainClassifier``.
         views: Maker of views, see ``selftrain.data``; ``None``: the one for this kind.
         steps: Steps of training; or
         epochs: passes over the rows. Both ``None``: 1,000 steps.
@@ -50,6 +51,7 @@ class PretrainedEncoder(NetworkEstimator):
         recipe_: The recipe that was used.
         views_: Maker of views with the normalization that was learned.
         n_features_in_: Numbers in a row.
+        encoding_: How the rows of a data frame became numbers; ``None``: they were numbers.
         figures_: Figures of the features of the training rows, such as their effective rank ``rankme``.
 
     Raises:
@@ -70,6 +72,7 @@ class PretrainedEncoder(NetworkEstimator):
         kind: str | None = None,
         channels: Any = None,
         limits: tuple[float, float] | None = None,
+        table: dict[str, Any] | None = None,
         views: Any = None,
         steps: int | None = None,
         epochs: int | None = None,
@@ -81,7 +84,8 @@ class PretrainedEncoder(NetworkEstimator):
         verbose: int = 0,
     ) -> None:
         self.recipe, self.recipe_params, self.network = recipe, recipe_params, network
-        self.kind, self.channels, self.limits, self.views = kind, channels, limits, views
+        self.kind, self.channels, self.limits = kind, channels, limits
+        self.table, self.views = table, views
         self.steps, self.epochs, self.batch_size = steps, epochs, batch_size
         self.out, self.overwrite, self.device = out, overwrite, device
         self.random_state, self.verbose = random_state, verbose
@@ -96,9 +100,8 @@ class PretrainedEncoder(NetworkEstimator):
         rows = self._learn_rows(X)
         inputs, seed = self.inputs_, self._seed()
         samples = inputs.samples(inputs.read(rows))
-        # a pile cannot tell clouds from series; views of all others it finds by itself
-        views = PointViews() if self.views is None and inputs.kind == "points" else self.views
-        pile = Pile(None, samples, views=views)
+        pile = Pile(None, samples, views=self._own_views(samples))
+        pile.encoding = None if self.encoding_ is None else self.encoding_.as_dict()
         automatic = self.recipe == "auto"
         self.recipe_ = recipe = default_recipe(inputs.kind, inputs.shape) if automatic else self.recipe
         with self._alone(seed):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -16,12 +16,14 @@ from torch import Tensor
 from selftrain.data.base.dense import dense
 from selftrain.data.base.far import far_values
 from selftrain.data.base.samples import ArraySet, Channels, Limits, check_limits
-from selftrain.data.readers.cells import read_numbers
+from selftrain.data.readers.encoding import TableEncoding
+from selftrain.data.readers.tables import from_table
 from selftrain.errors import DataError
 from selftrain.types import InputKind
 from selftrain.wrapper.rows import as_rows, check_row_shape, is_frame
 
 Array = NDArray[Any]
+TABLE = ("columns", "decimal", "categorical", "drop", "missing", "max_categories")  # of ``from_table``
 KINDS: tuple[InputKind, ...] = get_args(InputKind)
 _AXES = {"table": (2,), "image": (3, 4), "series": (3,), "points": (3,)}
 _SIDES = {"table": 0, "image": 2, "series": 1, "points": 0}  # axes of an input, the last ones, that are extended
@@ -132,54 +134,87 @@ def learn_inputs(
     return Inputs(found, plain.given, tuple(one.shape[1:]), channels, limits, block, gaps)
 
 
+def as_frame(X: Any) -> Any:
+    """Frames and tables of any library as those of pandas; anything else as it is.
+
+    Raises:
+        DataError: columns that are there more than once.
+    """
+    # polars keeps to scikit-learn's protocol, but its columns tell neither gaps nor dates as pandas' do
+    if hasattr(X, "to_pandas") and (hasattr(X, "column_names") or (is_frame(X) and not hasattr(X, "iloc"))):
+        X = X.to_pandas()
+    if is_frame(X):
+        double = [str(name) for name, many in Counter(list(X.columns)).items() if many > 1]
+        if double:
+            raise DataError(f"columns {double[:5]} of X are there more than once; give each column a name of its own")
+    return X
+
+
+def no_numbers_in(frame: Any) -> list[str]:
+    """Columns of a data frame that hold names, dates or gaps, in part or whole, which no array of numbers can hold."""
+    return [str(name) for name in frame.columns if not _holds_numbers(frame[name])]
+
+
+def learn_frame(frame: Any, settings: Mapping[str, Any]) -> tuple[TableEncoding, Array]:
+    """How the rows of a data frame become numbers, and these, (N, F): as ``selftrain.data.from_table`` reads them.
+
+    Args:
+        frame: Of pandas.
+        settings: Of ``from_table``, those in ``TABLE``.
+
+    Raises:
+        ValueError: an unknown setting.
+        DataError: columns that cannot be read; says which, and the setting that does.
+    """
+    unknown = [name for name in settings if name not in TABLE]
+    if unknown:
+        raise ValueError(f"table has a setting {unknown[0]!r}; known are {', '.join(TABLE)}, as of data.from_table")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            pile = from_table(frame, **settings)
+        except DataError as error:
+            raise DataError(_as_of_table(str(error))) from error
+    for one in told:
+        warnings.warn(_as_of_table(str(one.message)), one.category, stacklevel=5)
+    assert pile.unlabeled is not None  # without label all rows are
+    rows = pile.unlabeled.images(np.arange(len(pile.unlabeled)))
+    return TableEncoding.from_dict(pile.encoding or {}), rows.numpy()
+
+
+def _as_of_table(text: str) -> str:
+    """Words of the reader of tables, with where its settings are given here."""
+    named = any(f"{name}=" in text for name in TABLE)
+    return text + ('; settings of the table are given as table={"columns": {...}, ...}' if named else "")
+
+
 def numbers(X: Any) -> Any:
     """Rows as scikit-learn's checks can read them: tensors of any type, device or gradient become arrays.
 
     Raises:
         DataError: for masked numbers, sparse tensors, rows of different shapes, or columns of a data frame that hold
-            something else than numbers, or gaps.
+            something else than numbers.
     """
-    if hasattr(X, "column_names") and hasattr(X, "to_pandas"):
-        X = X.to_pandas()  # a table of Arrow, a data set of Hugging Face
     rows = as_rows(dense(X, "X"))
-    if is_frame(rows):
-        double = [str(name) for name, many in Counter(list(rows.columns)).items() if many > 1]
-        if double:
-            raise DataError(f"columns {double[:5]} of X are there more than once; give each column a name of its own")
-        other = [name for name in rows.columns if not _holds_numbers(rows[name])]
-        for name in other:
-            found = read_numbers(Counter(str(cell) for cell in rows[name] if cell is not None))
-            if found.share > 0.5:
-                odd = next(iter({**found.odd, **found.gaps} or found.values))
-                raise DataError(
-                    f"column {name!r} of X holds numbers in text, such as {odd!r}; read the table with "
-                    "selftrain.data.from_table, or make numbers of it (pandas.to_numeric) and put SimpleImputer("
-                    "add_indicator=True) before it in a pipeline"
-                )
-        gaps = [name for name in rows.columns if hasattr(rows[name], "isna") and bool(rows[name].isna().any())]
-        if gaps and not other:
-            raise DataError(
-                f"columns {gaps[:5]} of X have missing cells; put SimpleImputer(add_indicator=True) before it in a "
-                "pipeline, or read the table with selftrain.data.from_table"
-            )
-        if other:
-            raise DataError(
-                f"columns {other[:5]} of X hold no numbers; put make_column_transformer((OneHotEncoder(), "
-                f'{other[:5]}), remainder="passthrough") before it in a pipeline, or read the table with '
-                "selftrain.data.from_table"
-            )
+    if is_frame(rows) and (odd := no_numbers_in(rows)):
+        raise DataError(
+            f"columns {odd[:5]} of X hold gaps or no numbers, and the rows of fit had numbers alone; fill them in, or "
+            "fit to a data frame that has such cells, too"
+        )
     return rows
 
 
 def _holds_numbers(column: Any) -> bool:
-    """Whether scikit-learn reads a column of a data frame as numbers."""
-    if getattr(getattr(column, "dtype", None), "kind", None) in ("M", "m"):
-        return False  # dates and times would become nanoseconds
+    """Whether a column of a data frame holds numbers or truth values, in every row."""
+    dtype = getattr(column, "dtype", None)
+    if getattr(dtype, "kind", None) in ("M", "m") or hasattr(dtype, "categories"):
+        return False  # dates and times would become nanoseconds, and codes of categories are none
     try:
-        np.asarray(column, dtype=float)
+        values = np.asarray(column, dtype=float)
     except (TypeError, ValueError):
         return False
-    return True
+    text = getattr(dtype, "kind", "O") not in "biuf" and any(isinstance(cell, str) for cell in column)
+    return not text and not bool(np.isnan(values).any())
 
 
 def _kind(x: Array, kind: str | None) -> InputKind:

@@ -155,12 +155,9 @@ class Blend(nn.Module):
 
     def _numbers(self, x: Tensor) -> np.ndarray[Any, Any]:
         """Inputs in float32; each code of more than two of a category is a column, 1 where it is this one."""
-        x = x.cpu().float()
-        wide = {at: codes for at, codes in self.categories if codes > 2}
-        kept = [at for at in range(x.shape[1]) if at not in wide]
-        parts = [x[:, kept] if wide else x]
-        parts += [(x[:, at, None] == torch.arange(codes)).float() for at, codes in wide.items()]
-        return torch.cat(parts, 1).numpy() if wide else x.numpy()
+        from selftrain.portfolio.forms import widened
+
+        return widened(x.cpu().float().numpy(), self.categories)
 
     def _sample(self) -> Tensor:
         rows: Tensor = self._state["rows"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,19 @@ from selftrain.wrapper.labels import Array
 FORMS = ("given", "standard", "rank", "unit", "reduced")
 WIDE = 100  # columns from which on rows are compared by their direction, and mixtures see main axes
 AXES, NEIGHBORS, KNOTS = 256, 10, 200
+
+
+def widened(rows: Array, categories: Iterable[tuple[int, int]]) -> Array:
+    """Rows (N, F) in which each code of more than two of a category is a column, 1 where it is this one.
+
+    Args:
+        rows: Numbers, and codes of categories.
+        categories: Place and number of codes of each column that holds codes.
+    """
+    wide = {at: codes for at, codes in categories if codes > 2}
+    kept = [at for at in range(rows.shape[1]) if at not in wide]
+    parts = [(rows[:, at, None] == np.arange(codes)).astype(rows.dtype) for at, codes in wide.items()]
+    return np.concatenate([rows[:, kept], *parts], 1) if wide else rows
 
 
 class _NormalScores(TransformerMixin, BaseEstimator):  # type: ignore[misc]

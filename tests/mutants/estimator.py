@@ -46,6 +46,27 @@ MUTANTS = [
         '"image": 1, "series": 1,',
         "test_estimator_forms.py::test_images_of_every_height_and_width",
     ),
+    Mutant(
+        "estimator: columns of another frame are not looked at",
+        BASE,
+        "validated(self, X, reset=False, skip_check_array=True)",
+        "pass",
+        "test_estimator_frames.py::test_other_frames_are_read_right_or_refused_by_name",
+    ),
+    Mutant(
+        "estimator: an encoder that was fitted reads names by other codes",
+        MAIN,
+        "self.inputs_, self.encoding_ = theirs, given.encoding_",
+        "self.inputs_ = theirs",
+        "test_estimator_frames.py::test_an_encoder_that_was_fitted_has_its_own_codes",
+    ),
+    Mutant(
+        "estimator: a portfolio reads codes of names as numbers",
+        "selftrain/portfolio/forms.py",
+        "return np.concatenate([rows[:, kept], *parts], 1) if wide else rows",
+        "return rows",
+        "test_estimator_frames.py::test_codes_are_columns_of_their_own_in_a_portfolio",
+    ),
     Mutant("estimator: steps counted from 0", MAIN, "first + 1, -1)", "first, -1)", PROVENANCE),
     Mutant(
         "estimator: every pseudo-label passes for learned",
@@ -57,7 +78,7 @@ MUTANTS = [
     Mutant(
         "estimator: held-out labels are learned from",
         MAIN,
-        "np.setdiff1d(np.flatnonzero(labels.codes >= 0), held)",
+        "np.setdiff1d(np.flatnonzero(labels.codes >= 0), self.validation_)",
         "np.flatnonzero(labels.codes >= 0)",
         "test_estimator.py::test_rows_held_out_are_not_learned_from",
     ),
@@ -139,8 +160,8 @@ MUTANTS = [
     Mutant(
         "auto on the command line: codes of categories are numbers",
         BLENDED,
-        "wide = {at: codes for at, codes in self.categories if codes > 2}",
-        "wide: dict[int, int] = {}",
+        "return widened(x.cpu().float().numpy(), self.categories)",
+        "return widened(x.cpu().float().numpy(), [])",
         "test_cli_automatic.py::test_the_run_is_the_portfolio_of_its_rows",
     ),
     Mutant(

@@ -6,10 +6,6 @@ import numpy as np
 import pandas as pd
 from remedies import Row, setting
 from scipy import sparse
-from sklearn.compose import make_column_transformer
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
 from torch import nn
 
 import selftrain as st
@@ -43,18 +39,6 @@ def automatic():
     return SelfTrainClassifier(strategy="auto", budget=0, random_state=0).fit(X[:16], Y[:16])
 
 
-def piped(first, x):
-    """The same behind a step of a pipeline."""
-    model = SelfTrainClassifier(**{**QUICK, "network": "auto"})
-    assert len(make_pipeline(first, model).fit(x, Y).predict(x)) == len(x)
-
-
-def tabled(frame):
-    """The table as ``from_table`` reads it."""
-    made = st.data.from_table(frame.assign(y=np.where(Y < 0, None, Y.astype(str))), "y")
-    assert np.isfinite(made.labeled.images(np.arange(3)).numpy()).all()
-
-
 def folds(y=Y, groups=None, n_splits=2):
     assert len(list(LabeledKFold(n_splits).split(X, y, groups))) == n_splits
 
@@ -84,11 +68,7 @@ def recipe(recipe):
     assert isinstance(make_recipe(recipe, pretrain.table_transformer(3, width=8, depth=1, heads=2), {}), Strategy)
 
 
-NUMBERS, GAPS, NAMED = (
-    frame(a=["1,5", "2,5"] * 12),
-    frame(a=np.where(X[:, 0] > 1, np.nan, X[:, 0])),
-    frame(a=[*"pq"] * 12),
-)
+GAPS, NAMED = frame(a=np.where(X[:, 0] > 1, np.nan, X[:, 0])), frame(a=[*"pq"] * 12)
 DEEP = _draws.randint(0, 1000, (24, 8, 8)).astype(np.int32)
 FAR = DEEP.copy()
 FAR[0, 0, 0] = 10**6
@@ -98,6 +78,17 @@ GROUPS = np.arange(24) % 4
 E, C = "selftrain/estimator", "selftrain/catalog"
 ROWS_OF = {
     f"{E}/base.py": [
+        Row(
+            "row(s); give at least 2",
+            lambda: fitted(NAMED[:1], Y[:1], network="auto"),
+            lambda: fitted(NAMED[:2], Y[:2], network="auto"),
+        ),
+        Row(
+            "pass pandas.DataFrame(X), or leave table out",
+            lambda: fitted(network="auto", table={"categorical": ["0"]}),
+            lambda: fitted(pd.DataFrame(X), network="auto", table={"columns": {"0": "number"}}),
+            lambda: fitted(network="auto"),
+        ),
         Row(
             "leave kind out, or pass X.toarray(), reshaped",
             lambda: SelfTrainClassifier(kind="image").fit(FLAT, Y),
@@ -154,25 +145,21 @@ ROWS_OF = {
             lambda: fitted(FAR, limits=(0, 999)),
         ),
         Row(
-            "holds numbers in text",
-            lambda: fitted(NUMBERS),
-            lambda: tabled(NUMBERS),
-            lambda: piped(
-                SimpleImputer(add_indicator=True),
-                NUMBERS.assign(a=pd.to_numeric(NUMBERS["a"].str.replace(",", "."), errors="coerce")),
-            ),
+            "known are {}, as of data.from_table",
+            lambda: fitted(NAMED, network="auto", table={"colums": {"a": "drop"}}),
+            lambda: fitted(NAMED, network="auto", table={"columns": {"a": "drop"}}),
         ),
         Row(
-            "have missing cells",
-            lambda: fitted(GAPS),
-            lambda: piped(SimpleImputer(add_indicator=True), GAPS),
-            lambda: tabled(GAPS),
+            "settings of the table are given as table=",
+            lambda: fitted(NAMED, network="auto", table={"max_categories": 1}),
+            lambda: fitted(NAMED, network="auto", table={"max_categories": 1, "columns": {"a": "drop"}}),
+            lambda: fitted(NAMED, network="auto", table={"max_categories": 2}),
         ),
         Row(
-            "hold no numbers; put make_column_transformer",
-            lambda: fitted(NAMED),
-            lambda: piped(make_column_transformer((OneHotEncoder(), ["a"]), remainder="passthrough"), NAMED),
-            lambda: tabled(NAMED),
+            "hold gaps or no numbers, and the rows of fit had numbers alone",
+            lambda: fitted(FRAME).predict(GAPS),
+            lambda: fitted(FRAME).predict(GAPS.fillna(0)),
+            lambda: fitted(GAPS, network="auto").predict(GAPS),
         ),
         setting("or None to go by the number of axes", fitted, "kind", "sound", "table", None),
         Row(

@@ -8,10 +8,6 @@ import pyarrow as pa
 import pytest
 import torch
 from scipy import sparse
-from sklearn.compose import make_column_transformer
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
 
 from selftrain.errors import DataError
 from selftrain.estimator import PretrainedEncoder, SelfTrainClassifier
@@ -91,34 +87,6 @@ def test_what_is_no_table_of_numbers_is_refused_and_its_remedy_works(form):
     with pytest.raises(DataError, match=words):
         model.fit(rows, Y)
     assert model.fit(remedy(rows), Y).predict(remedy(rows)).shape == (COUNT,)
-
-
-@pytest.mark.parametrize("column", ["text", "category", "date", "time"])
-def test_a_column_without_numbers_is_named_and_a_pipeline_reads_it(column):
-    values = {
-        "text": ["x", "y"] * (COUNT // 2),
-        "category": pd.Categorical(["x", "y"] * (COUNT // 2)),
-        "date": pd.Timestamp("2020-01-01"),
-        "time": pd.Timedelta(days=1),
-    }
-    rows = FRAME.assign(w=values[column])
-    with pytest.raises(DataError, match=r"columns \['w'\] of X hold no numbers; put make_column_transformer"):
-        SelfTrainClassifier(**QUICK).fit(rows, Y)
-    encoded = make_column_transformer((OneHotEncoder(), ["w"]), remainder="passthrough")
-    assert make_pipeline(encoded, SelfTrainClassifier(**QUICK)).fit(rows, Y).predict(rows).shape == (COUNT,)
-
-
-def test_numbers_in_text_and_gaps_of_a_frame_are_named_and_a_pipeline_reads_them():
-    for cells in (["1.5", "-"] + ["2.5", "3.1"] * (COUNT // 2 - 1), ["1,5", "2,5"] * (COUNT // 2)):
-        rows = FRAME.assign(w=cells)
-        with pytest.raises(DataError, match=r"column 'w' of X holds numbers in text, such as '(-|1,5)'"):
-            SelfTrainClassifier(**QUICK).fit(rows, Y)
-        again = rows.assign(w=pd.to_numeric(rows["w"].str.replace(",", "."), errors="coerce"))
-        if again["w"].isna().any():
-            with pytest.raises(DataError, match=r"columns \['w'\] of X have missing cells; put SimpleImputer"):
-                SelfTrainClassifier(**QUICK).fit(again, Y)
-        filled = make_pipeline(SimpleImputer(add_indicator=True), SelfTrainClassifier(**QUICK))
-        assert filled.fit(again, Y).predict(again).shape == (COUNT,)
 
 
 SHAPES = [(30, 30), (30, 32), (13, 13), (32, 30), (30, 30, 1), (5, 7), (3, 2), (1, 9), (67, 5), (8, 8), (3, 13, 6)]

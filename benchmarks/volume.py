@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from selftrain.runtime.distributed import group as ranks_group
 from selftrain.runtime.distributed.group import Group, Ranks
@@ -69,6 +69,13 @@ class _Counting(Group):
         """The rows as they are."""
         self._count(kind, mine)
         return mine
+
+    def backward(self, losses: list[Tensor], model: nn.Module, average: bool) -> None:
+        """The gradient as it is."""
+        if average:
+            self._count_gradients([p for p in model.parameters() if p.requires_grad])
+        if losses:
+            torch.autograd.backward(losses)
 
     def broadcast(self, *values: Tensor) -> None:
         """Nothing: this rank is the first."""

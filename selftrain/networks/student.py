@@ -15,7 +15,7 @@ from selftrain._compat import old_method
 from selftrain.arguments import shown
 from selftrain.errors import CheckpointError, DataError, NonFiniteError, TrainingError, setting
 from selftrain.networks.outputs import logits_of
-from selftrain.runtime.distributed import any_rank, here, mean_gradients, spread
+from selftrain.runtime.distributed import any_rank, backward, here, mean_gradients, spread
 from selftrain.runtime.finite import expect, look, watched
 from selftrain.runtime.rng import random_state, set_random_state
 from selftrain.schedule import Schedule, constant
@@ -253,8 +253,8 @@ class Learner(nn.Module):
         _check_finite(loss)
         # A virtual step sees one batch: gathering would look ahead with gradients of batches that are not to come back.
         share = 1 if self._virtual else self.accumulate
-        self.scaler.scale(loss / share).backward()
         self._pending += 1
+        backward(self.scaler.scale(loss / share), self.model, average=self._pending >= share)
         if self._pending < share:
             self._check_gathered()
             return False
@@ -273,10 +273,11 @@ class Learner(nn.Module):
             NonFiniteError: if the loss is not finite.
         """
         _check_finite(loss)
-        self.scaler.scale(loss / self.accumulate).backward()
+        backward(self.scaler.scale(loss / self.accumulate), self.model, average=False)
 
     def flush(self) -> bool:
         """Take an optimizer step with gradients that others have left; weights without one stay as they are."""
+        mean_gradients(self.model)
         return self._step()
 
     def _check_gathered(self) -> None:
@@ -302,8 +303,6 @@ class Learner(nn.Module):
         return nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
 
     def _step(self) -> bool:
-        if here() is not None:
-            mean_gradients(self.model.parameters())
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = self._norm()
@@ -399,7 +398,7 @@ class Learner(nn.Module):
     def get_extra_state(self) -> dict[str, Any]:
         """What the parameters and buffers do not hold: optimizer, scaler, gradients of an unfinished accumulation."""
         if self._pending:  # those of all ranks, so that whichever stores them stores enough
-            mean_gradients(self.model.parameters())
+            mean_gradients(self.model)
         grads = [p.grad for p in self.model.parameters()] if self._pending else []
         return {
             "optimizer": self.optimizer.state_dict(),

@@ -17,9 +17,16 @@ MUTANTS = [
     Mutant(
         "ranks: gradients are not averaged",
         "selftrain/networks/student.py",
-        "            mean_gradients(self.model.parameters())\n        self.scaler.unscale_(self.optimizer)\n",
-        "            pass\n        self.scaler.unscale_(self.optimizer)\n",
+        "self.model, average=self._pending >= share)",
+        "self.model, average=False)",
         COUNTS,
+    ),
+    Mutant(
+        "ranks: gradients are averaged in every pass that gathers them",
+        "selftrain/networks/student.py",
+        "self.model, average=self._pending >= share)",
+        "self.model)",
+        "test_ranks.py::test_gradients_are_averaged_once_an_optimizer_step",
     ),
     Mutant(
         "ranks: networks run all rows on every rank",

@@ -165,12 +165,16 @@ def _alone(self: Group, mine: Tensor, rows: list[int], kind: str) -> Tensor:
 ALL_ROWS = Group.all_rows
 FAULTS: Mapping[str, tuple[Callable[[], Any], Callable[[], Result]]] = {
     "gradients are not averaged": (
-        lambda: mock.patch("selftrain.networks.student.mean_gradients", return_value=None),
+        lambda: mock.patch.object(Group, "backward", _apart),
         partial(method, "fixmatch"),
     ),
     "gradients of virtual steps are not averaged": (
-        lambda: mock.patch("selftrain.networks.student.mean_gradients", _unless_virtual),
+        lambda: mock.patch.object(Group, "backward", _unless_virtual),
         partial(method, "fst"),
+    ),
+    "gradients that were gathered are not averaged": (
+        lambda: mock.patch.object(Group, "backward", _newest),
+        partial(method, "fst", student={"accumulate": 3}, steps=8),
     ),
     "answers are not scaled on the way back": (
         lambda: mock.patch("selftrain.runtime.distributed.shard._Join.backward", staticmethod(_unscaled)),
@@ -195,13 +199,29 @@ FAULTS: Mapping[str, tuple[Callable[[], Any], Callable[[], Result]]] = {
 }
 
 
-def _unless_virtual(parameters: Any) -> None:
-    parameters = list(parameters)
-    group = distributed.here()
-    if group is not None and group.sent["gradients/calls"] % 2 == 0:  # FST: virtual and real steps take turns
-        group.sent["gradients/calls"] += 1
-        return
-    distributed.mean_gradients(parameters)
+BACKWARD = Group.backward
+
+
+def _apart(self: Group, losses: list[Tensor], model: nn.Module, average: bool) -> None:
+    BACKWARD(self, losses, model, False)
+
+
+def _unless_virtual(self: Group, losses: list[Tensor], model: nn.Module, average: bool) -> None:
+    self.sent["passes"] += 1  # FST: virtual and real steps take turns
+    BACKWARD(self, losses, model, average and self.sent["passes"] % 2 == 0)
+
+
+def _newest(self: Group, losses: list[Tensor], model: nn.Module, average: bool) -> None:
+    """The mean of the last pass, beside a rank's own of those before."""
+    if not average:
+        return BACKWARD(self, losses, model, False)
+    before = [p.grad for p in model.parameters()]
+    for p in model.parameters():
+        p.grad = None
+    BACKWARD(self, losses, model, True)
+    for p, grad in zip(model.parameters(), before, strict=True):
+        p.grad = grad if p.grad is None else p.grad if grad is None else p.grad + grad
+    return None
 
 
 def _unscaled(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -249,10 +269,22 @@ def seams() -> Result:
         module.register_buffer("bank", values)
         distributed.same_start(module)
         found["start"] = [module.weight.detach().clone(), module.bank.clone()]
-        for p, there in zip(module.parameters(), (group.rank == 0, False), strict=True):
-            p.grad = torch.full_like(p, 3.0) if there else None
-        distributed.mean_gradients(module.parameters())
-        found["gradients"] = [None if p.grad is None else p.grad.clone() for p in module.parameters()]
+        parts = {name: nn.Linear(2, 1, bias=False) for name in ("used", "first", "before", "never")}
+        weights, x = nn.ModuleDict(parts), torch.full((1, 2), 3.0 + 2 * group.rank)
+        distributed.backward(parts["before"](x).sum(), weights, average=False)
+        found["apart"] = parts["before"].weight.grad.clone()
+        loss = parts["used"](x).sum() + parts["used"](2 * x).sum()  # two passes, one backward pass
+        distributed.backward(loss if group.rank else loss + parts["first"](x).sum(), weights)
+        found["gradients"] = {name: part.weight.grad for name, part in parts.items()}
+        held = nn.Linear(2, 1)
+        distributed.backward(held(x).sum(), held, average=False)
+        distributed.mean_gradients(held)
+        distributed.mean_gradients(nn.Linear(2, 1))  # none to average
+        found["left"] = held.weight.grad
+        with caught(found, "own error"):
+            worn = (x * held.weight).exp()
+            worn.detach().zero_()
+            distributed.backward(worn.sum(), held)
     return found
 
 
@@ -265,13 +297,12 @@ def networks() -> Result:
             norm = nn.BatchNorm2d(4, dtype=torch.float64)
             norm.weight.data.copy_(torch.tensor([1.0, 2.0, -1.0, 0.5]))
             given = x[:rows].clone().requires_grad_()
-            outside = torch.ones(4, 1, 1, dtype=torch.float64, requires_grad=True)
+            outside = nn.Parameter(torch.ones(4, 1, 1, dtype=torch.float64))
             first, second = distributed.spread(lambda t, m=norm: (m(t).tanh(), t.square()), given)
             loss = (outside * first).square().sum().log() + (first * second).mean()
-            loss.backward()
-            parameters = [norm.weight, norm.bias, outside]
-            distributed.mean_gradients(parameters)
-            found[f"{rows} rows"] = [first.detach(), given.grad, *(p.grad for p in parameters)]
+            weights = nn.ParameterList([norm.weight, norm.bias, outside])
+            distributed.backward(loss, weights)
+            found[f"{rows} rows"] = [first.detach(), given.grad, *(p.grad for p in weights)]
             found[f"{rows} rows: statistics"] = [norm.running_mean, norm.running_var, norm.num_batches_tracked]
     return found
 

@@ -9,6 +9,7 @@ Started by ``torchrun``, ``selftrain.fit`` does all of it by itself. In one proc
 
 from selftrain.runtime.distributed.collectives import (
     any_rank,
+    backward,
     check_alike,
     from_first,
     keep_together,
@@ -31,6 +32,7 @@ from selftrain.runtime.distributed.loader import joined_stream
 from selftrain.runtime.distributed.shard import spread
 
 __all__ = [
-    "Group", "Ranks", "alone", "any_rank", "check_alike", "from_first", "here", "is_first", "joined", "joined_stream",
-    "keep_together", "launched", "mean_gradients", "own_device", "rank", "same_start", "size", "spread",
+    "Group", "Ranks", "alone", "any_rank", "backward", "check_alike", "from_first", "here", "is_first", "joined",
+    "joined_stream", "keep_together", "launched", "mean_gradients", "own_device", "rank", "same_start", "size",
+    "spread",
 ]  # fmt: skip

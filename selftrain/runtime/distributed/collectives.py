@@ -16,30 +16,24 @@ from selftrain.runtime.distributed.group import Group, here
 Result = TypeVar("Result")
 
 
-def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Put the mean over ranks in place of each gradient; weights that no rank has one for stay without."""
+def backward(loss: Tensor, model: nn.Module, *, average: bool = True) -> None:
+    """Backpropagate; ``average`` puts the mean over ranks in place of each gradient of ``model``.
+
+    Gradients that earlier passes have left are averaged with those of this one, and weights that no rank has a gradient
+    for stay without. ``DistributedDataParallel``'s reducer does it, in buckets that travel while others are computed.
+    """
     group = here()
-    if group is None:
-        return
-    wanted = [p for p in parameters if p.requires_grad]
-    # Sets of types have another order in each process, and all must say the same in one order.
-    for dtype in sorted({p.dtype for p in wanted}, key=str):
-        _mean(group, [p for p in wanted if p.dtype == dtype])
+    if group is None or group.sharing:
+        loss.backward()
+    else:
+        group.backward([loss], model, average)
 
 
-def _mean(group: Group, parameters: list[nn.Parameter]) -> None:
-    """One message: all gradients (zeros where there is none), then for each whether there is one."""
-    # A zero in the place of no gradient would let weight decay and momentum move weights nobody trains.
-    there = torch.tensor([float(p.grad is not None) for p in parameters])
-    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    # Presence rides along as numbers of the same type: a second message costs more than its bytes.
-    flat = torch.cat([*(part.detach().reshape(-1) for part in parts), there.to(parameters[0])])
-    group.total(flat, "gradients").div_(group.size)
-    *means, found = flat.split([*(p.numel() for p in parameters), len(parameters)])
-    for p, mean, holds in zip(parameters, means, found.tolist(), strict=True):
-        if holds:
-            # A view would keep the whole message in memory for as long as one gradient lives.
-            p.grad = mean.view_as(p).clone() if p.grad is None else p.grad.copy_(mean.view_as(p))
+def mean_gradients(model: nn.Module) -> None:
+    """Average gradients that earlier passes have left over ranks, outside of a pass."""
+    group = here()
+    if group is not None and any(p.grad is not None for p in model.parameters()):
+        group.backward([], model, True)  # the reducer works in backward passes only: an empty one
 
 
 def same_start(module: nn.Module, optimizers: Iterable[torch.optim.Optimizer] = ()) -> None:

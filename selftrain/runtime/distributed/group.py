@@ -15,8 +15,9 @@ from datetime import timedelta
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from selftrain.errors import RankError
 
@@ -90,6 +91,44 @@ class Group:
         self.options, self.device = options, device
         self.rank, self.size, self.sharing = 0, 1, False
         self.sent: Counter[str] = Counter()
+        self._reducers: dict[nn.Module, tuple[list[Any], DistributedDataParallel]] = {}
+
+    def backward(self, losses: list[Tensor], model: nn.Module, average: bool) -> None:
+        """Backpropagate, and average what is then the gradient of each of the model's weights, if so wanted."""
+        if average:
+            # A sum of nothing: the reducer takes weights that this pass does not reach for unused, and would leave
+            # what earlier passes have brought as it is on each rank.
+            left = [p for p in model.parameters() if p.requires_grad and p.grad is not None]
+            losses = losses + [p.reshape(-1)[:0].sum() for p in left]
+            # Found from the losses and not from outputs, as `DistributedDataParallel.forward` would: here several
+            # passes, and those of other networks, may lead to one loss.
+            self._said(lambda: self._reducer(model).prepare_for_backward(losses))
+        try:
+            torch.autograd.backward(losses)
+        except RuntimeError as error:
+            if not _of_ranks(error):
+                raise
+            raise RankError(_reason(self.word, error)) from error
+
+    def _reducer(self, model: nn.Module) -> Any:
+        """What averages gradients of this model; made anew where other weights are to learn, or have moved."""
+        learning = [p for p in model.parameters() if p.requires_grad]
+        self._count_gradients(learning)
+        place = [(id(p), p.device, p.dtype) for p in learning]
+        if model not in self._reducers or self._reducers[model][0] != place:
+            self._reducers.pop(model, None)  # its hooks go first: gradients of both would be averaged twice
+            # Its `forward` is never called, so that the model, with the names of its state, stays as it is. The spare
+            # weight is never used: torch would write to stderr that all are.
+            spare = nn.Parameter(torch.zeros(1, device=self.device))
+            self._reducers[model] = place, DistributedDataParallel(
+                nn.ParameterList([*learning, spare]), init_sync=False, process_group=self._pg,
+                find_unused_parameters=True,
+            )  # fmt: skip
+        return self._reducers[model][1].reducer
+
+    def _count_gradients(self, learning: list[nn.Parameter]) -> None:
+        self.sent["gradients"] += sum(p.nbytes for p in learning)
+        self.sent["gradients/calls"] += 1
 
     def total(self, values: Tensor, kind: str) -> Tensor:
         """Sum over ranks, written into ``values``; the same bits on every rank."""
@@ -137,6 +176,7 @@ class Group:
 
     def close(self) -> None:
         """Leave; ranks that are still waiting hear of it."""
+        self._reducers.clear()
         with suppress(RuntimeError, ValueError):
             dist.destroy_process_group(self._pg)
 
@@ -290,6 +330,11 @@ def _asked(question: Callable[[Any], Any]) -> Any:
     thread.start()
     thread.join(PATIENCE)
     return answer[0] if answer else None
+
+
+def _of_ranks(error: RuntimeError) -> bool:
+    """Whether this is an error of what ranks say to one another, as told from any other of a backward pass."""
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL"))
 
 
 def _tell(group: Group, error: BaseException) -> None:

@@ -127,9 +127,18 @@ def test_ranks_start_alike_and_share_one_gradient(pair):
     first, second = (result["seams"] for result in pair)
     assert torch.equal(first["start"][0], second["start"][0])
     assert second["start"][1].tolist() == [0, 1, 2, 3]
+    assert torch.equal(first["apart"], torch.full((1, 2), 3.0))  # each its own
+    assert torch.equal(second["apart"], torch.full((1, 2), 5.0))
     for seams in (first, second):
-        assert torch.equal(seams["gradients"][0], torch.full((2, 2), 1.5))  # one rank had none
-        assert seams["gradients"][1] is None  # no rank had one
+        found = {name: None if grad is None else grad.tolist() for name, grad in seams["gradients"].items()}
+        assert found == {
+            "used": [[12.0, 12.0]],  # 3 (3 + 5) / 2
+            "first": [[1.5, 1.5]],  # one rank had none
+            "before": [[4.0, 4.0]],  # of a pass before
+            "never": None,  # no rank had one
+        }
+        assert seams["left"].tolist() == [[4.0, 4.0]]
+        assert seams["own error"].startswith("RuntimeError: one of the variables needed for gradient")
 
 
 @pytest.mark.slow
@@ -284,9 +293,7 @@ def test_the_model_shares_out_networks_and_adds_messages():
 
 # -- volume ------------------------------------------------------------------------------------------------------------
 def weights(strategy):
-    """Numbers in a message of gradients: one a weight, one for each tensor."""
-    parameters = list(next(iter(strategy.learners())).parameters())
-    return sum(p.numel() for p in parameters) + len(parameters)
+    return sum(p.numel() for p in next(iter(strategy.learners())).parameters())
 
 
 @pytest.mark.parametrize(
@@ -306,6 +313,12 @@ def test_volume_counts_weights_and_answers(name, steps, passes):
     assert counted.gradients == 4 * steps * weights(strategy)
     assert counted.outputs == 4 * 3 * passes
     assert counted.inputs == 0  # every rank makes the batches of a toy
+
+
+def test_gradients_are_averaged_once_an_optimizer_step():
+    strategy = build("pseudo_label", student={"accumulate": 3})
+    counted = volume(strategy, toy.pile("classification"), PLAN, steps=3)
+    assert 3 * counted.gradients == 4 * weights(strategy)
 
 
 def test_volume_of_vat_holds_the_gradients_of_its_inputs():

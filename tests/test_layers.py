@@ -181,7 +181,11 @@ def fault(item: Import, module: str) -> str | None:
 
 
 # What users hold opens doors to rooms above it, inside its methods.
-DOORS = {"selftrain.engine.run": ("front", "exporting")}
+DOORS = {
+    "selftrain.engine.run": ("front", "exporting"),
+    "selftrain.front.automatic": ("estimator", "portfolio"),
+    "selftrain.front.door": ("portfolio",),
+}
 # A strategy may import the one it is, but for a part.
 _FIXMATCH, _MEAN_TEACHER = ("selftrain.strategies.fixmatch",), ("selftrain.strategies.mean_teacher",)
 VARIED: dict[str, tuple[str, ...]] = {

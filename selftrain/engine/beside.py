@@ -7,9 +7,7 @@ for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +23,7 @@ from selftrain.metrics.significance import clearly_below
 from selftrain.networks.copying import copied, copied_state
 from selftrain.runtime import signals
 from selftrain.runtime.distributed import from_first, joined_stream
-from selftrain.storage.run_dir import SETTINGS, has_begun, prepare_folder
+from selftrain.storage.run_dir import has_begun, remove_run
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import BatchPlan, Pile, PseudoLabels
 
@@ -81,7 +79,7 @@ def open_baseline(
     if copy is None:
         # Else the folder would show the baseline of the run that was replaced as that of this one.
         if (overwrite or (begins and resume)) and folder is not None:
-            from_first(lambda: _remove(folder))
+            from_first(lambda: remove_run(folder))
         return None
     # Done before. Or the run was finished, or begun, without any: then nobody knows what it would have started from.
     stored = from_first(lambda: has_begun(folder))
@@ -121,7 +119,7 @@ def settle(
     if beside is not None and ((wanted and state.baseline is None) or state.falls_back()):
         done = _compare(beside, state, train, asked=asked)
     elif beside is not None and beside.out is not None and state.baseline is None:
-        from_first(lambda: _remove(beside.out))  # type: ignore[arg-type]
+        from_first(lambda: remove_run(beside.out))  # type: ignore[arg-type]
     if state.falls_back():
         _fall_back(state, beside if done else None)
         done = True
@@ -218,13 +216,3 @@ def _relabel(state: TrainState) -> None:
             weight = torch.zeros_like(strategy.task.confidence(value))
             ledger.write(PseudoLabels(index, value, weight), strategy.task, state.total)
             at += len(value)
-
-
-def _remove(folder: Path) -> None:
-    """Remove the baseline that an earlier run left, and nothing else."""
-    # Without these settings it is a folder of the user's that happens to have the name.
-    if (folder / SETTINGS).is_file():
-        prepare_folder(folder, {}, resume=False, overwrite=True)
-        (folder / SETTINGS).unlink()
-        with suppress(OSError):  # something of the user's is in it
-            folder.rmdir()

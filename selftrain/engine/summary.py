@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selftrain.errors import printable
 from selftrain.metrics.intervals import clopper_pearson
@@ -91,6 +91,9 @@ def html(run: Run) -> str:
 def _figures(run: Run) -> list[tuple[str, str]]:
     """Labels alone beside self-training, on what tells most."""
     parts = [part for part in ("test", "validation", *run.last) if part in run.last]
+    tried = _tried(run.strategy)
+    if tried and not parts:
+        return tried
     if not parts:
         return [("figures", "none: no labels were held out (validation=0.2 holds back a fifth of them)")]
     part = parts[0]
@@ -102,9 +105,28 @@ def _figures(run: Run) -> list[tuple[str, str]]:
 
     if not isinstance(run.strategy, SupervisedStrategy):
         return [("figures", line(run.last[part]))]
+    if tried:
+        return [*tried, (_SELF, line(run.last[part]))]
     beside = (run.baseline or {}).get(part)
     alone = "not trained; fit(baseline=True) trains them beside it" if beside is None else line(beside)
     return [(_BASELINE, alone), (_SELF, line(run.last[part]))]
+
+
+def _tried(strategy: Strategy) -> list[tuple[str, str]]:
+    """What a portfolio knows of the labels alone, which are among what it tries, and what it blends."""
+    tried: Sequence[Mapping[str, Any]] = getattr(strategy, "candidates", ())
+    if not tried:
+        return []
+    alone = [row for row in tried if row["family"] == "labels alone" and row["accuracy"] is not None]
+    best = max(alone, key=lambda row: float(row["accuracy"]), default=None)
+    text = "no label could be hidden from any way" if best is None else _hidden(best)
+    blend = ", ".join(f"{100 * row['weight']:.0f} % {row['name']}" for row in tried if row["weight"])
+    return [(_BASELINE, text), ("blend", blend)]
+
+
+def _hidden(row: Mapping[str, Any]) -> str:
+    error = 100 * row["standard_error"]
+    return f"{100 * row['accuracy']:.1f} ± {error:.1f} % of labels that were hidden from it: {row['name']}, the best"
 
 
 def _next(supervised: bool) -> str:

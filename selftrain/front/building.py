@@ -41,6 +41,7 @@ from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import BatchPlan, InputKind
 
 PRETRAINED = "pretrained:"  # stands before a name, folder or file of ``selftrain.pretrained``
+FROZEN = "frozen:"  # the same, whose features alone are learned from
 FEATURES = "features"  # folder beside the runs
 DEVICE = "auto (the accelerator if there is one, else the CPU), gpu, or a name of torch such as cuda:1; null: the CPU"
 STEPS = 1000  # of a stage that says neither steps nor epochs

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,16 +23,19 @@ from selftrain.engine.run import Run
 from selftrain.engine.spec import open_run
 from selftrain.engine.times import EPOCHS, Checkpoints, Evaluation, steps_per_epoch, total_steps
 from selftrain.errors import RunFolderError, UsageError
-from selftrain.front import building
-from selftrain.front.naming import AUTO, load_object, plain, spec_of
-from selftrain.handlers import DataSummary, Handler
+from selftrain.front import automatic, building
+from selftrain.front.building import FEATURES, FROZEN
+from selftrain.front.naming import PORTFOLIO, load_object, plain, spec_of
+from selftrain.handlers import DataSummary, Handler, Progress
 from selftrain.networks.by_name import make_encoder, network_name
 from selftrain.networks.copying import copy_network
+from selftrain.networks.foundation import Foundation
 from selftrain.networks.optim import Training
 from selftrain.runtime.devices import find_device
-from selftrain.runtime.distributed import from_first, joined, own_device
+from selftrain.runtime.distributed import from_first, is_first, joined, own_device
 from selftrain.runtime.rng import own_randomness
-from selftrain.storage.run_dir import RECORD, RUN_MARKS, claimed
+from selftrain.storage.lock import locked
+from selftrain.storage.run_dir import RECORD, RUN_MARKS, claimed, remove_run
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import BatchPlan, Pile, plain_settings
 
@@ -62,7 +67,8 @@ def fit(
     """Train a strategy on a pile.
 
     A strategy by its name gets task, number of classes and network from the pile; the first lines that are printed say
-    which. One that is built brings all of its own.
+    which. ``"auto"`` trains no network: it tries many ways to learn from the rows, judges each on labels that it did
+    not see, and ships their blend. A strategy that is built brings all of its own.
 
     SIGTERM and SIGINT: the step or the batch of an evaluation is finished, the state stored, then the program ends with
     status 143 or 130; a second signal ends it at once. Only in the main thread, and only where the program has no
@@ -75,12 +81,15 @@ def fit(
         pile: Labeled, unlabeled and, if there is one, validation data.
         pretrain: What a strategy by its name starts from: a stage by its name (``"mae"``, ``"mae(mask_ratio=0.6)"``),
             its class, or one that is built, which takes as many steps as the run, in the folder ``pretrain`` inside
-            ``out``; a finished run, or its folder; ``"pretrained:NAME"``, see ``selftrain.pretrained``; or a list of
-            those, one after the other. For a strategy that is built: a run of the same method and network, or its
-            folder, whose weights it starts from: those of the student, of teachers, target encoders and predictors, and
-            all thresholds and memories; optimizer, schedules and ledger start anew. That run is evaluated before the
-            first step too, as ``Run.before``. For the same data give a small learning rate, a thirtieth to a hundredth
-            of the first, and a short warm-up (DAP).
+            ``out``; a finished run, or its folder; ``"pretrained:NAME"``, an encoder of ``selftrain.pretrained``, all
+            of whose weights learn; ``"frozen:NAME"``, the same left as it is: its features are computed once, kept in
+            ``features`` beside ``out``, and a linear head learns; what ``selftrain.pretrained`` has given; or a list of
+            stages after their start, one after the other. ``"auto"`` reads features of an encoder or a run. For a
+            strategy that is built: a run of the same method and network, or its folder, whose weights it starts from:
+            those of the student, of teachers, target encoders and predictors, and all thresholds and memories;
+            optimizer, schedules and ledger start anew. That run is evaluated before the first step too, as
+            ``Run.before``. For the same data give a small learning rate, a thirtieth to a hundredth of the first, and a
+            short warm-up (DAP).
         out: Run folder for logs, checkpoints, pseudo-labels and weights; ``None``: nothing is stored.
         epochs: Passes over the unlabeled set; or
         steps: number of steps. One of the two; both ``None``: 10 epochs, for a strategy by its name 300 steps at least
@@ -122,6 +131,8 @@ def fit(
     more: dict[str, Any] = {"plan": plan, "evaluation": evaluation, "device": device, "overwrite": overwrite}
     if isinstance(strategy, Strategy):
         start = _run_alone(pretrain)
+        if is_first():
+            _clear_stages(out, overwrite=overwrite)
         more |= {"out": out, "epochs": epochs, "steps": steps, "checkpoints": checkpoints, "handlers": handlers}
         return loop.fit(strategy, pile, resume=resume, baseline=baseline, continue_from=start, **more)
     make, settings, title = _resolved("strategy", strategy)
@@ -131,6 +142,10 @@ def fit(
             "data.Pile.from_arrays(x, y)"
         )
     plan = plan or BatchPlan()
+    if f"{make.__module__}.{make.__qualname__}" == PORTFOLIO:  # to load it takes scikit-learn
+        asked = {"steps": steps, "epochs": epochs, "baseline": baseline or None}
+        more |= {"handlers": handlers, "resume": resume, "checkpoints": checkpoints}
+        return _try_all(settings, pile, pretrain, out, asked, **more)
     per_epoch = steps_per_epoch(len(pile.unlabeled or ()), len(pile.labeled or ()), plan)
     total = total_steps(epochs, steps, per_epoch, min(building.STEPS, max(FEWEST, EPOCHS * per_epoch)))
     problem = building.Problem.of(pile, total).posed(pile, None)
@@ -139,29 +154,25 @@ def fit(
             f"strategy is {title!r}: the networks with a name give one answer a sample, and these labels are masks or "
             f"joints; build it with a network of your own: {make.__name__}(task, selftrain.learner(network))"
         )
-    given = pretrain if isinstance(pretrain, list | tuple) else [] if pretrain is None else [pretrain]
-    starts = [_start(one, problem) for one in given]
+    starts = _starts(pretrain, problem)
     stages = [start for start in starts if start.make is not None]
     network: Any = _network_name(stages, problem)
-    if any(start.make is None for start in starts[1:]):
-        raise UsageError(f"pretrain is {[start.title for start in starts]}; what is trained already stands first")
-    if starts and starts[0].make is None:  # it brings the network
-        pile, network = starts[0].brought(pile)
-    title_of_start = ", then ".join(start.title for start in starts) or "scratch"
-    chosen = [
-        f"strategy   {title}, {total:,} steps of {plan.labeled} labeled and {plan.unlabeled} unlabeled rows",
-        f"network    {network if isinstance(network, str) else type(network).__name__}, for {problem.kind} data",
-        f"start      {title_of_start}{f', {total:,} steps' if stages else ''}",
-    ]
-    evaluation = evaluation or Evaluation()
-    if pile.test is not None and not evaluation.monitor:
-        evaluation = replace(evaluation, monitor={"test": pile.test})
-    more |= {"plan": plan, "steps": total, "evaluation": evaluation}
     where, checkpoints = own_device(find_device(device or "cpu")), checkpoints or Checkpoints()
     with joined(None, where):
         # files are looked at before the first run begins: by the first process, for all
         places = _places(out, len(stages))
         begun = from_first(lambda: _begun(places, resume=resume, overwrite=overwrite))
+        if len(stages) < len(starts):  # it brings the network
+            pile, network = starts[0].brought(pile, out, where)
+            problem = building.Problem.of(pile, total).posed(pile, None)
+        title_of_start = ", then ".join(start.title for start in starts) or "scratch"
+        chosen = [
+            f"strategy   {title}, {total:,} steps of {plan.labeled} labeled and {plan.unlabeled} unlabeled rows",
+            f"network    {network if isinstance(network, str) else type(network).__name__}, for {problem.kind} data",
+            f"start      {title_of_start}{f', {total:,} steps' if stages else ''}",
+        ]
+        evaluation = _watching_test(evaluation, pile)
+        more |= {"plan": plan, "steps": total, "evaluation": evaluation}
         for number, (start, place) in enumerate(zip(stages, places, strict=False)):
             with own_randomness(where):
                 torch.manual_seed(plan.seed)
@@ -201,6 +212,17 @@ class _Start:
     make: Any = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     run: Run | None = None
+    encoder: Foundation | None = None
+
+    def whole(self) -> Foundation:
+        """The encoder, or that of the run in its folder, by which features are found again."""
+        if self.encoder is not None:
+            return self.encoder
+        if self.run is None or self.run.out is None:
+            raise UsageError(f"pretrain is {self.title}, which has no folder; train it with out=FOLDER")
+        found = building.foundation({"init_from": f"{building.PRETRAINED}{self.run.out}"})
+        assert found is not None
+        return found
 
     def built(self, network: Any, problem: building.Problem) -> Strategy:
         """The stage around a fresh encoder, or the one that the user has built."""
@@ -209,13 +231,29 @@ class _Start:
         with building.settings_checked():
             return make_recipe(self.make, make_encoder(network, problem.kind, problem.shape), self.settings)
 
-    def brought(self, pile: data.Pile) -> tuple[data.Pile, nn.Module]:
-        """The pile as the weights have learned inputs, and the encoder with them."""
+    def brought(self, pile: data.Pile, out: str | Path | None, device: torch.device) -> tuple[data.Pile, Any]:
+        """The pile as the weights have learned inputs, and the encoder with them; of a frozen one features and head."""
         if self.run is not None:
             return pile.normalized_as(self.run.inputs), _encoder_of(self.run)
-        foundation = building.foundation({"init_from": self.title})
-        assert foundation is not None  # by its name, see ``_start``
-        return pile.normalized_as(foundation), foundation
+        assert self.encoder is not None  # see ``_start``
+        if self.encoder.frozen:
+            return pile.encoded(self.encoder, cache=_features_beside(out), device=device), "linear"
+        return pile.normalized_as(self.encoder), self.encoder
+
+
+def _starts(given: Any, problem: building.Problem) -> list[_Start]:
+    """What ``pretrain`` means.
+
+    Raises:
+        UsageError: weights that are there behind something, or a stage behind a frozen encoder.
+    """
+    several = given if isinstance(given, list | tuple) else [] if given is None else [given]
+    starts = [_start(one, problem) for one in several]
+    if any(start.make is None for start in starts[1:]):
+        raise UsageError(f"pretrain is {[start.title for start in starts]}; what is trained already stands first")
+    if starts[1:] and starts[0].encoder is not None and starts[0].encoder.frozen:
+        raise UsageError(f"pretrain is {[start.title for start in starts]}; what is frozen stands alone")
+    return starts
 
 
 def _start(given: Any, problem: building.Problem) -> _Start:
@@ -225,8 +263,12 @@ def _start(given: Any, problem: building.Problem) -> _Start:
     if isinstance(given, Strategy):
         return _Start(type(given).__name__, given)
     text = str(given)
-    if isinstance(given, str) and building.is_pretrained(given):
-        return _Start(given)
+    if isinstance(given, Foundation):
+        return _Start(f"{'frozen ' * given.frozen}{given.name}", encoder=given)
+    if isinstance(given, str) and (building.is_pretrained(given) or given.startswith(FROZEN)):
+        how, _, name = given.partition(":")
+        flags = {"init_from": f"{building.PRETRAINED}{name}", "frozen": f"{how}:" == FROZEN}
+        return _Start(given, encoder=building.foundation(flags))
     if isinstance(given, Path) or isinstance(given, str) and (Path(given) / RECORD).is_file():
         return _Start(f"the run {text}", run=open_run(given))
     if given == "auto":
@@ -238,11 +280,6 @@ def _start(given: Any, problem: building.Problem) -> _Start:
 def _resolved(kind: str, given: Any) -> tuple[Any, dict[str, Any], str]:
     """How a strategy or a stage is made, its settings, and its name, of what a user writes for one."""
     if isinstance(given, str):
-        if (kind, given) == ("strategy", AUTO):
-            raise UsageError(
-                "strategy is 'auto', which tries many ways without a network; say SelfTrainClassifier().fit(x, y), or "
-                "selftrain train --strategy auto"
-            )
         if kind == "strategy" and given.partition("(")[0] in RECIPES:
             raise UsageError(f"{given!r} is a stage; say pretrain={given!r} beside a strategy, which starts from it")
         spec = spec_of(kind, given)
@@ -261,6 +298,84 @@ def _resolved(kind: str, given: Any) -> tuple[Any, dict[str, Any], str]:
     return make, settings, make.__name__
 
 
+def _try_all(
+    settings: Mapping[str, Any],
+    pile: data.Pile,
+    pretrain: Any,
+    out: str | Path | None,
+    asked: Mapping[str, Any],
+    *,
+    plan: BatchPlan | None,
+    evaluation: Evaluation | None,
+    checkpoints: Checkpoints | None,
+    handlers: Sequence[Handler],
+    device: torch.device | str | None,
+    resume: bool,
+    overwrite: bool,
+) -> Run:
+    """``fit("auto", ...)``: ``settings`` are those of the portfolio, ``asked`` what only networks have."""
+    from selftrain.portfolio.portfolio import seconds
+    from selftrain.portfolio.report import write_report
+
+    plan = plan or BatchPlan()
+    changed = [name for name, value in asked.items() if value is not None]
+    changed += [
+        f"plan.{name}" for name in ("labeled", "unlabeled_ratio") if getattr(plan, name) != getattr(BatchPlan, name)
+    ]
+    for name, value in (("evaluation", evaluation), ("checkpoints", checkpoints)):
+        watched = () if value is None else [one.name for one in fields(value) if one.name not in ("monitor", "note")]
+        changed += [f"{name}.{one}" for one in watched if getattr(value, one) != getattr(type(value), one)]
+    automatic.check_settings(changed)
+    starts = _starts(pretrain, building.Problem.of(pile, 1).posed(pile, None))
+    if any(start.make is not None for start in starts):
+        raise UsageError(
+            f"pretrain is {[start.title for start in starts]}, and strategy 'auto' reads features of one encoder or "
+            "run: train a stage first, stage = fit(...), and give its folder"
+        )
+    where, [goes_on] = find_device(device or "cpu"), _begun(_places(out, 0), resume=resume, overwrite=overwrite)
+    if starts:
+        pile = pile.encoded(starts[0].whole(), views=0, cache=_features_beside(out), device=where)
+    pile = automatic.rows_of(pile)
+    made = automatic.build(building.Problem.of(pile, 1).posed(pile, None), pile, settings, plan.seed)
+    made.shipped.verbose = sys.stderr.isatty()
+    takes = seconds(made.shipped.budget, len(pile.labeled or ()) + len(pile.unlabeled or ()))
+    chosen = [
+        f"strategy   auto, ways without a network, each judged on labels that it does not see: about {takes:.0f} s",
+        f"start      {starts[0].title if starts else 'the rows themselves'}",
+    ]
+    run = loop.fit(
+        made,
+        pile,
+        out=out,
+        steps=1,
+        plan=automatic.whole_plan(pile, plan),
+        evaluation=_watching_test(evaluation, pile),
+        checkpoints=checkpoints,
+        handlers=_telling([Progress(False), *handlers], chosen),
+        device=where,
+        resume=goes_on,
+        overwrite=overwrite,
+    )
+    if run.out is not None:
+        write_report(run.out, made.candidates)
+    return run
+
+
+def _watching_test(evaluation: Evaluation | None, pile: data.Pile) -> Evaluation:
+    """The evaluation of a strategy by its name: nothing said to the contrary, the test set is watched."""
+    evaluation = evaluation or Evaluation()
+    return (
+        replace(evaluation, monitor={"test": pile.test})
+        if pile.test is not None and not evaluation.monitor
+        else evaluation
+    )
+
+
+def _features_beside(out: str | Path | None) -> Path | None:
+    """Where features of frozen encoders are kept, as those of the command line are."""
+    return None if out is None else (Path(out).parent / FEATURES).resolve()
+
+
 def _network_name(stages: Sequence[_Start], problem: building.Problem) -> str:
     """The network that fits data and stages; most stages need one of tokens."""
     embedding = [RECIPES[name] for name in EMBEDDING]
@@ -276,6 +391,15 @@ def _places(out: str | Path | None, stages: int) -> list[Path | None]:
     return [*(Path(out) / name for name in names), Path(out)]
 
 
+def _clear_stages(out: str | Path | None, *, overwrite: bool, kept: Sequence[Path | None] = ()) -> None:
+    """Remove the stages of a run that is replaced, but for those that are ``kept`` or trained anew."""
+    folder = Path(out) if overwrite and out is not None else None
+    with locked(folder, create=False):
+        for place in [] if folder is None else sorted(folder.glob(f"{PRETRAIN}*")):
+            if place not in kept and re.fullmatch(rf"{PRETRAIN}(-\d+)?", place.name):
+                remove_run(place)
+
+
 def _begun(places: Sequence[Path | None], *, resume: bool, overwrite: bool) -> list[bool]:
     """Which runs go on; what may not be written is refused before the first of them takes hours."""
     there = [place is not None and any((place / mark).exists() for mark in RUN_MARKS) for place in places]
@@ -283,6 +407,7 @@ def _begun(places: Sequence[Path | None], *, resume: bool, overwrite: bool) -> l
         claimed(place, RUN_MARKS, "run", resume=resume and (held or not any(there)), overwrite=overwrite)
     if resume and there[-1] and not all(there):
         raise RunFolderError(f"the run in {places[-1]} was started without this stage before it; leave pretrain out")
+    _clear_stages(places[-1], overwrite=overwrite, kept=places)
     return [resume and held for held in there]
 
 

@@ -28,7 +28,7 @@ READERS: Mapping[str, tuple[Callable[..., Pile], str]] = {
     "a table": (data.from_table, "table"),
 }
 AUTO = "auto"  # the strategy that tries many
-_AUTO = "selftrain.estimator.strategy.PortfolioStrategy"  # as text: to load it takes scikit-learn
+PORTFOLIO = "selftrain.estimator.strategy.PortfolioStrategy"  # as text: to load it takes scikit-learn
 
 
 def reader_of(path: str) -> str:
@@ -71,16 +71,16 @@ def spec_of(kind: str, text: str) -> Any:
         # a function gets the sizes alone, and so does a class of the user's that cannot be built without them
         alone = not inspect.isclass(make) or (_needed(make) and not make.__module__.startswith("selftrain."))
         return text if alone else plain(make)
-    special = {("strategy", AUTO): {"class_path": _AUTO, "init_args": {}}}
-    if kind not in NAMES or (kind, text) in special:
-        return special.get((kind, text), text)
+    if kind not in NAMES:
+        return text
     if ":" in text and "(" not in text:
         return plain(load_object(text))
     # a dot before the bracket is a full class path, which jsonargparse reads; one behind it is in a number
     if "." in text.partition("(")[0]:
         return text
+    automatic = (kind, text.partition("(")[0]) == ("strategy", AUTO)
     try:
-        found = named(kind, text, NAMES[kind])
+        found = named(kind, text, {AUTO: load_object(PORTFOLIO)} if automatic else NAMES[kind])
     except ValueError as error:
         raise UsageError(str(error)) from error
     if found is not None:
@@ -114,7 +114,7 @@ def source_of(spec: Mapping[str, Any]) -> Any:
 
 def short_name(kind: str, spec: Mapping[str, Any]) -> str:
     """The name in the catalog that says most of a class with its settings, or the class's own."""
-    if spec["class_path"] == _AUTO:
+    if spec["class_path"] == PORTFOLIO:
         return AUTO
     found = [name for name, make in NAMES[kind].items() if _says(make, spec)]
     return found[-1] if found else str(spec["class_path"].rpartition(".")[2])

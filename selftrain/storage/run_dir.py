@@ -134,6 +134,16 @@ def claimed(out: str | Path | None, marks: Sequence[str], what: str, *, resume: 
     return folder
 
 
+def remove_run(folder: Path) -> None:
+    """Remove a run that another one has left in its folder, and nothing else."""
+    # Without these settings it is a folder of the user's that happens to have the name.
+    if (folder / SETTINGS).is_file():
+        prepare_folder(folder, {}, resume=False, overwrite=True)
+        (folder / SETTINGS).unlink()
+        with suppress(OSError):  # something of the user's is in it
+            folder.rmdir()
+
+
 def export_weights(weights: Mapping[str, Tensor], folder: Path, name: str = "export.safetensors") -> Path:
     """Write weights as a ``.safetensors`` file, whole or not at all."""
     from safetensors.torch import save

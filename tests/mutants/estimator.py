@@ -187,7 +187,7 @@ MUTANTS = [
     ),
     Mutant(
         "auto on the command line: pictures are centered",
-        "selftrain/cli/automatic.py",
+        "selftrain/front/automatic.py",
         '(("mean", 0.0), ("std", 1.0))',
         '(("mean", 0.3), ("std", 1.0))',
         "test_cli_automatic.py::test_black_is_black_where_rows_are_compared_by_their_direction",

@@ -597,6 +597,27 @@ MUTANTS = [
         "test_door.py::test_a_run_by_its_name_says_what_was_chosen_and_is_rebuilt_and_resumed",
     ),
     Mutant(
+        "fit by names: a run that is replaced keeps its stage",
+        "selftrain/front/door.py",
+        "                remove_run(place)",
+        "                pass",
+        "test_door_auto.py::test_a_run_that_is_replaced_leaves_no_stage_behind",
+    ),
+    Mutant(
+        "fit by names: a frozen encoder learns",
+        "selftrain/front/door.py",
+        '"frozen": f"{how}:" == FROZEN',
+        '"frozen": False',
+        "test_door_auto.py::test_a_frozen_encoder_is_one_word",
+    ),
+    Mutant(
+        "fit by names: the portfolio has another seed than the plan",
+        "selftrain/front/door.py",
+        "pile, settings, plan.seed)",
+        "pile, settings, 0)",
+        "test_door_auto.py::test_a_portfolio_by_its_name_is_that_of_the_command_line_and_a_run_like_others",
+    ),
+    Mutant(
         "devices: a name is taken without looking for the device",
         "selftrain/runtime/devices.py",
         "        torch.empty(1, device=found)\n",

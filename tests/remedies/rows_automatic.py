@@ -6,13 +6,20 @@ _TESTS = "unit/cli/test_cli_automatic.py::"
 _STATE = _TESTS + "test_a_state_that_does_not_fit_is_refused"
 _NETWORKS = _TESTS + "test_there_is_no_network_to_export_or_to_start_from"
 _MASKS = _TESTS + "test_torchrun_is_for_networks_and_masks_for_other_strategies"
+_DOOR = "unit/front/test_door_auto.py::"
+_REFUSED = _DOOR + "test_what_only_networks_have_is_refused_by_name_and_leaving_it_out_works"
 _MEMORY = _TESTS + "test_more_rows_than_memory_are_refused_and_features_of_a_start_are_read"
 
 ROWS_OF = {
-    "selftrain/cli/automatic.py": [
+    "selftrain/front/automatic.py": [
         Elsewhere("numbers do not fit", _MEMORY),
         Elsewhere("runs in one process", _MASKS),
         Elsewhere("trains no network of yours", _TESTS + "test_what_only_networks_have_is_refused"),
+    ],
+    "selftrain/front/door.py": [
+        Elsewhere("and give its folder", _REFUSED),
+        Elsewhere("train it with out=FOLDER", _REFUSED),
+        Elsewhere("what is frozen stands alone", _DOOR + "test_a_frozen_encoder_is_one_word"),
     ],
     "selftrain/engine/spec.py": [
         Elsewhere("has what an estimator has tried", _TESTS + "test_the_folder_of_an_estimator_says_what_to_do")

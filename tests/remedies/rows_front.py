@@ -8,7 +8,7 @@ from remedies import Elsewhere, Row
 from torch import nn
 
 import selftrain as st
-from selftrain import SelfTrainClassifier, strategies
+from selftrain import strategies
 from selftrain.data import Pile
 from selftrain.handlers import DataSummary
 from selftrain.runtime.devices import find_device
@@ -48,11 +48,6 @@ ROWS_OF = {
             "give a selftrain.data.Pile, such as",
             lambda: fit(data=st.toy.pile("classification")),
             lambda: fit(data=Pile.from_arrays(X, Y)),
-        ),
-        Row(
-            "which tries many ways without a network; say SelfTrainClassifier().fit(x, y)",
-            lambda: fit("auto"),
-            lambda: SelfTrainClassifier(random_state=0).fit(X, Y),
         ),
         Row(
             "a class, or functools.partial(CLASS, SETTING=VALUE)",

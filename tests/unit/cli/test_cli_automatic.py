@@ -159,7 +159,7 @@ def test_what_only_networks_have_is_refused(words, told, home, tmp_path, capsys)
 def test_torchrun_is_for_networks_and_masks_for_other_strategies(home, tmp_path, monkeypatch, capsys):
     line = ["train", "--data", "a.npz", *BUDGET, "--out", str(tmp_path / "a")]
     with monkeypatch.context() as patch:
-        patch.setattr(import_module("selftrain.cli.automatic"), "launched", lambda: True)
+        patch.setattr(import_module("selftrain.front.automatic"), "launched", lambda: True)
         assert cli.main(line) == 2
         assert "--strategy auto runs in one process; torchrun is for strategies" in capsys.readouterr().err
     assert cli.main(line) == 0

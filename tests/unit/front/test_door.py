@@ -126,7 +126,6 @@ def test_the_length_of_a_run_by_its_name_suits_its_pile(pile):
     [
         ({"strategy": "fixmach"}, "no strategy 'fixmach'; did you mean fixmatch"),
         ({"pretrain": "maee"}, "no recipe 'maee'; did you mean mae"),
-        ({"strategy": "auto"}, "SelfTrainClassifier"),
         ({"strategy": 3}, "strategy is 3; give a name such as 'fixmatch'"),
         ({"strategy": "fixmatch(treshold=1)"}, "treshold"),
         ({"strategy": "null"}, "no strategy 'null'"),

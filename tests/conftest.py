@@ -6,6 +6,7 @@ Whole folders are tested in two processes where pytest-xdist is installed; ``-n`
 import gc
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded; of programs that tests start, too
@@ -31,6 +32,18 @@ def pytest_cmdline_main(config):
     if unasked and folders and not (worker or option.usepdb or option.collectonly):
         # each takes one half of the files, then tests of the other's half: most fixtures of a module are made once
         option.numprocesses, option.dist = 2, "worksteal"
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m` does not ask for
+def pytest_collection_modifyitems(items):
+    """Of tests marked ``one_in(n)`` every n-th case is quick, the others are slow: all run, not all each time."""
+    seen = Counter()
+    for item in items:
+        marker = item.get_closest_marker("one_in")
+        if marker is not None and item.get_closest_marker("slow") is None:
+            if seen[item.function] % marker.args[0]:
+                item.add_marker(pytest.mark.slow)
+            seen[item.function] += 1
 
 
 def pytest_collection_finish(session):

@@ -68,6 +68,7 @@ def test_every_declared_view_changes_the_update(combo: Combo):
         assert not torch.equal(weights(strategy), weights(changed)), view
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "combo", CASES[:RESUMED] + [pytest.param(*c.values, id=c.id, marks=pytest.mark.slow) for c in CASES[RESUMED:]]
 )

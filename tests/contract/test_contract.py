@@ -33,6 +33,7 @@ def test_the_probe_network_decides_by_its_input(kind):
 
 
 # -- 1: every declared view is read, in its own geometry ---------------------------------------------------------------
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("name", "kind"), GRID)
 def test_every_declared_view_of_every_batch_changes_the_update(name, kind):
     given = zoo.batches(build(name, kind), kind)
@@ -49,6 +50,7 @@ def test_every_declared_view_of_every_batch_changes_the_update(name, kind):
             assert not torch.equal(weights(strategy), weights(changed)), (view, place)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("name", "kind"), GRID)
 def test_the_labeled_input_and_its_target_change_the_update(name, kind):
     given = zoo.batches(build(name, kind), kind)
@@ -63,6 +65,7 @@ def test_the_labeled_input_and_its_target_change_the_update(name, kind):
     assert not torch.equal(weights(runs[0]), weights(runs[2]))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", [n for n in LEARNING if not ZOO[n].invents and len(ZOO[n].kinds) > 1])
 @pytest.mark.parametrize("kind", ["segmentation", "keypoints"])
 def test_turning_a_view_with_its_map_leaves_the_update_as_it_is(name, kind):
@@ -216,6 +219,7 @@ WAITING = [
 ]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("name", "settings", "moments"), WAITING)
 def test_the_teacher_waits_until_the_student_has_moved(name, settings, moments):
     """Eight updates that gather make two steps; a teacher moves after each step, or before it, and at no other time."""
@@ -429,6 +433,7 @@ def _run(name: str, kind: toy.Kind, *, seed: int, steps: int = 5) -> dict[str, o
     return {"strategy": strategy.state_dict(), "ledger": run.ledger.state_dict(), "last": run.last}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("name", "kind"), GRID)
 def test_one_seed_one_result_and_the_callers_randomness_is_untouched(name, kind):
     torch.manual_seed(11)

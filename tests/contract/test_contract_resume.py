@@ -60,6 +60,7 @@ def stopped_and_continued(name: str, kind: toy.Kind, folder: Path, student: dict
     return differences(*left)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("name", "kind"), GRID)
 def test_resume_is_exact(name, kind, tmp_path):
     assert not stopped_and_continued(name, kind, tmp_path)
@@ -69,6 +70,7 @@ HALF = [(n, p) for n in ZOO for p in PRECISIONS if p != "bf16" or n in ("fst_d",
 QUICK = ("mean_teacher", "fixmatch", "fst_d", "jointmatch")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("name", "precision"), [pytest.param(n, p, marks=[] if n in QUICK else [pytest.mark.slow]) for n, p in HALF]
 )

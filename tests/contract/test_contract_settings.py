@@ -208,6 +208,7 @@ def entry_of(name: str) -> zoo.Entry:
     return next(entry for entry in ZOO.values() if entry.make.__name__ == name)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("name", "setting"), SETTINGS)
 def test_every_value_of_every_setting_changes_something(name, setting):
     """A new parameter has no case, and fails here until it gets one."""

@@ -29,6 +29,7 @@ trace_step: Any = _load()
 METHODS = trace_step.methods()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", list(METHODS))
 def test_pseudo_label_loss_and_update_are_called_by_the_methods_own_file(name):
     trace, files = trace_step.trace_of(METHODS[name])

@@ -88,6 +88,7 @@ def kept_randomness():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("kept_randomness")
 def test_docstring_examples(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -99,7 +100,7 @@ def test_docstring_examples(tmp_path, monkeypatch):
 
 
 def page_of_blocks(page):
-    marks = [pytest.mark.slow] if page.name == "pretraining-guide.md" else []  # its blocks train stages
+    marks = [] if page.name in ("README.md", "get-started.md") else [pytest.mark.slow]
     return pytest.param(page, id=page.relative_to(ROOT).as_posix(), marks=marks)
 
 

@@ -16,7 +16,7 @@ FOUND = [  # what ended in another error once
 SLOW = {"checkpoint state": 15, "arrays": 20}  # fewer of them
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [n if n != "arrays" else pytest.param(n, marks=pytest.mark.slow) for n in CASES])
 def test_any_content_is_used_or_refused(name):
     structures.tried(name, SLOW.get(name, 60), derandomize=True)()
 

@@ -35,6 +35,7 @@ TRIALS = [
 ]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("fault", "count"), TRIALS, ids=[fault.__name__ for fault, _ in TRIALS])
 def test_the_run_goes_on(bench, tmp_path, fault, count):
     for number in range(count):

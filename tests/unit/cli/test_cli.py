@@ -340,6 +340,7 @@ def test_signals_have_their_codes(number, tmp_path):
     assert json.loads(manifest.read_text())["checkpoints"]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_built_from_what_its_options_resolve_to(name):
     """All settings said at once give what none said gives: so a stored config is the run it was stored with."""

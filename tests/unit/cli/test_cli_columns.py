@@ -67,6 +67,7 @@ def test_a_table_without_a_named_column_of_classes_is_refused(home, capsys):
         assert not (home / "r").exists()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", ODD)
 def test_a_column_may_have_any_name(name, home, capsys):
     ends = ("--data.label", "kind")

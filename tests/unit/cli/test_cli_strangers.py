@@ -78,6 +78,7 @@ def lines(home, run):
     yield ["compare", "--init-from", str(run / "export.safetensors"), *new]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("place", PLACES)
 def test_settings_of_a_folder_import_nothing(place, home, theirs, capsys):
     record = json.loads((theirs / "rebuild.json").read_text())
@@ -112,6 +113,7 @@ def test_the_config_of_a_comparison_imports_nothing(head, place, home, theirs, c
     assert not Path("evil was here").exists()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("part", "value"),
     [

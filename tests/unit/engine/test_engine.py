@@ -557,6 +557,7 @@ def wide(seed=0):
 METHODS = {"fixmatch": fixmatch, "fst_d": deep, "fst_w": wide, "soft_labels": soft_labels}
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("stop", [1, 3, 4, 5, 7, 12])
 def test_stopping_anywhere_and_resuming_equals_not_stopping(stop, tmp_path):
     """Also between two rows of the log, two evaluations and two epochs: to the last byte of the log."""
@@ -566,6 +567,7 @@ def test_stopping_anywhere_and_resuming_equals_not_stopping(stop, tmp_path):
     assert_equal_runs(full, resumed)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", METHODS)
 def test_every_kind_of_memory_survives_a_stop(name, tmp_path):
     full = whole(METHODS[name], tmp_path / "whole")

@@ -316,6 +316,7 @@ QUICK = (
 )  # fmt: skip
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=[] if k in QUICK else [pytest.mark.slow]) for k in KINDS])
 def test_a_resumed_run_is_the_same_run(kind, tmp_path):
     whole = fit(**KINDS[kind], out=tmp_path / "whole")

@@ -107,6 +107,7 @@ def test_what_is_clearly_logits_is_taken_at_every_door(form):
         door()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", ZOO)
 def test_a_mapping_trains_as_its_logits_do(name):
     class Mapping(nn.Sequential):

@@ -194,6 +194,7 @@ def test_an_ensemble_is_shipped_whole(settings):
     assert len(ship(strategy, 3).networks) == 3
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", catalog.METHODS)
 def test_every_method_by_name(name):
     found = model(strategy=name, steps=3, batch_size=16).fit(X, HIDDEN)

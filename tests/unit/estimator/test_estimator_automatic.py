@@ -84,6 +84,7 @@ def test_sparse_rows_are_what_their_dense_form_is():
         SelfTrainClassifier(strategy="freematch", steps=1).fit(rows, HIDDEN)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("shape", [(13,), (13, 1), (13, 1, 1)])
 def test_images_and_series_are_read_as_fit_has_read_them(shape):
     rows = (X / X.max(0)).reshape(len(X), *shape)
@@ -95,6 +96,7 @@ def test_images_and_series_are_read_as_fit_has_read_them(shape):
             found.predict(5 * rows)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "settings", [{"steps": 2}, {"network": "linear"}, {"select": "above(0.5)"}, {"batch_size": 8, "steps": 2}]
 )

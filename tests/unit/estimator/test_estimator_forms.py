@@ -48,6 +48,7 @@ def expected():
     return SelfTrainClassifier(**QUICK).fit(EXACT, Y).predict_proba(EXACT)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("form", FORMS)
 def test_numbers_in_any_form_are_the_same_numbers(form, expected):
     rows = FORMS[form](EXACT)

@@ -80,6 +80,7 @@ def test_rows_of_another_shape_are_refused():
 
 
 # -- networks ----------------------------------------------------------------------------------------------------------
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("kind", "name"), [(k, n) for k, known in ENCODERS.items() for n in ("auto", *known)])
 def test_every_network_by_name(kind, name):
     found = SelfTrainClassifier(network=name, kind=kind, **QUICK).fit(ROWS[kind], HALF)

@@ -69,6 +69,7 @@ def test_the_estimators_own_score_suits_an_ordinary_splitter_too():
 
 
 # -- searches and pipelines --------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_search_over_two_strategies_with_40_labels():
     x, y = load_digits(return_X_y=True)
     train = np.arange(len(y)) % 5 != 0

@@ -13,6 +13,7 @@ def expected_failures(estimator):
     return {"check_classifiers_classes": MARKER} if getattr(estimator, "unlabeled", None) == -1 else {}
 
 
+@pytest.mark.one_in(4)
 @parametrize_with_checks([SelfTrainClassifier(unlabeled=-99, **TINY)])  # none is expected to fail
 @pytest.mark.filterwarnings("ignore")
 def test_the_classifier(estimator, check):
@@ -32,6 +33,7 @@ def test_other_classifiers(estimator, check):
     check(estimator)
 
 
+@pytest.mark.one_in(4)
 @parametrize_with_checks([PretrainedEncoder(recipe="vicreg", steps=2, batch_size=16, random_state=0)])
 @pytest.mark.filterwarnings("ignore")
 def test_the_encoder(estimator, check):

@@ -433,6 +433,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", OTHERS)
 def test_training_is_the_same_bit_for_bit(name, tmp_path):
     runs = [fit(OTHERS[name](), steps=31, out=tmp_path / str(on), self_check=on)[0] for on in (True, False)]
@@ -444,6 +445,7 @@ def test_training_is_the_same_bit_for_bit(name, tmp_path):
     assert traces(tmp_path / "True") == traces(tmp_path / "False")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "name", [n if n in zoo.DENSE else pytest.param(n, marks=pytest.mark.slow) for n in zoo.LEARNING]
 )
@@ -741,6 +743,7 @@ def test_the_control_is_the_supervised_run(tmp_path):
     assert not (tmp_path / "baseline" / "pseudo_labels.csv").exists()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", zoo.LEARNING)
 def test_every_method_has_a_control(name):
     run, _ = fit(zoo.build(name, "classification"), toy.pile("classification"), steps=3, plan=zoo.PLAN, baseline=True)
@@ -976,6 +979,7 @@ def compare_resumed(stops, folder, kinds, length):
     assert not zoo.differences(whole, parts)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("stops", [[7], [35, 71]])
 def test_a_resumed_run_has_the_alarms_of_the_whole_one(stops, tmp_path):
     compare_resumed(stops, tmp_path, ["no_gradient", "collapse", "keeps_everything"], LENGTH)
@@ -1004,6 +1008,7 @@ def test_alarms_are_entries_again_after_resuming(tmp_path):
     assert isinstance(again.alarms[0], Alarm)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("stop", [3, 45])
 def test_a_run_with_a_control_can_be_resumed_anywhere(stop, tmp_path):
     """Another seed stands for objects of another process: the control begins where the stored start says."""

@@ -691,6 +691,7 @@ def test_five_thousand_classes_stay_usable(browser, tmp_path):
     assert page.text("#counts").startswith("6 of 2,000 decided: 0 accepted, 1 corrected")
 
 
+@pytest.mark.slow
 def test_given_labels_are_reviewed_by_doubt(browser, pets, tmp_path):
     pile, _, _ = pets
     p = torch.full((30, 3), 0.1)

@@ -104,6 +104,7 @@ def test_without_alpha_the_scale_is_one():
 
 
 # -- a student and its average -----------------------------------------------------------------------------------------
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_all_hold_the_encoder_once_and_ship_merged_weights(encoder):
     for form in ("lora", "dora", "loha", "lokr"):

@@ -218,6 +218,7 @@ def run(kind, out=None, **settings):
     return st.fit(future, data.Pile.from_arrays(X, Y), steps=4, plan=PLAN, out=out, handlers=undrawn, **settings)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_resumed_run_is_the_same_run(kind, tmp_path):
     whole = run(kind, tmp_path / "whole")

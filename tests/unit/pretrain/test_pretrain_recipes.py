@@ -110,6 +110,7 @@ def data(name):
     return KINDS[RECIPES[name]][1]()
 
 
+@pytest.mark.one_in(3)
 @each
 def test_every_recipe_trains_all_its_weights_and_goes_on_bit_for_bit(name):
     x, through, first = data(name), build(name), build(name)
@@ -136,6 +137,7 @@ def test_the_loss_falls_on_the_same_samples(name):
     assert sum(losses[-10:]) < sum(losses[:10])
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("name", "change"), [(n, c) for n, changes in SETTINGS.items() for c in changes], ids=str)
 def test_every_setting_changes_what_is_learned(name, change):
     changed = learned(name, **change)

@@ -186,6 +186,7 @@ def test_low_precision_trains_too(name):
 
 
 # -- on the engine -----------------------------------------------------------------------------------------------------
+@pytest.mark.one_in(3)
 @both
 def test_the_engine_runs_resumes_logs_and_exports_a_stage(name, tmp_path):
     """No labels are asked for; a run that was cut in two ends where an uncut one does."""

@@ -87,6 +87,7 @@ def test_every_recipe_goes_from_a_pile_to_a_report_and_to_a_student(name, tmp_pa
     assert 0 <= run.evaluate("test")["accuracy"] <= 1
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", RARELY)
 def test_every_recipe_that_was_stopped_goes_on_as_if_it_had_not(name, tmp_path):
     """Stopped between two evaluations, in the middle of an epoch, and continued by fresh objects."""

@@ -730,6 +730,7 @@ EACH = [(cls, base, change) for cls, base, changes in OPTIONS for change in chan
 ALL_VIEWS = ("weak", "weak2", "weak3", "strong")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("cls", "base", "change"), EACH, ids=shown)
 def test_every_setting_changes_what_is_learned(cls, base, change):
     plain = shipped_after(cls, dict(base), views=ALL_VIEWS)

@@ -240,6 +240,7 @@ def test_pretraining_shows_features_alone(tmp_path):
 
 
 # -- nothing of it changes the training --------------------------------------------------------------------------------
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("mix", [None, Mixup()])
 def test_training_is_the_same_with_and_without(tmp_path, mix):
     runs = [

@@ -39,6 +39,7 @@ def expected_failures(estimator):
     return {"check_classifiers_classes": MARKER} if estimator.unlabeled == -1 else {}
 
 
+@pytest.mark.one_in(3)
 @parametrize_with_checks(
     [
         SelfTraining(LogisticRegression()),

@@ -36,12 +36,13 @@ def pytest_cmdline_main(config):
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m` does not ask for
 def pytest_collection_modifyitems(items):
-    """Of tests marked ``one_in(n)`` every n-th case is quick, the others are slow: all run, not all each time."""
+    """Of tests marked ``one_in(n, *words)`` every n-th case is quick, and each with one of the words in its name."""
     seen = Counter()
     for item in items:
         marker = item.get_closest_marker("one_in")
         if marker is not None and item.get_closest_marker("slow") is None:
-            if seen[item.function] % marker.args[0]:
+            every, *words = marker.args
+            if seen[item.function] % every and not any(word in item.name for word in words):
                 item.add_marker(pytest.mark.slow)
             seen[item.function] += 1
 

@@ -219,7 +219,6 @@ WAITING = [
 ]
 
 
-@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("name", "settings", "moments"), WAITING)
 def test_the_teacher_waits_until_the_student_has_moved(name, settings, moments):
     """Eight updates that gather make two steps; a teacher moves after each step, or before it, and at no other time."""

@@ -52,7 +52,7 @@ def content(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(3, "network-compare")
 @pytest.mark.parametrize("command", FOR)
 @pytest.mark.parametrize("why", REFUSED)
 def test_a_refused_command_changes_nothing(why, command, home, tmp_path, monkeypatch, capsys):

@@ -429,7 +429,7 @@ def places(record):
     yield "name of the data", record["pile"]["settings"], "name"
 
 
-@pytest.mark.one_in(6)
+@pytest.mark.one_in(6, "a process", "a shell", "of a room", "of a library")
 @pytest.mark.parametrize("trust", [False, True])
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_strangers_folder_runs_nothing(name, trust, run, tmp_path, monkeypatch, recwarn):

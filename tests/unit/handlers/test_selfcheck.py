@@ -433,7 +433,6 @@ OTHERS = {
 }
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", OTHERS)
 def test_training_is_the_same_bit_for_bit(name, tmp_path):
     runs = [fit(OTHERS[name](), steps=31, out=tmp_path / str(on), self_check=on)[0] for on in (True, False)]
@@ -979,7 +978,6 @@ def compare_resumed(stops, folder, kinds, length):
     assert not zoo.differences(whole, parts)
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.parametrize("stops", [[7], [35, 71]])
 def test_a_resumed_run_has_the_alarms_of_the_whole_one(stops, tmp_path):
     compare_resumed(stops, tmp_path, ["no_gradient", "collapse", "keeps_everything"], LENGTH)

@@ -3,12 +3,14 @@
 The pages are plain Markdown whose relative links are those of the repository, so they read well there. In the site
 
 - a link to a file outside of docs/ leads to a page that shows it, to a folder to the list of its files,
+- a link to a notebook leads to a page with its cells and what they answered,
 - a link to the folder of a package leads to its reference, made from its docstrings,
 - the search finds the guide before the reference, and decisions and files of the repository not at all.
 """
 
 from __future__ import annotations
 
+import base64
 import posixpath
 import re
 import shutil
@@ -112,6 +114,7 @@ def place(path: str) -> str:
     if where.is_dir():
         path += "/index.md"
     inside = PurePosixPath(path).is_relative_to("docs")
+    path = path.removesuffix(".ipynb") + ".md" if path.endswith(".ipynb") else path
     uri = path.removeprefix("docs/") if inside else f"source/{path}"
     return uri if inside or uri.endswith(".md") else f"{uri}.md"
 
@@ -122,12 +125,24 @@ def show(path: str) -> str:
     if where.is_dir():
         title = where.name.capitalize() if path.startswith("docs/") else f"{path}/"
         return f"# {title}\n\n" + "".join(_entry(entry) for entry in sorted(where.iterdir()) if _listed(entry))
+    if where.suffix == ".ipynb":
+        return _notebook(where)
     text = where.read_text(encoding="utf-8")
     if where.suffix == ".md":
         return text
     return (
         f"---\nsearch: {{exclude: true}}\n---\n\n# {path}\n\n`````{LANGUAGES.get(where.suffix, 'text')}\n{text}`````\n"
     )
+
+
+def _notebook(where: Path) -> str:
+    """Cells and stored answers as Markdown; pictures are inside, so that the page needs no other file."""
+    from nbconvert import MarkdownExporter
+
+    text, found = MarkdownExporter().from_filename(str(where))
+    for name, content in found["outputs"].items():
+        text = text.replace(f"({name})", f"(data:image/png;base64,{base64.b64encode(content).decode()})")
+    return str(text)
 
 
 def _listed(entry: Path) -> bool:

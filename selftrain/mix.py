@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selftrain.runtime.devices import sent
 from selftrain.tasks import Task
 from selftrain.types import Recorded, Target
 
@@ -53,7 +54,7 @@ def mixup(
     if alpha == 0:
         return x, target
     # Share first, partners second: both come from the generator of the step, so their order is part of a run's result.
-    share = _shares(alpha, len(x), biased).to(x.device) if per_sample else _share(alpha, biased)
+    share = sent(_shares(alpha, len(x), biased), x.device) if per_sample else _share(alpha, biased)
     partner = torch.randperm(len(x), device=x.device)
     own = _along(share, x)
     return own * x + (1 - own) * x[partner], blend(target, pick(target, partner), share, task)

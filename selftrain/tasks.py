@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -464,12 +465,22 @@ def relative(source: View, destination: View) -> View:
 
     A label made on a weak view that was itself moved reaches the strong view through ``weak^-1`` after ``strong``.
     """
-    if source.theta is None:
-        return destination
-    # Homogeneous, so that a map can be inverted and multiplied with its offset.
-    back: Tensor = torch.linalg.inv(_square(source.theta))
-    there = back if destination.theta is None else back @ _square(destination.theta)
-    return View(destination.x, there[:, :2])
+    return destination if source.theta is None else _Between(source, destination)
+
+
+class _Between(View):
+    """A view as seen from another; the map is found when a task asks for it, for classes do not move."""
+
+    def __init__(self, source: View, destination: View) -> None:
+        vars(self).update(x=destination.x, ends=(source.theta, destination.theta))
+
+    @cached_property
+    def theta(self) -> Tensor:
+        """The map of each sample, (B, 2, 3)."""
+        source, destination = vars(self)["ends"]
+        # Homogeneous, so that a map can be inverted and multiplied with its offset.
+        back: Tensor = torch.linalg.inv(_square(source))
+        return (back if destination is None else back @ _square(destination))[:, :2]
 
 
 def has_classes(task: Task) -> bool:

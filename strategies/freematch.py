@@ -111,16 +111,16 @@ class FreeMatch(FixMatch):
             weight: Weights of the units in that view, shape (B, *U); those above 0 are kept. None kept: 0.
         Gradient: to ``strong``, through q.
         """
-        kept = weight > 0
-        rows = self.task.distribution(strong)
-        if not bool(kept.any()):
-            return 0.0 * strong.sum()  # a mean of nothing would be nan; this has a gradient path
-        rows = rows[kept]
-        counts = torch.bincount(rows.argmax(1), minlength=rows.shape[1]).to(rows)
+        # By factors of 0 and 1: to pick the kept rows out would wait for the device.
+        rows, kept = self.task.distribution(strong).flatten(0, -2), (weight > 0).flatten().to(strong)
+        count = kept.sum()
+        counts = rows.new_zeros(rows.shape[1]).scatter_add_(0, rows.argmax(1), kept)
         rule = self.pseudo_labeling.select
         assert isinstance(rule, Free)
         wanted = _normalized(rule.presence, rule.histogram)
-        return (wanted * (_normalized(rows.mean(0), counts / counts.sum()) + 1e-12).log()).sum()
+        mean = kept @ rows / count.clamp(min=1)
+        found = (wanted * (_normalized(mean, counts / count.clamp(min=1)) + 1e-12).log()).sum()
+        return found * (count > 0)  # where nothing is kept 0, with a gradient path
 
 
 def _normalized(mean: Tensor, histogram: Tensor) -> Tensor:

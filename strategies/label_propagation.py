@@ -25,6 +25,7 @@ from selftrain.mix import Mix
 from selftrain.networks.ema import Buffers
 from selftrain.networks.student import MakeLearner
 from selftrain.runtime.distributed import from_first
+from selftrain.runtime.finite import expect_rows
 from selftrain.schedule import Schedule
 from selftrain.select import Selector
 from selftrain.select.alignment import Align
@@ -107,11 +108,14 @@ class LabelPropagation(SingleStudent):
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """Learn what the last graph said; remember features for the next."""
         labeled, view, index = batch.labeled, batch.unlabeled[self.views[0]], batch.unlabeled.index
-        if int(index.max()) >= len(self.bank.now):
-            raise ValueError(
-                f"row {int(index.max())} is outside the memory: unlabeled is {len(self.bank.now)}; set "
-                "unlabeled=len(pile.unlabeled)"
-            )
+        rows = len(self.bank.now)
+        index = expect_rows(
+            index,
+            rows,
+            lambda row: ValueError(
+                f"row {row} is outside the memory: unlabeled is {rows}; set unlabeled=len(pile.unlabeled)"
+            ),
+        )
         # v_i = phi(x_i), of labeled and unlabeled samples alike
         if clock.epoch + 1 >= self.supervised_epochs:
             self._remember(batch)

@@ -19,6 +19,7 @@ from torch import Tensor
 from selftrain.mix import Mix
 from selftrain.networks.ema import Buffers
 from selftrain.networks.student import MakeLearner
+from selftrain.runtime.finite import expect_rows
 from selftrain.schedule import Schedule, ramp_sigmoid
 from selftrain.select import Selector
 from selftrain.select.alignment import Align
@@ -108,11 +109,14 @@ class TemporalEnsembling(SingleStudent):
 
     def _check(self, batch: Batch) -> None:
         """Refuse data that the memory was not made for."""
-        last, own = int(batch.unlabeled.index.max()), tuple(self.bank.now.shape[1:])
-        if last >= len(self.visits):
-            raise ValueError(
-                f"row {last} is outside the memory: unlabeled is {len(self.visits)}; set unlabeled=len(pile.unlabeled)"
-            )
+        rows, own = len(self.visits), tuple(self.bank.now.shape[1:])
+        expect_rows(
+            batch.unlabeled.index,
+            rows,
+            lambda row: ValueError(
+                f"row {row} is outside the memory: unlabeled is {rows}; set unlabeled=len(pile.unlabeled)"
+            ),
+        )
         shape = tuple(batch.labeled.target.value.shape[1:])
         if shape != own:
             raise ValueError(f"label_shape is {own}, a label of the data has {shape}; set label_shape={shape}")

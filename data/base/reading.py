@@ -31,6 +31,8 @@ def read_rows(samples: Samples, rows: Tensor, source: str, exact: bool = False) 
 def to_device(tensor: Tensor, device: torch.device, non_blocking: bool = False) -> Tensor:
     """A tensor on a device; Apple's have no double precision and get single."""
     tensor = tensor.float() if torch.device(device).type == "mps" and tensor.dtype == torch.float64 else tensor
+    if non_blocking and torch.device(device).type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()  # memory that is not pinned is copied while the host waits
     return tensor.to(device, non_blocking=non_blocking)
 
 

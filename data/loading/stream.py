@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from selftrain.data.base.samples import Samples
 from selftrain.data.loading.fetching import Fetcher, RawPart
 from selftrain.data.loading.workers import Workers
 from selftrain.data.views.base import ViewMaker
-from selftrain.types import Batch, BatchPlan, Labeled, Needs, Unlabeled, View
+from selftrain.types import Batch, BatchPlan, Labeled, Needs, Target, Unlabeled, View
 
 
 class PairedStream:
@@ -105,11 +106,21 @@ class PairedStream:
             return None
         name = self.needs.labeled_view
         view = self._views(part, [name])[name]
-        target = self.needs.encode(self._here(part.annotation))
+        target = self._target(part.annotation)
         # the target moves with its view: a mask of a shifted picture is the shifted mask
         if self.needs.warp is not None:
             target = self.needs.warp(target, view)
         return Labeled(view.x, target, self._here(part.rows))
+
+    def _target(self, annotation: Tensor) -> Target:
+        """Annotations as the strategy wants them, on the device."""
+        assert self.needs.encode is not None
+        if annotation.dim() > 1:
+            return self.needs.encode(self._here(annotation))
+        # a number a sample is checked and encoded here, on the host: on the device the check would wait for it
+        target = self.needs.encode(annotation)
+        valid = None if target.valid is None else self._here(target.valid)
+        return replace(target, value=self._here(target.value), weight=self._here(target.weight), valid=valid)
 
     def _unlabeled(self, part: RawPart | None) -> Unlabeled | None:
         if part is None:

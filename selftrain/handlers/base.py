@@ -76,7 +76,7 @@ class Handler:
 
     # -- what others log -------------------------------------------------------------------------------------------
     def accumulate(self, values: Mapping[str, Tensor]) -> None:
-        """Numbers of one step, whose means are of interest."""
+        """Numbers of one step, whose means are of interest; NaN: there is none in this step."""
 
     def log_scalars(self, values: Mapping[str, float], step: int) -> None:
         """Numbers under their names: rows of training, figures of evaluations, findings of other handlers."""
@@ -171,7 +171,7 @@ class Context:
         self.attributes = Attributes(self.strategy, optimizers, self.device)
 
     def accumulate(self, values: Mapping[str, Tensor]) -> None:
-        """Add scalars of a step to the means that the next row of the log will hold."""
+        """Add scalars of a step to the means that the next row of the log will hold; NaN: none in this step."""
         for handler in self.handlers:
             handler.accumulate(values)
 

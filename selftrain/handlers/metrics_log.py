@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from selftrain.errors import RunFolderError
@@ -35,28 +36,29 @@ class MetricsLog(Handler):
         if every < 1:
             raise ValueError(f"log_every is {every}; it must be at least 1")
         self.every = every
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
+        self.newest: list[tuple[list[str], Tensor]] = []  # what came since the sums were made
 
     def begin(self, context: Context) -> None:
         """Open the file; rows after the step that a resumed run goes on from are dropped."""
-        self.context, self.sums, self.counts = context, {}, {}
+        self.context, self.sums, self.counts, self.newest = context, {}, {}, []
         self.file = None if context.folder is None else MetricsFile(context.folder, context.resumed_at)
 
     def accumulate(self, values: Mapping[str, Tensor]) -> None:
         """Add scalars to the means that the next row will hold."""
+        # One copy of all that are of a kind, as they may be changed in place; to add each up would be two kernels.
+        kinds: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
         for name, value in values.items():
-            value = value.detach().double()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-            # A count for each name: a strategy may report some figures now and then only.
-            self.counts[name] = self.counts.get(name, 0) + 1
+            kinds.setdefault((value.device, value.dtype), {})[name] = value.detach().reshape(())
+        self.newest += [(list(rows), torch.stack(list(rows.values()))) for rows in kinds.values()]
 
     def after_step(self, step: int, report: Report | None) -> None:
         """Log the means since the last row, if a row is due."""
         if step % self.every and step != self.context.total:
             return
-        # The device is waited for here alone: in between, sums stay on it.
-        row = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        self._add_up()
+        row = {name: total / self.counts[name] for name, total in self.sums.items() if self.counts[name]}
         if self.context.left_out:
             row["skipped"] = float(len(self.context.left_out))
         for learner in list(self.context.strategy.learners())[:1]:
@@ -65,6 +67,16 @@ class MetricsLog(Handler):
         self.context.train |= row
         self.sums, self.counts = {}, {}
         self.context.log_scalars(row, step)
+
+    def _add_up(self) -> None:
+        """Read the numbers of the newest steps; the device is waited for here alone."""
+        for names, values in self.newest:
+            for name, value in zip(names, values.tolist(), strict=True):
+                there = not math.isnan(value)
+                self.sums[name] = self.sums.get(name, 0.0) + (value if there else 0.0)
+                # A count for each name: a strategy may report some figures now and then only.
+                self.counts[name] = self.counts.get(name, 0) + there
+        self.newest = []
 
     def log_scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write a row."""
@@ -79,13 +91,15 @@ class MetricsLog(Handler):
     def state_dict(self) -> dict[str, Any]:
         """The sums since the last row."""
         # Without the sums the first row after a stop would be the mean of fewer steps.
-        return {"sums": self.sums, "counts": self.counts}
+        self._add_up()
+        sums = {name: torch.tensor(total, dtype=torch.double) for name, total in self.sums.items()}
+        return {"sums": sums, "counts": dict(self.counts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state_dict`` gave."""
         check(state, {"sums": {str: Tensor}, "counts": {str: COUNT}}, "the state of the log")
-        self.sums = {name: value.reshape(()).double() for name, value in state["sums"].items()}
-        self.counts = {name: max(1, state["counts"][name]) for name in self.sums}
+        self.sums = {name: value.item() for name, value in state["sums"].items()}
+        self.counts = {name: state["counts"][name] for name in self.sums}
 
     def for_baseline(self) -> MetricsLog:
         """The baseline has a log like this one."""

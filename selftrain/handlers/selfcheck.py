@@ -285,8 +285,7 @@ class SelfCheck(Handler):
         if used is None or step <= self._streaks_begin():
             return
         for name, holds in zip(("nothing", "everything"), used, strict=True):
-            longer = self.streaks[name] + 1
-            self.streaks[name] = torch.where(holds.to(self.device), longer, torch.zeros_like(longer))
+            self.streaks[name] = (self.streaks[name] + 1) * holds.to(self.device)
 
     def _streaks_begin(self) -> int:
         """After a fifth of the stage; where that is before the end of the first epoch, after it or half the stage."""
@@ -478,8 +477,8 @@ def _used(report: Report) -> tuple[Tensor, Tensor] | None:
     """Whether a step used no unit, and whether all of them alike; ``None`` where it does not say."""
     # One unit alone is always all of them, which is no sign of a rule that rejects none.
     if report.pseudo_labels is not None and report.pseudo_labels.weight.numel() > 1:
-        weight = report.pseudo_labels.weight
+        least, most = report.pseudo_labels.weight.aminmax()
         # Weights that differ are a selection, though every one of them is above 0.
-        return ~(weight > 0).any(), (weight > 0).all() & (weight.amin() == weight.amax())
+        return most <= 0, (least > 0) & (least == most)
     share = report.scalars.get("used")
     return None if share is None else (share == 0, share >= 1)

@@ -104,26 +104,28 @@ class Ledger(nn.Module):
         """Enter the pseudo-labels of one step.
 
         Returns:
-            Figures of this batch: ``flip_rate``, ``confidence``, and, where truth is known,
-            ``pseudo_label_accuracy`` (of the accepted) and ``prediction_accuracy`` (of all).
+            Figures of this batch: ``flip_rate``, ``confidence``, and, where there is a truth,
+            ``pseudo_label_accuracy`` (of the accepted) and ``prediction_accuracy`` (of all); NaN where none is known.
 
         Raises:
             ValueError: for an agreement that is not one number a unit.
         """
         index, label = said.index, _typical(task.label(said.value)).to(self.label)
         confidence, margin = _mean(task.confidence(said.value)), _mean(task.margin(said.value))
-        accepted = _mean((said.weight > 0).float()) >= 0.5
+        accepted = said.weight > 0
+        accepted = accepted if accepted.dim() == 1 else _mean(accepted) >= 0.5
         # before the row is written: a flip needs the decision before, and the first look at a row is none
-        known = self.seen[index] > 0
+        seen, before = self.seen[index], self.first_accepted[index]
+        known = seen > 0
         flipped = known & (self.label[index] != label)
-        self.label[index], self.accepted[index] = label, accepted
+        self.flips[index] += flipped
+        self.label[index], self.accepted[index], self.seen[index] = label, accepted, seen + 1
         self.confidence[index], self.margin[index] = confidence, margin
         self._agree(said)
-        self.flips[index] += flipped.int()
-        self.seen[index] += 1
-        # the first time stays, however often the row is dropped and accepted again
-        fresh = index[accepted & (self.first_accepted[index] < 0)]
-        self.first_accepted[fresh] = step
+        # the first time stays, however often the row is dropped and accepted again; the largest, as a batch may hold a
+        # row twice
+        now = torch.where(accepted & (before < 0), step, before)
+        self.first_accepted.scatter_reduce_(0, index, now, "amax")
         # in the first epoch no row is known: a rate of 0, where 0 / 0 would spoil the means of the log
         figures = {"confidence": confidence.mean(), "flip_rate": flipped.float().sum() / known.sum().clamp(min=1)}
         return figures | self._against_truth(index, label, accepted)
@@ -140,9 +142,7 @@ class Ledger(nn.Module):
         if self.truth is None:
             return {}
         used, every = pseudo_label_accuracy(label, accepted, self.truth[index])
-        figures = {"pseudo_label_accuracy": used, "prediction_accuracy": every}
-        # left out, not NaN: the log averages over steps, and one NaN would be the mean of all
-        return {name: value for name, value in figures.items() if not bool(value.isnan())}
+        return {"pseudo_label_accuracy": used, "prediction_accuracy": every}
 
     # -- figures ---------------------------------------------------------------------------------------------------
     def summary(self) -> dict[str, float]:
@@ -170,7 +170,8 @@ class Ledger(nn.Module):
         # rows that were never labeled have no decision to be right or wrong
         said = torch.nonzero(seen).squeeze(1)
         accuracy = self._against_truth(said, self.label[said], self.accepted[said])
-        return rows | {name: float(value) for name, value in accuracy.items()} | self._calibration()
+        told = {name: float(value) for name, value in accuracy.items()}
+        return rows | {name: value for name, value in told.items() if not math.isnan(value)} | self._calibration()
 
     def _calibration(self) -> dict[str, float]:
         if self.truth is None:
@@ -325,7 +326,7 @@ def _typical(label: Tensor) -> Tensor:
 
 def _mean(unit: Tensor) -> Tensor:
     """(B, *U) -> (B,)."""
-    return unit.reshape(len(unit), -1).float().mean(1)
+    return unit.float() if unit.dim() == 1 else unit.flatten(1).float().mean(1)
 
 
 def _told(value: float) -> float | None:

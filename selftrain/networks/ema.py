@@ -12,6 +12,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm as SpectralHook
 
 from selftrain.networks.copying import copy_network
 from selftrain.networks.student import Learner, logits_from, run_network
+from selftrain.runtime.host_count import HostCount
 from selftrain.types import plain_settings
 
 Buffers = Literal["copy", "ema"]
@@ -63,6 +64,7 @@ class Teacher(nn.Module):
         # found once: few networks have any, and walking over all modules takes time in every update
         self.has_spectral_norms = bool(_spectral_buffers(self.model))
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self._count = HostCount()
         self.eval()
 
     def train(self, mode: bool = True) -> Teacher:
@@ -84,7 +86,7 @@ class Teacher(nn.Module):
             decay: For this update alone, without the warm start: for methods that schedule it.
         """
         # Warm start: the first students are worth little, so early averages look back on few of them.
-        t = int(self.updates) + 1
+        t = self._count.read(self.updates) + 1
         share = 1 - (min(self.decay, 1 - 1 / (t + 1)) if decay is None else decay)
         rows = self._beside(sources)
         shared = {id(p) for p in self._shared}
@@ -103,7 +105,7 @@ class Teacher(nn.Module):
         if averaged:
             torch._foreach_lerp_([p for p, _ in averaged], [value for _, value in averaged], share)
         self._follow_buffers(sources, share)
-        self.updates += int(count)
+        self._count.add(self.updates, int(count))
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *more: Any) -> None:
         """A state in which shared weights are others than the student's, as of a run that trained them, parts both."""

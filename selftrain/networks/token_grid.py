@@ -9,6 +9,8 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from selftrain.runtime.devices import sent
+
 Grid: TypeAlias = tuple[int, ...]
 
 
@@ -52,7 +54,7 @@ class Mask:
 
     def to(self, device: torch.device) -> Mask:
         """The same on another device."""
-        return Mask(self.context.to(device), self.targets.to(device))
+        return Mask(sent(self.context, device), sent(self.targets, device))
 
     def by_row(self) -> tuple[Tensor, Tensor]:
         """Context (B, G, Nc) and targets (B, M, Nt), samples first."""

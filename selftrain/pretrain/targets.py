@@ -230,7 +230,7 @@ class EMALatent(LatentTarget):
         # near 1 at the end: the last targets should be those of a nearly finished encoder that stands still
         decay = self.decay_at(progress)
         self.teacher.update(encoder, decay=decay)
-        return {"decay": torch.tensor(decay)}
+        return {"decay": torch.full((), decay)}
 
     def decay_at(self, progress: float) -> float:
         """Decay at ``progress`` in [0, 1], from the first value of ``decay`` to the second."""

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from selftrain.errors import UsageError, setting
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device; the host does not wait until it is there."""
+    pinned = tensor.pin_memory() if device.type == "cuda" and tensor.device.type == "cpu" else tensor
+    return pinned.to(device, non_blocking=True)
 
 
 def find_device(device: torch.device | str) -> torch.device:

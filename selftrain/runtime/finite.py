@@ -37,18 +37,20 @@ class Watch:
     def __init__(self) -> None:
         self.numbers, self.outputs = list[_Seen](), list[Tensor]()
         self.weights: Weights | None = None
-        self._state, self._said, self._copied = list[Tensor](), None, None
+        self._said: Tensor | None = None
+        self._copied: torch.cuda.Event | None = None
 
     def close(self, weights: Weights | None) -> None:
         """Look at the state that is there at the end, and send all to the host."""
-        self.weights, self._state = weights, [] if weights is None else weights.finite()
-        values = [seen.value.detach() for seen in self.numbers] + self.outputs + self._state
+        self.weights = weights
+        values = [seen.value.detach() for seen in self.numbers] + self.outputs
+        values += [] if weights is None else weights.finite()
         if not values:
             return
-        self._said = torch.stack([value.to(values[0].device) for value in values])
-        if self._said.is_cuda:  # into memory that the device writes while the host goes on
-            said, self._copied = self._said, torch.cuda.Event()
+        self._said = said = torch.stack([value.to(values[0].device) for value in values])
+        if said.is_cuda:  # into memory that the device writes while the host goes on
             self._said = torch.empty(said.shape, dtype=said.dtype, pin_memory=True).copy_(said, non_blocking=True)
+            self._copied = torch.cuda.Event()
             self._copied.record()
 
     def check(self) -> None:
@@ -101,6 +103,16 @@ def expect(value: Tensor, good: Callable[[float], bool], error: Callable[[float]
         _watches[-1].numbers.append(seen)
     elif not good(number := value.item()):
         raise error(number)
+
+
+def expect_rows(index: Tensor, rows: int, error: Callable[[int], Exception]) -> Tensor:
+    """Row numbers (B,), none above the last of ``rows``; of the largest that was, ``error`` is raised."""
+    if not len(index):
+        return index
+    # By the difference: a large number of single precision is none of the rows. On a GPU an index that is out of range
+    # is an error of some later call, and names no row.
+    expect(index.max() - rows, lambda beyond: beyond < 0, lambda beyond: error(int(rows + beyond)))
+    return index.clamp(max=rows - 1)
 
 
 def watched() -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 def step_key(seed: int, step: int) -> int:
@@ -40,11 +41,15 @@ def random_state(device: torch.device) -> tuple[Any, ...]:
 
 def set_random_state(state: tuple[Any, ...], device: torch.device) -> None:
     """Take back what ``random_state`` gave, perhaps on another device."""
-    torch.set_rng_state(state[0].cpu())
+    torch.set_rng_state(_on_host(state[0]))
     np.random.set_state(state[1])
     random.setstate(state[2])
     if device.type != "cpu" and len(state) > 3:
-        torch.get_device_module(device).set_rng_state(state[3].cpu(), device)
+        torch.get_device_module(device).set_rng_state(_on_host(state[3]), device)
+
+
+def _on_host(state: Tensor) -> Tensor:
+    return state if state.device.type == "cpu" else state.cpu()  # one that was stored with others may be elsewhere
 
 
 @contextmanager

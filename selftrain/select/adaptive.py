@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from selftrain.runtime.finite import expect, expect_rows
 from selftrain.select.base import ScoredBatch, Selector, check_decay
 
 Mapping = Literal["convex", "linear", "concave"]
@@ -85,27 +86,45 @@ class Flex(Selector):
         return used / rival.clamp(min=1)
 
     def _remember(self, evidence: ScoredBatch) -> None:
-        self._check_fit(evidence)
+        index = self._checked(evidence)
+        if not evidence.confidence.numel():
+            return
         # A pass may meet a sample twice: its rows are counted once before and once after.
-        rows = evidence.index.unique()
-        before = self._counted(self.known[rows])
+        rows = index.sort().values
+        once = torch.cat([torch.ones_like(rows[:1]), (rows[1:] != rows[:-1]).long()])
+        before = self.known[rows]
         # By the full tau (eq. 5): a unit that only a lowered threshold lets through must not lift its group's count.
-        sure = (evidence.confidence >= self.threshold).nonzero(as_tuple=True)
-        place = (evidence.index[sure[0]], *sure[1:])
-        self.known[place] = evidence.group[sure].to(self.known)
+        # To pick the sure ones out would wait for the device: in the place of each other unit the last sure one is
+        # written once more, or where there is none, what the first unit has.
+        sure, group = (evidence.confidence >= self.threshold).flatten(), evidence.group.flatten().to(self.known)
+        cells = torch.arange(before[0].numel(), device=index.device)
+        cells = (index[:, None] * len(cells) + cells).flatten()
+        last = (sure * torch.arange(1, len(sure) + 1, device=index.device)).argmax(0, keepdim=True)
+        known = self.known.view(-1)
+        kept = torch.where(sure[last], group[last], known[cells[last]])
+        known[torch.where(sure, cells, cells[last])] = torch.where(sure, group, kept)
         # The difference of these rows: counting the whole memory anew would cost each step a pass over all N.
-        self.counts += self._counted(self.known[rows]) - before
+        self.counts += self._counted(self.known[rows], once) - self._counted(before, once)
 
-    def _counted(self, known: Tensor) -> Tensor:
-        return torch.bincount(known.flatten().long() + 1, minlength=self.groups + 1)
+    def _counted(self, known: Tensor, once: Tensor) -> Tensor:
+        """How many units of rows (B, *U) have no group, and each group; ``once`` (B,) is 0 for rows that come again."""
+        counts = once.view(-1, *[1] * (known.dim() - 1)).expand(known.shape).flatten()
+        return torch.zeros_like(self.counts).scatter_add_(0, known.flatten().long() + 1, counts)
 
-    def _check_fit(self, evidence: ScoredBatch) -> None:
-        outside = evidence.index[(evidence.index < 0) | (evidence.index >= len(self.known))]
-        if len(outside):
-            raise ValueError(f"row {int(outside[0])} is outside {len(self.known)}; set unlabeled=len(pile.unlabeled)")
+    def _checked(self, evidence: ScoredBatch) -> Tensor:
+        """Rows within the memory, which must have units like those of the batch."""
+        rows = len(self.known)
+
+        def outside(row: int) -> Exception:
+            return ValueError(f"row {row} is outside {rows}; set unlabeled=len(pile.unlabeled)")
+
+        index = expect_rows(evidence.index, rows, outside)
+        if len(index):
+            expect(evidence.index.min(), lambda row: row >= 0, lambda row: outside(int(row)))
         mine, theirs = tuple(self.known.shape[1:]), tuple(evidence.group.shape[1:])
         if mine != theirs:
             raise ValueError(f"a sample has units {theirs}, the rule {mine}; set units={theirs}")
+        return index.clamp(min=0)
 
     def _mapped(self, share: Tensor) -> Tensor:
         if self.mapping == "convex":
@@ -175,7 +194,10 @@ class Free(Selector):
         # In float32, the buffers' type: in half precision a step of 1 - decay = 0.001 is lost in rounding.
         flat = evidence.confidence.flatten().to(self.level)
         middle = flat.mean() if self.quantile is None else flat.quantile(self.quantile)
-        counts = torch.bincount(evidence.group.flatten(), minlength=len(self.histogram)).to(self.histogram)
+        groups = evidence.group.flatten()
+        counts = (
+            groups.new_zeros(len(self.histogram)).scatter_add_(0, groups, torch.ones_like(groups)).to(self.histogram)
+        )
         self.level.lerp_(middle, 1 - self.decay)
         self.presence.lerp_(evidence.presence.to(self.presence), 1 - self.decay)
         self.histogram.lerp_(counts / counts.sum(), 1 - self.decay)

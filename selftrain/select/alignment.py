@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from selftrain.runtime.host_count import HostCount
 from selftrain.select.base import check_decay
 from selftrain.tasks import Task
 from selftrain.types import Recorded
@@ -51,6 +52,7 @@ class Align(Recorded, nn.Module):
         # A buffer even where it never moves: it follows the rule to the device and is part of the state of a run.
         self.register_buffer("expected", uniform.clone() if isinstance(target, str) else _checked(target, task.groups))
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self._count = HostCount()
         if isinstance(target, str) and target not in ("uniform", "labeled"):
             raise ValueError(f"target is {target!r}; choose 'uniform', 'labeled' or a tensor of class shares")
 
@@ -75,11 +77,11 @@ class Align(Recorded, nn.Module):
         if self.reads_labeled and labeled is None:
             raise ValueError("aligning to the labeled samples needs the predictions on them; pass them as `labeled`")
         # At t = 0 the batch replaces the start value, so uniform shares that nobody predicted never count.
-        moves = 1 - min(self.decay, 1 - 1 / (int(self.updates) + 1))
+        moves = 1 - min(self.decay, 1 - 1 / (self._count.read(self.updates) + 1))
         self.predicted.lerp_(self._task.presence(value).to(self.predicted), moves)
         if self.reads_labeled and labeled is not None:
             self.expected.lerp_(self._task.presence(labeled).to(self.expected), moves)
-        self.updates += 1
+        self._count.add(self.updates)
 
 
 def _checked(target: Tensor, classes: int) -> Tensor:

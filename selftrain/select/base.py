@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from selftrain.runtime.host_count import HostCount
 from selftrain.tasks import Task
 from selftrain.types import Recorded
 
@@ -149,6 +150,7 @@ class Quantile(Selector):
         self.share, self.decay = share, decay
         self.register_buffer("threshold", torch.zeros(()))
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self._count = HostCount()
 
     @torch.no_grad()
     def forward(self, evidence: ScoredBatch) -> Tensor:
@@ -157,9 +159,9 @@ class Quantile(Selector):
             kept = max(1, round(evidence.confidence.numel() * self.share))
             border = evidence.confidence.flatten().topk(kept).values[-1]
             # The first batch sets the threshold whole: moved slowly up from 0, it would let nearly all pass for long.
-            stays = min(self.decay, 1 - 1 / (int(self.updates) + 1))
+            stays = min(self.decay, 1 - 1 / (self._count.read(self.updates) + 1))
             self.threshold.lerp_(border.to(self.threshold), 1 - stays)
-            self.updates += 1
+            self._count.add(self.updates)
         return (evidence.confidence >= self.threshold).to(evidence.confidence)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain._compat import renamed
+from selftrain.runtime.finite import expect_rows
 from selftrain.tasks import Task
 
 
@@ -63,10 +64,12 @@ class LabelMemory(nn.Module):
         if value.shape[1:] != self.next.shape[1:]:
             own, given = tuple(self.next.shape[1:]), tuple(value.shape[1:])
             raise ValueError(f"a label has shape {given}, the bank holds {own}; set label_shape={given}")
-        # Refused here: on a GPU an index out of range is an error of some later call, and names no row.
-        if len(index) and int(index.max()) >= len(self.next):
-            rows = len(self.next)
-            raise ValueError(f"row {int(index.max())} is outside the bank of {rows}; set unlabeled=len(pile.unlabeled)")
+        rows = len(self.next)
+        index = expect_rows(
+            index,
+            rows,
+            lambda row: ValueError(f"row {row} is outside the bank of {rows}; set unlabeled=len(pile.unlabeled)"),
+        )
         said = torch.ones_like(self.written[index]) if shown is None else shown.bool()
         fresh = value.detach().to(self.next)
         # What is not shown this time keeps what an earlier visit of this epoch wrote, or else the label in use.

@@ -325,6 +325,20 @@ MUTANTS = [
         "contract/test_counts.py::test_no_step_asks_for_more_kernels_or_waits_than_before[fixmatch]",
     ),
     Mutant(
+        "lasting: a counter that was loaded is what it was before",
+        "selftrain/runtime/host_count.py",
+        " or self._version != buffer._version",
+        "",
+        "test_host_count.py::test_the_number_is_that_of_the_buffer_whoever_changes_it",
+    ),
+    Mutant(
+        "lasting: an error of bad numbers is told as it comes",
+        "selftrain/runtime/finite.py",
+        "            raise cause from error\n",
+        "            raise error from cause\n",
+        "test_left_finite.py::test_what_is_expected_of_a_step_is_told_at_its_end_before_its_outputs",
+    ),
+    Mutant(
         "lasting: handlers see steps twice that are taken again",
         "selftrain/engine/loop.py",
         "            if not again:\n",

@@ -33,7 +33,7 @@ MUTANTS = [
     Mutant(
         "quantile starts cold",
         RULES,
-        "min(self.decay, 1 - 1 / (int(self.updates) + 1))",
+        "min(self.decay, 1 - 1 / (self._count.read(self.updates) + 1))",
         "self.decay",
         "test_select.py::test_the_quantile_follows_the_trace_by_hand",
     ),
@@ -62,15 +62,22 @@ MUTANTS = [
     Mutant(
         "flex remembers what it was not sure of",
         ADAPTIVE,
-        "sure = (evidence.confidence >= self.threshold)",
-        "sure = (evidence.confidence >= 0)",
+        "sure, group = (evidence.confidence >= self.threshold)",
+        "sure, group = (evidence.confidence >= 0)",
         "test_adaptive.py::test_a_row_remembers_the_last_group_it_was_sure_of",
+    ),
+    Mutant(
+        "flex counts a row twice that a batch holds twice",
+        "selftrain/select/adaptive.py",
+        "(rows[1:] != rows[:-1]).long()",
+        "torch.ones_like(rows[1:])",
+        "test_adaptive.py::test_counts_stay_those_of_the_memory",
     ),
     Mutant(
         "flex counts rows again that it knows",
         ADAPTIVE,
-        "self.counts += self._counted(self.known[rows]) - before",
-        "self.counts += self._counted(self.known[rows])",
+        " - self._counted(before, once)",
+        "",
         "test_adaptive.py::test_counts_stay_those_of_the_memory",
     ),
     Mutant(
@@ -113,7 +120,13 @@ MUTANTS = [
         CLASS_WISE,
     ),
     # -- alignment
-    Mutant("alignment starts cold", ALIGN, "min(self.decay, 1 - 1 / (int(self.updates) + 1))", "self.decay", ALIGNED),
+    Mutant(
+        "alignment starts cold",
+        ALIGN,
+        "min(self.decay, 1 - 1 / (self._count.read(self.updates) + 1))",
+        "self.decay",
+        ALIGNED,
+    ),
     Mutant(
         "alignment divides by yesterday's mean",
         ALIGN,

@@ -128,8 +128,8 @@ MUTANTS = [
     Mutant(
         "a streak survives its end",
         "selftrain/handlers/selfcheck.py",
-        "torch.zeros_like(longer)",
-        "self.streaks[name]",
+        "(self.streaks[name] + 1) * holds.to(self.device)",
+        "self.streaks[name] + holds.to(self.device)",
         FILE + "test_one_step_that_differs_begins_the_count_anew",
     ),
     Mutant(

@@ -11,7 +11,7 @@ from selftrain import toy
 from selftrain.errors import NonFiniteError, TrainingError
 from selftrain.handlers import NonFiniteGuard
 from selftrain.networks.student import Learner
-from selftrain.runtime.finite import finite_step
+from selftrain.runtime.finite import expect_rows, finite_step
 from selftrain.strategy.base import SupervisedStrategy
 from selftrain.types import BatchPlan, Report
 
@@ -150,3 +150,33 @@ def test_the_remedies_of_the_message_help():
     """A lower rate, another schedule, single precision."""
     assert fit(schedule=lambda p: 1.0).skipped == 0
     assert fit(lambda network: network.float() and network.narrow.mul_(60000).mul_(60000)).skipped == 0
+
+
+def test_what_is_expected_of_a_step_is_told_at_its_end_before_its_outputs():
+    """Numbers stay on the device until then; an error that they lead to is told as what it comes of."""
+    network = nn.Linear(2, 2)
+    learner = Learner(network, torch.optim.SGD(network.parameters(), lr=0.1))
+    seen = []
+
+    def remember() -> None:
+        learner(torch.full((1, 2), math.nan))
+        seen.extend(expect_rows(torch.tensor([7, 2]), 5, lambda row: ValueError(f"row {row} of 5")).tolist())
+
+    def fail() -> None:
+        learner.update(learner(torch.full((1, 2), math.nan)).sum())
+        raise KeyError("of the numbers")
+
+    with pytest.raises(ValueError, match="row 7 of 5"), finite_step():
+        remember()
+    assert seen == [4, 2]
+    with pytest.raises(NonFiniteError, match="the loss is nan") as caught, finite_step():
+        fail()
+    assert isinstance(caught.value.__cause__, KeyError)
+    with pytest.raises(KeyError), finite_step():
+        raise KeyError("of something else")
+    with pytest.raises(ValueError, match="row 5"):  # outside of a step at once
+        expect_rows(torch.tensor([5]), 5, lambda row: ValueError(f"row {row}"))
+    with finite_step(late=True) as watch:
+        learner(torch.full((1, 2), math.inf))
+    with pytest.raises(NonFiniteError, match="output of a network"):
+        watch.check()

@@ -119,10 +119,11 @@ def _place(name: str) -> str:
 def count(name: str) -> Counting:
     """What step ``STEP`` of a method asks for, by its name in the catalog."""
     import selftrain as st
-    from selftrain import data
+    from selftrain import data, mix
     from selftrain.data.loading.fetching import Fetcher
     from selftrain.data.loading.stream import PairedStream
     from selftrain.handlers import NonFiniteGuard, Progress
+    from selftrain.pretrain.masked import Masked
     from selftrain.runtime import finite
 
     counting = Counting()
@@ -151,11 +152,11 @@ def count(name: str) -> Counting:
     def named(part: str | None, call: Any) -> Any:
         """The same call, as a part of its own of the step that is counted."""
 
-        def inside(*values: Any) -> Any:
+        def inside(*values: Any, **settings: Any) -> Any:
             before = counting.part
             counting.part = part if before is not None else None
             try:
-                return call(*values)
+                return call(*values, **settings)
             finally:
                 counting.part = before
 
@@ -176,6 +177,9 @@ def count(name: str) -> Counting:
         held.enter_context(patch.object(Fetcher, "__getitem__", named(None, Fetcher.__getitem__)))
         for made in ("_labeled", "_unlabeled"):
             held.enter_context(patch.object(PairedStream, made, named("views", getattr(PairedStream, made))))
+        held.enter_context(patch.object(PairedStream, "_target", named(None, PairedStream._target)))
+        for module, drawn in ((mix, "_beta"), (mix, "_shares"), (Masked, "draw")):  # on the host, and sent from there
+            held.enter_context(patch.object(module, drawn, named(None, getattr(module, drawn))))
         held.enter_context(patch.object(finite.Watch, "check", named("late", finite.Watch.check)))
         # CPUs have a quicker way of their own
         held.enter_context(patch.object(finite, "_in_short", lambda group: list(torch._foreach_norm(group, math.inf))))

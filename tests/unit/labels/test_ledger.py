@@ -99,10 +99,11 @@ def test_figures_where_truth_is_partly_known():
 def test_there_is_no_accuracy_of_nothing():
     assert "prediction_accuracy" not in say(ledger_of(), 0, [0], sure(0))
     ledger = ledger_of(2, truth=[-1, 1])
-    assert "prediction_accuracy" not in say(ledger, 0, [0], sure(0))
+    assert say(ledger, 0, [0], sure(0))["prediction_accuracy"].isnan()
     figures = say(ledger, 1, [1], sure(1), [0.0])
     assert figures["prediction_accuracy"] == 1
-    assert "pseudo_label_accuracy" not in figures
+    assert figures["pseudo_label_accuracy"].isnan()
+    assert "pseudo_label_accuracy" not in ledger.summary()
 
 
 def test_the_summary_is_of_all_rows_ever_seen():

@@ -165,16 +165,21 @@ def _apply_points(images: Tensor, names: tuple[str, ...], choice: Tensor, streng
     """Point operations by one look-up: floats in [0, 1], or bytes where images are changed one by one."""
     if not names or not choice.shape[1]:
         return images
-    used = torch.tensor([name in image_ops.OF_HISTOGRAM for name in names] + [False], device=images.device)
     # a table's own operations have the numbers below len(names); everything else changes no value
     choice = choice.clamp_max(len(names))
     if _by_picture(images):
         rows = (choice < len(names)).any(1).nonzero()[:, 0]
         choice, strength = choice[rows], strength[rows]
-        histogram = image_cv.histogram(images, rows, used[choice].any(1))
+        histogram = image_cv.histogram(images, rows, _needs_histogram(names, choice))
         return image_cv.look_up(images, image_ops.point_tables(names, choice, strength, histogram), rows)
     # 256 levels: all operations on values are then one table a sample and one gather
     levels = images if images.dtype == torch.uint8 else torch.round(images * 255)
     levels = levels.flatten(2).long()
-    tables = image_ops.point_tables(names, choice, strength, image_ops.histogram(levels, used[choice].any(1)))
+    used = _needs_histogram(names, choice) if image_ops.by_rows(levels.device) else None
+    tables = image_ops.point_tables(names, choice, strength, image_ops.histogram(levels, used))
     return tables.gather(2, levels).view(images.shape)
+
+
+def _needs_histogram(names: tuple[str, ...], choice: Tensor) -> Tensor:
+    """Whether an operation of each sample asks for the histogram, (B,)."""
+    return torch.tensor([name in image_ops.OF_HISTOGRAM for name in names] + [False])[choice].any(1)

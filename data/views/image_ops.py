@@ -93,6 +93,11 @@ GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y", "scal
 _ROTATE, _SHEAR, _TRANSLATE, _SCALE = math.radians(30), 0.3, 0.3, math.log(1.4)
 
 
+def by_rows(device: torch.device) -> bool:
+    """Whether an operation is made for the rows that drew it: on accelerators the host would wait for their number."""
+    return device.type == "cpu"
+
+
 # What needs the histogram of the image; the others are given anything.
 OF_HISTOGRAM = frozenset({"contrast", "autocontrast", "equalize"})
 
@@ -100,11 +105,14 @@ OF_HISTOGRAM = frozenset({"contrast", "autocontrast", "equalize"})
 def histogram(levels: Tensor, used: Tensor | None = None) -> Tensor:
     """Share of pixels at each level: int64 (B, C, P) in 0..255 to float (B, C, 256).
 
-    ``used`` (B,): whose histogram is needed; on the CPU the others are left at 0.
+    ``used`` (B,): whose histogram is needed, the others are left at 0; ``None``: all.
     """
     batch, channels, pixels = levels.shape
-    if used is not None and used.device.type == "cpu":
+    if used is not None:
         return torch.zeros(batch, channels, LEVELS).masked_scatter_(used[:, None, None], histogram(levels[used]))
+    if not by_rows(levels.device):  # bincount looks whether all numbers are in range
+        ones = torch.ones((), device=levels.device).expand(levels.shape)
+        return torch.zeros(batch, channels, LEVELS, device=levels.device).scatter_add_(2, levels, ones) / pixels
     offset = torch.arange(batch * channels, device=levels.device).view(batch, channels, 1) * LEVELS
     counts = torch.bincount((levels + offset).flatten(), minlength=batch * channels * LEVELS)
     return counts.view(batch, channels, LEVELS).float() / pixels
@@ -127,7 +135,7 @@ def point_tables(names: tuple[str, ...], choice: Tensor, strength: Tensor, histo
         chosen, strong = choice[:, slot, None, None], strength[:, slot, None, None]
         before, table = table, table.clone()
         for number, name in enumerate(names):
-            if table.device.type == "cpu":  # an accelerator would have to wait for the number of rows
+            if by_rows(table.device):
                 rows = (choice[:, slot] == number).nonzero()[:, 0]
                 if len(rows):
                     table[rows] = POINT[name](before[rows], strong[rows], histogram[rows]).clamp(0, 1)

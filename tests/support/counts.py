@@ -122,6 +122,7 @@ def count(name: str) -> Counting:
     from selftrain import data, mix
     from selftrain.data.loading.fetching import Fetcher
     from selftrain.data.loading.stream import PairedStream
+    from selftrain.data.views import image_ops
     from selftrain.handlers import NonFiniteGuard, Progress
     from selftrain.pretrain.masked import Masked
     from selftrain.runtime import finite
@@ -181,7 +182,8 @@ def count(name: str) -> Counting:
         for module, drawn in ((mix, "_beta"), (mix, "_shares"), (Masked, "draw")):  # on the host, and sent from there
             held.enter_context(patch.object(module, drawn, named(None, getattr(module, drawn))))
         held.enter_context(patch.object(finite.Watch, "check", named("late", finite.Watch.check)))
-        # CPUs have a quicker way of their own
+        # CPUs have quicker ways of their own
+        held.enter_context(patch.object(image_ops, "by_rows", lambda device: False))
         held.enter_context(patch.object(finite, "_in_short", lambda group: list(torch._foreach_norm(group, math.inf))))
         held.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")

@@ -41,7 +41,7 @@ from selftrain.storage.fields import COUNT, FIGURES, Number, check, read_fields
 from selftrain.storage.run_dir import CANDIDATES, CARD, CHECKPOINTS, LABELS, RECORD, SETTINGS, is_replaced, read_card
 from selftrain.storage.states import load_into
 from selftrain.strategy.base import Strategy, SupervisedStrategy
-from selftrain.types import Pile, Recorded, plain_settings
+from selftrain.types import BatchPlan, Pile, Recorded, plain_settings
 
 FORMAT = 2  # of the record; version 0.1 had none
 _TABLE = "selftrain.data.readers.tables:from_table"
@@ -273,6 +273,25 @@ class OpenedRun(Run):
                 shape = self.inputs["shape"]
                 strategy.input_shape = None if shape is None else tuple(int(side) for side in shape)
         del self.pile, self.ledger  # they are read below, if someone asks
+
+    def untrained(self) -> Strategy:
+        """The strategy of the run as it began, a new one each time; a start from other weights is not taken over.
+
+        Raises:
+            RunFolderError: it cannot be built.
+        """
+        return self._build.strategy()
+
+    def planned(self) -> tuple[int, BatchPlan]:
+        """Steps of the run, and how its batches were cut.
+
+        Raises:
+            RunFolderError: the folder does not say.
+        """
+        again = f"start it again with {setting('overwrite', True, of='')}"
+        told = read_fields(self._folder / SETTINGS, {"total_steps": COUNT, "plan": (dict, ...)}, again)
+        plan = {name: value for name, value in told["plan"].items() if value is not None}
+        return int(told["total_steps"]), BatchPlan(**plan)
 
     def _told_data(self) -> str:
         told = self._build.record.get("data") or [self.source]

@@ -205,6 +205,20 @@ MUTANTS = [
         "test_reviewpage.py::test_a_ledger_of_another_pile_is_refused",
     ),
     Mutant(
+        "page: parts of alike samples are not turned to their neighbors",
+        "selftrain/labels/page/similar.py",
+        "part[::-1] if back < way else part",
+        "part[::-1] if back > way else part",
+        "test_similar.py::test_numbers_on_a_line_come_in_their_order",
+    ),
+    Mutant(
+        "page: columns with large units decide what is alike",
+        "selftrain/labels/page/similar.py",
+        "    if not pictures:",
+        "    if False:",
+        "test_similar.py::test_every_kind_of_sample_has_a_look",
+    ),
+    Mutant(
         "page: the surest samples are shown",
         "selftrain/labels/page/write.py",
         "rank = ledger.margin.cpu().double()",

@@ -17,7 +17,8 @@ from selftrain.evaluation.label_errors import LabelErrors, label_errors
 from selftrain.labels.ledger import Ledger
 from selftrain.labels.page.html import page_bytes
 from selftrain.labels.page.pictures import make_pictures
-from selftrain.labels.page.source import check_one_label_each, inputs_of, opened, rows_in_pile
+from selftrain.labels.page.similar import looks, similarity_order
+from selftrain.labels.page.source import Inputs, check_one_label_each, inputs_of, opened, rows_in_pile
 from selftrain.storage.atomic import whole_file
 from selftrain.strategy.base import SupervisedStrategy
 from selftrain.types import Pile
@@ -92,7 +93,7 @@ def write_review(
         "classes": [str(c) for c in ledger.classes],
         "total": len(ledger),
         "choose": choose,
-        "rows": _columns(ledger, rows),
+        "rows": _columns(ledger, rows, inputs),
         "pictures": pictures.form,
         "judged": judged(strategy, pile, ledger, part, seed),
         "given": None,
@@ -149,7 +150,8 @@ def write_label_review(
     ledger.label, ledger.seen = found.label.int(), torch.ones(len(given), dtype=torch.int32)
     ledger.confidence, ledger.margin, ledger.accepted = found.confidence.float(), found.margin.float(), found.suspected
     rows = chosen(ledger, samples, "margin", 0)
-    pictures = make_pictures(inputs_of(pile, rows.numpy(), "labeled"), thumbnail, int(megabytes * 1e6), columns)
+    inputs = inputs_of(pile, rows.numpy(), "labeled")
+    pictures = make_pictures(inputs, thumbnail, int(megabytes * 1e6), columns)
     value = torch.as_tensor(probabilities).double().gather(1, found.suggested[:, None])[:, 0]
     content = {
         "format": 1,
@@ -158,7 +160,7 @@ def write_label_review(
         "classes": [str(c) for c in ledger.classes],
         "total": len(ledger),
         "choose": "margin",
-        "rows": _columns(ledger, rows),
+        "rows": _columns(ledger, rows, inputs),
         "pictures": pictures.form,
         "judged": judged(None, pile, ledger, None),
         "tried": [],
@@ -196,8 +198,11 @@ def digest(ledger: Ledger) -> str:
     return found.hexdigest()[:32]
 
 
-def _columns(ledger: Ledger, rows: Tensor) -> dict[str, list[Any]]:
-    """What the ledger says of these rows, column by column; numbers with a fraction as the text of the CSV file."""
+def _columns(ledger: Ledger, rows: Tensor, inputs: Inputs) -> dict[str, list[Any]]:
+    """What the ledger says of these rows, column by column; numbers with a fraction as the text of the CSV file.
+
+    ``similar`` is the place of each in an order in which those that look alike are neighbors.
+    """
     names = {
         "label": "label", "accepted": "accepted", "first": "first_accepted", "flips": "flips", "seen": "seen",
         "confidence": "confidence", "margin": "margin", "agreement": "agreement",
@@ -211,6 +216,9 @@ def _columns(ledger: Ledger, rows: Tensor) -> dict[str, list[Any]]:
             found[key] = ["" if absent else text for text, absent in zip(texts, missing, strict=True)]
         else:
             found[key] = values.int().tolist()
+    if len(rows):
+        # the inverse of an order: the place of each row in it
+        found["similar"] = similarity_order(looks(inputs)).argsort().tolist()
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 from contextlib import redirect_stdout
@@ -239,6 +240,23 @@ def test_labels_are_those_that_the_network_gives(trained, capsys):
     assert cli.main(["label", str(trained)]) == 0
     assert len(st.Ledger.read("labels-run.csv")) == 60
     capsys.readouterr()
+
+
+def test_given_labels_are_reviewed_by_networks_that_did_not_see_them(trained, capsys):
+    options = ["--given", "--folds", "2", "--steps", "2", "--out", "given.html"]
+    assert cli.main(["review", str(trained), *options]) == 0
+    said = capsys.readouterr().out
+    assert "2 times 2 steps" in said
+    assert re.search(r"suspected  \d+ of \d+ labels", said)
+    content = json.loads(re.search(r'id="data">(.*?)</script>', Path("given.html").read_text(), re.DOTALL)[1])
+    assert all(name.startswith("given:") for name in content["rows"]["id"])
+    for line, remedy in [
+        (["--folds", "3"], "say --given as well"),
+        (["--given", "--choose", "random"], "leave it out"),
+    ]:
+        assert cli.main(["review", str(trained), *line]) == 2
+        assert remedy in capsys.readouterr().err
+    assert not (trained / "review.html").exists()
 
 
 def test_a_review_goes_back_into_training(trained, capsys):

@@ -613,6 +613,28 @@ def test_ten_thousand_rows_stay_usable(browser, tmp_path):
     page.wait("document.querySelector('#sample canvas').getContext('2d').getImageData(150, 110, 1, 1).data[3] === 255")
 
 
+def test_alike_samples_are_neighbors_and_a_range_is_decided_at_once(browser, tmp_path):
+    x = images(60, side=8)
+    x[:] = (np.arange(60) % 3 * 100)[:, None, None, None]  # three kinds of pictures
+    pile = pile_of(x)
+    page = Reader(browser, write_review(ledger_for(pile), pile, tmp_path / "page.html"))
+    page.set("#sort", "similar")
+    kinds = [int(name.rpartition("/")[2]) % 3 for name in page.column("id")]
+    assert sum(a != b for a, b in zip(kinds, kinds[1:], strict=False)) <= 2
+    labeled = [label != "never labeled" for label in page.column("label")[:5]]
+    page.js("document.getElementById('grid').focus()")
+    from selenium.webdriver import ActionChains, Keys
+
+    ActionChains(page.browser, 0).key_down(Keys.SHIFT).send_keys(*[Keys.ARROW_DOWN] * 4).key_up(Keys.SHIFT).perform()
+    assert page.text("#said").startswith("5 chosen")
+    assert page.js("document.querySelectorAll('#space [aria-selected=true]').length") == 5
+    page.press("a")
+    assert page.text("#counts").startswith(f"{sum(labeled)} of 60 decided: {sum(labeled)} accepted")
+    assert page.js("document.querySelectorAll('#space [aria-selected=true]').length") == 1
+    page.press("u")  # one step
+    assert page.text("#counts").startswith("0 of 60")
+
+
 @pytest.mark.parametrize("kind", ["table", "series", "points"])
 def test_rows_series_and_clouds_are_drawn(browser, tmp_path, kind):
     from selftrain.data import PointViews

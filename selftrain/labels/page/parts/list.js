@@ -6,9 +6,9 @@ const asked = rows.agreement.some(text => text !== '');
 const COLUMNS_SHOWN = [
   { key: null, title: form.kind === 'table' ? 'Values' : form.kind === 'none' ? '' : 'Sample', width: 'var(--picture)' },
   { key: 'id', title: 'Name', width: 'minmax(90px, 2fr)' },
-  { key: 'label', title: given ? 'Given label' : 'Label', width: 'minmax(80px, 1.4fr)' },
-  { key: 'confidence', title: given ? 'Its probability' : 'Confidence', width: '104px' },
-  { key: 'margin', title: 'Margin', width: '72px', number: true },
+  { key: 'label', title: given ? 'Given' : 'Label', width: 'minmax(80px, 1.4fr)' },
+  { key: 'confidence', title: given ? 'Probability' : 'Confidence', width: '104px' },
+  { key: 'margin', title: 'Margin', width: '72px', number: true, aside: Boolean(given) },
   ...given ? [{ key: 'suggested', title: 'Out of fold', width: 'minmax(90px, 1.4fr)' }] : [
   { key: 'flips', title: 'Flips', width: '58px', number: true },
   { key: 'first', title: 'First used', width: '78px', number: true, aside: true },
@@ -17,11 +17,12 @@ const COLUMNS_SHOWN = [
   { key: 'decision', title: 'Decision', width: 'minmax(116px, 1.2fr)' },
 ];
 const nodes = new Map();  // place -> element
-let at = 0, tiles = false, across = 1;
+let at = 0, anchor = -1, tiles = false, across = 1;  // anchor: where a range begins, -1 without one
 
 const fixed = (value, digits = 3) => value.toFixed(digits);
 const percent = value => `${(100 * value).toFixed(1)} %`;
 const current = () => at < order.length ? order[at] : -1;
+const inRange = position => anchor < 0 ? position === at : (position - anchor) * (position - at) <= 0;
 const lineHeight = () => tiles ? HEIGHT.tiles : HEIGHT.table;
 
 function textOf(i, key) {
@@ -79,7 +80,7 @@ function place(position) {
   made.id = `item-${i}`;
   made.setAttribute('role', 'row');
   made.setAttribute('aria-rowindex', position + 2);
-  made.setAttribute('aria-selected', position === at);
+  made.setAttribute('aria-selected', inRange(position));
   made.classList.add(stateOf(i));
   if (rows.accepted[i]) made.classList.add('used');
   made.style.top = `${Math.floor(position / across) * lineHeight()}px`;
@@ -131,19 +132,24 @@ function refresh(samples) {
   }
 }
 
-function moveTo(position) {
+// Samples that a decision is about: the current one, or the range up to it.
+function chosenSamples() {
+  return anchor < 0 ? order.slice(at, at + 1) : order.slice(Math.min(anchor, at), Math.max(anchor, at) + 1);
+}
+
+// `extend`: from where one stands on, all up to there are chosen.
+function moveTo(position, extend = false) {
   if (!order.length) return;
-  const before = nodes.get(at);
+  anchor = !extend ? -1 : anchor < 0 ? at : anchor;
   at = Math.min(order.length - 1, Math.max(0, position));
-  if (before) before.setAttribute('aria-selected', 'false');
   const height = lineHeight(), top = Math.floor(at / across) * height, covered = head.offsetHeight;
   if (top < grid.scrollTop) grid.scrollTop = top;
   else if (top + height + covered > grid.scrollTop + grid.clientHeight) {
     grid.scrollTop = top + height + covered - grid.clientHeight;
   }
   render();
-  const now = nodes.get(at);
-  if (now) now.setAttribute('aria-selected', 'true');
+  for (const [place, node] of nodes) node.setAttribute('aria-selected', inRange(place));
+  if (anchor >= 0) announce(`${many(Math.abs(at - anchor) + 1)} chosen for the next decision`);
   showSample();
 }
 

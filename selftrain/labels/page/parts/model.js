@@ -9,6 +9,7 @@ const values = {
   agreement: Float64Array.from(rows.agreement, text => text === '' ? -1 : Number(text)),
 };
 if (given) values.suggested = given.suggested;
+if (rows.similar) values.similar = rows.similar;  // a page without samples has none
 const decision = new Int32Array(count).fill(OPEN);
 const placeOfRow = new Map(rows.row.map((row, i) => [row, i]));
 const done = [], undone = [];

@@ -6,6 +6,7 @@ const SORTS = [
   { key: 'id', name: 'name' }, { key: 'label', name: 'label' }, { key: 'first', name: 'first used' },
   { key: 'seen', name: 'times seen' }, { key: 'agreement', name: 'agreement' }, { key: 'decision', name: 'decision' },
   { key: 'row', name: 'order of the ledger' }, { key: 'suggested', name: 'out of fold' },
+  ...values.similar ? [{ key: 'similar', name: 'similarity' }] : [],
 ].filter(sort => given ? !['flips', 'first', 'seen'].includes(sort.key) : sort.key !== 'suggested');
 const ranks = {};
 let order = Int32Array.from(rows.row, (row, i) => i);

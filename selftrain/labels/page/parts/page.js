@@ -4,6 +4,7 @@ const KEYS = [
   ['A or Enter', 'accept the label and go on'], ['X', 'reject: the sample is of no use; go on'],
   ['C', 'correct: choose the right class by name'], ['0 to 9', 'correct to the class with that number'],
   ...given ? [['T', 'correct to the class that networks say which did not see the label']] : [],
+  ['Shift with the keys that move, or with a click', 'choose all up to there: the next decision is about each of them'],
   ['Shift+A, Shift+X', 'accept or reject all that are shown and not yet decided'],
   ['Delete', 'take the decision back'], ['U or Ctrl+Z', 'undo'], ['Shift+U or Ctrl+Y', 'redo'],
   ['/', 'to the search field'], ['G', 'table or tiles'], ['S', 'download the CSV file'], ['?', 'this list'],
@@ -39,24 +40,24 @@ function afterChange(samples) {
   showFound();
 }
 
+// One decision about the current sample, or about each of the range; one step for undo.
 function settle(said) {
-  const i = current();
-  if (i < 0) return;
-  const changed = decide([[i, said]]);
-  announce(`${named(rows.id[i])}: ${stateOf(i) === 'corrected' ? `corrected to ${className(said)}` : stateOf(i)}`);
-  if (changed) afterChange([i]);
-  if (said !== OPEN) moveTo(at + 1);
+  const samples = Array.from(chosenSamples());
+  if (!samples.length) return;
+  const all = samples.map(i => [i, typeof said === 'function' ? said(i) : said]), pairs = all.filter(([, to]) => to !== null);
+  const changed = decide(pairs), left = all.length - pairs.length, [i, to] = pairs[0] || [samples[0], null];
+  const word = to === null ? '' : stateOf(i) === 'corrected' ? `corrected to ${className(to)}` : stateOf(i);
+  announce(samples.length > 1
+    ? `${many(pairs.length)} samples decided` + (left ? `; ${many(left)} were never labeled` : '') + '. U takes it back'
+    : to === null ? `${named(rows.id[i])} was never labeled: give its class with C` : `${named(rows.id[i])}: ${word}`);
+  if (changed) afterChange(pairs.map(([sample]) => sample));
+  if (to !== null && said !== OPEN) moveTo(Math.max(at, anchor) + 1);
 }
 
-actions.accept = () => {
-  const i = current();
-  if (i < 0) return;
-  if (rows.label[i] < 0) announce(`${named(rows.id[i])} was never labeled: give its class with C`);
-  else settle(rows.label[i]);
-};
+actions.accept = () => settle(i => rows.label[i] < 0 ? null : rows.label[i]);
 actions.reject = () => settle(REJECTED);
 actions.clear = () => settle(OPEN);
-actions.take = () => { if (given && current() >= 0) settle(given.suggested[current()]); };
+actions.take = () => { if (given) settle(i => given.suggested[i]); };
 actions.correct = number => { if (number < classes.length) settle(number); };
 
 // One decision about all that the filters show; what a person has decided on its own stays. One step for undo.
@@ -230,11 +231,11 @@ function pageRows() {
 }
 
 const ON_KEY = {
-  ArrowDown: () => moveTo(at + across), j: () => moveTo(at + across),
-  ArrowUp: () => moveTo(at - across), k: () => moveTo(at - across),
-  ArrowRight: () => moveTo(at + 1), ArrowLeft: () => moveTo(at - 1),
-  PageDown: () => moveTo(at + pageRows()), PageUp: () => moveTo(at - pageRows()),
-  Home: () => moveTo(0), End: () => moveTo(order.length - 1),
+  ArrowDown: far => moveTo(at + across, far), j: () => moveTo(at + across),
+  ArrowUp: far => moveTo(at - across, far), k: () => moveTo(at - across),
+  ArrowRight: far => moveTo(at + 1, far), ArrowLeft: far => moveTo(at - 1, far),
+  PageDown: far => moveTo(at + pageRows(), far), PageUp: far => moveTo(at - pageRows(), far),
+  Home: far => moveTo(0, far), End: far => moveTo(order.length - 1, far),
   A: acceptShown, X: rejectShown,
   a: () => actions.accept(), Enter: () => actions.accept(), x: () => actions.reject(), c: () => actions.pick(),
   t: () => actions.take(), Delete: () => actions.clear(), u: () => back(undo, 'undo'), U: () => back(redo, 'redo'),
@@ -264,12 +265,13 @@ document.addEventListener('keydown', event => {
     : /^[0-9]$/.test(key) ? () => actions.correct(Number(key)) : ON_KEY[key];
   if (!action) return;
   event.preventDefault();
-  action();
+  action(event.shiftKey);
 });
 
+space.addEventListener('mousedown', event => { if (event.shiftKey) event.preventDefault(); });  // it would mark text
 space.addEventListener('click', event => {
   const item = event.target.closest('[data-place]');
-  if (item) moveTo(Number(item.dataset.place));
+  if (item) moveTo(Number(item.dataset.place), event.shiftKey);
   grid.focus();
 });
 sample.addEventListener('click', event => {
@@ -308,6 +310,7 @@ function start() {
   byId('about').textContent = `${(data.bytes / 1e6).toFixed(1)} MB in one file; nothing is sent anywhere. Progress is ` +
     'kept in this browser until you clear its data.';
   if (given) {
+    document.body.classList.add('given');
     byId('what').textContent = 'Review of given labels';
     byId('used-word').textContent = 'Suspected';
     grid.setAttribute('aria-label', 'Given labels');

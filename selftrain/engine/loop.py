@@ -31,7 +31,7 @@ from selftrain.networks.copying import copied
 from selftrain.networks.foundation import foundation_in
 from selftrain.networks.student import Learner
 from selftrain.runtime import signals
-from selftrain.runtime.devices import find_device
+from selftrain.runtime.devices import fast_products, find_device
 from selftrain.runtime.distributed import (
     any_rank,
     from_first,
@@ -155,6 +155,7 @@ def fit(
         beside = open_baseline(setup, state, copy, begins=begins, wanted=wanted, **claim)
         state.keeps_sound = on_alarm == "fallback" and beside is None
         held.enter_context(own_randomness(where))
+        held.enter_context(fast_products(where))
         if continue_from is not None and state.step == 0:
             # The control of a run that continues another: figures of the weights that it starts from.
             state.before = {name: dict(figures) for name, figures in state.evaluate().items()}

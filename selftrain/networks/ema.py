@@ -60,6 +60,8 @@ class Teacher(nn.Module):
         self._shared: list[nn.Parameter] = student.frozen()
         self.model = copy_network(student.model if part is None else part, self._shared).requires_grad_(False)
         self.precision, self.channels_last = student.precision, student.channels_last
+        if student.compiles and part is None:  # a part is run by its own methods, which nothing compiles
+            self.model.compile()
         self.decay, self.buffer_rule = decay, buffers
         # found once: few networks have any, and walking over all modules takes time in every update
         self.has_spectral_norms = bool(_spectral_buffers(self.model))

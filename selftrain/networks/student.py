@@ -57,7 +57,7 @@ class Learner(nn.Module):
         channels_last: Memory format for networks with 2-D convolutions (faster on CPU); ``None``: on
             if there are any. It changes results by rounding only, except that dropout on feature maps draws other
             masks.
-        compile: Run the forward pass through ``torch.compile``.
+        compile: Run the forward pass through ``torch.compile``, that of teachers which follow the whole network too.
 
     Raises:
         ValueError: for an ``accumulate`` below 1 or a ``max_grad_norm`` that is not positive.
@@ -93,6 +93,7 @@ class Learner(nn.Module):
         # As they were given: some optimizers write into their groups.
         self.base_groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
         self.scaler = self._make_scaler()
+        self.compiles = compile
         if compile:
             self.model.compile()
         self._pending = 0  # updates since the last optimizer step
@@ -126,6 +127,8 @@ class Learner(nn.Module):
         made: Any = type(self).__new__(type(self))
         memo[id(self)] = made
         made.__setstate__(copy.deepcopy(self.__dict__, memo))
+        if self.compiles:  # a copy of a module is not compiled
+            made.model.compile()
         return cast("Learner", made)
 
     # -- forward ---------------------------------------------------------------------------------------------------

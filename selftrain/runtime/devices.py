@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
 from selftrain.errors import UsageError, setting
+
+
+@contextmanager
+def fast_products(device: torch.device) -> Iterator[None]:
+    """Let matrix products of CUDA round their factors to TF32, as its convolutions do anyway; then as before."""
+    before = torch.get_float32_matmul_precision()
+    if device.type == "cuda" and before == "highest":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:

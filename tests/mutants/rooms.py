@@ -6,6 +6,13 @@ from fault import Mutant
 
 MUTANTS = [
     Mutant(
+        "ema: the teacher of a compiled student is not compiled",
+        "selftrain/networks/ema.py",
+        "if student.compiles and part is None:",
+        "if False:",
+        "test_build.py::test_teachers_and_copies_of_a_compiled_student_are_compiled",
+    ),
+    Mutant(
         "ema: vectors of spectral norms stay where they are",
         "selftrain/networks/ema.py",
         "            _estimate_spectral_norms(self.model)\n",

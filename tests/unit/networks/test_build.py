@@ -1,3 +1,4 @@
+import copy
 import inspect
 from collections import OrderedDict
 from dataclasses import fields
@@ -13,6 +14,7 @@ from selftrain import data, strategies
 from selftrain.errors import CheckpointError
 from selftrain.networks.by_name import PlainEncoder
 from selftrain.networks.copying import copy_network
+from selftrain.networks.ema import Teacher
 from selftrain.networks.encoders import Classifier, ConvEncoder
 from selftrain.networks.optim import Training, learner, load_weights, weights_of
 from selftrain.schedule import constant, cosine
@@ -126,6 +128,18 @@ def test_compiling_is_passed_on(monkeypatch):
     assert compiled == [learner(mlp(), compile=True)().model]
     learner(mlp())()
     assert len(compiled) == 1
+
+
+def test_teachers_and_copies_of_a_compiled_student_are_compiled(monkeypatch):
+    """A deep copy of a compiled module is not."""
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))
+    student = learner(mlp(), compile=True)()
+    teacher, copied = Teacher(student), copy.deepcopy(student)
+    assert compiled == [student.model, teacher.model, copied.model]
+    plain = learner(mlp())()
+    Teacher(plain), copy.deepcopy(plain), Teacher(student, part=student.model[0])
+    assert len(compiled) == 3
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from selftrain.errors import UsageError
-from selftrain.runtime.devices import find_device, in_words
+from selftrain.runtime.devices import fast_products, find_device, in_words
 
 
 @pytest.fixture
@@ -45,3 +45,13 @@ def test_a_device_is_named_with_its_model(accelerator, monkeypatch):
     assert in_words(torch.device("meta:1")) == "meta:1 (Model of meta:1)"
     monkeypatch.setattr(torch, "get_device_module", lambda device: object)
     assert in_words(torch.device("meta:1")) == "meta:1"
+
+
+@pytest.mark.parametrize(("device", "inside"), [("cuda", "high"), ("cpu", "highest")])
+def test_products_are_fast_on_cuda_while_a_run_lasts(device, inside):
+    with fast_products(torch.device(device)):
+        assert torch.get_float32_matmul_precision() == inside
+    assert torch.get_float32_matmul_precision() == "highest"
+    with pytest.raises(KeyError), fast_products(torch.device(device)):
+        raise KeyError
+    assert torch.get_float32_matmul_precision() == "highest"

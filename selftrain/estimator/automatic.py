@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import clone
+from torch.nn.functional import interpolate, normalize
 
 from selftrain.catalog import default_method
 from selftrain.data import Pile
@@ -19,10 +20,12 @@ from selftrain.errors import RunFolderError
 from selftrain.estimator.inputs import Inputs
 from selftrain.handlers.selfcheck import SelfTrainingWarning
 from selftrain.labels.ledger import Ledger
+from selftrain.metrics.features import color_histograms
 from selftrain.networks.copying import copy_network
 from selftrain.networks.foundation import Foundation
 from selftrain.portfolio import Candidate, Portfolio
 from selftrain.portfolio.report import write_report
+from selftrain.pretrain.operators import hog
 from selftrain.report import at_no_cost, of_portfolio, write_page
 from selftrain.storage.run_dir import CANDIDATES, LABELS, REPORT, RUN_MARKS, claimed
 from selftrain.storage.states import load_into
@@ -45,6 +48,7 @@ _SHARED = (
     "random_state",
     "verbose",
 )
+SMALLEST, LARGEST = 16, 32  # sides of pictures that have edges worth counting, and of those whose pixels are compared
 NETWORKS = ("supervised", "freematch", "soft_labels", "mean_teacher")
 
 
@@ -145,8 +149,27 @@ def _network(model: Any, name: str, seed: int) -> NetworkMember:
     return NetworkMember(clone(model).set_params(**own))
 
 
-class Features:
-    """Features of an encoder, as it is, of rows as they are given; those of the last rows are kept.
+class _Reader:
+    """Makes numbers of rows; those of the last rows are kept, for each form of the rows asks."""
+
+    _last: tuple[Any, Array] | None = None
+
+    def __call__(self, rows: Any) -> Array:
+        """Numbers (N, D) of rows (N, ...)."""
+        if self._last is None or self._last[0] is not rows:
+            self._last = (rows, self.numbers(rows))
+        return self._last[1]
+
+    def numbers(self, rows: Any) -> Array:
+        """Numbers (N, D) of rows (N, ...), made anew."""
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}
+
+
+class Features(_Reader):
+    """Features of an encoder, as it is, of rows as they are given.
 
     Args:
         inputs: How rows are read.
@@ -156,19 +179,52 @@ class Features:
 
     def __init__(self, inputs: Inputs, encoder: Foundation, device: torch.device) -> None:
         self.inputs, self.encoder, self.device = inputs, encoder, device
-        self._last: tuple[Any, Array] | None = None
 
-    def __call__(self, rows: Any) -> Array:
-        """Features (N, embed_dim) of rows (N, ...)."""
-        if self._last is None or self._last[0] is not rows:  # each form of the rows asks
-            pile = Pile(None, self.inputs.samples(self.inputs.read(rows)))
-            samples = pile.encoded(self.encoder, views=0, device=self.device).unlabeled
-            assert samples is not None
-            self._last = (rows, samples.images(np.arange(len(rows)))[:, 0].numpy())
-        return self._last[1]
+    def numbers(self, rows: Any) -> Array:
+        """Features (N, embed_dim)."""
+        pile = Pile(None, self.inputs.samples(self.inputs.read(rows)))
+        samples = pile.encoded(self.encoder, views=0, device=self.device).unlabeled
+        assert samples is not None
+        return samples.images(np.arange(len(rows)))[:, 0].numpy()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_last": None}
+
+class Described(_Reader):
+    """Directions of edges in 8 x 8 cells of a picture and, of one in color, its histogram of 512 colors.
+
+    Each of the two has length 1. Pixels tell where something is, these what it looks like wherever it is.
+
+    Args:
+        inputs: How pictures are read.
+    """
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.inputs = inputs
+
+    def numbers(self, rows: Any) -> Array:
+        """Description (N, D) of pictures."""
+        return np.concatenate([self._part(rows[start : start + 200]) for start in range(0, len(rows), 200)])
+
+    def _part(self, rows: Any) -> Array:
+        read = self.inputs.read(rows)
+        x = read.float() / 255 if read.dtype == torch.uint8 else read.float()
+        parts = [hog(x.mean(1, keepdim=True), max(4, min(x.shape[2:]) // 8)).flatten(1)]
+        if x.shape[1] == 3:
+            parts.append(color_histograms(x, 8))
+        return torch.cat([normalize(part) for part in parts], 1).numpy()
+
+
+def of_pictures(inputs: Inputs, rows: Any) -> dict[str, Any]:
+    """``read`` and ``described`` of a portfolio that learns from pictures.
+
+    Args:
+        inputs: How they are read.
+        rows: All of them, as they were given.
+    """
+    # one picture is the same whether it comes in bytes or as floats in [0, 1]
+    read = partial(_pixels, inputs, white=inputs.read(rows[:1]).dtype == torch.uint8)
+    if inputs.shape[0] not in (1, 3) or min(inputs.shape[1:]) < SMALLEST:
+        return {"read": read, "described": {}}
+    return {"read": read, "described": {"edges" if inputs.shape[0] == 1 else "edges and colors": Described(inputs)}}
 
 
 def learn(model: Any, X: Any, labels: Labels, seed: int) -> tuple[Portfolio, Ledger]:
@@ -186,19 +242,18 @@ def learn(model: Any, X: Any, labels: Labels, seed: int) -> tuple[Portfolio, Led
     folder = claimed(model.out, (CANDIDATES,), "portfolio", resume=False, overwrite=model.overwrite)
     if folder is not None and any((folder / name).exists() for name in RUN_MARKS):
         raise RunFolderError(f"{folder} holds the run of a network; choose another folder")
-    read: Callable[[Any], Any] | None = None
+    ways: dict[str, Any] = {}
     if isinstance(model.network, Foundation) and not hasattr(X, "tocsr"):
-        read = Features(model.inputs_, copy_network(model.network), model._device())
+        ways = {"read": Features(model.inputs_, copy_network(model.network), model._device())}
     elif not hasattr(X, "tocsr") and model.inputs_.kind == "image":
-        # one picture is the same whether it comes in bytes or as floats in [0, 1]
-        read = partial(_gray, model.inputs_, white=model.inputs_.read(X[:1]).dtype == torch.uint8)
+        ways = of_pictures(model.inputs_, X)
     elif not hasattr(X, "tocsr") and model.inputs_.gaps:
-        read = partial(_stretched, length=X.shape[2])  # whose trees and neighbors want one length
+        ways = {"read": partial(_stretched, length=X.shape[2])}  # whose trees and neighbors want one length
     portfolio = Portfolio(model.budget or "fast", seed=seed, verbose=bool(model.verbose))
     pile = np.flatnonzero(~labels.labeled)
     if not len(pile):
         warnings.warn("no row of y is unlabeled; what is learned is supervised only", SelfTrainingWarning, stacklevel=3)
-    portfolio.fit(X, labels.codes, networks(model, X), read=read)
+    portfolio.fit(X, labels.codes, networks(model, X), **ways)
     names = [str(name) for name in labels.classes]
     ledger = (
         write_ledger([str(row) for row in pile], names, *portfolio.asked(X[pile])) if len(pile) else Ledger([], names)
@@ -212,12 +267,17 @@ def learn(model: Any, X: Any, labels: Labels, seed: int) -> tuple[Portfolio, Led
     return portfolio, ledger
 
 
-def _gray(inputs: Inputs, rows: Any, *, white: bool) -> torch.Tensor:
-    """Images with white as 255 (``white``) or 1, whichever the first ones had."""
+def _pixels(inputs: Inputs, rows: Any, *, white: bool) -> torch.Tensor:
+    """Pictures of at most 32 x 32 pixels, with white as 255 (``white``) or 1, whichever the first ones had."""
     read = inputs.read(rows)
-    if (read.dtype == torch.uint8) == white:
+    if (read.dtype == torch.uint8) != white:
+        read = read * 255.0 if white else read.double() / 255.0
+    longest = max(read.shape[2:])
+    if longest <= LARGEST:
         return read
-    return read * 255.0 if white else read.double() / 255.0
+    # what compares pixels learns no more from many, and takes as many times longer
+    sides = [-(-side * LARGEST // longest) for side in read.shape[2:]]
+    return torch.cat([interpolate(part.float(), sides, mode="area") for part in read.split(500)])
 
 
 def _stretched(rows: Any, *, length: int) -> Array:

@@ -143,15 +143,15 @@ class Blend(nn.Module):
 
     def _problem(self) -> dict[str, Any]:
         """Rows, labels and networks as a portfolio takes them."""
-        from selftrain.estimator.automatic import networks
+        from selftrain.estimator.automatic import networks, of_pictures
         from selftrain.estimator.classifier import SelfTrainClassifier
 
         rows = self._numbers(self._state["rows"])
         channels = "first" if self.kind == "image" else None
         model = SelfTrainClassifier(kind=self.kind, channels=channels, random_state=self.seed)
         model._learn_rows(rows)
-        read = model.inputs_.read if self.kind == "image" else None
-        return {"X": rows, "codes": self._state["codes"].numpy(), "more": networks(model, rows), "read": read}
+        pictures = of_pictures(model.inputs_, rows) if self.kind == "image" else {}
+        return {"X": rows, "codes": self._state["codes"].numpy(), "more": networks(model, rows), **pictures}
 
     def _numbers(self, x: Tensor) -> np.ndarray[Any, Any]:
         """Inputs in float32; each code of more than two of a category is a column, 1 where it is this one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -85,10 +85,18 @@ class Forms:
         rows: All rows, labeled or not, shape (N, ...), or a sparse matrix.
         seed: Of the main axes.
         read: Makes numbers of what is given, shape (N, ...); ``None``: they are numbers.
+        described: Name -> what makes other numbers of the same rows. ``"NAME/unit"`` are those at length 1, and so on.
     """
 
-    def __init__(self, rows: Any, seed: int = 0, read: Callable[[Any], Any] | None = None) -> None:
+    def __init__(
+        self,
+        rows: Any,
+        seed: int = 0,
+        read: Callable[[Any], Any] | None = None,
+        described: Mapping[str, Callable[[Any], Any]] | None = None,
+    ) -> None:
         self.seed, self.read = seed, read
+        self.described = {name: Forms(rows, seed, made) for name, made in (described or {}).items()}
         self.shape: tuple[int, ...] = tuple(rows.shape)
         self._made: dict[str, Any] = {"given": rows}
         self._makers: dict[str, Any] = {}
@@ -99,6 +107,9 @@ class Forms:
 
     def __getitem__(self, form: str) -> Any:
         """All rows in this form."""
+        name, _, own = form.rpartition("/")
+        if name:
+            return self.described[name][own]
         if form not in self._made:
             flat = self._flat(self._made["given"])
             maker = self._maker(form, flat)
@@ -108,6 +119,9 @@ class Forms:
 
     def of(self, form: str, rows: Any) -> Any:
         """Other rows in this form."""
+        name, _, own = form.rpartition("/")
+        if name:
+            return self.described[name].of(own, rows)
         if form == "given":
             return rows
         if form not in self._made:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -12,7 +12,17 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from selftrain.portfolio.candidates import Candidate, Size, candidates, whole_cost, within
-from selftrain.portfolio.choosing import FEW, LEAST, blend_weights, disagreement, fit_power, priors, score, sharpened
+from selftrain.portfolio.choosing import (
+    FEW,
+    LEAST,
+    ON,
+    blend_weights,
+    disagreement,
+    fit_power,
+    priors,
+    score,
+    sharpened,
+)
 from selftrain.portfolio.forms import Forms
 from selftrain.portfolio.judging import answer, folds, judge
 from selftrain.wrapper.labels import Array
@@ -83,6 +93,7 @@ class Portfolio:
         more: Sequence[Candidate] = (),
         *,
         read: Callable[[Any], Any] | None = None,
+        described: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> Portfolio:
         """Learn from labels and pile.
 
@@ -91,8 +102,9 @@ class Portfolio:
             codes: Class of each row, 0..C-1, or -1 where there is none, shape (N,).
             more: Further candidates, such as networks.
             read: Makes numbers of rows, see ``Forms``.
+            described: Other numbers of the same rows, see ``Forms``; every candidate is tried on each, too.
         """
-        known_ways, size = self._ways(X, codes, more, read)
+        known_ways, size = self._ways(X, codes, more, read, described)
         truth, budget = codes[codes >= 0], seconds(self.budget, size.rows)
         parts = list(folds(codes, SPLITS, REPEATS, self.seed))
         tried = within(known_ways, SPLITS, budget)
@@ -160,6 +172,7 @@ class Portfolio:
         more: Sequence[Candidate] = (),
         *,
         read: Callable[[Any], Any] | None = None,
+        described: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> Portfolio:
         """Be the portfolio that was fitted to these rows before: its members are fitted again, nothing is judged.
 
@@ -170,11 +183,12 @@ class Portfolio:
             codes: Their classes, as in ``fit``.
             more: As in ``fit``.
             read: As in ``fit``.
+            described: As in ``fit``.
 
         Raises:
             ValueError: a member that is no candidate for such rows.
         """
-        ways = {candidate.name: candidate for candidate in self._ways(X, codes, more, read)[0]}
+        ways = {candidate.name: candidate for candidate in self._ways(X, codes, more, read, described)[0]}
         self.members_, self.power_ = [], power
         for member in members:
             if member["name"] not in ways:
@@ -197,13 +211,22 @@ class Portfolio:
         return sharpened(value, self.power_, self._known), np.asarray(alike)
 
     def _ways(
-        self, X: Any, codes: Array, more: Sequence[Candidate], read: Callable[[Any], Any] | None
+        self,
+        X: Any,
+        codes: Array,
+        more: Sequence[Candidate],
+        read: Callable[[Any], Any] | None,
+        described: Mapping[str, Callable[[Any], Any]] | None,
     ) -> tuple[list[Candidate], Size]:
         """All candidates for a problem, and how large it is."""
         self._known, self.classes = int((codes >= 0).sum()), int(codes.max()) + 1
-        self.forms = Forms(X, self.seed, read)
+        self.forms = Forms(X, self.seed, read, described)
         size = Size(len(codes), self._known, self.forms.columns, self.classes, self.forms.wide)
-        return [*candidates(self.forms, size), *more], size
+        found = candidates(self.forms, size)
+        for name, forms in self.forms.described.items():
+            ways = candidates(forms, replace(size, columns=forms.columns, wide=forms.wide))
+            found += [replace(way, name=f"{way.name}{ON}{name}", form=f"{name}/{way.form}") for way in ways]
+        return [*found, *more], size
 
     def _said(self, fitted: Any, power: float, rows: Any) -> Array:
         """Calibrated probabilities of a fitted candidate for rows in its form."""

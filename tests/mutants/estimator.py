@@ -21,8 +21,8 @@ MUTANTS = [
     Mutant(
         "pictures in bytes and in floats are two scales to a portfolio",
         "selftrain/estimator/automatic.py",
-        "if (read.dtype == torch.uint8) == white:",
-        "if True:",
+        "if (read.dtype == torch.uint8) != white:",
+        "if False:",
         "test_other_rows.py::test_one_picture_in_bytes_and_in_floats_is_one_picture",
     ),
     Mutant(

@@ -185,3 +185,49 @@ def test_beside_an_encoder_candidates_read_its_features():
     again = pickle.loads(pickle.dumps(found))
     assert np.array_equal(again.predict_proba(images[:5]), found.predict_proba(images[:5]))
     np.testing.assert_allclose(found.predict_proba(images[5:7]), alone.predict_proba(rows[5:7]), atol=1e-4)
+
+
+# each pixel alone has the same values in both classes, and so has its gray or, of stripes, its color
+COLORS = np.array([[[255, 0, 0], [0, 255, 255]], [[0, 255, 0], [255, 0, 255]]], np.uint8)
+
+
+def _palettes(rng, y, side):
+    """Pictures (N, side, side, 3) of two colors at random places, other ones in the other class."""
+    return COLORS[y[:, None, None], rng.randint(2, size=(len(y), side, side))]
+
+
+def _stripes(rng, y, side):
+    """Pictures (N, side, side) of stripes at a random place, across or down."""
+    line = (np.arange(side) + rng.randint(4, size=len(y))[:, None]) // 2 % 2
+    rows = np.broadcast_to(line[:, :, None], (len(y), side, side))
+    return (255 * np.where(y[:, None, None] == 1, rows, rows.transpose(0, 2, 1))).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("draw", "side", "name"),
+    [(_palettes, 16, "edges and colors"), (_palettes, 40, "edges and colors"), (_stripes, 16, "edges")],
+)
+def test_pictures_are_told_by_colors_and_edges_where_no_pixel_tells(draw, side, name):
+    rng, y = np.random.RandomState(0), np.arange(90) % 2
+    images, hidden = draw(rng, y, side), np.where(np.arange(90) < 20, y, -1)
+    found = model(budget=0.5, kind="image").fit(images[:60], hidden[:60])
+    assert found.score(images[60:], y[60:]) > 0.9
+    tried = {row["name"]: row for row in found.candidates_}
+    for described in [row for row in found.candidates_ if row["name"].endswith(" on " + name)]:
+        pixels = tried[described["name"].partition(" on ")[0]]
+        if described["seconds"] and pixels["seconds"]:
+            assert described["prior"] == pixels["prior"]
+    assert tried["logistic"]["accuracy"] < 0.8 < 0.9 < tried["logistic on " + name]["accuracy"]
+    members = found.portfolio_.members_
+    assert all(m.form.startswith(name + "/") for m in members if m.weight > 0.2)
+    # what is compared by pixels has at most 32 of them a side
+    assert found.portfolio_.forms.columns == min(side, 32) ** 2 * (3 if draw is _palettes else 1)
+    again = pickle.loads(pickle.dumps(found))
+    for rows in (images[60:], images[60:] / 255.0):
+        np.testing.assert_allclose(again.predict_proba(rows), found.predict_proba(images[60:]), atol=1e-5)
+
+
+def test_pictures_of_few_pixels_have_no_edges_worth_counting():
+    rows = np.random.RandomState(0).rand(20, 12, 16)
+    found = model(budget=0, kind="image").fit(rows, np.where(np.arange(20) < 8, np.arange(20) % 2, -1))
+    assert not any(" on " in row["name"] for row in found.candidates_)

@@ -40,6 +40,7 @@ from selftrain.runtime.distributed import (
     joined_stream,
     keep_together,
     own_device,
+    whole_batch,
 )
 from selftrain.runtime.finite import Watch, Weights, finite_step
 from selftrain.runtime.rng import own_randomness, random_state, seed_step, set_random_state, step_key
@@ -351,6 +352,8 @@ def _evaluate(state: TrainState) -> None:
         state.due = {"random": random, "said": None if said is None else vars(said)}
         state.save(state.step)
         raise
+    for batch in state.batches:
+        whole_batch(batch)  # handlers of the first rank may look at it, where the others would not answer
     _log_figures(state, figures)
     state.keep_best()
     for handler in state.handlers:

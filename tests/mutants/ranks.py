@@ -38,15 +38,36 @@ MUTANTS = [
     Mutant(
         "ranks: gradients of inputs stay on their rank",
         "selftrain/runtime/distributed/shard.py",
-        'every = ctx.group.all_rows(grads[0], ctx.rows, "outputs")',
+        'every = every_row(grads[0], ctx.layout, ctx.group, "outputs")',
         "every = grads[0]",
         "test_ranks.py::test_volume_of_vat_holds_the_gradients_of_its_inputs",
     ),
     Mutant(
         "ranks: every rank fetches all rows",
         "selftrain/runtime/distributed/loader.py",
-        'return JoinedStream(stream, group) if getattr(stream, "share", None) == share else stream',
+        'return JoinedStream(stream, group, plan) if getattr(stream, "share", None) == share else stream',
         "return stream",
         "test_ranks.py::test_volume_of_inputs_and_the_strategy_left_alone",
+    ),
+    Mutant(
+        "ranks: the rows of other ranks are not asked for",
+        "selftrain/runtime/distributed/rows.py",
+        'self.whole = every_row(self.own, self.parts, self.group, "inputs")',
+        "self.whole = self.own[:1].expand(self.shape)",
+        "test_rows.py::test_whatever_else_is_done_sees_all_rows_and_asks_once",
+    ),
+    Mutant(
+        "ranks: rows of several parts come in the order of the ranks",
+        "selftrain/runtime/distributed/rows.py",
+        "    if len(layout) == 1:\n",
+        "    if layout:\n",
+        "test_rows.py::test_rows_of_several_parts_are_those_of_all_in_their_order",
+    ),
+    Mutant(
+        "ranks: what the first rank asks for by itself is waited for",
+        "selftrain/runtime/distributed/rows.py",
+        "            if self.group.sharing:\n",
+        "            if False:\n",
+        "test_rows.py::test_rows_that_the_first_rank_asks_for_by_itself_are_an_error_and_not_a_wait",
     ),
 ]

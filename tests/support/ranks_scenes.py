@@ -32,6 +32,7 @@ from selftrain.networks.optim import Training
 from selftrain.pipeline import Best, Labeling, Stage, run_pipeline
 from selftrain.runtime import distributed
 from selftrain.runtime.distributed.group import Group
+from selftrain.runtime.distributed.rows import own_rows
 from selftrain.strategies import FixMatch, NoisyStudent, Supervised
 from selftrain.strategy.base import Strategy
 from selftrain.types import BatchPlan, Clock
@@ -225,11 +226,12 @@ def _newest(self: Group, losses: list[Tensor], model: nn.Module, average: bool) 
 
 
 def _unscaled(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-    return grads[0].split(ctx.rows)[ctx.group.rank], None, None
+    return own_rows(grads[0], ctx.layout, ctx.group.rank), None, None
 
 
 def _first_share(taken: Any, share: tuple[int, int]) -> Any:
-    rows, key = taken.rows.tensor_split(share[1])[0], taken.key.tensor_split(share[1])[0]
+    count = len(taken.rows.tensor_split(share[1])[share[0]])  # as many as are its own
+    rows, key = taken.rows[:count], taken.key[:count]
     return taken._replace(rows=rows, key=key)
 
 

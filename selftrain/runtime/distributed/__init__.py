@@ -28,11 +28,11 @@ from selftrain.runtime.distributed.group import (
     rank,
     size,
 )
-from selftrain.runtime.distributed.loader import joined_stream
+from selftrain.runtime.distributed.loader import joined_stream, whole_batch
 from selftrain.runtime.distributed.shard import spread
 
 __all__ = [
     "Group", "Ranks", "alone", "any_rank", "backward", "check_alike", "from_first", "here", "is_first", "joined",
     "joined_stream", "keep_together", "launched", "mean_gradients", "own_device", "rank", "same_start", "size",
-    "spread",
+    "spread", "whole_batch",
 ]  # fmt: skip

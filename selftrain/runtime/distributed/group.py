@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +92,8 @@ class Group:
         self.options, self.device = options, device
         self.rank, self.size, self.sharing = 0, 1, False
         self.sent: Counter[str] = Counter()
-        self._reducers: dict[nn.Module, tuple[list[Any], DistributedDataParallel]] = {}
+        # Weakly: a copy of a network that takes a step on trial is gone with it.
+        self._reducers: WeakKeyDictionary[nn.Module, tuple[list[Any], DistributedDataParallel]] = WeakKeyDictionary()
 
     def backward(self, losses: list[Tensor], model: nn.Module, average: bool) -> None:
         """Backpropagate, and average what is then the gradient of each of the model's weights, if so wanted."""

@@ -1,17 +1,18 @@
-"""Batches that the ranks fetch and augment in shares, and see whole."""
+"""Batches that the ranks fetch and augment in shares: inputs stay where they are made, all else is known to all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from selftrain.runtime.distributed.group import Group, here
+from selftrain.runtime.distributed.rows import Rows
 from selftrain.types import Batch, BatchPlan, Labeled, Needs, Pile, Stream, Target, Unlabeled, View
-
-Join = Callable[[Tensor], Tensor]
 
 
 def joined_stream(pile: Pile, needs: Needs, plan: BatchPlan, device: torch.device) -> Stream:
@@ -25,27 +26,30 @@ def joined_stream(pile: Pile, needs: Needs, plan: BatchPlan, device: torch.devic
         return pile.stream(needs, plan, device)
     share = (group.rank, group.size)
     stream = pile.stream(replace(needs, share=share), plan, device)
-    return JoinedStream(stream, group) if getattr(stream, "share", None) == share else stream
+    return JoinedStream(stream, group, plan) if getattr(stream, "share", None) == share else stream
 
 
 class JoinedStream:
-    """Put the ranks' shares of each batch together.
+    """Batches of which each rank keeps the inputs of its own rows and knows targets and row numbers of all.
 
     Args:
         stream: Gives this rank's rows.
         group: The ranks.
+        plan: Sizes of all ranks' batches together.
     """
 
-    def __init__(self, stream: Stream, group: Group) -> None:
+    def __init__(self, stream: Stream, group: Group, plan: BatchPlan) -> None:
         self.stream, self.group = stream, group
         self.steps_per_epoch = stream.steps_per_epoch
+        # Batches of `data` are full; a stream of another kind is asked for the size of each.
+        self.full = plan if getattr(stream, "plan", None) == plan else None
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Sequence[Batch]]:
         """Whole batches; one that is looked ahead to is put together once."""
         known: list[tuple[Batch, Batch]] = []
         for batches in self.stream.epoch(number, start):
             # A batch drawn ahead comes again in each step until it is its turn: told apart by identity, sent once.
-            known = [(part, _found(known, part) or joined_batch(part, self.group)) for part in batches]
+            known = [(part, _found(known, part) or joined_batch(part, self.group, self.full)) for part in batches]
             yield [whole for _, whole in known]
 
 
@@ -53,34 +57,78 @@ def _found(known: list[tuple[Batch, Batch]], part: Batch) -> Batch | None:
     return next((whole for one, whole in known if one is part), None)
 
 
-def joined_batch(part: Batch, group: Group) -> Batch:
-    """The whole batch of which each rank has a part; rows are in the order of the ranks."""
-    labeled = unlabeled = None
-    if part.has_labeled:
-        join, given = _join(group, len(part.labeled.index)), part.labeled
-        labeled = Labeled(join(given.x), _target(given.target, join), join(given.index))
-    if part.has_unlabeled:
-        join = _join(group, len(part.unlabeled.index))
-        views = {name: _view(view, join) for name, view in part.unlabeled.views.items()}
-        unlabeled = Unlabeled(views, join(part.unlabeled.index))
+def whole_batch(batch: Batch) -> Batch:
+    """The same with the inputs of all ranks' rows on each of them."""
+    views = batch.unlabeled.views.values() if batch.has_unlabeled else ()
+    for x in (*((batch.labeled.x,) if batch.has_labeled else ()), *(view.x for view in views)):
+        if isinstance(x, Rows):
+            x.together()
+    return batch
+
+
+def joined_batch(part: Batch, group: Group, full: BatchPlan | None = None) -> Batch:
+    """The batch of which each rank has a part; rows are in the order of the ranks.
+
+    Args:
+        part: This rank's rows.
+        group: The ranks.
+        full: Sizes of the whole batch; ``None``: the ranks have to ask one another.
+    """
+    sizes = _sizes(part, group, full)
+    small = [_small(section) for section in part.parts]
+    # All in one message: how long it is depends on the largest share, which all know.
+    said = torch.cat([_padded(rows, max(counts)) for rows, counts in zip(small, sizes, strict=True)])
+    every = group.all_rows(said[None], [1] * group.size, "inputs")
+    labeled, unlabeled, start = None, None, 0
+    for section, rows, counts in zip(part.parts, small, sizes, strict=True):
+        width = sum(_width(tensor) for tensor in rows)
+        block = every[:, start : start + width * max(counts)].view(group.size, max(counts), width)
+        start += width * max(counts)
+        found = torch.cat([rank[:count] for rank, count in zip(block, counts, strict=True)])
+        whole = iter(
+            _typed(column, tensor) for column, tensor in zip(found.split([*map(_width, rows)], 1), rows, strict=True)
+        )
+        if isinstance(section, Labeled):
+            target = Target(next(whole), next(whole), None if section.target.valid is None else next(whole))
+            labeled = Labeled(Rows(section.x, [counts], group), target, next(whole))
+        else:
+            views = {
+                name: View(Rows(view.x, [counts], group), None if view.theta is None else next(whole))
+                for name, view in section.views.items()
+            }
+            unlabeled = Unlabeled(views, next(whole))
     return Batch(labeled, unlabeled)
 
 
-def _join(group: Group, mine: int) -> Join:
-    # A rank knows its own share only, and shares of batches that do not divide evenly differ.
-    counts = group.all_rows(torch.tensor([mine], device=group.device), [1] * group.size, "control").tolist()
-
-    def join(rows: Tensor) -> Tensor:
-        plain = rows.to(torch.uint8) if rows.dtype == torch.bool else rows
-        return group.all_rows(plain.contiguous(), counts, "inputs").to(rows.dtype)
-
-    return join
+def _sizes(part: Batch, group: Group, full: BatchPlan | None) -> list[list[int]]:
+    """Of each part that there is, how many rows each rank has."""
+    if full is not None:
+        return [group.share(full.labeled if isinstance(x, Labeled) else full.unlabeled) for x in part.parts]
+    mine = torch.tensor([[len(x.index) for x in part.parts]], device=group.device)
+    sizes: list[list[int]] = group.all_rows(mine, [1] * group.size, "control").T.tolist()
+    return sizes
 
 
-def _target(target: Target, join: Join) -> Target:
-    valid = None if target.valid is None else join(target.valid)
-    return Target(join(target.value), join(target.weight), valid)
+def _small(part: Labeled | Unlabeled) -> list[Tensor]:
+    """What every rank has to know of a row."""
+    if isinstance(part, Labeled):
+        found = [part.target.value, part.target.weight, part.target.valid, part.index]
+    else:
+        found = [*(view.theta for view in part.views.values()), part.index]
+    return [tensor for tensor in found if tensor is not None]
 
 
-def _view(view: View, join: Join) -> View:
-    return View(join(view.x), None if view.theta is None else join(view.theta))
+def _width(tensor: Tensor) -> int:
+    return math.prod(tensor.shape[1:]) * tensor.element_size()
+
+
+def _padded(tensors: list[Tensor], rows: int) -> Tensor:
+    """The bytes of each row behind one another, filled up to so many rows."""
+    columns = [tensor.contiguous().view(-1).view(torch.uint8).view(len(tensor), _width(tensor)) for tensor in tensors]
+    joined = torch.cat(columns, 1)
+    return F.pad(joined, (0, 0, 0, rows - len(joined))).flatten()
+
+
+def _typed(column: Tensor, like: Tensor) -> Tensor:
+    # A copy begins where its type may.
+    return column.clone().view(-1).view(like.dtype).view(len(column), *like.shape[1:])

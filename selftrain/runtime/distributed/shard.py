@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from selftrain.runtime.distributed.group import Group, here
+from selftrain.runtime.distributed.rows import Layout, Rows, apart, every_row, own_rows
 from selftrain.runtime.distributed.sync_batchnorm import sharing_norms
 
 Answer = TypeVar("Answer", Tensor, tuple[Tensor, ...])
@@ -37,51 +38,52 @@ def spread(run: Callable[..., Answer], *inputs: Tensor) -> Answer:
     Gradient: to the inputs, and, once averaged over ranks, to the network's weights: as in one process.
     """
     group = here()
-    if group is None or group.sharing or len(inputs[0]) < group.size:
+    if group is None or group.sharing or (len(inputs[0]) < group.size and not apart(inputs[0])):
         return run(*inputs)
-    rows = group.share(len(inputs[0]))
-    mine = [_take(group, rows, x) for x in inputs]
+    first = inputs[0]
+    layout = first.parts if isinstance(first, Rows) and apart(first) else [group.share(len(first))]
+    mine = [_take(group, layout, x) for x in inputs]
     group.sharing = True
     try:
-        with own_draws(group.rank, inputs[0].device), sharing_norms(group):
+        with own_draws(group.rank, mine[0].device), sharing_norms(group):
             answer = run(*mine)
     finally:
         group.sharing = False
     if isinstance(answer, Tensor):
-        return _join(group, rows, answer)
-    return tuple(_join(group, rows, part) for part in answer)
+        return _join(group, layout, answer)
+    return tuple(_join(group, layout, part) for part in answer)
 
 
-def _take(group: Group, rows: list[int], x: Tensor) -> Tensor:
-    taken: Tensor = _Take.apply(x, group, rows)
+def _take(group: Group, layout: Layout, x: Tensor) -> Tensor:
+    if isinstance(x, Rows):
+        if apart(x) and x.parts == layout:
+            return x.own
+        x = x.together()
+    taken: Tensor = _Take.apply(x, group, layout)
     return taken
 
 
-def _join(group: Group, rows: list[int], answer: Tensor) -> Tensor:
-    if len(answer) != rows[group.rank]:
-        raise ValueError(f"a network gave {len(answer)} rows for {rows[group.rank]}; several ranks need one for each")
-    joined: Tensor = _Join.apply(answer, group, rows)
+def _join(group: Group, layout: Layout, answer: Tensor) -> Tensor:
+    rows = sum(part[group.rank] for part in layout)
+    if len(answer) != rows:
+        raise ValueError(f"a network gave {len(answer)} rows for {rows}; several ranks need one for each")
+    joined: Tensor = _Join.apply(answer, group, layout)
     return joined
-
-
-def _mine(group: Group, rows: list[int]) -> slice:
-    start = sum(rows[: group.rank])
-    return slice(start, start + rows[group.rank])
 
 
 class _Take(torch.autograd.Function):
     """From together to apart: this rank's rows; on the way back all ranks' rows, at their own scale again."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, group: Group, rows: list[int]) -> Tensor:
-        ctx.group, ctx.rows = group, rows
+    def forward(ctx: Any, x: Tensor, group: Group, layout: Layout) -> Tensor:
+        ctx.group, ctx.layout = group, layout
         # Autograd forbids changes in place of a view that a custom function returns, and networks make them.
-        return x[_mine(group, rows)].clone()
+        return own_rows(x, layout, group.rank).clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         # Losses such as VAT's need the gradient of all their inputs, on every rank.
-        every = ctx.group.all_rows(grads[0], ctx.rows, "outputs")
+        every = every_row(grads[0], ctx.layout, ctx.group, "outputs")
         # The factor that `_Join` has put on; weights need it until gradients are averaged, inputs do not.
         return every / ctx.group.size, None, None
 
@@ -90,13 +92,13 @@ class _Join(torch.autograd.Function):
     """From apart to together: all ranks' rows; on the way back this rank's own, times the number of ranks."""
 
     @staticmethod
-    def forward(ctx: Any, mine: Tensor, group: Group, rows: list[int]) -> Tensor:
-        ctx.group, ctx.rows = group, rows
-        return group.all_rows(mine, rows, "outputs")
+    def forward(ctx: Any, mine: Tensor, group: Group, layout: Layout) -> Tensor:
+        ctx.group, ctx.layout = group, layout
+        return every_row(mine, layout, group, "outputs")
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return grads[0][_mine(ctx.group, ctx.rows)] * ctx.group.size, None, None
+        return own_rows(grads[0], ctx.layout, ctx.group.rank) * ctx.group.size, None, None
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from selftrain.types import Recorded, View
 
 Statistic = float | Sequence[float] | Tensor | None
 _FULL = (0.0, 1.0)
-_CACHED = 1 << 16  # values
+_LARGE = 64 * 64  # pixels from which on the CPU changes images one by one
 _DIM = 0.25  # images that use a smaller part of the range between black and white have a range of their own
 _NAME = re.compile(r"(plain|(?:weak|strong)[0-9]*)")
 _Views = TypeVar("_Views", bound="Normalizing")
@@ -75,6 +75,12 @@ def unit_range(images: Tensor) -> Tensor:
     if images.dtype == torch.float64:
         return images
     return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.to(torch.float32)
+
+
+def one_by_one(images: Tensor) -> bool:
+    """Whether images (B, C, H, W) are faster one by one: large ones in bytes on the CPU."""
+    large = images.ndim == 4 and math.prod(images.shape[2:]) >= _LARGE
+    return large and images.dtype == torch.uint8 and images.device.type == "cpu"
 
 
 class Normalizing(Recorded):
@@ -134,8 +140,8 @@ class Normalizing(Recorded):
 
         Bytes are scaled to [0, 1] first.
         """
-        if x.dtype == torch.uint8 and x.device.type == "cpu" and not self.exact:
-            return self._normalized_bytes(x)
+        if one_by_one(x) and not self.exact:
+            return self._normalized_one_by_one(x)
         x = unit_range(x) if x.dtype == torch.uint8 else x
         # only where it matters: other accelerators than CUDA's have no double precision, and it takes time
         x = x.double() if self.exact and x.device.type != "mps" else x.float()
@@ -145,17 +151,15 @@ class Normalizing(Recorded):
         x = x if mean is None else x - mean
         return (x if std is None else x / std).float()
 
-    def _normalized_bytes(self, x: Tensor) -> Tensor:
-        result = torch.empty_like(x, dtype=torch.float32)
-        mean, std = (value if value is None else value.to(result) for value in (self.mean, self.std))
-        # a few images at a time, all steps of each: they stay in the processor's cache
-        rows = max(1, _CACHED // max(1, math.prod(x.shape[1:])))
-        for part, place in zip(x.split(rows), result.split(rows), strict=True):
-            place.copy_(part).div_(255)
-            if mean is not None:
-                place.sub_(mean)
-            if std is not None:
-                place.div_(std)
+    def _normalized_one_by_one(self, images: Tensor) -> Tensor:
+        """``normalize`` for large images of bytes: each stays in the processor's cache for all of it."""
+        result = torch.empty_like(images, dtype=torch.float32)
+        scale = 1 / 255 if self.std is None else 1 / (255 * self.std)
+        shift = None if self.mean is None else self.mean if self.std is None else self.mean / self.std
+        for image, place in zip(images, result, strict=True):
+            place.copy_(image).mul_(scale)
+            if shift is not None:
+                place.sub_(shift)
         return result
 
     def spread_out(self, images: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,12 +9,11 @@ from torch import Tensor
 
 from selftrain.data.base.random import uniform
 from selftrain.data.views import image_cv, image_ops
-from selftrain.data.views.base import Normalizing, Statistic, check_name, unit_range
+from selftrain.data.views.base import Normalizing, Statistic, check_name, one_by_one, unit_range
 from selftrain.data.views.presets import Strong, Weak
 from selftrain.types import View
 
 _WEAK_DRAWS, _CUTOUT_DRAWS = 7, 3
-_LARGE = 64 * 64  # pixels from which on the CPU makes views one by one
 
 
 class TensorViews(Normalizing):
@@ -69,7 +67,7 @@ class TensorViews(Normalizing):
         geometry = _geometry(self.weak, draws, (images.shape[2], images.shape[3]))
         if recipe == "strong":
             return self._strong(images, draws, geometry)
-        if _by_picture(images):
+        if one_by_one(images):
             return View(self.normalize(image_cv.warp(images, geometry.theta, self.weak.pad)), geometry.theta)
         if self.weak.crop is None:
             images = image_ops.move(images, geometry.dx, geometry.dy, geometry.mirror, self.weak.pad)
@@ -88,11 +86,12 @@ class TensorViews(Normalizing):
             maps = image_ops.geometric_maps(recipe.geometric, choice - len(recipe.point), strength, size)
             theta = image_ops.compose(theta, maps)
         # Values before places: the tables are of the image's own levels, and resampling makes values between them.
+        if one_by_one(images):
+            x = image_cv.warp(images, theta, recipe.pad, _tables_of_rows(images, recipe.point, choice, strength))
+            return View(self._cut_out(self.normalize(x), draws[:, -_CUTOUT_DRAWS:]), theta)
         x = _apply_points(images, recipe.point, choice, strength)
-        if _by_picture(x):
-            x = image_cv.warp(x, theta, recipe.pad)
-        elif recipe.geometric or self.weak.crop is not None:
-            x = image_ops.warp(unit_range(x), theta, recipe.pad)
+        if recipe.geometric or self.weak.crop is not None:
+            x = image_ops.warp(x, theta, recipe.pad)
         else:
             # without a turn or a crop nothing is resampled: moving whole pixels is exact and cheaper
             x = image_ops.move(x, geometry.dx, geometry.dy, geometry.mirror, recipe.pad)
@@ -107,15 +106,10 @@ class TensorViews(Normalizing):
         rows, columns = image_ops.cutout_sides((height, width), side, draws[:, 1] * height, draws[:, 2] * width)
         # the mean, which is 0 after normalization: a hole says nothing instead of "black"
         fill = self.normalize(torch.tensor(0.5) if self.mean is None else self.mean.to(x.device)).to(x)
-        if x.device.type == "cpu" and math.prod(x.shape[2:]) >= _LARGE:
+        if image_ops.by_rows(x.device):
             image_cv.fill(x, rows, columns, fill)
             return x
         return torch.where((rows[:, :, None] & columns[:, None, :]).unsqueeze(1), fill, x)
-
-
-def _by_picture(images: Tensor) -> bool:
-    """Whether images are faster one by one: large ones in bytes on the CPU."""
-    return images.dtype == torch.uint8 and images.device.type == "cpu" and math.prod(images.shape[2:]) >= _LARGE
 
 
 @dataclass(frozen=True)
@@ -162,24 +156,27 @@ def _crop(crop: tuple[float, float] | None, draws: Tensor) -> tuple[Tensor, Tens
 
 
 def _apply_points(images: Tensor, names: tuple[str, ...], choice: Tensor, strength: Tensor) -> Tensor:
-    """Point operations by one look-up: floats in [0, 1], or bytes where images are changed one by one."""
+    """Point operations by one look-up, giving floats in [0, 1]."""
     if not names or not choice.shape[1]:
-        return images
-    # a table's own operations have the numbers below len(names); everything else changes no value
-    choice = choice.clamp_max(len(names))
-    if _by_picture(images):
-        rows = (choice < len(names)).any(1).nonzero()[:, 0]
-        choice, strength = choice[rows], strength[rows]
-        histogram = image_cv.histogram(images, rows, _needs_histogram(names, choice))
-        return image_cv.look_up(images, image_ops.point_tables(names, choice, strength, histogram), rows)
+        return unit_range(images)
     # 256 levels: all operations on values are then one table a sample and one gather
     levels = images if images.dtype == torch.uint8 else torch.round(images * 255)
     levels = levels.flatten(2).long()
+    # a table's own operations have the numbers below len(names); everything else changes no value
     used = _needs_histogram(names, choice) if image_ops.by_rows(levels.device) else None
-    tables = image_ops.point_tables(names, choice, strength, image_ops.histogram(levels, used))
-    return tables.gather(2, levels).view(images.shape)
+    histogram = image_ops.histogram(levels, used)
+    return image_ops.point_tables(names, choice, strength, histogram).gather(2, levels).view(images.shape)
+
+
+def _tables_of_rows(images: Tensor, names: tuple[str, ...], choice: Tensor, strength: Tensor) -> dict[int, Tensor]:
+    """The tables (C, 256) of those images that have a point operation."""
+    rows = (choice < len(names)).any(1).nonzero()[:, 0]
+    choice, strength = choice[rows], strength[rows]
+    histogram = image_cv.histogram(images, rows, _needs_histogram(names, choice))
+    return dict(zip(rows.tolist(), image_ops.point_tables(names, choice, strength, histogram), strict=True))
 
 
 def _needs_histogram(names: tuple[str, ...], choice: Tensor) -> Tensor:
-    """Whether an operation of each sample asks for the histogram, (B,)."""
-    return torch.tensor([name in image_ops.OF_HISTOGRAM for name in names] + [False])[choice].any(1)
+    """Whether an operation of each sample, number ``choice`` (B, slots) of ``names``, asks for the histogram, (B,)."""
+    asks = torch.tensor([name in image_ops.OF_HISTOGRAM for name in names] + [False])
+    return asks[choice.clamp_max(len(names))].any(1)

@@ -7,6 +7,7 @@ from some 64 pixels a side on. Values are rounded to bytes twice: after the tabl
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -40,19 +41,12 @@ def histogram(images: Tensor, rows: Tensor, used: Tensor) -> Tensor:
     return shares.div_(math.prod(images.shape[2:]))
 
 
-def look_up(images: Tensor, tables: Tensor, rows: Tensor) -> Tensor:
-    """The images uint8 (B, C, H, W), those of ``rows`` through their tables float (N, C, 256) in [0, 1]."""
-    cv, changed = _library(), images.clone(memory_format=torch.contiguous_format)
-    levels = torch.round(tables * (LEVELS - 1)).to(torch.uint8).numpy()
-    for row, of_row in zip(rows.tolist(), levels, strict=True):
-        for plane, table, place in zip(images[row].numpy(), of_row, changed[row].numpy(), strict=True):
-            cv.LUT(plane, table, dst=place)
-    return changed
+def warp(images: Tensor, theta: Tensor, pad: Pad, tables: Mapping[int, Tensor] | None = None) -> Tensor:
+    """Resample images uint8 (B, C, H, W) by affine maps (B, 2, 3), bilinearly; whole pixels are moved exactly.
 
-
-def warp(images: Tensor, theta: Tensor, pad: Pad) -> Tensor:
-    """Resample images uint8 (B, C, H, W) by affine maps (B, 2, 3), bilinearly; whole pixels are moved exactly."""
-    cv = _library()
+    ``tables``: float (C, 256) in [0, 1] for some of the images, which go through them before.
+    """
+    cv, tables = _library(), tables or {}
     height, width = images.shape[2:]
     border = {"reflect": cv.BORDER_REFLECT, "edge": cv.BORDER_REPLICATE, "zero": cv.BORDER_CONSTANT}[pad]
     maps = _in_pixels(theta.double().numpy(), height, width)
@@ -61,10 +55,14 @@ def warp(images: Tensor, theta: Tensor, pad: Pad) -> Tensor:
     moved = (np.abs(maps - nearest) * [width, height, 1]).max((1, 2)) < _WHOLE
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
     for row, (image, place) in enumerate(zip(images.numpy(), result.numpy(), strict=True)):
+        planes = list(image)
+        if row in tables:
+            levels = torch.round(tables[row] * (LEVELS - 1)).to(torch.uint8).numpy()
+            planes = [cv.LUT(plane, table) for plane, table in zip(planes, levels, strict=True)]
         if moved[row]:
-            _move(cv, image, place, nearest[row].astype(int).tolist(), border)
+            _move(cv, planes, place, nearest[row].astype(int).tolist(), border)
         else:
-            _resample(cv, image, place, maps[row], border)
+            _resample(cv, planes, place, maps[row], border)
     return result
 
 
@@ -77,30 +75,27 @@ def _in_pixels(theta: Array, height: int, width: int) -> Array:
     return np.concatenate([linear, (middle + theta[:, :, 2] * half[:, 0] - linear @ middle)[:, :, None]], 2)
 
 
-def _move(cv: Any, image: Array, place: Array, matrix: list[list[int]], border: int) -> None:
+def _move(cv: Any, planes: list[Array], place: Array, matrix: list[list[int]], border: int) -> None:
     (sign, _, dx), (_, _, dy) = matrix
-    height, width = image.shape[1:]
+    height, width = place.shape[1:]
     if sign < 0:  # column dx - j at j is column j + (width - 1 - dx) of the mirrored image
         dx = width - 1 - dx
     top, left = max(0, -dy), max(0, -dx)
-    for plane, target in zip(image, place, strict=True):
+    for plane, target in zip(planes, place, strict=True):
         wide = cv.copyMakeBorder(cv.flip(plane, 1) if sign < 0 else plane, top, max(0, dy), left, max(0, dx), border)
         target[:] = wide[top + dy : top + dy + height, left + dx : left + dx + width]
 
 
-def _resample(cv: Any, image: Array, place: Array, matrix: Array, border: int) -> None:
-    flags = cv.WARP_INVERSE_MAP | cv.INTER_LINEAR
-    size = image.shape[:0:-1]
-    for start in range(0, len(image), 4):
-        planes = image[start : start + 4]
-        if len(planes) == 1:
-            cv.warpAffine(planes[0], matrix, size, dst=place[start], flags=flags, borderMode=border)
-            continue
-        # OpenCV resamples one and four channels in half the time of three
-        joined = cv.merge([*planes, *planes[:1].repeat(4 - len(planes), 0)])
-        warped = cv.split(cv.warpAffine(joined, matrix, size, flags=flags, borderMode=border))
-        for target, plane in zip(place[start : start + 4], warped, strict=False):
-            target[:] = plane
+def _resample(cv: Any, planes: list[Array], place: Array, matrix: Array, border: int) -> None:
+    size, how = place.shape[:0:-1], {"flags": cv.WARP_INVERSE_MAP | cv.INTER_LINEAR, "borderMode": border}
+    if len(planes) == 1:
+        cv.warpAffine(planes[0], matrix, size, dst=place[0], **how)
+        return
+    # OpenCV resamples four channels in half the time of three
+    for start in range(0, len(planes), 4):
+        some, targets = planes[start : start + 4], list(place[start : start + 4])
+        more = [np.empty_like(place[0]) for _ in range(4 - len(some))]
+        cv.split(cv.warpAffine(cv.merge([*some, *more]), matrix, size, **how), [*targets, *more])
 
 
 def fill(x: Tensor, rows: Tensor, columns: Tensor, value: Tensor) -> None:

@@ -2,10 +2,11 @@
 
 python benchmarks/views_speed.py
 
-The four take turns in one process, by its processor time, one thread; each gives a weak and a strong view of every
-picture as a normalized float tensor. Weak: a shift by up to 1/8. Strong: the same shift, two operations drawn out of
-those of ``selftrain.data.Strong`` (or as many of them as the library has), and a square that is erased. The others
-change one picture after the other, each operation as the library does it best. Writes benchmarks/results/views_speed.json.
+The four take turns in one process, by its processor time, one thread; each gives a batch of weak and one of strong
+views, normalized. Weak: a shift by up to 1/8. Strong: the same shift, two operations drawn out of those of
+``selftrain.data.Strong``, and a square that is erased. The others change one picture after the other: torchvision v2
+and albumentations with their own operations, Pillow with its own between a crop, ``ToTensor`` and ``Normalize`` of
+torchvision, as the published code of most methods has it. Writes benchmarks/results/views_speed.json.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from torch import Tensor
+from torchvision import transforms as v1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
@@ -67,15 +69,15 @@ def torchvision_pairs(images: Tensor) -> Pairs:
     erased = v2.RandomErasing(p=1, scale=(0.01, 0.25), ratio=(1, 1))
     weak = v2.Compose([shift, *end])
     strong = v2.Compose([shift, v2.RandomChoice(drawn), v2.RandomChoice(drawn), *end, erased])
-    return lambda turn: [(weak(image), strong(image)) for image in images]
+    return lambda turn: [torch.stack([view(image) for image in images]) for view in (weak, strong)]
 
 
 def pillow_pairs(images: Tensor) -> Pairs:
-    """Pillow's own operations on pictures of Pillow, as the published code of FixMatch does."""
+    """Operations of Pillow on pictures of Pillow."""
     side = images.shape[2]
     arrays = images.permute(0, 2, 3, 1).numpy()
     pictures = [Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array) for array in arrays]
-    level, draw = side // 8, random.Random(0)
+    draw = random.Random(0)
 
     def affine(a: float, b: float, c: float, d: float, e: float, f: float) -> Callable[[Image.Image], Image.Image]:
         return lambda x: x.transform(x.size, Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BILINEAR)
@@ -100,24 +102,22 @@ def pillow_pairs(images: Tensor) -> Pairs:
         lambda: lambda x: x,
     ]
 
-    def shift(picture: Image.Image) -> Image.Image:
-        x, y = draw.randint(-level, level), draw.randint(-level, level)
-        return picture.transform(picture.size, Image.Transform.AFFINE, (1, 0, x, 0, 1, y))
-
-    def tensor(picture: Image.Image) -> Tensor:
-        array = np.asarray(picture, np.float32).reshape(side, side, -1)
-        return torch.from_numpy((array / 255 - MEAN) / STD).permute(2, 0, 1).contiguous()
+    shift = v1.RandomCrop(side, padding=side // 8, padding_mode="reflect")
+    end = v1.Compose([v1.ToTensor(), v1.Normalize([MEAN] * images.shape[1], [STD] * images.shape[1])])
 
     def strong(picture: Image.Image) -> Tensor:
-        picture = shift(picture)
+        changed: Image.Image = shift(picture)
         for _ in range(2):
-            picture = draw.choice(drawn)()(picture)
+            changed = draw.choice(drawn)()(changed)
         half, x, y = draw.uniform(0, side / 4), draw.uniform(0, side), draw.uniform(0, side)
-        gray: Any = 115 if picture.mode == "L" else (115, 115, 115)
-        ImageDraw.Draw(picture).rectangle((x - half, y - half, x + half, y + half), gray)
-        return tensor(picture)
+        gray: Any = 115 if changed.mode == "L" else (115, 115, 115)
+        changed = changed.copy()
+        ImageDraw.Draw(changed).rectangle((x - half, y - half, x + half, y + half), gray)
+        result: Tensor = end(changed)
+        return result
 
-    return lambda turn: [(tensor(shift(picture)), strong(picture.copy())) for picture in pictures]
+    weak = v1.Compose([shift, end])
+    return lambda turn: [torch.stack([view(picture) for picture in pictures]) for view in (weak, strong)]
 
 
 def albumentations_pairs(images: Tensor) -> Pairs:
@@ -149,7 +149,7 @@ def albumentations_pairs(images: Tensor) -> Pairs:
     )
     weak = A.Compose([padded, shift, *end])
     strong = A.Compose([padded, shift, A.SomeOf(drawn, n=2, replace=True, p=1), hole, *end])
-    return lambda turn: [(weak(image=array)["image"], strong(image=array)["image"]) for array in arrays]
+    return lambda turn: [torch.stack([view(image=array)["image"] for array in arrays]) for view in (weak, strong)]
 
 
 MAKERS = {
@@ -180,7 +180,12 @@ def main() -> None:
             rate = [batch / seconds for seconds in seconds_each]
             ratios = [other / mine for other, mine in zip(seconds_each, spent["selftrain"], strict=True)]
             rows.append(
-                {"size": f"{side}x{side}x{channels}", "library": name, "pairs_a_second": statistics.median(rate)}
+                {
+                    "size": f"{side}x{side}x{channels}",
+                    "batch": batch,
+                    "library": name,
+                    "pairs_a_second": statistics.median(rate),
+                }
                 | {"times_as_long": [min(ratios), statistics.median(ratios), max(ratios)]}
             )
             print(rows[-1], flush=True)

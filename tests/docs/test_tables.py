@@ -76,6 +76,12 @@ def test_the_page_of_methods_shows_the_stored_results(methods_page):
     assert methods_page.PAGE.read_text(encoding="utf-8") == methods_page.page(rows)
 
 
+def test_the_page_of_speed_shows_the_stored_results():
+    speed = script("performance_page")
+    text = speed.PAGE.read_text(encoding="utf-8")
+    assert speed.page(text) == text
+
+
 def test_the_stored_methods_are_the_rows_of_the_benchmark(methods_page):
     """Every planned run, once, and no other."""
     planned = [tuple(job) for job in methods_page.jobs()]

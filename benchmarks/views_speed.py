@@ -164,7 +164,7 @@ def main() -> None:
     """Run all, print pairs a second, write the result."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for side, channels, batch in SIZES:
         images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (batch, channels, side, side), np.uint8))
         makers = {name: make(images) for name, make in MAKERS.items()}

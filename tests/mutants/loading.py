@@ -256,8 +256,8 @@ MUTANTS = [
     Mutant(
         "views: one by one, tables are cut off and not rounded",
         "data/views/image_cv.py",
-        "torch.round(tables * (LEVELS - 1))",
-        "(tables * (LEVELS - 1))",
+        "torch.round(tables[row] * (LEVELS - 1))",
+        "(tables[row] * (LEVELS - 1))",
         "test_views.py::test_large_images_one_by_one_are_those_of_a_batch",
     ),
     Mutant(

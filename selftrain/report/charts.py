@@ -74,6 +74,11 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [step * (first + i) for i in range(math.floor(high / step + 1e-9) - first + 1)]
 
 
+def _percents(values: Sequence[float]) -> list[str]:
+    """Ticks in percent, with as many digits as tell them apart."""
+    return [percent(value, 0 if all(abs(100 * v - round(100 * v)) < 1e-6 for v in values) else 1) for value in values]
+
+
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
@@ -105,9 +110,10 @@ def curves(title: str, found: Sequence[Curve], *, shares: bool, height: float = 
         return top + (height - top - bottom) * (high - value) / (high - low or 1)
 
     parts = []
-    for value in ticks(low, high):
+    found_ticks = ticks(low, high)
+    for value, text in zip(found_ticks, _percents(found_ticks) if shares else map(_number, found_ticks), strict=True):
         parts.append(_line(left, y(value), WIDTH - right, y(value), "rule"))
-        parts.append(_text(left - 6, y(value) + 4, percent(value, 0) if shares else _number(value), "end"))
+        parts.append(_text(left - 6, y(value) + 4, text, "end"))
     for step in ticks(0, last):
         parts.append(_text(x(step), height - 6, _number(step), "middle"))
     for curve in found:
@@ -141,17 +147,18 @@ def whiskers(title: str, rows: Sequence[Estimate], *, signed: bool = False) -> M
     low, high = low - margin, high + margin
     if not signed:
         low, high = max(0.0, low), min(1.0, high)
-    left, right, per = 10.0, 10.0, 38.0
+    left, right, per = 22.0, 22.0, 38.0  # room for half of a tick's text at both ends
     height = per * len(rows) + 24
 
     def x(value: float) -> float:
         return left + (WIDTH - left - right) * (value - low) / (high - low)
 
     parts = []
-    for value in ticks(low, high):
+    found = ticks(low, high)
+    for value, text in zip(found, [f"{100 * v:+.3g}" for v in found] if signed else _percents(found), strict=True):
         kind = "even" if signed and abs(value) < 1e-9 else "rule"
         parts.append(_line(x(value), 4, x(value), height - 20, kind))
-        parts.append(_text(x(value), height - 6, f"{100 * value:+.3g}" if signed else percent(value, 0), "middle"))
+        parts.append(_text(x(value), height - 6, text, "middle"))
     for i, row in enumerate(rows):
         at, kind = per * i + 28, "s-1" if row.reference else "s0"
         shown = f"{100 * row.value:+.1f}" if signed else percent(row.value)
@@ -250,6 +257,17 @@ def reliability(
         keys.append(tag("li", tag("span", class_="key rest"), "pseudo-labels not learned from"))
     drawn = picture(WIDTH, height, parts, "share that is right, by confidence", "reliability")
     return tag("figure", tag("figcaption", "Right, by confidence"), drawn, tag("ul", *keys, class_="legend"))
+
+
+def colors(names: Sequence[str], palette: Sequence[Sequence[float]]) -> Markup:
+    """Which class or joint is drawn in which color, for pictures that predictions are painted over."""
+    keys = []
+    for name, color in zip(names[: len(palette)], palette, strict=False):
+        fill = "#" + "".join(f"{round(255 * part):02x}" for part in color)
+        dot = tag("circle", cx=5.0, cy=5.0, r=5.0, fill=fill)
+        swatch = tag("svg", dot, viewBox="0 0 10 10", width=10, height=10, aria_hidden="true", class_="swatch")
+        keys.append(tag("li", swatch, " ", tag("bdi", short(name, 24))))
+    return tag("ul", *keys, class_="legend")
 
 
 # -- samples -----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from selftrain.metrics.intervals import clopper_pearson
 from selftrain.networks.described import describe, settings_in_short
 from selftrain.report import charts
 from selftrain.report.charts import Curve, Estimate, percent
-from selftrain.report.examples import Showing, mistakes, pseudo_labels
+from selftrain.report.examples import Showing, mistakes, pseudo_labels, unit_of
 from selftrain.report.held_out import Judged, judge, mean_with_interval
 from selftrain.storage.run_dir import CARD, RECORD, SETTINGS, versions
 from selftrain.strategy.base import Strategy, SupervisedStrategy
@@ -32,7 +32,6 @@ from selftrain.types import Pile
 BASELINE = "baseline"  # folder and name of the labels alone
 _SQUARE, _ROWS = 20, 60  # classes in the matrix, and in a table; of more those that are most often wrong
 _DRAWS = 100  # of an interval
-_UNITS = {True: "samples", False: "units (pixels or joints)"}
 
 
 class RunLike(Protocol):
@@ -138,9 +137,9 @@ def _verdict(run: RunLike, judged: Judged | None, strategy: SupervisedStrategy, 
                 ["Pass them: selftrain.open_run(folder, pile=...).report()."],
             )
         return Section("verdict", question, why, [*notes, *_stored(run)])
-    one = strategy.task.one_unit
+    one, unit = strategy.task.one_unit, unit_of(strategy.task)
     own = mean_with_interval(judged.share, single=one)
-    rows, said = [Estimate("this run", *own)], f"{percent(own[0])} right"
+    rows, said = [Estimate("this run", *own)], f"{percent(own[0])} {'' if one else f'of the {unit} '}right"
     about = f"{len(judged.share):,} {judged.part} samples" + (
         f", evenly spaced among {judged.of:,}" if judged.of > len(judged.share) else ""
     )
@@ -173,7 +172,7 @@ def _verdict(run: RunLike, judged: Judged | None, strategy: SupervisedStrategy, 
         if run.fallback is not None and run.fallback.to == BASELINE:
             answer, tone = f"The run ships what the labels alone give: {said} on {about}.", "bad"
             notes.insert(0, run.fallback.message)
-    figures.insert(0, charts.whiskers(f"Right {_UNITS[one]}, with 95 % intervals", rows))
+    figures.insert(0, charts.whiskers(f"Right {unit}, with 95 % intervals", rows))
     return Section("verdict", question, answer, [*notes, *_stored(run)], figures, tone=tone)
 
 
@@ -239,7 +238,7 @@ def _classes(judged: Judged, names: Sequence[str], strategy: SupervisedStrategy)
         figures.append(charts.confusion([names[c] for c in square], counts[square][:, square].tolist()))
     known = [row for row in rows if row[2] != "\N{EN DASH}"]
     answer = (
-        f"Most often {known[0][0]}: {known[0][2]} right."
+        f"Most often wrong: {known[0][0]}, {known[0][2]} right."
         if known and known[0][2] != percent(1.0)
         else "None: all are right."
     )
@@ -280,14 +279,12 @@ def pile_section(
         text = f"{percent(e.value)} right by estimate ({percent(e.low)} to {percent(e.high)})"
         answer += f"; {text}" if truth is not None else f", {text}"
         notes.append("The estimate goes by held-out samples of the same confidence.")
-    figures = [
-        charts.curves(title, lines, shares=True)
-        for title, lines in (
-            ("Learned from and right, by step", [log.curve("train/used", "share learned from", 0),
-                                                log.curve("train/pseudo_label_accuracy", "of these right", 2)]),
-        )
-        if any(len(line.points) > 1 for line in lines)
-    ]  # fmt: skip
+    title = "Learned from and right, by step" if truth is not None else "Learned from, by step"
+    lines = [
+        log.curve("train/used", "share learned from", 0),
+        log.curve("train/pseudo_label_accuracy", "of these right", 2),
+    ]
+    figures = [charts.curves(title, lines, shares=True)] if any(len(line.points) > 1 for line in lines) else []
     rows, head = list[list[Any]](), ["class", "labels", "learned from", "", "right", "", "confidence", "changes"]
     # a class each: where the truth is known, nothing has to be estimated, and of very many classes it takes too long
     asked = one and truth is None and judged is not None and len(names) <= _SQUARE
@@ -325,7 +322,7 @@ def _trust(judged: Judged, ledger: Ledger, strategy: SupervisedStrategy) -> list
         else "It is as sure as it is right."
     )
     bars = (bars_of(sure[seen & used]), bars_of(sure[seen & ~used])) if one else ([], [])
-    about = (f"of {judged.part} samples", "decisions" if one else "units")
+    about = (f"of {judged.part} samples", "decisions" if one else unit_of(strategy.task))
     figure = charts.reliability(bins_of(_decisions(judged)), *bars, *about)
     return [Section("trust", "Can its confidence be believed?", answer, figures=[figure])]
 

@@ -16,10 +16,11 @@ from torch import Tensor
 from selftrain.errors import printable
 from selftrain.labels.ledger import Ledger
 from selftrain.labels.thumbnails import thinned
-from selftrain.report.charts import percent, series, short, tag
+from selftrain.report.charts import colors, percent, series, short, tag
 from selftrain.report.held_out import Judged
 from selftrain.strategy.base import SupervisedStrategy
-from selftrain.tensorboard.tiles import tiles, with_labels
+from selftrain.tasks import Task
+from selftrain.tensorboard.tiles import COLORS, tiles, with_labels
 from selftrain.types import Pile
 
 _SHOWN, _VALUES, _CHANNELS, _PLACES = 8, 6, 4, 128  # samples of a group; values of a row; lanes and points of a series
@@ -42,6 +43,7 @@ class Group:
     title: str
     about: str
     examples: Sequence[Example]
+    legend: Markup | str = ""
 
 
 class Showing:
@@ -136,10 +138,19 @@ def mistakes(strategy: SupervisedStrategy, judged: Judged, showing: Showing, cla
         pairs = zip(showing.drawn(raw, target.value, valid), showing.drawn(raw, value, valid), strict=True)
         shown = [tag("div", *pair, class_="pair") for pair in pairs]
         lines = [[("right", percent(one.share, 0)), ("confidence", percent(one.sure, 0))] for one in worst]
-        about = "Held-out samples with the fewest units right: left the truth, right the prediction."
+        about = f"Held-out samples with the fewest {unit_of(task)} right: left the truth, right the prediction."
     names = [_name(showing.pile, judged.part, one.row) for one in worst]
     made = [Example(s, n, rows, wrong=True) for s, n, rows in zip(shown, names, lines, strict=True)]
-    return Group("Most clearly wrong", about, made)
+    return Group("Most clearly wrong", about, made, _legend(task, classes))
+
+
+def unit_of(task: Task) -> str:
+    """What is right or wrong, in the plural."""
+    return "samples" if task.one_unit else "pixels" if task.has_classes else "joints"
+
+
+def _legend(task: Task, classes: Sequence[str]) -> Markup | str:
+    return "" if task.one_unit else colors(classes, COLORS)
 
 
 def pseudo_labels(
@@ -187,7 +198,7 @@ def _group(
         if int(ledger.flips[row]):
             lines.append(("changed", f"{int(ledger.flips[row])} times"))
         examples.append(Example(shown, printable(str(ledger.ids[row])), lines, wrong=0 <= truth != label))
-    return Group(title, about, examples)
+    return Group(title, about, examples, _legend(strategy.task, classes))
 
 
 def _name(pile: Pile, part: str, row: int) -> str:

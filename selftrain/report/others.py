@@ -31,14 +31,13 @@ def of_comparison(result: Mapping[str, Any], title: str) -> dict[str, Any]:
     cells = [
         [
             row["strategy"], percent(row["accuracy"]),
-            "" if row["spread"] is None else f"{100 * row['spread']:.1f}",
-            "" if row["gain"] is None else f"{100 * row['gain']:+.1f}",
+            "" if row["gain"] is None else f"{100 * row['gain']:+.1f}", row["answer"],
             "" if row["low"] is None else f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}",
-            row["over"] or "", row["answer"],
+            row["over"] or "", "" if row["spread"] is None else f"{100 * row['spread']:.1f}",
         ]
         for row in rows
     ]  # fmt: skip
-    head = ["strategy", "right", "std over runs", "gain", "interval", "over", "answer"]
+    head = ["strategy", "right", "gain", "answer", "interval", "over", "std over runs"]
     first = next((row["answer"] for row in rows if row["answer"] in ("pays", "hurts")), "")
     tone = "good" if any(row["answer"] == "pays" for row in rows) else "bad" if first else ""
     judged = f"{result['samples']:,} {result['part']} samples, {result['cells']} run(s) of each strategy; gains are "

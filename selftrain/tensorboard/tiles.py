@@ -18,7 +18,7 @@ WIDE = 350  # pixels: what TensorBoard shows without making it smaller
 _COLUMNS, _CHANNELS, _POINTS, _AXES = 64, 12, 256, 4  # of a table, a series and a cloud: what is drawn at most
 _STRIP, _LETTER = 14, 6  # pixels: height of a caption, about the width of a letter
 _UP, _DOWN, _WRONG = (0.12, 0.47, 0.71), (0.84, 0.15, 0.16), (0.8, 0.0, 0.0)
-_COLORS = (
+COLORS = (  # of classes of pixels and of joints, by number; then anew
     (0.12, 0.47, 0.71), (1.0, 0.5, 0.05), (0.17, 0.63, 0.17), (0.84, 0.15, 0.16), (0.58, 0.4, 0.74),
     (0.55, 0.34, 0.29), (0.89, 0.47, 0.76), (0.5, 0.5, 0.5), (0.74, 0.74, 0.13), (0.09, 0.75, 0.81),
 )  # fmt: skip
@@ -121,7 +121,7 @@ def _drawn_curves(levels: Sequence[Sequence[float]], lane: int, wide: int) -> Te
         across = (wide - 1) / max(1, len(heights) - 1)
         base = lane * (channel + 1) - 2
         line = [(i * across, base - height * (lane - 4)) for i, height in enumerate(heights)]
-        pen.line(line, fill=_bytes(_COLORS[channel % len(_COLORS)]))
+        pen.line(line, fill=_bytes(COLORS[channel % len(COLORS)]))
     return _pixels(canvas)
 
 
@@ -148,7 +148,7 @@ def _masks(shown: Tensor, value: Tensor, weight: Tensor) -> Tensor:
     size = shown.shape[-2:]
     # the nearest, which is the default: numbers of classes must not be blended
     decided = F.interpolate(value.argmax(1, keepdim=True).float(), size).long()[:, 0]
-    palette = torch.tensor(_COLORS)
+    palette = torch.tensor(COLORS)
     paint = palette[decided % len(palette)].permute(0, 3, 1, 2)
     strength = torch.where(F.interpolate(weight[:, None], size) > 0, 0.6, 0.2)
     return shown.mean(1, keepdim=True) * (1 - strength) + paint * strength
@@ -164,7 +164,7 @@ def _crosses(shown: Tensor, value: Tensor, weight: Tensor) -> Tensor:
     # not torchvision's joints: they have one color in a call
     for sample, joint in torch.nonzero(weight > 0).tolist():
         row, column = int(rows[sample, joint]), int(columns[sample, joint])
-        color = torch.tensor(_COLORS[joint % len(_COLORS)])[:, None]
+        color = torch.tensor(COLORS[joint % len(COLORS)])[:, None]
         shown[sample][:, row, max(0, column - 2) : column + 3] = color
         shown[sample][:, max(0, row - 2) : row + 3, column] = color
     return shown

@@ -219,6 +219,13 @@ MUTANTS = [
         "test_similar.py::test_every_kind_of_sample_has_a_look",
     ),
     Mutant(
+        "report: ticks of less than a percent read alike",
+        "selftrain/report/charts.py",
+        "for v in values) else 1) for value in values]",
+        "for v in values) else 0) for value in values]",
+        "test_report.py::test_ticks_are_told_apart_and_have_room",
+    ),
+    Mutant(
         "page: the surest samples are shown",
         "selftrain/labels/page/write.py",
         "rank = ledger.margin.cpu().double()",

@@ -166,8 +166,16 @@ def test_a_run_without_a_folder_says_how_to_keep_a_log(tmp_path):
 def test_masks_and_joints_have_pages_of_their_own(kind, tmp_path):
     strategy = strategies.FixMatch(toy.task(kind), toy.learner(kind), select=st.select.everything())
     st.fit(strategy, toy.pile(kind), steps=2, out=tmp_path / "run", baseline=True)
-    text = read(tmp_path / "run" / "report.html").text
-    assert "Right units (pixels or joints), with 95 % intervals" in text
+    source = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    text = Read(source).text
+    unit, named = {"segmentation": ("pixels", "2"), "keypoints": ("joints", "joint 1")}[kind]
+    # of each class or joint the color that is painted over the pictures
+    legend = re.search(r'<ul class="legend">(<li><svg viewBox="0 0 10 10".*?)</ul>', source, re.DOTALL)[1]
+    assert re.findall(r'fill="#(\w+)"', legend)[:2] == ["1f78b5", "ff800d"]
+    assert f"<bdi>{named}</bdi>" in legend
+    assert f"Right {unit}, with 95 % intervals" in text
+    assert f"of the {unit} right" in text
+    assert f"with the fewest {unit} right" in text
     assert "left the truth, right the prediction" in text
     assert ("What is taken for what" in text) == (kind == "segmentation")
     assert ("joint 1" in text) == (kind == "keypoints")
@@ -203,7 +211,7 @@ def test_a_comparison_has_a_page_and_a_strangers_file_is_read_with_care(tmp_path
     assert cli.main(["report", str(tmp_path)]) == 0
     text = read(tmp_path / "report.html").text
     assert "Self-training pays here." in text
-    assert "+5.0 +2.0 to +8.0 supervised pays" in text
+    assert "+5.0 pays +2.0 to +8.0 supervised" in text
     assert "Few draws." in text
     assert "<b>" in text
     (tmp_path / "compare.json").write_text(json.dumps(result | {"rows": [rows[0] | {"accuracy": "<script>"}]}))
@@ -251,3 +259,11 @@ def test_ticks_are_round_and_long_curves_are_means():
     assert len(thin) == 134
     assert thin[0] == (1.0, pytest.approx(1 / 3))
     assert str(charts.tag("text", "<b>", class_="a")) == '<text class="a">&lt;b&gt;</text>'
+
+
+def test_ticks_are_told_apart_and_have_room():
+    rows = [charts.Estimate("all right", 1.0, 1.0, 1.0)]
+    drawn = str(charts.whiskers("right", rows))
+    told = re.findall(r'x="([\d.]+)" y="[\d.]+" class="middle">([^<]+)<', drawn)
+    assert len({text for _, text in told}) == len(told) > 1
+    assert all(20 <= float(x) <= charts.WIDTH - 20 for x, _ in told)

@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from selftrain.errors import DataError
-from selftrain.types import Recorded, Target, View
+from selftrain.types import OUTSIDE, Recorded, Target, View
+
+_SHARP = 0.02  # a heatmap that is nearer to a Gaussian than this, of its height, is that point
 
 
 class Task(Protocol):
@@ -283,12 +285,13 @@ class Segmentation(Classification):
 
     def warp(self, target: Target, view: View) -> Target:
         """Resample values, weights and validity to the nearest pixel; what comes from outside is not valid."""
-        if view.theta is None:
+        if not view.moved:
             return target
         # One resampling for all three, so that value, weight and validity stay those of one pixel; to the nearest, as a
         # blend of two classes at their border is a label that nobody gave. Zeros from outside mean not valid.
         layers = torch.cat([target.value, target.weight[:, None], target.mask()[:, None]], 1)
-        moved = _sample(layers, view.theta, "nearest")
+        size = target.value.shape[-2:] if view.places is None else view.places.shape[1:3]
+        moved = _sample(layers, _grid(view, size, layers, whole=True), "nearest")
         valid = moved[:, -1] > 0.5
         return Target(moved[:, :-2], moved[:, -2], valid)
 
@@ -416,18 +419,30 @@ class Keypoints(Recorded):
         return self.loss(logits, target)
 
     def warp(self, target: Target, view: View) -> Target:
-        """Resample the heatmaps bilinearly; a joint whose peak leaves the view is not valid."""
-        if view.theta is None:
+        """Move each joint as a point, and draw it anew; a joint that leaves the view is not valid.
+
+        What is no Gaussian of ``sigma``, such as a heatmap with two peaks, is resampled bilinearly.
+        """
+        if not view.moved:
             return target
-        # Bilinear, for heights blend. Validity goes by the place of the peak: by the height that is left, the flank of
-        # a tall peak outside would count and a faint peak inside would not.
-        moved = _sample(target.value, view.theta, "bilinear")
-        return replace(target, value=moved, valid=(target.mask() > 0) & self._in_view(target.value, view.theta))
+        value = target.value
+        size = value.shape[-2:]
+        place, height = self._decoded(value)
+        shape = value.new_tensor([size[1], size[0]])
+        # Centers of cells: corners are those of the image, as in `_sample`.
+        seen = _carried(view, (2 * place + 1) / shape - 1)
+        drawn = self._gaussian(((seen + 1) * shape - 1) / 2, size)
+        near = self._gaussian(place, size) * height[..., None, None]
+        # A resampled Gaussian is lower and wider: after two views what was sure is no longer.
+        point = (value - near).abs().amax((2, 3)) <= _SHARP * height
+        other = _sample(value, _grid(view, size, value), "bilinear")
+        moved = torch.where(point[..., None, None], drawn * height[..., None, None], other)
+        return replace(target, value=moved, valid=(target.mask() > 0) & _inside(seen))
 
     def update(self, value: Tensor, target: Target) -> Tensor:
         """Number of valid joints, of joints within ``radius``, and summed distance in cells."""
         keep = target.mask() * target.weight > 0
-        gap = (self._peak(value) - self._peak(target.value)).norm(dim=-1)[keep]
+        gap = (self._decoded(value)[0] - self._decoded(target.value)[0]).norm(dim=-1)[keep]
         return torch.stack([keep.sum(), (gap <= self.radius).sum(), gap.sum()]).double()
 
     def compute(self, tally: Tensor) -> Mapping[str, float]:
@@ -439,16 +454,34 @@ class Keypoints(Recorded):
         flat = value.flatten(2).argmax(2)
         return torch.stack([flat % value.shape[-1], flat // value.shape[-1]], -1).float()
 
-    def _in_view(self, value: Tensor, theta: Tensor) -> Tensor:
-        """Whether each joint's peak lies in the view that ``theta`` (B, 2, 3) describes, shape (B, K)."""
-        size = value.new_tensor([value.shape[-1], value.shape[-2]])
-        # Centers of cells: corners are those of the image, as in `_sample`.
-        place = (2 * self._peak(value).to(value) + 1) / size - 1  # in the original, -1 to 1 from edge to edge
-        linear, offset = theta[:, :, :2].to(value), theta[:, :, 2:].to(value)
-        # theta leads from the view to the original, so the way into the view is its inverse.
-        seen: Tensor = torch.linalg.solve(linear, place.transpose(1, 2) - offset)  # the same place in the view
-        inside: Tensor = seen.abs().amax(1) <= 1
-        return inside
+    def _decoded(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Place (B, K, 2) and height (B, K) of each peak between cells, exact for Gaussians of ``sigma``.
+
+        Of the logarithms, which are parabolas (Zhang et al., "Distribution-Aware Coordinate Representation", 2020,
+        arXiv:1910.06278, eq. 7, without its smoothing; the two axes are taken apart).
+        """
+        cell = self._peak(value).long()
+        offsets = []
+        for axis, length in enumerate((value.shape[-1], value.shape[-2])):
+            # the logarithms of the peak's line, floored where a narrow peak would make one neighbor decide alone
+            here = value.flatten(2).gather(2, (cell[..., 1] * value.shape[-1] + cell[..., 0])[..., None])
+            sides = torch.stack([cell, cell], 2)
+            sides[..., axis] += sides.new_tensor([-1, 1])
+            there = (sides[..., axis] >= 0) & (sides[..., axis] < length)
+            index = sides[..., 1] * value.shape[-1] + sides[..., 0]
+            near = value.flatten(2).gather(2, index.where(there, 0))
+            least = 4 / self.sigma**2
+            fall = (here.clamp(min=1e-12).log() - near.clamp(min=1e-12).log()).clamp(0, least)
+            before, after = fall.unbind(2)
+            steep = before + after
+            both = torch.where(steep > 0, (before - after) / (2 * steep.clamp(min=1e-12)), 0.0)
+            # at the edge there is one neighbor, and the width is known
+            left, right = (0.5 - self.sigma**2 * side for side in (before, after))
+            offset = torch.where(there.all(2), both, torch.where(there[..., 1], right, -left))
+            offsets.append(torch.where(there.any(2), offset, 0.0).clamp(-0.5, 0.5))
+        off = torch.stack(offsets, -1)
+        height = value.flatten(2).amax(2) * torch.exp(off.square().sum(-1) / (2 * self.sigma**2))
+        return cell + off, height.clamp(max=1)
 
     def _distance(self, xy: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
         """(B, K, 2) -> distance of each cell to the place, (B, K, H, W)."""
@@ -465,22 +498,30 @@ def relative(source: View, destination: View) -> View:
 
     A label made on a weak view that was itself moved reaches the strong view through ``weak^-1`` after ``strong``.
     """
-    return destination if source.theta is None else _Between(source, destination)
+    return _Between(source, destination) if source.moved else destination
 
 
 class _Between(View):
     """A view as seen from another; the map is found when a task asks for it, for classes do not move."""
 
+    moved = True
+
     def __init__(self, source: View, destination: View) -> None:
-        vars(self).update(x=destination.x, ends=(source.theta, destination.theta))
+        places = destination.places
+        if places is None and source.places is not None:  # so that all ask for the map of each pixel
+            size = destination.x.shape[-2:]
+            places = _grid(View(destination.x, _still(destination)), size, source.places)
+        vars(self).update(x=destination.x, places=places, pixels=destination.pixels, ends=(source, destination))
 
     @cached_property
-    def theta(self) -> Tensor:
+    def theta(self) -> Tensor | None:
         """The map of each sample, (B, 2, 3)."""
         source, destination = vars(self)["ends"]
+        if source.theta is None or destination.places is not None:
+            return None
         # Homogeneous, so that a map can be inverted and multiplied with its offset.
-        back: Tensor = torch.linalg.inv(_square(source))
-        return (back if destination is None else back @ _square(destination))[:, :2]
+        back: Tensor = torch.linalg.inv(_square(source.theta))
+        return (back if destination.theta is None else back @ _square(destination.theta))[:, :2]
 
 
 def has_classes(task: Task) -> bool:
@@ -504,10 +545,130 @@ def _square(theta: Tensor) -> Tensor:
     return torch.cat([theta, theta.new_tensor([[[0, 0, 1]]]).expand(len(theta), 1, 3)], 1)
 
 
-def _sample(layers: Tensor, theta: Tensor, mode: str) -> Tensor:
-    # align_corners as in the views: with the other convention labels lie up to half a pixel off their pictures.
-    grid = F.affine_grid(theta.to(layers), list(layers.shape), align_corners=False)
-    return F.grid_sample(layers, grid, mode=mode, padding_mode="zeros", align_corners=False)
+def _still(view: View) -> Tensor:
+    """Its map, or that of a view that is not moved."""
+    return torch.eye(2, 3, device=view.x.device).expand(len(view.x), 2, 3) if view.theta is None else view.theta
+
+
+def _grid(view: View, size: tuple[int, ...], like: Tensor, whole: bool = False) -> Tensor:
+    """Place of a target that each cell of a view shows, (B, H, W, 2); outside of [-1, 1] where it shows none.
+
+    ``whole``: of targets that are no more than their pixels.
+    """
+    source, destination = vars(view).get("ends", (None, view))
+    if destination.places is not None:
+        dense = destination.pixels if whole and destination.pixels is not None else destination.places
+        grid = _resized(dense, size).to(like)
+    else:
+        # align_corners as in the views: with the other convention labels lie up to half a pixel off their pictures.
+        shape = [len(view.x), 1, *size]
+        grid = F.affine_grid(_still(destination).to(like), shape, align_corners=False)
+    if source is None:
+        return grid
+    if view.theta is None:
+        return _seen(source, grid)
+    there = F.affine_grid(view.theta.to(like), [len(view.x), 1, *size], align_corners=False)
+    # What lies outside of the image is padding, also where both views show it.
+    return torch.where(_inside(grid)[..., None], there, OUTSIDE)
+
+
+def _carried(view: View, place: Tensor) -> Tensor:
+    """Places of a target (B, K, 2) in a view; ``OUTSIDE`` for those that it does not show."""
+    source, destination = vars(view).get("ends", (None, view))
+    if source is not None:  # first into the image
+        if source.places is None:
+            place = _mapped(_still(source), place)
+        else:
+            known = _inside(source.places)[..., None].to(place)
+            layers = torch.cat([source.places.to(place) * known, known], -1).movedim(-1, 1)
+            found = F.grid_sample(layers, place[:, None], mode="bilinear", align_corners=False)[:, :, 0].movedim(1, -1)
+            share = found[..., 2:]
+            place = torch.where(share >= 0.25, found[..., :2] / share.clamp(min=0.25), OUTSIDE)
+    return _seen(destination, place)
+
+
+def _seen(view: View, place: Tensor) -> Tensor:
+    """Places of the image (B, ..., 2) in a view; ``OUTSIDE`` for those that it does not show."""
+    if view.places is not None:
+        return _inverse(view.places.to(place), place.flatten(1, -2)).view_as(place)
+    found = place
+    if view.theta is not None:
+        linear, offset = view.theta[:, :, :2].to(place), view.theta[:, :, 2:].to(place)
+        # theta leads from the view to the original, so the way into the view is its inverse.
+        found = torch.linalg.solve(linear, place.flatten(1, -2).transpose(1, 2) - offset).transpose(1, 2).view_as(place)
+    return torch.where((_inside(place) & _inside(found))[..., None], found, OUTSIDE)
+
+
+def _mapped(theta: Tensor, place: Tensor) -> Tensor:
+    return place @ theta[:, :, :2].to(place).transpose(1, 2) + theta[:, :, 2].to(place)[:, None]
+
+
+def _inside(place: Tensor) -> Tensor:
+    """Which places (..., 2) lie in the picture; a hair beyond its edge counts."""
+    return place.abs().amax(-1) <= 1 + 1e-5
+
+
+def _resized(places: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Places (B, H, W, 2) for a view of another size."""
+    if places.shape[1:3] == tuple(size):
+        return places
+    known = _inside(places)[..., None].to(places)
+    layers = torch.cat([places * known, known], -1).movedim(-1, 1)
+    small = F.interpolate(layers, size, mode="bilinear", align_corners=False).movedim(1, -1)
+    return torch.where(small[..., 2:] >= 0.5, small[..., :2] / small[..., 2:].clamp(min=0.5), OUTSIDE)
+
+
+def _inverse(places: Tensor, wanted: Tensor) -> Tensor:
+    """Where a view of ``places`` (B, H, W, 2) shows the places ``wanted`` (B, N, 2): from -1 to 1, else ``OUTSIDE``.
+
+    Newton's method: from a pixel that shows a place nearby, by the slopes of the map there to the next.
+    """
+    batch, height, width = places.shape[:3]
+    known = _inside(places)
+    number = torch.arange(height * width, device=places.device).expand(batch, -1).where(known.flatten(1), -1)
+    pixel = number.new_zeros(wanted.shape[:2]) - 1
+    for step in (16, 8, 4, 2, 1):  # a view that shows the image smaller leaves cells out: then any pixel nearby
+        rows, columns = -(-height // step), -(-width // step)
+        share = places.new_tensor([columns, rows])
+        most = share.long() - 1
+        cells, asked = (((p + 1) / 2 * share).long().clamp_min(0).minimum(most) for p in (places.flatten(1, 2), wanted))
+        table = number.new_full((batch, rows * columns), -1)
+        # the largest number, so that it is one and the same in every run
+        table.scatter_reduce_(1, cells[..., 1] * columns + cells[..., 0], number, "amax")
+        found = table.gather(1, asked[..., 1] * columns + asked[..., 0])
+        pixel = torch.where(found >= 0, found, pixel)
+    nothing = pixel < 0
+    pixel = pixel.clamp_min(0)
+    # here: place, and its slopes to the right and down
+    here = torch.cat([places, _slope(places, known, 2), _slope(places, known, 1)], -1).flatten(1, 2)
+    for _ in range(4):
+        x, y, right_x, right_y, down_x, down_y = here.gather(1, pixel[..., None].expand(-1, -1, 6)).unbind(-1)
+        off_x, off_y = wanted[..., 0] - x, wanted[..., 1] - y
+        area = right_x * down_y - right_y * down_x
+        area = torch.where(area.abs() > 1e-12, area, 1e-12)
+        step_x, step_y = (off_x * down_y - off_y * down_x) / area, (right_x * off_y - right_y * off_x) / area
+        column, row = pixel % width + step_x, pixel // width + step_y
+        nearest = column.round().clamp(0, width - 1).long() + row.round().clamp(0, height - 1).long() * width
+        last, pixel = pixel, torch.where(number.gather(1, nearest) >= 0, nearest, pixel)
+    # the last step starts where the one before led, unless the map has an edge or a fold there
+    near = (torch.stack([column - last % width, row - last // width]).abs() <= 1).all(0)
+    found = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], -1)
+    there = near & ~nothing & _inside(wanted) & _inside(found)
+    return torch.where(there[..., None], found, OUTSIDE)
+
+
+def _slope(places: Tensor, known: Tensor, axis: int) -> Tensor:
+    """Change of the place from one pixel to the next along an axis, (B, H, W, 2), by the neighbors that are known."""
+    ahead, behind = places.roll(-1, axis), places.roll(1, axis)
+    is_ahead, is_behind = known.roll(-1, axis), known.roll(1, axis)
+    is_ahead.select(axis, -1).fill_(False)
+    is_behind.select(axis, 0).fill_(False)
+    high, low = torch.where(is_ahead[..., None], ahead, places), torch.where(is_behind[..., None], behind, places)
+    return (high - low) / (is_ahead.to(places) + is_behind.to(places)).clamp(min=1)[..., None]
+
+
+def _sample(layers: Tensor, grid: Tensor, mode: str) -> Tensor:
+    return F.grid_sample(layers, grid.to(layers), mode=mode, padding_mode="zeros", align_corners=False)
 
 
 def _ratio(part: Tensor, whole: Tensor | int) -> float:

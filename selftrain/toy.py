@@ -241,7 +241,7 @@ class ToyStream:
     def _view(self, name: str, rows: Tensor, generator: torch.Generator) -> View:
         # weak2 is made like weak; the generator has gone on, so its draws are others.
         view = self.pile.views[name.rstrip("0123456789")](self.pile.x[rows], generator)
-        return View(view.x.to(self.device), None if view.theta is None else view.theta.to(self.device))
+        return view.each(lambda tensor: tensor.to(self.device))
 
 
 # -- pictures and views ------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from selftrain.arguments import bind, check
 
 InputKind = Literal["table", "image", "series", "points"]
+OUTSIDE = -2.0  # as a coordinate of a place, of which those of an image go from -1 to 1
 _Door = TypeVar("_Door", bound=Callable[..., Any])
 
 
@@ -132,11 +133,32 @@ class View:
     Args:
         x: Network input, shape (B, ...), normalized.
         theta: Affine map of each sample, shape (B, 2, 3), in the convention of ``torch.nn.functional.affine_grid``:
-            it sends a place of the view to the place of the original image it shows. ``None``: geometry unchanged.
+            it sends a place of the view to the place of the original image it shows. ``None``: geometry unchanged, or
+            that of ``places``.
+        places: What no affine map says: the place of the image that each pixel of the view shows, x and y from -1 to 1
+            as in ``torch.nn.functional.grid_sample``, shape (B, H, W, 2); ``OUTSIDE`` where it shows none (padding).
+        pixels: The same for masks, of which each pixel of the view shows one: centers of pixels. ``None``: the nearest
+            to ``places``.
     """
 
     x: Tensor
     theta: Tensor | None = None
+    places: Tensor | None = None
+    pixels: Tensor | None = None
+
+    @property
+    def moved(self) -> bool:
+        """Whether it has a geometry of its own."""
+        return self.theta is not None or self.places is not None
+
+    @property
+    def geometry(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """``theta``, ``places`` and ``pixels``."""
+        return self.theta, self.places, self.pixels
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> View:
+        """The same with ``change`` made to every tensor."""
+        return View(change(self.x), *(None if tensor is None else change(tensor) for tensor in self.geometry))
 
 
 @dataclass(frozen=True)
@@ -306,6 +328,7 @@ class Needs:
         warp: Carries a ``Target`` into the geometry of a view; needed together with ``encode``.
         labeled_view: Name of the view that labeled samples are shown in.
         extra_batches: Batches drawn ahead of each step: the next batches of the same epoch.
+        places: Whether targets have places, so that views must tell their geometry (``View.theta``, ``View.places``).
         share: Number of a process from 0, and of how many: it gets its share of each batch's rows, in the order of the
             processes. A stream that does so has an attribute ``share`` with the same; others give all rows to all.
     """
@@ -316,6 +339,7 @@ class Needs:
     labeled_view: str = "weak"
     extra_batches: int = 0
     share: tuple[int, int] = (0, 1)
+    places: bool = True
 
 
 class Stream(Protocol):

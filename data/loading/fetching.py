@@ -25,7 +25,7 @@ class RawPart(NamedTuple):
     key: Tensor
     epoch: int
     images: Tensor | None
-    views: dict[str, tuple[Tensor, Tensor | None]]
+    views: dict[str, tuple[Tensor | None, ...]]  # of a view, what has to be carried over
     annotation: Tensor | None
 
 
@@ -85,7 +85,7 @@ class Fetcher:
         images: Tensor | None = read_rows(samples, indices.rows, f"the {part} set", exact)
         # whole annotations lie in memory (they are small); only inputs are read
         annotation = None if samples.annotations is None else samples.annotations[indices.rows]
-        views: dict[str, tuple[Tensor, Tensor | None]] = {}
+        views: dict[str, tuple[Tensor | None, ...]] = {}
         # one-by-one pipelines on the CPU are the slow part: they run beside training, in the loader processes
         if self.views.on_workers and images is not None:
             views, images = {name: self._view(samples, part, indices, name, images) for name in names}, None
@@ -93,10 +93,10 @@ class Fetcher:
 
     def _view(
         self, samples: Samples, part: str, indices: BatchIndices, name: str, images: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        def make(places: slice) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor | None, ...]:
+        def make(places: slice) -> tuple[Tensor | None, ...]:
             view = self.views(name, images[places], indices.key[places], indices.epoch)
-            return view.x, view.theta
+            return view.x, view.theta, view.places, view.pixels
 
         return blamed(make, samples, indices.rows, f"cannot make the view {name!r} of", f"the {part} set")
 

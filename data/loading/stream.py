@@ -38,7 +38,8 @@ class PairedStream:
         share: The share of each batch's rows that is delivered, as ``needs`` says.
 
     Raises:
-        ValueError: when both sets are missing or empty, or a batch has fewer rows than there are shares.
+        ValueError: when both sets are missing or empty, a batch has fewer rows than there are shares, or targets have
+            places and the geometry of the views is not known.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class PairedStream:
             raise ValueError("a stream needs labeled or unlabeled samples; both sets are empty")
         self.needs, self.plan, self.device = needs, plan, device
         self.views = views.seeded(plan.seed)
+        if hasattr(views, "placed"):  # where places cost time, or are not known
+            self.views = self.views.placed(needs.places)  # type: ignore[attr-defined]
         # loader processes get names only: encode and warp may belong to a strategy with all its networks
         names = [] if needs.encode is None else [needs.labeled_view]
         self.share = needs.share
@@ -129,10 +132,7 @@ class PairedStream:
 
     def _views(self, part: RawPart, names: Sequence[str]) -> dict[str, View]:
         if part.images is None:
-            return {
-                name: View(self._here(x), None if theta is None else self._here(theta))
-                for name, (x, theta) in part.views.items()
-            }
+            return {name: View(*parts).each(self._here) for name, parts in part.views.items()}  # type: ignore[arg-type]
         # views are made here, on the training device, whole batches at a time; loader processes only read
         images, key = self._here(part.images), self._here(part.key)
         return {name: self.views(name, images, key, part.epoch) for name in names}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import random
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,10 @@ from torch.utils.data import get_worker_info
 
 from selftrain.data.base.random import keys
 from selftrain.data.views.base import Normalizing, Statistic, check_name, unit_range
-from selftrain.types import View
+from selftrain.types import OUTSIDE, View
+
+# beside the image: as what of albumentations a map is resampled
+_MAPS = {"pixels": "mask", "places": "masks"}
 
 
 class AlbumentationsViews(Normalizing):
@@ -23,8 +29,10 @@ class AlbumentationsViews(Normalizing):
     set from (seed, epoch, index, view) before it is drawn. Pipelines must not normalize: ``mean`` and ``std`` do,
     after scaling to [0, 1]. They may end in ``ToTensorV2``.
 
-    ``View.theta`` is always ``None``: the geometry of a pipeline is not known. Use pipelines that move, turn or mirror
-    for classification only, where targets have no places.
+    ``View.places`` and ``View.pixels`` tell what each pixel of a view shows: a map of columns and rows goes through the
+    pipeline beside the image, as a mask that is resampled linearly, and as one that is resampled as the pipeline
+    resamples masks. Padding of any kind shows nothing; what a box hides keeps its label. Streams leave the maps out
+    where targets have no places.
 
     Args:
         weak: ``albumentations.Compose`` of weak views; ``None``: shift by up to 1/8 and mirror.
@@ -53,10 +61,30 @@ class AlbumentationsViews(Normalizing):
         seed: int = 0,
     ) -> None:
         super().__init__(mean, std, seed)
+        self._places = True
         self.weak = default_weak(flip) if weak is None else weak
         self.strong = default_strong(flip) if strong is None else strong
         for name, pipeline in (("weak", self.weak), ("strong", self.strong)):
             _check_pipeline(name, pipeline)
+        self._mapped = {"weak": _mapped(self.weak), "strong": _mapped(self.strong)}
+
+    def placed(self, wanted: bool) -> AlbumentationsViews:
+        """The same maker, whose views have ``places`` where ``wanted``.
+
+        Raises:
+            ValueError: a pipeline moves images in a way that masks do not follow.
+        """
+        for name in self._mapped if wanted else ():
+            unknown = next((step for step in _steps(getattr(self, name)) if not _moves_masks(step)), None)
+            if unknown is not None:
+                kind = type(unknown).__name__
+                remedy = "give its mask=... as well" if kind == "Lambda" else "take it out"
+                raise ValueError(
+                    f"{name} has a {kind}, which changes images in a way that masks and joints do not follow; {remedy}"
+                )
+        changed = copy.copy(self)
+        changed._places = wanted
+        return changed
 
     @torch.no_grad()
     def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
@@ -66,34 +94,100 @@ class AlbumentationsViews(Normalizing):
             raise ValueError(f"inputs have shape {tuple(images.shape)}, not (B, C, H, W); use TableViews for tables")
         x = images
         if recipe != "plain":
-            pipeline = self.weak if recipe == "weak" else self.strong
-            x = _piped(pipeline, self.spread_out(images), keys(self.seed, epoch, index, name)).to(images.device)
-            x = self.narrowed(x)
+            pipeline = self._mapped[recipe] if self._places else getattr(self, recipe)
+            sample_keys = keys(self.seed, epoch, index, name)
+            x, *maps = _piped(pipeline, self.spread_out(images), sample_keys, self._places)
+            pixels, places = (_places(m.to(images.device), images.shape[2:]) for m in maps) if maps else (None, None)
+            x = self.narrowed(x.to(images.device))
+            return View(self.normalize(unit_range(x)), None, places, pixels)
         return View(self.normalize(unit_range(x)))
 
 
-def _piped(pipeline: Any, images: Tensor, sample_keys: Tensor) -> Tensor:
-    """Run a pipeline on every image with generators of its own."""
+def _piped(pipeline: Any, images: Tensor, sample_keys: Tensor, places: bool) -> list[Tensor]:
+    """Run a pipeline on every image with generators of its own: images, and their two maps where ``places``."""
     if get_worker_info() is not None:
         import cv2
 
         cv2.setNumThreads(0)  # OpenCV would start a thread per core in every loader process
     arrays = images.permute(0, 2, 3, 1).cpu().numpy()
-    results = []
+    results: list[list[Any]] = []
+    height, width = images.shape[2:]
+    # column, row, and a constant: where that is gone the view shows nothing of the image
+    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    origin = np.stack([columns, rows, np.ones_like(rows)], -1)
     # Keys are signed; numpy takes seeds from 0 on.
     for image, key in zip(arrays, [key % (1 << 64) for key in sample_keys.tolist()], strict=True):
         # set_random_state is the fast way, and the only one that reaches every transform of a nested pipeline
         pipeline.set_random_state(np.random.default_rng(key), random.Random(key))
-        result = pipeline(image=np.ascontiguousarray(image))["image"]
+        more = {"pixels": origin.copy(), "places": origin[None].copy()} if places else {}
+        made = pipeline(image=np.ascontiguousarray(image), **more)
+        result = made["image"]
         if isinstance(result, Tensor):  # ToTensorV2 puts the channels first
             result = (result if result.ndim == 2 else result.movedim(0, -1)).numpy()
         _check_scale(result)
-        results.append(result[:, :, None] if result.ndim == 2 else result)
+        maps = [np.asarray(made[name]).reshape(*result.shape[:2], 3) for name in more]
+        results.append([result[:, :, None] if result.ndim == 2 else result, *maps])
     # pipelines may end in any size, but a batch is one tensor
-    sizes = sorted({result.shape for result in results})
+    sizes = sorted({result[0].shape for result in results})
     if len(sizes) > 1:
         raise ValueError(f"the pipeline gives images of {sizes[0]} and {sizes[1]}; end it with a crop or a resize")
-    return torch.from_numpy(np.stack(results)).permute(0, 3, 1, 2).contiguous()
+    stacks = [torch.from_numpy(np.stack(one)) for one in zip(*results, strict=True)]
+    return [stacks[0].permute(0, 3, 1, 2).contiguous(), *stacks[1:]]
+
+
+def _places(layers: Tensor, size: Sequence[int]) -> Tensor:
+    """A map of columns and rows, (B, H, W, 3), as places from -1 to 1, (B, H, W, 2)."""
+    share = layers[..., 2:]
+    # blended with the padding beside it a pixel has a part of its numbers and the same part of the constant
+    place = layers[..., :2] / share.clamp(min=0.5)
+    place = (2 * place + 1) / place.new_tensor([size[1], size[0]]) - 1
+    return torch.where(share >= 0.5, place, OUTSIDE)
+
+
+def _steps(pipeline: Any) -> Iterator[Any]:
+    """Every transform of a pipeline, and those inside others."""
+    yield pipeline
+    for step in getattr(pipeline, "transforms", None) or ():
+        yield from _steps(step)
+
+
+def _moves_masks(step: Any) -> bool:
+    """Whether masks go where a transform puts the parts of an image; what only hides or recolors parts moves none."""
+    if type(step).__name__ == "Lambda":
+        image, mask = (getattr(step.custom_apply_fns[name], "__name__", "") for name in ("image", "mask"))
+        return image == "noop" or mask != "noop"
+    return type(step).__name__ not in {"Mosaic", "CopyAndPaste", "MaskDropout"}  # other images come in; masks are cut
+
+
+def _mapped(pipeline: Any) -> Any:
+    """A copy of a pipeline that takes the maps ``_MAPS`` beside an image, of which padding leaves nothing."""
+    changed = copy.deepcopy(pipeline)
+    for step in _steps(changed):
+        if type(step).__name__ == "ToTensorV2":
+            step.transpose_mask = False
+        if hasattr(step, "apply_to_mask") and (hasattr(step, "fill_mask") or hasattr(step, "mask_interpolation")):
+            step.apply_to_mask = partial(_with, step, type(step).apply_to_mask, False)
+            step.apply_to_masks = partial(_with, step, type(step).apply_to_mask, True)
+    changed.add_targets(_MAPS)
+    return changed
+
+
+def _with(step: Any, apply: Any, linear: bool, mask: Any, **drawn: Any) -> Any:
+    """A step's own way with a mask, or with several if ``linear``: padding is 0, no hole is cut, values are blended."""
+    import cv2
+
+    # A dropout hides a place, it does not move it: None leaves masks alone.
+    fill = None if "holes" in drawn else 0.0
+    wanted = {"border_mode": cv2.BORDER_CONSTANT, "fill_mask": fill}
+    if linear:
+        wanted["mask_interpolation"] = cv2.INTER_LINEAR
+    own = {name: vars(step)[name] for name in wanted if name in vars(step)}
+    vars(step).update({name: wanted[name] for name in own})
+    try:
+        drawn |= {"fill_mask": fill} if "fill_mask" in drawn else {}
+        return np.stack([apply(step, one, **drawn) for one in mask]) if linear else apply(step, mask, **drawn)
+    finally:
+        vars(step).update(own)
 
 
 def _check_pipeline(name: str, pipeline: Any) -> None:
@@ -103,15 +197,12 @@ def _check_pipeline(name: str, pipeline: Any) -> None:
             f"{name} is a {type(pipeline).__module__.partition('.')[0]} {type(pipeline).__name__}, and no pipeline of "
             "albumentations; pass albumentations.Compose([...]), or take TensorViews for views without that library"
         )
-    inside = [pipeline]
-    while inside:
-        step = inside.pop()
+    for step in _steps(pipeline):
         if type(step).__name__ == "Normalize":
             raise ValueError(
                 f"{name} has a Normalize, and views are normalized once more by mean and std, as plain ones are; take "
                 "it out (and pass its numbers as AlbumentationsViews(mean=..., std=...) if it must be those)"
             )
-        inside += getattr(step, "transforms", None) or []
 
 
 def _check_scale(result: Any) -> None:

@@ -34,6 +34,10 @@ class ViewMaker(Protocol):
         on_workers: True when loader processes should call it (one-by-one pipelines on the CPU); False when the main
             process should, on the training device.
 
+    A maker whose geometry is not always known, or costs time, has a method ``placed(wanted)``: the same maker, whose
+    views tell their geometry where ``wanted``; it raises ``ValueError`` where that is not known. All others are taken
+    at their word: a view without ``theta`` and ``places`` is not moved.
+
     A maker that has an attribute ``exact`` which is true gets rows, series and clouds in double precision where the set
     has them so.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -67,7 +68,7 @@ class Joint(SupervisedStrategy):
     def needs(self) -> Needs:
         """What both need."""
         own = self.inner.needs()
-        return Needs(self.views, own.encode, own.warp, own.labeled_view, own.extra_batches)
+        return replace(own, views=self.views, share=(0, 1))
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """The strategy's step, with the gradient of the stage's loss on the encoder."""

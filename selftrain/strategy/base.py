@@ -103,7 +103,8 @@ class Strategy(nn.Module, metaclass=StrategyType):
 
     def needs(self) -> Needs:
         """What the stream must deliver."""
-        return Needs(views=self.views, labeled_view=self.labeled_view, extra_batches=self.extra_batches)
+        names, seen, ahead = self.views, self.labeled_view, self.extra_batches
+        return Needs(views=names, labeled_view=seen, extra_batches=ahead, places=False)
 
     def learners(self) -> Iterable[Learner]:
         """Every network that learns, in a fixed order."""
@@ -167,6 +168,7 @@ class SupervisedStrategy(Strategy):
             warp=self.task.warp,
             labeled_view=self.labeled_view,
             extra_batches=self.extra_batches,
+            places=not self.task.one_unit,
         )
 
     @torch.no_grad()

@@ -590,6 +590,23 @@ def test_what_the_weak_view_did_not_show_is_not_valid_in_the_strong_one():
     assert torch.equal(carried.value[..., 3:], truth.value[..., 3:])
 
 
+@pytest.mark.parametrize("dense", [False, True])
+def test_what_both_views_show_beyond_the_edge_is_padding(dense):
+    """A weak view that is shifted shows mirrored pixels at its edge; what it says of them is no label of the other."""
+    task, joints = Segmentation(3), Keypoints(1, (6, 6))
+    said = Target(torch.rand(1, 3, 6, 6), torch.ones(1, 6, 6))  # of every pixel of the weak view, padding or not
+    weak, strong = view_of(shift(2, 0, (6, 6))), view_of(shift(3, 0, (6, 6)))
+    if dense:
+        grids = (torch.nn.functional.affine_grid(v.theta, [1, 1, 6, 6], align_corners=False) for v in (weak, strong))
+        weak, strong = (View(v.x, places=grid) for v, grid in zip((weak, strong), grids, strict=True))
+    carried = task.warp(said, relative(weak, strong))
+    assert carried.valid[0, 0].tolist() == [True, True, True, False, False, False]
+    assert torch.equal(carried.value[..., :3], said.value[..., 1:4])
+    for column, there in ((3, True), (5, False)):  # column 5 of the weak view is beyond the image
+        point = joints.encode(points((column, 2, 1)))
+        assert joints.warp(point, relative(weak, strong)).valid.tolist() == [[there]]
+
+
 def test_relative_is_the_inverse_of_the_one_times_the_other():
     weak, strong = torch.randn(4, 2, 3).double(), torch.randn(4, 2, 3).double()
     between = relative(View(torch.zeros(4, 1), weak), View(torch.zeros(4, 1), strong)).theta

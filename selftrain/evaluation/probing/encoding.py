@@ -99,7 +99,7 @@ def features_of_views(
     device = device_of(encoder) or torch.device("cpu")
     # one recipe under several names: each name has draws of its own
     names = [view, *(f"{view}{number}" for number in range(2, count + 1))]
-    stream = pile.stream(Needs(names), BatchPlan(min(batch_size, samples, total), 1.0, seed), device)
+    stream = pile.stream(Needs(names, places=False), BatchPlan(min(batch_size, samples, total), 1.0, seed), device)
     found: dict[int, Tensor] = {}  # the last batch may hold samples a second time
     for batch, *_ in stream.epoch(0):
         shown = [features_of(encoder, [batch.unlabeled[name].x], precision=precision).x for name in names]

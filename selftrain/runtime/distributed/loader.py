@@ -93,7 +93,7 @@ def joined_batch(part: Batch, group: Group, full: BatchPlan | None = None) -> Ba
             labeled = Labeled(Rows(section.x, [counts], group), target, next(whole))
         else:
             views = {
-                name: View(Rows(view.x, [counts], group), None if view.theta is None else next(whole))
+                name: View(Rows(view.x, [counts], group), *(t if t is None else next(whole) for t in view.geometry))
                 for name, view in section.views.items()
             }
             unlabeled = Unlabeled(views, next(whole))
@@ -114,7 +114,7 @@ def _small(part: Labeled | Unlabeled) -> list[Tensor]:
     if isinstance(part, Labeled):
         found = [part.target.value, part.target.weight, part.target.valid, part.index]
     else:
-        found = [*(view.theta for view in part.views.values()), part.index]
+        found = [*(tensor for view in part.views.values() for tensor in view.geometry), part.index]
     return [tensor for tensor in found if tensor is not None]
 
 

@@ -1,0 +1,148 @@
+"""What albumentations pipelines do to pictures is done to masks and joints."""
+
+import os
+import random
+
+import numpy as np
+import pytest
+import torch
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+import albumentations as A
+import cv2
+
+import selftrain as st
+from selftrain.data import AlbumentationsViews, Pile, TensorViews
+from selftrain.data.base.random import keys
+from selftrain.tasks import Keypoints, Segmentation, relative
+from selftrain.types import BatchPlan, Needs, View
+
+SIDE = 48
+N = 6
+GENERATOR = np.random.default_rng(0)
+MASKS = np.stack(
+    [cv2.resize(GENERATOR.integers(0, 4, (6, 6), np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)] * N
+)
+# the picture of a mask says what its pixels are
+IMAGES = torch.from_numpy(np.stack([MASKS * 60] * 3, 1).copy())
+INDEX = torch.arange(N)
+JOINTS = torch.tensor([[14.0, 20.0], [30.5, 17.25], [22.0, 31.0]])
+PIPELINES = {
+    "crop": [A.RandomCrop(32, 32), A.Rotate(30, p=1), A.HorizontalFlip()],
+    "resized": [A.RandomResizedCrop((SIDE, SIDE), scale=(0.4, 0.9)), A.Rotate(30, p=1), A.VerticalFlip()],
+    "perspective": [A.Perspective(p=1)],
+    "elastic": [A.ElasticTransform(alpha=30, sigma=6, p=1)],
+    "turned": [A.D4(p=1), A.OneOf([A.Affine(shear=(-15, 15), scale=(0.7, 1.2), p=1)], p=1), A.Posterize(p=1)],
+    "reflected": [A.Affine(translate_percent=(-0.3, 0.3), border_mode=cv2.BORDER_REFLECT_101, p=1)],
+    "default": None,
+}
+
+
+def made(name):
+    views = AlbumentationsViews(weak=None if PIPELINES[name] is None else A.Compose(PIPELINES[name]))
+    return views, views("weak", IMAGES, INDEX, 0)
+
+
+def by_albumentations(views, pipeline):
+    """What the library itself makes of masks in the same view, one sample after the other."""
+    found = []
+    for image, mask, key in zip(IMAGES, MASKS, keys(views.seed, 0, INDEX, "weak").tolist(), strict=True):
+        key %= 1 << 64
+        pipeline.set_random_state(np.random.default_rng(key), random.Random(key))
+        found.append(pipeline(image=image.permute(1, 2, 0).numpy(), mask=mask)["mask"])
+    return torch.from_numpy(np.stack(found))
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_masks_follow_their_pictures(name):
+    views, view = made(name)
+    task = Segmentation(4)
+    moved = task.warp(task.encode(torch.from_numpy(MASKS)), view)
+    same = moved.value.argmax(1) == by_albumentations(views, views.weak)
+    assert moved.valid.float().mean() > 0.5
+    assert same[moved.valid].float().mean() > 0.9995
+    assert moved.weight[~moved.valid].sum() == 0
+    if name in ("reflected", "default"):  # what is mirrored at the edge is no part of the picture
+        assert moved.valid.float().mean() < 0.95
+    assert torch.equal(view.x, views.placed(False)("weak", IMAGES, INDEX, 0).x)
+
+
+@pytest.mark.parametrize("name", [name for name in PIPELINES if name != "default"])
+def test_joints_follow_their_pictures(name):
+    """Joints are bright spots, one in each channel: where does a view show them?"""
+    task = Keypoints(3, (SIDE, SIDE))
+    marks = task.encode(torch.cat([JOINTS, torch.ones(3, 1)], 1).expand(N, 3, 3))
+    view = AlbumentationsViews(weak=A.Compose(PIPELINES[name][:3]))("weak", marks.value, INDEX, 0)
+    moved = task.warp(marks, view)
+    height, width = view.x.shape[2:]
+    place = (task._decoded(moved.value)[0] + 0.5) / SIDE * torch.tensor([width, height]) - 0.5
+    near = task._distance(place, (height, width)) < 7
+    inside = moved.valid & ((place > 7) & (place < torch.tensor([width, height]) - 8)).all(-1)
+    seen = view.x * near
+    seen = seen / seen.sum((2, 3), keepdim=True).clamp(min=1e-6)
+    columns, rows = torch.arange(width), torch.arange(height)
+    found = torch.stack([(seen.sum(2) * columns).sum(-1), (seen.sum(3) * rows).sum(-1)], -1)
+    assert inside.sum() >= 6
+    assert (found - place).norm(dim=-1)[inside].max() < 0.25
+    assert task._decoded(moved.value)[1][moved.valid].min() > 0.98  # what was sure stays so
+
+
+def test_labels_go_from_a_weak_view_to_a_strong_one():
+    steps = [A.RandomCrop(40, 40), A.Rotate(30, p=1), A.HorizontalFlip(), A.Perspective(p=1)]
+    views = AlbumentationsViews(A.Compose(steps), A.Compose([*steps, A.ElasticTransform(alpha=20, sigma=6, p=1)]))
+    weak, strong = views("weak", IMAGES, INDEX, 0), views("strong", IMAGES, INDEX, 0)
+    task, joints = Segmentation(4), Keypoints(3, (40, 40))
+    masks = task.encode(torch.from_numpy(MASKS))
+    carried = task.warp(task.warp(masks, weak), relative(weak, strong))
+    truth = task.warp(masks, strong)
+    same = (carried.value.argmax(1) == truth.value.argmax(1))[carried.valid]
+    assert (carried.valid & ~truth.valid).sum() == 0
+    assert carried.valid.float().mean() > 0.4
+    assert same.float().mean() > 0.95  # a pixel of the weak view is as near as one comes to a place
+    points = joints.encode(torch.cat([JOINTS * 40 / SIDE, torch.ones(3, 1)], 1).expand(N, 3, 3))
+    moved, straight = joints.warp(joints.warp(points, weak), relative(weak, strong)), joints.warp(points, strong)
+    both = moved.valid & straight.valid
+    assert both.sum() > 8
+    assert (joints._decoded(moved.value)[0] - joints._decoded(straight.value)[0]).norm(dim=-1)[both].max() < 0.25
+    for one, other in (
+        (weak, TensorViews()("weak", IMAGES, INDEX, 0)),
+        (TensorViews()("strong", IMAGES, INDEX, 0), weak),
+    ):
+        carried = task.warp(task.warp(masks, one), relative(one, other))
+        same = (carried.value.argmax(1) == task.warp(masks, other).value.argmax(1))[carried.valid]
+        assert same.float().mean() > 0.94
+    back = task.warp(task.warp(masks, weak), relative(weak, View(torch.zeros(N, 3, SIDE, SIDE))))
+    assert (back.value.argmax(1) == torch.from_numpy(MASKS))[back.valid].float().mean() > 0.95
+
+
+def test_what_is_hidden_keeps_its_label():
+    steps = A.Compose([A.CoarseDropout(fill_mask=0, p=1), A.GridDropout(p=1)])
+    view = AlbumentationsViews(steps)("weak", IMAGES, INDEX, 0)
+    task = Segmentation(4)
+    moved = task.warp(task.encode(torch.from_numpy(MASKS)), view)
+    assert moved.valid.all()
+    assert torch.equal(moved.value.argmax(1), torch.from_numpy(MASKS).long())
+
+
+def upside_down(array, **_):
+    return np.ascontiguousarray(array[::-1])
+
+
+def test_a_stream_of_masks_asks_for_places_and_refuses_where_there_are_none():
+    task, device = Segmentation(4), torch.device("cpu")
+    labeled, unlabeled = st.data.ArraySet(IMAGES, torch.from_numpy(MASKS)), st.data.ArraySet(IMAGES)
+
+    def stream(workers=0, **settings):
+        pile = Pile(labeled, unlabeled, classes=list("abcd"), views=AlbumentationsViews(**settings))
+        needs = Needs(("weak", "strong"), task.encode, task.warp, places=True)
+        return pile.stream(needs, BatchPlan(4, 1.0, workers=workers), device)
+
+    (batch,) = next(stream().epoch(0))
+    assert batch.unlabeled["strong"].places.shape == (4, SIDE, SIDE, 2)
+    with pytest.raises(ValueError, match="weak has a Lambda, which changes images .*; give its mask="):
+        stream(weak=A.Compose([A.Lambda(image=upside_down)]))
+    (batch,) = next(stream(weak=A.Compose([A.Lambda(image=upside_down, mask=upside_down)])).epoch(0))
+    wanted = torch.from_numpy(MASKS).flip(1)[batch.labeled.index].long()
+    assert torch.equal(batch.labeled.target.value.argmax(1), wanted)
+    with pytest.raises(ValueError, match="strong has a MaskDropout, .*; take it out"):
+        stream(strong=A.Compose([A.MaskDropout()]))

@@ -26,7 +26,8 @@ class Volume:
         inputs: Bytes of views, targets and row numbers that are fetched in shares (0: every rank makes all).
         outputs: Bytes of the networks' answers, and of gradients of their inputs.
         statistics: Bytes of BatchNorm's moments that each rank has to say.
-        messages: Number of times that ranks wait for one another.
+        messages: How often something is said; the gradients of a pass are one message here, and travel while it lasts.
+        waits: Messages but those of gradients and statistics.
     """
 
     gradients: float
@@ -34,6 +35,7 @@ class Volume:
     outputs: float
     statistics: float
     messages: float
+    waits: float = 0.0
 
     def received(self, ranks: int) -> float:
         """Bytes that one of so many ranks receives in a step, in rings.
@@ -100,7 +102,8 @@ def volume(strategy: Strategy, pile: Pile, plan: BatchPlan, *, steps: int = 1) -
     kinds = ("gradients", "inputs", "outputs", "statistics")
     messages = sum(sent.get(f"{kind}/calls", 0) for kind in (*kinds, "control"))
     gradients, inputs, outputs, statistics = (sent.get(kind, 0.0) for kind in kinds)
-    return Volume(gradients, inputs, outputs, statistics, messages)
+    waits = messages - sum(sent.get(f"{kind}/calls", 0) for kind in ("gradients", "statistics"))
+    return Volume(gradients, inputs, outputs, statistics, messages, waits)
 
 
 def _step(twin: Strategy, batches: Sequence[Batch], step: int) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -122,15 +122,16 @@ def own_draws(number: int, device: torch.device) -> Iterator[None]:
         kinds[1].manual_seed(key)
     fresh = [_state(kind, place) for kind, place in zip(kinds, places, strict=True)]
     shared = np.random.get_state(), random.getstate()
-    for words in _words():
-        digest.update(words)
+    digest.update(_words(shared[0]))
+    # A hash of whole numbers is the same in all processes.
+    digest.update(hash(shared[1][1]).to_bytes(8, "little", signed=True))
     np.random.seed(np.frombuffer(digest.digest(), np.uint32))
     random.seed(digest.digest())
-    begun = _words()
+    begun = _words(np.random.get_state()), random.getstate()
     try:
         yield
     finally:
-        drawn = [now != then for now, then in zip(_words(), begun, strict=True)]
+        drawn = [_words(np.random.get_state()) != begun[0], random.getstate() != begun[1]]
         np.random.set_state(shared[0])
         random.setstate(shared[1])
         if drawn[0]:
@@ -145,10 +146,10 @@ def own_draws(number: int, device: torch.device) -> Iterator[None]:
                 torch.rand((), device=place)
 
 
-def _words() -> tuple[bytes, bytes]:
-    """State of the generators of numpy and Python that everybody shares."""
-    _, words, place, *_ = cast(tuple[Any, ...], np.random.get_state())
-    return words.tobytes() + bytes([place >> 8, place & 255]), np.array(random.getstate()[1], np.uint32).tobytes()
+def _words(state: Any) -> bytes:
+    """A state of numpy's generator."""
+    words: bytes = state[1].tobytes() + bytes([state[2] >> 8, state[2] & 255])
+    return words
 
 
 def _set_state(kind: Any, place: torch.device, state: Tensor) -> None:

@@ -321,6 +321,21 @@ def test_gradients_are_averaged_once_an_optimizer_step():
     assert 3 * counted.gradients == 4 * weights(strategy)
 
 
+COUNTS = json.loads((ROOT / "tests" / "support" / "ranks_counts.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", sorted(COUNTS))
+def test_messages_and_bytes_of_a_step_are_those_of_the_table(name):
+    """Beside gradients and the statistics of BatchNorm: one for the batch, one for each pass of a network."""
+    strategy = build(name)
+    counted = volume(strategy, own_pile(), PLAN)
+    found = {kind: int(getattr(counted, kind)) for kind in ("inputs", "outputs", "waits")}
+    assert found == COUNTS[name]
+    small = name not in ("mixmatch", "soft_labels", "vat")  # which read inputs outside of networks
+    assert not small or (found["inputs"] + found["outputs"]) / (PLAN.labeled + PLAN.unlabeled) <= 1000
+    assert name != "fixmatch" or found["waits"] <= 3
+
+
 def test_volume_of_vat_holds_the_gradients_of_its_inputs():
     counted = volume(build("vat"), toy.pile("classification"), PLAN)
     assert counted.outputs == 4 * (3 * (3 * (5 + 7)) + (5 + 7) * 144)
@@ -348,8 +363,10 @@ def test_volume_is_what_ranks_really_say(pair):
     counted = volume(build("fst"), own_pile(), PLAN, steps=2)
     for result in pair:
         sent = result["sent"]
-        for kind in ("gradients", "inputs", "outputs"):
+        for kind in ("gradients", "outputs"):
             assert sent[kind] == 2 * getattr(counted, kind), kind
+        # shares of 3 and 2, 4 and 3 rows are filled up to the larger: a row of either part more
+        assert sent["inputs"] == 2 * (counted.inputs + (12 + 4 + 8) + (2 * 24 + 8))
         messages = sum(count for kind, count in sent.items() if kind.endswith("/calls"))
         assert messages == pytest.approx(2 * counted.messages, abs=1)
 

@@ -33,11 +33,16 @@ _GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.Ra
 _OPEN = (MethodType, functools.partial, SimpleNamespace)  # of these packages, but full of what is not
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _INTERNAL = {*vars(nn.Module()), "_compiled_call_impl", "arguments"}
-_OF_OPTIMIZERS = {*vars(torch.optim.SGD([torch.zeros(1)]))} - {"defaults"}
 # Objects of these packages are what they are, or lead into half of the interpreter.
 _CLOSED = {*sys.stdlib_module_names, "torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "PIL", "sklearn"}
 _KIND = "kind of attribute"  # key of a dict that stands for what a checkpoint has no word for
 _MISSING = object()
+
+
+@functools.cache
+def _of_optimizers() -> set[str]:
+    # late: the first optimizer of a process loads torch._dynamo, a second or more that no --help needs
+    return {*vars(torch.optim.SGD([torch.zeros(1)]))} - {"defaults"}
 
 
 class _Moments:
@@ -303,7 +308,7 @@ def _attributes(owner: Any) -> dict[str, Any]:
     if isinstance(owner, FunctionType):
         return dict(_of_function(owner))
     if isinstance(owner, torch.optim.Optimizer):
-        return {key: value for key, value in vars(owner).items() if key not in _OF_OPTIMIZERS}
+        return {key: value for key, value in vars(owner).items() if key not in _of_optimizers()}
     if not isinstance(owner, nn.Module):
         return {} if isinstance(owner, MethodType) else dict(vars(owner))
     values: dict[str, Any] = {name: owner._buffers.get(name) for name in owner._non_persistent_buffers_set}
@@ -367,7 +372,7 @@ def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
 
 def _check_new(names: Iterable[str], kind: type, path: str) -> None:
     """Refuse what no run could have stored: the file may be a stranger's, and a method is not to be replaced."""
-    wrong = [name for name in names if name in _INTERNAL | _OF_OPTIMIZERS or callable(getattr(kind, name, None))]
+    wrong = [name for name in names if name in _INTERNAL | _of_optimizers() or callable(getattr(kind, name, None))]
     if wrong:
         raise ValueError(f"{path or 'the strategy'} has no attribute {wrong[0]!r:.100} that a run could move")
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 LATE = (
-    "albumentations", "cv2", "jsonargparse", "matplotlib", "pandas", "sklearn", "tensorboard", "timm", "torchvision",
+    "albumentations", "cv2", "jsonargparse", "matplotlib", "pandas", "sklearn", "tensorboard", "timm", "torch._dynamo",
+    "torchvision",
 )  # fmt: skip
 OWN = ("NO_ALBUMENTATIONS_UPDATE", "THP_MEM_ALLOC_ENABLE")  # set by the package itself
 BUDGET = 1.0  # seconds that importing selftrain may take beyond importing torch
@@ -39,7 +40,7 @@ def python(script, **environment):
 
 
 def test_import_loads_no_heavy_library_and_no_network():
-    everything = "import selftrain, selftrain.data, selftrain.pretrain, selftrain.strategies"
+    everything = "import selftrain, selftrain.data, selftrain.front.door, selftrain.pretrain, selftrain.strategies"
     seen = python(f"{WATCH}\n{everything}\nprint(json.dumps([[m for m in {LATE} if m in sys.modules], calls]))")
     assert seen == [[], []]
 

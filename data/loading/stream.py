@@ -134,7 +134,9 @@ class PairedStream:
         if part.images is None:
             return {name: View(*parts).each(self._here) for name, parts in part.views.items()}  # type: ignore[arg-type]
         # views are made here, on the training device, whole batches at a time; loader processes only read
-        images, key = self._here(part.images), self._here(part.key)
+        images, key = self._here(part.images), part.key
+        if not getattr(self.views, "keys_on_host", False):
+            key = self._here(key)
         return {name: self.views(name, images, key, part.epoch) for name in names}
 
     def _here(self, tensor: Tensor) -> Tensor:

@@ -10,10 +10,11 @@ import copy
 import math
 import re
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from selftrain.data.base.samples import Samples
 from selftrain.data.base.statistics import in_least_precision, statistics
@@ -38,6 +39,7 @@ class ViewMaker(Protocol):
     views tell their geometry where ``wanted``; it raises ``ValueError`` where that is not known. All others are taken
     at their word: a view without ``theta`` and ``places`` is not moved.
 
+    A maker that has an attribute ``keys_on_host`` which is true gets the sample numbers on the CPU, wherever they are.
     A maker that has an attribute ``exact`` which is true gets rows, series and clouds in double precision where the set
     has them so.
     """
@@ -85,6 +87,20 @@ def one_by_one(images: Tensor) -> bool:
     """Whether images (B, C, H, W) are faster one by one: large ones in bytes on the CPU."""
     large = images.ndim == 4 and math.prod(images.shape[2:]) >= _LARGE
     return large and images.dtype == torch.uint8 and images.device.type == "cpu"
+
+
+_there: Any = WeakIdKeyDictionary()  # by number of the host: its copies by device and format
+
+
+def _beside(value: Tensor, x: Tensor) -> Tensor:
+    """A mean or standard deviation in the format and on the device of ``x``, copied there once."""
+    if value.device == x.device and value.dtype == x.dtype:
+        return value
+    copies = _there.setdefault(value, {})
+    if (x.device, x.dtype) not in copies:
+        copies[x.device, x.dtype] = value.to(x)
+    found: Tensor = copies[x.device, x.dtype]
+    return found
 
 
 class Normalizing(Recorded):
@@ -149,7 +165,7 @@ class Normalizing(Recorded):
         x = unit_range(x) if x.dtype == torch.uint8 else x
         # only where it matters: other accelerators than CUDA's have no double precision, and it takes time
         x = x.double() if self.exact and x.device.type != "mps" else x.float()
-        mean, std = (value if value is None else value.to(x) for value in (self.mean, self.std))
+        mean, std = (value if value is None else _beside(value, x) for value in (self.mean, self.std))
         if self.beside is not None:
             mean, std = (value if value is None else value.reshape(self.beside) for value in (mean, std))
         x = x if mean is None else x - mean

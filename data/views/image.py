@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from selftrain.data.base.random import uniform
-from selftrain.data.views import image_cv, image_ops
+from selftrain.data.views import image_cv, image_device, image_ops
 from selftrain.data.views.base import Normalizing, Statistic, check_name, one_by_one, unit_range
 from selftrain.data.views.presets import Strong, Weak
 from selftrain.types import View
@@ -33,12 +33,14 @@ class TensorViews(Normalizing):
             fills with it.
         std: Divided by; ``None``: 1 until ``fitted``.
         seed: Key of the draws.
+        compile: On accelerators make one program of what is done there (``torch.compile``), for each size of batch.
 
     Raises:
         ValueError: on a call, for an unknown view or inputs that are no images.
     """
 
     on_workers = False
+    keys_on_host = True
     per_channel = (-1, 1, 1)
 
     def __init__(
@@ -49,8 +51,10 @@ class TensorViews(Normalizing):
         mean: Statistic = None,
         std: Statistic = None,
         seed: int = 0,
+        compile: bool = False,
     ) -> None:
         super().__init__(mean, std, seed)
+        self.compile = compile
         self.weak, self.strong = weak or Weak(), strong or Strong()
 
     @torch.no_grad()
@@ -61,6 +65,10 @@ class TensorViews(Normalizing):
             raise ValueError(f"inputs have shape {tuple(images.shape)}, not (B, C, H, W); use TableViews for tables")
         if recipe == "plain":
             return View(self.normalize(images if images.dtype == torch.uint8 else unit_range(images)))
+        if not image_ops.by_rows(images.device):
+            drawn = self._drawn(name, recipe, index, epoch, (images.shape[2], images.shape[3])).to(images.device)
+            make = image_device.strong if recipe == "strong" else image_device.weak
+            return View((image_device.program(make) if self.compile else make)(self, images, drawn), drawn.theta)
         images = self.spread_out(images)
         count = _WEAK_DRAWS + 2 * self.strong.operations + _CUTOUT_DRAWS
         draws = uniform(self.seed, epoch, index, name, count)
@@ -75,16 +83,39 @@ class TensorViews(Normalizing):
         x = image_ops.warp(unit_range(images), geometry.theta, self.weak.pad)
         return View(self.normalize(self.narrowed(x)), geometry.theta)
 
-    def _strong(self, images: Tensor, draws: Tensor, geometry: _Geometry) -> View:
-        recipe, size = self.strong, (images.shape[2], images.shape[3])
-        chosen = draws[:, _WEAK_DRAWS:-_CUTOUT_DRAWS]
+    def _drawn(self, name: str, recipe: str, index: Tensor, epoch: int, size: tuple[int, int]) -> image_device.Drawn:
+        """What is drawn for each sample, where ``index`` is."""
+        draws = uniform(self.seed, epoch, index, name, _WEAK_DRAWS + 2 * self.strong.operations + _CUTOUT_DRAWS)
+        geometry = _geometry(self.weak, draws, size)
+        pad = self.strong.pad if recipe == "strong" else self.weak.pad
+        choice, strength, theta = self._operations(draws, geometry.theta, size)
+        theta = theta if recipe == "strong" else geometry.theta
+        row, row_inside = image_ops.source(size[0], geometry.dy, torch.zeros_like(geometry.mirror), pad)
+        column, column_inside = image_ops.source(size[1], geometry.dx, geometry.mirror, pad)
+        side, center_y, center_x = draws[:, -_CUTOUT_DRAWS:].unbind(1)
+        side = side * self.strong.cutout * min(size)
+        hole = image_ops.cutout_sides(size, side, center_y * size[0], center_x * size[1])
+        inside = row_inside.float(), column_inside.float()
+        return image_device.Drawn(theta, row, column, inside, choice, strength, hole)
+
+    def _operations(self, draws: Tensor, theta: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Strong operations, (B, slots), how strong, and the map of each sample with those that are geometric."""
+        recipe, chosen = self.strong, draws[:, _WEAK_DRAWS:-_CUTOUT_DRAWS]
         kinds = len(recipe.point) + len(recipe.geometric) + 1  # the last one does nothing
         choice = torch.floor(chosen[:, : recipe.operations] * kinds).long()
         strength = (2 * chosen[:, recipe.operations :] - 1) * recipe.magnitude
-        theta = geometry.theta
         if recipe.geometric:
             maps = image_ops.geometric_maps(recipe.geometric, choice - len(recipe.point), strength, size)
             theta = image_ops.compose(theta, maps)
+        return choice, strength, theta
+
+    def filling(self, x: Tensor) -> Tensor:
+        """What cutout fills normalized images ``x`` with, broadcastable to them."""
+        return self.normalize(torch.tensor(0.5) if self.mean is None else self.mean.to(x.device)).to(x)
+
+    def _strong(self, images: Tensor, draws: Tensor, geometry: _Geometry) -> View:
+        recipe, size = self.strong, (images.shape[2], images.shape[3])
+        choice, strength, theta = self._operations(draws, geometry.theta, size)
         # Values before places: the tables are of the image's own levels, and resampling makes values between them.
         if one_by_one(images):
             x = image_cv.warp(images, theta, recipe.pad, _tables_of_rows(images, recipe.point, choice, strength))
@@ -105,11 +136,8 @@ class TensorViews(Normalizing):
         side = draws[:, 0] * self.strong.cutout * min(height, width)
         rows, columns = image_ops.cutout_sides((height, width), side, draws[:, 1] * height, draws[:, 2] * width)
         # the mean, which is 0 after normalization: a hole says nothing instead of "black"
-        fill = self.normalize(torch.tensor(0.5) if self.mean is None else self.mean.to(x.device)).to(x)
-        if image_ops.by_rows(x.device):
-            image_cv.fill(x, rows, columns, fill)
-            return x
-        return torch.where((rows[:, :, None] & columns[:, None, :]).unsqueeze(1), fill, x)
+        image_cv.fill(x, rows, columns, self.filling(x))
+        return x
 
 
 @dataclass(frozen=True)
@@ -163,7 +191,7 @@ def _apply_points(images: Tensor, names: tuple[str, ...], choice: Tensor, streng
     levels = images if images.dtype == torch.uint8 else torch.round(images * 255)
     levels = levels.flatten(2).long()
     # a table's own operations have the numbers below len(names); everything else changes no value
-    used = _needs_histogram(names, choice) if image_ops.by_rows(levels.device) else None
+    used = _needs_histogram(names, choice)
     histogram = image_ops.histogram(levels, used)
     return image_ops.point_tables(names, choice, strength, histogram).gather(2, levels).view(images.shape)
 

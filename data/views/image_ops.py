@@ -131,16 +131,26 @@ def point_tables(names: tuple[str, ...], choice: Tensor, strength: Tensor, histo
         (B, C, 256), in [0, 1].
     """
     table = torch.linspace(0, 1, LEVELS, device=histogram.device).expand_as(histogram)
+    if not by_rows(table.device):
+        return _tables_of_all(names, choice, strength, histogram, table)
     for slot in range(choice.shape[1]):
-        chosen, strong = choice[:, slot, None, None], strength[:, slot, None, None]
         before, table = table, table.clone()
         for number, name in enumerate(names):
-            if by_rows(table.device):
-                rows = (choice[:, slot] == number).nonzero()[:, 0]
-                if len(rows):
-                    table[rows] = POINT[name](before[rows], strong[rows], histogram[rows]).clamp(0, 1)
-                continue
-            table = torch.where(chosen == number, POINT[name](before, strong, histogram).clamp(0, 1), table)
+            rows = (choice[:, slot] == number).nonzero()[:, 0]
+            if len(rows):
+                strong = strength[rows, slot, None, None]
+                table[rows] = POINT[name](before[rows], strong, histogram[rows]).clamp(0, 1)
+    return table
+
+
+def _tables_of_all(
+    names: tuple[str, ...], choice: Tensor, strength: Tensor, histogram: Tensor, table: Tensor
+) -> Tensor:
+    """``point_tables`` from this table on: every operation of every sample, of which one is taken."""
+    for slot in range(choice.shape[1]):
+        made = [POINT[name](table, strength[:, slot, None, None], histogram) for name in names]
+        taken = choice[:, slot].clamp(max=len(names)).view(1, -1, 1, 1).expand(1, *table.shape)
+        table = torch.stack([*made, table]).clamp(0, 1).gather(0, taken)[0]
     return table
 
 
@@ -210,18 +220,23 @@ def move(images: Tensor, dx: Tensor, dy: Tensor, mirror: Tensor, pad: Pad) -> Te
         mirror: bool (B,).
         pad: What lies outside: ``"reflect"`` the image mirrored at its edge, ``"edge"`` its edge, ``"zero"`` 0.
     """
-    batch, channels, height, width = images.shape
-    column, column_inside = _source(width, dx, mirror, pad)
-    row, row_inside = _source(height, dy, torch.zeros_like(mirror), pad)
-    # one flat gather for both axes: exact for any type, also for masks
-    place = (row[:, :, None] * width + column[:, None, :]).view(batch, 1, -1).expand(batch, channels, -1)
-    moved = images.reshape(batch, channels, -1).gather(2, place).view_as(images)
+    column, column_inside = source(images.shape[3], dx, mirror, pad)
+    row, row_inside = source(images.shape[2], dy, torch.zeros_like(mirror), pad)
+    moved = pick(images, row, column)
     if pad != "zero":
         return moved
     return moved * (row_inside[:, None, :, None] & column_inside[:, None, None, :]).to(moved.dtype)
 
 
-def _source(length: int, shift: Tensor, mirror: Tensor, pad: Pad) -> tuple[Tensor, Tensor]:
+def pick(images: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Pixels of images (B, C, H, W) at these rows (B, H) and columns (B, W)."""
+    batch, channels, _, width = images.shape
+    # one flat gather for both axes: exact for any type, also for masks
+    place = (row[:, :, None] * width + column[:, None, :]).view(batch, 1, -1).expand(batch, channels, -1)
+    return images.reshape(batch, channels, -1).gather(2, place).view_as(images)
+
+
+def source(length: int, shift: Tensor, mirror: Tensor, pad: Pad) -> tuple[Tensor, Tensor]:
     """Which place of an axis each place of the result shows, (B, length), and whether that is inside."""
     place = torch.arange(length, device=shift.device).expand(len(shift), length)
     place = torch.where(mirror[:, None], length - 1 - place, place) + shift[:, None]

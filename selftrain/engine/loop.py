@@ -318,7 +318,8 @@ def _after_step(state: TrainState, report: Report | None, ended: Mapping[str, Te
     if report is not None:
         state.accumulate(report.scalars)
         norms = [learner.grad_norm for learner in state.strategy.learners()]
-        state.accumulate({"grad_norm": torch.stack(norms).mean()} if norms else {})
+        mean = norms[0] if len(norms) == 1 else torch.stack(norms).mean() if norms else None
+        state.accumulate({} if mean is None else {"grad_norm": mean})
     state.accumulate(ended)
     for handler in state.handlers:
         handler.after_step(state.step, report)

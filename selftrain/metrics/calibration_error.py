@@ -57,5 +57,5 @@ def pseudo_label_accuracy(label: Tensor, weight: Tensor, truth: Tensor) -> tuple
     known, right = truth >= 0, label == truth
     accepted = known & (weight > 0)
     # Counted, not picked out: the size of a selection is a number that the host would wait for.
-    used, every = ((right & rows).sum().double() / rows.sum() for rows in (accepted, known))
+    used, every = ((right & rows).sum(dtype=torch.double) / rows.sum() for rows in (accepted, known))
     return used, every

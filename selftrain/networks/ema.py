@@ -131,6 +131,7 @@ class Teacher(nn.Module):
 
     def _follow_buffers(self, sources: tuple[nn.Module, ...], share: float) -> None:
         own = _spectral_buffers(self.model) if self.has_spectral_norms else set()
+        pairs: list[tuple[Tensor, Tensor]] = []
         done: set[int] = set()  # tied buffers move once
         for module, *others in zip(self.model.modules(), *(s.modules() for s in sources), strict=True):
             for name, theirs in others[0]._buffers.items():
@@ -142,10 +143,12 @@ class Teacher(nn.Module):
                 elif not mine.is_floating_point():  # counters, of which there is no mean
                     mine.copy_(theirs)
                 else:
-                    rows = [b for b in (other._buffers[name] for other in others) if b is not None]
-                    mean = torch.stack([b.to(mine.dtype) for b in rows]).mean(0)
-                    mine.lerp_(mean, share if self.buffer_rule == "ema" else 1.0)
+                    rows = [b.to(mine.dtype) for b in (other._buffers[name] for other in others) if b is not None]
+                    pairs.append((mine, torch.stack(rows).mean(0) if len(rows) > 1 else rows[0]))
                 done.add(id(module._buffers[name]))
+        if pairs:
+            moved = share if self.buffer_rule == "ema" else 1.0
+            torch._foreach_lerp_([mine for mine, _ in pairs], [theirs for _, theirs in pairs], moved)
         if self.has_spectral_norms:
             _estimate_spectral_norms(self.model)
 

@@ -21,6 +21,20 @@ BANDS = "test_data_spectrogram.py::test_bands_are_centered_where_the_formula_say
 POWERS = "test_data_spectrogram.py::test_powers_are_those_of_numpy"
 
 MUTANTS = [
+    Mutant(
+        "views: an accelerator makes every operation of every sample",
+        "data/views/image_ops.py",
+        ".gather(0, taken)[0]",
+        "[0]",
+        "test_views_device.py::test_views_of_an_accelerator_are_those_of_the_cpu",
+    ),
+    Mutant(
+        "views: keys are sent to the device",
+        "data/loading/stream.py",
+        'getattr(self.views, "keys_on_host", False)',
+        "False",
+        "test_views_device.py::test_streams_leave_the_keys_where_they_are_for_views_that_ask_for_it",
+    ),
     # -- series
     Mutant("series moved by less than asked for", SERIES, "(2 * most + 1)).long() - most", "(2 * most)).long()", MOVES),
     Mutant("series resampled by the nearest sample", SERIES, "torch.lerp(before, after, share)", "before", LINEAR),

@@ -257,7 +257,7 @@ class Learner(nn.Module):
         # A virtual step sees one batch: gathering would look ahead with gradients of batches that are not to come back.
         share = 1 if self._virtual else self.accumulate
         self._pending += 1
-        backward(self.scaler.scale(loss / share), self.model, average=self._pending >= share)
+        backward(self.scaler.scale(loss if share == 1 else loss / share), self.model, average=self._pending >= share)
         if self._pending < share:
             self._check_gathered()
             return False

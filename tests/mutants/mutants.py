@@ -363,7 +363,7 @@ CORE = [
     Mutant(
         "gathered gradients summed, not averaged",
         "selftrain/networks/student.py",
-        "self.scaler.scale(loss / share)",
+        "self.scaler.scale(loss if share == 1 else loss / share)",
         "self.scaler.scale(loss)",
         GATHERED,
     ),

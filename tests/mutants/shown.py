@@ -205,6 +205,13 @@ MUTANTS = [
         "test_reviewpage.py::test_a_ledger_of_another_pile_is_refused",
     ),
     Mutant(
+        "page: masks and joints of other samples are painted",
+        "selftrain/labels/page/source.py",
+        "x = raw = _plain(self.pile, rows)",
+        "x, raw = _plain(self.pile, rows[::-1]), _plain(self.pile, rows)",
+        "test_reviewpage.py::test_pixels_and_joints_are_painted_and_can_be_rejected",
+    ),
+    Mutant(
         "page: parts of alike samples are not turned to their neighbors",
         "selftrain/labels/page/similar.py",
         "part[::-1] if back < way else part",

@@ -28,7 +28,7 @@ from selftrain.handlers import NonFiniteGuard
 from selftrain.handlers.snapshots import INDEX
 from selftrain.handlers.snapshots import read as read_snapshots
 from selftrain.labels.ledger import Ledger
-from selftrain.labels.page.source import check_one_label_each
+from selftrain.labels.page import write_review
 from selftrain.labels.table import PseudoLabelTable
 from selftrain.labels.teacher_pass import _predictions
 from selftrain.metrics.features import rankme
@@ -187,10 +187,14 @@ def dense():
     return st.fit(strategy, made, steps=1, plan=BatchPlan(2))
 
 
-def reviewed_as_csv(tmp):
-    made = Ledger(["a"], ("ant", "bee"))
-    made.write(PseudoLabels(torch.tensor([0]), torch.rand(1, 2, 4, 4), torch.ones(1, 4, 4)), dense().strategy.task, 0)
-    assert len(Ledger.read(made.to_csv(tmp / "l.csv"))) == 1
+def painted(tmp, **how):
+    """The page of a run of masks."""
+    run = dense()
+    ledger = Ledger(["0", "1"], ("ant", "bee"))
+    unlabeled = Pile(None, ArraySet(np.zeros((2, 12, 12, 1), np.uint8)), classes=["ant", "bee", "cow"])
+    asked = {name: run.strategy for name in how}
+    write_review(ledger, unlabeled if asked else run.pile, tmp / "page.html", **asked)
+    assert "Review of" in (tmp / "page.html").read_text()
 
 
 def ledger(tmp, number):
@@ -320,9 +324,9 @@ ROWS_OF = {
     ],
     "selftrain/labels/page/source.py": [
         Row(
-            "review the ledger's CSV file instead",
-            lambda: check_one_label_each(dense().pile, dense().strategy),
-            reviewed_as_csv,
+            "are not in the ledger; pass the run, its folder or strategy=...",
+            lambda tmp: painted(tmp),
+            lambda tmp: painted(tmp, strategy=True),
         ),
     ],
     "selftrain/labels/refine.py": [

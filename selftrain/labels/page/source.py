@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,12 @@ from selftrain.engine.run import Run
 from selftrain.engine.spec import open_run
 from selftrain.errors import DataError
 from selftrain.labels.ledger import Ledger
+from selftrain.labels.thumbnails import shrunk
 from selftrain.strategy.base import SupervisedStrategy
+from selftrain.tensorboard.tiles import SMALL, tiles, with_labels
 from selftrain.types import Pile
 
-_BATCH = 256
+_BATCH, _ASKED = 256, 32
 Rows = NDArray[np.int64]
 
 
@@ -57,7 +60,36 @@ class Inputs:
         """Up to ``size`` of the samples, evenly spaced."""
         # rows may be sorted by margin: the first ones would be no fair sample of them
         step = max(1, -(-len(self.rows) // size))
-        return Inputs(self.pile, self.rows[::step], self.points, self.part)
+        return dataclasses.replace(self, rows=self.rows[::step])
+
+
+@dataclass(frozen=True)
+class Painted(Inputs):
+    """Pictures with what a strategy says of their pixels or joints.
+
+    Attributes:
+        strategy: It is asked.
+        side: Longer side of a picture in pixels, at most; small pictures are enlarged.
+    """
+
+    _: dataclasses.KW_ONLY
+    strategy: SupervisedStrategy
+    side: int
+
+    def batches(self) -> Iterator[Tensor]:
+        """Painted pictures (B, 3, h, w) in [0, 1]."""
+        samples: Any = getattr(self.pile, self.part, None)
+        for rows in np.array_split(self.rows, -(-len(self.rows) // _ASKED)):
+            if hasattr(samples, "images"):
+                raw = torch.as_tensor(samples.images(rows))
+                x = self.pile.views("plain", raw, torch.from_numpy(rows), 0).x  # type: ignore[attr-defined]
+            else:
+                x = raw = _plain(self.pile, rows)
+            with self.strategy.evaluating():
+                value = self.strategy.predict(x.to(next(self.strategy.parameters()).device)).cpu()
+            small = max(raw.shape[-2:]) < SMALL
+            shown = tiles(raw) if small else shrunk(raw, self.side).float().div(255).expand(-1, 3, -1, -1)
+            yield with_labels(shown, value, torch.ones_like(self.strategy.task.confidence(value)))
 
 
 def inputs_of(pile: Pile, rows: Rows, part: str = "unlabeled") -> Inputs:
@@ -91,22 +123,22 @@ def opened(
     return Ledger.read(path, list(pile.classes)), strategy, path.stem
 
 
-def check_one_label_each(pile: Pile, strategy: SupervisedStrategy | None) -> None:
-    """Refuse problems whose samples have more than one label each.
+def is_painted(pile: Pile, strategy: SupervisedStrategy | None) -> bool:
+    """Whether decisions are of pixels or joints, which are painted over the pictures: a sample has several.
 
     Raises:
-        ValueError: for masks and joints.
+        ValueError: they are, and there is no strategy to ask.
     """
     task = None if strategy is None else strategy.task
-    wrong = task is not None and not (task.has_classes and task.one_unit)
+    found = task is not None and not (task.has_classes and task.one_unit)
     for part in ("labeled", "validation"):
         # without a strategy the task is not known: annotations of masks and joints have more than one axis
         batches = pile.evaluation(part, 1, torch.device("cpu"))
         first = None if batches is None else next(iter(batches))
-        wrong |= first is not None and first.annotation.dim() > 1
-    if wrong or not len(pile.classes):
-        kind = "masks or points" if task is None else type(task).__name__
-        raise ValueError(f"the review page shows one class a sample, not {kind}; review the ledger's CSV file instead")
+        found |= first is not None and first.annotation.dim() > 1
+    if (found or not len(pile.classes)) and strategy is None:
+        raise ValueError("masks or joints are not in the ledger; pass the run, its folder or strategy=... to draw them")
+    return found
 
 
 def rows_in_pile(ledger: Ledger, pile: Pile, rows: Tensor) -> Rows:

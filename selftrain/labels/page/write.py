@@ -18,9 +18,10 @@ from selftrain.labels.ledger import Ledger
 from selftrain.labels.page.html import page_bytes
 from selftrain.labels.page.pictures import make_pictures
 from selftrain.labels.page.similar import looks, similarity_order
-from selftrain.labels.page.source import Inputs, check_one_label_each, inputs_of, opened, rows_in_pile
+from selftrain.labels.page.source import Inputs, Painted, inputs_of, is_painted, opened, rows_in_pile
 from selftrain.storage.atomic import whole_file
 from selftrain.strategy.base import SupervisedStrategy
+from selftrain.tensorboard.tiles import COLORS
 from selftrain.types import Pile
 
 Choose = Literal["margin", "random"]
@@ -47,8 +48,9 @@ def write_review(
     """Write one HTML file that shows pseudo-labels and takes a person's verdicts.
 
     The page needs no network and no other file. It shows each sample (a picture, a table row, curves or a cloud of
-    points) with label, confidence, margin, flips and history, and estimates of how many labels are right; its download
-    is the ledger's CSV file with ``verdict`` and ``correction`` filled in, which ``labels.review.read_review`` reads.
+    points) with label, confidence, margin, flips and history, and estimates of how many labels are right; masks and
+    joints are painted over pictures and can be rejected, as a row has no room to accept them. The page's download is
+    the ledger's CSV file with ``verdict`` and ``correction`` filled in, which ``labels.review.read_review`` reads.
     Progress stays in the browser, under a key that is made from the pseudo-labels: the page of the same run, written
     again, goes on with it. Truth is never written.
 
@@ -75,17 +77,19 @@ def write_review(
         The path of the page.
 
     Raises:
-        ValueError: a setting out of its range, pictures that do not fit into ``megabytes``, or a run whose labels are
-            of pixels or joints, or that has none.
+        ValueError: a setting out of its range, pictures that do not fit into ``megabytes``, a run that has no labels,
+            or a ledger of masks or joints without a strategy that draws them.
         DataError: a ledger that is of another pile, or a file that cannot be read.
         RunFolderError: a folder without a run, or one that cannot be built again: pass ``strategy``.
     """
     _check_settings(samples, choose, thumbnail, megabytes)
     ledger, strategy, title = opened(run, pile, strategy)
-    check_one_label_each(pile, strategy)
+    painted = is_painted(pile, strategy)
     rows = chosen(ledger, samples, choose, seed)
-    inputs = inputs_of(pile, rows_in_pile(ledger, pile, rows))
-    pictures = make_pictures(inputs, thumbnail, int(megabytes * 1e6), columns)
+    inputs = shown = inputs_of(pile, rows_in_pile(ledger, pile, rows))
+    if painted and strategy is not None:
+        shown = Painted(pile, inputs.rows, inputs.points, strategy=strategy, side=thumbnail)
+    pictures = make_pictures(shown, thumbnail, int(megabytes * 1e6), columns)
     content = {
         "format": 1,
         "key": f"selftrain-review:{digest(ledger)}",
@@ -95,7 +99,8 @@ def write_review(
         "choose": choose,
         "rows": _columns(ledger, rows, inputs),
         "pictures": pictures.form,
-        "judged": judged(strategy, pile, ledger, part, seed),
+        "judged": judged(None if painted else strategy, pile, ledger, part, seed),
+        "painted": _painted(strategy, ledger) if painted and strategy is not None else None,
         "given": None,
         "tried": list(getattr(strategy, "candidates", ()) if candidates is None else candidates),
     }
@@ -220,6 +225,14 @@ def _columns(ledger: Ledger, rows: Tensor, inputs: Inputs) -> dict[str, list[Any
         # the inverse of an order: the place of each row in it
         found["similar"] = similarity_order(looks(inputs)).argsort().tolist()
     return found
+
+
+def _painted(strategy: SupervisedStrategy, ledger: Ledger) -> dict[str, Any]:
+    """What is painted over pictures, and the color of each class or joint."""
+    task = strategy.task
+    names = [str(c) for c in ledger.classes] if task.has_classes else [f"joint {i}" for i in range(task.groups)]
+    colors = ["#" + "".join(f"{round(255 * part):02x}" for part in COLORS[i % len(COLORS)]) for i in range(len(names))]
+    return {"unit": "masks" if task.has_classes else "joints", "names": names, "colors": colors}
 
 
 def _check_settings(samples: int, choose: str, thumbnail: int, megabytes: float) -> None:

@@ -489,10 +489,20 @@ def test_masks_and_joints_are_learned_from_arrays(task, tmp_path, capsys):
     for command, message in [
         (["label", "seen"], "the table has room for one; ask it in Python"),
         (["export", "seen"], "an exported classifier has room for one"),
-        (["review", "seen"], "shows one class a sample"),
+        (["review", "seen", "--given"], "the review page of given labels has room for one"),
     ]:
         assert cli.main(command) == 1
         assert message in capsys.readouterr().err
+    assert cli.main(["review", "seen"]) == 0  # painted; what is rejected there goes back
+    lines = Path("seen/pseudo_labels.csv").read_text().splitlines()
+    place = lines[0].split(",").index("verdict")
+    cells = lines[1].split(",")
+    cells[place] = "reject"
+    Path("saved.csv").write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
+    status = cli.main(["train", "--config", "seen", "--labels", "saved.csv", "--out", "next", "--trust"])
+    said = capsys.readouterr()
+    assert status == 0, said.err
+    assert "Pile(6 labeled, 11 unlabeled, 2 validation, 4 test" in said.out
     wrong = "keypoints" if task == "segmentation" else "segmentation"
     assert cli.main(["train", *words, "--task", wrong]) == 2
     assert "leave --task out" in capsys.readouterr().err

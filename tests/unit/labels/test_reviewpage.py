@@ -25,9 +25,10 @@ from selftrain.labels.page import html as page_html
 from selftrain.labels.page import write_review
 from selftrain.labels.page.html import json_text
 from selftrain.labels.page.pictures import ACROSS, make_pictures
-from selftrain.labels.page.source import inputs_of
+from selftrain.labels.page.source import Painted, inputs_of
 from selftrain.labels.page.write import chosen, digest
 from selftrain.metrics.intervals import clopper_pearson
+from selftrain.tensorboard.tiles import tiles, with_labels
 from selftrain.types import PseudoLabels
 
 NAMES = ("ant", "bee", "cow")
@@ -97,12 +98,24 @@ def test_settings_out_of_range_are_refused(tmp_path, setting, words):
 
 
 @pytest.mark.parametrize("kind", ["segmentation", "keypoints"])
-def test_pixels_and_joints_are_refused(tmp_path, kind):
+def test_pixels_and_joints_are_painted_and_can_be_rejected(tmp_path, kind):
+    torch.manual_seed(0)
     pile = toy.pile(kind)
     run = st.fit(strategies.FixMatch(toy.task(kind), toy.learner(kind)), pile, steps=1)
-    with pytest.raises(ValueError, match=f"one class a sample, not {kind.capitalize()}"):
-        write_review(run, pile, tmp_path / "page.html")
-    with pytest.raises(ValueError, match="not masks or points"):
+    read = Page(write_review(run, pile, tmp_path / "page.html")).data
+    unit, names = ("masks", ["0", "1", "2"]) if kind == "segmentation" else ("joints", ["joint 0", "joint 1"])
+    assert (read["painted"]["unit"], read["painted"]["names"]) == (unit, names)
+    # what is painted is what the strategy says of the sample of that row
+    rows = np.array(read["rows"]["row"])
+    painted = Painted(pile, rows, points=False, strategy=run.strategy, side=64)
+    x = pile.x[pile.parts["unlabeled"]][rows]
+    with run.strategy.evaluating():
+        value = run.strategy.predict(x)
+    shown = torch.cat([*painted.batches()])
+    assert torch.equal(shown, with_labels(tiles(x), value, torch.ones_like(run.strategy.task.confidence(value))))
+    assert not torch.equal(shown, tiles(x))
+    assert torch.equal(torch.cat([*painted.some(3).batches()]), shown[::8])
+    with pytest.raises(ValueError, match="pass the run, its folder or strategy=..."):
         write_review(run.ledger, pile, tmp_path / "page.html")
 
 

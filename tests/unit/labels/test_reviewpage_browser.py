@@ -613,6 +613,34 @@ def test_ten_thousand_rows_stay_usable(browser, tmp_path):
     page.wait("document.querySelector('#sample canvas').getContext('2d').getImageData(150, 110, 1, 1).data[3] === 255")
 
 
+def test_masks_are_looked_at_and_rejected_and_nothing_else(browser, tmp_path):
+    from selftrain import toy
+
+    pile = toy.pile("segmentation")
+    run = st.fit(strategies.FixMatch(toy.task("segmentation"), toy.learner("segmentation")), pile, steps=1)
+    page = Reader(browser, write_review(run, pile, tmp_path / "page.html"))
+    assert page.text("#what") == "Review of masks"
+    assert page.js("[...document.querySelectorAll('.colors li')].map(one => one.textContent)") == ["0", "1", "2"]
+    assert page.js("document.querySelector('.colors .key').style.background") == "rgb(31, 120, 181)"
+    assert page.js("document.querySelectorAll('#sample .choice').length") == 1
+    assert not page.browser.find_element("id", "accept-shown").is_displayed()
+    for key in ("a", "A", "c", "1"):
+        page.press(key)
+        assert page.text("#said") == "masks can be rejected: X"
+    first = page.current()
+    page.press("x")
+    assert page.text("#counts") == "1 of 24 rejected"
+    saved = page.saved()
+    assert dict(read_review(saved, pile.classes)) == {first: -1}
+    page.press("u")
+    page.load(saved)
+    assert page.text("#counts") == "1 of 24 rejected"
+    accepted = tmp_path / "accepted.csv"
+    accepted.write_text(saved.read_text().replace("reject", "accept"))
+    page.load(accepted)
+    page.wait("document.getElementById('said').textContent.endsWith('masks can be rejected only')")
+
+
 def test_alike_samples_are_neighbors_and_a_range_is_decided_at_once(browser, tmp_path):
     x = images(60, side=8)
     x[:] = (np.arange(60) % 3 * 100)[:, None, None, None]  # three kinds of pictures

@@ -115,6 +115,7 @@ function decisionOf(verdict, correction, label, line) {
     if (correction !== '') throw new Error(`row ${line}: rejected and corrected`);
     return REJECTED;
   }
+  if (painted) throw new Error(`row ${line}: ${painted.unit} can be rejected only`);
   const text = correction === '' ? label : correction;
   const named = correction === '' ? -1 : classes.indexOf(text), number = named >= 0 ? named : Number(text || NaN);
   if (!Number.isInteger(number) || number < 0 || number >= classes.length) {

@@ -90,6 +90,10 @@ function headline() {
 }
 
 function showJudged() {
+  if (painted) {
+    byId('judged').hidden = true;
+    return;
+  }
   if (given) {
     byId('judged').replaceChildren(el('h2', {}, 'How were they found?'),
       el('p', { class: 'headline' }, el('strong', {}, many(given.suspected)), ` of ${many(data.total)} given labels are suspected.`),

@@ -6,7 +6,7 @@ const asked = rows.agreement.some(text => text !== '');
 const COLUMNS_SHOWN = [
   { key: null, title: form.kind === 'table' ? 'Values' : form.kind === 'none' ? '' : 'Sample', width: 'var(--picture)' },
   { key: 'id', title: 'Name', width: 'minmax(90px, 2fr)' },
-  { key: 'label', title: given ? 'Given' : 'Label', width: 'minmax(80px, 1.4fr)' },
+  ...painted ? [] : [{ key: 'label', title: given ? 'Given' : 'Label', width: 'minmax(80px, 1.4fr)' }],
   { key: 'confidence', title: given ? 'Probability' : 'Confidence', width: '104px' },
   { key: 'margin', title: 'Margin', width: '72px', number: true, aside: Boolean(given) },
   ...given ? [{ key: 'suggested', title: 'Out of fold', width: 'minmax(90px, 1.4fr)' }] : [
@@ -69,7 +69,7 @@ function tileOf(i) {
   const picture = el('canvas', { role: 'img', 'aria-label': `sample ${named(rows.id[i])}` });
   return el('div', { class: 'tile' }, el('div', { role: 'gridcell', class: 'inner' }, picture,
     el('bdi', { class: 'name', title: textOf(i, 'id') }, textOf(i, 'id')),
-    el('div', { class: 'line' }, el('bdi', { class: 'label' }, textOf(i, 'label')),
+    el('div', { class: 'line' }, el('bdi', { class: 'label' }, painted ? '' : textOf(i, 'label')),
       el('span', {}, textOf(i, 'confidence'))),
     el('div', { class: 'line' }, badge(i),
       rows.flips[i] ? el('span', { class: 'faint' }, `${rows.flips[i]} flip${rows.flips[i] === 1 ? '' : 's'}`) : null)));

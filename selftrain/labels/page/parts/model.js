@@ -3,6 +3,7 @@ const OPEN = -2, REJECTED = -1;
 const data = JSON.parse(document.getElementById('data').textContent);
 const classes = data.classes, rows = data.rows, count = rows.id.length;
 const given = data.given;  // labels that were given are reviewed: the class that others are for, and how sure
+const painted = data.painted || null;  // masks or joints over the pictures: a row has no label, it can only be rejected
 const values = {
   row: rows.row, label: rows.label, accepted: rows.accepted, first: rows.first, flips: rows.flips, seen: rows.seen,
   confidence: Float64Array.from(rows.confidence, Number), margin: Float64Array.from(rows.margin, Number),
@@ -107,7 +108,7 @@ function restore() {
   }
   decision.fill(OPEN);
   for (const [row, said] of Object.entries(kept)) {
-    if (!Number.isInteger(said) || said < REJECTED || said >= classes.length) continue;
+    if (!Number.isInteger(said) || said < REJECTED || said >= (painted ? 0 : classes.length)) continue;
     const i = placeOfRow.get(Number(row));
     if (i === undefined) elsewhere[row] = said;
     else decision[i] = said;

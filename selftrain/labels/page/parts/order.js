@@ -7,7 +7,7 @@ const SORTS = [
   { key: 'seen', name: 'times seen' }, { key: 'agreement', name: 'agreement' }, { key: 'decision', name: 'decision' },
   { key: 'row', name: 'order of the ledger' }, { key: 'suggested', name: 'out of fold' },
   ...values.similar ? [{ key: 'similar', name: 'similarity' }] : [],
-].filter(sort => given ? !['flips', 'first', 'seen'].includes(sort.key) : sort.key !== 'suggested');
+].filter(sort => sort.key !== 'label' || !painted).filter(sort => given ? !['flips', 'first', 'seen'].includes(sort.key) : sort.key !== 'suggested');
 const ranks = {};
 let order = Int32Array.from(rows.row, (row, i) => i);
 

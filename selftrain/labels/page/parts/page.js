@@ -1,11 +1,13 @@
 // Buttons, keys and dialogs.
 const KEYS = [
   ['\u2191 \u2193 or K J', 'previous or next row (\u2190 \u2192 in tiles)'], ['Page Up, Page Down, Home, End', 'move further'],
-  ['A or Enter', 'accept the label and go on'], ['X', 'reject: the sample is of no use; go on'],
-  ['C', 'correct: choose the right class by name'], ['0 to 9', 'correct to the class with that number'],
+  ...painted ? [] : [['A or Enter', 'accept the label and go on']],
+  ['X', 'reject: the sample is of no use; go on'],
+  ...painted ? [] : [['C', 'correct: choose the right class by name'], ['0 to 9', 'correct to the class with that number']],
   ...given ? [['T', 'correct to the class that networks say which did not see the label']] : [],
   ['Shift with the keys that move, or with a click', 'choose all up to there: the next decision is about each of them'],
-  ['Shift+A, Shift+X', 'accept or reject all that are shown and not yet decided'],
+  painted ? ['Shift+X', 'reject all that are shown and not yet decided']
+    : ['Shift+A, Shift+X', 'accept or reject all that are shown and not yet decided'],
   ['Delete', 'take the decision back'], ['U or Ctrl+Z', 'undo'], ['Shift+U or Ctrl+Y', 'redo'],
   ['/', 'to the search field'], ['G', 'table or tiles'], ['S', 'download the CSV file'], ['?', 'this list'],
   ['Esc', 'back to the list'],
@@ -19,8 +21,8 @@ function announce(text) {
 
 function showCounts() {
   const found = totals(), reviewed = count - found.open;
-  byId('counts').textContent = `${many(reviewed)} of ${many(count)} decided: ${many(found.accepted)} accepted, ` +
-    `${many(found.corrected)} corrected, ${many(found.rejected)} rejected` + (canStore ? '' :
+  byId('counts').textContent = (painted ? `${many(found.rejected)} of ${many(count)} rejected` : `${many(reviewed)} of ${many(count)} decided: ${many(found.accepted)} accepted, ` +
+    `${many(found.corrected)} corrected, ${many(found.rejected)} rejected`) + (canStore ? '' :
       ' \u2013 this browser keeps nothing: download the CSV file before you leave');
   byId('bar').setAttribute('aria-label', byId('counts').textContent);
   byId('bar').replaceChildren(...['accepted', 'corrected', 'rejected'].map(state => {
@@ -54,11 +56,15 @@ function settle(said) {
   if (to !== null && said !== OPEN) moveTo(Math.max(at, anchor) + 1);
 }
 
-actions.accept = () => settle(i => rows.label[i] < 0 ? null : rows.label[i]);
+const onlyRejected = () => announce(`${painted.unit} can be rejected: X`);
+actions.accept = () => painted ? onlyRejected() : settle(i => rows.label[i] < 0 ? null : rows.label[i]);
 actions.reject = () => settle(REJECTED);
 actions.clear = () => settle(OPEN);
 actions.take = () => { if (given) settle(i => given.suggested[i]); };
-actions.correct = number => { if (number < classes.length) settle(number); };
+actions.correct = number => {
+  if (painted) onlyRejected();
+  else if (number < classes.length) settle(number);
+};
 
 // One decision about all that the filters show; what a person has decided on its own stays. One step for undo.
 function settleShown(word, said) {
@@ -70,9 +76,10 @@ function settleShown(word, said) {
     (decided ? `; ${many(decided)} were decided before` : '') + (left ? `; ${many(left)} were never labeled` : '') + (pairs.length ? '. U takes it back' : ''));
   grid.focus();
 }
-const acceptShown = () => settleShown('accepted', i => rows.label[i] < 0 ? OPEN : rows.label[i]);
+const acceptShown = () => painted ? onlyRejected() : settleShown('accepted', i => rows.label[i] < 0 ? OPEN : rows.label[i]);
 const rejectShown = () => settleShown('rejected', () => REJECTED);
 actions.pick = () => {
+  if (painted) return onlyRejected();
   if (current() < 0) return;
   picked.value = '';
   choicesFor('');
@@ -309,6 +316,10 @@ function start() {
   byId('keys').append(...KEYS.map(([key, what]) => el('div', {}, el('dt', {}, key), el('dd', {}, what))));
   byId('about').textContent = `${(data.bytes / 1e6).toFixed(1)} MB in one file; nothing is sent anywhere. Progress is ` +
     'kept in this browser until you clear its data.';
+  if (painted) {
+    byId('what').textContent = `Review of ${painted.unit}`;
+    document.body.classList.add('painted');
+  }
   if (given) {
     document.body.classList.add('given');
     byId('what').textContent = 'Review of given labels';

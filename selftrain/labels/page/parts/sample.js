@@ -26,6 +26,7 @@ function decideButtons(i) {
   accept.addEventListener('click', () => actions.accept());
   reject.addEventListener('click', () => actions.reject());
   pick.addEventListener('click', () => actions.pick());
+  if (painted) return [el('div', { class: 'choices' }, reject)];
   const found = el('div', { class: 'choices' }, accept, reject, pick);
   if (classes.length > 12) return [found];
   const each = classes.map((name, number) => {
@@ -67,6 +68,15 @@ function takeIt() {
   return made;
 }
 
+// Which class or joint has which color.
+function colorKeys() {
+  return el('ul', { class: 'colors', 'aria-label': 'Colors' }, ...painted.names.slice(0, 40).map((name, c) => {
+    const key = el('span', { class: 'key' });
+    key.style.background = painted.colors[c];
+    return el('li', {}, key, el('bdi', {}, named(name)));
+  }));
+}
+
 function showSample() {
   const i = current();
   if (i < 0) {
@@ -77,8 +87,9 @@ function showSample() {
   sample.replaceChildren(
     el('canvas', { class: `large ${form.kind}`, role: 'img', 'aria-label': `sample ${named(rows.id[i])}` }),
     el('h2', {}, el('bdi', {}, named(rows.id[i]))),
-    el('p', { class: 'is' }, el('bdi', { class: 'label' }, className(label)),
-      label >= 0 ? el('span', { class: 'faint' }, ` class ${label}`) : null, badge(i)),
+    painted ? colorKeys() : '',
+    el('p', { class: 'is' }, painted ? '' : el('bdi', { class: 'label' }, className(label)),
+      label >= 0 && !painted ? el('span', { class: 'faint' }, ` class ${label}`) : null, badge(i)),
     ...decideButtons(i),
     ...given ? [el('p', { class: 'faint' }, 'Networks that did not see this label say ',
       el('bdi', { class: 'label' }, className(given.suggested[i])), ` (${given.value[i]})`,

@@ -2,6 +2,7 @@
 
 from selftrain.data.base.ragged import pad_series
 from selftrain.data.base.samples import ArraySet, Samples, Subset
+from selftrain.data.base.sparse import SparseSet
 from selftrain.data.base.splits import Split, split
 from selftrain.data.base.stored import StoredSet
 from selftrain.data.checks.checking import check
@@ -23,12 +24,15 @@ from selftrain.data.views.image import TensorViews
 from selftrain.data.views.points import PointViews
 from selftrain.data.views.presets import Strong, Weak
 from selftrain.data.views.series import SeriesViews
+from selftrain.data.views.sparse import SparseViews
 from selftrain.data.views.spectrogram import fit_grid, log_spectrogram
 from selftrain.data.views.table import TableViews
 
 __all__ = [
     "AlbumentationsViews",
     "ArraySet",
+    "SparseSet",
+    "SparseViews",
     "DataReport",
     "DatasetSet",
     "FeatureViews",

@@ -23,7 +23,8 @@ from selftrain.data.base.form import Form
 from selftrain.data.base.identity import identity_of_samples
 from selftrain.data.base.joined import Joined, relabeled, with_labels
 from selftrain.data.base.labels import Classes, NoLabel, names_are_told, one_class, read_labels
-from selftrain.data.base.samples import ArraySet, Channels, Excerpt, Kind, Limits, Rows, Samples, Subset, to_one_length
+from selftrain.data.base.samples import Channels, Excerpt, Kind, Limits, Rows, Samples, Subset, to_one_length
+from selftrain.data.base.sparse import dense_at_once, is_sparse, rows_in_memory
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing, warn_repeated
 from selftrain.data.base.statistics import in_least_precision
 from selftrain.data.base.summary import Summary, label_line
@@ -35,6 +36,7 @@ from selftrain.data.views.features import FeatureViews
 from selftrain.data.views.image import TensorViews
 from selftrain.data.views.points import PointViews
 from selftrain.data.views.series import SeriesViews
+from selftrain.data.views.sparse import SparseViews
 from selftrain.data.views.table import TableViews
 from selftrain.errors import DataError, setting
 from selftrain.types import Annotated, BatchPlan, Needs, plain_setting, plain_settings
@@ -65,9 +67,9 @@ class Pile:
         test: Samples with annotations that only the final evaluation sees, or ``None``.
         classes: Names in the order of the class numbers, or a mapping between both; default: the numbers up to the
             largest label, or where fewer than half of them occur (ids) the numbers that occur.
-        views: Maker of views; default: ``TensorViews()``, for tables ``TableViews()``, for series ``SeriesViews()``
-            (three axes; give clouds ``PointViews()``). Where it has no mean and std, those of the unlabeled samples
-            (without any: of the labeled ones) are filled in.
+        views: Maker of views; default: ``TensorViews()``, for tables ``TableViews()``, of sparse rows
+            ``SparseViews()``, for series ``SeriesViews()`` (three axes; give clouds ``PointViews()``). Where it has no
+            mean and std, those of the unlabeled samples (without any: of the labeled ones) are filled in.
         truth: Class of every unlabeled row where it is known, -1 elsewhere, (N,); read for monitoring only.
         source: Where the data are from, one line.
 
@@ -162,7 +164,7 @@ class Pile:
         """Make a pile from arrays.
 
         Args:
-            x: Training inputs, as in ``ArraySet``.
+            x: Training inputs, as in ``ArraySet``, or a matrix of scipy.sparse (N, F), which stays sparse.
             y: Class numbers or names, shape (N,); -1, missing or masked = unlabeled.
             x_test: Test inputs, or ``None``.
             y_test: Their classes.
@@ -188,8 +190,8 @@ class Pile:
             raise DataError(f"there is {lone[0]} but no {missing}; pass both, or leave out {lone[0]}")
         read = read_labels({"": y} if x_test is None else {"": y, "test": y_test}, classes, no_label)
         form: dict[str, Any] = {"channels": channels, "limits": limits, "kind": kind}
-        training = ArraySet(x, read.codes[""], ids, **form)
-        test = None if x_test is None else ArraySet(x_test, read.codes["test"], **form)
+        training = rows_in_memory(x, read.codes[""], ids, **form)
+        test = None if x_test is None else rows_in_memory(x_test, read.codes["test"], **form)
         to_one_length(training, test)
         # Clouds have three axes like series: the arrays alone do not tell.
         views = PointViews() if views is None and kind == "points" else views
@@ -443,7 +445,7 @@ class Pile:
         if isinstance(part, str) and part in ("unlabeled", "pile"):
             # figures that need no labels are stable on two thousand rows, and asked for often
             samples = Excerpt(samples, _EXCERPT if part == "unlabeled" else len(samples))
-        return Evaluation(samples, self.views, batch_size, device)
+        return Evaluation(samples, self.views, dense_at_once(samples, batch_size), device)
 
     def fingerprint(self) -> dict[str, Any]:
         """What tells the samples that training reads from others, by part: see ``data.base.identity``."""
@@ -728,5 +730,5 @@ def _default_views(samples: Samples) -> ViewMaker:
     """Views for inputs of this many axes; three are taken for series (B, C, L), point clouds must say otherwise."""
     axes = samples.images(np.zeros(1, np.int64)).ndim
     if axes == 2:
-        return TableViews()
+        return SparseViews() if is_sparse(samples) else TableViews()
     return SeriesViews() if axes == 3 else TensorViews()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from selftrain.data.base.reading import read_rows
 from selftrain.data.base.samples import Samples
+from selftrain.data.base.sparse import is_sparse
 from selftrain.errors import DataError
 
 _GAP = 20.0  # times the range of the others
@@ -63,6 +64,8 @@ def far_doubt(sets: Sequence[Samples], categorical: Sequence[int] = (), *, point
         categorical: Columns of codes, which are passed over.
         points: Whether rows are clouds (points, coordinates).
     """
+    if any(map(is_sparse, sets)):
+        return ""  # a column is mostly zeros, far from which any entry may lie
     first = sets[0].images(np.zeros(1, np.int64))
     if first.ndim not in (2, 3) or not first.is_floating_point():
         return ""

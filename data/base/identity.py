@@ -13,6 +13,7 @@ from torch import Tensor
 
 from selftrain.data.base.reading import read_rows
 from selftrain.data.base.samples import ArraySet, RowNumbers, Rows, Samples, Subset
+from selftrain.data.base.sparse import dense_at_once
 
 _ROWS = 64  # whose inputs are read, where reading takes time
 _BYTES = 32 * 1024 * 1024  # of inputs that are in memory
@@ -76,7 +77,7 @@ def _of_inputs(samples: Samples, *, whole: bool = False) -> str | None:
         return total.hexdigest()
     count = max(_ROWS, _BYTES // max(1, first.nbytes)) if isinstance(root, ArraySet) else _ROWS
     rows = torch.from_numpy(_spread(len(samples), len(samples) if whole else count))
-    for part in rows.split(1024):
+    for part in rows.split(dense_at_once(samples, 1024)):
         total.update(_bytes(read_rows(samples, part, "the set")))
     return total.hexdigest()
 

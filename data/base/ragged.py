@@ -15,8 +15,9 @@ def pad_series(x: Any, channels: str | None = None) -> Any:
 
     Args:
         x: A list of arrays or tensors, each (length,), (length, channels) or (channels, length); a data frame whose
-            cells are series, a column a channel, as sktime and aeon nest them; or an array, which is handed back but
-            for its axes: (N, length) gets one channel. Lists in lists of equal length are an array.
+            cells are series, a column a channel, as sktime and aeon nest them, or numbers, a row a series; or an
+            array, which is handed back but for its axes: (N, length) gets one channel. Lists in lists of equal length
+            are an array.
         channels: Where the channels of a series are, ``"first"`` or ``"last"``. ``None``: that axis which all series
             have alike; where both are, the first.
 
@@ -28,6 +29,8 @@ def pad_series(x: Any, channels: str | None = None) -> Any:
     """
     if hasattr(x, "iloc") and len(x) and all(np.ndim(cell) == 1 for cell in x.iloc[0]):
         x = [_side_by_side(row) for row in x.itertuples(index=False)]
+    elif hasattr(x, "iloc"):
+        x = x.to_numpy()  # a number a cell: rows are series of one channel
     if isinstance(x, np.ndarray) and x.dtype == object:
         x = list(x)
     if not isinstance(x, list | tuple) or not len(x):

@@ -79,6 +79,12 @@ def uniform(seed: int, epoch: int, index: Tensor, view: str | int, n: int) -> Te
     return _shift(bits, 40).to(torch.float32) * 2.0**-24
 
 
+def uniform_at(seed: int, epoch: int, index: Tensor, view: str | int, rows: Tensor, columns: Tensor) -> Tensor:
+    """The numbers of ``uniform`` at some places alone, (P,): rows of ``index``, and draws counted from 0, both (P,)."""
+    bits = _mix(keys(seed, epoch, index, view)[rows] + (columns + 1) * _signed(_GOLDEN))
+    return _shift(bits, 40).to(torch.float32) * 2.0**-24
+
+
 def normal(seed: int, epoch: int, index: Tensor, view: str | int, n: int) -> Tensor:
     """Draw ``n`` finite standard normal numbers for each sample; arguments and independence as in ``uniform``."""
     centered = uniform(seed, epoch, index, view, n) + 2.0**-25  # the largest of 2**24 values is rounded to 1

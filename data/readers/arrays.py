@@ -21,7 +21,7 @@ from selftrain.data.base.splits import Overlap
 from selftrain.data.base.stored import StoredSet, in_short, load_array
 from selftrain.data.base.summary import shown
 from selftrain.data.pile import Pile, readable_again
-from selftrain.data.readers.assembling import assemble
+from selftrain.data.readers.assembling import assemble, joined
 from selftrain.data.views.base import ViewMaker
 from selftrain.data.views.points import PointViews
 from selftrain.errors import DataError, setting
@@ -83,7 +83,7 @@ def from_arrays_file(
     arrays = _arrays(place, keys or {}) | {key: Path(part) for key, part in (parts or {}).items()}
     # inputs alone are a pile without labels
     if "y" not in arrays and "x_unlabeled" not in arrays and "x" in arrays:
-        arrays["x_unlabeled"] = arrays.pop("x")
+        arrays |= {f"{key}_unlabeled": arrays.pop(key) for key in ("x", "ids") if key in arrays}
     _check_keys(arrays, place)
     known = _part_labels(arrays, classes, no_label, place)
     form: dict[str, Any] = {"channels": channels, "limits": limits, "kind": kind}
@@ -111,6 +111,25 @@ def from_arrays_file(
         if warns:
             warnings.warn(words, stacklevel=2)
     return pile
+
+
+def inputs_of_file(path: str | os.PathLike[str], **form: Any) -> Samples:
+    """All inputs of array files in their order, those of ``x_unlabeled`` behind those of ``x``, without any label.
+
+    Args:
+        path: As in ``from_arrays_file``.
+        form: ``channels``, ``limits`` and ``kind`` of a set.
+    """
+    place = Path(path)
+    arrays = {key: part for key, part in _arrays(place, {}).items() if key.partition("_")[0] in ("x", "ids")}
+    if "x" not in arrays:  # the only rows need no other name than their number
+        arrays = {key.removesuffix("_unlabeled"): part for key, part in arrays.items() if key.endswith("_unlabeled")}
+    sets = [_part_samples(arrays, part, None, form) for part in ("", "_unlabeled")]
+    to_one_length(*sets)
+    found = joined(*sets)
+    if found is None:
+        raise DataError(f"{place} holds no x and no x_unlabeled; save inputs as x")
+    return found
 
 
 def _not_read(place: Path) -> list[tuple[str, bool]]:

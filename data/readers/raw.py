@@ -6,6 +6,7 @@ What is read here equals, bit for bit, what the pile's own reader makes of the s
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from selftrain.data.base.form import Form
 from selftrain.data.base.joined import Joined
 from selftrain.data.base.ragged import pad_series
 from selftrain.data.base.samples import ArraySet, RowNumbers, Rows, Samples, Subset
+from selftrain.data.base.sparse import SparseSet
 from selftrain.data.pile import Pile
-from selftrain.data.readers.arrays import from_arrays_file
+from selftrain.data.readers.arrays import inputs_of_file
 from selftrain.data.readers.decoding import decode, to_bytes
 from selftrain.data.readers.encoding import TableEncoding
 from selftrain.data.readers.files import IMAGE_SUFFIXES
@@ -34,7 +36,7 @@ from selftrain.errors import DataError
 _ARRAYS = (".npy", ".npz")
 _COLORS = (1, 3, 4)  # channels that a picture may have
 WANTED = {
-    "table": "an array (N, {0}), a data frame, or one row",
+    "table": "an array (N, {0}), a sparse matrix, a data frame, or one row",
     "image": "pictures (N, H, W, C), (N, C, H, W) or (N, H, W), Pillow's, paths, a folder, or a list of these",
     "series": "an array (N, {0}, {1}), one series, or a list of series",
     "points": "an array (N, {0}, {1}), one cloud, or a list of clouds",
@@ -86,7 +88,7 @@ def _of_path(path: Path, form: Form) -> Samples | None:
     ending = path.suffix.lower()
     if path.is_dir() or (path.is_file() and ending in _ARRAYS):
         kind = None if form.kind in ("table", "image") else form.kind
-        return everything(from_arrays_file(path, channels=form.channels, limits=form.limits, kind=kind))  # type: ignore[arg-type]
+        return inputs_of_file(path, channels=form.channels, limits=form.limits, kind=kind)
     if not path.is_file():
         raise DataError(f"there is no file or folder {path}; correct the path")
     fits = ending in (TABLE_SUFFIXES if form.table is not None else IMAGE_SUFFIXES if form.kind == "image" else ())
@@ -137,8 +139,10 @@ def _is_row(value: Any) -> bool:
 # -- numbers -----------------------------------------------------------------------------------------------------------
 def _of_numbers(data: Any, form: Form) -> Samples:
     """Rows, series or clouds."""
+    if hasattr(data, "tocsr") and data.ndim == 2 and data.shape[1:] == form.shape:
+        return SparseSet(data)
     if hasattr(data, "tocsr"):
-        data = data.toarray()
+        raise _refused(f"there is a sparse matrix of shape {data.shape}", form)
     if form.kind == "series":
         return _of_series(data, form)
     x = _array(data)
@@ -299,10 +303,20 @@ def _pillow(picture: Any, first: bool) -> Any:
 
 def _check_range(x: Any, form: Form) -> None:
     """Refuse numbers beyond black and white, such as those of pictures that are normalized already."""
-    if form.limits is not None or not len(x):
+    if not len(x):
         return
     low, high = float(x.min()), float(x.max())
     floats = x.is_floating_point() if isinstance(x, Tensor) else x.dtype.kind == "f"
+    if form.limits is not None:
+        black, white = form.limits
+        # standardized values lie within a few units around 0, which hardly any picture of so wide a range does
+        if floats and low < 0 < high and high - low < (0.3 if black >= 0 else 0.01) * (white - black):
+            warnings.warn(
+                f"image values lie from {low:g} to {high:g}, and those of the run had black at {black:g} and white at "
+                f"{white:g}; if they were normalized, give them as they were: the run normalizes pictures itself",
+                stacklevel=6,
+            )
+        return
     if low < 0 or high > (1 if floats else 255):
         bytes_ = "they look like bytes: give x / 255, or x as uint8" if low >= 0 and high <= 255 else ""
         plain = "give pictures as they were before any normalization: the run normalizes them itself"

@@ -269,7 +269,7 @@ def learn(model: Any, X: Any, labels: Labels, seed: int) -> tuple[Portfolio, Led
 
 def _pixels(inputs: Inputs, rows: Any, *, white: bool) -> torch.Tensor:
     """Pictures of at most 32 x 32 pixels, with white as 255 (``white``) or 1, whichever the first ones had."""
-    read = inputs.read(rows)
+    read: torch.Tensor = inputs.read(rows)
     if (read.dtype == torch.uint8) != white:
         read = read * 255.0 if white else read.double() / 255.0
     longest = max(read.shape[2:])

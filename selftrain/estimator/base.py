@@ -13,7 +13,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from selftrain.arguments import check
-from selftrain.data import PointViews, TableEncoding
+from selftrain.data import PointViews, SparseSet, TableEncoding
 from selftrain.data.base.form import Form
 from selftrain.data.base.ragged import channel_axis, pad_series
 from selftrain.data.base.samples import ArraySet
@@ -54,13 +54,11 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check(type(self).__init__, self.get_params(deep=False))
         form: dict[str, Any] = {"ensure_min_samples": 2, "ensure_min_features": 1}
         rows = self._checked(X, reset=True, **form)
-        if hasattr(rows, "tocsr"):
-            if self.kind not in (None, "table"):
-                raise ValueError(
-                    f"X is a sparse matrix, which is a table, but kind is {self.kind!r}; leave kind out, or pass "
-                    f"X.toarray(), reshaped to the axes of {self.kind} data"
-                )
-            return rows
+        if hasattr(rows, "tocsr") and self.kind not in (None, "table"):
+            raise ValueError(
+                f"X is a sparse matrix, which is a table, but kind is {self.kind!r}; leave kind out, or pass "
+                f"X.toarray(), reshaped to the axes of {self.kind} data"
+            )
         block = BLOCK if isinstance(self.network, str) else 1
         self.inputs_ = learn_inputs(
             rows, self.kind, self.channels, lambda kind: block if kind != "table" else 1, self.limits
@@ -81,7 +79,7 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             X = as_frame(X)
         if self._is_named(X, reset):
             return self._learn_frame(X) if reset else self._encoded(X)
-        if hasattr(X, "tocsr") and self._takes_sparse():
+        if hasattr(X, "tocsr"):
             table: Array = validated(self, X, reset=reset, accept_sparse="csr", dtype="numeric", **form)
             return table
         X = numbers(self._as_series(X, reset) if self.kind == "series" else X)
@@ -135,11 +133,13 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         rows: Array = samples.images(np.arange(len(samples))).numpy()
         return rows
 
-    def _own_views(self, samples: ArraySet) -> Any:
+    def _own_views(self, samples: ArraySet | SparseSet) -> Any:
         """The maker of views that was given, or one where the rows alone do not tell which."""
         if self.views is not None or self.inputs_.kind == "points":
             return self.views or PointViews()
-        return None if self.encoding_ is None else table_views(self.encoding_, samples.x)
+        if self.encoding_ is None or isinstance(samples, SparseSet):
+            return None
+        return table_views(self.encoding_, samples.x)
 
     def _as_series(self, X: Any, reset: bool) -> Any:
         """Series in any form as one array."""
@@ -149,10 +149,6 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if reset or not isinstance(X, np.ndarray) or X.ndim != 2 or self.inputs_.given[0] == 1:
             X = pad_series(X, self._channel_axis)
         return X
-
-    def _takes_sparse(self) -> bool:
-        """Whether rows may be a sparse matrix."""
-        return False
 
     def _seed(self) -> int:
         """A number that all draws of a fit follow from."""
@@ -180,6 +176,6 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan, tags.input_tags.sparse = False, self._takes_sparse()
+        tags.input_tags.allow_nan, tags.input_tags.sparse = False, True
         tags.input_tags.three_d_array = True
         return tags

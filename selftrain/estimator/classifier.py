@@ -304,9 +304,6 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         widths = [getattr(getattr(network, "encoder", None), "embed_dim", 0) for network in self.network_.networks]
         return int(sum(widths))
 
-    def _takes_sparse(self) -> bool:
-        return by_evidence(self)
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         if by_evidence(self):

@@ -25,8 +25,8 @@ class PretrainedEncoder(NetworkEstimator):
 
     Args:
         recipe: A name in ``selftrain.catalog.RECIPES``, or a function of an encoder that builds a stage, such as
-            ``selftrain.pretrain.MAE``; ``"auto"``: T-JEPA for tables (VICReg below four columns), MAE for images,
-            ECG-JEPA for series, Point-JEPA for points.
+            ``selftrain.pretrain.MAE``; ``"auto"``: T-JEPA for tables (VICReg below four columns and
+            for sparse rows), MAE for images, ECG-JEPA for series, Point-JEPA for points.
         recipe_params: Settings of the recipe; ``None``: its defaults.
         network: ``"auto"``, a name in ``selftrain.estimator.ENCODERS``, an encoder (it is copied), or a function of the
             shape of an input, or of nothing, that builds one.
@@ -102,8 +102,9 @@ class PretrainedEncoder(NetworkEstimator):
         samples = inputs.samples(inputs.read(rows))
         pile = Pile(None, samples, views=self._own_views(samples))
         pile.encoding = None if self.encoding_ is None else self.encoding_.as_dict()
-        automatic = self.recipe == "auto"
-        self.recipe_ = recipe = default_recipe(inputs.kind, inputs.shape) if automatic else self.recipe
+        # T-JEPA makes a token of each column, of which sparse rows have thousands
+        automatic = "vicreg" if hasattr(rows, "tocsr") else default_recipe(inputs.kind, inputs.shape)
+        self.recipe_ = recipe = automatic if self.recipe == "auto" else self.recipe
         with self._alone(seed):
             # with embeddings of two views nothing is hidden, so plain networks will do
             masked = recipe not in EMBEDDING

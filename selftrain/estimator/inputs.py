@@ -16,6 +16,7 @@ from torch import Tensor
 from selftrain.data.base.dense import dense
 from selftrain.data.base.far import far_values
 from selftrain.data.base.samples import ArraySet, Channels, Limits, check_limits
+from selftrain.data.base.sparse import SparseSet
 from selftrain.data.readers.encoding import TableEncoding
 from selftrain.data.readers.tables import from_table
 from selftrain.errors import DataError
@@ -58,13 +59,17 @@ class Inputs:
     blocks: int
     gaps: bool = False
 
-    def read(self, x: Array) -> Tensor:
+    def read(self, x: Any) -> Any:
         """Rows (N, *given) as inputs (N, *shape): numbers of tables, series and points, images as uint8 or in [0, 1].
+
+        A sparse matrix stays one.
 
         Raises:
             DataError: for rows of another shape, or images outside of the range of those before.
         """
         self.check(x)
+        if hasattr(x, "tocsr"):
+            return x
         form: dict[str, Any] = {"kind": self.kind} if self.kind in ("series", "points") else {}
         if self.kind == "image":
             form = {"channels": self.channels, "limits": self.limits}
@@ -84,8 +89,10 @@ class Inputs:
             row = int(np.flatnonzero(np.isnan(x).any((1, 2)))[0])
             raise DataError(f"series {row} holds NaN, and those of fit held none; fill it in, or fit to such series")
 
-    def samples(self, inputs: Tensor, y: Array | None = None) -> ArraySet:
+    def samples(self, inputs: Any, y: Array | None = None) -> ArraySet | SparseSet:
         """What ``read`` returned as a set, with class numbers."""
+        if hasattr(inputs, "tocsr"):
+            return SparseSet(inputs, y)
         if self.kind in ("series", "points"):
             return ArraySet(inputs, y, kind="series" if self.kind == "series" else "points")
         return ArraySet(inputs, y, channels="first")

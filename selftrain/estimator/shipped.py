@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.data.base.samples import Samples, exact_rows, single
+from selftrain.data.base.sparse import dense_at_once
 from selftrain.data.views.base import ViewMaker
 from selftrain.networks.copying import copy_network, merge_adapters
 from selftrain.networks.ema import Teacher
@@ -103,8 +104,9 @@ def run(ask: Callable[[Tensor], Tensor], network: nn.Module, views: ViewMaker, s
     """What ``ask`` makes of the plain views of samples, on the CPU, in float64, (N, ...)."""
     weight = next((w for w in network.parameters() if w.is_floating_point()), torch.zeros(()))
     found = []
-    for start in range(0, len(samples), BATCH):
-        index = torch.arange(start, min(start + BATCH, len(samples)))
+    batch = dense_at_once(samples, BATCH)
+    for start in range(0, len(samples), batch):
+        index = torch.arange(start, min(start + batch, len(samples)))
         rows = exact_rows(samples, index.numpy())
         x = views("plain", rows if getattr(views, "exact", False) else single(rows), index, 0).x
         found.append(ask(x.to(weight)).double().cpu())

@@ -20,6 +20,8 @@ CODES = "test_data_table_views.py::test_codes_are_not_standardized"
 BANDS = "test_data_spectrogram.py::test_bands_are_centered_where_the_formula_says"
 POWERS = "test_data_spectrogram.py::test_powers_are_those_of_numpy"
 
+SPARSE = "test_data_sparse.py::test_views_leave_out_entries_and_zeros_stay_zeros"
+
 MUTANTS = [
     Mutant(
         "views: an accelerator makes every operation of every sample",
@@ -34,6 +36,42 @@ MUTANTS = [
         'getattr(self.views, "keys_on_host", False)',
         "False",
         "test_views_device.py::test_streams_leave_the_keys_where_they_are_for_views_that_ask_for_it",
+    ),
+    # -- sparse rows
+    Mutant(
+        "sparse: rows get shorter in views",
+        "data/views/sparse.py",
+        "kept / (1 - drop)",
+        "kept",
+        SPARSE,
+    ),
+    Mutant(
+        "sparse: strong views are the weak ones",
+        "data/views/sparse.py",
+        'if recipe == "weak" else self.strong_drop',
+        'if recipe != "plain" else self.strong_drop',
+        SPARSE,
+    ),
+    Mutant(
+        "sparse: draws at places are others than those of all places",
+        "data/base/random.py",
+        "(columns + 1) * _signed(_GOLDEN)",
+        "columns * _signed(_GOLDEN)",
+        "test_data_sparse.py::test_draws_at_places_are_those_of_all_places",
+    ),
+    Mutant(
+        "sparse: all rows are dense when they are judged",
+        "data/pile.py",
+        "dense_at_once(samples, batch_size)",
+        "batch_size",
+        "test_data_sparse.py::test_every_door_learns_from_sparse_rows_without_the_whole_matrix",
+    ),
+    Mutant(
+        "a file that a run is asked about has its labeled rows first",
+        "data/readers/raw.py",
+        "return inputs_of_file(path, channels=form.channels, limits=form.limits, kind=kind)",
+        "return everything(__import__('selftrain').data.from_arrays_file(path, kind=kind))",
+        "test_data_stored.py::test_files_that_a_run_is_asked_about_keep_their_order_and_their_names",
     ),
     # -- series
     Mutant("series moved by less than asked for", SERIES, "(2 * most + 1)).long() - most", "(2 * most)).long()", MOVES),

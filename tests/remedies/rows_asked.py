@@ -20,6 +20,7 @@ ROWS_OF = {
             for says in (
                 "give pictures as they were before",
                 "image values run from",
+                "give them as they were",
                 "are to become",
                 "resize it, such as",
                 "they look like bytes",

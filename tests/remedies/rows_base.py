@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import torch
 from PIL import Image
-from remedies import Row, setting
+from remedies import Elsewhere, Row, setting
 from scipy import sparse
 from torch.utils.data import TensorDataset
 from torchvision.transforms import InterpolationMode, functional
@@ -79,7 +79,13 @@ RAGGED = [torch.rand(1, 5), torch.rand(1, 4), torch.rand(1, 5), torch.rand(1, 6)
 NESTED = torch.nested.nested_tensor(RAGGED)
 
 BASE = "data/base"
+SPARSE = "unit/data/test_data_sparse.py::test_what_is_no_matrix_of_numbers_is_refused_by_name"
 ROWS_OF = {
+    f"{BASE}/sparse.py": [
+        Elsewhere("give (N, F) of numbers, F above 0", SPARSE),
+        Elsewhere("remove such rows, or correct them", SPARSE),
+        Elsewhere("but x is a sparse matrix, which is a table; leave {} out", SPARSE),
+    ],
     f"{BASE}/dense.py": [
         Row(
             "are masked; fill them in",
@@ -89,8 +95,8 @@ ROWS_OF = {
         ),
         Row(
             "is a sparse matrix of shape {}; pass {}.toarray()",
-            lambda: of(sparse.csr_matrix(X)),
-            lambda: of(sparse.csr_matrix(X).toarray()),
+            lambda: ArraySet(sparse.csr_matrix(X)),
+            lambda: ArraySet(sparse.csr_matrix(X).toarray()),
         ),
         Row(
             "cut or pad all rows to one shape",

@@ -318,6 +318,10 @@ ROWS_OF = {
         ),
     ],
     f"{R}/arrays.py": [
+        Elsewhere(
+            "save inputs as x",
+            "unit/data/test_data_stored.py::test_files_that_a_run_is_asked_about_keep_their_order_and_their_names",
+        ),
         Row(
             "has x_validation; leave out one of them",
             lambda tmp: (

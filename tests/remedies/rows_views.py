@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from remedies import Row, setting
 
-from selftrain.data import PointViews, SeriesViews, TableViews, TensorViews
+from selftrain.data import PointViews, SeriesViews, SparseViews, TableViews, TensorViews
 from selftrain.data.views.base import check_name
 from selftrain.data.views.features import FeatureViews
 from selftrain.data.views.presets import Strong, Weak
@@ -81,6 +81,13 @@ ROWS_OF = {
         setting("cutout is {}", strong, "cutout", 2, 0, 1),
         setting("no operation {}", strong, "point", ("sharpness",), ("brightness",)),
         setting("pad is {}", weak, "pad", "mirror", "reflect", "edge"),
+    ],
+    "data/views/sparse.py": [
+        *(
+            setting("it is a probability, in [0, 1)", partial(of, SparseViews, ROWS), name, 1.0, 0.0)
+            for name in ("weak_drop", "strong_drop")
+        ),
+        Row("use TensorViews for images", lambda: of(SparseViews, IMAGES), lambda: of(TensorViews, IMAGES)),
     ],
     "data/views/series.py": [
         *(setting("it must be in [0, 1)", series, name, 1, 0, 0.9) for name in ("shift", "gain", "scaling")),

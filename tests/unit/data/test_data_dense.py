@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.sparse
 import torch
 from torch.utils.data import Dataset
 
@@ -32,8 +31,6 @@ FAULTS: dict[str, tuple[Any, str | None, str, Any]] = {
     "lists": ([[1.0, 2.0], [1.0]] * 6, None, r"row 1 of \w+ has shape \(1,\)", lambda x: np.stack([r[:1] for r in x])),
     "torch sparse": (torch.eye(N).to_sparse(), None, r"sparse tensor .*\.to_dense\(\)", lambda x: x.to_dense()),
     "torch csc": (torch.eye(N).to_sparse_csc(), None, r"sparse tensor .*\.to_dense\(\)", lambda x: x.to_dense()),
-    "scipy": (scipy.sparse.eye(N, format="csr"), None, r"sparse matrix .*\.toarray\(\)", lambda x: x.toarray()),
-    "array": (scipy.sparse.coo_array(np.eye(N)), None, r"sparse matrix .*\.toarray\(\)", lambda x: x.toarray()),
     "masked": (MASKED, None, r"values of \w+ are masked; .*\.filled\(0\)", lambda x: x.filled(0)),
     "quantized": (
         torch.quantize_per_tensor(torch.rand(N, 4), 0.1, 0, torch.quint8), None, r"dense tensor .*\.dequantize\(\)",

@@ -13,6 +13,8 @@ import torch
 
 import selftrain as st
 from selftrain.data import ArraySet, Pile, PointViews, SeriesViews, StoredSet, TableViews, from_arrays_file
+from selftrain.data.base.form import Form
+from selftrain.data.readers.raw import read_raw
 from selftrain.errors import DataError
 from selftrain.types import BatchPlan, Needs
 
@@ -346,3 +348,33 @@ def test_an_archive_of_inputs_alone_is_a_pile_without_labels(tmp_path):
     assert len(from_arrays_file(tmp_path / "x.npz").unlabeled) == 4
     np.save(tmp_path / "y.npy", [0, 1, -1, -1])
     assert len(from_arrays_file(tmp_path / "x.npz", parts={"y": tmp_path / "y.npy"}).labeled) == 2
+
+
+def test_files_that_a_run_is_asked_about_keep_their_order_and_their_names(tmp_path):
+    x = np.arange(18.0).reshape(6, 3)
+    y, names = [0, -1, 1, -1, 0, 1], [f"row {i}" for i in range(6)]
+    form = Form("table", (3,))
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "labels.npz", x=x, y=y)
+    np.savez(tmp_path / "more.npz", x_unlabeled=x)
+    np.savez(tmp_path / "both.npz", x=x[:4], x_unlabeled=x[4:], y=y[:4])
+    np.savez(tmp_path / "names.npz", x=x, ids=names)
+    np.savez(tmp_path / "told.npz", x_unlabeled=x, ids_unlabeled=names)
+    numbers = [str(i) for i in range(6)]
+    for file, ids in (
+        ("x.npy", numbers),
+        (".", numbers),
+        ("labels.npz", numbers),  # not the labeled ones first
+        ("more.npz", numbers),
+        ("both.npz", [*numbers[:4], "unlabeled/0", "unlabeled/1"]),
+        ("names.npz", names),
+        ("told.npz", names),
+    ):
+        found = read_raw(tmp_path / file, form)
+        assert list(found.ids) == ids, file
+        assert found.annotations is None
+        assert np.array_equal(found.images(np.arange(6)).numpy(), x), file
+    np.savez(tmp_path / "nothing.npz", y=y)
+    with pytest.raises(DataError, match="nothing.npz holds no x and no x_unlabeled; save inputs as x"):
+        read_raw(tmp_path / "nothing.npz", form)
+    assert from_arrays_file(tmp_path / "names.npz").unlabeled_ids() == names

@@ -42,7 +42,7 @@ def test_series_in_every_form_are_one_array(rows):
     for form in ([row.T for row in rows], [torch.from_numpy(row) for row in rows], nested, ragged):
         assert np.array_equal(data.pad_series(form), padded, equal_nan=True)
     assert data.pad_series([[1, 2], [3]]).tolist()[0] == [[1, 2]]
-    assert data.pad_series(np.zeros((4, 7))).shape == (4, 1, 7)
+    assert data.pad_series(np.zeros((4, 7))).shape == data.pad_series(pd.DataFrame(np.zeros((4, 7)))).shape == (4, 1, 7)
     assert data.pad_series(np.zeros((4, 7, 2)), "last").shape == (4, 2, 7)
     assert data.pad_series([np.zeros((2, 2))] * 3, "last").shape == (3, 2, 2)
     assert data.pad_series([np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32)]).dtype == np.float32

@@ -9,7 +9,6 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_wine
 from torch import nn
@@ -17,7 +16,6 @@ from torch import nn
 import selftrain as st
 from selftrain import catalog, strategies, toy
 from selftrain.catalog import default_settings, make_rule, make_strategy, short_averages
-from selftrain.errors import DataError
 from selftrain.estimator import DenseEncoder, SelfTrainClassifier
 from selftrain.estimator.shipped import ship
 
@@ -462,8 +460,6 @@ def test_settings_that_do_not_fit(settings, message):
 
 
 def test_data_that_cannot_be_learned_from(fitted):
-    with pytest.raises(DataError, match="sparse"):
-        model().fit(sparse.csr_matrix(X), HIDDEN)
     for bad in (np.nan, np.inf):
         broken = X.copy()
         broken[3, 2] = bad

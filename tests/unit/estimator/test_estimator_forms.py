@@ -7,7 +7,6 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from scipy import sparse
 
 from selftrain.errors import DataError
 from selftrain.estimator import PretrainedEncoder, SelfTrainClassifier
@@ -68,7 +67,6 @@ SERIES = np.random.RandomState(1).randn(COUNT, 1, 12)
 QUANTIZED = torch.ops.aten.quantize_per_tensor(torch.from_numpy(EXACT).float(), 1.0, 0, torch.qint8)
 REFUSED = {  # rows, words of the message, and the rows that its remedy makes
     "sparse tensor": (torch.from_numpy(EXACT).to_sparse(), r"X\.to_dense\(\)", lambda x: x.to_dense()),
-    "sparse matrix": (sparse.csr_matrix(EXACT), r"X\.toarray\(\)", lambda x: x.toarray()),
     "masked": (np.ma.MaskedArray(EXACT, mask=EXACT > 3), r"masked; fill them in \(X\.filled", lambda x: x.filled(0)),
     "quantized": (QUANTIZED, "qint8.*dense tensor", lambda x: x.dequantize()),
     "no data": (torch.empty(COUNT, 3, device="meta"), "meta.*dense tensor", lambda x: torch.zeros(x.shape)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -321,6 +322,11 @@ def test_the_remedies_for_pictures_are_right(asked):
     with pytest.raises(DataError, match="bytes.*pass arrays"):
         dim.predict(Image.fromarray(x[0]))
     assert np.array_equal(dim.predict_proba(x), own(dim))
+    with pytest.warns(UserWarning, match=r"black at 0 and white at 100; if they were normalized"):
+        dim.predict(((x - x.mean()) / x.std()).astype(np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dim.predict(x.astype(np.float32) / 3 - 1)  # an offset of the sensor
 
 
 def test_stages_and_piles_of_another_kind_say_what_to_do_instead():

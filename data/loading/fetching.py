@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from selftrain.data.base.reading import blamed, read_rows
 from selftrain.data.base.samples import Samples
 from selftrain.data.loading.orders import BatchIndices, cycle, one_pass
-from selftrain.data.views.base import ViewMaker
-from selftrain.types import BatchPlan
+from selftrain.data.views.base import ViewMaker, in_two_parts
+from selftrain.types import BatchPlan, View
 
 EpochStep = tuple[int, int]  # epoch and step
 LABELED, UNLABELED = "labeled", "unlabeled"
@@ -94,8 +94,10 @@ class Fetcher:
     def _view(
         self, samples: Samples, part: str, indices: BatchIndices, name: str, images: Tensor
     ) -> tuple[Tensor | None, ...]:
+        maker: Any = self.views.begun if in_two_parts(self.views) else self.views  # type: ignore[attr-defined]
+
         def make(places: slice) -> tuple[Tensor | None, ...]:
-            view = self.views(name, images[places], indices.key[places], indices.epoch)
+            view: View = maker(name, images[places], indices.key[places], indices.epoch)
             return view.x, view.theta, view.places, view.pixels
 
         return blamed(make, samples, indices.rows, f"cannot make the view {name!r} of", f"the {part} set")

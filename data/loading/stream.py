@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from selftrain.data.base.reading import to_device
 from selftrain.data.base.samples import Samples
 from selftrain.data.loading.fetching import Fetcher, RawPart
 from selftrain.data.loading.workers import Workers
-from selftrain.data.views.base import ViewMaker
+from selftrain.data.views.base import ViewMaker, in_two_parts
 from selftrain.types import Batch, BatchPlan, Labeled, Needs, Target, Unlabeled, View
 
 
@@ -132,7 +133,11 @@ class PairedStream:
 
     def _views(self, part: RawPart, names: Sequence[str]) -> dict[str, View]:
         if part.images is None:
-            return {name: View(*parts).each(self._here) for name, parts in part.views.items()}  # type: ignore[arg-type]
+            made = {name: View(*parts).each(self._here) for name, parts in part.views.items()}  # type: ignore[arg-type]
+            if not in_two_parts(self.views):
+                return made
+            finished: Any = self.views.finished  # type: ignore[attr-defined]
+            return {name: replace(view, x=finished(view.x)) for name, view in made.items()}
         # views are made here, on the training device, whole batches at a time; loader processes only read
         images, key = self._here(part.images), part.key
         if not getattr(self.views, "keys_on_host", False):

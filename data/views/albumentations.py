@@ -6,6 +6,7 @@ import copy
 import os
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -86,21 +87,29 @@ class AlbumentationsViews(Normalizing):
         changed._places = wanted
         return changed
 
-    @torch.no_grad()
     def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
         """One view of images (B, C, H, W), uint8 or float in [0, 1], in the pipeline's size; see ``ViewMaker``."""
+        view = self.begun(name, images, index, epoch)
+        return replace(view, x=self.finished(view.x))
+
+    @torch.no_grad()
+    def begun(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
+        """The view as the pipeline leaves it, not normalized: a loader process sends bytes, a quarter of the floats."""
         recipe = check_name(name)
         if images.ndim != 4:
             raise ValueError(f"inputs have shape {tuple(images.shape)}, not (B, C, H, W); use TableViews for tables")
-        x = images
-        if recipe != "plain":
-            pipeline = self._mapped[recipe] if self._places else getattr(self, recipe)
-            sample_keys = keys(self.seed, epoch, index, name)
-            x, *maps = _piped(pipeline, self.spread_out(images), sample_keys, self._places)
-            pixels, places = (_places(m.to(images.device), images.shape[2:]) for m in maps) if maps else (None, None)
-            x = self.narrowed(x.to(images.device))
-            return View(self.normalize(unit_range(x)), None, places, pixels)
-        return View(self.normalize(unit_range(x)))
+        if recipe == "plain":
+            return View(images)
+        pipeline = self._mapped[recipe] if self._places else getattr(self, recipe)
+        sample_keys = keys(self.seed, epoch, index, name)
+        x, *maps = _piped(pipeline, self.spread_out(images), sample_keys, self._places)
+        pixels, places = (_places(m.to(images.device), images.shape[2:]) for m in maps) if maps else (None, None)
+        return View(self.narrowed(x.to(images.device)), None, places, pixels)
+
+    @torch.no_grad()
+    def finished(self, x: Tensor) -> Tensor:
+        """What ``begun`` gave, normalized."""
+        return self.normalize(x if x.dtype == torch.uint8 else unit_range(x))
 
 
 def _piped(pipeline: Any, images: Tensor, sample_keys: Tensor, places: bool) -> list[Tensor]:

@@ -40,6 +40,10 @@ class ViewMaker(Protocol):
     at their word: a view without ``theta`` and ``places`` is not moved.
 
     A maker that has an attribute ``keys_on_host`` which is true gets the sample numbers on the CPU, wherever they are.
+
+    A maker that loader processes call may make its views in two parts: ``begun``, with the arguments of a call, there,
+    and ``finished``, of the view's ``x``, on the training device.
+
     A maker that has an attribute ``exact`` which is true gets rows, series and clouds in double precision where the set
     has them so.
     """
@@ -67,6 +71,13 @@ class ViewMaker(Protocol):
     def fitted(self, samples: Samples) -> ViewMaker:
         """The same maker with the normalization of ``samples`` where none was given."""
         ...
+
+
+def in_two_parts(maker: ViewMaker) -> bool:
+    """Whether a maker's views are what ``finished`` makes of what ``begun`` gives."""
+    # of a class that derives from ours and has a call of its own, the call is what counts
+    calls = next((kind for kind in type(maker).__mro__ if "__call__" in vars(kind)), object)
+    return "begun" in vars(calls)
 
 
 def check_name(name: str) -> str:

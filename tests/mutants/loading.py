@@ -324,6 +324,13 @@ MUTANTS = [
         "test_import.py::test_large_tensors_lie_on_huge_pages_unless_somebody_says_otherwise",
     ),
     Mutant(
+        "loading: a call of one's own is passed over in loader processes",
+        "data/views/base.py",
+        'return "begun" in vars(calls)',
+        'return hasattr(maker, "begun")',
+        "test_data_albumentations.py::test_loader_processes_send_bytes_and_views_of_a_call_of_ones_own_are_taken_as_they_are",
+    ),
+    Mutant(
         "views: solarize inverts the dark",
         "data/views/image_ops.py",
         "torch.where(table > 1 - strength.abs(), 1 - table, table)",

@@ -12,6 +12,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations as A
 
 from selftrain.data import AlbumentationsViews, ArraySet, TensorViews
+from selftrain.data.loading.stream import PairedStream
+from selftrain.types import BatchPlan, Needs, View
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8, generator=GENERATOR)
@@ -78,6 +80,22 @@ def test_strong_changes_more_than_weak_and_flip_is_observable():
     plain, weak, strong = (VIEWS(name, IMAGES, INDEX, 0).x for name in ("plain", "weak", "strong"))
     assert not torch.equal(weak, plain)
     assert not torch.equal(strong, weak)
+
+
+def test_loader_processes_send_bytes_and_views_of_a_call_of_ones_own_are_taken_as_they_are():
+    class Doubled(AlbumentationsViews):
+        def __call__(self, name, images, index, epoch):
+            return View(2 * super().__call__(name, images, index, epoch).x)
+
+    plan, needs = BatchPlan(labeled=4, unlabeled_ratio=2.0), Needs(("plain", "strong"), lambda value: value)
+    for maker, sent in ((AlbumentationsViews(mean=0.4, std=0.2), torch.uint8), (Doubled(), torch.float32)):
+        views = maker.placed(False)
+        stream = PairedStream(None, ArraySet(IMAGES), views, needs, plan, torch.device("cpu"))
+        raw, (batch,) = stream._fetch[0, 0].unlabeled, next(stream.epoch(0))
+        for name in needs.views:
+            assert raw.views[name][0].dtype == sent
+            seen = batch.unlabeled.views[name].x
+            assert torch.equal(seen, stream.views(name, IMAGES[raw.rows], raw.key, 0).x)
 
 
 def test_own_pipelines_and_normalization():

@@ -1,6 +1,7 @@
 """Kernels and waits of a step: what a training step would ask of an accelerator, counted on the CPU.
 
     python tests/support/counts.py            # remakes tests/contract/counts.json
+    python tests/support/counts.py --compiled # remakes what it says of TensorViews(compile=True), too
     python tests/support/counts.py fixmatch   # which calls the step of one method makes, and which of them wait
 
 A step has three parts: the views (reading of rows left out, which is the host's), the step of the method with the look
@@ -239,6 +240,23 @@ def row(counting: Counting) -> dict[str, dict[str, int]]:
     }
 
 
+def programs() -> dict[str, int]:
+    """Kernels of each compiled view of an accelerator, as torch's compiler makes them for the CPU."""
+    from torch._inductor import metrics
+
+    from selftrain import data
+    from selftrain.data.views import image_ops
+
+    views, found = data.TensorViews(mean=0.3, std=0.3, compile=True), {}
+    x = torch.randint(0, 256, (112, 1, 28, 28), dtype=torch.uint8)
+    with patch.object(image_ops, "by_rows", lambda device: False):
+        for name in ("weak", "strong"):
+            metrics.reset()
+            views(name, x, torch.arange(len(x)), 0)
+            found[name] = metrics.generated_kernel_count
+    return found
+
+
 def stored() -> Mapping[str, Any]:
     """The table: version of torch, and a row for each method."""
     table: Mapping[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))
@@ -247,7 +265,7 @@ def stored() -> Mapping[str, Any]:
 
 def main() -> None:
     """Write the table, or show a method."""
-    if len(sys.argv) > 1:
+    if sys.argv[1:] not in ([], ["--compiled"]):
         for name in sys.argv[1:]:
             found = count(name)
             print(name, row(found))
@@ -258,8 +276,10 @@ def main() -> None:
     rows = {name: row(count(name)) for name in names()}
     for name, figures in rows.items():
         print(f"{name:24}", *(f"{what} {'+'.join(map(str, of.values())):14}" for what, of in figures.items()))
+    compiled = json.dumps(programs() if sys.argv[1:] else stored()["compiled_views"])
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(figures)}" for name, figures in rows.items())
-    TABLE.write_text(f'{{"torch": "{torch.__version__.split("+")[0]}", "rows": {{\n{lines}\n}}}}\n', encoding="utf-8")
+    head = f'"torch": "{torch.__version__.split("+")[0]}", "compiled_views": {compiled}'
+    TABLE.write_text(f'{{{head}, "rows": {{\n{lines}\n}}}}\n', encoding="utf-8")
 
 
 if __name__ == "__main__":

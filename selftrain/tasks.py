@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -311,20 +312,35 @@ class Keypoints(Recorded):
         size: Height and width of the heatmaps in cells.
         sigma: Standard deviation of a target's Gaussian in cells, > 0.
         radius: Distance in cells within which two places agree, and a prediction is correct, > 0.
+        loss: ``"cross_entropy"``: outputs are logits of each joint's place, one a cell, and heatmaps their softmax,
+            as high as a Gaussian of the same sum. ``"squared_error"``: outputs are heights.
     """
 
     monitor = "pck"
     has_classes = one_unit = False
 
-    def __init__(self, joints: int, size: tuple[int, int], *, sigma: float = 1.5, radius: float = 2.0) -> None:
+    def __init__(
+        self,
+        joints: int,
+        size: tuple[int, int],
+        *,
+        sigma: float = 1.5,
+        radius: float = 2.0,
+        loss: Literal["cross_entropy", "squared_error"] = "cross_entropy",
+    ) -> None:
         if joints < 1:
             raise ValueError(f"joints is {joints}; there must be at least 1")
         if sigma <= 0 or radius <= 0:
             raise ValueError(f"sigma is {sigma} and radius {radius}; both must be above 0")
         if not isinstance(size, tuple | list) or len(size) != 2:
             raise ValueError(f"size is {size}; give height and width of the heatmaps in cells, such as (12, 12)")
+        if loss not in ("cross_entropy", "squared_error"):
+            raise ValueError(f"loss is {loss!r}; it must be 'cross_entropy' or 'squared_error'")
         self.joints, self.size, self.sigma, self.radius = joints, size, sigma, radius
         self.groups = joints
+        self._places = loss == "cross_entropy"
+        reach = math.ceil(6 * sigma)  # beyond, a Gaussian is 0
+        self._mass = sum(math.exp(-(cell**2) / (2 * sigma**2)) for cell in range(-reach, reach + 1)) ** 2
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """A heatmap for each joint."""
@@ -352,9 +368,12 @@ class Keypoints(Recorded):
         return Target(value, visible.float(), visible)
 
     def probs(self, logits: Tensor) -> Tensor:
-        """Heatmaps clamped to [0, 1]."""
-        # No sigmoid: heads are trained on heights by squared error, so their outputs are heights already.
-        return logits.clamp(0, 1)
+        """Heatmaps in [0, 1]: of a peak as narrow as ``sigma``, or narrower, the height is 1."""
+        if not self._places:
+            return logits.clamp(0, 1)  # no sigmoid: outputs are heights already
+        place = logits.flatten(2).softmax(2).view_as(logits)
+        # No clamp: it would cut a narrow peak flat, and its place would be lost.
+        return place * place.amax((2, 3), keepdim=True).reciprocal().clamp(max=self._mass)
 
     def confidence(self, value: Tensor) -> Tensor:
         """Height of the peak."""
@@ -380,9 +399,9 @@ class Keypoints(Recorded):
         return self.confidence(value).mean(0)
 
     def harden(self, value: Tensor) -> Tensor:
-        """A Gaussian of height 1 at the peak."""
+        """A Gaussian at the peak, whose highest cell is 1."""
         # In the size of the prediction, which need not be that of the task.
-        return self._gaussian(self._peak(value), value.shape[-2:]).to(value)
+        return self._drawn(self._place(value), value.shape[-2:]).to(value)
 
     def sharpen(self, value: Tensor, temperature: float) -> Tensor:
         """``h^(1/T)`` in each cell: below 1 the flanks of a peak fall."""
@@ -400,7 +419,7 @@ class Keypoints(Recorded):
     def agree(self, values: Tensor) -> Tensor:
         """Members whose peak lies within ``radius`` of the members' median place."""
         # The median: one member that is far off would move a mean away from all others.
-        places = torch.stack([self._peak(v) for v in values])
+        places = torch.stack([self._place(v) for v in values])
         apart: Tensor = (places - places.median(0, keepdim=True).values).norm(dim=-1)
         return apart <= self.radius
 
@@ -409,14 +428,21 @@ class Keypoints(Recorded):
         return weight[..., None, None]
 
     def loss(self, logits: Tensor, target: Target) -> Tensor:
-        """Squared error of the heatmap, mean over its cells."""
+        """Cross-entropy of the place in nats, or squared error of the heatmap, mean over its cells."""
         _check_shape(logits, target)
+        if self._places:
+            # A squared error says little: nearly all cells are 0, and a flat heatmap is nearly right.
+            said = logits.flatten(2).log_softmax(2)
+            return weighted_mean(-(target.value.flatten(2) * said).sum(2) / self._mass, target)
         # Of raw outputs: clamped ones have no gradient outside of [0, 1], where most is to be learned.
         return weighted_mean((logits - target.value).square().mean((2, 3)), target)
 
     def consistency(self, logits: Tensor, target: Target) -> Tensor:
-        """The same squared error: heatmaps have one distance."""
-        return self.loss(logits, target)
+        """Squared difference of heatmaps: their sum over that of a Gaussian, or the same squared error as ``loss``."""
+        if not self._places:
+            return self.loss(logits, target)
+        _check_shape(logits, target)
+        return weighted_mean((self.probs(logits) - target.value).square().sum((2, 3)) / self._mass, target)
 
     def warp(self, target: Target, view: View) -> Target:
         """Move each joint as a point, and draw it anew; a joint that leaves the view is not valid.
@@ -427,22 +453,22 @@ class Keypoints(Recorded):
             return target
         value = target.value
         size = value.shape[-2:]
-        place, height = self._decoded(value)
+        place, height = self._place(value), self.confidence(value)[..., None, None]
         shape = value.new_tensor([size[1], size[0]])
         # Centers of cells: corners are those of the image, as in `_sample`.
         seen = _carried(view, (2 * place + 1) / shape - 1)
-        drawn = self._gaussian(((seen + 1) * shape - 1) / 2, size)
-        near = self._gaussian(place, size) * height[..., None, None]
+        drawn = self._drawn(((seen + 1) * shape - 1) / 2, size) * height
+        near = self._drawn(place, size) * height
         # A resampled Gaussian is lower and wider: after two views what was sure is no longer.
-        point = (value - near).abs().amax((2, 3)) <= _SHARP * height
+        point = (value - near).abs().amax((2, 3), keepdim=True) <= _SHARP * height
         other = _sample(value, _grid(view, size, value), "bilinear")
-        moved = torch.where(point[..., None, None], drawn * height[..., None, None], other)
+        moved = torch.where(point, drawn, other)
         return replace(target, value=moved, valid=(target.mask() > 0) & _inside(seen))
 
     def update(self, value: Tensor, target: Target) -> Tensor:
-        """Number of valid joints, of joints within ``radius``, and summed distance in cells."""
+        """Number of valid joints, of those within ``radius``, and summed distance in cells, of places between cells."""
         keep = target.mask() * target.weight > 0
-        gap = (self._decoded(value)[0] - self._decoded(target.value)[0]).norm(dim=-1)[keep]
+        gap = (self._place(value) - self._place(target.value)).norm(dim=-1)[keep]
         return torch.stack([keep.sum(), (gap <= self.radius).sum(), gap.sum()]).double()
 
     def compute(self, tally: Tensor) -> Mapping[str, float]:
@@ -454,8 +480,8 @@ class Keypoints(Recorded):
         flat = value.flatten(2).argmax(2)
         return torch.stack([flat % value.shape[-1], flat // value.shape[-1]], -1).float()
 
-    def _decoded(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Place (B, K, 2) and height (B, K) of each peak between cells, exact for Gaussians of ``sigma``.
+    def _place(self, value: Tensor) -> Tensor:
+        """Place of each peak between cells, (B, K, 2): column, row; exact for Gaussians of ``sigma``.
 
         Of the logarithms, which are parabolas (Zhang et al., "Distribution-Aware Coordinate Representation", 2020,
         arXiv:1910.06278, eq. 7, without its smoothing; the two axes are taken apart).
@@ -478,10 +504,15 @@ class Keypoints(Recorded):
             # at the edge there is one neighbor, and the width is known
             left, right = (0.5 - self.sigma**2 * side for side in (before, after))
             offset = torch.where(there.all(2), both, torch.where(there[..., 1], right, -left))
-            offsets.append(torch.where(there.any(2), offset, 0.0).clamp(-0.5, 0.5))
-        off = torch.stack(offsets, -1)
-        height = value.flatten(2).amax(2) * torch.exp(off.square().sum(-1) / (2 * self.sigma**2))
-        return cell + off, height.clamp(max=1)
+            told = there.any(2) & ((near > 0) | ~there).all(2)  # 0 has no logarithm
+            # not half a cell: what is drawn there has its peak in the same cell
+            offsets.append(torch.where(told, offset, 0.0).clamp(-0.499, 0.499))
+        return cell + torch.stack(offsets, -1)
+
+    def _drawn(self, xy: Tensor, size: tuple[int, ...]) -> Tensor:
+        """A Gaussian between cells that is as sure as one on a cell: where it is seen its highest cell is 1."""
+        drawn = self._gaussian(xy, size)
+        return drawn / drawn.amax((2, 3), keepdim=True).clamp(min=math.exp(-0.25 / self.sigma**2))
 
     def _distance(self, xy: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
         """(B, K, 2) -> distance of each cell to the place, (B, K, H, W)."""
@@ -489,7 +520,7 @@ class Keypoints(Recorded):
         columns = torch.arange(size[1], device=xy.device)[None, :] - xy[..., 0, None, None]
         return (rows.square() + columns.square()).sqrt()
 
-    def _gaussian(self, xy: Tensor, size: torch.Size | tuple[int, ...] | None = None) -> Tensor:
+    def _gaussian(self, xy: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
         return torch.exp(-self._distance(xy, size or self.size).square() / (2 * self.sigma**2))
 
 

@@ -263,9 +263,23 @@ MUTANTS = [
     Mutant(
         "tasks: joints are resampled with their heatmaps",
         "selftrain/tasks.py",
-        "drawn * height[..., None, None], other)",
-        "other, other)",
+        "torch.where(point, drawn, other)",
+        "other",
         "test_dense_views.py::test_joints_follow_their_pictures",
+    ),
+    Mutant(
+        "tasks: heatmaps are a softmax, whatever sum a Gaussian has",
+        "selftrain/tasks.py",
+        ".reciprocal().clamp(max=self._mass)",
+        ".reciprocal().clamp(max=1)",
+        "test_tasks.py::test_the_loss_of_places_by_loops_and_heights_of_a_right_answer",
+    ),
+    Mutant(
+        "tasks: places are those of cells",
+        "selftrain/tasks.py",
+        "offsets.append(torch.where(told, offset, 0.0)",
+        "offsets.append(torch.where(told, 0 * offset, 0.0)",
+        "test_tasks.py::test_places_are_read_between_cells",
     ),
     Mutant(
         "tasks: a place is that of the nearest pixel of a map",

@@ -142,7 +142,7 @@ ZOO: dict[str, Entry] = {
     "adamatch": Entry(strategies.AdaMatch, _unless_joints(aligned=False), labels_from=("weak", "labeled")),
     "two_heads": Entry(strategies.TwoHeadedMeanTeacher, outputs=2, nothing={"tie_weight": 0.0}),
     "reviewer": Entry(strategies.ReviewedTeacher),
-    "jointmatch": Entry(strategies.JointMatch, lambda kind: {"threshold": 0.2}),
+    "jointmatch": Entry(strategies.JointMatch, lambda kind: {"threshold": 0.01 if kind == "keypoints" else 0.2}),
     "cps": Entry(
         strategies.CrossPseudoSupervision,
         learns_from=("weak",),

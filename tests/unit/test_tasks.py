@@ -469,7 +469,7 @@ def test_heatmap_loss_by_loops():
         for k in range(3):
             error = np.mean((logits[b, k].numpy() - value[b, k].numpy()) ** 2)
             total += float(weight[b, k]) * error * bool(valid[b, k])
-    task, target = Keypoints(3, (4, 5)), Target(value, weight, valid)
+    task, target = Keypoints(3, (4, 5), loss="squared_error"), Target(value, weight, valid)
     assert task.loss(logits, target).item() == pytest.approx(total / 4, rel=1e-5)
     assert task.consistency(logits, target).item() == task.loss(logits, target).item()
 
@@ -490,9 +490,46 @@ def test_heatmaps_of_another_size_are_hardened_in_their_own():
 
 
 def test_heatmap_values_are_clamped_and_sharpened_by_cell():
-    task = Keypoints(1, (1, 3))
+    task = Keypoints(1, (1, 3), loss="squared_error")
     assert task.probs(torch.tensor([[[[-1.0, 0.5, 3.0]]]])).flatten().tolist() == [0, 0.5, 1]
     assert task.sharpen(torch.tensor([[[[0.25, 0.5, 1.0]]]]), 0.5).flatten().tolist() == [0.0625, 0.25, 1]
+
+
+def test_the_loss_of_places_by_loops_and_heights_of_a_right_answer():
+    generator = torch.Generator().manual_seed(0)
+    task = Keypoints(2, (16, 17), sigma=1.0)
+    target = task.encode(points((5.3, 6.6, 1), (8.5, 7.0, 1)))
+    logits = torch.randn(1, 2, 16, 17, generator=generator)
+    total = 0.0
+    for k, (x, y) in enumerate([(5.3, 6.6), (8.5, 7.0)]):
+        by_cell = np.array([[math.exp(-((c - x) ** 2 + (r - y) ** 2) / 2) for c in range(17)] for r in range(16)])
+        said = logits[0, k].double().numpy()
+        total -= (by_cell / by_cell.sum() * (said - np.log(np.exp(said).sum()))).sum() / 2
+    assert task.loss(logits, target).item() == pytest.approx(total, rel=1e-4)
+    right = target.value.clamp(min=1e-9).log().requires_grad_(True)
+    assert torch.allclose(task.probs(right), target.value, atol=1e-3)  # a network that says this has nothing to learn
+    assert task.consistency(right, target).item() == pytest.approx(0, abs=1e-6)
+    assert torch.autograd.grad(task.loss(right, target), right)[0].abs().max() < 1e-4
+    narrow = task.probs(3 * right)
+    assert narrow.amax().item() == pytest.approx(1)
+    assert task.probs(torch.zeros(1, 2, 16, 17)).amax().item() == pytest.approx(2 * math.pi / (16 * 17), rel=1e-3)
+    with pytest.raises(ValueError, match="loss is 'l1'"):
+        Keypoints(1, (4, 4), loss="l1")
+
+
+@pytest.mark.parametrize("sigma", [0.7, 1.5])
+def test_places_are_read_between_cells(sigma):
+    """Of Gaussians exactly, also beside the edge; figures are those of places, not of cells."""
+    task = Keypoints(4, (16, 12), sigma=sigma)
+    told = points((3.3, 4.2, 1), (7.49, 8.0, 1), (0.3, 15.2, 1), (11.4, -0.3, 1))
+    target = task.encode(told)
+    assert torch.allclose(task._place(target.value), told[..., :2], atol=2e-3)
+    assert torch.allclose(task._place(task.harden(target.value)), told[..., :2], atol=2e-3)
+    assert torch.equal(task.label(task.harden(target.value)), task.label(target.value))
+    guess = task.encode(told + torch.tensor([0.3, 0.4, 0.0])).value[:, :2]
+    two = Keypoints(2, (16, 12), sigma=sigma, radius=0.45)
+    figures = two.compute(two.update(guess, two.encode(told[:, :2])))
+    assert figures == {"pck": 0, "distance": pytest.approx(0.5, abs=4e-3)}
 
 
 def test_joints_agree_near_the_median_place():

@@ -2,6 +2,7 @@
 
 import os
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_joints_follow_their_pictures(name):
     view = AlbumentationsViews(weak=A.Compose(PIPELINES[name][:3]))("weak", marks.value, INDEX, 0)
     moved = task.warp(marks, view)
     height, width = view.x.shape[2:]
-    place = (task._decoded(moved.value)[0] + 0.5) / SIDE * torch.tensor([width, height]) - 0.5
+    place = (task._place(moved.value) + 0.5) / SIDE * torch.tensor([width, height]) - 0.5
     near = task._distance(place, (height, width)) < 7
     inside = moved.valid & ((place > 7) & (place < torch.tensor([width, height]) - 8)).all(-1)
     seen = view.x * near
@@ -84,7 +85,8 @@ def test_joints_follow_their_pictures(name):
     found = torch.stack([(seen.sum(2) * columns).sum(-1), (seen.sum(3) * rows).sum(-1)], -1)
     assert inside.sum() >= 6
     assert (found - place).norm(dim=-1)[inside].max() < 0.25
-    assert task._decoded(moved.value)[1][moved.valid].min() > 0.98  # what was sure stays so
+    sure = task.confidence(task.warp(replace(marks, value=task.harden(marks.value)), view).value)
+    assert sure[inside].min() > 0.999  # what was sure stays so
 
 
 def test_labels_go_from_a_weak_view_to_a_strong_one():
@@ -103,7 +105,7 @@ def test_labels_go_from_a_weak_view_to_a_strong_one():
     moved, straight = joints.warp(joints.warp(points, weak), relative(weak, strong)), joints.warp(points, strong)
     both = moved.valid & straight.valid
     assert both.sum() > 8
-    assert (joints._decoded(moved.value)[0] - joints._decoded(straight.value)[0]).norm(dim=-1)[both].max() < 0.25
+    assert (joints._place(moved.value) - joints._place(straight.value)).norm(dim=-1)[both].max() < 0.25
     for one, other in (
         (weak, TensorViews()("weak", IMAGES, INDEX, 0)),
         (TensorViews()("strong", IMAGES, INDEX, 0), weak),

@@ -383,12 +383,12 @@ def test_every_mix_works_in_every_step_and_leaves_the_rule_alone(kind, how, name
     groups = toy.task(kind).groups
 
     def started(**settings: Any) -> Any:
-        return zoo.build(name, kind, select=select.free(groups, decay=0.5), **HARD, **settings)
+        return zoo.build(name, kind, select=select.free(groups, decay=0.1), **HARD, **settings)
 
     strategy, plain, calls = started(mix=how), started(), []
     forward = type(how).forward
     monkeypatch.setattr(type(how), "forward", lambda *args: calls.append(1) or forward(*args))
-    beside = select.free(groups, decay=0.5).train()
+    beside = select.free(groups, decay=0.1).train()
     for step in range(2):
         given = zoo.batches(strategy, kind, step=step)
         said = take_step(strategy, given).pseudo_labels

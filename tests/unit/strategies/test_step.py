@@ -47,7 +47,7 @@ def segmentation():
 
 def keypoints():
     torch.manual_seed(4)
-    task = Keypoints(3, (4, 5))
+    task = Keypoints(3, (4, 5), loss="squared_error")
     joints = torch.tensor([[[1.0, 2.0, 1.0], [3.0, 0.0, 1.0], [2.0, 3.0, 0.0]]] * 2)
     given = Labeled(torch.randn(2, 2, 4, 5), task.encode(joints), torch.arange(2))
     strong = View(torch.randn(3, 2, 4, 5), FLIP.expand(3, 2, 3))

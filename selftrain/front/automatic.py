@@ -13,6 +13,7 @@ from typing import Any
 from selftrain import errors
 from selftrain.catalog import make_part
 from selftrain.data import Pile, TableEncoding
+from selftrain.data.base.sparse import is_sparse
 from selftrain.errors import UsageError, setting
 from selftrain.front import building
 from selftrain.runtime.distributed import launched
@@ -50,6 +51,12 @@ def rows_of(pile: Pile) -> Pile:
     card = pile.card()
     rows, columns = len(pile.labeled or ()) + len(pile.unlabeled or ()), math.prod(card["shape"])
     numbers = columns + sum(codes for _, codes in _categories(pile))
+    if rows * numbers > MOST // 100 and any(is_sparse(part) for part in (pile.labeled, pile.unlabeled) if part):
+        raise UsageError(
+            f"{setting('strategy', 'auto', of='')} makes all rows dense, and there are {rows:,} sparse ones of "
+            f"{numbers:,} numbers; SelfTrainClassifier().fit(x, y) reads them as they are, and any other strategy a "
+            "batch at a time"
+        )
     if rows * numbers > MOST:
         start = "--init_from with an encoder (pretrained:NAME)" if errors.as_options else 'pretrain="frozen:NAME"'
         drop = "--data.drop '[NAME]'" if errors.as_options else "drop=[NAME]"

@@ -13,6 +13,10 @@ _MEMORY = _TESTS + "test_more_rows_than_memory_are_refused_and_features_of_a_sta
 ROWS_OF = {
     "selftrain/front/automatic.py": [
         Elsewhere("numbers do not fit", _MEMORY),
+        Elsewhere(
+            "reads them as they are, and any other strategy",
+            "unit/data/test_data_sparse.py::test_a_portfolio_of_the_engine_says_who_reads_large_sparse_rows",
+        ),
         Elsewhere("runs in one process", _MASKS),
         Elsewhere("trains no network of yours", _TESTS + "test_what_only_networks_have_is_refused"),
     ],

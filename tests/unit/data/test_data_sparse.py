@@ -17,8 +17,9 @@ from selftrain.data import ArraySet, Pile, SparseSet, SparseViews, Subset, Table
 from selftrain.data.base.joined import Joined
 from selftrain.data.base.random import uniform, uniform_at
 from selftrain.data.base.sparse import dense_at_once, is_sparse, sparse_parts
-from selftrain.errors import DataError
+from selftrain.errors import DataError, UsageError
 from selftrain.estimator import PretrainedEncoder, SelfTrainClassifier
+from selftrain.portfolio import portfolio
 from selftrain.wrapper import SelfTraining
 
 COUNT = 60
@@ -167,3 +168,14 @@ def test_every_door_learns_from_sparse_rows_without_the_whole_matrix(most, tmp_p
     dense = SelfTrainClassifier(**NETWORK).fit(X.toarray(), Y)
     assert isinstance(dense.views_, TableViews)
     np.testing.assert_allclose(dense.predict_proba(X), dense.predict_proba(X.toarray()), atol=1e-9)
+
+
+def test_a_portfolio_of_the_engine_says_who_reads_large_sparse_rows(monkeypatch):
+    pile = Pile.from_arrays(X, Y)
+    monkeypatch.setattr(portfolio, "within", lambda ways, *_: [way for way in ways if way.name == "logistic"])
+    assert (st.fit("auto", pile).predict(X).astype(int) == TRUTH).mean() > 0.9
+    monkeypatch.setattr("selftrain.estimator.strategy.MOST", 100 * X.shape[0] * X.shape[1] - 1)
+    with pytest.raises(UsageError, match=r"60 sparse ones of 7 numbers; SelfTrainClassifier\(\)\.fit"):
+        st.fit("auto", pile)
+    assert SelfTrainClassifier(random_state=0).fit(X, Y).score(X, TRUTH) > 0.9  # the remedies
+    assert len(st.fit("supervised", pile, steps=1).predict(X)) == COUNT

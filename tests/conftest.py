@@ -62,6 +62,14 @@ def no_wait_for_the_disk():
 
 
 @pytest.fixture(autouse=True, scope="session")
+def small_forests():
+    """The simple models beside a run with a baseline take a second where a whole test takes less."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("selftrain.evaluation.cross_fitted.TREES", 5)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def no_seeds_for_devices_that_are_not_there():
     """Where there is none, ``torch.manual_seed`` keeps a seed and a text of the whole stack for each kind of device."""
     with pytest.MonkeyPatch.context() as patch:

@@ -18,10 +18,11 @@ from selftrain.cli.piles import add_data, read_pile
 from selftrain.data import Pile
 from selftrain.engine.run import take_state
 from selftrain.engine.spec import OpenedRun, open_run, read_record
-from selftrain.engine.summary import FEW, weights_in_words
+from selftrain.engine.summary import weights_in_words
 from selftrain.errors import RunFolderError
 from selftrain.front import building
 from selftrain.front.naming import READERS, load_object, source_of, spec_of
+from selftrain.metrics.significance import FEW
 from selftrain.storage.run_dir import read_card
 from selftrain.strategy.base import SupervisedStrategy
 

@@ -97,7 +97,10 @@ def _of_labels(run: Run, pile: Pile) -> None:
         print(f"{part:<11}{in_words(run.evaluate(part), samples)}: last weights")
     if run.best_state is not None:
         print(f"weights    {weights_in_words(run)}")
-    if not parts:
+    if run.cross_fitted is not None:
+        print(f"simple     {run.cross_fitted.simple()}, out of fold")
+        print(f"agreement  {run.cross_fitted.signs()}")
+    elif not parts:
         print(
             "no labels were held out, so nothing tells how good it is; --data.validation 0.2 holds back a fifth of them"
         )

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from selftrain.engine import summary
 from selftrain.errors import CheckpointError, SelftrainError, TrainingError
+from selftrain.evaluation.cross_fitted import CrossFitted
 from selftrain.evaluation.quality import Quality, report
 from selftrain.handlers.selfcheck import Alarm
 from selftrain.labels.ledger import Ledger
+from selftrain.metrics.significance import FEW
 from selftrain.report.write import write_report
 from selftrain.runtime import signals
 from selftrain.storage.run_dir import REPORT
@@ -27,7 +29,7 @@ from selftrain.types import Annotated, Pile, plain_settings
 
 Figures = dict[str, float]
 Which = Literal["last", "best"]
-_HIDDEN = {"best_state", "form", "shown", "unchecked", "weights"}  # public, and of use to few
+_HIDDEN = {"best_state", "cross_fitted", "form", "shown", "unchecked", "weights"}  # public, and of use to few
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Run:
         skipped: Steps that were left out because a loss, a gradient or an output was not finite.
         baseline: Figures of the last evaluation of the supervised control, by part; ``None`` without one, and until the
             stage is finished.
+        cross_fitted: What simple models that learned the labels alone say of run and control, where fewer than 50
+            labels are held out and a control was trained; ``None`` without.
         fallback: What is shipped since an alarm spoke against the last weights, see ``Evaluation``; strategy, ledger,
             ``last`` and ``best`` are then those of what is shipped. ``None``: the run ships what it has learned.
     """
@@ -88,6 +92,7 @@ class Run:
     unchecked: dict[str, str] = field(default_factory=dict)
     skipped: int = 0
     baseline: dict[str, Figures] | None = None
+    cross_fitted: CrossFitted | None = None
     before: dict[str, Figures] | None = None
     fallback: Fallback | None = None
 
@@ -181,7 +186,7 @@ class Run:
         ``"best"``, those best on validation, where that rests on at least 50 labels; else ``"last"``: of fewer it is
         mostly chance which weights look best.
         """
-        enough = self.best_state is not None and self.samples.get("validation", 0) >= summary.FEW
+        enough = self.best_state is not None and self.samples.get("validation", 0) >= FEW
         return "best" if enough else "last"
 
     @contextmanager

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from selftrain import errors
 from selftrain.engine.run import Fallback, Run, take_state
 from selftrain.errors import CheckpointError, DataError, RunFolderError, SelftrainError, setting
+from selftrain.evaluation.cross_fitted import FIELDS, CrossFitted
 from selftrain.handlers.selfcheck import stored_alarms
 from selftrain.labels.ledger import Ledger
 from selftrain.networks.copying import copy_network
@@ -91,8 +92,9 @@ OWN_STATE: dict[str, Any] = {
     "due": ({"random": object, "said": (_SAID, None)}, None),
     "sound": ({"step": COUNT, "strategy": dict}, None, ...),
     "fallback": (_FALLBACK, None, ...),
+    "cross_fitted": (FIELDS, None, ...),
 }
-LATER = ("counts", "sound", "fallback")  # older checkpoints lack them
+LATER = ("counts", "sound", "fallback", "cross_fitted")  # older checkpoints lack them
 STATE = OWN_STATE | {
     "strategy": dict,
     "ledger": dict,
@@ -263,6 +265,7 @@ class OpenedRun(Run):
             fallback=None
             if state.get("fallback") is None
             else Fallback(**{name: state["fallback"][name] for name in _FALLBACK}),
+            cross_fitted=None if state.get("cross_fitted") is None else CrossFitted(**state["cross_fitted"]),
             **{name: state[name] for name in _CARRIED},
         )
         self.source = build.record["source"]

@@ -15,6 +15,7 @@ from selftrain.engine.identity import identity_of_run
 from selftrain.engine.run import Fallback, Figures, Run, measure
 from selftrain.engine.times import EVALUATIONS, Checkpoints, Evaluation, OnAlarm
 from selftrain.errors import CheckpointError, RunFolderError
+from selftrain.evaluation.cross_fitted import CrossFitted
 from selftrain.evaluation.quality import Quality
 from selftrain.handlers.base import Context, Handler
 from selftrain.labels.ledger import Ledger
@@ -175,6 +176,7 @@ class TrainState(Context):
     def state_dict(self) -> dict[str, Any]:
         """Everything a run needs to continue bit for bit."""
         own = {name: getattr(self, name) for name in spec.OWN_STATE}
+        own["cross_fitted"] = None if self.cross_fitted is None else asdict(self.cross_fitted)
         handlers = {name: handler.state_dict() for name, handler in self._named().items()}
         # What is stored here is all there is: random numbers are keyed and schedules are functions of progress.
         return own | {
@@ -201,6 +203,7 @@ class TrainState(Context):
             self._handler_states = state["handlers"]
             for name in spec.OWN_STATE:
                 setattr(self, name, state[name])
+            self.cross_fitted = None if state["cross_fitted"] is None else CrossFitted(**state["cross_fitted"])
             frozen, own = frozen_storages(self.strategy), self.strategy.state_dict()
             for kept in (self.best_state, (self.sound or {}).get("strategy")):
                 if kept is not None:  # what the file has would be held beside what no step moves
@@ -256,7 +259,8 @@ class TrainState(Context):
             last=self.figures, best=self.best, best_state=self.best_state, before=self.before, train=self.train,
             steps=self.step, samples=self.counts or {}, seconds=self.seconds,
             alarms=self.alarms, unchecked=self.unchecked, skipped=len(self.left_out),
-            baseline=self.baseline, fallback=None if self.fallback is None else Fallback(**self.fallback),
+            baseline=self.baseline, cross_fitted=self.cross_fitted,
+            fallback=None if self.fallback is None else Fallback(**self.fallback),
         )  # fmt: skip
 
     def finish(self) -> None:
@@ -287,6 +291,7 @@ class TrainState(Context):
         rows |= {"skipped": len(self.left_out), "alarms": [asdict(alarm) for alarm in self.alarms]}
         rows |= {"unchecked": self.unchecked, "before": self.before, "baseline": self.baseline}
         rows |= {"fallback": self.fallback}
+        rows |= {} if self.cross_fitted is None else {"cross_fitted": asdict(self.cross_fitted)}
         rows |= {"ledger": self.ledger.summary(), "versions": versions()}
         quality = None if self.quality is None else self.quality.to_dict()
         write_json(self.out / SUMMARY, rows | {"quality": quality})

@@ -7,13 +7,14 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from selftrain.errors import printable
+from selftrain.handlers.selfcheck import WORSE_THAN_SUPERVISED
 from selftrain.metrics.intervals import clopper_pearson
+from selftrain.metrics.significance import FEW
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 
 if TYPE_CHECKING:
     from selftrain.engine.run import Run
 
-FEW = 50  # validation samples below which the choice of weights is mostly chance
 _WIDTH = 110  # of a line
 _BASELINE, _SELF = "labels alone", "self-trained"
 
@@ -61,7 +62,8 @@ def rows(run: Run) -> list[tuple[str, str]]:
     kinds = ", ".join(f"{alarm.kind} at step {alarm.step:,}" for alarm in run.alarms)
     found += [("alarms", f"{kinds}: see run.alarms" if kinds else "none")]
     found += [("shipped", run.fallback.message)] if run.fallback is not None else []
-    found += [("weights", weights_in_words(run))] if run.best_state is not None else []
+    # what is shipped in place of a run's weights is none of them
+    found += [("weights", weights_in_words(run))] if run.best_state is not None and run.fallback is None else []
     found += [("folder", where), ("next", _next(supervised))]
     return [(name, _cut(" ".join(printable(text).split()))) for name, text in found]
 
@@ -91,11 +93,16 @@ def html(run: Run) -> str:
 def _figures(run: Run) -> list[tuple[str, str]]:
     """Labels alone beside self-training, on what tells most."""
     parts = [part for part in ("test", "validation", *run.last) if part in run.last]
+    fitted = [] if run.cross_fitted is None else [("out of fold", run.cross_fitted.simple())]
+    if fitted and not parts and run.cross_fitted is not None:
+        return [*fitted, ("agreement", run.cross_fitted.signs())]
     tried = _tried(run.strategy)
     if tried and not parts:
         return tried
     if not parts:
-        return [("figures", "none: no labels were held out (validation=0.2 holds back a fifth of them)")]
+        ways = "validation=0.2 holds back a fifth" if run.baseline is not None else "validation=0.2 or baseline=True"
+        why = run.unchecked.get(WORSE_THAN_SUPERVISED, "no labels were held out")
+        return [("figures", f"none ({ways} gives some): {why}")]
     part = parts[0]
     samples, monitor = judged(run.strategy, run.samples.get(part)), run.strategy.monitor
 
@@ -109,7 +116,7 @@ def _figures(run: Run) -> list[tuple[str, str]]:
         return [*tried, (_SELF, line(run.last[part]))]
     beside = (run.baseline or {}).get(part)
     alone = "not trained; fit(baseline=True) trains them beside it" if beside is None else line(beside)
-    return [(_BASELINE, alone), (_SELF, line(run.last[part]))]
+    return [(_BASELINE, alone), (_SELF, line(run.last[part])), *fitted]
 
 
 def _tried(strategy: Strategy) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selftrain.evaluation.cross_fitted import CrossFitted
 from selftrain.labels.ledger import Ledger
 from selftrain.runtime.attributes import Attributes
 from selftrain.strategy.base import Strategy
@@ -132,6 +133,7 @@ class Context:
         train: The newest row of training.
         alarms, unchecked: What the self-check has found, and what it could not look at.
         control: The trained supervised baseline, once the run is held against it.
+        cross_fitted: What simple models say of run and control where few labels or none are held out.
         left_out: Steps, counted from 0, that were left out as they met numbers that are not finite.
         attributes: What the run changes of the strategy and no ``state_dict`` holds.
     """
@@ -161,6 +163,7 @@ class Context:
     alarms: list[Any] = field(default_factory=list)
     unchecked: dict[str, str] = field(default_factory=dict)
     control: Strategy | None = None
+    cross_fitted: CrossFitted | None = None
     # Part of the stored state: a replay and a resumed run must leave out the same steps.
     left_out: list[int] = field(default_factory=list)
     attributes: Attributes = field(init=False)

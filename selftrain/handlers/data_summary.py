@@ -11,6 +11,15 @@ from selftrain.runtime.devices import in_words
 from selftrain.runtime.distributed import is_first
 
 
+def _cost(context: Context) -> list[str]:
+    """What a control costs, and what it is compared by, before it is paid."""
+    if not context.settings.get("baseline"):
+        return []
+    held = context.pile.evaluation("validation", 1, context.device) is not None
+    by = "" if held else "; no labels are held out: simple models, in seconds, say which is better"
+    return [f"baseline   {context.total:,} steps on the labels alone, after these{by}"]
+
+
 class DataSummary(Handler):
     """Say before the first step what was read, what was chosen for it, and where it trains.
 
@@ -30,5 +39,5 @@ class DataSummary(Handler):
         if self.show and is_first():
             # a pile of the user's own kind says nothing of itself
             lines: list[str] = getattr(context.pile, "summary_lines", list)()
-            for line in [*lines, *self.chosen, f"{'device':<11}{in_words(context.device)}"]:
+            for line in [*lines, *self.chosen, *_cost(context), f"{'device':<11}{in_words(context.device)}"]:
                 print(line, file=self.file or sys.stderr, flush=True)

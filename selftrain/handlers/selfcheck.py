@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from selftrain.evaluation.cross_fitted import CrossFitted, cross_fitted
 from selftrain.handlers.base import Context, Handler
 from selftrain.handlers.gradcheck import NotMeasured, unsupervised_grad_norm
 from selftrain.handlers.resumecheck import AFTER, ResumeCheck
 from selftrain.metrics.significance import (
+    FEW,
     class_distance,
     clearly_below,
     collapsed,
@@ -60,7 +62,8 @@ REMEDIES = {
     TEACHER_WORSE: "Lower the teacher's decay so that it follows sooner, or check how it gets its BatchNorm "
     "statistics (buffers='copy' or 'ema'); until then ship the student.",
     WORSE_THAN_SUPERVISED: "Look at the pseudo-labels that were accepted (pseudo_labels.csv), raise the threshold or "
-    "lower unlabeled_weight; unlabeled samples of other classes than the labels' also do this.",
+    "lower unlabeled_weight, or ship the labels alone (on_alarm='fallback'); unlabeled samples of other classes than "
+    "the labels' also do this.",
     CLASS_DRIFT: "Align predictions to the class shares, raise the threshold, lower unlabeled_weight, or ship the "
     "labels alone (on_alarm='fallback'); it may be right if the classes of the pile are far from even.",
     FEATURES: "Train longer if the rank is rising (JEPA first collapses and then climbs out); else raise the target "
@@ -214,8 +217,11 @@ class SelfCheck(Handler):
         """Hold the run against its baseline."""
         if self.on:
             here, there = self.context.figures.get("validation", {}), figures.get("validation", {})
-            self.log(self.compare(step, here, there, self.context.samples), step)
-            self.log(self.compare_classes(step), step)
+            found, classes = self.compare(step, here, there, self.context.samples), self.compare_classes(step)
+            if self.context.samples < FEW:
+                found = self.cross_fit(step, found)
+            self.log(found, step)
+            self.log(classes, step)
 
     def sound(self) -> bool:
         """Whether the newest evaluation saw no one-sided classes; the alarm takes two."""
@@ -411,6 +417,59 @@ class SelfCheck(Handler):
             message = f"On validation self-training reaches {monitor} {here:.3f}, the labels alone {there:.3f}."
             found.alarm(WORSE_THAN_SUPERVISED, step, message, run=here, baseline=there, samples=float(samples))
         return found
+
+    def cross_fit(self, step: int, found: Findings) -> Findings:
+        """Ask simple models about run and control where held-out labels are too few, or none, to tell which is better.
+
+        Args:
+            step: Steps behind the run.
+            found: What held-out labels say.
+        """
+        try:
+            fitted = self._cross_fitted()
+        except ValueError as error:
+            reason = f"simple models cannot tell: {error}"
+            return replace(found, unchecked=found.unchecked | {WORSE_THAN_SUPERVISED: reason})
+        if fitted is None:
+            return found
+        self.context.cross_fitted = fitted
+        alarms = list(found.alarms)
+        if fitted.worse and not alarms:
+            message = (
+                f"Too few labels are held out, so simple models of {fitted.form} were asked. A forest that learned the "
+                f"labels alone ({100 * fitted.forest:.1f} % right out of fold) agrees with self-training on "
+                f"{100 * fitted.agrees:.1f} % of {fitted.rows} rows, with the labels alone on "
+                f"{100 * fitted.alone_agrees:.1f} %; a logistic regression that learned the classes of self-training "
+                f"has {100 * fitted.taught:.1f} % of the labels right, of the labels alone "
+                f"{100 * fitted.alone_taught:.1f} %."
+            )
+            figures = {"agrees": fitted.agrees, "baseline_agrees": fitted.alone_agrees, "rows": float(fitted.rows)}
+            figures |= {"taught": fitted.taught, "baseline_taught": fitted.alone_taught, "labels": float(fitted.labels)}
+            alarms.append(Alarm(WORSE_THAN_SUPERVISED, step, message, REMEDIES[WORSE_THAN_SUPERVISED], figures))
+        kept = {kind: reason for kind, reason in found.unchecked.items() if kind != WORSE_THAN_SUPERVISED}
+        return Findings(found.scalars, alarms, kept)
+
+    def _cross_fitted(self) -> CrossFitted | None:
+        """What simple models say; ``None``: annotations are no classes of samples, or there are no unlabeled ones."""
+        pile, control, task = self.context.pile, self.context.control, getattr(self.strategy, "task", None)
+        batches = [list(pile.evaluation(part, 500, self.device) or ()) for part in ("labeled", "unlabeled")]
+        if control is None or task is None or not (task.has_classes and task.one_unit) or not all(batches):
+            return None
+        labeled, asked = batches
+        with self.strategy.evaluating(), control.evaluating(), torch.no_grad():
+            said = [
+                torch.cat([task.label(predict(batch.x)).cpu() for batch in asked])
+                for predict in (self.strategy.predict, control.predict)
+            ]
+        x, rows = (torch.cat([batch.x.cpu() for batch in part]) for part in (labeled, asked))
+        y = torch.cat([batch.annotation.cpu() for batch in labeled])
+        pictures = None
+        if x.dim() == 4 and x.shape[1] == 3:
+            card: Mapping[str, Any] = getattr(pile, "card", dict)()  # a pile of the user's own kind has none
+            plain = {"mean": 0.0, "std": 1.0}
+            mean, std = (torch.as_tensor(card.get(name) or value).float() for name, value in plain.items())
+            pictures = (torch.cat([x, rows]) * std.view(-1, 1, 1) + mean.view(-1, 1, 1)).clamp(0, 1)
+        return cross_fitted(x, y, rows, *said, pictures=pictures)
 
     def compare_classes(self, step: int) -> Findings:
         """Hold the classes that the run sees in the pile against those that its supervised control sees there."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from selftrain.types import Pile
 
 DRIFT = 0.2  # so much farther from the labels' shares than the labels alone: benchmarks/alarms.py
+FEW = 50  # held-out labels below which figures on them are mostly chance
 MARGIN, ERRORS = 0.02, 2.0  # a figure is clearly lower from this difference, and so many standard errors, on
 
 

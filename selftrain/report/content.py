@@ -14,6 +14,7 @@ from torch import Tensor
 
 from selftrain.errors import RunFolderError, printable, setting
 from selftrain.evaluation.accuracy_estimate import estimate_accuracy
+from selftrain.evaluation.cross_fitted import CrossFitted
 from selftrain.evaluation.judging import Decisions, bars_of, bins_of, of_class
 from selftrain.handlers.metrics_log import METRICS, read_row
 from selftrain.handlers.selfcheck import Alarm
@@ -49,6 +50,7 @@ class RunLike(Protocol):
     unchecked: dict[str, str]
     skipped: int
     baseline: dict[str, dict[str, float]] | None
+    cross_fitted: CrossFitted | None
     fallback: Any
 
 
@@ -130,6 +132,9 @@ def _verdict(run: RunLike, judged: Judged | None, strategy: SupervisedStrategy, 
     question = "Is it better than the labels alone?"
     if judged is None:
         why = "No labels were held out, so nobody knows."
+        if run.cross_fitted is not None:
+            worse = "Probably not: the signs are that it is worse"
+            why = f"No labels were held out. {worse if run.cross_fitted.worse else 'No sign that it is worse'}."
         notes = [f"Hold some back: {setting('validation')}."]
         if pile is None:
             why, notes = (
@@ -176,9 +181,20 @@ def _verdict(run: RunLike, judged: Judged | None, strategy: SupervisedStrategy, 
     return Section("verdict", question, answer, [*notes, *_stored(run)], figures, tone=tone)
 
 
+def _simple(found: CrossFitted) -> list[str]:
+    """Simple models, which are rivals too, and what they say of a run and of the labels alone."""
+    return [
+        f"Simple models on the labels alone, out of {found.folds} folds: {found.simple()}.",
+        f"A forest that learned the labels alone says of {percent(found.agrees)} of {found.rows:,} unlabeled rows what "
+        f"this run says, and of {percent(found.alone_agrees)} what the labels alone say.",
+        f"A logistic regression that learned the classes of this run there, and no label, has {percent(found.taught)} "
+        f"of the labels right; from those of the labels alone {percent(found.alone_taught)}.",
+    ]
+
+
 def _stored(run: RunLike) -> list[str]:
     """Figures that the run itself has noted, in a line for each part."""
-    found = []
+    found = [] if run.cross_fitted is None else _simple(run.cross_fitted)
     for name, parts in (("At its last evaluation", run.last), ("Labels alone", run.baseline or {})):
         for part, figures in parts.items():
             plain = [f"{key} {value:.4g}" for key, value in figures.items() if "/" not in key]

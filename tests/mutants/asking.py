@@ -9,7 +9,7 @@ LABELS = "test_asking.py::test_labels_are_accepted_by_a_precision_or_all_of_them
 DOORS = "test_asking.py::test_every_door_gives_the_answers_of_the_pile_bit_for_bit"
 
 MUTANTS = [
-    Mutant("asking: ten labels choose the weights", RUN, ">= summary.FEW", ">= 1", FEW),
+    Mutant("asking: ten labels choose the weights", RUN, ">= FEW", ">= 1", FEW),
     Mutant("asking: the best weights stay", RUN, "self.strategy.load_state_dict(last)", "pass", FEW),
     Mutant("asking: bytes as floats are taken as they are", RAW, "1 if floats else 255", "255", WRONG),
     Mutant("asking: pictures are cut as they come", RAW, "form.size, form.fit,", "form.size, 'crop',", DOORS),

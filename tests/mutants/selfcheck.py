@@ -185,7 +185,7 @@ MUTANTS = [
     Mutant(
         "classes drift unseen",
         "selftrain/handlers/selfcheck.py",
-        "            self.log(self.compare_classes(step), step)\n",
+        "            self.log(classes, step)\n",
         "",
         FILE + "test_classes_that_drift_from_those_of_the_labels_alone_are_found_without_held_out_labels",
     ),
@@ -327,5 +327,26 @@ MUTANTS = [
         "            self.context.attributes.load_state_dict(copied(self.attributes))\n",
         "            pass\n",
         "test_exact_resume.py::test_a_try_leaves_what_copies_share_as_it_is",
+    ),
+    Mutant(
+        "simple models: the forest's sign is enough",
+        "selftrain/evaluation/cross_fitted.py",
+        " and self.alone_taught > self.taught",
+        "",
+        "test_cross_fitted.py::test_one_sign_is_not_enough",
+    ),
+    Mutant(
+        "simple models: the labels are read where they are held out",
+        "selftrain/evaluation/cross_fitted.py",
+        "cross_val_predict(model, rows, truth, cv=cut)",
+        "model.fit(rows, truth).predict(rows)",
+        "test_cross_fitted.py::test_both_signs_are_those_of_models_that_are_fitted_by_hand",
+    ),
+    Mutant(
+        "simple models: no alarm without held-out labels",
+        "selftrain/handlers/selfcheck.py",
+        "if fitted.worse and not alarms:",
+        "if False:",
+        "test_selfcheck.py::test_without_validation_simple_models_tell_or_it_is_said_that_there_is_no_comparison",
     ),
 ]

@@ -151,7 +151,7 @@ def test_after_a_collapse_the_labels_alone_are_shipped(baseline, tmp_path):
     run = fit(Collapsing(), out=tmp_path, on_alarm="fallback", baseline=baseline)
     alone = fit(strategies.Supervised(TASK, lambda: sgd_learner(mlp()), decay=None))
     assert run.fallback.to == "baseline"
-    assert (run.fallback.step, run.fallback.alarms) == (40, ["collapse", "class_drift"])
+    assert (run.fallback.step, run.fallback.alarms) == (40, ["collapse", "worse_than_supervised", "class_drift"])
     assert same(dict(run.export()), dict(alone.export()))
     assert right(run) == right(alone) > 0.9
     # its pseudo-labels are those of what is shipped, and no row was learned from
@@ -170,7 +170,10 @@ def test_whoever_opens_the_folder_gets_what_is_shipped(tmp_path):
     for name in ("summary.json", "rebuild.json", "export.json"):
         assert json.loads((tmp_path / name).read_text())["fallback"] == vars(run.fallback)
     assert text(tmp_path, "fallback") == run.fallback.message
-    assert "After the alarm collapse and class_drift the run ships what the labels alone give" in run.fallback.message
+    assert (
+        "After the alarm collapse and worse_than_supervised and class_drift the run ships what the labels alone give"
+        in run.fallback.message
+    )
 
 
 def test_worse_on_validation_is_enough(tmp_path):

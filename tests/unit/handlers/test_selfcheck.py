@@ -768,12 +768,28 @@ def test_the_control_is_evaluated_on_what_is_watched(tmp_path):
     assert "baseline/test/accuracy" in board(tmp_path)
 
 
-def test_without_validation_it_is_said_that_there_is_no_comparison(tmp_path):
-    run, messages = fit(wrong(), MemoryPile(validation=0), steps=20, baseline=True, out=tmp_path)
-    assert (run.baseline, [alarm.kind for alarm in run.alarms], len(messages)) == ({}, ["class_drift"], 1)
-    reason = "there is no validation set with a figure named 'accuracy'"
-    assert run.unchecked == {"worse_than_supervised": reason}
-    assert board(tmp_path)["unchecked/worse_than_supervised"] == [(20, reason)]
+def test_without_validation_simple_models_tell_or_it_is_said_that_there_is_no_comparison(tmp_path):
+    run, messages = fit(wrong(), MemoryPile(validation=0, unlabeled=60, test=0), steps=20, baseline=True, out=tmp_path)
+    told = [alarm.kind for alarm in run.alarms]
+    assert (run.baseline, told, len(messages)) == ({}, ["worse_than_supervised", "class_drift"], 2)
+    found, alarm = run.cross_fitted, run.alarms[0]
+    assert found.worse
+    assert (alarm.figures["agrees"], alarm.figures["baseline_agrees"]) == (found.agrees, found.alone_agrees)
+    assert (found.labels, found.rows, run.unchecked) == (12, 60, {})
+    for word in (found.simple(), found.signs()):
+        assert word in repr(run)
+    assert len(repr(run).splitlines()) <= 10
+    assert json.loads((tmp_path / "summary.json").read_text())["cross_fitted"]["taught"] == found.taught
+    page = (tmp_path / "report.html").read_text()
+    assert "the signs are that it is worse" in page
+    assert found.simple() in page
+    # one label of a class cannot be held out; two of each, as the message says, can
+    one = MemoryPile(validation=0, test=0, labeled=3)
+    run, _ = fit(wrong(), one, steps=20, baseline=True, out=tmp_path / "one")
+    reason = run.unchecked["worse_than_supervised"]
+    assert reason.endswith("a class has a single label, and one that is held out needs another: label two of each")
+    assert reason in board(tmp_path / "one")["unchecked/worse_than_supervised"][0]
+    assert "a class has a single label" in repr(run)
 
 
 def test_without_the_check_the_figures_are_there_and_no_alarm():

@@ -5,14 +5,20 @@ A ``Mix`` is called as ``mix(x, target, task)`` and returns the mixed pair.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selftrain.runtime.devices import sent
+from selftrain.runtime.distributed import mixes_own, on_own_rows
 from selftrain.tasks import Task
 from selftrain.types import Recorded, Target
 
+MixFunction = TypeVar("MixFunction", bound=Callable[..., tuple[Tensor, Target]])
 _NO_CLASS = -1  # of pixels that are not valid
 
 
@@ -29,6 +35,29 @@ def pick(target: Target, rows: Tensor | slice) -> Target:
     return Target(target.value[rows], target.weight[rows], None if target.valid is None else target.valid[rows])
 
 
+def _in_ranks(mix: MixFunction) -> MixFunction:
+    """Of several processes each mixes its own rows, unless ``Ranks(mix="joint")`` is set."""
+
+    @functools.wraps(mix)
+    def mixed(x: Tensor, target: Target, task: Task, **settings: Any) -> tuple[Tensor, Target]:
+        if not mixes_own(x) or target.value.requires_grad:
+            return mix(x, target, task, **settings)
+
+        def own(x: Tensor, *known: Tensor) -> tuple[Tensor, ...]:
+            x, made = mix(x, Target(*known), task, **settings)
+            return (x, *_tensors(made))
+
+        x, *known = on_own_rows(own, x, *_tensors(target))
+        return x, Target(*known)
+
+    return cast(MixFunction, mixed)
+
+
+def _tensors(target: Target) -> tuple[Tensor, ...]:
+    return (target.value, target.weight, *(() if target.valid is None else (target.valid,)))
+
+
+@_in_ranks
 def mixup(
     x: Tensor, target: Target, task: Task, *, alpha: float = 1.0, biased: bool = False, per_sample: bool = False
 ) -> tuple[Tensor, Target]:
@@ -60,6 +89,7 @@ def mixup(
     return own * x + (1 - own) * x[partner], blend(target, pick(target, partner), share, task)
 
 
+@_in_ranks
 def cutmix(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0) -> tuple[Tensor, Target]:
     """Paste a rectangle of a random partner into each image.
 
@@ -91,6 +121,7 @@ def cutmix(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0) -> tupl
     return mixed, _paste(target, other, _resize(pasted[None, None], target.value.shape[-2:]))
 
 
+@_in_ranks
 def classmix(x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
     """Paste the pixels of half of the classes of a random partner into each image.
 
@@ -118,6 +149,7 @@ def classmix(x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
     return mixed, _paste(target, other, pasted[:, None])
 
 
+@_in_ranks
 def keypoint_mix(x: Tensor, target: Target, task: Task, *, size: float = 0.15, pairs: int = 1) -> tuple[Tensor, Target]:
     """Copy a patch around one joint onto the place of another; the targets stay where they were.
 

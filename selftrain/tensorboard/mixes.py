@@ -6,9 +6,11 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from selftrain.mix import Mix
+from selftrain.mix import Mix, pick
+from selftrain.runtime.distributed.rows import Rows, apart, own_rows
 from selftrain.tasks import Task
 from selftrain.types import Target
 
@@ -37,7 +39,11 @@ class Mixed:
 
     def _keep(self, module: nn.Module, given: Any, result: tuple[Tensor, Target]) -> None:
         # detached: it is kept beyond the step, and its graph must not be
-        self.x, self.target = result[0].detach(), result[1]
+        x, self.target = result
+        if isinstance(x, Rows) and apart(x):  # of several processes the first one draws, and shows what it has mixed
+            own = own_rows(torch.arange(len(x)), x.parts, x.group.rank)
+            x, self.target = x.own, pick(self.target, own.to(x.device))
+        self.x = x.detach()
 
     def captions(self, task: Task, classes: Sequence[str], limit: int) -> list[str]:
         """Both largest classes of each of the first targets with their percent; none where outputs are no classes."""

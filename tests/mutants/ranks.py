@@ -70,4 +70,18 @@ MUTANTS = [
         "            if False:\n",
         "test_rows.py::test_rows_that_the_first_rank_asks_for_by_itself_are_an_error_and_not_a_wait",
     ),
+    Mutant(
+        "ranks: a mix of own rows leaves the ranks with draws of their own",
+        "selftrain/runtime/distributed/shard.py",
+        "    with own_draws(group.rank, x.device):\n        # Whether",
+        "    if True:\n        # Whether",
+        "test_rows.py::test_a_mix_of_own_rows_reads_no_others_and_its_targets_go_to_all",
+    ),
+    Mutant(
+        "ranks: mixes are of own rows whatever is asked for",
+        "selftrain/runtime/distributed/shard.py",
+        'apart(x) and x.group.options.mix == "own"',
+        "apart(x)",
+        "test_rows.py::test_a_joint_mix_has_partners_among_all_rows",
+    ),
 ]

@@ -103,9 +103,9 @@ def own_pile() -> Pile:
     return Pile.from_arrays(x, y, validation=6)
 
 
-def shared(name: str, workers: int = 0) -> Result:
+def shared(name: str, workers: int = 0, mix: Any = "joint") -> Result:
     plan = BatchPlan(PLAN.labeled, PLAN.unlabeled_ratio, seed=5, workers=workers)
-    return trained(build(name), own_pile(), steps=6, plan=plan)
+    return trained(build(name), own_pile(), steps=6, plan=plan, ranks=distributed.Ranks(mix=mix))
 
 
 def other_start() -> Result:
@@ -445,6 +445,7 @@ SCENES |= {
     "dropping": dropping,
     "stopped": stopped,
     "own norms": partial(method, "fixmatch", ranks=distributed.Ranks(batchnorm="own")),
+    "own mix": partial(shared, "mixmatch", mix="own"),
     "failing": failing,
     "hanging": hanging,
     "refused": refused,

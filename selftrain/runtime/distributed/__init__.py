@@ -29,10 +29,10 @@ from selftrain.runtime.distributed.group import (
     size,
 )
 from selftrain.runtime.distributed.loader import joined_stream, whole_batch
-from selftrain.runtime.distributed.shard import spread
+from selftrain.runtime.distributed.shard import mixes_own, on_own_rows, spread
 
 __all__ = [
     "Group", "Ranks", "alone", "any_rank", "backward", "check_alike", "from_first", "here", "is_first", "joined",
-    "joined_stream", "keep_together", "launched", "mean_gradients", "own_device", "rank", "same_start", "size",
-    "spread", "whole_batch",
+    "joined_stream", "keep_together", "launched", "mean_gradients", "mixes_own", "on_own_rows", "own_device", "rank",
+    "same_start", "size", "spread", "whole_batch",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from selftrain.errors import RankError
 
-BatchNorm = Literal["joint", "own"]
+Of = Literal["joint", "own"]
 FAILED = "selftrain/failed"  # key of the first error of a stage, in the store that all ranks share
 PATIENCE = 5.0  # seconds that the store has for an answer, which takes milliseconds
 _stages = itertools.count()  # the same on all ranks, which take the same stages
@@ -40,17 +40,21 @@ class Ranks:
             the way back. The running statistics are the same on all ranks in both cases.
         timeout: Seconds that a rank waits for the others before it gives up with ``RankError``; above 0. It must be
             longer than the first rank takes to write its files. A rank that dies is noticed at once.
+        mix: ``"own"``: ``selftrain.mix`` mixes a rank's rows with one another, by draws of its own, so that inputs stay
+            where they were read; ``"joint"``: all ranks' rows, as one process does, which sends each rank all inputs.
 
     Raises:
-        ValueError: for another ``batchnorm``, or a ``timeout`` that is not positive.
+        ValueError: for another ``batchnorm`` or ``mix``, or a ``timeout`` that is not positive.
     """
 
-    batchnorm: BatchNorm = "joint"
+    batchnorm: Of = "joint"
     timeout: float = 1800.0
+    mix: Of = "own"
 
     def __post_init__(self) -> None:
-        if self.batchnorm not in ("joint", "own"):
-            raise ValueError(f"batchnorm is {self.batchnorm!r}; choose 'joint' or 'own'")
+        for name in ("batchnorm", "mix"):
+            if getattr(self, name) not in ("joint", "own"):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; choose 'joint' or 'own'")
         if not self.timeout > 0:
             raise ValueError(f"timeout is {self.timeout} seconds; it must be above 0")
 

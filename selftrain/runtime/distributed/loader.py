@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from selftrain.runtime.distributed.group import Group, here
-from selftrain.runtime.distributed.rows import Rows
+from selftrain.runtime.distributed.rows import Rows, in_bytes, of_bytes, width
 from selftrain.types import Batch, BatchPlan, Labeled, Needs, Pile, Stream, Target, Unlabeled, View
 
 
@@ -81,13 +80,12 @@ def joined_batch(part: Batch, group: Group, full: BatchPlan | None = None) -> Ba
     every = group.all_rows(said[None], [1] * group.size, "inputs")
     labeled, unlabeled, start = None, None, 0
     for section, rows, counts in zip(part.parts, small, sizes, strict=True):
-        width = sum(_width(tensor) for tensor in rows)
-        block = every[:, start : start + width * max(counts)].view(group.size, max(counts), width)
-        start += width * max(counts)
+        bytes_each = [width(tensor) for tensor in rows]
+        wide = sum(bytes_each)
+        block = every[:, start : start + wide * max(counts)].view(group.size, max(counts), wide)
+        start += wide * max(counts)
         found = torch.cat([rank[:count] for rank, count in zip(block, counts, strict=True)])
-        whole = iter(
-            _typed(column, tensor) for column, tensor in zip(found.split([*map(_width, rows)], 1), rows, strict=True)
-        )
+        whole = map(of_bytes, found.split(bytes_each, 1), rows)
         if isinstance(section, Labeled):
             target = Target(next(whole), next(whole), None if section.target.valid is None else next(whole))
             labeled = Labeled(Rows(section.x, [counts], group), target, next(whole))
@@ -118,17 +116,7 @@ def _small(part: Labeled | Unlabeled) -> list[Tensor]:
     return [tensor for tensor in found if tensor is not None]
 
 
-def _width(tensor: Tensor) -> int:
-    return math.prod(tensor.shape[1:]) * tensor.element_size()
-
-
 def _padded(tensors: list[Tensor], rows: int) -> Tensor:
     """The bytes of each row behind one another, filled up to so many rows."""
-    columns = [tensor.contiguous().view(-1).view(torch.uint8).view(len(tensor), _width(tensor)) for tensor in tensors]
-    joined = torch.cat(columns, 1)
+    joined = torch.cat([in_bytes(tensor) for tensor in tensors], 1)
     return F.pad(joined, (0, 0, 0, rows - len(joined))).flatten()
-
-
-def _typed(column: Tensor, like: Tensor) -> Tensor:
-    # A copy begins where its type may.
-    return column.clone().view(-1).view(like.dtype).view(len(column), *like.shape[1:])

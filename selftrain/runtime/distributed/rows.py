@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -30,6 +31,22 @@ def every_row(mine: Tensor, layout: Layout, group: Group, kind: str) -> Tensor:
     # They come rank after rank, and in each part after part.
     found = every.split([part[rank] for rank in range(group.size) for part in layout])
     return torch.cat([found[rank * len(layout) + part] for part in range(len(layout)) for rank in range(group.size)])
+
+
+def width(rows: Tensor) -> int:
+    """Bytes of a row."""
+    return math.prod(rows.shape[1:]) * rows.element_size()
+
+
+def in_bytes(rows: Tensor) -> Tensor:
+    """Rows (B, ...) of any type as (B, width), to be sent beside others."""
+    return rows.detach().contiguous().view(-1).view(torch.uint8).view(len(rows), width(rows))
+
+
+def of_bytes(rows: Tensor, like: Tensor) -> Tensor:
+    """The rows that are these bytes, each of the type and shape of ``like``'s."""
+    # A copy begins where its type may.
+    return rows.clone().view(-1).view(like.dtype).view(len(rows), *like.shape[1:])
 
 
 class Rows(Tensor):

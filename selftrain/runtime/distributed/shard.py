@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from selftrain.runtime.distributed.group import Group, here
-from selftrain.runtime.distributed.rows import Layout, Rows, apart, every_row, own_rows
+from selftrain.runtime.distributed.rows import Layout, Rows, apart, every_row, in_bytes, of_bytes, own_rows, width
 from selftrain.runtime.distributed.sync_batchnorm import sharing_norms
 
 Answer = TypeVar("Answer", Tensor, tuple[Tensor, ...])
@@ -52,6 +52,36 @@ def spread(run: Callable[..., Answer], *inputs: Tensor) -> Answer:
     if isinstance(answer, Tensor):
         return _join(group, layout, answer)
     return tuple(_join(group, layout, part) for part in answer)
+
+
+def mixes_own(x: Tensor) -> bool:
+    """Whether ``x`` holds a rank's rows that are to be mixed with one another alone."""
+    return isinstance(x, Rows) and apart(x) and x.group.options.mix == "own"
+
+
+def on_own_rows(change: Callable[..., Sequence[Tensor]], x: Tensor, *known: Tensor) -> tuple[Tensor, ...]:
+    """Change each rank's rows by themselves, with draws of its own.
+
+    Args:
+        change: Of a rank's rows of all that follows, gives them changed.
+        x: ``Rows`` (B, ...); they stay apart.
+        known: Tensors (B, ...) that all ranks have, without gradient; what ``change`` makes of them goes to all.
+
+    Returns:
+        What became of all.
+    """
+    assert isinstance(x, Rows)
+    group, parts = x.group, x.parts
+    numbers = own_rows(torch.arange(len(x), device=x.device), parts, group.rank)
+    with own_draws(group.rank, x.device):
+        # Whether a rank draws may depend on its rows, and all have to go on alike.
+        torch.rand((), device=x.device)
+        np.random.random()
+        random.random()
+        mine, *changed = change(x.own, *(rows[numbers] for rows in known))
+    every = every_row(torch.cat([in_bytes(rows) for rows in changed], 1), parts, group, "outputs")
+    columns = every.split([width(rows) for rows in changed], 1)
+    return Rows(mine, parts, group), *(of_bytes(*pair) for pair in zip(columns, changed, strict=True))
 
 
 def _take(group: Group, layout: Layout, x: Tensor) -> Tensor:

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from selftrain.errors import RankError
+from selftrain.mix import mixup
 from selftrain.runtime.distributed import group, loader
 from selftrain.runtime.distributed.rows import Rows, apart, every_row, own_rows
+from selftrain.tasks import Classification
 from selftrain.types import Batch, BatchPlan, Labeled, Target, Unlabeled, View
 
 LABELED, UNLABELED = [3, 2], [2, 2]  # rows of each of two ranks
@@ -83,6 +85,39 @@ def test_rows_that_the_first_rank_asks_for_by_itself_are_an_error_and_not_a_wait
     rows.together()  # the remedy
     both.sharing = True
     assert torch.equal(rows + 1, x + 1)
+
+
+def mixed(options, *said, per_sample=False):
+    """Rows 0 to 4 of which this rank has three, blended with partners, and their targets, one of the numbers alone."""
+    both, x = Both(*said), torch.arange(5.0)[:, None]
+    both.options = options
+    rows, target = Rows(x[:3], [LABELED], both), Target(torch.cat([x, 4 - x], 1), torch.ones(5), torch.ones(5) > 0)
+    torch.manual_seed(1)
+    return *mixup(rows, target, Classification(2), alpha=1.0, per_sample=per_sample), torch.rand(()), both
+
+
+def test_a_mix_of_own_rows_reads_no_others_and_its_targets_go_to_all():
+    x, target, outside, both = mixed(group.Ranks(), torch.zeros(2, 8 + 4 + 1, dtype=torch.uint8))
+    assert apart(x)
+    assert len(x) == 5
+    assert x.own.max() <= 2  # partners are among the own rows
+    assert not torch.equal(x.own.flatten(), torch.arange(3.0))
+    assert torch.allclose(target.value[:3, :1], x.own)  # the targets are numbers of the rows
+    assert target.value[3:].sum() == 0  # what the other rank said
+    assert dict(both.sent) == {"outputs": 3 * 13, "outputs/calls": 1}
+    # a share for each row draws more often: outside of the mix all go on alike nevertheless
+    again = mixed(group.Ranks(), torch.zeros(2, 13, dtype=torch.uint8), per_sample=True)
+    assert torch.equal(outside, again[2])
+
+
+def test_a_joint_mix_has_partners_among_all_rows():
+    x, target, *_ = mixed(group.Ranks(mix="joint"), torch.tensor([[3.0], [4.0]]))
+    torch.manual_seed(1)
+    everything = torch.arange(5.0)[:, None]
+    expected = Target(torch.cat([everything, 4 - everything], 1), torch.ones(5), torch.ones(5) > 0)
+    whole = mixup(everything, expected, Classification(2), alpha=1.0)
+    assert torch.equal(x, whole[0])
+    assert torch.equal(target.value, whole[1].value)
 
 
 def part(rows):

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "types": {"errors", "arguments"},
     "schedule": {"types", "errors", "arguments"},
     "tasks": {"types", "errors", "arguments"},
-    "mix": {"types", "errors", "tasks", "runtime.distributed"},
+    "mix": {"types", "errors", "tasks", "runtime", "runtime.distributed"},
     "metrics": {"types", "errors", "arguments"},
     "data.base": {"errors", "types"},
     "data.views": {"errors", "types", "data.base"},

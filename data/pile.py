@@ -390,7 +390,8 @@ class Pile:
         """The training batches of a strategy.
 
         Raises:
-            DataError: the strategy needs labels and there are none.
+            DataError: the strategy needs labels and there are none; or views mirror classes or joints that are left and
+                right of one another by their names, and the task does not know.
 
         Warns:
             UserWarning: the strategy asks for unlabeled views and there are no unlabeled samples.
@@ -402,6 +403,8 @@ class Pile:
         if needs.views and self.unlabeled is None:
             # no error: a strategy is compared with itself without a pile
             warnings.warn("no unlabeled samples: training is supervised only", stacklevel=2)
+        if needs.places and not needs.sides and needs.encode is not None and getattr(self.views, "mirrors", False):
+            _refuse_sides([str(name) for name in self.classes])
         for part in _PARTS:
             samples: Samples | None = getattr(self, part)
             if needs.encode is not None and samples is not None and samples.annotations is not None:
@@ -724,6 +727,20 @@ def _refuse_hidden(part: str, labels: Tensor) -> None:
     if len(hidden):
         row = int(hidden[0])
         raise DataError(f"label -1 at row {row} of the {part} samples means unlabeled; give its class or leave it out")
+
+
+def _refuse_sides(names: list[str]) -> None:
+    """Refuse names of which one is another with left for right, where views are mirrored and nothing is swapped."""
+    known = {name.lower(): number for number, name in enumerate(names)}
+    others = {number: known.get(name.replace("left", "right")) for name, number in known.items() if "left" in name}
+    pairs = [(left, right) for left, right in others.items() if right is not None]
+    if pairs:
+        left, right = pairs[0]
+        raise DataError(
+            f"views are mirrored, and {names[left]!r} would be learned as {names[right]!r}: give the task "
+            f"pairs={pairs} (or pairs=() where sides stay), or views that do not mirror: "
+            "views=TensorViews(Weak(flip=False))"
+        )
 
 
 def _default_views(samples: Samples) -> ViewMaker:

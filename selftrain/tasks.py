@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Literal, Protocol
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from selftrain.errors import DataError
 from selftrain.types import OUTSIDE, Recorded, Target, View
 
+Pairs = Sequence[tuple[int, int]]
 _SHARP = 0.02  # a heatmap that is nearer to a Gaussian than this, of its height, is that point
 
 
@@ -254,14 +255,16 @@ class Segmentation(Classification):
     Args:
         classes: Number of classes, at least 2.
         void: Annotation of pixels that have no label; they are not valid.
+        pairs: Classes that are left and right of one another, such as ``[(1, 2)]``: they change places in a mirror
+            image. ``()``: none do.
     """
 
     monitor = "mean_iou"
     one_unit = False
 
-    def __init__(self, classes: int, *, void: int = 255) -> None:
+    def __init__(self, classes: int, *, void: int = 255, pairs: Pairs | None = None) -> None:
         super().__init__(classes)
-        self.void = void
+        self.void, self.pairs, self._other = void, pairs, _other_side(pairs, classes)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """A probability for each class in each pixel."""
@@ -290,7 +293,10 @@ class Segmentation(Classification):
             return target
         # One resampling for all three, so that value, weight and validity stay those of one pixel; to the nearest, as a
         # blend of two classes at their border is a label that nobody gave. Zeros from outside mean not valid.
-        layers = torch.cat([target.value, target.weight[:, None], target.mask()[:, None]], 1)
+        value = target.value
+        if self.pairs:
+            value = torch.where(_mirrored(view)[:, None, None, None], value[:, self._other], value)
+        layers = torch.cat([value, target.weight[:, None], target.mask()[:, None]], 1)
         size = target.value.shape[-2:] if view.places is None else view.places.shape[1:3]
         moved = _sample(layers, _grid(view, size, layers, whole=True), "nearest")
         valid = moved[:, -1] > 0.5
@@ -314,6 +320,8 @@ class Keypoints(Recorded):
         radius: Distance in cells within which two places agree, and a prediction is correct, > 0.
         loss: ``"cross_entropy"``: outputs are logits of each joint's place, one a cell, and heatmaps their softmax,
             as high as a Gaussian of the same sum. ``"squared_error"``: outputs are heights.
+        pairs: Joints that are left and right of one another, such as ``[(5, 6)]``: they change places in a mirror
+            image. ``()``: none do.
     """
 
     monitor = "pck"
@@ -327,6 +335,7 @@ class Keypoints(Recorded):
         sigma: float = 1.5,
         radius: float = 2.0,
         loss: Literal["cross_entropy", "squared_error"] = "cross_entropy",
+        pairs: Pairs | None = None,
     ) -> None:
         if joints < 1:
             raise ValueError(f"joints is {joints}; there must be at least 1")
@@ -338,6 +347,7 @@ class Keypoints(Recorded):
             raise ValueError(f"loss is {loss!r}; it must be 'cross_entropy' or 'squared_error'")
         self.joints, self.size, self.sigma, self.radius = joints, size, sigma, radius
         self.groups = joints
+        self.pairs, self._other = pairs, _other_side(pairs, joints)
         self._places = loss == "cross_entropy"
         reach = math.ceil(6 * sigma)  # beyond, a Gaussian is 0
         self._mass = sum(math.exp(-(cell**2) / (2 * sigma**2)) for cell in range(-reach, reach + 1)) ** 2
@@ -363,7 +373,7 @@ class Keypoints(Recorded):
         place = annotation[..., :2].float().nan_to_num()
         # The nearest cell of a place outside would be a place that nobody gave.
         inside = ((place >= -0.5) & (place <= place.new_tensor(self.size[::-1]) - 0.5)).all(-1)
-        visible = (annotation[..., 2] > 0) & inside
+        visible = (annotation[..., 2] > 0) & inside & annotation[..., :2].isfinite().all(-1)
         value = self._gaussian(place) * visible[..., None, None]
         return Target(value, visible.float(), visible)
 
@@ -451,6 +461,10 @@ class Keypoints(Recorded):
         """
         if not view.moved:
             return target
+        if self.pairs:
+            sides, other = _mirrored(view)[:, None], self._other
+            weight, valid = (torch.where(sides, t[:, other], t) for t in (target.weight, target.mask() > 0))
+            target = Target(torch.where(sides[..., None, None], target.value[:, other], target.value), weight, valid)
         value = target.value
         size = value.shape[-2:]
         place, height = self._place(value), self.confidence(value)[..., None, None]
@@ -461,8 +475,8 @@ class Keypoints(Recorded):
         near = self._drawn(place, size) * height
         # A resampled Gaussian is lower and wider: after two views what was sure is no longer.
         point = (value - near).abs().amax((2, 3), keepdim=True) <= _SHARP * height
-        other = _sample(value, _grid(view, size, value), "bilinear")
-        moved = torch.where(point, drawn, other)
+        resampled = _sample(value, _grid(view, size, value), "bilinear")
+        moved = torch.where(point, drawn, resampled)
         return replace(target, value=moved, valid=(target.mask() > 0) & _inside(seen))
 
     def update(self, value: Tensor, target: Target) -> Tensor:
@@ -628,6 +642,31 @@ def _seen(view: View, place: Tensor) -> Tensor:
         # theta leads from the view to the original, so the way into the view is its inverse.
         found = torch.linalg.solve(linear, place.flatten(1, -2).transpose(1, 2) - offset).transpose(1, 2).view_as(place)
     return torch.where((_inside(place) & _inside(found))[..., None], found, OUTSIDE)
+
+
+def _mirrored(view: View) -> Tensor:
+    """Which samples a view shows as in a mirror, (B,): turning it would not lead back to the target."""
+    source, destination = vars(view).get("ends", (None, view))
+    if source is not None:
+        return _mirrored(source) ^ _mirrored(destination)
+    if view.places is None:
+        theta = _still(view)
+        return theta[:, 0, 0] * theta[:, 1, 1] < theta[:, 0, 1] * theta[:, 1, 0]
+    known = _inside(view.places)
+    right, down = _slope(view.places, known, 2), _slope(view.places, known, 1)
+    area = right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0]
+    return (area.sign() * known).sum((1, 2)) < 0  # by most pixels, as some pipelines fold
+
+
+def _other_side(pairs: Pairs | None, groups: int) -> list[int]:
+    """For each class or joint the number of the one that it becomes in a mirror."""
+    order = list(range(groups))
+    paired = [number for pair in pairs or () for number in pair]
+    if any(len(pair) != 2 for pair in pairs or ()) or len({*paired}) < len(paired) or not {*paired} <= {*order}:
+        raise ValueError(f"pairs is {pairs}; give pairs of numbers from 0 to {groups - 1}, each in one pair")
+    for left, right in pairs or ():
+        order[left], order[right] = right, left
+    return order
 
 
 def _mapped(theta: Tensor, place: Tensor) -> Tensor:

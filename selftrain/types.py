@@ -329,6 +329,7 @@ class Needs:
         labeled_view: Name of the view that labeled samples are shown in.
         extra_batches: Batches drawn ahead of each step: the next batches of the same epoch.
         places: Whether targets have places, so that views must tell their geometry (``View.theta``, ``View.places``).
+        sides: Whether ``warp`` makes left ones of right ones in a mirror image.
         share: Number of a process from 0, and of how many: it gets its share of each batch's rows, in the order of the
             processes. A stream that does so has an attribute ``share`` with the same; others give all rows to all.
     """
@@ -340,6 +341,7 @@ class Needs:
     extra_batches: int = 0
     share: tuple[int, int] = (0, 1)
     places: bool = True
+    sides: bool = False
 
 
 class Stream(Protocol):

@@ -92,6 +92,12 @@ class AlbumentationsViews(Normalizing):
         view = self.begun(name, images, index, epoch)
         return replace(view, x=self.finished(view.x))
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether weak or strong views may be mirror images."""
+        kinds = {type(step).__name__ for pipeline in (self.weak, self.strong) for step in _steps(pipeline)}
+        return not kinds.isdisjoint({"HorizontalFlip", "VerticalFlip", "Transpose", "D4", "SquareSymmetry"})
+
     @torch.no_grad()
     def begun(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
         """The view as the pipeline leaves it, not normalized: a loader process sends bytes, a quarter of the floats."""

@@ -44,6 +44,8 @@ class ViewMaker(Protocol):
     A maker that loader processes call may make its views in two parts: ``begun``, with the arguments of a call, there,
     and ``finished``, of the view's ``x``, on the training device.
 
+    A maker that has an attribute ``mirrors`` which is true may show mirror images.
+
     A maker that has an attribute ``exact`` which is true gets rows, series and clouds in double precision where the set
     has them so.
     """

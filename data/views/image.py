@@ -57,6 +57,11 @@ class TensorViews(Normalizing):
         self.compile = compile
         self.weak, self.strong = weak or Weak(), strong or Strong()
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether weak and strong views may be mirror images."""
+        return self.weak.flip
+
     @torch.no_grad()
     def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
         """One view of images (B, C, H, W), uint8 or float in [0, 1]; see ``ViewMaker``."""

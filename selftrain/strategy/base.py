@@ -169,6 +169,7 @@ class SupervisedStrategy(Strategy):
             labeled_view=self.labeled_view,
             extra_batches=self.extra_batches,
             places=not self.task.one_unit,
+            sides=getattr(self.task, "pairs", None) is not None,
         )
 
     @torch.no_grad()

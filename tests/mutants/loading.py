@@ -263,8 +263,8 @@ MUTANTS = [
     Mutant(
         "tasks: joints are resampled with their heatmaps",
         "selftrain/tasks.py",
-        "torch.where(point, drawn, other)",
-        "other",
+        "torch.where(point, drawn, resampled)",
+        "resampled",
         "test_dense_views.py::test_joints_follow_their_pictures",
     ),
     Mutant(
@@ -280,6 +280,20 @@ MUTANTS = [
         "offsets.append(torch.where(told, offset, 0.0)",
         "offsets.append(torch.where(told, 0 * offset, 0.0)",
         "test_tasks.py::test_places_are_read_between_cells",
+    ),
+    Mutant(
+        "tasks: the weights of sides stay where they were",
+        "selftrain/tasks.py",
+        "torch.where(sides, t[:, other], t)",
+        "torch.where(sides, t, t)",
+        "test_dense_views.py::test_left_and_right_change_places_in_a_mirror",
+    ),
+    Mutant(
+        "tasks: a mirror of a mirror swaps sides",
+        "selftrain/tasks.py",
+        "return _mirrored(source) ^ _mirrored(destination)",
+        "return _mirrored(destination)",
+        "test_dense_views.py::test_left_and_right_change_places_in_a_mirror",
     ),
     Mutant(
         "tasks: a place is that of the nearest pixel of a map",

@@ -126,6 +126,52 @@ def test_what_is_hidden_keeps_its_label():
     assert torch.equal(moved.value.argmax(1), torch.from_numpy(MASKS).long())
 
 
+@pytest.mark.parametrize("mirror", ["theta", "places", "twice"])
+def test_left_and_right_change_places_in_a_mirror(mirror):
+    """Segments 1 and 2, joints 0 and 2 are sides of one another; mirrored twice they are what they were."""
+    view = AlbumentationsViews(weak=A.Compose([A.HorizontalFlip(p=1)]))("weak", IMAGES, INDEX, 0)
+    flip = View(view.x, torch.tensor([[-1.0, 0, 0], [0, 1, 0]]).expand(N, 2, 3))
+    shown = {"theta": flip, "places": view, "twice": relative(view, flip)}[mirror]
+    kept, paired = Segmentation(4), Segmentation(4, pairs=[(1, 2)])
+    masks = torch.from_numpy(MASKS)
+    swapped = masks if mirror == "twice" else torch.tensor([0, 2, 1, 3])[masks.long()]
+    wanted = kept.warp(kept.encode(swapped), shown)
+    assert torch.equal(paired.warp(paired.encode(masks), shown).value, wanted.value)
+    joints = Keypoints(3, (SIDE, SIDE), pairs=[(0, 2)])
+    seen = torch.tensor([[1.0], [1.0], [0.0]])
+    moved = joints.warp(joints.encode(torch.cat([JOINTS, seen], 1).expand(N, 3, 3)), shown)
+    if mirror == "twice":
+        assert moved.valid.tolist() == [[True, True, False]] * N
+        assert torch.allclose(joints._place(moved.value)[:, 0], JOINTS[0], atol=0.01)
+    else:
+        assert moved.valid.tolist() == [[False, True, True]] * N
+        place = torch.tensor([SIDE - 1 - JOINTS[0, 0], JOINTS[0, 1]])
+        assert torch.allclose(joints._place(moved.value)[:, 2], place, atol=0.01)
+    with pytest.raises(ValueError, match=r"pairs is \[\(0, 3\)\]; give pairs of numbers from 0 to 2"):
+        Keypoints(3, (8, 8), pairs=[(0, 3)])
+
+
+def test_mirrored_sides_are_refused_and_each_remedy_works():
+    names, joints = ["left_eye", "nose", "Right_eye"], torch.cat([JOINTS, torch.ones(3, 1)], 1).expand(N, 3, 3)
+
+    def begun(views=None, **settings):
+        pile = Pile(st.data.ArraySet(IMAGES, joints), st.data.ArraySet(IMAGES), classes=names, views=views)
+        task = Keypoints(3, (SIDE, SIDE), **settings)
+        needs = Needs(("weak",), task.encode, task.warp, sides=task.pairs is not None)
+        return pile.stream(needs, BatchPlan(4, 1.0), torch.device("cpu"))
+
+    said = r"'left_eye' would be learned as 'Right_eye': give the task pairs=\[\(0, 2\)\] .*flip=False"
+    mirroring = TensorViews(st.data.Weak(flip=True))
+    for views in (mirroring, AlbumentationsViews()):
+        with pytest.raises(st.DataError, match=said):
+            begun(views)
+    for remedy in ({"pairs": [(0, 2)]}, {"pairs": ()}, {"views": TensorViews(st.data.Weak(flip=False))}):
+        remedy.setdefault("views", mirroring)
+        next(begun(**remedy).epoch(0))
+    missing = Keypoints(1, (8, 8)).encode(torch.tensor([[[float("nan"), 2.0, 1.0]]]))
+    assert missing.valid.tolist() == [[False]]
+
+
 def upside_down(array, **_):
     return np.ascontiguousarray(array[::-1])
 

@@ -265,7 +265,7 @@ class OpenedRun(Run):
             fallback=None
             if state.get("fallback") is None
             else Fallback(**{name: state["fallback"][name] for name in _FALLBACK}),
-            cross_fitted=None if state.get("cross_fitted") is None else CrossFitted(**state["cross_fitted"]),
+            cross_fitted=CrossFitted.stored(state.get("cross_fitted")),
             **{name: state[name] for name in _CARRIED},
         )
         self.source = build.record["source"]

@@ -203,7 +203,7 @@ class TrainState(Context):
             self._handler_states = state["handlers"]
             for name in spec.OWN_STATE:
                 setattr(self, name, state[name])
-            self.cross_fitted = None if state["cross_fitted"] is None else CrossFitted(**state["cross_fitted"])
+            self.cross_fitted = CrossFitted.stored(state["cross_fitted"])
             frozen, own = frozen_storages(self.strategy), self.strategy.state_dict()
             for kept in (self.best_state, (self.sound or {}).get("strategy")):
                 if kept is not None:  # what the file has would be held beside what no step moves

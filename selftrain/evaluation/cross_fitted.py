@@ -13,6 +13,7 @@ Datasets for Transfer Learning", ECML 2010. Differs: its model is of another kin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,11 @@ class CrossFitted:
     alone_agrees: float
     taught: float
     alone_taught: float
+
+    @classmethod
+    def stored(cls, state: Mapping[str, Any] | None) -> CrossFitted | None:
+        """What a checkpoint holds, checked before; other names in it are passed over."""
+        return None if state is None else cls(**{name: state[name] for name in FIELDS})
 
     @property
     def worse(self) -> bool:

@@ -55,6 +55,8 @@ def test_one_sign_is_not_enough():
     shares = {"form": "rows", "labels": 20, "folds": 5, "rows": 60, "logistic": 0.5, "forest": 0.5}
     both = CrossFitted(**shares, agrees=0.8, alone_agrees=0.83, taught=0.8, alone_taught=0.85)
     assert both.worse
+    assert CrossFitted.stored({**vars(both), "of later": 1}) == both
+    assert CrossFitted.stored(None) is None
     for change in ({"alone_agrees": 0.81}, {"alone_taught": 0.8}, {"rows": 49}):
         assert not replace(both, **change).worse
 

@@ -103,9 +103,15 @@ def own_pile() -> Pile:
     return Pile.from_arrays(x, y, validation=6)
 
 
-def shared(name: str, workers: int = 0, mix: Any = "joint") -> Result:
+def shared(name: str, workers: int = 0, mix: Any = "joint", **fit: Any) -> Result:
     plan = BatchPlan(PLAN.labeled, PLAN.unlabeled_ratio, seed=5, workers=workers)
-    return trained(build(name), own_pile(), steps=6, plan=plan, ranks=distributed.Ranks(mix=mix))
+    return trained(build(name), own_pile(), steps=6, plan=plan, ranks=distributed.Ranks(mix=mix), **fit)
+
+
+def own_mix() -> Result:
+    """Mixes of own rows, which the first rank draws for TensorBoard."""
+    with tempfile.TemporaryDirectory() as folder:
+        return shared("mixmatch", mix="own", out=Path(folder) / "run", eval_every=3)
 
 
 def other_start() -> Result:
@@ -445,7 +451,7 @@ SCENES |= {
     "dropping": dropping,
     "stopped": stopped,
     "own norms": partial(method, "fixmatch", ranks=distributed.Ranks(batchnorm="own")),
-    "own mix": partial(shared, "mixmatch", mix="own"),
+    "own mix": own_mix,
     "failing": failing,
     "hanging": hanging,
     "refused": refused,

@@ -77,7 +77,7 @@ class Handler:
 
     # -- what others log -------------------------------------------------------------------------------------------
     def accumulate(self, values: Mapping[str, Tensor]) -> None:
-        """Numbers of one step, whose means are of interest; NaN: there is none in this step."""
+        """Numbers of one step, whose means are of interest; NaN of an accuracy of the ledger: there is none."""
 
     def log_scalars(self, values: Mapping[str, float], step: int) -> None:
         """Numbers under their names: rows of training, figures of evaluations, findings of other handlers."""
@@ -174,7 +174,7 @@ class Context:
         self.attributes = Attributes(self.strategy, optimizers, self.device)
 
     def accumulate(self, values: Mapping[str, Tensor]) -> None:
-        """Add scalars of a step to the means that the next row of the log will hold; NaN: none in this step."""
+        """Add scalars of a step to the means that the next row of the log will hold."""
         for handler in self.handlers:
             handler.accumulate(values)
 

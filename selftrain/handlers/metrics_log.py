@@ -13,6 +13,7 @@ from torch import Tensor
 
 from selftrain.errors import RunFolderError
 from selftrain.handlers.base import Context, Figures, Handler
+from selftrain.labels.ledger import MAY_LACK
 from selftrain.storage.atomic import check_target, write_text
 from selftrain.storage.fields import COUNT, Number, check
 from selftrain.storage.untrusted import from_json
@@ -72,7 +73,7 @@ class MetricsLog(Handler):
         """Read the numbers of the newest steps; the device is waited for here alone."""
         for names, values in self.newest:
             for name, value in zip(names, values.tolist(), strict=True):
-                there = not math.isnan(value)
+                there = name not in MAY_LACK or not math.isnan(value)
                 self.sums[name] = self.sums.get(name, 0.0) + (value if there else 0.0)
                 # A count for each name: a strategy may report some figures now and then only.
                 self.counts[name] = self.counts.get(name, 0) + there

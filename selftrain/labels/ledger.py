@@ -21,6 +21,7 @@ from selftrain.tasks import Task
 from selftrain.types import PseudoLabels
 
 _STORED = ("label", "confidence", "margin", "accepted", "first_accepted", "flips", "seen", "agreement")
+MAY_LACK = ("pseudo_label_accuracy", "prediction_accuracy")  # figures of a step that are NaN where there are none
 _ROWS = 50_000  # written at once
 
 

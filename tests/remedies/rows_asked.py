@@ -12,8 +12,21 @@ _LABELS = f"{ASKED}::test_labels_are_accepted_by_a_precision_or_all_of_them_whic
 _TOLD = "unit/engine/test_summary.py::test_what_a_run_advises_works"
 _CLI = "unit/cli/test_cli_predict.py"
 _PREDICT = f"{_CLI}::test_what_is_advised_works"
+_DENSE = "unit/data/test_dense_views.py"
+_SIDES = f"{_DENSE}::test_mirrored_sides_are_refused_and_each_remedy_works"
 
 ROWS_OF = {
+    "data/pile.py": [Elsewhere("views are mirrored", _SIDES)],
+    "data/views/albumentations.py": [
+        Elsewhere(
+            "give its mask=... as well",
+            f"{_DENSE}::test_a_stream_of_masks_asks_for_places_and_refuses_where_there_are_none",
+        ),
+    ],
+    "selftrain/tasks.py": [
+        Elsewhere("pairs is {}", f"{_DENSE}::test_left_and_right_change_places_in_a_mirror"),
+        Elsewhere("loss is {}", "unit/test_tasks.py::test_the_loss_of_places_by_loops_and_heights_of_a_right_answer"),
+    ],
     "data/readers/raw.py": [
         *(
             Elsewhere(says, _RIGHT)

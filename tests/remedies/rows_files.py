@@ -385,7 +385,7 @@ ROWS_OF = {
         ),
     ],
     "selftrain/runtime/distributed/group.py": [
-        setting("batchnorm is {}", Ranks, "batchnorm", "none", "joint", "own"),
+        setting("{} is {}; choose 'joint' or 'own'", Ranks, "batchnorm", "none", "joint", "own"),
         setting("timeout is {} seconds", Ranks, "timeout", 0, 1),
     ],
     "selftrain/tensorboard/settings.py": [setting("{} is {}; it must be {} or more", board.Dashboard, "every", 0, 1)],

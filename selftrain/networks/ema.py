@@ -12,7 +12,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm as SpectralHook
 
 from selftrain.networks.copying import copy_network
 from selftrain.networks.student import Learner, logits_from, run_network
-from selftrain.runtime.host_count import HostCount
+from selftrain.runtime.finite import HostCount
 from selftrain.types import plain_settings
 
 Buffers = Literal["copy", "ema"]

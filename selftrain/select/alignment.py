@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from selftrain.runtime.host_count import HostCount
+from selftrain.runtime.finite import HostCount
 from selftrain.select.base import check_decay
 from selftrain.tasks import Task
 from selftrain.types import Recorded

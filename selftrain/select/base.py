@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from selftrain.runtime.host_count import HostCount
+from selftrain.runtime.finite import HostCount
 from selftrain.tasks import Task
 from selftrain.types import Recorded
 

@@ -326,10 +326,10 @@ MUTANTS = [
     ),
     Mutant(
         "lasting: a counter that was loaded is what it was before",
-        "selftrain/runtime/host_count.py",
+        "selftrain/runtime/finite.py",
         " or self._version != buffer._version",
         "",
-        "test_host_count.py::test_the_number_is_that_of_the_buffer_whoever_changes_it",
+        "test_finite.py::test_the_number_is_that_of_the_buffer_whoever_changes_it",
     ),
     Mutant(
         "lasting: an error of bad numbers is told as it comes",

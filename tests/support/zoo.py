@@ -190,7 +190,9 @@ def build(
 def reject_all(strategy: Strategy) -> Strategy:
     """The strategy with a rule that keeps no unit, in place of its own."""
     for module in list(strategy.modules()):
-        if isinstance(getattr(module, "select", None), select.Selector):
+        if isinstance(getattr(module, "select", None), select.Free):  # whose averages enter the loss, too
+            module.select.lowest = module.select.highest = 100.0
+        elif isinstance(getattr(module, "select", None), select.Selector):
             module.select = select.above(2.0)
         if isinstance(getattr(module, "labels", None), PseudoLabelTable):
             module.labels = module.labels.above(2.0)

@@ -9,21 +9,21 @@ Started by ``torchrun``, ``selftrain.fit`` does all of it by itself. In one proc
 
 from selftrain.runtime.distributed.collectives import (
     any_rank,
-    backward,
     check_alike,
     from_first,
     keep_together,
-    mean_gradients,
     same_start,
 )
 from selftrain.runtime.distributed.group import (
     Group,
     Ranks,
     alone,
+    backward,
     here,
     is_first,
     joined,
     launched,
+    mean_gradients,
     own_device,
     rank,
     size,

@@ -1,4 +1,4 @@
-"""What a run asks of its ranks: one start, one gradient, one decision. Each does nothing in one process."""
+"""What a run asks of its ranks: one start, one decision. Each does nothing in one process."""
 
 from __future__ import annotations
 
@@ -14,26 +14,6 @@ from selftrain.errors import RankError
 from selftrain.runtime.distributed.group import Group, here
 
 Result = TypeVar("Result")
-
-
-def backward(loss: Tensor, model: nn.Module, *, average: bool = True) -> None:
-    """Backpropagate; ``average`` puts the mean over ranks in place of each gradient of ``model``.
-
-    Gradients that earlier passes have left are averaged with those of this one, and weights that no rank has a gradient
-    for stay without. ``DistributedDataParallel``'s reducer does it, in buckets that travel while others are computed.
-    """
-    group = here()
-    if group is None or group.sharing:
-        loss.backward()
-    else:
-        group.backward([loss], model, average)
-
-
-def mean_gradients(model: nn.Module) -> None:
-    """Average gradients that earlier passes have left over ranks, outside of a pass."""
-    group = here()
-    if group is not None and any(p.grad is not None for p in model.parameters()):
-        group.backward([], model, True)  # the reducer works in backward passes only: an empty one
 
 
 def same_start(module: nn.Module, optimizers: Iterable[torch.optim.Optimizer] = ()) -> None:

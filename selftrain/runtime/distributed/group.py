@@ -210,6 +210,26 @@ def here() -> Group | None:
     return _here
 
 
+def backward(loss: Tensor, model: nn.Module, *, average: bool = True) -> None:
+    """Backpropagate; ``average`` puts the mean over ranks in place of each gradient of ``model``.
+
+    Gradients that earlier passes have left are averaged with those of this one, and weights that no rank has a gradient
+    for stay without. ``DistributedDataParallel``'s reducer does it, in buckets that travel while others are computed.
+    """
+    group = here()
+    if group is None or group.sharing:
+        loss.backward()
+    else:
+        group.backward([loss], model, average)
+
+
+def mean_gradients(model: nn.Module) -> None:
+    """Average gradients that earlier passes have left over ranks, outside of a pass."""
+    group = here()
+    if group is not None and any(p.grad is not None for p in model.parameters()):
+        group.backward([], model, True)  # the reducer works in backward passes only: an empty one
+
+
 def launched() -> bool:
     """Whether this process is one of several that were started together."""
     if dist.is_available() and dist.is_initialized():

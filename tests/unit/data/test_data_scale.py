@@ -256,7 +256,7 @@ def doors(kind, x, folder):
 def seen(pile):
     """Every view that training and evaluation make of a pile."""
     plain = next(iter(pile.evaluation("pile", 100, torch.device("cpu")))).x
-    needs = st.types.Needs(encode=lambda y: y, views=("weak", "strong"))
+    needs = st.types.Needs(encode=lambda y: st.types.Target(y, torch.ones(len(y))), views=("weak", "strong"))
     stream = pile.stream(needs, st.types.BatchPlan(labeled=4, unlabeled_ratio=4), torch.device("cpu"))
     [batch] = next(iter(stream.epoch(0)))
     return [plain, batch.labeled.x, *(view.x for view in batch.unlabeled.views.values())]

@@ -155,7 +155,7 @@ def test_rows_held_out_are_not_learned_from(runs):
 
 
 def test_the_weights_that_are_best_on_held_out_rows_are_kept(runs, monkeypatch):
-    monkeypatch.setattr("selftrain.engine.summary.FEW", 1)  # labels below which they choose nothing
+    monkeypatch.setattr("selftrain.engine.run.FEW", 1)  # labels below which they choose nothing
     guess = np.random.RandomState(0).randint(0, 3, len(Y))  # nothing to learn, so accuracy on others goes up and down
     labels = np.where(HIDDEN >= 0, guess, -1)
     settings = {"strategy": "fixmatch", "strategy_params": {"decay": None}}

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from selftrain.runtime.host_count import HostCount
+from selftrain.runtime.finite import HostCount
 
 
 def test_the_number_is_that_of_the_buffer_whoever_changes_it():

@@ -38,7 +38,7 @@ RULES: Mapping[str, Make] = {
     "free": lambda task, kind: select.free(task.groups, decay=0.9, limits=(0.0, 0.05)),
     "soft": lambda task, kind: select.soft(task.groups, decay=0.9),
     "relative": lambda task, kind: select.relative(0.5),
-    "class-wise": lambda task, kind: select.class_wise(task.groups, threshold=0.1),
+    "class-wise": lambda task, kind: select.class_wise(task.groups, threshold=0.02 if kind == "keypoints" else 0.1),
 }
 TARGETS: Mapping[str, Callable[[Task], Mapping[str, Any]]] = {
     "hard": lambda task: {"hard": True},

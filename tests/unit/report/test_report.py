@@ -164,7 +164,9 @@ def test_a_run_without_a_folder_says_how_to_keep_a_log(tmp_path):
 
 @pytest.mark.parametrize("kind", ["segmentation", "keypoints"])
 def test_masks_and_joints_have_pages_of_their_own(kind, tmp_path):
-    strategy = strategies.FixMatch(toy.task(kind), toy.learner(kind), select=st.select.everything())
+    task = toy.task(kind)
+    task.radius = 1e-3  # of joints: none is as near, so that there are mistakes to be shown
+    strategy = strategies.FixMatch(task, toy.learner(kind), select=st.select.everything())
     st.fit(strategy, toy.pile(kind), steps=2, out=tmp_path / "run", baseline=True)
     source = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     text = Read(source).text

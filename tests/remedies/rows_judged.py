@@ -402,6 +402,12 @@ ROWS_OF = {
             lambda: Runs()(2, Layout((9,), torch.rand(2, 9, 3))),
         ),
     ],
+    "selftrain/runtime/distributed/rows.py": [
+        Elsewhere(
+            "rows of other ranks are asked for",
+            "unit/runtime/test_rows.py::test_rows_that_the_first_rank_asks_for_by_itself_are_an_error_and_not_a_wait",
+        ),
+    ],
     "selftrain/runtime/distributed/collectives.py": [
         Row(
             "all must run the same program on the same data",

@@ -317,11 +317,11 @@ def _places(cells: Tensor, heatmap: torch.Size, image: torch.Size) -> list[list[
 def _copy_patch(source: Tensor, image: Tensor, start: tuple[int, int], end: tuple[int, int], side: int) -> None:
     """Write the square of ``source`` around ``start`` over the place ``end`` of ``image``, cut at the borders."""
     spans = []
-    for here, there, size in zip(start, end, image.shape[-2:], strict=True):
+    for near, there, size in zip(start, end, image.shape[-2:], strict=True):
         # By the nearer border of both places: the two must be of one shape, and negative places count from behind.
-        low = max(-(side // 2), -here, -there)
-        high = min(side - side // 2, size - here, size - there)
-        spans.append((here, there, low, high))
+        low = max(-(side // 2), -near, -there)
+        high = min(side - side // 2, size - near, size - there)
+        spans.append((near, there, low, high))
     (r0, r1, top, bottom), (c0, c1, left, right) = spans
     image[:, r1 + top : r1 + bottom, c1 + left : c1 + right] = source[:, r0 + top : r0 + bottom, c0 + left : c0 + right]
 

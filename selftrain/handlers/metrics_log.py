@@ -99,7 +99,7 @@ class MetricsLog(Handler):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state_dict`` gave."""
         check(state, {"sums": {str: Tensor}, "counts": {str: COUNT}}, "the state of the log")
-        self.sums = {name: value.item() for name, value in state["sums"].items()}
+        self.sums = {name: value.reshape(()).double().item() for name, value in state["sums"].items()}
         self.counts = {name: state["counts"][name] for name in self.sums}
 
     def for_baseline(self) -> MetricsLog:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -33,12 +33,13 @@ from selftrain.runtime.distributed import here, is_first
 from selftrain.runtime.rng import step_key
 from selftrain.select import Selector
 from selftrain.storage.fields import COUNT, check
-from selftrain.types import Batch, Clock, Report
+from selftrain.types import Annotated, Batch, Clock, Report
 
 PROBES, APART, LATE = 3, 5, 0.9  # steps on a copy a run, steps before and between them, moment they are told
 STREAK, SHARE = 50, 0.2  # a streak counts from so many steps, and so large a share of the stage
 FOLLOWS = 200  # steps after which a teacher should have caught up with its student
 MOSTLY_RIGHT = 0.9  # validation figure from which a rule that rejects nothing does no harm
+_ASKED = 2000  # samples of a part that simple models read at most
 ROWS = 50  # accepted pseudo-labels whose classes are compared with those of the labels
 FEW_DIRECTIONS, CONSTANT = 2.0, 0.05  # centered rank, and spread against size, of features that look collapsed
 FALLEN = {"rankme_centered": 0.25, "feature_spread": 0.1}  # and what then is left of them since the first step
@@ -452,10 +453,11 @@ class SelfCheck(Handler):
     def _cross_fitted(self) -> CrossFitted | None:
         """What simple models say; ``None``: annotations are no classes of samples, or there are no unlabeled ones."""
         pile, control, task = self.context.pile, self.context.control, getattr(self.strategy, "task", None)
-        batches = [list(pile.evaluation(part, 500, self.device) or ()) for part in ("labeled", "unlabeled")]
-        if control is None or task is None or not (task.has_classes and task.one_unit) or not all(batches):
+        if control is None or task is None or not (task.has_classes and task.one_unit):
             return None
-        labeled, asked = batches
+        labeled, asked = (_excerpt(pile.evaluation(part, 500, self.device) or ()) for part in ("labeled", "unlabeled"))
+        if not labeled or not asked:
+            return None
         with self.strategy.evaluating(), control.evaluating(), torch.no_grad():
             said = [
                 torch.cat([task.label(predict(batch.x)).cpu() for batch in asked])
@@ -530,6 +532,13 @@ def stored_alarms(state: Mapping[str, Any]) -> list[Alarm]:
 
 def _keeps(report: Report) -> bool:
     return report.pseudo_labels is not None and bool((report.pseudo_labels.weight > 0).any())
+
+
+def _excerpt(batches: Iterable[Annotated]) -> list[Annotated]:
+    """Up to ``_ASKED`` evenly spaced samples: they are held in memory, and a set may be larger than that."""
+    total = 500 * len(batches) if isinstance(batches, Sized) else sum(len(batch.index) for batch in batches)
+    step = max(1, -(-total // _ASKED))
+    return [Annotated(*(rows[::step].clone() for rows in (b.x, b.annotation, b.index))) for b in batches]
 
 
 def _used(report: Report) -> tuple[Tensor, Tensor] | None:

@@ -20,14 +20,14 @@ from selftrain.errors import CheckpointError, RunFolderError, TrainingError
 from selftrain.handlers.base import Context
 from selftrain.handlers.baseline import SupervisedBaseline
 from selftrain.handlers.gradcheck import NotMeasured, unsupervised_grad_norm
-from selftrain.handlers.selfcheck import KINDS, REMEDIES, Alarm, SelfCheck, SelfTrainingWarning
+from selftrain.handlers.selfcheck import KINDS, REMEDIES, Alarm, SelfCheck, SelfTrainingWarning, _excerpt
 from selftrain.metrics.significance import class_distance, clearly_below, collapsed, drifted, effective_classes
 from selftrain.networks.optim import weights_of
 from selftrain.storage import checkpoint
 from selftrain.strategy.base import Strategy
 from selftrain.strategy.single import SingleStudent
 from selftrain.tensorboard import TensorBoard
-from selftrain.types import Batch, BatchPlan, Clock, Labeled, PseudoLabels, Report, Target
+from selftrain.types import Annotated, Batch, BatchPlan, Clock, Labeled, PseudoLabels, Report, Target
 
 PLAN = BatchPlan(labeled=4, unlabeled_ratio=2.0)  # 8 of 40 unlabeled samples: 5 steps an epoch
 TASK, CPU = st.Classification(3), torch.device("cpu")
@@ -1138,3 +1138,12 @@ def test_a_batch_of_one_unit_says_nothing_of_everything():
         report = Report({}, PseudoLabels(torch.arange(1), torch.ones(1, 3) / 3, torch.ones(1)))
         check.watch(step, [], report, judged=False)
     assert check.judge(100, {}, 0).alarms == []
+
+
+def test_simple_models_read_an_excerpt_of_a_large_labeled_set():
+    batches = [Annotated(part[:, None].float(), part % 3, part) for part in torch.arange(6000).split(500)]
+    found = _excerpt(batches)
+    wanted = [start + row for start in range(0, 6000, 500) for row in range(0, 500, 3)]
+    assert torch.cat([batch.index for batch in found]).tolist() == wanted
+    assert found[0].x.untyped_storage().nbytes() == 4 * len(found[0].x)  # and holds nothing else in memory
+    assert _excerpt(batches[:4])[3].x[:, 0].tolist() == list(range(1500, 2000))

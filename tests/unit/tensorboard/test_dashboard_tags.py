@@ -96,6 +96,8 @@ def runs(folder):
         ),
     }.items():
         st.fit(method, MemoryPile(validation=0), out=folder / name, baseline=True, **settings)
+    few = data.load("digits", labels=10, seed=0)  # one of each class: which cannot be held out
+    st.fit("fixmatch", few, out=folder / "few", baseline=True, **settings)
     fit_watched(Detached(), out=folder / "alarmed", eval_every=10)
     pile = data.load("digits", labels=40, validation=20, seed=0)
     for name in ("MAE", "IJEPA", "LeJEPA"):

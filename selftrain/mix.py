@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selftrain.runtime.devices import sent
-from selftrain.runtime.distributed import here, mixes_own, on_own_rows
+from selftrain.runtime.distributed import mixes_own, on_own_rows
 from selftrain.tasks import Task
 from selftrain.types import Recorded, Target
 
@@ -40,7 +40,7 @@ def _in_ranks(mix: MixFunction) -> MixFunction:
 
     @functools.wraps(mix)
     def mixed(x: Tensor, target: Target, task: Task, **settings: Any) -> tuple[Tensor, Target]:
-        if here() is None or not mixes_own(x) or target.value.requires_grad:
+        if type(x) is Tensor or not mixes_own(x) or target.value.requires_grad:
             return mix(x, target, task, **settings)
 
         def own(x: Tensor, *known: Tensor) -> tuple[Tensor, ...]:

@@ -306,7 +306,7 @@ MUTANTS = [
         "selftrain/runtime/finite.py",
         "        if not all([value < math.inf",
         "        if False and not all([value < math.inf",
-        "reliability/test_numbers.py::test_a_step_that_fails_leaves_no_trace[freematch]",
+        "reliability/test_numbers.py::test_a_step_that_fails_leaves_no_trace[fixmatch]",
     ),
     Mutant(
         "lasting: handlers hear of a step before its numbers are read",

@@ -72,6 +72,9 @@ def _check(settings: Mapping[str, Any], words: Sequence[str]) -> None:
                 "leave it out: the most doubtful labels are shown" if given else "say --given as well, or leave it out"
             )
             raise UsageError(f"--{name} {settings[name]} is of the review of {OTHER[given]}; {remedy}")
+    for name, least in (("folds", 2), ("steps", 1)):
+        if settings[name] is not None and settings[name] < least:
+            raise UsageError(f"--{name} is {settings[name]}; it must be at least {least}")
 
 
 def _given(
@@ -80,7 +83,8 @@ def _given(
     """Train without each fold of the labels, and write the page of all."""
     check_one_unit(run, "the review page of given labels")
     steps, plan = run.planned()
-    steps, folds = settings["steps"] or steps, settings["folds"] or 5
+    steps = steps if settings["steps"] is None else settings["steps"]
+    folds = 5 if settings["folds"] is None else settings["folds"]
     print(f"training   {folds} times {steps:,} steps from scratch, each time without a part of the labels")
     made: Any = run.untrained  # `labeler` has told that it knows classes
     probabilities = out_of_fold(made, pile, folds=folds, steps=steps, plan=plan, seed=settings["seed"])

@@ -126,14 +126,12 @@ def _tried(strategy: Strategy) -> list[tuple[str, str]]:
         return []
     alone = [row for row in tried if row["family"] == "labels alone" and row["accuracy"] is not None]
     best = max(alone, key=lambda row: float(row["accuracy"]), default=None)
-    text = "no label could be hidden from any way" if best is None else _hidden(best)
+    text = "no label could be hidden from any way"
+    if best is not None:
+        share = f"{100 * best['accuracy']:.1f} ± {100 * best['standard_error']:.1f} %"
+        text = f"{share} of labels that were hidden from it: {best['name']}, the best"
     blend = ", ".join(f"{100 * row['weight']:.0f} % {row['name']}" for row in tried if row["weight"])
     return [(_BASELINE, text), ("blend", blend)]
-
-
-def _hidden(row: Mapping[str, Any]) -> str:
-    error = 100 * row["standard_error"]
-    return f"{100 * row['accuracy']:.1f} ± {error:.1f} % of labels that were hidden from it: {row['name']}, the best"
 
 
 def _next(supervised: bool) -> str:

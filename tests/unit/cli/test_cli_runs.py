@@ -253,6 +253,8 @@ def test_given_labels_are_reviewed_by_networks_that_did_not_see_them(trained, ca
     for line, remedy in [
         (["--folds", "3"], "say --given as well"),
         (["--given", "--choose", "random"], "leave it out"),
+        (["--given", "--steps", "0"], "--steps is 0; it must be at least 1"),
+        (["--given", "--folds", "0"], "--folds is 0; it must be at least 2"),
     ]:
         assert cli.main(["review", str(trained), *line]) == 2
         assert remedy in capsys.readouterr().err

@@ -71,6 +71,12 @@ ROWS_OF = {
     "selftrain/cli/compare_runs.py": [
         Elsewhere("save them, such as", f"{_CLI}::test_a_comparison_in_python_is_that_of_the_command_line"),
     ],
+    "selftrain/cli/review.py": [
+        Elsewhere(
+            "it must be at least {}",
+            "unit/cli/test_cli_runs.py::test_given_labels_are_reviewed_by_networks_that_did_not_see_them",
+        ),
+    ],
     "selftrain/cli/predict.py": [
         Elsewhere("say of which data", _PREDICT),
         Elsewhere("say --out FILE.npz", _PREDICT),

@@ -264,7 +264,7 @@ def _typical(task: Task, target: Target) -> int:
 
 def _share_right(task: Task, value: Tensor, target: Target) -> float:
     """Share of one sample's units that is right, by the task's own measure."""
-    if task.has_classes and task.one_unit:  # the measure is a table of classes by classes: gigabytes a second of them
+    if task.has_classes and task.one_unit:  # the measure counts all classes, for each sample
         return float(task.label(value)[0] == target.value[0].argmax())
     figures = task.compute(task.update(value, target))
     # of masks the monitored figure is a mean over classes, which is no share of units

@@ -232,7 +232,7 @@ def tried(records: Sequence[Mapping[str, Any]]) -> Section:
 # -- which classes? ----------------------------------------------------------------------------------------------------
 def _classes(judged: Judged, names: Sequence[str], strategy: SupervisedStrategy) -> Section:
     found, groups = judged.units, len(names)
-    accuracy, counts = found.accuracy(groups), found.confusion(groups)
+    accuracy = found.accuracy(groups)
     other = None if judged.baseline is None else judged.baseline.accuracy(groups)
     lowest = worst_groups(accuracy, _ROWS)
     rows = []
@@ -245,13 +245,14 @@ def _classes(judged: Judged, names: Sequence[str], strategy: SupervisedStrategy)
             [
                 names[c], f"{size:,}", percent(value), charts.share_bar(value, low, high, base),
                 *([percent(base)] if other is not None else []),
-                *([_taken_for(counts[c], c, names)] if strategy.task.has_classes else []),
+                *([_taken_for(found.decisions(c, groups), c, names)] if strategy.task.has_classes else []),
             ]
         )  # fmt: skip
     figures = []
     if strategy.task.has_classes:
         square = worst_groups(accuracy, _SQUARE)
-        figures.append(charts.confusion([names[c] for c in square], counts[square][:, square].tolist()))
+        counts = found.confusion(square, groups)[: len(square), : len(square)]
+        figures.append(charts.confusion([names[c] for c in square], counts.tolist()))
     known = [row for row in rows if row[2] != "\N{EN DASH}"]
     answer = (
         f"Most often wrong: {known[0][0]}, {known[0][2]} right."

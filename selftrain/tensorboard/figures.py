@@ -51,16 +51,6 @@ def confusion(counts: Tensor, names: Sequence[str], title: str) -> Tensor:
     return _picture(figure)
 
 
-def kept(counts: Tensor, rows: Sequence[int]) -> Tensor:
-    """A confusion matrix (C, C) of these classes, all others added up in a last row and column."""
-    if len(rows) == len(counts):
-        return counts
-    place = torch.full((len(counts),), len(rows))
-    place[torch.tensor(rows)] = torch.arange(len(rows))
-    folded = counts.new_zeros(len(rows) + 1, len(counts)).index_add_(0, place, counts)
-    return counts.new_zeros(len(rows) + 1, len(rows) + 1).index_add_(1, place, folded)
-
-
 def reliability(parts: Sequence[tuple[str, Tensor, Tensor]]) -> Tensor:
     """Accuracy by confidence beside what it should be, and how many decisions are how sure, as a picture (3, H, W).
 

@@ -277,7 +277,7 @@ class TensorBoard(Handler):
         groups = len(self.names)
         rows = worst_groups(asked.accuracy(groups), self.draws.classes)
         names = [self.names[i] for i in rows] + (["all others"] if len(rows) < groups else [])
-        counts = figures.kept(asked.confusion(groups), rows)
+        counts = asked.confusion(rows, groups)
         self.writer.image("figures/confusion", figures.confusion(counts, names, self._title(len(rows))), step)
 
     def _title(self, shown: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,9 +39,19 @@ class HeldOut:
         hits = torch.bincount(self.truth[self.right], minlength=groups).double()
         return hits / torch.bincount(self.truth, minlength=groups)
 
-    def confusion(self, groups: int) -> Tensor:
-        """Number of units by truth (rows) and decision (columns), shape (groups, groups)."""
-        return torch.bincount(self.truth * groups + self.said, minlength=groups**2).view(groups, groups)
+    def confusion(self, shown: Sequence[int], groups: int) -> Tensor:
+        """Number of units by truth (rows) and decision (columns), shape (R, R), of the groups shown.
+
+        All others of the ``groups`` are added up in a last row and column.
+        """
+        place = torch.full((groups,), len(shown))
+        place[torch.tensor(shown)] = torch.arange(len(shown))
+        size = len(shown) + (len(shown) < groups)
+        return torch.bincount(place[self.truth] * size + place[self.said], minlength=size**2).view(size, size)
+
+    def decisions(self, group: int, groups: int) -> Tensor:
+        """How often units of a group were taken for each one, shape (groups,)."""
+        return torch.bincount(self.said[self.truth == group], minlength=groups)
 
 
 def spaced(batches: Iterable[Annotated], step: int) -> Iterator[Annotated]:

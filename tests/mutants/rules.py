@@ -202,6 +202,14 @@ MUTANTS = [
         "test_mix.py::test_patches_come_from_the_image_as_it_was",
     ),
     Mutant("a joint is pasted on itself", MIX, "torch.randint(1, joints", "torch.randint(0, joints", PATCH),
+    # -- figures
+    Mutant(
+        "decisions take the place of truths in a tally",
+        TASKS,
+        "for units in (truth[truth == guess], truth, guess)]",
+        "for units in (truth[truth == guess], guess, truth)]",
+        "test_tasks.py::test_accuracies_agree_with_scikit_learn",
+    ),
     # -- pseudo-labels
     Mutant(
         "pseudo-labels are never aligned",

@@ -42,16 +42,16 @@ MUTANTS = [
     ),
     Mutant(
         "tensorboard: classes that are left out of the matrix are lost",
-        "selftrain/tensorboard/figures.py",
-        "place = torch.full((len(counts),), len(rows))",
-        "place = torch.full((len(counts),), 0)",
+        "selftrain/tensorboard/held_out.py",
+        "place = torch.full((groups,), len(shown))",
+        "place = torch.full((groups,), 0)",
         "test_dashboard.py::test_classes_that_are_not_shown_are_added_up",
     ),
     Mutant(
         "tensorboard: truth and decision change places",
         "selftrain/tensorboard/held_out.py",
-        "torch.bincount(self.truth * groups + self.said,",
-        "torch.bincount(self.said * groups + self.truth,",
+        "place[self.truth] * size + place[self.said]",
+        "place[self.said] * size + place[self.truth]",
         "test_dashboard.py::test_counts_are_those_of_scikit_learn",
     ),
     Mutant(

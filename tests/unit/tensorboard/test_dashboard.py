@@ -24,7 +24,7 @@ from selftrain.metrics.calibration_error import expected_calibration_error
 from selftrain.mix import Mixup
 from selftrain.tensorboard import Dashboard, figures
 from selftrain.tensorboard.class_names import group_names, shown_groups, worst_groups
-from selftrain.tensorboard.held_out import held_out, part_of, spaced
+from selftrain.tensorboard.held_out import HeldOut, held_out, part_of, spaced
 from selftrain.tensorboard.hparams import settings_of_run
 from selftrain.tensorboard.mixes import Mixed
 from selftrain.tensorboard.speed import Stopwatch
@@ -74,7 +74,7 @@ def answers(run):
 def test_counts_are_those_of_scikit_learn(drawn):
     truth, value = answers(drawn)
     asked = held_out(drawn.strategy, drawn.strategy.task, part_of(drawn.pile, "validation", CPU, 2000))
-    assert asked.confusion(3).tolist() == confusion_matrix(truth, value.argmax(1), labels=range(3)).tolist()
+    assert asked.confusion(range(3), 3).tolist() == confusion_matrix(truth, value.argmax(1), labels=range(3)).tolist()
     assert asked.accuracy(3).tolist() == pytest.approx(recall_score(truth, value.argmax(1), average=None).tolist())
     assert torch.equal(asked.confidence, value.amax(1))
     assert torch.equal(asked.scores, value)
@@ -345,8 +345,11 @@ def test_of_many_classes_some_are_shown_and_said(tmp_path):
 
 def test_classes_that_are_not_shown_are_added_up():
     counts = torch.tensor([[5, 1, 0, 0], [0, 4, 2, 0], [0, 0, 6, 1], [3, 0, 0, 7]])
-    assert figures.kept(counts, [1, 3]).tolist() == [[4, 0, 2], [0, 7, 3], [1, 1, 11]]
-    assert figures.kept(counts, [0, 1, 2, 3]).tolist() == counts.tolist()
+    truth, said = (torch.arange(16).repeat_interleave(counts.flatten()) // n % 4 for n in (4, 1))
+    asked = HeldOut(torch.ones(29), truth == said, truth, said, None)
+    assert asked.confusion([1, 3], 4).tolist() == [[4, 0, 2], [0, 7, 3], [1, 1, 11]]
+    assert asked.confusion([0, 1, 2, 3], 4).tolist() == counts.tolist()
+    assert [asked.decisions(group, 4).tolist() for group in range(4)] == counts.tolist()
 
 
 def test_the_worst_classes_are_those_with_the_lowest_accuracy():

@@ -11,7 +11,7 @@ import pytest
 from paths import ROOT
 
 PSEUDO_LABEL = {"pseudo_labeling.make", "table.pseudo_label", "base.score"}
-LOSS = {"pseudo_labeling.loss", "tasks.loss", "tasks.consistency"}
+LOSS = {"pseudo_labeling.loss", "base.loss", "base.consistency"}  # `base` of tasks
 UPDATE = {"student.update"}
 
 

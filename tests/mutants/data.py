@@ -101,7 +101,7 @@ MUTANTS = [
     ),
     Mutant(
         "a joint outside of the picture taken for one at its edge",
-        "selftrain/tasks.py",
+        "selftrain/tasks/keypoints.py",
         "visible = (annotation[..., 2] > 0) & inside",
         "visible = annotation[..., 2] > 0",
         f"{FITS}::test_a_few_joints_outside_are_counted_and_left_out",

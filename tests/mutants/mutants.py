@@ -286,7 +286,7 @@ CORE = [
     # -- what counts
     Mutant(
         "division by the kept units",
-        "selftrain/tasks.py",
+        "selftrain/tasks/base.py",
         "/ mask.sum().clamp(min=1)",
         "/ (mask * target.weight).sum().clamp(min=1)",
         WHOLE_BATCH,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fault import Mutant
 
 RULES, ADAPTIVE, ALIGN = "selftrain/select/base.py", "selftrain/select/adaptive.py", "selftrain/select/alignment.py"
-MIX, LABELING, TASKS = "selftrain/mix.py", "selftrain/strategy/pseudo_labeling.py", "selftrain/tasks.py"
+MIX, LABELING, TASKS = "selftrain/mix.py", "selftrain/strategy/pseudo_labeling.py", "selftrain/tasks/base.py"
 
 PAIRS = "test_mix.py::test_each_pair_may_have_a_share_of_its_own"
 STILL = "test_select.py::test_evaluation_judges_and_moves_nothing"

@@ -167,7 +167,7 @@ ROWS_OF = {
     "selftrain/estimator/base.py": [
         setting("random_state is {}", lambda **given: model(**given), "random_state", "a", 0, None),
     ],
-    "selftrain/tasks.py": [
+    "selftrain/tasks/keypoints.py": [
         Row("give height and width", lambda: st.Keypoints(2, 8), lambda: st.Keypoints(2, (8, 8))),
     ],
 }

@@ -23,8 +23,10 @@ ROWS_OF = {
             f"{_DENSE}::test_a_stream_of_masks_asks_for_places_and_refuses_where_there_are_none",
         ),
     ],
-    "selftrain/tasks.py": [
+    "selftrain/tasks/geometry.py": [
         Elsewhere("pairs is {}", f"{_DENSE}::test_left_and_right_change_places_in_a_mirror"),
+    ],
+    "selftrain/tasks/keypoints.py": [
         Elsewhere("loss is {}", "unit/test_tasks.py::test_the_loss_of_places_by_loops_and_heights_of_a_right_answer"),
     ],
     "data/readers/raw.py": [

@@ -271,7 +271,7 @@ ROWS_OF = {
         setting("cycles is {}", Cosine, "cycles", 1, 0.1, 0.5),
         setting("final is {}", Cosine, "final", 2, 0, 1),
     ],
-    "selftrain/tasks.py": [
+    "selftrain/tasks/base.py": [
         setting("classes is {}", Classification, "classes", 1, 2),
         Row(
             "masks need Segmentation",
@@ -280,11 +280,20 @@ ROWS_OF = {
             lambda: Segmentation(3).encode(torch.zeros(2, 4, 4, dtype=torch.long)),
         ),
         Row(
+            "check the class count",
+            lambda: Classification(3).encode(torch.tensor([0, 3])),
+            lambda: Classification(4).encode(torch.tensor([0, 3])),
+        ),
+    ],
+    "selftrain/tasks/segmentation.py": [
+        Row(
             "one label a sample Classification",
             lambda: Segmentation(3).encode(torch.zeros(2, dtype=torch.long)),
             lambda: Segmentation(3).encode(torch.zeros(2, 4, 4, dtype=torch.long)),
             lambda: Classification(3).encode(torch.zeros(2, dtype=torch.long)),
         ),
+    ],
+    "selftrain/tasks/keypoints.py": [
         setting("joints is {}", partial(Keypoints, size=(4, 4)), "joints", 0, 1),
         setting("sigma is {} and radius {}", partial(Keypoints, 2, (4, 4)), "sigma", 0, 1e-3),
         setting("sigma is {} and radius {}", partial(Keypoints, 2, (4, 4)), "radius", 0, 1e-3),
@@ -297,11 +306,6 @@ ROWS_OF = {
             "leave out align",
             lambda: step("fixmatch", "keypoints", align=Align(JOINTS), hard=False),
             lambda: step("fixmatch", "keypoints", hard=False),
-        ),
-        Row(
-            "check the class count",
-            lambda: Classification(3).encode(torch.tensor([0, 3])),
-            lambda: Classification(4).encode(torch.tensor([0, 3])),
         ),
     ],
     "selftrain/types.py": [

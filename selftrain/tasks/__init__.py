@@ -1,0 +1,16 @@
+"""What depends on the kind of output: classification, segmentation, keypoints. Nothing else in the library asks."""
+
+from selftrain.tasks.base import Classification, Task, has_classes, relative, unmoved, weighted_mean
+from selftrain.tasks.keypoints import Keypoints
+from selftrain.tasks.segmentation import Segmentation
+
+__all__ = [
+    "Classification",
+    "Keypoints",
+    "Segmentation",
+    "Task",
+    "has_classes",
+    "relative",
+    "unmoved",
+    "weighted_mean",
+]

@@ -52,6 +52,7 @@ class TemporalEnsembling(SingleStudent):
     """
 
     views = ("weak",)
+    only_trained_with = ("visits",)
     visits: Tensor
 
     def __init__(

@@ -20,6 +20,7 @@ from selftrain.evaluation.quality import Quality, report
 from selftrain.handlers.selfcheck import Alarm
 from selftrain.labels.ledger import Ledger
 from selftrain.metrics.significance import FEW
+from selftrain.networks.copying import only_trained_with
 from selftrain.report.write import write_report
 from selftrain.runtime import signals
 from selftrain.storage.run_dir import REPORT
@@ -400,18 +401,24 @@ def measure(strategy: Strategy, pile: Pile, data: object, *, batch_size: int = 5
         ) from error
 
 
-def take_state(strategy: Strategy, state: Any, what: str = "the best state does not fit", remedy: str = "") -> None:
+def take_state(
+    strategy: Strategy, state: Any, what: str = "the best state does not fit", remedy: str = "", *, whole: bool = False
+) -> None:
     """Load a state that was stored, and may be a stranger's.
 
     Args:
         strategy: That takes it.
         state: Of its best step, or of another one.
+        whole: Whether it has what only training reads, too; else that may be missing, and stays as it is.
         what: Of a message, if it does not fit.
         remedy: Of a message.
 
     Raises:
         CheckpointError: it does not fit.
     """
+    if not whole and isinstance(state, dict):
+        out = only_trained_with(strategy)
+        state = {name: value for name, value in strategy.state_dict().items() if name in out} | state
     try:
         load_into(strategy, state)
     except ValueError as error:

@@ -227,7 +227,7 @@ def open_run(
         f"the checkpoint in {place} does not fit its strategy",
         "build it as it was and pass it: strategy=...",
     )
-    take_state(strategy, state.get("strategy"), what, remedy)
+    take_state(strategy, state.get("strategy"), what, remedy, whole=True)
     try:
         attributes = Attributes(strategy, [learner.optimizer for learner in strategy.learners()])
         attributes.load_state_dict(state.get("attributes", {}))

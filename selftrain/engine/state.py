@@ -19,7 +19,7 @@ from selftrain.evaluation.cross_fitted import CrossFitted
 from selftrain.evaluation.quality import Quality
 from selftrain.handlers.base import Context, Handler
 from selftrain.labels.ledger import Ledger
-from selftrain.networks.copying import copied, copied_state, frozen_storages, is_frozen
+from selftrain.networks.copying import answering_state, copied, frozen_storages, is_frozen
 from selftrain.runtime.distributed import check_alike, from_first, here, is_first, same_start
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import write_json
@@ -42,7 +42,7 @@ class TrainState(Context):
     Attributes:
         step: Steps that are done.
         best: Figures of the best evaluation on validation, and its step.
-        best_state: The strategy's state then.
+        best_state: The strategy's state then, as far as answers depend on it.
         seconds: Time spent in training.
         counts: Samples that the figures rest on, by part; ``None``: none yet.
         baseline: Figures of the supervised baseline, by part.
@@ -109,12 +109,12 @@ class TrainState(Context):
         if figure is not None and figure > self.best.get(monitor, float("-inf")):
             self.best = figures | {"step": self.step}
             # A state holds the tensors themselves, which training goes on to change.
-            self.best_state = copied_state(self.strategy)
+            self.best_state = answering_state(self.strategy)
 
     def keep_sound(self) -> None:
         """Keep the weights to fall back to, if no alarm and no handler speaks against them."""
         if self.keeps_sound and not self.harmful() and all(handler.sound() for handler in self.handlers):
-            self.sound = {"step": self.step, "strategy": copied_state(self.strategy)}
+            self.sound = {"step": self.step, "strategy": answering_state(self.strategy)}
 
     def falls_back(self) -> bool:
         """Whether the run is to ship something else than its last weights, and does not yet."""

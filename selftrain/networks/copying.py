@@ -120,6 +120,22 @@ def copied_state(module: nn.Module) -> dict[str, Any]:
     return cast("dict[str, Any]", copied(module.state_dict(), frozen_storages(module)))
 
 
+def only_trained_with(module: nn.Module) -> set[str]:
+    """Names in a module's state that no answer depends on: moments, memories of labels and features.
+
+    A module names its own in ``only_trained_with``.
+    """
+    parts = module.named_modules()
+    return {f"{path}.{name}".lstrip(".") for path, m in parts for name in getattr(m, "only_trained_with", ())}
+
+
+def answering_state(module: nn.Module) -> dict[str, Any]:
+    """As ``copied_state``, of what answers depend on alone: a memory of a large pile is as large as all else."""
+    state, out = module.state_dict(), only_trained_with(module)
+    kept = {name: value for name, value in state.items() if name not in out}
+    return cast("dict[str, Any]", copied(kept, frozen_storages(module)))
+
+
 def copied(value: Any, shared: Container[int] = ()) -> Any:
     """A state whose tensors are copies, but for those in ``shared`` storages."""
     if isinstance(value, Tensor):

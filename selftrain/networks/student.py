@@ -64,6 +64,8 @@ class Learner(nn.Module):
         DataError: for a network of which nothing can be trained, or whose weights have no shape yet.
     """
 
+    only_trained_with = ("_extra_state",)
+
     def __init__(
         self,
         model: nn.Module,

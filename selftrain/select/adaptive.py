@@ -43,6 +43,7 @@ class Flex(Selector):
             other units or another number of groups.
     """
 
+    only_trained_with = ("known", "counts")
     known: Tensor
     counts: Tensor
 

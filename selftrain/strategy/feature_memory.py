@@ -15,6 +15,8 @@ from selftrain.networks.student import Learner, run_network
 class FeatureMemory(nn.Module):
     """Keep the newest vector of each row that was written; rows and width are those of what comes, on the CPU."""
 
+    only_trained_with = ("_extra_state",)
+
     def __init__(self) -> None:
         super().__init__()
         self.rows, self.known = torch.zeros(0, 0), torch.zeros(0, dtype=torch.bool)

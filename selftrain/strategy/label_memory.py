@@ -25,6 +25,7 @@ class LabelMemory(nn.Module):
         ValueError: for no samples, or a label shape of too few axes.
     """
 
+    only_trained_with = ("now", "next", "written", "known")
     now: Tensor
     next: Tensor
     written: Tensor

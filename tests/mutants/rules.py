@@ -210,6 +210,14 @@ MUTANTS = [
         "for units in (truth[truth == guess], guess, truth)]",
         "test_tasks.py::test_accuracies_agree_with_scikit_learn",
     ),
+    # -- the best weights
+    Mutant(
+        "memories of the pile are stored with the best weights too",
+        "selftrain/networks/copying.py",
+        "for name, value in state.items() if name not in out}",
+        "for name, value in state.items()}",
+        "test_engine.py::test_the_best_state_has_what_answers_depend_on",
+    ),
     # -- pseudo-labels
     Mutant(
         "pseudo-labels are never aligned",

@@ -11,7 +11,9 @@ from plain_events import PlainEvents as EventAccumulator
 import selftrain as st
 from selftrain.data import Pile
 from selftrain.engine.loop import versions
+from selftrain.engine.run import take_state
 from selftrain.errors import CheckpointError, DataError, RunFolderError, TrainingError
+from selftrain.networks.copying import copied
 from selftrain.networks.optim import weights_of
 from selftrain.select import Above
 from selftrain.storage import checkpoint
@@ -245,7 +247,7 @@ def test_evaluating_the_best_brings_its_weights_and_takes_them_back():
     assert same(before, run.strategy.state_dict())
 
 
-def test_the_best_of_a_real_run_is_restored_with_its_optimizer():
+def test_the_best_of_a_real_run_is_restored_and_is_no_part_of_what_trains_on():
     """The scores on validation were written down on the way: the best weights must reach the best of them again."""
     strategy = fixmatch()
     run = st.fit(strategy, MemoryPile(), plan=PLAN, steps=30, eval_every=1)
@@ -253,9 +255,30 @@ def test_the_best_of_a_real_run_is_restored_with_its_optimizer():
     assert run.evaluate("validation", which="best")["accuracy"] == run.best["accuracy"]
     assert run.evaluate("validation") == run.last["validation"]
     assert same(before, strategy.state_dict())
-    best = run.best_state["student._extra_state"]["optimizer"]["state"][0]["momentum_buffer"].clone()
+    best = copied(run.best_state)
     st.fit(strategy, MemoryPile(), plan=PLAN, steps=3)
-    assert torch.equal(best, run.best_state["student._extra_state"]["optimizer"]["state"][0]["momentum_buffer"])
+    assert same(best, run.best_state)
+
+
+def test_the_best_state_has_what_answers_depend_on(tmp_path):
+    """Memories of the pile and moments of optimizers were stored twice; what is told in answers stays."""
+    strategy = soft_labels()
+    run = st.fit(strategy, MemoryPile(), out=tmp_path, plan=PLAN, steps=30, eval_every=1)
+    assert run.best["step"] < 30
+    lacks = set(strategy.state_dict()) - set(run.best_state)
+    assert lacks == {"student._extra_state", *(f"bank.{name}" for name in ("now", "next", "written", "known"))}
+    memory = strategy.bank.now.clone()
+    for which in (run, st.open_run(tmp_path, pile=MemoryPile(), strategy=soft_labels())):
+        assert which.evaluate("validation", which="best")["accuracy"] == run.best["accuracy"]
+        with which.weights("best"):
+            assert same(run.best_state, {name: which.strategy.state_dict()[name] for name in run.best_state})
+        assert torch.equal(which.strategy.bank.now, memory)
+    whole = strategy.state_dict()
+    take_state(strategy, {name: value for name, value in whole.items() if not name.startswith("bank")})
+    with pytest.raises(CheckpointError, match=r"student.model.*take the last weights"):
+        take_state(strategy, {name: value for name, value in whole.items() if "weight" not in name})
+    with pytest.raises(CheckpointError, match=r"bank.now"):
+        take_state(strategy, {name: value for name, value in whole.items() if "bank" not in name}, whole=True)
 
 
 def test_an_error_while_evaluating_the_best_takes_the_weights_back():

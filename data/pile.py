@@ -22,12 +22,13 @@ from selftrain.data.base.fitting import check_annotations, check_columns, check_
 from selftrain.data.base.form import Form
 from selftrain.data.base.identity import identity_of_samples
 from selftrain.data.base.joined import Joined, relabeled, with_labels
-from selftrain.data.base.labels import Classes, NoLabel, names_are_told, one_class, read_labels
+from selftrain.data.base.labels import Classes, NoLabel, ReadLabels, names_are_told, one_class, read_labels
 from selftrain.data.base.samples import Channels, Excerpt, Kind, Limits, Rows, Samples, Subset, to_one_length
 from selftrain.data.base.sparse import dense_at_once, is_sparse, rows_in_memory
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing, warn_repeated
 from selftrain.data.base.statistics import in_least_precision
 from selftrain.data.base.summary import Summary, label_line
+from selftrain.data.base.units import by_class, read_units, unit_classes
 from selftrain.data.encoded import EncodedSet, stored_features
 from selftrain.data.loading.evaluation import Evaluation, check_annotated
 from selftrain.data.loading.stream import PairedStream
@@ -120,7 +121,7 @@ class Pile:
         notes = self._number(classes, truth)
         sets = {part: getattr(self, part) for part in ("unlabeled", *_PARTS) if getattr(self, part) is not None}
         for part in [part for part in _PARTS if part in sets]:
-            check_annotations(part, sets[part], self.classes)
+            setattr(self, part, check_annotations(part, sets[part], self.classes))
         for part in ("unlabeled", "labeled"):
             if part in sets:
                 warn_repeated(sets[part].ids, part)
@@ -165,11 +166,15 @@ class Pile:
 
         Args:
             x: Training inputs, as in ``ArraySet``, or a matrix of scipy.sparse (N, F), which stays sparse.
-            y: Class numbers or names, shape (N,); -1, missing or masked = unlabeled.
+            y: Class numbers or names, shape (N,); -1, missing or masked = unlabeled. Or masks (N, H, W) of class
+                numbers, 255 where a pixel has none (void), or joints (N, K, 2 or 3): x, y (in pixels, from 0, which is
+                the center of the first) and whether it is known, NaN = missing; as an array, or a list of one for each
+                row. ``None``, or nothing but void or missing, = unlabeled.
             x_test: Test inputs, or ``None``.
-            y_test: Their classes.
-            classes: As of ``Pile``; or names that occur in ``y``, default those that occur, sorted.
+            y_test: Their classes, masks or joints.
+            classes: As of ``Pile``; or names that occur in ``y``, default those that occur, sorted. Of joints: theirs.
             no_label: Values of ``y`` that mean unlabeled in place of -1, one or several; ``None``: only missing ones.
+                Of masks: of pixels without label beside 255.
             labels: Use only so many labels, evenly over the classes; the others become ``truth``. ``None``: all.
             validation: Labels to hold back, as in ``split``.
             overlap: Whether labeled rows are also unlabeled ones, as in ``split``.
@@ -188,7 +193,15 @@ class Pile:
         if len(lone) == 1:
             missing = "y_test" if lone == ["x_test"] else "x_test"
             raise DataError(f"there is {lone[0]} but no {missing}; pass both, or leave out {lone[0]}")
-        read = read_labels({"": y} if x_test is None else {"": y, "test": y_test}, classes, no_label)
+        units = read_units(y, x, no_label)
+        if units is None:
+            read = read_labels({"": y} if x_test is None else {"": y, "test": y_test}, classes, no_label)
+        else:
+            of_test = None if x_test is None else read_units(y_test, x_test, no_label)
+            if of_test is None and x_test is not None:
+                raise DataError("y has a mask or joints for each row, and y_test has none; give both alike")
+            codes = {"": units} if of_test is None else {"": units, "test": of_test}
+            read = ReadLabels(codes, unit_classes(list(codes.values()), classes))
         form: dict[str, Any] = {"channels": channels, "limits": limits, "kind": kind}
         training = rows_in_memory(x, read.codes[""], ids, **form)
         test = None if x_test is None else rows_in_memory(x_test, read.codes["test"], **form)
@@ -226,14 +239,24 @@ class Pile:
         views: ViewMaker | None = None,
         source: str = "arrays",
     ) -> Pile:
-        """Make a pile from one training set with class numbers (-1 = unlabeled); arguments as in ``from_arrays``."""
+        """Make a pile from one training set with class numbers (-1 = unlabeled), masks or joints (see ``from_arrays``).
+
+        Arguments as there.
+        """
         if training.annotations is None:
             raise DataError("the training samples have no annotations; give class numbers, -1 where unlabeled")
         sets = {"": training} if test is None or test.annotations is None else {"": training, "test": test}
-        read = read_labels({part: samples.annotations for part, samples in sets.items()}, classes)
+        known = {part: samples.annotations for part, samples in sets.items() if samples.annotations is not None}
+        one_label = training.annotations.ndim == 1
+        if one_label:
+            read = read_labels(known, classes)
+        else:
+            read = ReadLabels(known, unit_classes(list(known.values()), classes))
         sets = {part: relabeled(samples, read.codes[part]) for part, samples in sets.items()}
-        training, test, annotations = sets[""], sets.get("test", test), read.codes[""]
-        parts = split(annotations, labels, classes=read.classes, validation=validation, seed=seed, overlap=overlap)
+        training, test, annotations = sets[""], sets.get("test", test), by_class(read.codes[""])
+        # of masks and joints all that a choice goes by is whether a row has any
+        of_split = read.classes if one_label else None
+        parts = split(annotations, labels, classes=of_split, validation=validation, seed=seed, overlap=overlap)
         with names_are_told():
             pile = cls(
                 Subset(training, parts.labeled),
@@ -243,7 +266,7 @@ class Pile:
                 test,
                 classes=read.classes,
                 views=views,
-                truth=annotations[torch.from_numpy(parts.unlabeled)],
+                truth=annotations[torch.from_numpy(parts.unlabeled)] if one_label else None,
                 source=source,
             )
         pile.summary = replace(pile.summary, labels=read.notes)
@@ -713,7 +736,8 @@ def _renumbered(labels: Tensor, number: Tensor) -> Tensor:
         return labels
     known = (labels >= 0) & (labels < len(number))
     # Void pixels and -1 are no places in `number`: -1 would even be taken for the last class.
-    return torch.where(known, number[labels.where(known, 0)], labels)
+    found = torch.where(known, number[labels.where(known, 0).long()], labels)
+    return found.to(labels.dtype)
 
 
 def _labels_of(samples: Samples | None) -> Tensor | None:

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selftrain.data.base.joined import relabeled
 from selftrain.data.base.samples import Samples
+from selftrain.data.base.units import VOID, marked_joints
 from selftrain.errors import DataError, setting
 from selftrain.types import Target
 
-VOID = 255  # the field's number for pixels without label
 _ROWS = 256
 
 
@@ -114,14 +115,17 @@ def mask_numbers(masks: Tensor) -> dict[int, int]:
 
 
 def are_joints(annotations: Tensor, size: Sequence[int] = ()) -> bool:
-    """Whether annotations are joints (N, K, 3): x, y, visible; whole numbers are where no mask has that ``size``."""
-    if annotations.ndim != 3 or annotations.shape[2] != 3:
+    """Whether annotations are joints (N, K, 3 or 2): x, y, visible; whole numbers if no mask has that ``size``."""
+    if annotations.ndim != 3 or annotations.shape[2] not in (2, 3):
         return False
     return annotations.is_floating_point() or (len(size) == 2 and tuple(annotations.shape[1:]) != tuple(size))
 
 
-def check_annotations(part: str, samples: Samples, classes: Sequence[str]) -> None:
+def check_annotations(part: str, samples: Samples, classes: Sequence[str]) -> Samples:
     """Refuse masks that do not fit their pictures or hold no class numbers, and joints without a place.
+
+    Returns:
+        The same samples; those of joints with their marks, see ``marked_joints``.
 
     Raises:
         DataError: what is wrong, the row or the values, and the remedy.
@@ -131,15 +135,16 @@ def check_annotations(part: str, samples: Samples, classes: Sequence[str]) -> No
     """
     annotations = samples.annotations
     if annotations is None or annotations.ndim < 3 or not len(annotations):
-        return
+        return samples
     inputs = None
     with suppress(Exception):  # a row that cannot be read is told where it is needed
         inputs = samples.images(np.zeros(1, np.int64))
     if are_joints(annotations, () if inputs is None else inputs.shape[2:]):
-        _check_joints(part, annotations)
-        return
+        joints = marked_joints(annotations)
+        _check_joints(part, joints)
+        return relabeled(samples, joints)
     if inputs is None or inputs.ndim != 4:  # what is no picture has no masks
-        return
+        return samples
     _check_form(part, annotations, tuple(inputs.shape[2:]))
     numbers = mask_numbers(annotations)
     known = set(numbers) - {-1}
@@ -158,6 +163,7 @@ def check_annotations(part: str, samples: Samples, classes: Sequence[str]) -> No
         )
     if part == "labeled":
         warn_no_pixel(set(numbers), classes)
+    return samples
 
 
 def warn_no_pixel(numbers: set[int], classes: Sequence[str]) -> None:
@@ -187,11 +193,6 @@ def _check_form(part: str, masks: Tensor, size: tuple[int, ...]) -> None:
             f"the masks of the {part} samples have the shape {shape}: colors, not class numbers; give (N, H, W) with "
             f"the number of each color, such as (masks == color).all({axis if axis == 1 else -1}) for one class"
         )
-    if masks.ndim == 3 and shape[2] == 2 and shape[1:] != size:
-        raise DataError(
-            f"the annotations of the {part} samples have the shape {shape}; joints are (N, K, 3): x, y and whether it "
-            "is visible: np.concatenate([joints, np.ones_like(joints[..., :1])], -1) where all are"
-        )
     if masks.ndim != 3:
         raise DataError(f"the annotations of the {part} samples have the shape {shape}; masks are (N, H, W)")
     if shape[1:] != size:
@@ -211,14 +212,12 @@ def _check_form(part: str, masks: Tensor, size: tuple[int, ...]) -> None:
 
 
 def _check_joints(part: str, joints: Tensor) -> None:
-    joints = joints.float()
-    visible = joints[..., 2] > 0
-    lost = (visible & ~joints[..., :2].isfinite().all(-1)) | joints[..., 2].isnan()
+    lost = (joints[..., 2] > 0) & ~joints[..., :2].isfinite().all(-1)
     if lost.any():
         row, joint = lost.nonzero()[0].tolist()
         raise DataError(
             f"joint {joint} of row {row} of the {part} samples is {joints[row, joint].tolist()} (x, y, visible), which "
-            "is no place; set visible to 0 where a joint has none"
+            "is no place; give NaN, or set visible to 0, where a joint has none"
         )
 
 

@@ -33,9 +33,11 @@ def identity_of_samples(samples: Samples) -> dict[str, Any]:
     labels = samples.annotations
     if labels is not None:
         # Classes are few bytes, and all count; of masks and points as many as of inputs.
-        size = max(1, labels[:1].nbytes)
+        size = max(1, labels[:1].numel() * 8 if labels.dtype == torch.uint8 else labels[:1].nbytes)
         rows = torch.from_numpy(_spread(len(labels), len(labels) if labels.ndim == 1 else max(_ROWS, _BYTES // size)))
-        found["labels"] = _sum(_bytes(labels[rows]), str(tuple(labels.shape)))
+        # masks were int64 once: runs that were started then go on
+        known = labels[rows].long() if labels.dtype == torch.uint8 else labels[rows]
+        found["labels"] = _sum(_bytes(known), str(tuple(labels.shape)))
     inputs = _of_inputs(samples)
     return found if inputs is None else found | {"inputs": inputs}
 

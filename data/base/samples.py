@@ -279,18 +279,25 @@ def _as_tensor(values: Any, name: str) -> Tensor:
 
 
 def as_annotations(y: Any) -> Tensor:
-    """Annotations as a tensor on the CPU: integers as int64, floats as float32; masked ones -1, in pixels 255 (void).
+    """Annotations as a tensor on the CPU: integers as int64, masks in bytes where they fit, floats as float32.
+
+    Masked ones become -1, in pixels 255 (void), of joints NaN, which means that they are missing.
 
     Raises:
-        DataError: no numbers, or masked joints.
+        DataError: no numbers.
     """
     if isinstance(y, np.ma.MaskedArray):
-        if y.ndim > 1 and y.dtype.kind == "f" and np.ma.is_masked(y):
-            raise DataError("joints are masked; fill them in and give those that are not known visibility 0")
         # what lies beneath a mask is not known and must not be learned from
-        y = np.ma.filled(y if y.dtype.kind == "f" else y.astype(np.int64), -1 if y.ndim == 1 else 255)
+        joints = y.ndim > 1 and y.dtype.kind == "f"
+        y = np.ma.filled(
+            y if y.dtype.kind == "f" else y.astype(np.int64), np.nan if joints else -1 if y.ndim == 1 else 255
+        )
     values = _as_tensor(y, "y")
-    return values.float() if values.is_floating_point() else values.long()
+    if values.is_floating_point():
+        return values.float()
+    # eight times smaller than int64, which masks of a set would take most of the memory as
+    fits = values.ndim > 2 and values.numel() and int(values.min()) >= 0 and int(values.max()) <= 255
+    return values.byte() if fits else values.long()
 
 
 def _series_or_clouds(x: Tensor, kind: Kind) -> Tensor:

@@ -99,18 +99,6 @@ def check_labels(y: Any, classes: Sequence[str] | int | None = None) -> Tensor:
     return torch.from_numpy(found.mapped([-1 if number is None else number for number in numbers]))
 
 
-def by_class(annotations: Tensor) -> Tensor:
-    """What a choice of labels goes by: class numbers; of masks and joints 0 where a row has any, and -1 where not."""
-    if annotations.dim() == 1:
-        return annotations
-    flat = annotations.flatten(1)
-    if annotations.is_floating_point() and annotations.ndim == 3 and annotations.shape[2] == 3:  # joints: x, y, visible
-        empty = ~(annotations[..., -1] > 0).flatten(1).any(1)
-    else:  # masks: -1 as for classes, or all void; 255 is the field's number for it
-        empty = ((flat < 0) | (flat == 255)).all(1)
-    return -empty.long()
-
-
 def warn_missing(y: Tensor, classes: Sequence[str]) -> None:
     """Warn with the names of the classes that have no label."""
     if len(classes) == 1 and len(y):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from selftrain.data.base.splits import by_class
+from selftrain.data.base.units import by_class
 
 ColumnKind = Literal["number", "category", "date", "left out"]
 _PLURALS = {"number": "numbers", "category": "categories", "date": "dates"}

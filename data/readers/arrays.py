@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from selftrain.data.base.labels import Classes, NoLabel, as_text, class_names, read_labels
+from selftrain.data.base.labels import Classes, NoLabel, as_text, read_labels
 from selftrain.data.base.memory import machine_memory
 from selftrain.data.base.samples import ArraySet, Channels, Kind, Limits, RowNumbers, Samples, to_one_length
 from selftrain.data.base.splits import Overlap
 from selftrain.data.base.stored import StoredSet, in_short, load_array
 from selftrain.data.base.summary import shown
+from selftrain.data.base.units import read_units, unit_classes
 from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.assembling import assemble, joined
 from selftrain.data.views.base import ViewMaker
@@ -50,7 +50,8 @@ def from_arrays_file(
     """Make a pile from arrays in files.
 
     The arrays are ``x`` (as in ``ArraySet``), ``y`` (class numbers, -1 = unlabeled; names, empty = unlabeled; masks
-    (N, H, W) of class numbers, a row of -1 = unlabeled, 255 = no class; or joints (N, K, 3): x, y, visible),
+    (N, H, W) of class numbers, a row of -1 = unlabeled, 255 = no class; or joints (N, K, 3): x, y, visible, NaN =
+    missing),
     ``x_unlabeled``, ``x_validation``, ``y_validation``, ``x_test``, ``y_test``, ``ids``, ``ids_unlabeled`` and
     ``classes``; only ``x`` or ``x_unlabeled`` must be there. Inputs in .npy files are read row by row when they are
     needed, so that they may be larger than memory; those in .npz files are loaded. Python objects are never loaded.
@@ -226,21 +227,22 @@ def _part_labels(arrays: Mapping[str, _Part], classes: Classes | None, no_label:
     raw = {part: _loaded(arrays[f"y{part}"]) for part in ("", "_validation", "_test") if f"y{part}" in arrays}
     if len({y.dtype.kind in "US" for y in raw.values()}) > 1:
         raise DataError(f"some labels of {path} are names and some are numbers; save all in one way")
-    found: dict[str, Any] = {}
-    for part, y in raw.items():
-        joints = y.dtype.kind == "f" and y.ndim == 3 and y.shape[2] == 3
-        if joints or (y.dtype.kind in "iub" and y.ndim == 3):
-            found[part] = torch.from_numpy(y.astype(np.float32 if joints else np.int64))
+    found: dict[str, Any] = {
+        part: units
+        for part, y in raw.items()
+        if y.dtype.kind in "iubf" and (units := read_units(y, _opened(arrays[f"x{part}"]), no_label)) is not None
+    }
     if found and len(found) == len(raw):
-        # 255 is the field's number for void pixels and must not make 256 classes
-        masks = [y[y != 255] for y in found.values() if not y.is_floating_point()]
-        top = max((int(y.max()) for y in masks if len(y)), default=-1)
-        return found | {"classes": class_names(classes)[0] or [str(i) for i in range(top + 1)], "notes": ()}
+        return found | {"classes": unit_classes(list(found.values()), classes), "notes": ()}
     one_label = {part: y for part, y in raw.items() if part not in found}
     parts = {part.removeprefix("_"): y for part, y in one_label.items()}
     read = read_labels(parts, classes, no_label, source=lambda part: f"{path}, y{part and '_' + part}")
     codes = {part: read.codes[part.removeprefix("_")] for part in one_label}
     return found | codes | {"classes": read.classes, "notes": read.notes}
+
+
+def _opened(part: _Part) -> NDArray[Any]:
+    return np.load(part, mmap_mode="r") if isinstance(part, Path) else part
 
 
 def _loaded(part: _Part) -> NDArray[Any]:

@@ -8,7 +8,8 @@ import torch
 
 from selftrain.data.base.joined import Joined
 from selftrain.data.base.samples import Samples, Subset
-from selftrain.data.base.splits import Overlap, by_class, split
+from selftrain.data.base.splits import Overlap, split
+from selftrain.data.base.units import by_class
 from selftrain.data.pile import Pile
 from selftrain.data.views.base import ViewMaker
 from selftrain.errors import DataError

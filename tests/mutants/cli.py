@@ -120,10 +120,24 @@ MUTANTS = [
     ),
     Mutant(
         "data: a mask without any class is a label",
-        "data/base/splits.py",
-        "((flat < 0) | (flat == 255)).all(1)",
+        "data/base/units.py",
+        "((flat < 0) | (flat == VOID)).all(1)",
         "(flat < 0).all(1)",
         "test_data_splits.py::test_masks_and_joints_are_chosen_by_whether_there_is_one",
+    ),
+    Mutant(
+        "data: a joint without a number is a joint at that place",
+        "data/base/units.py",
+        "torch.where(marked.isnan().any(-1, keepdim=True), 0.0, marked)",
+        "marked.nan_to_num()",
+        "test_data_units.py::test_joints",
+    ),
+    Mutant(
+        "data: no_label says nothing of pixels",
+        "data/base/units.py",
+        "found[found == number] = VOID",
+        "pass",
+        "test_data_units.py::test_masks",
     ),
     Mutant(
         "verdict: one of many strategies pays by chance",

@@ -189,11 +189,6 @@ ROWS_OF = {
             lambda: masked(COLORS.transpose(0, 3, 1, 2)),
             lambda: masked((COLORS.transpose(0, 3, 1, 2) == 200).all(1).astype(int)),
         ),
-        Row(
-            "joints are (N, K, 3)",
-            lambda: jointed(JOINTS[..., :2]),
-            lambda joints=JOINTS[..., :2]: jointed(np.concatenate([joints, np.ones_like(joints[..., :1])], -1)),
-        ),
         Row("masks are (N, H, W)", lambda: masked(MASKS[..., None].repeat(5, -1)), lambda: masked(MASKS)),
         Row(
             "bring both to one size, masks without mixing",
@@ -207,9 +202,10 @@ ROWS_OF = {
             lambda masks=MASKS * 0.7: masked(masks > 0.5),
         ),
         Row(
-            "set visible to 0 where a joint has none",
+            "give NaN, or set visible to 0, where a joint has none",
+            lambda: jointed(np.where(np.arange(3) < 2, np.inf, JOINTS)),
             lambda: jointed(np.where(np.arange(3) < 2, np.nan, JOINTS)),
-            lambda: jointed(np.where(np.arange(3) < 2, np.nan, JOINTS) * [1, 1, 0]),
+            lambda: jointed(np.where(np.arange(3) < 2, np.inf, JOINTS) * [1, 1, 0]),
         ),
     ],
     f"{BASE}/far.py": [
@@ -326,11 +322,6 @@ ROWS_OF = {
             "is larger than any number that can be used",
             lambda: of(np.array([[2**64 - 1], [1]], np.uint64), y=[0, 1]),
             lambda: of(np.array([[2**63 - 1], [1]], np.uint64), y=[0, 1]),
-        ),
-        Row(
-            "give those that are not known visibility 0",
-            lambda: ArraySet(PICTURES[:4], np.ma.masked_equal(JOINTS * [1, 2, 1], 2)),
-            lambda: ArraySet(PICTURES[:4], JOINTS * [1, 2, 0]),
         ),
         setting("kind is {}", partial(pile, X[:, None]), "kind", "sound", "series"),
         Row(

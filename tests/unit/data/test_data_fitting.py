@@ -259,24 +259,20 @@ def test_joints_as_shares_of_the_picture_are_noticed() -> None:
         posed(JOINTS / torch.tensor([12.0, 12.0, 1.0]))
 
 
-def test_a_joint_without_a_place_is_refused_where_it_is_visible() -> None:
+def test_a_joint_without_a_place_is_missing() -> None:
     joints = JOINTS.clone()
-    joints[1, 1, :2] = torch.nan
-    with pytest.raises(DataError, match=r"joint 1 of row 1 of the labeled samples .*set visible to 0"):
-        posed(joints)
-    joints[1, 1, 2] = 0
-    assert posed(joints).skipped == 0
-    joints[1, 1, 2] = torch.nan
-    with pytest.raises(DataError, match="joint 1 of row 1"):
-        posed(joints)
+    for place in ([torch.nan, torch.nan, 1], [1, 2, torch.nan]):
+        joints[1, 1] = torch.tensor(place)
+        run = posed(joints)
+        assert run.skipped == 0
+        assert run.pile.labeled.annotations[1].tolist() == [[2, 9, 1], [0, 0, 0]]
 
 
-def test_joints_of_whole_numbers_are_joints_and_those_without_a_mark_are_named() -> None:
-    assert posed(JOINTS.long()).skipped == 0
-    with pytest.raises(DataError, match=r"joints are \(N, K, 3\): x, y and whether it is visible: np.concat"):
-        posed(JOINTS[..., :2])
-    xy = JOINTS[..., :2].numpy()
-    assert posed(torch.from_numpy(np.concatenate([xy, np.ones_like(xy[..., :1])], -1))).skipped == 0
+def test_joints_of_whole_numbers_are_joints_and_so_are_those_without_a_mark() -> None:
+    for joints in (JOINTS.long(), JOINTS[..., :2], JOINTS[..., :2].long()):
+        run = posed(joints)
+        assert run.skipped == 0
+        assert torch.equal(run.pile.labeled.annotations, JOINTS)
 
 
 # ------------------------------------------------------------------ pipelines that normalize

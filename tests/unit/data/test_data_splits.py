@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from selftrain.data import split
-from selftrain.data.base.splits import by_class, check_labels
+from selftrain.data.base.splits import check_labels
+from selftrain.data.base.units import by_class
 from selftrain.errors import DataError
 
 Y = np.repeat(np.arange(5), 40)

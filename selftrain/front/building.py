@@ -69,6 +69,14 @@ class Problem:
     task: Mapping[str, Any] | None = None
     gaps: bool = False
 
+    @property
+    def sites(self) -> tuple[int, ...]:
+        """Rows and columns of the answers of masks and joints."""
+        if self.task is None:
+            return ()
+        found: tuple[int, ...] = make_part("task", self.task).output_shape(self.shape)[1:]
+        return found
+
     @classmethod
     def of(cls, pile: Pile, steps: int) -> Problem:
         """The problem that a pile poses."""
@@ -230,7 +238,7 @@ def strategy_for(
 
     # a function and no network: of a network the students of an ensemble would all start alike
     def fresh() -> nn.Module:
-        return make_network(network, problem.kind, problem.shape, outputs, gaps=problem.gaps)
+        return make_network(network, problem.kind, problem.shape, outputs, gaps=problem.gaps, sites=problem.sites)
 
     with settings_checked():
         return make_strategy(
@@ -267,14 +275,9 @@ def network_for(problem: Problem, network: Any, *, init_from: str | None = None,
         return network
     if not isinstance(network, str) or ":" in network:
         return network
-    if problem.task is not None and len(make_part("task", problem.task).output_shape(problem.shape)) > 1:
-        raise UsageError(
-            f"--network {network}: the networks with a name give one answer a sample, and these labels are masks or "
-            "joints; say --network module:name of your own, called with the shape of an input and the number of outputs"
-        )
     with settings_checked():
         masked = recipe is not None and recipe not in [RECIPES[name] for name in EMBEDDING]
-        return network_name(network, problem.kind, problem.shape, masked=masked)
+        return network_name(network, problem.kind, problem.shape, masked=masked, sites=problem.sites)
 
 
 def is_pretrained(init_from: Any) -> bool:

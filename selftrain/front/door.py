@@ -17,7 +17,7 @@ from torch import nn
 from selftrain import data
 from selftrain._compat import old_fit_keywords
 from selftrain.arguments import shown
-from selftrain.catalog import EMBEDDING, RECIPES, default_recipe, make_part, make_recipe
+from selftrain.catalog import EMBEDDING, RECIPES, default_recipe, make_recipe
 from selftrain.engine import loop
 from selftrain.engine.run import Run
 from selftrain.engine.spec import open_run
@@ -149,11 +149,6 @@ def fit(
     per_epoch = steps_per_epoch(len(pile.unlabeled or ()), len(pile.labeled or ()), plan)
     total = total_steps(epochs, steps, per_epoch, min(building.STEPS, max(FEWEST, EPOCHS * per_epoch)))
     problem = building.Problem.of(pile, total).posed(pile, None)
-    if len(make_part("task", problem.task).output_shape(problem.shape)) > 1:
-        raise UsageError(
-            f"strategy is {title!r}: the networks with a name give one answer a sample, and these labels are masks or "
-            f"joints; build it with a network of your own: {make.__name__}(task, selftrain.learner(network))"
-        )
     starts = _starts(pretrain, problem)
     stages = [start for start in starts if start.make is not None]
     network: Any = _network_name(stages, problem)
@@ -229,7 +224,9 @@ class _Start:
         if isinstance(self.make, Strategy):
             return self.make
         with building.settings_checked():
-            return make_recipe(self.make, make_encoder(network, problem.kind, problem.shape), self.settings)
+            return make_recipe(
+                self.make, make_encoder(network, problem.kind, problem.shape, sites=problem.sites), self.settings
+            )
 
     def brought(self, pile: data.Pile, out: str | Path | None, device: torch.device) -> tuple[data.Pile, Any]:
         """The pile as the weights have learned inputs, and the encoder with them; of a frozen one features and head."""
@@ -253,6 +250,11 @@ def _starts(given: Any, problem: building.Problem) -> list[_Start]:
         raise UsageError(f"pretrain is {[start.title for start in starts]}; what is trained already stands first")
     if starts[1:] and starts[0].encoder is not None and starts[0].encoder.frozen:
         raise UsageError(f"pretrain is {[start.title for start in starts]}; what is frozen stands alone")
+    if problem.sites and starts and starts[0].encoder is not None and starts[0].encoder.frozen:
+        raise UsageError(
+            f"pretrain is {starts[0].title}, whose features are of whole pictures, and these labels are masks or "
+            f"joints; say {building.PRETRAINED}NAME, or give selftrain.pretrained(NAME)"
+        )
     return starts
 
 
@@ -380,7 +382,7 @@ def _network_name(stages: Sequence[_Start], problem: building.Problem) -> str:
     """The network that fits data and stages; most stages need one of tokens."""
     embedding = [RECIPES[name] for name in EMBEDDING]
     masked = any(start.make not in embedding for start in stages)
-    return network_name("auto", problem.kind, problem.shape, masked=masked)
+    return network_name("auto", problem.kind, problem.shape, masked=masked, sites=problem.sites)
 
 
 def _places(out: str | Path | None, stages: int) -> list[Path | None]:

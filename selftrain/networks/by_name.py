@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from selftrain.arguments import shown
 from selftrain.networks.copying import copy_network
+from selftrain.networks.dense import HEADS, DenseNetwork, PoseNet, Segmenter, UNetEncoder
 from selftrain.networks.encoders import Classifier, ConvEncoder
 from selftrain.networks.foundation import TimmNet, TorchvisionNet
 from selftrain.networks.timm import ConvNetEncoder, FeatureEncoder, TimmEncoder
@@ -202,6 +203,7 @@ ENCODERS: dict[InputKind, dict[str, Callable[[Shape], nn.Module]]] = {
         "conv": lambda shape: ConvEncoder((shape[1], shape[2]), shape[0]),
         "vit": _image_network,
         "resnet": lambda shape: _around(SmallResNet(shape[0]), shape),
+        "unet": lambda shape: UNetEncoder((shape[1], shape[2]), shape[0]),
     },
     "series": {"transformer": _series_network},
     "points": {"transformer": _point_network},
@@ -209,23 +211,32 @@ ENCODERS: dict[InputKind, dict[str, Callable[[Shape], nn.Module]]] = {
 
 
 def make_encoder(
-    network: Network, kind: InputKind, shape: Shape, *, masked: bool = False, gaps: bool = False
+    network: Network,
+    kind: InputKind,
+    shape: Shape,
+    *,
+    masked: bool = False,
+    gaps: bool = False,
+    sites: Shape = (),
 ) -> nn.Module:
     """A fresh encoder.
 
     Args:
         network: A name in ``ENCODERS``, ``"timm/NAME"`` or ``"torchvision/NAME"``, ``"auto"``, an encoder (copied), or
-            a function of (shape) or of nothing.
+            a function of (shape) or of nothing. For answers in places the name of a head of ``DenseNetwork`` may stand
+            before it, such as ``"deeplab/torchvision/resnet50"``.
         kind: Kind of input.
         shape: Of one input.
         masked: Whether it is to be pretrained by a method that needs tokens; ``"auto"`` then picks one that has them.
         gaps: Whether series hold NaN where nothing is; networks with a name then leave it out.
+        sites: Rows and columns of the answers, where there is one a place: of masks and joints.
 
     Raises:
         ValueError: for an unknown name, or something else than an encoder.
     """
     if isinstance(network, str):
-        name = network_name(network, kind, shape, masked=masked)
+        name = network_name(network, kind, shape, masked=masked, sites=sites)
+        name = _with_head(name)[1] if sites else name
         if gaps:  # at most 32 tokens, as without
             return series_transformer(shape[1], -(-shape[1] // 32), shape[0], gaps=True)
         return backbone(name, shape, masked=masked) if name.startswith(_ROOMS) else ENCODERS[kind][name](shape)
@@ -239,35 +250,63 @@ def make_encoder(
 
 
 def make_network(
-    network: Network, kind: InputKind, shape: Shape, outputs: int, *, masked: bool = False, gaps: bool = False
+    network: Network,
+    kind: InputKind,
+    shape: Shape,
+    outputs: int,
+    *,
+    masked: bool = False,
+    gaps: bool = False,
+    sites: Shape = (),
 ) -> nn.Module:
     """A fresh network from inputs to ``outputs`` logits; arguments as in ``make_encoder``.
 
-    A module with ``embed_dim`` is an encoder and gets a linear head, any other is taken as it is.
+    A module with ``embed_dim`` is an encoder and gets a linear head, or one for places, any other is taken as it is.
     """
     if isinstance(network, str):
-        return Classifier(make_encoder(network, kind, shape, masked=masked, gaps=gaps), outputs)
+        encoder = make_encoder(network, kind, shape, masked=masked, gaps=gaps, sites=sites)
+        return _in_places(encoder, outputs, shape, sites, network) if sites else Classifier(encoder, outputs)
     built = copy_network(network) if isinstance(network, nn.Module) else _called(network, shape, outputs)
     if any(nn.parameter.is_lazy(weight) for weight in built.parameters()):
         built.eval()(torch.zeros(2, *shape))  # lazy weights get their shapes from the first input
-    return Classifier(built, outputs) if hasattr(built, "embed_dim") else built
+    if not hasattr(built, "embed_dim"):
+        return built
+    return _in_places(built, outputs, shape, sites) if sites else Classifier(built, outputs)
 
 
-def network_name(name: str, kind: InputKind, shape: Shape, *, masked: bool = False) -> str:
+def _in_places(encoder: nn.Module, outputs: int, shape: Shape, sites: Shape, name: str = "") -> DenseNetwork:
+    head: Any = _with_head(name)[0]
+    if sites == shape[1:]:
+        return Segmenter(encoder, outputs, head=head, shape=shape)
+    return PoseNet(encoder, outputs, head=head, size=(sites[0], sites[1]), shape=shape)
+
+
+def _with_head(name: str) -> tuple[str, str]:
+    """Names of the head and of the encoder."""
+    head, _, encoder = name.partition("/")
+    return (head, encoder) if head in HEADS and encoder else ("unet", name)
+
+
+def network_name(name: str, kind: InputKind, shape: Shape, *, masked: bool = False, sites: Shape = ()) -> str:
     """The name in ``ENCODERS`` that ``"auto"`` stands for, or the given one; arguments as in ``make_encoder``.
 
     Raises:
         ValueError: for an unknown name.
     """
     known = ENCODERS[kind]
+    encoder = _with_head(name)[1] if sites else name
+    if sites and encoder == "auto":
+        return name.removesuffix("auto") + "unet"
+    given, name = name, encoder
     if name == "auto":
         # a flat read-out grows with the image and needs sides that can be halved twice
         unfit = kind == "image" and (max(shape[1:]) > _LARGEST or any(side % BLOCK for side in shape[1:]))
         name = "transformer" if kind == "table" and masked else "vit" if unfit else next(iter(known))
     if name not in known and not (kind == "image" and name.startswith(_ROOMS)):
         more = ", timm/NAME, torchvision/NAME" if kind == "image" else ""
-        raise ValueError(f"no network {name!r} for {kind} data; known are auto, {', '.join(known)}{more}")
-    return name
+        heads = f", and {', '.join(HEADS)} with a / before each" if sites else ""
+        raise ValueError(f"no network {name!r} for {kind} data; known are auto, {', '.join(known)}{more}{heads}")
+    return given if sites else name
 
 
 def _called(make: Any, *sizes: Any) -> nn.Module:

@@ -141,6 +141,12 @@ class ConvEncoder(Recorded, nn.Module):
         """Features (B, embed_dim) of images (B, channels, H, W)."""
         return F.relu(self.read(self.drop(self.body(x).flatten(1))))
 
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """What both blocks give, at a half and a quarter of the sides."""
+        half = len(self.body) // 2
+        fine = self.body[:half](x)
+        return [fine, self.body[half:](fine)]
+
     def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """Cells of the last feature map, (B, T, widths[1]); see ``Encoder.tokens``.
 

@@ -31,6 +31,7 @@ def plain():
     return fit(strategies.Supervised(st.Classification(2), st.learner(lambda: nn.Linear(3, 2))))
 
 
+DENSE = "unit/networks/test_dense.py"
 DOOR = "unit/front/test_door.py::test_"
 ROWS_OF = {
     "selftrain/_compat.py": [
@@ -38,6 +39,7 @@ ROWS_OF = {
         for says in ("give pretrain alone", "pass pretrain=... with the run")
     ],
     "selftrain/front/door.py": [
+        Elsewhere("whose features are of whole pictures", f"{DENSE}::test_by_name_masks_get_a_unet_and_its_stage"),
         Row(
             "is a stage; say pretrain={} beside a strategy",
             lambda: fit("vicreg"),
@@ -65,10 +67,7 @@ ROWS_OF = {
             "without this stage before it; leave pretrain out",
             f"{DOOR}a_run_by_its_name_says_what_was_chosen_and_is_rebuilt_and_resumed",
         ),
-        *(
-            Elsewhere(says, f"{DOOR}masks_need_a_network_of_ones_own_and_one_that_is_built_its_own_start")
-            for says in ("build it with a network of your own", "build it with learner(init_from=stage)")
-        ),
+        Elsewhere("build it with learner(init_from=stage)", f"{DOOR}a_strategy_that_is_built_needs_its_own_start"),
     ],
     "selftrain/runtime/devices.py": [
         Row(

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pretrain_helpers as made
 import torch
-from remedies import Row, setting
+from remedies import Elsewhere, Row, setting
 from safetensors.torch import save_file
 from torch import nn
 
@@ -15,6 +15,7 @@ from selftrain import LoRA, Training, pretrain, strategies, toy
 from selftrain.data import Pile
 from selftrain.errors import NonFiniteError
 from selftrain.networks.by_name import DenseEncoder, make_encoder, make_network
+from selftrain.networks.dense import Segmenter, UNetEncoder
 from selftrain.networks.ema import Teacher
 from selftrain.networks.encoders import ConvEncoder
 from selftrain.networks.foundation import Foundation, TorchvisionNet
@@ -149,12 +150,18 @@ def norm_of(rows, norm=None):
 
 
 N = "selftrain/networks"
+DENSE = "unit/networks/test_dense.py"
 ROWS_OF = {
     f"{N}/adapters.py": [
         setting("rank is {}", LoRA, "rank", 0, 1),
         setting("alpha is {}", LoRA, "alpha", 0, 0.5, None),
         setting("dropout of an adapter is {}", LoRA, "dropout", 1, 0, 0.5),
         setting("form is {}", LoRA, "form", "hora", "lora", "dora", "loha", "lokr"),
+    ],
+    f"{N}/dense.py": [
+        setting("head is {}", partial(Segmenter, ConvEncoder(8), 2), "head", "fnc", "fcn", "deeplab"),
+        setting("a side must have {}", UNetEncoder, "size", 4, 8),
+        Elsewhere("has no maps for pictures", f"{DENSE}::test_maps_are_those_of_the_stages_of_a_network"),
     ],
     f"{N}/by_name.py": [
         setting("depth is {}", partial(DenseEncoder, 3), "depth", 0, 1),

@@ -2,7 +2,6 @@
 
 import json
 import struct
-import sys
 import threading
 import zlib
 from pathlib import Path
@@ -12,7 +11,7 @@ from unittest import mock
 import numpy as np
 import torch
 from remedies import Elsewhere, Row
-from rows_cli import QUICK, command, train
+from rows_cli import QUICK, command
 from rows_cli import data as from_file
 from rows_files import drawn, gray, looked
 from rows_stored import TASK, network, pile, stages, strategy
@@ -144,16 +143,6 @@ def read(tmp, damaged):
     FileSet([path]).images(np.zeros(1, np.int64))
 
 
-def masked(network, tmp=None):
-    """A run on masks, on the command line."""
-    if tmp is not None:
-        (tmp / "own_network.py").write_text(
-            "from torch import nn\n\n\ndef net(shape, outputs):\n    return nn.Conv2d(shape[0], outputs, 1)\n"
-        )
-    with mock.patch.object(sys, "path", [str(tmp), *sys.path]):
-        train("--network", network, name="masks.npz", out="masks")
-
-
 def compared(*, launched):
     group = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"} if launched else {}
     words = ("compare", *from_file(), "--strategies", "supervised", "--network", "mlp", *QUICK, "--out", "compared")
@@ -224,13 +213,6 @@ ROWS_OF = {
     ],
     "selftrain/pipeline/stages.py": [
         Row("use which='last'", lambda: best("best"), lambda: best("last")),
-    ],
-    "selftrain/front/building.py": [
-        Row(
-            "say --network module:name of your own",
-            lambda: masked("mlp"),
-            lambda tmp: masked("own_network:net", tmp),
-        ),
     ],
     "selftrain/cli/compare_runs.py": [
         Row("compare runs in one process", lambda: compared(launched=True), lambda: compared(launched=False)),

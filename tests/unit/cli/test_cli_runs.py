@@ -508,8 +508,6 @@ def test_masks_and_joints_are_learned_from_arrays(task, tmp_path, capsys):
     wrong = "keypoints" if task == "segmentation" else "segmentation"
     assert cli.main(["train", *words, "--task", wrong]) == 2
     assert "leave --task out" in capsys.readouterr().err
-    assert cli.main(["train", *words]) == 2
-    assert "say --network module:name" in capsys.readouterr().err
     assert cli.main(["compare", *words[:4], "--strategies", "fixmatch", *QUICK]) == 2
     assert "--task Classification" in capsys.readouterr().err
 

@@ -140,14 +140,7 @@ def test_what_is_misspelled_is_named(pile, wrong, says):
         st.fit(given.pop("strategy"), given.pop("pile"), **given)
 
 
-def test_masks_need_a_network_of_ones_own_and_one_that_is_built_its_own_start(pile):
-    images = RNG.randint(0, 255, (8, 1, 8, 8), dtype=np.uint8)
-    labeled = ArraySet(images, torch.tensor(images[:, 0] > 100).long())
-    masks = Pile(labeled, ArraySet(images), classes=["dark", "bright"])
-    with pytest.raises(UsageError, match="build it with a network of your own: FixMatch"):
-        st.fit("fixmatch", masks, **SHORT)
-    net = st.learner(lambda: torch.nn.Conv2d(1, 2, 1))
-    st.fit(strategies.FixMatch(st.Segmentation(2), net), masks, **SHORT)
+def test_a_strategy_that_is_built_needs_its_own_start(pile):
     with pytest.raises(UsageError, match="stage = fit"):
         st.fit(by_hand(), pile, pretrain="mae", **SHORT)
     stage = st.fit(pretrain.VICReg(make_network("mlp", "table", (5,), 3).encoder), pile, **SHORT)

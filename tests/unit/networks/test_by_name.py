@@ -40,7 +40,7 @@ def test_a_name_is_an_encoder_for_the_images(name, shape, kind, masked):
     [
         ("timm/test_vit", (3, 70, 70), r"timm/test_vit does not take images of shape \(3, 70, 70\).*another size="),
         ("timm/nothing", LARGE, "timm has no network 'nothing'"),
-        ("resnet18", LARGE, "known are auto, conv, vit, resnet, timm/NAME, torchvision/NAME"),
+        ("resnet18", LARGE, "known are auto, conv, vit, resnet, unet, timm/NAME, torchvision/NAME"),
     ],
 )
 def test_what_cannot_be_taken_is_refused_by_name(name, shape, words):

@@ -92,7 +92,7 @@ LAZY_TOO = {
     "estimator": {"pandas"},
     "exporting": {"onnx", "onnxruntime"},
     "graph": {"pynndescent"},
-    "labels": {"pandas", "pyarrow"},
+    "labels": {"PIL", "pandas", "pyarrow"},
     "labels.page": {"PIL", "jinja2"},
     "report": {"PIL", "jinja2"},
     "networks": {"peft", "timm", "torchvision", "transformers", "huggingface_hub"},

@@ -1,4 +1,4 @@
-"""``selftrain label``: pseudo-labels and confidences of a folder, arrays or a table, as a table."""
+"""``selftrain label``: pseudo-labels and confidences of a folder, arrays or a table, as a table, masks or joints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selftrain.cli import UsageError
-from selftrain.cli.opened import add_run, check_one_unit, labeler, opened, pile_of, run_settings
+from selftrain.cli.opened import add_run, labeler, opened, pile_of, run_settings
 from selftrain.cli.parser import Parser, make_parser, switch
 from selftrain.cli.piles import read_pile
 from selftrain.data import Pile, Samples
@@ -15,28 +15,30 @@ from selftrain.data.readers.raw import everything
 from selftrain.engine.spec import OpenedRun
 from selftrain.errors import RunFolderError
 from selftrain.front import building
-from selftrain.front.asking import PRECISION, Rule, check_threshold, entered, rule_for
+from selftrain.front.asking import PRECISION, Rule, check_threshold, labeled, rule_for
 from selftrain.labels.ledger import Ledger
-from selftrain.labels.teacher_pass import label_pile
 from selftrain.metrics.intervals import check_rate
 
 ABOUT = """Label samples with what a run ships, and write them as a table that a person can sort and correct.
 
 RUN is the folder of a run, whoever started it. DATA is a folder of images, an array file or a table; all its training
 samples are labeled, whatever labels they have. Without DATA these are the unlabeled samples of the run. Columns are
-those of the ledger: id, label, class, confidence, margin, accepted, ..., verdict, correction."""
+those of the ledger: id, label, class, confidence, margin, accepted, ..., verdict, correction.
+
+A run of masks or joints writes a folder: masks/ and confidence/ as PNG, or keypoints.json (COCO), and the table beside
+them as labels.csv."""
 
 
 def parser() -> Parser:
     """All options; those of the data are as for ``train``."""
     found = make_parser("label", ABOUT, "RUN [DATA] [options]")
-    help = "file to write, .csv or .parquet; null: labels-RUN.csv"
+    help = "file to write, .csv or .parquet, of masks and joints a folder; null: labels-RUN.csv, or labels-RUN"
     found.add_argument("--out", type=str | None, default=None, help=help)
     help = "confidence from which a label is marked as accepted, in [0, 1]; null: by --precision"
     found.add_argument("--threshold", type=float | None, default=None, help=help)
     help = "share of the accepted labels that must be right, as far as held-out labels tell; too few: all are accepted"
     found.add_argument("--precision", type=float, default=PRECISION, help=help)
-    switch(found, "overwrite", "replace the file --out")
+    switch(found, "overwrite", "replace the file --out, or those in the folder")
     add_run(found)
     return found
 
@@ -47,19 +49,23 @@ def run(words: Sequence[str]) -> int:
     with building.settings_checked():
         check_rate("precision", settings["precision"])
         check_threshold(settings["threshold"])
-    out = Path(settings["out"] or f"labels-{Path(folder).resolve().name}.csv")
+    run, _ = opened(folder, settings)
+    one = labeler(run).task.one_unit
+    out = Path(settings["out"] or f"labels-{Path(folder).resolve().name}{'.csv' if one else ''}")
     if out.exists() and not settings["overwrite"]:
         raise RunFolderError(f"{out} is there already; say --overwrite, or --out with another file")
-    run, step = opened(folder, settings)
-    check_one_unit(run, "the table")
     samples, pile = _samples(run, settings, whole=other is not None)
     rule = rule_for(run, settings["threshold"], settings["precision"])
     # all as unlabeled ones, also those with a label: they are what a teacher's pass labels
     shown = Pile(None, samples, classes=run.classes, views=pile.views, source=pile.source)
     shown.encoder = pile.encoder  # rows of features stay what they are
-    table = label_pile(labeler(run), run.shown(shown, plain=True), batch_size=settings["batch_size"])
-    ledger = entered(run, samples.ids, table, rule.threshold, step)
-    (ledger.to_parquet if out.suffix.lower() == ".parquet" else ledger.to_csv)(out)
+    ledger = labeled(run, run.shown(shown, plain=True), rule.threshold, "last", settings["batch_size"])
+    if not one:
+        ledger.to_masks(out, overwrite=settings["overwrite"])
+    elif out.suffix.lower() == ".parquet":
+        ledger.to_parquet(out)
+    else:
+        ledger.to_csv(out)
     _tell(ledger, rule, out)
     return 0
 

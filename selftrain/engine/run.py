@@ -97,6 +97,19 @@ class Run:
     before: dict[str, Figures] | None = None
     fallback: Fallback | None = None
 
+    def __post_init__(self) -> None:
+        if self.ledger is not None:
+            self._lend_maps(self.ledger)
+
+    def _lend_maps(self, ledger: Ledger) -> None:
+        """Let a ledger of this run write masks and joints."""
+        ledger.task, ledger.maps = getattr(self.strategy, "task", None), self._maps
+
+    def _maps(self) -> Any:
+        from selftrain.front import asking
+
+        return asking.own_maps(self)
+
     def __repr__(self) -> str:
         return summary.text(self)
 

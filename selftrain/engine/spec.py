@@ -387,6 +387,7 @@ class OpenedRun(Run):
                 f"the pile has {len(ledger)} unlabeled samples and the run in {self._folder} other ones; pass the pile "
                 "that the run was on"
             ) from error
+        self._lend_maps(ledger)
         return ledger
 
 

@@ -188,7 +188,7 @@ def from_ledger(ledger: Ledger, prior: Tensor | None = None) -> Quality:
     expected = None if prior is None else ledger.checked_prior(prior)
     counted = bool(shares.sum() > 0)
     right = None
-    if ledger.truth is not None and bool((ledger.accepted & (ledger.truth >= 0)).any()):
+    if ledger.truth is not None and ledger.units is None and bool((ledger.accepted & (ledger.truth >= 0)).any()):
         right = float(pseudo_label_accuracy(ledger.label, ledger.accepted, ledger.truth)[0])
     ratio = None
     if expected is not None and counted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +20,15 @@ from selftrain.errors import DataError, RunFolderError, setting
 from selftrain.evaluation.calibration import Threshold, predictions, threshold_for_precision
 from selftrain.handlers.baseline import SupervisedBaseline
 from selftrain.labels.ledger import Ledger
-from selftrain.labels.table import PseudoLabelTable
+from selftrain.labels.refine import check_units
 from selftrain.labels.teacher_pass import label_pile
 from selftrain.metrics.intervals import check_rate
+from selftrain.runtime import signals
 from selftrain.strategy.base import SupervisedStrategy
 from selftrain.types import PseudoLabels
 
 PRECISION = 0.95  # of the labels that are accepted, where nothing else is asked for
-_ROWS = 10_000  # entered at once
+_BATCH = 500
 _NEUTRAL: Any = {"table": TableViews, "image": TensorViews, "series": SeriesViews}
 
 
@@ -159,39 +160,66 @@ def _held_out(strategy: SupervisedStrategy, pile: Any, precision: float) -> Thre
     return threshold_for_precision(torch.cat(sure), torch.cat(right), precision)
 
 
-def entered(run: Run, ids: Sequence[str], table: PseudoLabelTable, threshold: float, step: int) -> Ledger:
-    """A table of labels as a ledger of the samples.
+def labeled(run: Run, pile: Any, threshold: float, which: Which | None, batch_size: int) -> Ledger:
+    """A ledger of what a run says of the unlabeled samples of a pile, batch by batch.
 
     Args:
-        run: That has labeled.
-        ids: Of the samples.
-        table: The labels.
-        threshold: Confidence from which one is accepted.
-        step: Of the weights.
+        run: That labels.
+        pile: With inputs as the run saw its own.
+        threshold: Confidence from which a unit is accepted.
+        which: As of ``Run.label``.
+        batch_size: Samples asked at a time.
     """
-    ledger = Ledger(ids, run.classes)
-    for start in range(0, len(table), _ROWS):
-        index = torch.arange(start, min(start + _ROWS, len(table)))
-        weight = (table.confidence[index] >= threshold).float()
-        ledger.write(PseudoLabels(index, table.value[index].float(), weight), supervised(run).task, step)
+    ledger, task = Ledger(pile.unlabeled_ids(), run.classes), supervised(run).task
+    with run.weights(which) as step:
+        for said, _ in _said(run, pile, threshold, batch_size):
+            ledger.write(said, task, step)
+
+    def again() -> Iterator[tuple[PseudoLabels, tuple[int, int]]]:
+        with run.weights(which):
+            yield from _said(run, pile, threshold, batch_size)
+
+    ledger.maps, ledger.task = again, task
     return ledger
+
+
+def own_maps(run: Run) -> Iterator[tuple[PseudoLabels, tuple[int, int]]]:
+    """What a run says of its own unlabeled samples, accepted as by ``run.label()``."""
+    with run.weights():
+        yield from _said(run, run.pile, rule_for(run, None).threshold, _BATCH)
+
+
+@torch.no_grad()
+def _said(run: Run, pile: Any, threshold: float, batch_size: int) -> Iterator[tuple[PseudoLabels, tuple[int, int]]]:
+    """Pseudo-labels of all unlabeled samples in order, on the CPU, with height and width of the pictures."""
+    strategy, at = supervised(run), 0
+    batches = pile.evaluation("pile", batch_size, next(strategy.parameters()).device)
+    for batch in batches or ():
+        signals.check()
+        with strategy.evaluating():
+            value = strategy.predict(batch.x)
+        sure = strategy.task.confidence(value)
+        weight = (sure >= threshold).float()
+        check_units(value, sure, weight)
+        index = torch.arange(at, at + len(value))
+        at += len(value)
+        yield PseudoLabels(index, value.float().cpu(), weight.cpu()), tuple(batch.x.shape[-2:])
+    if at != len(pile.unlabeled_ids()):
+        raise DataError(f"the pile shows {at} samples to label and names {len(pile.unlabeled_ids())}")
 
 
 def label(
     run: Run, data: Any, threshold: float | None, precision: float, which: Which | None, batch_size: int
 ) -> Ledger:
     """See ``Run.label``."""
-    strategy = supervised(run)
+    supervised(run)  # before data are read
     if data is None:
-        own: Any = run.pile
-        if not len(own.unlabeled_ids()):
+        pile: Any = run.pile
+        if not len(pile.unlabeled_ids()):
             raise DataError("the run's data have no unlabeled samples; say which to label: run.label(data)")
-        pile, ids = own, own.unlabeled_ids()
     else:
-        samples = samples_of(run, data)
-        pile, ids = pile_of_samples(run, samples), samples.ids
-    with run.weights(which) as step:
+        pile = pile_of_samples(run, samples_of(run, data))
+    with run.weights(which):
         rule = rule_for(run, threshold, precision)
-        table = label_pile(strategy, pile, batch_size=batch_size)
-        print(f"labels     {rule.why}")
-        return entered(run, ids, table, rule.threshold, step)
+    print(f"labels     {rule.why}")
+    return labeled(run, pile, rule.threshold, which, batch_size)

@@ -374,9 +374,9 @@ class SelfCheck(Handler):
 
     def _judge_classes(self, step: int, found: Findings) -> None:
         accepted = int(self.ledger.accepted.sum())
-        if not len(self.ledger.classes) or not accepted:
-            return
         shares = self.ledger.class_shares().double()
+        if not len(shares) or not accepted:
+            return
         effective = effective_classes(shares)
         found.scalars["check/effective_classes"] = effective
         prior = self._labeled_shares(len(shares)) if accepted >= ROWS and step >= SHARE * self.total else None
@@ -396,10 +396,9 @@ class SelfCheck(Handler):
     def _one_sided(self, step: int, shares: Tensor, prior: Tensor, accepted: int) -> bool:
         """Easy classes are accepted first: before half of the stage all decisions must be as one-sided."""
         # All decisions, not the accepted ones: a network that has collapsed says the same of rejected samples.
-        said = self.ledger.label[self.ledger.seen > 0].long().clamp(min=0)
-        every = torch.bincount(said, minlength=len(shares)).to(shares) / len(said)
-        early = 2 * step < self.total
-        return collapsed(shares, prior, accepted) and (not early or collapsed(every, prior, len(said)))
+        every = self.ledger.class_shares(accepted=False).to(shares)
+        early, said = 2 * step < self.total, int((self.ledger.seen > 0).sum())
+        return collapsed(shares, prior, accepted) and (not early or collapsed(every, prior, said))
 
     def _labeled_shares(self, classes: int) -> Tensor | None:
         """Share of each class among the labels; ``None`` where annotations are no class numbers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from selftrain.errors import DataError
 from selftrain.labels.columns import COLUMNS, KINDS, read_columns
+from selftrain.labels.maps import write_maps
 from selftrain.metrics.calibration_error import expected_calibration_error, pseudo_label_accuracy
 from selftrain.storage.tables import Column, write_csv, write_parquet
 from selftrain.tasks import Task
@@ -23,20 +24,22 @@ from selftrain.types import PseudoLabels
 _STORED = ("label", "confidence", "margin", "accepted", "first_accepted", "flips", "seen", "agreement")
 MAY_LACK = ("pseudo_label_accuracy", "prediction_accuracy")  # figures of a step that are NaN where there are none
 _ROWS = 50_000  # written at once
+SHARE, SURE, TAKEN = range(3)  # columns of `units`, before the places of joints
+Said = Callable[[], Iterable[tuple[PseudoLabels, tuple[int, int]]]]  # and height and width of the pictures
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """What a ledger says of one class. ``None``: cannot be told.
+    """What a ledger says of one class, or of one joint. ``None``: cannot be told.
 
     Attributes:
-        name: Of the class.
-        count: Samples whose pseudo-label is this class.
-        accepted: Those of them that are accepted.
-        confidence: Mean of the ``count``.
+        name: Of the class, or the joint.
+        count: Samples whose pseudo-label is this class; of masks, those that have a pixel of it.
+        accepted: Those of them that are accepted; of masks and joints, those of which at least half of these units are.
+        confidence: Mean of the ``count``; of masks, of their pixels.
         flips: Mean number of changes of the decision, of the ``count``.
         precision: Share of the accepted that is right, where the truth is known.
-        share: Share of this class among all accepted.
+        share: Share of this class among all accepted; of masks, of the pixels.
         ratio: ``share`` over the expected share.
     """
 
@@ -53,24 +56,30 @@ class ClassRow:
 class Ledger(nn.Module):
     """Record the newest pseudo-label of every unlabeled sample; its tensors are saved with the checkpoint.
 
-    For outputs with several units a sample (pixels, joints) a row holds the most frequent decision and the means of
-    confidence, margin and agreement, and it is accepted when at least half of the units are. The tensors take 29 bytes
-    a row; files are written and read block by block.
+    A sample with several units (pixels, joints) has no decision of its own: its ``label`` stays -1, confidence, margin
+    and agreement are means, and it is accepted when at least half of the units are; ``units`` has what was said of each
+    class or joint. The tensors take 29 bytes a row, and 6 for each class (10 for each joint) of such tasks; files are
+    written and read block by block.
 
     Args:
         ids: Name or path of each sample, N of them.
-        classes: Names of the classes; may be empty (keypoints).
+        classes: Names of the classes, or of the joints; may be empty.
         truth: True class of each sample where known (-1 elsewhere), shape (N,); only for figures, never exported.
 
     Attributes:
-        label: Last decision, shape (N,); -1: never labeled.
+        label: Last decision, shape (N,); -1: never labeled, or one for each of several units.
         confidence, margin: Of that decision, in [0, 1].
         accepted: Whether it was used.
         first_accepted: Step at which the sample was first used; -1: never.
-        flips: How often the decision changed.
+        flips: How often the decision changed; of a mask its largest class, of joints the places of half of them.
         seen: How often the sample was labeled.
         agreement: Share of the members (or looks of one) that sided with the last decision they were asked for, in
             [0, 1]; -1: never given.
+        units: ``None`` where a sample is one unit; else of each sample and class (or joint) the share of the sample's
+            units, their mean confidence and the share of them that was accepted, and of joints the place (x, y), all in
+            [0, 1], shape (N, groups, 3 or 5).
+        task: What the labels are of, where it is known.
+        maps: Gives the units themselves anew, for ``to_masks``; ``None``: they cannot be told.
     """
 
     truth: Tensor | None
@@ -82,6 +91,7 @@ class Ledger(nn.Module):
     flips: Tensor
     seen: Tensor
     agreement: Tensor
+    units: Tensor | None
 
     def __init__(self, ids: Sequence[str], classes: Sequence[str] = (), truth: Tensor | None = None) -> None:
         super().__init__()
@@ -96,6 +106,9 @@ class Ledger(nn.Module):
             self.register_buffer(name, torch.zeros(n))
         self.register_buffer("agreement", torch.full((n,), -1.0))
         self.register_buffer("accepted", torch.zeros(n, dtype=torch.bool))
+        self.register_buffer("units", None)  # made by the first sample that has several
+        self.maps: Said | None = None
+        self.task: Task | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -111,14 +124,18 @@ class Ledger(nn.Module):
         Raises:
             ValueError: for an agreement that is not one number a unit.
         """
-        index, label = said.index, _typical(task.label(said.value)).to(self.label)
-        confidence, margin = _mean(task.confidence(said.value)), _mean(task.margin(said.value))
-        accepted = said.weight > 0
-        accepted = accepted if accepted.dim() == 1 else _mean(accepted) >= 0.5
+        index, sure, accepted = said.index, task.confidence(said.value), said.weight > 0
+        confidence, margin = _mean(sure), _mean(task.margin(said.value))
         # before the row is written: a flip needs the decision before, and the first look at a row is none
         seen, before = self.seen[index], self.first_accepted[index]
         known = seen > 0
-        flipped = known & (self.label[index] != label)
+        if task.one_unit:
+            label = task.label(said.value).to(self.label)
+            flipped = known & (self.label[index] != label)
+        else:
+            label = torch.full_like(seen, -1)
+            flipped = known & self._enter_units(index, task.units(said.value, sure, accepted), task)
+            accepted = _mean(accepted) >= 0.5
         self.flips[index] += flipped
         self.label[index], self.accepted[index], self.seen[index] = label, accepted, seen + 1
         self.confidence[index], self.margin[index] = confidence, margin
@@ -129,7 +146,24 @@ class Ledger(nn.Module):
         self.first_accepted.scatter_reduce_(0, index, now, "amax")
         # in the first epoch no row is known: a rate of 0, where 0 / 0 would spoil the means of the log
         figures = {"confidence": confidence.mean(), "flip_rate": flipped.float().sum() / known.sum().clamp(min=1)}
-        return figures | self._against_truth(index, label, accepted)
+        return figures | (self._against_truth(index, label, accepted) if task.one_unit else {})
+
+    def _enter_units(self, index: Tensor, units: Tensor, task: Task) -> Tensor:
+        """Keep what is said of each class or joint, and tell which samples have changed."""
+        if self.units is None:
+            # half precision tells a share of one pixel in 4096 x 4096, and a place to a thousandth of the picture
+            self.units = torch.zeros(len(self), *units.shape[1:], dtype=torch.float16, device=units.device)
+        changed = task.changed(self.units[index].float(), units)
+        self.units[index] = units.half()
+        return changed
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *others: Any) -> None:
+        # runs of one unit a sample have none, and those of before it was kept
+        found = state_dict.get(f"{prefix}units")
+        if found is not None and (found.dtype, found.dim()) != (torch.float16, 3):
+            raise ValueError(f"units is a tensor of {found.dtype} with {found.dim()} axes, not of torch.float16 with 3")
+        self.units = None if found is None else found.new_zeros(len(self), *found.shape[1:], device=self.seen.device)
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def _agree(self, said: PseudoLabels) -> None:
         if said.agreement is None:
@@ -164,28 +198,38 @@ class Ledger(nn.Module):
             "flips": float(self.flips[seen].float().mean()),
         }
         shares, asked = self.class_shares(), self.agreement >= 0
-        if len(self.classes):
+        if len(shares):
             rows |= {"largest_class": float(shares.max()), "smallest_class": float(shares.min())}
         if bool(asked.any()):
             rows["agreement"] = float(self.agreement[asked].double().mean())
         # rows that were never labeled have no decision to be right or wrong
         said = torch.nonzero(seen).squeeze(1)
-        accuracy = self._against_truth(said, self.label[said], self.accepted[said])
+        accuracy = self._against_truth(said, self.label[said], self.accepted[said]) if self.units is None else {}
         told = {name: float(value) for name, value in accuracy.items()}
         return rows | {name: value for name, value in told.items() if not math.isnan(value)} | self._calibration()
 
     def _calibration(self) -> dict[str, float]:
-        if self.truth is None:
+        if self.truth is None or self.units is not None:
             return {}
         known = (self.seen > 0) & (self.truth >= 0)
         right = self.label[known] == self.truth[known]
         return {"calibration_error": expected_calibration_error(self.confidence[known], right)}
 
-    def class_shares(self) -> Tensor:
-        """Share of each class among the accepted, shape (classes,), sums to 1 (or all 0 if none is)."""
-        # a class that no sample was taken for has a place all the same, with a share of 0
-        counts = torch.bincount(self.label[self.accepted].long().clamp(min=0), minlength=max(1, len(self.classes)))
-        return counts / counts.sum().clamp(min=1)
+    def class_shares(self, *, accepted: bool = True) -> Tensor:
+        """Share of each class, shape (classes,), sums to 1 (or all 0 if there is nothing); (0,) without classes.
+
+        Args:
+            accepted: Among the accepted units; else among all that were ever labeled.
+        """
+        if self.units is not None:
+            kept = self.units[self.seen > 0].double()
+            counts = kept[..., SHARE] * (kept[..., TAKEN] if accepted else 1)
+            counts = counts.sum(0) if self.units.shape[2] == 3 else counts.new_zeros(0)  # joints are no classes
+        else:
+            # a class that no sample was taken for has a place all the same, with a share of 0
+            rows = (self.accepted if accepted else self.seen > 0) & (self.label >= 0)
+            counts = torch.bincount(self.label[rows].long(), minlength=len(self.classes))[: len(self.classes)]
+        return counts / counts.sum().clamp(min=1e-12)
 
     def per_class(self, prior: Tensor | None = None) -> list[ClassRow]:
         """One row a class, in the order of the classes; none where there are no classes.
@@ -196,16 +240,22 @@ class Ledger(nn.Module):
         Raises:
             ValueError: for a prior of another shape, negative or all 0.
         """
-        if not len(self.classes):
+        if not len(self.classes) and self.units is None:
             return []
         expected = None if prior is None else self.checked_prior(prior).tolist()
-        count, accepted = self._per_label(self.seen > 0), self._per_label(self.accepted)
         # a class that no sample was taken for gives 0 / 0: NaN, which _told makes None
-        sure, flips = (self._per_label(self.seen > 0, of) / count for of in (self.confidence, self.flips))
-        precision = self._precision()
-        shares = (accepted / accepted.sum().clamp(min=1)).tolist()
+        if self.units is None:
+            count, accepted = self._per_label(self.seen > 0), self._per_label(self.accepted)
+            sure, flips = (self._per_label(self.seen > 0, of) / count for of in (self.confidence, self.flips))
+            precision, weight = self._precision(), accepted
+        else:
+            share, mean, taken = self.units[self.seen > 0].double().unbind(2)[:3]
+            count, accepted = (share > 0).sum(0), ((share > 0) & (taken >= 0.5)).sum(0)
+            sure, weight = (share * mean).sum(0) / share.sum(0), (share * taken).sum(0)
+            flips = precision = torch.full_like(sure, math.nan)
+        shares = (weight / weight.sum().clamp(min=1e-12)).tolist()
         columns = (count.int(), accepted.int(), sure, flips, precision)
-        rows = zip(self.classes, *(column.tolist() for column in columns), shares, strict=True)
+        rows = zip(self.group_names, *(column.tolist() for column in columns), shares, strict=True)
         return [
             ClassRow(str(name), n, used, _told(p), _told(f), _told(right), share, _over(share, expected, i))
             for i, (name, n, used, p, f, right, share) in enumerate(rows)
@@ -225,6 +275,12 @@ class Ledger(nn.Module):
         known = self.accepted & (self.truth >= 0)
         return self._per_label(known & (self.label == self.truth)) / self._per_label(known)
 
+    @property
+    def group_names(self) -> Sequence[str]:
+        """Names of the classes, or of the joints: ``joint 0`` and so on where they have none."""
+        groups = len(self.classes) if self.units is None else self.units.shape[1]
+        return self.classes if len(self.classes) == groups else [f"joint {i}" for i in range(groups)]
+
     def checked_prior(self, prior: Tensor) -> Tensor:
         """Expected shares of the classes, shape (classes,), as shares that sum to 1."""
         shares = torch.as_tensor(prior).detach().cpu().double()
@@ -236,7 +292,15 @@ class Ledger(nn.Module):
         return shares / shares.sum()
 
     def captions(self, index: Tensor) -> list[str]:
-        """Short text for each of these rows: class, confidence in percent, ``*`` if accepted, ``!`` if known wrong."""
+        """Short text for each of these rows: class, confidence in percent, ``*`` if accepted, ``!`` if known wrong.
+
+        Of several units: their mean confidence, and the share of them that is accepted.
+        """
+        if self.units is not None:
+            some = self.units[index].double()
+            used = (some[..., SHARE] * some[..., TAKEN]).sum(1).tolist()
+            pairs = zip(self.confidence[index].tolist(), used, strict=True)
+            return [f"{100 * p:.0f}% sure, {100 * a:.0f}% used" for p, a in pairs]
         columns = (self.label, self.confidence, self.accepted)
         rows = zip(*(column[index].tolist() for column in columns), strict=True)
         texts = [f"{self._class(c)[:6] or c} {100 * p:.0f}%{'*' if a else ''}" for c, p, a in rows]
@@ -254,6 +318,30 @@ class Ledger(nn.Module):
         whole or not at all.
         """
         return write_csv(path, COLUMNS, self._blocks())
+
+    def to_masks(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the pseudo-labels of pixels or joints themselves, as what gave this ledger says them now.
+
+        Masks: ``masks/NAME.png``, class numbers in a palette, 255 (void) where a pixel is not accepted, and
+        ``confidence/NAME.png``, 0 to 255; NAME is the id without its ending, and pictures are as large as the network
+        sees them. Joints: ``keypoints.json``, COCO with ``score`` and ``keypoint_scores``; one that is not accepted has
+        visibility 0. ``labels.csv`` beside them is this ledger, for a review. Nothing is held in memory but one batch.
+
+        Args:
+            folder: Made if it is missing.
+            overwrite: Replace files that are there.
+
+        Raises:
+            DataError: the ledger knows no units: it was read from a file, or a sample is one unit.
+            RunFolderError: there are such files already.
+        """
+        if self.maps is None or self.task is None:
+            raise DataError("this ledger cannot tell masks or joints; say run.label(data).to_masks(folder)")
+        if self.task.one_unit:
+            raise DataError("a sample has one label here, and neither mask nor joints; write ledger.to_csv(path)")
+        found = write_maps(self.maps(), self.task, self.ids, self.group_names, folder, overwrite=overwrite)
+        self.to_csv(found / "labels.csv")
+        return found
 
     def to_parquet(self, path: str | Path) -> Path:
         """Write the same columns as Parquet; the file ends in ``.parquet``.
@@ -318,11 +406,6 @@ class Ledger(nn.Module):
 
     def _class(self, label: int) -> str:
         return str(self.classes[label]) if 0 <= label < len(self.classes) else ""
-
-
-def _typical(label: Tensor) -> Tensor:
-    """One decision a sample: the decision itself, or the most frequent one of its units."""
-    return label if label.dim() == 1 else label.flatten(1).mode(1).values
 
 
 def _mean(unit: Tensor) -> Tensor:

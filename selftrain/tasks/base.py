@@ -82,6 +82,17 @@ class Task(Protocol):
         """Which members side with the consensus: (N, B, C, *S) -> (N, B, *U) bool."""
         ...
 
+    def units(self, value: Tensor, confidence: Tensor, accepted: Tensor) -> Tensor:
+        """What is said of each group of a sample: (B, C, *S) and units (B, *U) twice -> (B, groups, 3 or 5).
+
+        Share of the sample's units, their mean confidence, share of them that is accepted, and of joints x and y.
+        """
+        ...
+
+    def changed(self, before: Tensor, now: Tensor) -> Tensor:
+        """Which samples are decided otherwise, of two answers (B, groups, 3 or 5) of ``units``: (B,) bool."""
+        ...
+
     def spread(self, weight: Tensor) -> Tensor:
         """Make unit weights (B, *U) broadcastable to (B, C, *S)."""
         ...
@@ -210,6 +221,18 @@ class Classification(Recorded):
     def agree(self, values: Tensor) -> Tensor:
         """Members whose class is that of the mean probability."""
         return values.argmax(2) == values.mean(0).argmax(1)
+
+    def units(self, value: Tensor, confidence: Tensor, accepted: Tensor) -> Tensor:
+        """Of each class: share of the units, mean confidence (0 where there are none), share accepted."""
+        label = self.label(value).flatten(1).view(1, len(value), -1)
+        layers = torch.stack([torch.ones_like(confidence), confidence, accepted.to(confidence)]).view(3, len(value), -1)
+        sums = layers.new_zeros(3, len(value), self.groups).scatter_add_(2, label.expand(3, -1, -1), layers)
+        many, (sure, taken) = sums[0].clamp(min=1), sums[1:]
+        return torch.stack([sums[0] / label.shape[2], sure / many, taken / many], -1)
+
+    def changed(self, before: Tensor, now: Tensor) -> Tensor:
+        """Samples whose largest class is another one."""
+        return before[..., 0].argmax(1) != now[..., 0].argmax(1)
 
     def spread(self, weight: Tensor) -> Tensor:
         """Add the class axis."""

@@ -141,6 +141,18 @@ class Keypoints(Recorded):
         apart: Tensor = (places - places.median(0, keepdim=True).values).norm(dim=-1)
         return apart <= self.radius
 
+    def units(self, value: Tensor, confidence: Tensor, accepted: Tensor) -> Tensor:
+        """Of each joint: its share of the joints, confidence, whether accepted, and its place in [0, 1]."""
+        place = (self._place(value) + 0.5) / value.new_tensor([value.shape[-1], value.shape[-2]])
+        share = torch.full_like(confidence, 1 / confidence.shape[1])
+        return torch.cat([torch.stack([share, confidence, accepted.to(confidence)], -1), place], -1)
+
+    def changed(self, before: Tensor, now: Tensor) -> Tensor:
+        """Samples of which at least half of the joints have moved farther than ``radius``."""
+        cells = now.new_tensor([self.size[1], self.size[0]])
+        gap: Tensor = ((now[..., 3:] - before[..., 3:]) * cells).norm(dim=-1)
+        return (gap > self.radius).float().mean(1) >= 0.5
+
     def spread(self, weight: Tensor) -> Tensor:
         """Add the two site axes."""
         return weight[..., None, None]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from selftrain.handlers.base import Context, Handler
+from selftrain.labels.ledger import SHARE, SURE
 from selftrain.runtime.distributed import alone
 from selftrain.strategy.base import Strategy
 from selftrain.tasks import Task
@@ -212,10 +213,13 @@ class TensorBoard(Handler):
             return
         label, confidence = self.ledger.label[seen].cpu(), self.ledger.confidence[seen].cpu()
         self.writer.histogram(f"confidence/{ALL}", confidence, step)
-        # groups of joints have no rows of their own: one row of the ledger is all joints of a sample
-        for group in self.shown if len(self.ledger.classes) else ():
-            if bool((label == group).any()):
-                self.writer.histogram(f"confidence/{self.names[group]}", confidence[label == group], step)
+        for group in self.shown if len(self.ledger.classes) or self.ledger.units is not None else ():
+            own = confidence[label == group]
+            if self.ledger.units is not None:  # of each sample that has such pixels, or this joint
+                said = self.ledger.units[seen, group].float().cpu()
+                own = said[said[:, SHARE] > 0, SURE]
+            if len(own):
+                self.writer.histogram(f"confidence/{self.names[group]}", own, step)
 
     def _teacher(self, step: int, found: Mapping[str, float]) -> None:
         teacher, student = (found.get(f"{self.strategy.monitor}/{name}") for name in ("teacher", "student"))

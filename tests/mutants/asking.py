@@ -13,5 +13,5 @@ MUTANTS = [
     Mutant("asking: the best weights stay", RUN, "self.strategy.load_state_dict(last)", "pass", FEW),
     Mutant("asking: bytes as floats are taken as they are", RAW, "1 if floats else 255", "255", WRONG),
     Mutant("asking: pictures are cut as they come", RAW, "form.size, form.fit,", "form.size, 'crop',", DOORS),
-    Mutant("asking: every label is accepted", ASKING, "[index] >= threshold)", "[index] >= 0)", LABELS),
+    Mutant("asking: every label is accepted", ASKING, "weight = (sure >= threshold)", "weight = (sure >= 0)", LABELS),
 ]

@@ -93,8 +93,8 @@ MUTANTS = [
     Mutant(
         "easy classes first taken for a collapse",
         "selftrain/handlers/selfcheck.py",
-        "early = 2 * step < self.total",
-        "early = False",
+        "early, said = 2 * step < self.total,",
+        "early, said = False,",
         FILE + "test_classes_may_be_accepted_one_after_the_other_until_half_of_the_stage",
     ),
     Mutant(

@@ -22,6 +22,20 @@ MUTANTS = [
         f"{LEDGER}::test_the_book_is_in_the_checkpoint_and_truth_is_not",
     ),
     Mutant(
+        "the confidence of a class is that of all pixels",
+        "selftrain/tasks/base.py",
+        "return torch.stack([sums[0] / label.shape[2], sure / many, taken / many], -1)",
+        "return torch.stack([sums[0] / label.shape[2], sure / label.shape[2], taken / many], -1)",
+        f"{LEDGER}::test_a_mask_is_summed_up_by_class",
+    ),
+    Mutant(
+        "pixels that are not accepted are no void in a mask",
+        "selftrain/labels/maps.py",
+        "label = task.label(pseudo.value).where(pseudo.weight > 0, VOID)",
+        "label = task.label(pseudo.value)",
+        "test_maps.py::test_masks_and_joints_are_those_that_the_run_predicts",
+    ),
+    Mutant(
         "precision of a class counts unknown truth",
         "selftrain/labels/ledger.py",
         "known = self.accepted & (self.truth >= 0)",

@@ -15,10 +15,16 @@ _PREDICT = f"{_CLI}::test_what_is_advised_works"
 _DENSE = "unit/data/test_dense_views.py"
 _SIDES = f"{_DENSE}::test_mirrored_sides_are_refused_and_each_remedy_works"
 
+_MAPS = "unit/labels/test_maps.py"
 ROWS_OF = {
     "data/pile.py": [
         Elsewhere("views are mirrored", _SIDES),
         Elsewhere("y_test has none", "unit/data/test_data_units.py::test_masks_can_be_hidden_and_held_back"),
+    ],
+    "selftrain/labels/maps.py": [
+        Elsewhere("a mask in a palette", f"{_MAPS}::test_a_ledger_of_classes_has_no_masks"),
+        Elsewhere("give them other ids", f"{_MAPS}::test_names_of_masks_stay_in_their_folder_and_apart"),
+        Elsewhere("choose another folder", f"{_MAPS}::test_masks_and_joints_are_those_that_the_run_predicts"),
     ],
     "data/views/albumentations.py": [
         Elsewhere(
@@ -88,6 +94,8 @@ ROWS_OF = {
         Elsewhere("or --out with another file", _PREDICT),
     ],
     "selftrain/labels/ledger.py": [
+        Elsewhere("cannot tell masks or joints", f"{_MAPS}::test_masks_and_joints_are_those_that_the_run_predicts"),
+        Elsewhere("neither mask nor joints", f"{_MAPS}::test_a_ledger_of_classes_has_no_masks"),
         Elsewhere("a data frame needs pandas", "unit/engine/test_summary.py::test_a_ledger_is_a_data_frame"),
     ],
 }

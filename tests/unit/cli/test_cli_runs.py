@@ -489,12 +489,17 @@ def test_masks_and_joints_are_learned_from_arrays(task, tmp_path, capsys):
         assert "classes" not in found
     capsys.readouterr()
     for command, message in [
-        (["label", "seen"], "the table has room for one; ask it in Python"),
         (["export", "seen"], "an exported classifier has room for one"),
         (["review", "seen", "--given"], "the review page of given labels has room for one"),
     ]:
         assert cli.main(command) == 1
         assert message in capsys.readouterr().err
+    assert cli.main(["label", "seen", "--threshold", "0"]) == 0
+    files = {"segmentation": ["confidence", "labels.csv", "masks"], "keypoints": ["keypoints.json", "labels.csv"]}
+    assert sorted(path.name for path in Path("labels-seen").iterdir()) == files[task]
+    assert cli.main(["label", "seen"]) == 1
+    assert "labels-seen is there already; say --overwrite, or --out with another file" in capsys.readouterr().err
+    assert cli.main(["label", "seen", "--overwrite"]) == 0
     assert cli.main(["review", "seen"]) == 0  # painted; what is rejected there goes back
     lines = Path("seen/pseudo_labels.csv").read_text().splitlines()
     place = lines[0].split(",").index("verdict")

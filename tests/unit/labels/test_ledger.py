@@ -446,32 +446,66 @@ def test_ten_million_rows_fit_in_a_gigabyte():
 
 
 # -- several units a sample --------------------------------------------------------------------------------------------
-def test_a_mask_is_summed_up_in_one_row():
+def test_a_mask_is_summed_up_by_class():
     task, ledger = Segmentation(3), ledger_of(2)
     value = torch.zeros(1, 3, 2, 2)
     value[0, 2] = torch.tensor([[0.9, 0.9], [0.9, 0.3]])
     value[0, 1] = torch.tensor([[0.1, 0.1], [0.1, 0.7]])
     weight = torch.tensor([[[1.0, 1.0], [0.0, 0.0]]])
     ledger.write(PseudoLabels(torch.tensor([1]), value, weight), task, 4)
-    assert ledger.label.tolist() == [-1, 2]  # the class of most pixels
+    assert ledger.label.tolist() == [-1, -1]  # a picture has no class of its own
     assert ledger.confidence[1].item() == pytest.approx((3 * 0.9 + 0.7) / 4)
     assert ledger.margin[1].item() == pytest.approx((3 * 0.8 + 0.4) / 4)
     assert ledger.accepted.tolist() == [False, True]  # exactly half of the pixels will do
+    said = torch.tensor([[0.0, 0.0, 0.0], [0.25, 0.7, 0.0], [0.75, 0.9, 2 / 3]])
+    assert torch.allclose(ledger.units[1].float(), said, atol=1e-3)
+    assert not ledger.units[0].any()
+    assert ledger.class_shares().tolist() == [0, 0, 1]  # of the accepted pixels
+    assert ledger.class_shares(accepted=False).tolist() == [0, 0.25, 0.75]
+    assert ledger.captions(torch.tensor([1])) == ["85% sure, 50% used"]
+    ant, bee, cow = ledger.per_class()
+    assert (ant.count, ant.confidence, bee.count, bee.accepted, cow.count, cow.accepted) == (0, None, 1, 0, 1, 1)
+    assert (cow.name, cow.share, cow.flips, cow.precision) == ("cow", 1.0, None, None)
+    assert ledger.summary()["largest_class"] == 1
     ledger.write(PseudoLabels(torch.tensor([1]), value, torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])), task, 5)
     assert not ledger.accepted[1]
+    assert ledger.flips[1] == 0
+    ledger.write(PseudoLabels(torch.tensor([1]), value.flip(1), weight), task, 6)
+    assert ledger.flips[1] == 1  # another class is the largest one
 
 
-def test_joints_are_summed_up_in_one_row(tmp_path):
+def test_joints_are_summed_up_one_by_one(tmp_path):
     task, ledger = Keypoints(3, (4, 4)), ledger_of(1, classes=())
     value = torch.zeros(1, 3, 4, 4)
-    value[0, 0, 1, 1], value[0, 1, 1, 1], value[0, 2, 3, 3] = 0.6, 0.8, 1.0
+    value[0, 0, 1, 1], value[0, 1, 1, 1], value[0, 2, 3, 0] = 0.6, 0.8, 1.0
     ledger.write(PseudoLabels(torch.tensor([0]), value, torch.tensor([[1.0, 1.0, 0.0]])), task, 0)
-    assert ledger.label.tolist() == [5]
+    assert ledger.label.tolist() == [-1]
     assert ledger.confidence[0].item() == pytest.approx(0.8)
     assert ledger.accepted.tolist() == [True]
+    # the middle of a cell, as a share of the picture
+    said = [[1 / 3, 0.6, 1, 1.5 / 4, 1.5 / 4], [1 / 3, 0.8, 1, 1.5 / 4, 1.5 / 4], [1 / 3, 1, 0, 0.5 / 4, 3.5 / 4]]
+    assert torch.allclose(ledger.units[0].float(), torch.tensor(said), atol=1e-3)
+    assert len(ledger.class_shares()) == 0  # joints are no classes, by whatever names
+    assert [(row.name, row.accepted) for row in ledger.per_class()] == [("joint 0", 1), ("joint 1", 1), ("joint 2", 0)]
     (row,) = read(ledger.to_csv(tmp_path / "labels.csv"))
-    assert (row["label"], row["class"]) == ("5", "")
-    assert ledger.captions(torch.tensor([0])) == ["5 80%*"]
+    assert (row["label"], row["class"]) == ("-1", "")
+    assert ledger.captions(torch.tensor([0])) == ["80% sure, 67% used"]
+    ledger.write(PseudoLabels(torch.tensor([0]), value.flip(2), torch.ones(1, 3)), task, 1)
+    assert ledger.flips.tolist() == [0]  # the radius is 2 cells, and one joint of three has moved 3
+    ledger.write(PseudoLabels(torch.tensor([0]), value.flip(3).flip(2), torch.ones(1, 3)), task, 2)
+    assert ledger.flips.tolist() == [0]
+    ledger.write(PseudoLabels(torch.tensor([0]), value.roll((-1, -1), (2, 3)), torch.ones(1, 3)), task, 3)
+    assert ledger.flips.tolist() == [1]  # two of three are farther away
+
+
+def test_named_joints_are_never_taken_for_classes():
+    """Each joint was in one class of the name at the most frequent cell number, whose share was 1."""
+    task, ledger = Keypoints(3, (4, 4)), ledger_of(2)
+    value = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    ledger.write(PseudoLabels(torch.arange(2), value, torch.ones(2, 3)), task, 0)
+    assert "largest_class" not in ledger.summary()
+    assert [row.name for row in ledger.per_class()] == list(NAMES)
+    assert ledger.captions(torch.tensor([0]))[0].endswith("100% used")
 
 
 # -- storage -----------------------------------------------------------------------------------------------------------
@@ -483,6 +517,16 @@ def test_the_book_is_in_the_checkpoint_and_truth_is_not():
     assert same(first.state_dict(), second.state_dict())
     assert second.label.tolist() == [1, -1, 2]
     assert set(first.state_dict()) == set(ledger_module._STORED)
+    # what is said of the units of a sample, and not where there is one
+    masks = PseudoLabels(torch.tensor([1]), torch.rand(1, 3, 2, 2).softmax(1), torch.ones(1, 2, 2))
+    third, fourth = ledger_of(3), ledger_of(3)
+    third.write(masks, Segmentation(3), 0)
+    fourth.load_state_dict(snapshot(third))
+    assert same(third.state_dict(), fourth.state_dict())
+    third.load_state_dict(snapshot(ledger_of(3)))
+    assert third.units is None
+    with pytest.raises(ValueError, match=r"units is a tensor of torch.float32 with 3 axes"):
+        third.load_state_dict(fourth.state_dict() | {"units": torch.zeros(3, 3, 3)})
     say(first, 3, [0, 1], sure(2, 2), agreement=[0.5, 1.0])
     say(second, 3, [0, 1], sure(2, 2), agreement=[0.5, 1.0])
     assert same(first.state_dict(), second.state_dict())

@@ -371,6 +371,27 @@ def check_limits(limits: Limits | None) -> tuple[float, float] | None:
     return black, white
 
 
+def tell_normalized(x: Any, limits: Limits, stacklevel: int = 2) -> None:
+    """Warn of images that look normalized beside the black and white that others were learned with.
+
+    Args:
+        x: Images, as they were given.
+        limits: Black and white.
+        stacklevel: As of ``warnings.warn``, 2 for the caller.
+    """
+    if not len(x) or not (x.is_floating_point() if isinstance(x, Tensor) else x.dtype.kind == "f"):
+        return
+    (black, white), low, high = limits, float(x.min()), float(x.max())
+    # standardized values lie within a few units around 0, which hardly any picture of so wide a range does
+    if low < 0 < high and high - low < (0.3 if black >= 0 else 0.01) * (white - black):
+        warnings.warn(
+            f"image values lie from {low:g} to {high:g}, and those that were learned had black at {black:g} and white "
+            f"at {white:g}; if they were normalized, give them as they were: pictures are normalized before they are "
+            "used",
+            stacklevel=stacklevel + 1,
+        )
+
+
 def limits_setting(black: object = "black", white: object = "white") -> str:
     """How a message names ``limits``, which every reader of images takes."""
     return f'--data.limits "[{black}, {white}]"' if errors.as_options else f"limits=({black}, {white})"

@@ -6,7 +6,6 @@ What is read here equals, bit for bit, what the pile's own reader makes of the s
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from selftrain.data.base.dense import dense
 from selftrain.data.base.form import Form
 from selftrain.data.base.joined import Joined
 from selftrain.data.base.ragged import pad_series
-from selftrain.data.base.samples import ArraySet, RowNumbers, Rows, Samples, Subset
+from selftrain.data.base.samples import ArraySet, RowNumbers, Rows, Samples, Subset, tell_normalized
 from selftrain.data.base.sparse import SparseSet
 from selftrain.data.pile import Pile
 from selftrain.data.readers.arrays import inputs_of_file
@@ -308,14 +307,7 @@ def _check_range(x: Any, form: Form) -> None:
     low, high = float(x.min()), float(x.max())
     floats = x.is_floating_point() if isinstance(x, Tensor) else x.dtype.kind == "f"
     if form.limits is not None:
-        black, white = form.limits
-        # standardized values lie within a few units around 0, which hardly any picture of so wide a range does
-        if floats and low < 0 < high and high - low < (0.3 if black >= 0 else 0.01) * (white - black):
-            warnings.warn(
-                f"image values lie from {low:g} to {high:g}, and those of the run had black at {black:g} and white at "
-                f"{white:g}; if they were normalized, give them as they were: the run normalizes pictures itself",
-                stacklevel=6,
-            )
+        tell_normalized(x, form.limits, stacklevel=7)
         return
     if low < 0 or high > (1 if floats else 255):
         bytes_ = "they look like bytes: give x / 255, or x as uint8" if low >= 0 and high <= 255 else ""

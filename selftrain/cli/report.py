@@ -100,6 +100,8 @@ def _of_labels(run: Run, pile: Pile) -> None:
     if run.cross_fitted is not None:
         print(f"simple     {run.cross_fitted.simple()}, out of fold")
         print(f"agreement  {run.cross_fitted.signs()}")
+        if run.cross_fitted.behind:
+            print(f"rival      {run.cross_fitted.rival()}")
     elif not parts:
         print(
             "no labels were held out, so nothing tells how good it is; --data.validation 0.2 holds back a fifth of them"

@@ -93,9 +93,12 @@ def html(run: Run) -> str:
 def _figures(run: Run) -> list[tuple[str, str]]:
     """Labels alone beside self-training, on what tells most."""
     parts = [part for part in ("test", "validation", *run.last) if part in run.last]
-    fitted = [] if run.cross_fitted is None else [("out of fold", run.cross_fitted.simple())]
-    if fitted and not parts and run.cross_fitted is not None:
-        return [*fitted, ("agreement", run.cross_fitted.signs())]
+    simple = run.cross_fitted
+    fitted = (
+        [] if simple is None else [("rival", simple.rival()) if simple.behind else ("out of fold", simple.simple())]
+    )
+    if simple is not None and not parts:
+        return [*fitted, ("agreement", simple.signs())]
     tried = _tried(run.strategy)
     if tried and not parts:
         return tried

@@ -16,7 +16,7 @@ from selftrain.arguments import check
 from selftrain.data import PointViews, SparseSet, TableEncoding
 from selftrain.data.base.form import Form
 from selftrain.data.base.ragged import channel_axis, pad_series
-from selftrain.data.base.samples import ArraySet
+from selftrain.data.base.samples import ArraySet, tell_normalized
 from selftrain.data.readers.raw import read_raw
 from selftrain.data.readers.tables import table_views
 from selftrain.errors import DataError
@@ -68,7 +68,10 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _rows(self, X: Any) -> Array:
         """Rows to predict, checked against those of ``fit``."""
         check_is_fitted(self)
-        return self._checked(X, reset=False)
+        rows = self._checked(X, reset=False)
+        if self.inputs_.kind == "image" and self.inputs_.limits is not None:
+            tell_normalized(rows, self.inputs_.limits, stacklevel=4)
+        return rows
 
     def _checked(self, X: Any, *, reset: bool, **form: Any) -> Array:
         """Finite numbers; tables also have the columns, and their names, of ``fit``."""

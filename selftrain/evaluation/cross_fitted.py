@@ -9,6 +9,9 @@ built: k trainings of the networks with a part of the labels held out, which tak
 
 Source of the second: reverse validation, Zhong et al., "Cross Validation Framework to Choose amongst Models and
 Datasets for Transfer Learning", ECML 2010. Differs: its model is of another kind than the networks; two runs compete.
+
+The simple models are rivals, too. Where one is right and the run says something else the run is wrong, so that it has
+no more right than the share of which both say the same and the share that the rival has wrong together.
 """
 
 from __future__ import annotations
@@ -28,9 +31,10 @@ from selftrain.storage.fields import COUNT, Number
 
 TREES = 100
 SIDE, LEVELS, WIDEST = 8, 8, 20_000  # of small pictures; shades of a color; columns of a row
-FIELDS = {"form": str, "labels": COUNT, "folds": COUNT, "rows": COUNT} | dict.fromkeys(
+FIELDS: dict[str, Any] = {"form": str, "labels": COUNT, "folds": COUNT, "rows": COUNT} | dict.fromkeys(
     ("logistic", "forest", "agrees", "alone_agrees", "taught", "alone_taught"), Number(0, 1)
 )
+FIELDS["rival_agrees"] = (Number(0, 1), None, ...)  # older checkpoints lack it
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class CrossFitted:
         agrees, alone_agrees: Share of the rows of which the run (the labels alone) says what the forest says.
         taught, alone_taught: Share of the labels that a logistic regression has right which has learned from the
             decisions of the run (of the labels alone) on these rows, and from no label.
+        rival_agrees: Share of the rows of which the run says what the better simple model says; ``None``: not stored.
     """
 
     form: str
@@ -58,11 +63,12 @@ class CrossFitted:
     alone_agrees: float
     taught: float
     alone_taught: float
+    rival_agrees: float | None = None
 
     @classmethod
     def stored(cls, state: Mapping[str, Any] | None) -> CrossFitted | None:
         """What a checkpoint holds, checked before; other names in it are passed over."""
-        return None if state is None else cls(**{name: state[name] for name in FIELDS})
+        return None if state is None else cls(**{name: state[name] for name in FIELDS if name in state})
 
     @property
     def worse(self) -> bool:
@@ -70,11 +76,32 @@ class CrossFitted:
         apart = self.alone_agrees - self.agrees > MARGIN and self.alone_taught > self.taught
         return apart and self.rows >= FEW
 
+    @property
+    def most(self) -> float | None:
+        """The share that the run has right at most, by the better simple model; ``None``: not stored."""
+        return None if self.rival_agrees is None else min(1.0, self.rival_agrees + 1.0 - self._models()[0][0])
+
+    @property
+    def behind(self) -> bool:
+        """Whether the better simple model has clearly more right than the run can have, on enough rows."""
+        return self.most is not None and self._models()[0][0] - self.most > MARGIN and self.rows >= FEW
+
+    def _models(self) -> list[tuple[float, str]]:
+        """Share of the labels right and name of the simple models, the better one first."""
+        return sorted([(self.logistic, "logistic regression"), (self.forest, "forest")], reverse=True)
+
     def simple(self) -> str:
         """The simple models, which are rivals as well, in a line."""
-        found = sorted([(self.logistic, "logistic regression"), (self.forest, "forest")], reverse=True)
-        told = ", ".join(f"{name} {100 * share:.1f} %" for share, name in found)
+        told = ", ".join(f"{name} {100 * share:.1f} %" for share, name in self._models())
         return f"{told} of {self.labels:,} labels: models of {self.form}"
+
+    def rival(self) -> str:
+        """The simple model that the run is behind, and what to do, in a line."""
+        share, name = self._models()[0]
+        most = "" if self.most is None else f", this run at most {100 * self.most:.1f} %"
+        return (
+            f"{name} on {self.form} {100 * share:.1f} % out of fold{most} ({self.labels:,} labels): try strategy auto"
+        )
 
     def signs(self) -> str:
         """The two signs in a line."""
@@ -117,19 +144,22 @@ def cross_fitted(
     forms = _forms(x, asked, pictures)
     shares = [right(_forest(seed), rows) for _, rows, _ in forms]
     forest, (form, rows, others) = shares[int(np.argmax(shares))], forms[int(np.argmax(shares))]
+    logistic = right(_logistic(form), rows)
     said = _forest(seed).fit(rows, truth).predict(others)
+    rival = _logistic(form).fit(rows, truth).predict(others) if logistic >= forest else said
     taught = [float((_taught(form, others, classes, rows) == truth).mean()) for classes in (mine, theirs)]
     return CrossFitted(
         form=form,
         labels=len(truth),
         folds=folds,
         rows=len(said),
-        logistic=right(_logistic(form), rows),
+        logistic=logistic,
         forest=forest,
         agrees=float((said == mine).mean()),
         alone_agrees=float((said == theirs).mean()),
         taught=taught[0],
         alone_taught=taught[1],
+        rival_agrees=float((rival == mine).mean()),
     )
 
 

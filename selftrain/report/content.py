@@ -135,6 +135,7 @@ def _verdict(run: RunLike, judged: Judged | None, strategy: SupervisedStrategy, 
         if run.cross_fitted is not None:
             worse = "Probably not: the signs are that it is worse"
             why = f"No labels were held out. {worse if run.cross_fitted.worse else 'No sign that it is worse'}."
+            why += f" It is behind a simple model: {run.cross_fitted.rival()}." if run.cross_fitted.behind else ""
         notes = [f"Hold some back: {setting('validation')}."]
         if pile is None:
             why, notes = (

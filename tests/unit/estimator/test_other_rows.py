@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -147,6 +148,18 @@ def test_pictures_of_another_scale_are_refused():
         for others in (IMAGES.astype(np.float32), IMAGES / 127.5 - 1):
             with pytest.raises(DataError, match=r"image values run from .*give uint8, floats in \[0, 1\]"):
                 model.predict(others)
+
+
+def test_pictures_that_look_normalized_are_told_where_black_and_white_are_known():
+    wide = IMAGES * 4.0
+    for name in ("portfolio", "network"):
+        model = CLASSIFIERS[name]().set_params(limits=(0, 1000)).fit(wide, Y)
+        with pytest.warns(UserWarning, match="black at 0 and white at 1000; if they were normalized, give them as"):
+            model.predict((wide - wide.mean()) / wide.std())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.predict(wide)  # the remedy
+            model.predict(wide / 3 - 1)  # an offset of the sensor
 
 
 NETWORKS = {

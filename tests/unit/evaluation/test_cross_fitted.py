@@ -8,6 +8,7 @@ import torch
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from selftrain.evaluation import cross_fitted as module
@@ -59,6 +60,26 @@ def test_one_sign_is_not_enough():
     assert CrossFitted.stored(None) is None
     for change in ({"alone_agrees": 0.81}, {"alone_taught": 0.8}, {"rows": 49}):
         assert not replace(both, **change).worse
+
+
+def test_a_run_is_behind_a_simple_model_that_has_more_right_than_it_can_have():
+    good, bad = wrong(0.05), wrong(0.6)
+    found = cross_fitted(X[LABELS], TRUTH[LABELS], X[PILE], bad, good, seed=3)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(X[LABELS], Y[LABELS])
+    said = model.predict(X[PILE])
+    assert found.logistic >= found.forest
+    assert found.rival_agrees == pytest.approx((said == bad.numpy()).mean())
+    # whatever the truth is, no more can be right than where both agree and where the model is wrong
+    assert (bad == TRUTH[PILE]).double().mean() <= found.rival_agrees + (said != Y[PILE]).mean()
+    assert found.most == pytest.approx(found.rival_agrees + 1 - found.logistic)
+    assert found.behind
+    assert f"{100 * found.logistic:.1f} % out of fold, this run at most {100 * found.most:.1f} %" in found.rival()
+    assert not cross_fitted(X[LABELS], TRUTH[LABELS], X[PILE], good, good, seed=3).behind
+    assert not replace(found, rows=49).behind
+    assert not replace(found, rival_agrees=2 * found.logistic - 1.015).behind  # within two points
+    older = replace(found, rival_agrees=None)
+    assert (older.behind, older.most) == (False, None)
+    assert CrossFitted.stored({name: value for name, value in vars(older).items() if name != "rival_agrees"}) == older
 
 
 def test_pictures_are_read_as_colors_where_these_tell_more():

@@ -776,13 +776,15 @@ def test_without_validation_simple_models_tell_or_it_is_said_that_there_is_no_co
     assert found.worse
     assert (alarm.figures["agrees"], alarm.figures["baseline_agrees"]) == (found.agrees, found.alone_agrees)
     assert (found.labels, found.rows, run.unchecked) == (12, 60, {})
-    for word in (found.simple(), found.signs()):
+    assert found.behind
+    for word in (found.rival(), found.signs()):
         assert word in repr(run)
     assert len(repr(run).splitlines()) <= 10
     assert json.loads((tmp_path / "summary.json").read_text())["cross_fitted"]["taught"] == found.taught
     page = (tmp_path / "report.html").read_text()
     assert "the signs are that it is worse" in page
     assert found.simple() in page
+    assert f"It is behind a simple model: {found.rival()}." in page
     # one label of a class cannot be held out; two of each, as the message says, can
     one = MemoryPile(validation=0, test=0, labeled=3)
     run, _ = fit(wrong(), one, steps=20, baseline=True, out=tmp_path / "one")

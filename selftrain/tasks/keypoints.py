@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from selftrain.tasks.base import check_shape, ratio, weighted_mean
 from selftrain.tasks.geometry import Pairs, carry_places, grid_of_places, is_inside, is_mirrored, other_side, resample
 from selftrain.types import Recorded, Target, View
 
+Loss = Literal["cross_entropy", "wing", "squared_error", "scaled_squared_error"]
 _SHARP = 0.02  # a heatmap that is nearer to a Gaussian than this, of its height, is that point
 
 
@@ -27,7 +28,10 @@ class Keypoints(Recorded):
         sigma: Standard deviation of a target's Gaussian in cells, > 0.
         radius: Distance in cells within which two places agree, and a prediction is correct, > 0.
         loss: ``"cross_entropy"``: outputs are logits of each joint's place, one a cell, and heatmaps their softmax,
-            as high as a Gaussian of the same sum. ``"squared_error"``: outputs are heights.
+            as high as a Gaussian of the same sum. ``"wing"``: the same and the Wing loss of the mean place, see
+            ``wing_loss``. ``"squared_error"``: outputs are heights, and errors the mean over all cells;
+            ``"scaled_squared_error"``: their sum over that of a Gaussian's heights instead, so that the cells around a
+            joint weigh the same in heatmaps of any size.
         pairs: Joints that are left and right of one another, such as ``[(5, 6)]``: they change places in a mirror
             image. ``()``: none do.
     """
@@ -42,7 +46,7 @@ class Keypoints(Recorded):
         *,
         sigma: float = 1.5,
         radius: float = 2.0,
-        loss: Literal["cross_entropy", "squared_error"] = "cross_entropy",
+        loss: Loss = "cross_entropy",
         pairs: Pairs | None = None,
     ) -> None:
         if joints < 1:
@@ -51,12 +55,13 @@ class Keypoints(Recorded):
             raise ValueError(f"sigma is {sigma} and radius {radius}; both must be above 0")
         if not isinstance(size, tuple | list) or len(size) != 2:
             raise ValueError(f"size is {size}; give height and width of the heatmaps in cells, such as (12, 12)")
-        if loss not in ("cross_entropy", "squared_error"):
-            raise ValueError(f"loss is {loss!r}; it must be 'cross_entropy' or 'squared_error'")
+        if loss not in get_args(Loss):
+            raise ValueError(f"loss is {loss!r}; it must be one of {list(get_args(Loss))}")
         self.joints, self.size, self.sigma, self.radius = joints, size, sigma, radius
         self.groups = joints
         self.pairs, self._other = pairs, other_side(pairs, joints)
-        self._places = loss == "cross_entropy"
+        self._places = loss in ("cross_entropy", "wing")
+        self._wing, self._scaled = loss == "wing", loss == "scaled_squared_error"
         reach = math.ceil(6 * sigma)  # beyond, a Gaussian is 0
         self._mass = sum(math.exp(-(cell**2) / (2 * sigma**2)) for cell in range(-reach, reach + 1)) ** 2
 
@@ -158,14 +163,19 @@ class Keypoints(Recorded):
         return weight[..., None, None]
 
     def loss(self, logits: Tensor, target: Target) -> Tensor:
-        """Cross-entropy of the place in nats, or squared error of the heatmap, mean over its cells."""
+        """Cross-entropy of the place in nats, or squared error of the heatmap; see ``loss`` of the class."""
         check_shape(logits, target)
-        if self._places:
-            # A squared error says little: nearly all cells are 0, and a flat heatmap is nearly right.
-            said = logits.flatten(2).log_softmax(2)
-            return weighted_mean(-(target.value.flatten(2) * said).sum(2) / self._mass, target)
-        # Of raw outputs: clamped ones have no gradient outside of [0, 1], where most is to be learned.
-        return weighted_mean((logits - target.value).square().mean((2, 3)), target)
+        if not self._places:
+            # Of raw outputs: clamped ones have no gradient outside of [0, 1], where most is to be learned.
+            error = (logits - target.value).square()
+            return weighted_mean(error.sum((2, 3)) / self._mass if self._scaled else error.mean((2, 3)), target)
+        # A squared error says little: nearly all cells are 0, and a flat heatmap is nearly right.
+        said = logits.flatten(2).log_softmax(2)
+        unit_loss = -(target.value.flatten(2) * said).sum(2) / self._mass
+        if self._wing:
+            gap = mean_place(said.exp().view_as(logits)) - self._place(target.value)
+            unit_loss = unit_loss + wing_loss(gap / max(logits.shape[2:]))
+        return weighted_mean(unit_loss, target)
 
     def consistency(self, logits: Tensor, target: Target) -> Tensor:
         """Squared difference of heatmaps: their sum over that of a Gaussian, or the same squared error as ``loss``."""
@@ -256,3 +266,23 @@ class Keypoints(Recorded):
 
     def _gaussian(self, xy: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
         return torch.exp(-self._distance(xy, size or self.size).square() / (2 * self.sigma**2))
+
+
+def mean_place(place: Tensor) -> Tensor:
+    """Mean place of heatmaps (B, K, H, W) of sum 1, (B, K, 2): column, row; gradients flow through.
+
+    Source: Sun et al., "Integral Human Pose Regression", 2018, arXiv:1711.08229, eq. 2 (soft-argmax).
+    """
+    columns, rows = (torch.arange(place.shape[axis], device=place.device).to(place) for axis in (3, 2))
+    return torch.stack([place.sum(2) @ columns, place.sum(3) @ rows], -1)
+
+
+def wing_loss(gap: Tensor, *, width: float = 10 / 256, curvature: float = 2 / 256) -> Tensor:
+    """A loss of distances (B, K, 2) that pulls small ones about as hard as large ones, summed over both axes, (B, K).
+
+    Source: Feng et al., "Wing Loss", CVPR 2018, arXiv:1711.06753, eq. 5. Differs: distances and both numbers, there 10
+    and 2 pixels of 256, are shares of the picture's longer side, and the whole is divided by ``width``.
+    """
+    far = gap.abs()
+    near = (1 + far / curvature).log()
+    return torch.where(far < width, near, far / width - 1 + math.log(1 + width / curvature)).sum(-1)

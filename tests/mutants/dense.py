@@ -5,6 +5,7 @@ from __future__ import annotations
 from fault import Mutant
 
 DENSE, NAMES = "selftrain/networks/dense.py", "selftrain/networks/by_name.py"
+JOINTS, LOSSES = "selftrain/tasks/keypoints.py", "test_tasks.py::test_scaled_errors_and_wings_by_loops"
 MAPS = "test_dense.py::test_maps_are_those_of_the_stages_of_a_network"
 HEADS = "test_dense.py::test_each_head_answers_in_every_pixel_and_cell_of_each_encoder"
 BY_NAME = "test_dense.py::test_names_of_heads_and_encoders"
@@ -38,5 +39,26 @@ MUTANTS = [
         "(head, encoder) if head in HEADS",
         '("unet", encoder) if head in HEADS',
         BY_NAME,
+    ),
+    Mutant(
+        "keypoints: scaled errors are means over cells",
+        JOINTS,
+        "error.sum((2, 3)) / self._mass if",
+        "error.mean((2, 3)) if",
+        LOSSES,
+    ),
+    Mutant(
+        "keypoints: rows and columns of a mean place change",
+        JOINTS,
+        "place.sum(2) @ columns, place.sum(3) @ rows",
+        "place.sum(3) @ rows, place.sum(2) @ columns",
+        LOSSES,
+    ),
+    Mutant(
+        "keypoints: a wing is no logarithm near its tip",
+        JOINTS,
+        "torch.where(far < width, near,",
+        "torch.where(far < 0, near,",
+        LOSSES,
     ),
 ]

@@ -503,6 +503,34 @@ def test_heatmap_values_are_clamped_and_sharpened_by_cell():
     assert task.sharpen(torch.tensor([[[[0.25, 0.5, 1.0]]]]), 0.5).flatten().tolist() == [0.0625, 0.25, 1]
 
 
+def test_scaled_errors_and_wings_by_loops():
+    generator = torch.Generator().manual_seed(0)
+    target = Keypoints(2, (16, 20), sigma=1.0).encode(points((5.3, 6.6, 1), (8.5, 7.0, 1)))
+    logits = torch.randn(1, 2, 16, 20, generator=generator)
+    truth, said = target.value.double().numpy(), logits.double().numpy()
+    scaled = Keypoints(2, (16, 20), sigma=1.0, loss="scaled_squared_error")
+    by_hand = ((said - truth) ** 2).sum() / 2 / (2 * math.pi)  # a Gaussian of 1 cell has this sum
+    assert scaled.loss(logits, target).item() == pytest.approx(by_hand, rel=1e-4)
+    assert scaled.consistency(logits, target).item() == pytest.approx(by_hand, rel=1e-4)
+    assert torch.equal(scaled.probs(logits), logits.clamp(0, 1))
+    wing = 0.0
+    for k, place in enumerate([(5.3, 6.6), (8.5, 7.0)]):
+        share = np.exp(said[0, k]) / np.exp(said[0, k]).sum()
+        mean = [sum(share[r, c] * (c, r)[axis] for r in range(16) for c in range(20)) for axis in (0, 1)]
+        for one, other in zip(mean, place, strict=True):
+            pixels = abs(one - other) / 20 * 256  # the paper's, of a picture with 256
+            constant = 10 - 10 * math.log(1 + 10 / 2)
+            wing += (10 * math.log(1 + pixels / 2) if pixels < 10 else pixels - constant) / 10 / 2
+    plain, winged = (Keypoints(2, (16, 20), sigma=1.0, loss=loss) for loss in ("cross_entropy", "wing"))
+    added = winged.loss(logits, target) - plain.loss(logits, target)
+    assert added.item() == pytest.approx(wing, rel=1e-3)
+    assert torch.equal(winged.probs(logits), plain.probs(logits))
+    far = torch.zeros(1, 1, 16, 20)
+    far[0, 0, 2, 2] = 40.0  # all on a cell far from the joint: only the wing still says which way
+    near = far.clone().requires_grad_(True)
+    assert torch.isfinite(torch.autograd.grad(winged.loss(near.expand(1, 2, 16, 20), target), near)[0]).all()
+
+
 def test_the_loss_of_places_by_loops_and_heights_of_a_right_answer():
     generator = torch.Generator().manual_seed(0)
     task = Keypoints(2, (16, 17), sigma=1.0)

@@ -80,7 +80,7 @@ def test_maps_are_those_of_the_stages_of_a_network():
     assert torch.equal(maps[-1], plain.layer4(plain.layer3(plain.layer2(first))))
     vit = ViT((16, 24), 8, width=16, depth=1).eval()
     tokens, (only,) = vit.tokens(x[:, :1, :16, :24]), Segmenter(vit, 2).maps(x[:, :1, :16, :24])
-    assert torch.equal(only[:, :, 1, 2], tokens[:, 5])  # second row, third column of 2 x 3
+    assert torch.equal(only[:, :, 0, 2], tokens[:, 2])  # first row, third column of 2 x 3
     last = timm.create_model("test_vit3", num_classes=0, img_size=32)
     with pytest.raises(ValueError, match="has no maps for pictures"):
         Segmenter(last, 2, shape=(3, 32, 32))

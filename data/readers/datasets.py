@@ -19,6 +19,7 @@ from selftrain.data.base.samples import ArraySet
 from selftrain.data.base.splits import Overlap
 from selftrain.data.pile import Pile, readable_again
 from selftrain.data.readers.decoding import encoded_images, read_idx
+from selftrain.data.readers.known import cache_folder
 from selftrain.data.views.base import ViewMaker
 from selftrain.data.views.image import TensorViews
 from selftrain.data.views.presets import Strong, Weak
@@ -158,7 +159,7 @@ def _torchvision(
     """Any of torchvision's classification sets that keep their images in ``data``."""
     from torchvision import datasets
 
-    folder = root or Path(os.environ.get("SELFTRAIN_DATA", "~/.cache/selftrain")).expanduser()
+    folder = root or cache_folder()
     try:
         # torchvision looks for whole files first, so that nothing is downloaded where they are.
         training, test = [getattr(datasets, kind)(folder, download=True, **{argument: part}) for part in parts]

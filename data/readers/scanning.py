@@ -8,15 +8,16 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 
 from selftrain.data.base.samples import Limits
 from selftrain.data.base.summary import shown
 from selftrain.data.readers.decoding import IMAGE_FORMATS, Mode, is_cut, to_bytes, transparency, used_range
+from selftrain.data.readers.known import KnownFiles
 from selftrain.errors import DataError, setting
 
 OnError = Literal["raise", "skip", "defer"]
@@ -24,6 +25,7 @@ Damage = Literal["missing", "empty", "unreadable", "truncated", "too large"]
 T = TypeVar("T")
 R = TypeVar("R")
 _CHUNK = 1 << 20
+_FORM = 1  # of what is kept of a file; another one for every change of Scanned or of how files are read
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,32 @@ def scan(
 ) -> list[Scanned]:
     """Decode image files as training will, in ``mode`` and between ``limits``, and say what each is, in their order.
 
-    ``workers`` are threads; ``None``: as many as there are processors, at most 16.
+    ``workers`` are threads; ``None``: as many as there are processors, at most 16. Files that were found sound before
+    are known again, see ``KnownFiles``.
     """
     from PIL import Image
 
     Image.init()  # loads the decoders once, before there are threads
+    known = KnownFiles(paths, ids, Image.__version__, _FORM, mode, limits)
+    found = [_again(id, known[id]) for id in ids]
+    left = [row for row, file in enumerate(found) if file is None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of decoders, about notes in files that are no part of the picture
-        return in_parallel(
-            lambda job: scan_file(job[0], job[1], mode, limits), list(zip(paths, ids, strict=True)), workers
-        )
+        decoded = in_parallel(lambda row: scan_file(paths[row], ids[row], mode, limits), left, workers)
+    for row, file in zip(left, decoded, strict=True):
+        found[row] = file
+    whole = cast("list[Scanned]", found)
+    if left:
+        # a damaged one is looked at again: whoever repairs it may keep its times
+        known.keep({file.id: astuple(file)[1:] for file in whole if file.damage is None})
+    return whole
+
+
+def _again(id: str, told: Any) -> Scanned | None:
+    with contextlib.suppress(TypeError):
+        file = Scanned(id, *told)
+        return replace(file, used=None if file.used is None else (file.used[0], file.used[1]))
+    return None
 
 
 def in_parallel(function: Callable[[T], R], jobs: Iterable[T], workers: int | None = None) -> list[R]:

@@ -247,6 +247,20 @@ MUTANTS = [
         "test_data_scale.py::test_every_door_of_arrays_takes_the_limits_that_its_error_names",
     ),
     Mutant(
+        "a file that has changed is known as it was",
+        "data/readers/known.py",
+        "case [stamp, answer] if stamp == self._stamps.get(id):",
+        "case [_, answer]:",
+        "test_data_check.py::test_files_of_a_large_folder_are_decoded_once",
+    ),
+    Mutant(
+        "a value that many pixels have counts once",
+        "data/base/statistics.py",
+        "values.square() * times",
+        "values.square() * (times > 0)",
+        "test_views.py::test_statistics_of_bytes_are_those_of_as_many_rows_as_tell_them",
+    ),
+    Mutant(
         "a small spread counts as none",
         "data/base/statistics.py",
         "std > rounding * largest",

@@ -153,7 +153,7 @@ MUTANTS = [
     Mutant(
         "gaps are zeros in the normalization",
         "data/base/statistics.py",
-        "there.sum(0)",
+        "times.sum(0)",
         "len(values)",
         GAPS + "normalization_is_that_of_what_is_there",
     ),

@@ -15,6 +15,7 @@ from PIL import Image
 
 import selftrain as st
 from selftrain.data import ArraySet, FileSet, Pile, check, from_folder, from_path
+from selftrain.data.readers import known, scanning
 from selftrain.data.readers.scanning import scan
 from selftrain.errors import DataError
 from selftrain.types import BatchPlan, Needs
@@ -130,6 +131,46 @@ def test_too_many_damaged_files_are_an_error(damaged):
         path.write_bytes(b"")
     with pytest.raises(DataError, match="no image below .* can be read; the first one, ant/0.png: the file is empty"):
         from_folder(damaged, size=16, on_error="skip", max_skipped=1)
+
+
+def test_files_of_a_large_folder_are_decoded_once(photos, tmp_path, monkeypatch):
+    """What is known of a file holds for its size and times; damage and what has changed are looked at again."""
+    monkeypatch.setenv("SELFTRAIN_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(known, "WORTH", 10)
+    monkeypatch.setattr(known, "SETTLED", 0)
+    save(photos / "ant/deep.png", Image.fromarray(np.arange(480, dtype=np.uint16).reshape(20, 24)))
+    names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.*"))
+    decoded, alone = [], scanning.scan_file
+
+    def counted(path, id, *more):
+        decoded.append(id)
+        return alone(path, id, *more)
+
+    def scanned(**settings):
+        decoded.clear()
+        return scan([photos / name for name in names], names, **settings), [*decoded]
+
+    monkeypatch.setattr(scanning, "scan_file", counted)
+    first, read = scanned()
+    assert read == names
+    assert scanned() == (first, [])
+    assert scanned(mode="L")[1] == names  # read in another way
+    save(photos / "ant/1.png", pixels(9))
+    (photos / "bee/2.jpg").write_bytes(b"")
+    again, read = scanned()
+    assert read == ["ant/1.png", "bee/2.jpg"]
+    assert (again[names.index("ant/1.png")].height, again[names.index("bee/2.jpg")].damage) == (9, "empty")
+    assert scanned() == (again, ["bee/2.jpg"])
+    monkeypatch.setattr(known, "SETTLED", 10**15)  # all have changed just now
+    assert scanned() == (again, names)
+    monkeypatch.setattr(known, "SETTLED", 0)
+    scanned()
+    for kept in (tmp_path / "cache/files").iterdir():
+        kept.write_text('{"ant/0.png": 3}')
+    assert scanned() == (again, names)
+    shutil.rmtree(tmp_path / "cache")
+    (tmp_path / "cache").write_text("no folder")
+    assert scanned() == scanned() == (again, names)
 
 
 @pytest.mark.parametrize("threads", [1, 5])

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as TF
 
 from selftrain.data import ArraySet, Strong, TableViews, TensorViews, Weak
+from selftrain.data.base import statistics as statistics_of
 from selftrain.data.views import image_ops as ops
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -233,6 +234,27 @@ def test_plain_only_scales_and_normalizes():
     assert view.theta is None
     assert torch.allclose(view.x, (SMOOTH / 255 - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / 0.5)
     assert torch.equal(TensorViews()("plain", SMOOTH / 255, INDEX, 0).x, SMOOTH / 255)
+
+
+@pytest.mark.parametrize(("shape", "rows"), [((1, 8, 8), 2500), ((3, 16, 16), 1100), ((40,), 2500)])
+def test_statistics_of_bytes_are_those_of_as_many_rows_as_tell_them(shape, rows, monkeypatch):
+    """All small pictures and rows of a table; of large pictures evenly spaced ones, of files 1,000."""
+    monkeypatch.setattr(statistics_of, "_VALUES", 1000 * 3 * 16 * 16)
+    x = np.random.default_rng(0).integers(0, 250, (rows, *shape), dtype=np.uint8)
+    axes = tuple(axis for axis in range(x.ndim) if axis != 1)
+    for samples in (ArraySet(x), Files(x)):
+        few = len(shape) == 3 and (shape[1] == 16 or isinstance(samples, Files))
+        seen = x[np.linspace(0, rows - 1, 1000 if few else rows).astype(int)] / (255 if len(shape) == 3 else 1.0)
+        mean, std, low, high = statistics_of.statistics(samples)
+        assert mean.numpy() == pytest.approx(seen.mean(axes), abs=1e-12)
+        assert std.numpy() == pytest.approx(seen.std(axes), abs=1e-12)
+        assert (low.tolist(), high.tolist()) == (seen.min(axes).tolist(), seen.max(axes).tolist())
+
+
+class Files(ArraySet):
+    """Rows that take a file each."""
+
+    paths = ()
 
 
 def test_normalization_comes_from_the_samples_unless_given():

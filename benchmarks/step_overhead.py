@@ -18,8 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -78,13 +79,42 @@ class _Block(nn.Module):
         return residual + short
 
 
+class UNet(nn.Module):
+    """A U-Net (Ronneberger et al. 2015) of 385,000 weights, with BatchNorm, for pictures of any size."""
+
+    def __init__(self, classes: int, widths: Sequence[int] = (16, 32, 64, 96)) -> None:
+        super().__init__()
+        self.down = nn.ModuleList(_twice(a, b) for a, b in pairwise([3, *widths]))
+        self.up = nn.ModuleList(_twice(a + b, b) for a, b in pairwise(widths[::-1]))
+        self.head = nn.Conv2d(widths[0], classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of each pixel."""
+        seen = list[Tensor]()
+        for block in self.down:
+            seen.append(block(F.max_pool2d(seen[-1], 2) if seen else x))
+        y = seen.pop()
+        for block in self.up:
+            beside = seen.pop()
+            y = block(torch.cat([F.interpolate(y, beside.shape[-2:], mode="nearest"), beside], 1))
+        logits: Tensor = self.head(y)
+        return logits
+
+
+def _twice(first: int, last: int) -> nn.Sequential:
+    pairs = ((first, last), (last, last))
+    parts = [[nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(True)] for a, b in pairs]
+    return nn.Sequential(*chain(*parts))
+
+
 @dataclass(frozen=True)
 class Kind:
-    """A network and the inputs it is timed on."""
+    """A network and the inputs it is timed on; ``masks``: a class for each pixel."""
 
     network: Callable[[int], nn.Module]
     shape: tuple[int, ...]
     classes: int = 10
+    masks: bool = False
     plans: dict[tuple[int, int], tuple[int, tuple[str, ...] | None]] = field(default_factory=dict)  # steps, strategies
 
 
@@ -109,6 +139,7 @@ KINDS = {
         (3, 32, 32),
         plans={(4, 28): (10, (*MAIN, "fst_d", "fst_w")), (16, 112): (6, ("fixmatch", "mean_teacher"))},
     ),
+    "U-Net 90x120, masks": Kind(UNet, (3, 90, 120), 11, True, plans={(8, 8): (10, MAIN)}),
     "ViT-tiny 32 px": Kind(_vit, (3, 32, 32), plans={(4, 28): (8, ("fixmatch", "mean_teacher", "freematch"))}),
 }
 
@@ -200,15 +231,18 @@ def measure(name: str, kind: Kind, batch: tuple[int, int], steps: int) -> dict[s
     rows = 32 * unlabeled
     x = torch.randint(0, 256, (rows + 320, *kind.shape), dtype=torch.uint8)
     y = torch.arange(len(x)) % kind.classes
+    if kind.masks:  # blocks of classes, the last of them void
+        coarse = torch.randint(0, kind.classes + 1, (len(x), 1, 9, 12)).float()
+        y = F.interpolate(coarse, kind.shape[1:]).squeeze(1).to(torch.uint8)
     if len(kind.shape) == 1:
         x = torch.randn(len(x), *kind.shape)  # type: ignore[assignment]
     pile = data.Pile(
         data.ArraySet(x[:320], y[:320]), data.ArraySet(x[320:]), classes=list(map(str, range(kind.classes)))
     )
     make = st.learner(lambda: kind.network(kind.classes * catalog.METHODS[name].outputs))
-    task = st.Classification(kind.classes)
+    task = st.Segmentation(kind.classes, void=kind.classes) if kind.masks else st.Classification(kind.classes)
     few: dict[str, Any] = {"min_labeled": labeled} if name == "soft_labels" else {}
-    strategy = catalog.build(name, task, make, unlabeled=rows, label_shape=(kind.classes,), **few)
+    strategy = catalog.build(name, task, make, unlabeled=rows, label_shape=task.output_shape(kind.shape), **few)
     turns = Turns()
     plan = st.BatchPlan(labeled=labeled, unlabeled_ratio=unlabeled / labeled)
     with patch.object(student, "run_alone", turns.record):

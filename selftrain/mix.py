@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from selftrain.runtime.devices import sent
 from selftrain.runtime.distributed import mixes_own, on_own_rows
 from selftrain.tasks import Task
-from selftrain.types import Recorded, Target
+from selftrain.types import HardTarget, Recorded, Target
 
 MixFunction = TypeVar("MixFunction", bound=Callable[..., tuple[Tensor, Target]])
 _NO_CLASS = -1  # of pixels that are not valid
@@ -27,12 +27,15 @@ def cat(*targets: Target) -> Target:
     valid = None
     if any(t.valid is not None for t in targets):
         valid = torch.cat([t.mask() > 0 for t in targets])
-    return Target(torch.cat([t.value for t in targets]), torch.cat([t.weight for t in targets]), valid)
+    weight = torch.cat([t.weight for t in targets])
+    if all(isinstance(t, HardTarget) for t in targets):
+        return targets[0].having(torch.cat([t.tensors[0] for t in targets]), weight, valid)
+    return Target(torch.cat([t.value for t in targets]), weight, valid)
 
 
 def pick(target: Target, rows: Tensor | slice) -> Target:
     """Some rows of a target, by number or as a slice."""
-    return Target(target.value[rows], target.weight[rows], None if target.valid is None else target.valid[rows])
+    return target.each(lambda tensor: tensor[rows])
 
 
 def _in_ranks(mix: MixFunction) -> MixFunction:
@@ -40,21 +43,17 @@ def _in_ranks(mix: MixFunction) -> MixFunction:
 
     @functools.wraps(mix)
     def mixed(x: Tensor, target: Target, task: Task, **settings: Any) -> tuple[Tensor, Target]:
-        if type(x) is Tensor or not mixes_own(x) or target.value.requires_grad:
+        if type(x) is Tensor or not mixes_own(x) or target.tensors[0].requires_grad:
             return mix(x, target, task, **settings)
 
         def own(x: Tensor, *known: Tensor) -> tuple[Tensor, ...]:
-            x, made = mix(x, Target(*known), task, **settings)
-            return (x, *_tensors(made))
+            x, made = mix(x, target.having(*known), task, **settings)
+            return (x, *made.tensors)
 
-        x, *known = on_own_rows(own, x, *_tensors(target))
-        return x, Target(*known)
+        x, *known = on_own_rows(own, x, *target.tensors)
+        return x, target.having(*known)
 
     return cast(MixFunction, mixed)
-
-
-def _tensors(target: Target) -> tuple[Tensor, ...]:
-    return (target.value, target.weight, *(() if target.valid is None else (target.valid,)))
 
 
 @_in_ranks
@@ -115,10 +114,10 @@ def cutmix(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0) -> tupl
     partner = torch.randperm(len(x), device=x.device)
     other = pick(target, partner)
     mixed = torch.where(pasted, x[partner], x)
-    if target.value.dim() == 2:
+    if len(target.shape) == 2:
         # By the pixels that were pasted: a rectangle is cut off at the border, so the drawn share would be wrong.
         return mixed, blend(target, other, 1 - float(pasted.float().mean()), task)
-    return mixed, _paste(target, other, _resize(pasted[None, None], target.value.shape[-2:]))
+    return mixed, _paste(target, other, _resize(pasted[None, None], target.shape[-2:]))
 
 
 @_in_ranks
@@ -138,11 +137,12 @@ def classmix(x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
     Raises:
         ValueError: if the targets have no class for each pixel, or ``x`` is no batch of images.
     """
-    if x.dim() != 4 or target.value.dim() != 4 or target.weight.dim() != 3:
+    if x.dim() != 4 or len(target.shape) != 4 or target.weight.dim() != 3:
         raise ValueError(f"classmix needs a class for each pixel, got {_shapes(x, target)}; use cutmix or mixup")
     partner = torch.randperm(len(x), device=x.device)
     other = pick(target, partner)
-    classes = torch.where(other.mask() > 0, task.label(other.value), _NO_CLASS)
+    label = other.label.long() if isinstance(other, HardTarget) else task.label(other.value)
+    classes = torch.where(other.mask() > 0, label, _NO_CLASS)
     # At the resolution of the targets, where the classes are known; the images get the enlarged mask.
     pasted = torch.stack([torch.isin(row, _half(row)) for row in classes])
     mixed = torch.where(_resize(pasted[:, None], x.shape[-2:]), x[partner], x)
@@ -268,14 +268,17 @@ def blend(first: Target, second: Target, share: float | Tensor, task: Task) -> T
 
 def _paste(target: Target, other: Target, pasted: Tensor) -> Target:
     """Take ``other`` where ``pasted`` (B or 1, 1, h, w); units without sites of their own count as far as both do."""
-    value = torch.where(pasted, other.value, target.value)
-    if target.weight.dim() != target.value.dim() - 1:
+    if target.weight.dim() != len(target.shape) - 1:
+        value = torch.where(pasted, other.value, target.value)
         # The map of a joint is now of either image, or of both in part: it counts only as far as both do.
         return Target(value, torch.minimum(target.weight, other.weight), target.mask() * other.mask() > 0)
     valid, inside = None, pasted[:, 0]
     if target.valid is not None or other.valid is not None:
         valid = torch.where(inside, other.mask(), target.mask()) > 0
-    return Target(value, torch.where(inside, other.weight, target.weight), valid)
+    weight = torch.where(inside, other.weight, target.weight)
+    if isinstance(target, HardTarget) and isinstance(other, HardTarget):
+        return target.having(torch.where(inside, other.label, target.label), weight, valid)
+    return Target(torch.where(pasted, other.value, target.value), weight, valid)
 
 
 def _resize(mask: Tensor, size: torch.Size) -> Tensor:
@@ -337,7 +340,7 @@ def _check_patch(size: float, pairs: int) -> None:
 
 
 def _shapes(x: Tensor, target: Target) -> str:
-    return f"targets {tuple(target.value.shape)} for inputs {tuple(x.shape)}"
+    return f"targets {tuple(target.shape)} for inputs {tuple(x.shape)}"
 
 
 def _beta(alpha: float) -> float:

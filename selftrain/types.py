@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -117,13 +117,89 @@ class Target:
     weight: Tensor
     valid: Tensor | None = None
 
+    @property
+    def shape(self) -> torch.Size:
+        """Of ``value``, (B, C, *S)."""
+        return self.value.shape
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Values, weights and, if there is one, validity."""
+        return (self.value, self.weight, *(() if self.valid is None else (self.valid,)))
+
+    def having(self, value: Tensor, weight: Tensor, valid: Tensor | None = None) -> Target:
+        """A target of the same kind with other ``tensors``."""
+        return Target(value, weight, valid)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Target:
+        """The same with ``change`` made to every one of its ``tensors``."""
+        return self.having(*map(change, self.tensors))
+
     def scaled(self, factor: Tensor | float) -> Target:
         """Multiply the weights by ``factor``, broadcastable to (B, *U)."""
-        return replace(self, weight=self.weight * factor)
+        return self.weighted(self.weight * factor)
+
+    def weighted(self, weight: Tensor) -> Target:
+        """The same with other weights, shape (B, *U)."""
+        return self.having(self.tensors[0], weight, self.valid)
 
     def mask(self) -> Tensor:
         """Validity with the same shape as the weights, as a float: 1.0 where the unit exists."""
         return torch.ones_like(self.weight) if self.valid is None else self.valid.to(self.weight)
+
+
+class HardTarget(Target):
+    """Class numbers of units; the one-hot ``value``, a number for each class, is made only where it is asked for.
+
+    ``dataclasses.replace`` gives a plain target.
+
+    Args:
+        value: ``None``: one-hot at ``label``.
+        weight: As of ``Target``.
+        valid: As of ``Target``.
+        label: Class of each unit, shape (B, *U), integer, in [0, classes).
+        classes: Number of classes C.
+    """
+
+    label: Tensor
+    classes: int
+
+    def __new__(
+        cls, value: Tensor | None, weight: Tensor, valid: Tensor | None = None, *, label: Tensor | None = None,
+        classes: int = 0,
+    ) -> Any:  # fmt: skip
+        """A plain target where there is a value."""
+        return object.__new__(cls) if value is None else Target(value, weight, valid)
+
+    def __init__(
+        self, value: None, weight: Tensor, valid: Tensor | None = None, *, label: Tensor, classes: int
+    ) -> None:
+        vars(self).update(weight=weight, valid=valid, label=label, classes=classes)
+
+    @functools.cached_property
+    def value(self) -> Tensor:
+        """One-hot values, shape (B, C, *S)."""
+        made = self.weight.new_zeros(self.shape)
+        return made.scatter_(1, self.label.long().unsqueeze(1), 1.0)
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of ``value``, (B, C, *S)."""
+        return torch.Size([len(self.label), self.classes, *self.label.shape[1:]])
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Class numbers, weights and, if there is one, validity."""
+        return (self.label, self.weight, *(() if self.valid is None else (self.valid,)))
+
+    def having(self, value: Tensor, weight: Tensor, valid: Tensor | None = None) -> Target:
+        """The same classes with other ``tensors``: class numbers, or values of a plain target."""
+        if value.is_floating_point():
+            return Target(value, weight, valid)
+        return HardTarget(None, weight, valid, label=value, classes=self.classes)
+
+    def __reduce__(self) -> Any:
+        return functools.partial(HardTarget, label=self.label, classes=self.classes), (None, self.weight, self.valid)
 
 
 @dataclass(frozen=True)

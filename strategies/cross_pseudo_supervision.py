@@ -22,7 +22,7 @@ from selftrain.select.alignment import Align
 from selftrain.strategy.pseudo_labeling import Distance, PseudoLabeling
 from selftrain.strategy.several import SeveralStudents, mean_report
 from selftrain.tasks import Task, relative
-from selftrain.types import Batch, Clock, Report, Target
+from selftrain.types import Batch, Clock, Report
 
 
 class CrossPseudoSupervision(SeveralStudents):
@@ -80,7 +80,7 @@ class CrossPseudoSupervision(SeveralStudents):
             if self.on_labeled and peer_labeled is not None:
                 # Labeled samples are crossed too: every unit that has a label, whatever the peer's confidence
                 valid = labeled.target
-                cross = Target(labeling.harden(peer_labeled), valid.mask(), valid.valid)
+                cross = labeling.target(peer_labeled, valid.mask(), valid.valid)
                 loss = loss + labeling.weight(clock) * labeling.loss(logits, cross)
             if learner.update(loss):
                 self.follow(i)

@@ -118,7 +118,7 @@ class VAT(SingleStudent):
         pseudo = self.pseudo_labeling.make(self.task.probs(clean).detach(), batch.unlabeled.index, labeled)
         # D_l and D_ul (eq. 8): of the labeled samples every unit that exists is attacked, whatever its label says
         exists, first = batch.labeled.target.mask(), len(given) if self.on_labeled else 0
-        own = Target(self.pseudo_labeling.harden(known), exists, batch.labeled.target.valid)
+        own = self.pseudo_labeling.target(known, exists, batch.labeled.target.valid)
         rows, every = (torch.cat([given, x]), cat(own, pseudo.target)) if first else (x, pseudo.target)
         # r_vadv and p(y | x + r_vadv, theta) (eq. 6); inputs that nobody will ever see leave no trace in BatchNorm
         attacked = partial(self.attacked, given=given, state=state)
@@ -160,7 +160,7 @@ class VAT(SingleStudent):
     def worst(self, x: Tensor, target: Target, predict: Callable[[Tensor], Tensor]) -> Tensor:
         """Unit directions (B, ...) in which the prediction of ``x`` leaves ``target`` fastest; without gradient."""
         # units that are not kept have a direction too
-        every = Target(target.value, torch.ones_like(target.weight), target.valid)
+        every = target.weighted(torch.ones_like(target.weight))
         direction = _unit(torch.randn_like(x))  # d ~ N(0, I)
         for _ in range(self.iterations):
             # d <- grad_r D(p(y | x), p(y | x + r)) at r = xi d, a power iteration of the Hessian (eq. 9 to 12)

@@ -36,6 +36,12 @@ def to_device(tensor: Tensor, device: torch.device, non_blocking: bool = False) 
     return tensor.to(device, non_blocking=non_blocking)
 
 
+def annotations_on(annotation: Tensor, device: torch.device, non_blocking: bool = False) -> Tensor:
+    """Annotations of a batch on a device, masks of bytes as int64."""
+    there = to_device(annotation, device, non_blocking)
+    return there.long() if there.dtype == torch.uint8 else there
+
+
 def blamed(make: Callable[[slice], T], samples: Samples, rows: Tensor, doing: str, source: str) -> T:
     """What ``make`` gives for a batch; where code of the user's fails, the row is named.
 

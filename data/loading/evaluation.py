@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from selftrain.data.base.reading import read_rows, to_device
+from selftrain.data.base.reading import annotations_on, read_rows, to_device
 from selftrain.data.base.samples import Samples
 from selftrain.data.views.base import ViewMaker
 from selftrain.errors import DataError
@@ -38,7 +38,7 @@ class Evaluation:
             images = to_device(read_rows(self.samples, index, "the evaluated set", exact), self.device)
             # plain views draw nothing, so that the epoch is of no account
             x = self.views("plain", images, index.to(self.device), 0).x
-            yield Annotated(x, self.annotations[index].to(self.device), index.to(self.device))
+            yield Annotated(x, annotations_on(self.annotations[index], self.device), index.to(self.device))
 
 
 def check_annotated(part: str, samples: Samples) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selftrain.data.base.reading import to_device
+from selftrain.data.base.reading import annotations_on, to_device
 from selftrain.data.base.samples import Samples
 from selftrain.data.loading.fetching import Fetcher, RawPart
 from selftrain.data.loading.workers import Workers
@@ -120,11 +120,9 @@ class PairedStream:
         """Annotations as the strategy wants them, on the device."""
         assert self.needs.encode is not None
         if annotation.dim() > 1:
-            return self.needs.encode(self._here(annotation))
+            return self.needs.encode(annotations_on(annotation, self.device, non_blocking=True))
         # a number a sample is checked and encoded here, on the host: on the device the check would wait for it
-        target = self.needs.encode(annotation)
-        valid = None if target.valid is None else self._here(target.valid)
-        return replace(target, value=self._here(target.value), weight=self._here(target.weight), valid=valid)
+        return self.needs.encode(annotation).each(self._here)
 
     def _unlabeled(self, part: RawPart | None) -> Unlabeled | None:
         if part is None:

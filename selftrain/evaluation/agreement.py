@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from selftrain.mix import pick
 from selftrain.runtime import signals
 from selftrain.strategy.base import SupervisedStrategy
 from selftrain.tasks import Task, unmoved
@@ -68,7 +69,7 @@ def pile_looks(
             index = batch.unlabeled.index[:left]  # the rows that fill up the last batch have been seen
             shown = [batch.unlabeled[name] for name in views]
             said = [unmoved(strategy.task, strategy.predict(view.x), view) for view in shown]
-            yield index, [_first(target, len(index)) for target in said]
+            yield index, [pick(target, slice(len(index))) for target in said]
             left -= len(index)
             if not left:
                 return
@@ -95,8 +96,3 @@ def view_agreement(strategy: SupervisedStrategy, pile: Pile, *, limit: int = SAM
         one = strategy.task.agree(torch.stack([look.value for look in looks])).all(0)
         alike, counted = alike + int((one & shown).sum()), counted + int(shown.sum())
     return alike / counted if counted else None
-
-
-def _first(target: Target, count: int) -> Target:
-    valid = None if target.valid is None else target.valid[:count]
-    return Target(target.value[:count], target.weight[:count], valid)

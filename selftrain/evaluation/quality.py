@@ -15,6 +15,7 @@ from selftrain.evaluation.calibration import Calibration, calibrate, calibration
 from selftrain.labels.ledger import Ledger
 from selftrain.metrics.calibration_error import pseudo_label_accuracy
 from selftrain.metrics.significance import effective_classes
+from selftrain.mix import pick
 from selftrain.strategy.base import SupervisedStrategy
 from selftrain.tasks import Task
 from selftrain.types import Pile, Target
@@ -228,7 +229,7 @@ def _held_out(
         )
         for i in torch.nonzero(labeled).squeeze(1).tolist():
             # sample by sample, as a row of the ledger is one, whose confidences are judged by these
-            given = Target(target.value[i : i + 1], target.weight[i : i + 1], valid[i : i + 1])
+            given = pick(target, slice(i, i + 1))
             right = _share_right(task, value[i : i + 1], given)
             rows.append((float(confidence[i]), right, _typical(task, given) if has_classes else 0))
     return rows

@@ -15,7 +15,7 @@ from selftrain.labels.table_file import digest_of, read_labels, write_labels
 from selftrain.metrics.calibration_error import pseudo_label_accuracy
 from selftrain.networks.described import describe
 from selftrain.strategy.pseudo_labeling import PseudoLabel
-from selftrain.tasks import Task
+from selftrain.tasks import Task, decided
 from selftrain.types import PseudoLabels, Target
 
 
@@ -80,8 +80,8 @@ class PseudoLabelTable(nn.Module):
         if row >= len(self):
             raise ValueError(f"row {row} is outside the labels of {len(self)} samples; label the pile you train on")
         value, weight = self.value[index].float(), self.weight[index]
-        made = self._task.harden(value) if hard else value
-        return PseudoLabel(Target(made, weight), PseudoLabels(index, value, weight))
+        target = decided(self._task, value, weight) if hard else Target(value, weight)
+        return PseudoLabel(target, PseudoLabels(index, value, weight))
 
     guess = old_method("guess", "pseudo_label")
 

@@ -14,7 +14,7 @@ from selftrain.mix import Mix
 from selftrain.schedule import Schedule, ramp_linear
 from selftrain.select import Selector, everything, score
 from selftrain.select.alignment import Align
-from selftrain.tasks import Task
+from selftrain.tasks import Task, decided
 from selftrain.types import Clock, PseudoLabels, Report, Target
 
 Distance = Literal["mse", "ce"]
@@ -36,7 +36,7 @@ class PseudoLabel:
         """The same with unit weights multiplied by ``factor`` (B, *U)."""
         # In both: the ledger counts a unit as accepted by the weight it is learned with.
         weight = self.target.weight * factor
-        return PseudoLabel(replace(self.target, weight=weight), replace(self.labels, weight=weight))
+        return PseudoLabel(self.target.weighted(weight), replace(self.labels, weight=weight))
 
     def report(self, *, supervised: Tensor, unsupervised: Tensor, **more: Tensor) -> Report:
         """What a step says of itself: these labels, the share of units used, and its losses by name.
@@ -126,7 +126,7 @@ class PseudoLabeling(nn.Module):
         weight = self.select(score(self._task, aligned, index, labeled))
         learned = aligned if self.align_targets else value
         return PseudoLabel(
-            Target(self.harden(learned), weight),
+            self.target(learned, weight),
             PseudoLabels(index, learned, weight, agreement),  # the ledger keeps the soft value: a person may lower bars
         )
 
@@ -136,6 +136,10 @@ class PseudoLabeling(nn.Module):
             return self._task.harden(value)
         # At 1 as it is: logarithm and softmax would change its last bits.
         return value if self.temperature == 1.0 else self._task.sharpen(value, self.temperature)
+
+    def target(self, value: Tensor, weight: Tensor, valid: Tensor | None = None) -> Target:
+        """What ``harden`` makes of a prediction, as a target."""
+        return decided(self._task, value, weight, valid) if self.hard else Target(self.harden(value), weight, valid)
 
     def mixed(self, x: Tensor, target: Target) -> tuple[Tensor, Target]:
         """Inputs and targets after the mix, if there is one; the target must be in the geometry of ``x``."""

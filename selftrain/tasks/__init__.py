@@ -1,6 +1,6 @@
 """What depends on the kind of output: classification, segmentation, keypoints. Nothing else in the library asks."""
 
-from selftrain.tasks.base import Classification, Task, has_classes, relative, unmoved, weighted_mean
+from selftrain.tasks.base import Classification, Task, decided, has_classes, relative, unmoved, weighted_mean
 from selftrain.tasks.keypoints import Keypoints
 from selftrain.tasks.segmentation import Segmentation
 
@@ -9,6 +9,7 @@ __all__ = [
     "Keypoints",
     "Segmentation",
     "Task",
+    "decided",
     "has_classes",
     "relative",
     "unmoved",

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from selftrain.errors import DataError
 from selftrain.tasks.geometry import grid_of_places, map_of, squared_map
-from selftrain.types import Recorded, Target, View
+from selftrain.types import HardTarget, Recorded, Target, View
 
 
 class Task(Protocol):
@@ -60,6 +60,10 @@ class Task(Protocol):
 
     def harden(self, value: Tensor) -> Tensor:
         """Replace each unit's value by its decision at full confidence, (B, C, *S) -> (B, C, *S)."""
+        ...
+
+    def decide(self, value: Tensor, weight: Tensor, valid: Tensor | None = None) -> Target:
+        """Target of the hardened values, which need not be made."""
         ...
 
     def sharpen(self, value: Tensor, temperature: float) -> Tensor:
@@ -200,8 +204,12 @@ class Classification(Recorded):
 
     def harden(self, value: Tensor) -> Tensor:
         """One-hot at the most probable class."""
-        # By argmax, as `label`: a tie must be the same decision in every answer. one_hot puts the classes last.
-        return F.one_hot(value.argmax(1), value.shape[1]).movedim(-1, 1).to(value)
+        # By `label`: a tie must be the same decision in every answer. one_hot puts the classes last.
+        return F.one_hot(self.label(value), value.shape[1]).movedim(-1, 1).to(value)
+
+    def decide(self, value: Tensor, weight: Tensor, valid: Tensor | None = None) -> Target:
+        """Target of the most probable classes."""
+        return Target(self.harden(value), weight, valid)
 
     def sharpen(self, value: Tensor, temperature: float) -> Tensor:
         """``p^(1/T)`` normalized over classes (Berthelot et al. 2019, MixMatch, eq. 7)."""
@@ -220,7 +228,8 @@ class Classification(Recorded):
 
     def agree(self, values: Tensor) -> Tensor:
         """Members whose class is that of the mean probability."""
-        return values.argmax(2) == values.mean(0).argmax(1)
+        each: Tensor = self.label(values.flatten(0, 1)).unflatten(0, values.shape[:2])
+        return each == self.label(values.mean(0))
 
     def units(self, value: Tensor, confidence: Tensor, accepted: Tensor) -> Tensor:
         """Of each class: share of the units, mean confidence (0 where there are none), share accepted."""
@@ -255,7 +264,8 @@ class Classification(Recorded):
     def update(self, value: Tensor, target: Target) -> Tensor:
         """Counts (3, classes) of valid units of weight > 0: decided rightly, truly of each class, decided for it."""
         keep = target.mask() * target.weight > 0
-        truth, guess = target.value.argmax(1)[keep], value.argmax(1)[keep]
+        known = target.label.long() if isinstance(target, HardTarget) else self.label(target.value)
+        truth, guess = known[keep], self.label(value)[keep]
         # No confusion matrix: of 10,000 classes it would be 0.8 GB a batch.
         counts = [torch.bincount(units, minlength=self.classes) for units in (truth[truth == guess], truth, guess)]
         # Double: a part of masks has more pixels than the 2**24 up to which float32 counts by ones.
@@ -299,6 +309,12 @@ class _Between(View):
         return (back if destination.theta is None else back @ squared_map(destination.theta))[:, :2]
 
 
+def decided(task: Task, value: Tensor, weight: Tensor, valid: Tensor | None = None) -> Target:
+    """``Task.decide``, or its like for a task of the user's own that has none."""
+    decide = getattr(task, "decide", None)
+    return Target(task.harden(value), weight, valid) if decide is None else decide(value, weight, valid)
+
+
 def has_classes(task: Task) -> bool:
     """Whether units have classes, with shares that can be compared; joints have places instead."""
     share = torch.full((task.groups,), 1 / task.groups)
@@ -323,8 +339,8 @@ def ratio(part: Tensor, whole: Tensor | int) -> float:
 
 def check_shape(logits: Tensor, target: Target) -> None:
     """Raise DataError where a network's outputs are not those that the task needs."""
-    if logits.shape[1:] != target.value.shape[1:]:
-        given, needed = tuple(logits.shape[1:]), tuple(target.value.shape[1:])
+    if logits.shape[1:] != target.shape[1:]:
+        given, needed = tuple(logits.shape[1:]), tuple(target.shape[1:])
         raise DataError(f"the network gives {given} a sample, the task needs {needed}; build it with that many outputs")
 
 

@@ -126,6 +126,10 @@ class Keypoints(Recorded):
         # In the size of the prediction, which need not be that of the task.
         return self._drawn(self._place(value), value.shape[-2:]).to(value)
 
+    def decide(self, value: Tensor, weight: Tensor, valid: Tensor | None = None) -> Target:
+        """Target of the places."""
+        return Target(self.harden(value), weight, valid)
+
     def sharpen(self, value: Tensor, temperature: float) -> Tensor:
         """``h^(1/T)`` in each cell: below 1 the flanks of a peak fall."""
         return value ** (1 / temperature)

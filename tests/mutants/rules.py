@@ -19,9 +19,58 @@ ALIGNED = "test_align.py::test_alignment_follows_the_equations"
 CLASSMIX = "test_mix.py::test_classmix_pastes_half_of_the_partners_classes"
 PATCH = "test_mix.py::test_a_patch_of_one_joint_stands_on_another"
 ORDER = "test_pseudo_labeling.py::test_alignment_comes_first_then_selection_then_hardening"
+NUMBERS = "test_tasks.py::test_decisions_as_numbers_are_decisions_as_values"
 GEOMETRY = "test_contract.py::test_turning_a_view_with_its_map_leaves_the_update_as_it_is"
 
+MASKS = "selftrain/tasks/segmentation.py"
+
 MUTANTS = [
+    # -- targets that hold class numbers
+    Mutant(
+        "of equal classes the last",
+        MASKS,
+        "torch.arange(classes, 0, -1,",
+        "torch.arange(1, classes + 1,",
+        NUMBERS,
+    ),
+    Mutant(
+        "the margin to itself",
+        MASKS,
+        "value.scatter(1, self.label(value).unsqueeze(1), -torch.inf).amax(1)",
+        "value.amin(1)",
+        NUMBERS,
+    ),
+    Mutant(
+        "class numbers stay on their side",
+        MASKS,
+        "swapped = other[value.long()] if hard",
+        "swapped = value if hard",
+        NUMBERS,
+    ),
+    Mutant(
+        "pasted weights, own classes",
+        MIX,
+        "target.having(torch.where(inside, other.label, target.label)",
+        "target.having(target.label",
+        NUMBERS,
+    ),
+    Mutant(
+        "padding of class numbers is valid", MASKS, "valid = moved[:, -1] > 0.5", "valid = moved[:, -1] > -0.5", NUMBERS
+    ),
+    Mutant(
+        "an own hardening is passed over",
+        MASKS,
+        "if type(self).harden is not Segmentation.harden:",
+        "if False:",
+        "test_tasks.py::test_a_hardening_of_ones_own_makes_the_pseudo_labels",
+    ),
+    Mutant(
+        "bytes are taken for a mask",
+        "data/pile.py",
+        "table[: len(number)] = number.numpy()",
+        "table[: len(number)] = np.arange(len(number))",
+        "test_dense_views.py::test_masks_of_bytes_stay_bytes_until_they_are_a_batch",
+    ),
     # -- rules
     Mutant(
         "quantile moves in evaluation",

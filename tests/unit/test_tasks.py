@@ -1,5 +1,7 @@
 import math
+import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from sklearn import metrics
 from torch.nn import functional as F
 
 from selftrain.errors import DataError
+from selftrain.mix import ClassMix, CutMix, cat, pick
+from selftrain.strategy.pseudo_labeling import PseudoLabeling
 from selftrain.tasks import Classification, Keypoints, Segmentation, relative, weighted_mean
-from selftrain.types import Target, View
+from selftrain.types import HardTarget, Target, View
 
 CASES = all_tasks()
 each_task = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -441,6 +445,64 @@ def test_every_sample_moves_by_its_own_map():
     value = torch.rand(2, 2, 4, 4)
     moved = Segmentation(2).warp(Target(value, torch.ones(2, 4, 4)), view_of(IDENTITY, FLIP))
     assert torch.equal(moved.value, torch.stack([value[0], value[1].flip(2)]))
+
+
+@pytest.mark.parametrize("classes", [3, 300])
+def test_decisions_as_numbers_are_decisions_as_values(classes):
+    """All that a task does with class numbers is what it does with the same target one-hot."""
+    task = Segmentation(classes, pairs=[(0, 2)])
+    generator = torch.Generator().manual_seed(0)
+    value = torch.rand(4, classes, 6, 7, generator=generator).mul(4).round().div(4)  # with ties
+    weight = torch.rand(4, 6, 7, generator=generator)
+    valid = torch.rand(4, 6, 7, generator=generator) > 0.3
+    hard, soft = task.decide(value, weight, valid), Target(task.harden(value), weight, valid)
+    assert isinstance(hard, HardTarget)
+    assert hard.shape == value.shape
+    assert torch.equal(task.label(value), value.argmax(1))
+    first, second = value.topk(2, dim=1).values.unbind(1)
+    assert torch.equal(task.margin(value), first - second)
+    logits = torch.randn(4, classes, 6, 7, generator=generator)
+    maps = torch.tensor([IDENTITY, FLIP, QUARTER, shift(2, 1, (6, 7))])
+    places = F.affine_grid(maps, [4, 1, 6, 7], align_corners=False)
+    views = [View(torch.zeros(4, 1, 6, 7), maps), View(torch.zeros(4, 1, 6, 7), None, places)]
+    rows = torch.tensor([2, 0])
+    pairs = [(hard, soft), *((task.warp(hard, view), task.warp(soft, view)) for view in views)]
+    pairs += [
+        (pick(hard, rows), pick(soft, rows)),
+        (cat(hard, hard), cat(soft, soft)),
+        (hard.scaled(2), soft.scaled(2)),
+    ]
+    for mix in (CutMix(), ClassMix()):
+        with torch.random.fork_rng():
+            one = mix(logits, hard, task)[1]
+        pairs.append((one, mix(logits, soft, task)[1]))
+    for numbers, one_hot in pairs:
+        assert isinstance(numbers, HardTarget)
+        assert not isinstance(one_hot, HardTarget)
+        assert torch.equal(numbers.weight, one_hot.weight)
+        assert torch.equal(numbers.mask(), one_hot.mask())
+        known = one_hot.mask() > 0  # padding has no class: all zeros one-hot
+        assert torch.equal(numbers.value * known[:, None], one_hot.value * known[:, None])
+        said = logits[: len(numbers.label)] if len(numbers.label) < 5 else torch.cat([logits, logits])
+        assert torch.allclose(task.loss(said, numbers), task.loss(said, one_hot))
+        assert torch.allclose(task.consistency(said, numbers), task.consistency(said, one_hot))
+        assert torch.equal(task.update(said.softmax(1), numbers), task.update(said.softmax(1), one_hot))
+    assert not isinstance(cat(hard, soft), HardTarget)
+    assert not isinstance(replace(hard, weight=weight), HardTarget)
+    again = pickle.loads(pickle.dumps(hard))
+    assert torch.equal(again.label, hard.label)
+    assert again.classes == classes
+
+
+def test_a_hardening_of_ones_own_makes_the_pseudo_labels():
+    class Halved(Segmentation):
+        def harden(self, value):
+            return super().harden(value) / 2
+
+    value = torch.rand(1, 3, 2, 2)
+    labeling = PseudoLabeling(Halved(3))
+    assert labeling.make(value, torch.zeros(1).long()).target.value.max() == 0.5
+    assert isinstance(PseudoLabeling(Segmentation(3)).make(value, torch.zeros(1).long()).target, HardTarget)
 
 
 # -- keypoints ---------------------------------------------------------------------------------------------------------

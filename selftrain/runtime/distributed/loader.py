@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from selftrain.runtime.distributed.group import Group, here
 from selftrain.runtime.distributed.rows import Rows, in_bytes, of_bytes, width
-from selftrain.types import Batch, BatchPlan, Labeled, Needs, Pile, Stream, Target, Unlabeled, View
+from selftrain.types import Batch, BatchPlan, Labeled, Needs, Pile, Stream, Unlabeled, View
 
 
 def joined_stream(pile: Pile, needs: Needs, plan: BatchPlan, device: torch.device) -> Stream:
@@ -87,7 +87,7 @@ def joined_batch(part: Batch, group: Group, full: BatchPlan | None = None) -> Ba
         found = torch.cat([rank[:count] for rank, count in zip(block, counts, strict=True)])
         whole = map(of_bytes, found.split(bytes_each, 1), rows)
         if isinstance(section, Labeled):
-            target = Target(next(whole), next(whole), None if section.target.valid is None else next(whole))
+            target = section.target.each(lambda _, whole=whole: next(whole))  # type: ignore[misc]
             labeled = Labeled(Rows(section.x, [counts], group), target, next(whole))
         else:
             views = {
@@ -110,10 +110,9 @@ def _sizes(part: Batch, group: Group, full: BatchPlan | None) -> list[list[int]]
 def _small(part: Labeled | Unlabeled) -> list[Tensor]:
     """What every rank has to know of a row."""
     if isinstance(part, Labeled):
-        found = [part.target.value, part.target.weight, part.target.valid, part.index]
-    else:
-        found = [*(tensor for view in part.views.values() for tensor in view.geometry), part.index]
-    return [tensor for tensor in found if tensor is not None]
+        return [*part.target.tensors, part.index]
+    geometry = (tensor for view in part.views.values() for tensor in view.geometry)
+    return [*(tensor for tensor in geometry if tensor is not None), part.index]
 
 
 def _padded(tensors: list[Tensor], rows: int) -> Tensor:

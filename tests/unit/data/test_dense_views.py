@@ -194,3 +194,21 @@ def test_a_stream_of_masks_asks_for_places_and_refuses_where_there_are_none():
     assert torch.equal(batch.labeled.target.value.argmax(1), wanted)
     with pytest.raises(ValueError, match="strong has a MaskDropout, .*; take it out"):
         stream(strong=A.Compose([A.MaskDropout()]))
+
+
+def test_masks_of_bytes_stay_bytes_until_they_are_a_batch():
+    task, masks, device = Segmentation(4), torch.from_numpy(MASKS).to(torch.uint8), torch.device("cpu")
+    given = {"bytes": masks, "masked": np.ma.masked_equal(masks.numpy(), 3)}
+    with pytest.warns(UserWarning, match="no labeled pixel is of class d"):
+        made = {kind: Pile(st.data.ArraySet(IMAGES, y), None, classes=list("abcd")) for kind, y in given.items()}
+    assert made["bytes"].labeled.annotations.dtype == made["masked"].labeled.annotations.dtype == torch.uint8
+    assert torch.equal(made["masked"].labeled.annotations == 255, masks == 3)
+    needs = Needs((), task.encode, task.warp, labeled_view="plain")
+    batch = next(made["bytes"].stream(needs, BatchPlan(4), device).epoch(0))[0].labeled
+    assert torch.equal(batch.target.value.argmax(1), masks[batch.index].long())
+    told = next(iter(made["bytes"].evaluation("labeled", 3, device))).annotation
+    assert told.dtype == torch.int64
+    assert torch.equal(told, masks[:3].long())
+    turned = {kind: pile.numbered_as(list("dcba")).labeled.annotations for kind, pile in made.items()}
+    assert torch.equal(turned["bytes"], 3 - masks)
+    assert torch.equal(turned["masked"], torch.where(masks == 3, 255, 3 - masks))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from selftrain.cli.opened import add_run, check_one_unit, opened, run_settings
+from selftrain.cli.opened import add_run, opened, run_settings
 from selftrain.cli.parser import Parser, make_parser, switch
 from selftrain.exporting import FORMATS, export
 from selftrain.exporting.network import What
@@ -22,7 +22,9 @@ file is read back and must give the same answers before it is there."""
 def parser() -> Parser:
     """All options."""
     found = make_parser("export", ABOUT, "RUN [options]")
-    help = "classifier: inputs to probabilities; encoder: inputs to features; null: what the run has"
+    help = (
+        "classifier: inputs to probabilities (of joints heatmaps); encoder: inputs to features; null: what the run has"
+    )
     found.add_argument("--what", type=Literal["classifier", "encoder"] | None, default=None, help=help)
     help = f"some of {', '.join(FORMATS)}; onnx needs selftrain[onnx]"
     # written out, since a Literal cannot be made of ``FORMATS``; a test holds them together
@@ -39,8 +41,6 @@ def run(words: Sequence[str]) -> int:
     folder, _, settings = run_settings("export", words, parser(), data=False)
     run, step = opened(folder, settings)
     what: What = settings["what"] or ("classifier" if isinstance(run.strategy, SupervisedStrategy) else "encoder")
-    if what == "classifier":
-        check_one_unit(run, "an exported classifier")
     files = export(
         run,
         settings["out"] or Path(folder, "export"),

@@ -14,6 +14,15 @@ from selftrain.catalog import RECIPES
 from selftrain.estimator.classifier import SelfTrainClassifier
 from selftrain.estimator.encoder import PretrainedEncoder
 from selftrain.estimator.folds import LabeledKFold
+from selftrain.estimator.segmenter import SelfTrainSegmenter
 from selftrain.networks.by_name import ENCODERS, DenseEncoder
 
-__all__ = ["ENCODERS", "RECIPES", "DenseEncoder", "LabeledKFold", "PretrainedEncoder", "SelfTrainClassifier"]
+__all__ = [
+    "ENCODERS",
+    "RECIPES",
+    "DenseEncoder",
+    "LabeledKFold",
+    "PretrainedEncoder",
+    "SelfTrainClassifier",
+    "SelfTrainSegmenter",
+]

@@ -27,7 +27,40 @@ from selftrain.runtime.rng import own_randomness
 from selftrain.wrapper.rows import check_row_shape, is_frame, validated
 
 
-class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class EngineEstimator(BaseEstimator):  # type: ignore[misc]
+    """An estimator that calls the engine quietly and repeatably."""
+
+    steps: Any
+    epochs: Any
+    device: Any
+    random_state: Any
+
+    def _seed(self) -> int:
+        """A number that all draws of a fit follow from."""
+        try:
+            return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        except ValueError as error:
+            raise ValueError(f"random_state is {self.random_state!r:.80}; give a whole number or None") from error
+
+    def _device(self) -> torch.device:
+        return find_device("cpu" if self.device is None else self.device)
+
+    def _length(self, default: int) -> dict[str, Any]:
+        """Steps or epochs of a stage."""
+        if self.steps is None and self.epochs is None:
+            return {"steps": default}
+        return {"steps": self.steps, "epochs": self.epochs}
+
+    @contextmanager
+    def _alone(self, seed: int) -> Iterator[None]:
+        """Draws from ``seed`` that leave the caller's random state as it was."""
+        with own_randomness(self._device()):
+            # networks are drawn from the global state, which the caller gets back as it was
+            torch.manual_seed(seed)
+            yield
+
+
+class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EngineEstimator):  # type: ignore[misc]
     """An estimator around networks that reads tables, images, series and point clouds.
 
     Attributes:
@@ -41,10 +74,6 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     limits: Any
     table: Any
     views: Any
-    steps: Any
-    epochs: Any
-    device: Any
-    random_state: Any
     verbose: Any
     inputs_: Inputs
     encoding_: TableEncoding | None = None
@@ -152,30 +181,6 @@ class NetworkEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if reset or not isinstance(X, np.ndarray) or X.ndim != 2 or self.inputs_.given[0] == 1:
             X = pad_series(X, self._channel_axis)
         return X
-
-    def _seed(self) -> int:
-        """A number that all draws of a fit follow from."""
-        try:
-            return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        except ValueError as error:
-            raise ValueError(f"random_state is {self.random_state!r:.80}; give a whole number or None") from error
-
-    def _device(self) -> torch.device:
-        return find_device("cpu" if self.device is None else self.device)
-
-    def _length(self, default: int) -> dict[str, Any]:
-        """Steps or epochs of a stage."""
-        if self.steps is None and self.epochs is None:
-            return {"steps": default}
-        return {"steps": self.steps, "epochs": self.epochs}
-
-    @contextmanager
-    def _alone(self, seed: int) -> Iterator[None]:
-        """Draws from ``seed`` that leave the caller's random state as it was."""
-        with own_randomness(self._device()):
-            # networks are drawn from the global state, which the caller gets back as it was
-            torch.manual_seed(seed)
-            yield
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,7 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
         example = next(iter(shown.evaluation("labeled", 2, self._device()) or ())).x
         self.network_ = inference_model(network, example)
         self.transduction_, self.labeled_iter_ = _provenance(runs[0], pile, labels)
-        self.ledger_ = runs[0].ledger
+        self.ledger_ = copy.copy(runs[0].ledger)  # which no longer holds the run
         self.alarms_ = [alarm for run in runs for alarm in run.alarms]
         self.fallbacks_ = [run.fallback for run in runs if run.fallback is not None]
         self.termination_condition_ = "max_steps" if pile.unlabeled else "all_labeled"

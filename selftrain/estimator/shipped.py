@@ -18,31 +18,36 @@ from selftrain.networks.outputs import logits_of
 from selftrain.strategy.base import Strategy
 from selftrain.strategy.several import SeveralStudents
 from selftrain.strategy.single import SingleStudent
+from selftrain.tasks import Classification, Task
 
 Module = TypeVar("Module", bound=nn.Module)
 BATCH = 500  # samples of a pass
 
 
 class Shipped(nn.Module):
-    """Class probabilities (B, C) of plain inputs: the mean over one or several networks.
+    """Class probabilities (B, C, *S) or heatmaps of plain inputs: the mean over one or several networks.
 
     Args:
-        networks: From inputs to logits (B, C or more); logits beyond the classes belong to other heads.
+        networks: From inputs to logits (B, C or more, *S); logits beyond the classes belong to other heads.
         counted: Factor of each class, (C,), before normalization: 0 for a class of outliers.
+        task: What the logits mean; ``None``: classes.
     """
 
     counted: Tensor
 
-    def __init__(self, networks: list[nn.Module], counted: Tensor) -> None:
+    def __init__(self, networks: list[nn.Module], counted: Tensor, task: Task | None = None) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.register_buffer("counted", counted)
+        self.task = Classification(max(2, len(counted))) if task is None else task
 
     def forward(self, x: Tensor) -> Tensor:
-        """Probabilities of the classes."""
+        """Probabilities of the classes, or heatmaps."""
         classes = len(self.counted)
-        mean = torch.stack([logits_of(network(x))[:, :classes].softmax(1) for network in self.networks]).mean(0)
-        kept = mean * self.counted
+        mean = torch.stack([self.task.probs(logits_of(network(x))[:, :classes]) for network in self.networks]).mean(0)
+        if not self.task.has_classes:
+            return mean
+        kept = mean * self.counted.view(1, -1, *[1] * (mean.dim() - 2))
         return kept / kept.sum(1, keepdim=True)
 
     def features(self, x: Tensor) -> Tensor:
@@ -68,18 +73,19 @@ def ship(strategy: Strategy, classes: int) -> Shipped:
     counted = getattr(strategy, "counted", None)
     # logits beyond the classes belong to other heads, such as one for outliers
     factor = counted if isinstance(counted, Tensor) and counted.shape == (classes,) else torch.ones(classes)
-    return Shipped([merge_adapters(copy_network(network)) for network in asked], factor.detach().clone())
+    task = getattr(strategy, "task", None)
+    return Shipped([merge_adapters(copy_network(network)) for network in asked], factor.detach().clone(), task)
 
 
 def joined(shipped: list[Shipped]) -> Shipped:
     """One vote of all networks of several strategies."""
-    return Shipped([network for each in shipped for network in each.networks], shipped[0].counted)
+    return Shipped([network for each in shipped for network in each.networks], shipped[0].counted, shipped[0].task)
 
 
 def on_inputs(shipped: Shipped, encoder: nn.Module, views: Any) -> Shipped:
     """Networks that have learned from features of an encoder, for inputs; each shares the encoder."""
     made: list[nn.Module] = [OnFeatures(encoder, one, views.mean, views.std) for one in shipped.networks]
-    return Shipped(made, shipped.counted)
+    return Shipped(made, shipped.counted, shipped.task)
 
 
 def inference_model(network: Module, example: Tensor) -> Module:
@@ -100,11 +106,13 @@ def inference_model(network: Module, example: Tensor) -> Module:
 
 
 @torch.no_grad()
-def run(ask: Callable[[Tensor], Tensor], network: nn.Module, views: ViewMaker, samples: Samples) -> Tensor:
-    """What ``ask`` makes of the plain views of samples, on the CPU, in float64, (N, ...)."""
+def run(
+    ask: Callable[[Tensor], Tensor], network: nn.Module, views: ViewMaker, samples: Samples, many: int = BATCH
+) -> Tensor:
+    """What ``ask`` makes of the plain views of samples, ``many`` at a time, on the CPU, in float64, (N, ...)."""
     weight = next((w for w in network.parameters() if w.is_floating_point()), torch.zeros(()))
     found = []
-    batch = dense_at_once(samples, BATCH)
+    batch = dense_at_once(samples, many)
     for start in range(0, len(samples), batch):
         index = torch.arange(start, min(start + batch, len(samples)))
         rows = exact_rows(samples, index.numpy())

@@ -21,7 +21,8 @@ What = Literal["classifier", "encoder"]
 class Deployed(nn.Module):
     """A network with the normalization of its inputs inside.
 
-    Classifiers: inputs (B, *shape) -> probabilities (B, C). Encoders: -> features (B, D).
+    Classifiers: inputs (B, *shape) -> probabilities (B, C), of masks (B, C, H, W), of joints heatmaps (B, K, h, w).
+    Encoders: -> features (B, D).
 
     Args:
         network: From normalized inputs to probabilities or features; it is copied.
@@ -123,7 +124,7 @@ def _network(strategy: Strategy, classes: int, what: What) -> nn.Module:
             f"{type(strategy).__name__} has no network to export; label data with its run (selftrain label RUN DATA, "
             "run.strategy.predict(x)), or train a network on them (--strategy freematch)"
         )
-    shipped = ship(strategy, classes)
+    shipped = ship(strategy, strategy.task.groups if not strategy.task.one_unit else classes)
     if what == "classifier":
         return shipped
     return _Features(encoder_of(shipped.networks[0]))

@@ -50,7 +50,8 @@ def export(
         run: A finished run.
         folder: For ``classifier.json`` (the card) and ``classifier.safetensors``, ``.onnx`` or ``.pt2``; likewise
             ``encoder``.
-        what: ``"classifier"``: inputs to probabilities; ``"encoder"``: inputs to features.
+        what: ``"classifier"``: inputs to probabilities, of masks one for each pixel and class, of joints heatmaps;
+            ``"encoder"``: inputs to features.
         formats: Some of ``"safetensors"`` (weights alone, which ``learner(init_from=...)`` takes), ``"onnx"`` (needs
             ``selftrain[onnx]``) and ``"torch"`` (a program of ``torch.export``).
         overwrite: Replace files of these names.
@@ -135,7 +136,13 @@ def export_network(
         if odd:
             raise SelftrainError(f"a file of this network would answer otherwise than it: {odd}")
         answers += [network(x) for x in asked[1:]]
-    card = {"format": FORMAT, "what": what, **about, "input": dict(inputs), "output": _output(what, answers[0])}
+    card = {
+        "format": FORMAT,
+        "what": what,
+        **about,
+        "input": dict(inputs),
+        "output": _output(network, what, answers[0]),
+    }
     for name in files:
         if name != "card":
             _written(name, network, files[name], asked, answers)
@@ -199,8 +206,10 @@ def _examples(shape: Sequence[int], network: Deployed) -> list[Tensor]:
     return drawn if network.dtype == torch.float32 else [x * network.std + network.mean for x in drawn]
 
 
-def _output(what: str, answer: Tensor) -> dict[str, Any]:
-    return {"shape": list(answer.shape[1:]), "meaning": "probabilities" if what == "classifier" else "features"}
+def _output(network: Deployed, what: str, answer: Tensor) -> dict[str, Any]:
+    task = getattr(network.network, "task", None)
+    probabilities = "probabilities" if task is None or task.has_classes else "heatmaps"
+    return {"shape": list(answer.shape[1:]), "meaning": probabilities if what == "classifier" else "features"}
 
 
 def _check_plain(network: Deployed, views: Any, shape: Sequence[int]) -> None:

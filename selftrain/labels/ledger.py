@@ -113,6 +113,10 @@ class Ledger(nn.Module):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy or a pickle is of what was said, and not of the run that can say more
+        return {**self.__dict__, "maps": None}
+
     @torch.no_grad()
     def write(self, said: PseudoLabels, task: Task, step: int) -> dict[str, Tensor]:
         """Enter the pseudo-labels of one step.
@@ -134,7 +138,9 @@ class Ledger(nn.Module):
             flipped = known & (self.label[index] != label)
         else:
             label = torch.full_like(seen, -1)
-            flipped = known & self._enter_units(index, task.units(said.value, sure, accepted), task)
+            flipped = torch.zeros_like(known)
+            if hasattr(task, "units"):  # a task of the user's own may have none
+                flipped = known & self._enter_units(index, task.units(said.value, sure, accepted), task)
             accepted = _mean(accepted) >= 0.5
         self.flips[index] += flipped
         self.label[index], self.accepted[index], self.seen[index] = label, accepted, seen + 1

@@ -29,6 +29,13 @@ MUTANTS = [
         f"{LEDGER}::test_a_mask_is_summed_up_by_class",
     ),
     Mutant(
+        "what is exported of joints is a softmax over the joints",
+        "selftrain/estimator/shipped.py",
+        "self.task.probs(logits_of(network(x))[:, :classes])",
+        "logits_of(network(x))[:, :classes].softmax(1)",
+        "test_exporting.py::test_masks_and_joints_are_exported_as_the_run_says_them",
+    ),
+    Mutant(
         "pixels that are not accepted are no void in a mask",
         "selftrain/labels/maps.py",
         "label = task.label(pseudo.value).where(pseudo.weight > 0, VOID)",

@@ -21,6 +21,10 @@ ROWS_OF = {
         Elsewhere("views are mirrored", _SIDES),
         Elsewhere("y_test has none", "unit/data/test_data_units.py::test_masks_can_be_hidden_and_held_back"),
     ],
+    "selftrain/estimator/segmenter.py": [
+        Elsewhere(says, "unit/estimator/test_segmenter.py::test_what_is_no_mask_is_refused")
+        for says in ("give masks of at least two", "give masks of the classes", "give integers of shape")
+    ],
     "selftrain/labels/maps.py": [
         Elsewhere("a mask in a palette", f"{_MAPS}::test_a_ledger_of_classes_has_no_masks"),
         Elsewhere("give them other ids", f"{_MAPS}::test_names_of_masks_stay_in_their_folder_and_apart"),

@@ -42,11 +42,31 @@ def trained(kind, strategy=strategies.Supervised, **settings):
     return st.fit(strategy(st.Classification(2), make, **settings), pile, steps=2, progress=False)
 
 
-def raw(run):
+def raw(run, count=20):
     """All unlabeled inputs as a set has them, and what the run says of them."""
-    inputs = run.pile.unlabeled.images(np.arange(20))
-    plain = run.pile.views("plain", inputs, torch.arange(20), 0).x
+    inputs = run.pile.unlabeled.images(np.arange(count))
+    plain = run.pile.views("plain", inputs, torch.arange(count), 0).x
     return inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs, run.strategy.predict(plain)
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "keypoints"])
+def test_masks_and_joints_are_exported_as_the_run_says_them(kind, tmp_path):
+    """It was: RuntimeError, the size of tensor a must match the size of tensor b."""
+    task, make = st.toy.task(kind), st.toy.learner(kind)
+    x = np.random.default_rng(0).random((8, 1, 12, 12), dtype=np.float32)
+    shape = {"segmentation": (12, 12), "keypoints": (2, 3)}[kind]
+    y = np.random.default_rng(1).integers(0, 2, (8, *shape))
+    y = y if kind == "segmentation" else np.where(np.arange(3) < 2, 8 * y, 1).astype(np.float32)
+    pile = data.Pile(data.ArraySet(x[:4], y[:4]), data.ArraySet(x), views=data.TensorViews(mean=0.3, std=2.0))
+    for strategy in (strategies.MeanTeacher(task, make), strategies.Ensemble(task, make, members=2)):
+        run = st.fit(strategy, pile, steps=2, progress=False)
+        files = exporting.export(run, tmp_path / type(strategy).__name__, formats=["torch"])
+        program = torch.export.load(files["torch"]).module()
+        inputs, wanted = raw(run, 8)
+        assert torch.allclose(program(inputs), wanted, atol=1e-5)
+        card = json.loads(files["card"].read_text())
+        assert card["output"]["shape"] == list(wanted.shape[1:])
+        assert card["output"]["meaning"] == {"segmentation": "probabilities", "keypoints": "heatmaps"}[kind]
 
 
 @pytest.mark.parametrize("kind", [k if k == "table" else pytest.param(k, marks=pytest.mark.slow) for k in X])

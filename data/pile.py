@@ -702,7 +702,8 @@ def _origin(samples: Samples) -> tuple[Samples, Rows]:
 
 
 _Settings = ParamSpec("_Settings")
-_PLACES = ("path", "folder", "table", "root", "test", "labels_csv", "validation", "unlabeled", "encoding", "parts")
+_PLACES = {"path", "folder", "table", "root", "test", "labels_csv", "validation", "unlabeled", "encoding", "parts"}
+_PLACES |= {"images", "masks", "weights", "joints"}
 
 
 def readable_again(reader: Callable[_Settings, Pile]) -> Callable[_Settings, Pile]:
@@ -726,6 +727,8 @@ def readable_again(reader: Callable[_Settings, Pile]) -> Callable[_Settings, Pil
 def _absolute(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _absolute(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_absolute(inner) for inner in value]
     there = isinstance(value, (str, os.PathLike)) and Path(value).exists()
     return str(Path(value).resolve()) if there else value
 

@@ -97,8 +97,12 @@ def _remedy(row: Tensor, other: Tensor) -> str:
 def mask_numbers(masks: Tensor) -> dict[int, int]:
     """How many pixels each number has, in ascending order."""
     counts: dict[int, int] = {}
+    if (known := getattr(masks, "counts", None)) is not None:  # of files, counted when they were found
+        pixels = known.sum(0)
+        return {int(number): int(pixels[number]) for number in pixels.nonzero()[0]}
     for start in range(0, len(masks), _ROWS):
-        flat = masks[start : start + _ROWS].flatten().long()
+        piece = masks[start : start + _ROWS]
+        flat = (piece[:, 0] if has_weights(masks) else piece).flatten().long()
         if not len(flat):
             continue
         low, high = int(flat.min()), int(flat.max())
@@ -119,6 +123,11 @@ def are_joints(annotations: Tensor, size: Sequence[int] = ()) -> bool:
     if annotations.ndim != 3 or annotations.shape[2] not in (2, 3):
         return False
     return annotations.is_floating_point() or (len(size) == 2 and tuple(annotations.shape[1:]) != tuple(size))
+
+
+def has_weights(masks: Tensor) -> bool:
+    """Whether masks are (N, 2, H, W), of which the second plane says how much a pixel counts, up to 255."""
+    return masks.ndim == 4 and masks.shape[1] == 2
 
 
 def check_annotations(part: str, samples: Samples, classes: Sequence[str]) -> Samples:
@@ -183,8 +192,8 @@ def _listed(things: Sequence[object]) -> str:
 
 def _check_form(part: str, masks: Tensor, size: tuple[int, ...]) -> None:
     """Refuse masks that are not (N, H, W) of whole numbers, in the size of their pictures."""
-    shape = tuple(masks.shape)
-    axis = next((i for i in (1, masks.ndim - 1) if masks.ndim == 4 and shape[i] in (1, 3, 4)), None)
+    shape = tuple(masks.shape[:1] + masks.shape[2:]) if has_weights(masks) else tuple(masks.shape)
+    axis = next((i for i in (1, len(shape) - 1) if len(shape) == 4 and shape[i] in (1, 3, 4)), None)
     if axis is not None and shape[axis] == 1:
         way = "masks[:, 0]" if axis == 1 else "masks[..., 0]"
         raise DataError(f"the masks of the {part} samples have the shape {shape}, with a channel axis; give {way}")
@@ -193,7 +202,7 @@ def _check_form(part: str, masks: Tensor, size: tuple[int, ...]) -> None:
             f"the masks of the {part} samples have the shape {shape}: colors, not class numbers; give (N, H, W) with "
             f"the number of each color, such as (masks == color).all({axis if axis == 1 else -1}) for one class"
         )
-    if masks.ndim != 3:
+    if len(shape) != 3:
         raise DataError(f"the annotations of the {part} samples have the shape {shape}; masks are (N, H, W)")
     if shape[1:] != size:
         raise DataError(
@@ -241,7 +250,7 @@ def check_targets(
     """
     if are_joints(annotations, size):
         _check_places(part, annotations, encode, size)
-    elif not annotations.is_floating_point() and annotations.ndim in (1, 3):
+    elif not annotations.is_floating_point() and annotations.ndim in (1, 3, 4):
         numbers = torch.tensor(list(mask_numbers(annotations)), dtype=torch.long)
         # each number once: targets of all masks would take the memory of a hundred of them
         try:
@@ -250,7 +259,7 @@ def check_targets(
             raise DataError(f"the {part} samples: {error}") from error
         except Exception:  # a task of one's own may need whole masks; the first step shows what is wrong with them
             return
-        if part == "labeled" and annotations.ndim == 3 and not classes and target.value.ndim == 4:
+        if part == "labeled" and annotations.ndim >= 3 and not classes and target.value.ndim == 4:
             known = target.value.argmax(1)[target.mask() > 0].tolist()
             warn_no_pixel(set(known), [str(number) for number in range(target.value.shape[1])])
 

@@ -85,6 +85,8 @@ def with_labels(labeled: Samples | None, added: Subset, labels: Rows) -> Samples
 def relabeled(samples: Samples, annotations: Tensor) -> Samples:
     """The same rows with other annotations; itself where they are the same."""
     known = samples.annotations
+    if known is annotations:
+        return samples
     same = known is not None and known.dtype == annotations.dtype and torch.equal(known, annotations)
     # a set of its own: the annotations of the one that was given stay
     return samples if same else _annotated(samples, np.arange(len(samples)), annotations)

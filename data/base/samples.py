@@ -173,7 +173,9 @@ class Subset:
         if len(outside):
             raise DataError(f"row {self.rows[outside[0]]} is outside the set, which has {len(base)} rows")
         known = base.annotations if annotated else None
-        self.annotations: Tensor | None = None if known is None else known[torch.from_numpy(self.rows)]
+        # those of files are read when they are asked for
+        of: Any = getattr(known, "of", None if known is None else lambda rows: known[torch.from_numpy(rows)])
+        self.annotations: Tensor | None = None if known is None else of(self.rows)
         ids = base.ids
         self.ids: Sequence[str] = (
             # numbers stay numbers: the ids of millions of rows would be most of the memory of a run
@@ -286,6 +288,8 @@ def as_annotations(y: Any) -> Tensor:
     Raises:
         DataError: no numbers.
     """
+    if hasattr(y, "of"):  # of files, not read yet
+        return y  # type: ignore[no-any-return]
     if isinstance(y, np.ma.MaskedArray):
         # what lies beneath a mask is not known and must not be learned from
         joints = y.ndim > 1 and y.dtype.kind == "f"

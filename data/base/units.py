@@ -77,7 +77,9 @@ def by_class(annotations: Tensor) -> Tensor:
         return annotations
     if annotations.is_floating_point() and _is_places(annotations.shape[1:]):
         empty = ~(marked_joints(annotations)[..., 2] > 0).any(1)
-    else:  # masks: -1 as for classes, or all void
-        flat = annotations.flatten(1)
+    elif (counts := getattr(annotations, "counts", None)) is not None:  # of files
+        empty = torch.from_numpy(counts[:, :VOID].sum(1) == 0)
+    else:  # masks, of which a second plane has the weights: -1 as for classes, or all void
+        flat = (annotations[:, 0] if annotations.ndim == 4 else annotations).flatten(1)
         empty = ((flat < 0) | (flat == VOID)).all(1)
     return -empty.long()

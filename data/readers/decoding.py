@@ -97,7 +97,7 @@ def decode(
     """
     from PIL import Image
 
-    with _named(name), Image.open(file, formats=IMAGE_FORMATS) as opened:
+    with named(name), Image.open(file, formats=IMAGE_FORMATS) as opened:
         return _converted(opened, mode, name, size, fit, limits)
 
 
@@ -110,12 +110,12 @@ def to_bytes(
     limits: Limits | None = None,
 ) -> Bytes:
     """Bring a picture of Pillow to 8 bits a channel; arguments, result and errors as of ``decode``."""
-    with _named(name):
+    with named(name):
         return _converted(image, mode, name, size, fit, limits)
 
 
 @contextlib.contextmanager
-def _named(name: str) -> Iterator[None]:
+def named(name: str) -> Iterator[None]:
     """Errors inside are of the picture of this name; the pixels are read there, so damage shows there."""
     try:
         yield
@@ -145,13 +145,17 @@ def _converted(
     opened.load()
     # Turned first: an image made anew from an array has lost the note of its orientation.
     image = _opaque(_eight_bits(ImageOps.exif_transpose(opened), name, limits)).convert(mode)
-    if size is not None:
-        target = (size[1], size[0])
-        if fit == "stretch":
-            image = image.resize(target, Image.Resampling.BICUBIC)
-        else:
-            image = ImageOps.fit(image, target) if fit == "crop" else ImageOps.pad(image, target)
-    return np.array(image)
+    return np.array(image if size is None else fitted(image, size, fit, Image.Resampling.BICUBIC, 0))
+
+
+def fitted(image: Any, size: tuple[int, int], fit: Fit, method: Any, fill: int) -> Any:
+    """A picture of Pillow, or a mask, in another size; ``fill`` is what ``"pad"`` adds."""
+    from PIL import ImageOps
+
+    target = (size[1], size[0])
+    if fit == "stretch":
+        return image.resize(target, method)
+    return ImageOps.fit(image, target, method) if fit == "crop" else ImageOps.pad(image, target, method, fill)
 
 
 def is_deep(image: Any) -> bool:

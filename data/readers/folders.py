@@ -25,6 +25,9 @@ from selftrain.errors import DataError, setting
 from selftrain.storage.tables import csv_rows
 
 UNLABELED = "unlabeled"
+VOC, CITYSCAPES = ("JPEGImages", "SegmentationClass"), ("leftImg8bit", "gtFine")  # pictures, masks
+_IMAGES = ("images", "image", "imgs", "img", "pictures", "photos")
+_MASKS = ("masks", "mask", "labels", "label", "annotations", "segmentation", "gt")
 _COLUMNS = {"path", "label"}
 _Fault = Literal["outside", "missing", "twice"]
 
@@ -110,9 +113,9 @@ def from_folder(
         workers: Threads that decode; ``None``: as many as there are processors, at most 16.
 
     Raises:
-        DataError: no images, files that cannot be used, a path in the CSV that is missing, listed twice or outside the
-            folder, wrong columns, images of different sizes without ``size``, or a test class that training does not
-            have.
+        DataError: the folder holds masks of pixels (see ``from_masks``); no images, files that cannot be used, a path
+            in the CSV that is missing, listed twice or outside the folder, wrong columns, images of different sizes
+            without ``size``, or a test class that training does not have.
 
     Warns:
         UserWarning: files were skipped, how many and the first of them; files of more than 8 bits use so few of their
@@ -124,6 +127,11 @@ def from_folder(
     if on_error not in ("raise", "skip", "defer"):
         raise ValueError(f'on_error is {on_error!r}; say "raise", "skip" or "defer"')
     root = Path(folder)
+    if labels_csv is None and has_masks(root):
+        raise DataError(
+            f"{root} holds pictures and masks of their pixels, which are no two classes; read them with "
+            f"selftrain.data.from_masks({str(root)!r})"
+        )
     listing = list_folder(root, labels_csv, no_label)
     held_out = {"test": test, "validation": validation if isinstance(validation, str | os.PathLike) else None}
     roots = {"": root} | {part: Path(place) for part, place in held_out.items() if place is not None}
@@ -133,7 +141,7 @@ def from_folder(
     scanned: list[Scanned] = []
     sets = {}
     for part, found in listings.items():
-        kept, lost, whole = _usable_files(roots[part], found, on_error, max_skipped, size, mode, workers, limits)
+        kept, lost, whole = usable_files(roots[part], found, on_error, max_skipped, size, mode, workers, limits)
         skipped += lost
         scanned += whole
         files = [roots[part] / path for path in kept.paths]
@@ -213,6 +221,25 @@ def list_held_out(root: Path, classes: Sequence[str], no_label: NoLabel = -1) ->
     return Listing([path for path, _ in kept], [y for _, y in kept], list(classes))
 
 
+def mask_folders(root: Path) -> tuple[Path, Path] | None:
+    """The folders of pictures and of masks in one that holds both, such as ``images`` and ``masks``, or ``None``."""
+    below = {place.name.lower(): place for place in sorted(root.iterdir()) if place.is_dir()} if root.is_dir() else {}
+    images = next((below[name] for name in _IMAGES if name in below), None)
+    masks = next((below[name] for name in _MASKS if name in below), None)
+    if images is None or masks is None:
+        return None
+    # two classes may be called so, but the files of a mask and of its picture are called alike
+    stems = {path.relative_to(images).with_suffix("") for path in _walk(images)}
+    names = [path.relative_to(masks).with_suffix("") for path in _walk(masks)]
+    paired = any(name in stems or any(str(name).startswith(f"{stem}_") for stem in stems) for name in names[:20])
+    return (images, masks) if paired else None
+
+
+def has_masks(root: Path) -> bool:
+    """Whether a folder holds pictures and their masks in a layout that ``from_masks`` knows."""
+    return any(all((root / name).is_dir() for name in pair) for pair in (VOC, CITYSCAPES)) or bool(mask_folders(root))
+
+
 def check_extents(scanned: Sequence[Scanned], source: str) -> None:
     """Refuse images of different sizes; the two most frequent are named.
 
@@ -229,7 +256,7 @@ def check_extents(scanned: Sequence[Scanned], source: str) -> None:
         )
 
 
-def _usable_files(
+def usable_files(
     root: Path,
     listing: Listing,
     on_error: OnError,

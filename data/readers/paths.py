@@ -11,7 +11,8 @@ from typing import Any
 
 from selftrain.data.pile import Pile
 from selftrain.data.readers.arrays import KEYS, from_arrays_file
-from selftrain.data.readers.folders import from_folder
+from selftrain.data.readers.folders import from_folder, has_masks
+from selftrain.data.readers.masks import from_masks
 from selftrain.data.readers.tables import from_table
 from selftrain.data.readers.tabular import TABLE_SUFFIXES
 from selftrain.errors import DataError
@@ -24,7 +25,8 @@ def from_path(path: str | os.PathLike[str], **settings: Any) -> Pile:
 
     Args:
         path: A folder with ``x.npy`` or ``x_unlabeled.npy``, a .npy or .npz file: ``from_arrays_file``; a .csv, .tsv or
-            .parquet file: ``from_table``; another folder: ``from_folder``.
+            .parquet file: ``from_table``; a folder of ``images/`` and ``masks/``, or any with ``masks=``:
+            ``from_masks``; another folder: ``from_folder``.
         **settings: Arguments of that function.
 
     Raises:
@@ -34,7 +36,8 @@ def from_path(path: str | os.PathLike[str], **settings: Any) -> Pile:
     place = Path(path)
     ending = place.suffix.lower()
     if place.is_dir():
-        read: Callable[..., Pile] = from_arrays_file if holds_arrays(place) else from_folder
+        masked = "masks" in settings or ("labels_csv" not in settings and has_masks(place))
+        read: Callable[..., Pile] = from_masks if masked else from_arrays_file if holds_arrays(place) else from_folder
     elif not place.is_file():
         raise DataError(f"there is no file or folder {place}; correct the path")
     elif ending in _ARRAY_SUFFIXES:

@@ -40,6 +40,8 @@ class Segmentation(Classification):
     def encode(self, annotation: Tensor) -> Target:
         """Targets of index masks (B, H, W); ``void`` pixels are not valid.
 
+        Of (B, 2, H, W) the second plane is the weight of each pixel, 255 = fully.
+
         Raises:
             DataError: if another index is outside [0, classes).
         """
@@ -48,13 +50,17 @@ class Segmentation(Classification):
             raise DataError(
                 f"masks have shape {shape}; segmentation needs (B, H, W), one label a sample Classification"
             )
+        weight = None
+        if annotation.dim() == 4 and annotation.shape[1] == 2:
+            annotation, weight = annotation.unbind(1)
         valid = annotation != self.void
         # void is no class: such pixels get class 0, no weight, and are not valid
         label = annotation * valid
         label = label if label.dtype == torch.uint8 else label.long()
         if bool(((label < 0) | (label >= self.classes)).any()):
             check_classes(annotation, annotation[valid], self.classes)
-        return HardTarget(None, valid.float(), valid, label=label, classes=self.classes)
+        sure = valid.float() if weight is None else valid * (weight / 255)
+        return HardTarget(None, sure, valid, label=label, classes=self.classes)
 
     def label(self, value: Tensor) -> Tensor:
         """Most probable class of each pixel."""

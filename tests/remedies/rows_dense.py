@@ -1,0 +1,37 @@
+"""Remedies of the messages of the readers of masks and joints: their tests follow them."""
+
+from remedies import Elsewhere
+
+_MASKS = "unit/data/test_data_masks.py::test"
+_CODES, _FITS = f"{_MASKS}_colors_numbers_and_void", f"{_MASKS}_what_does_not_fit_is_told"
+_NAMED = "unit/data/test_data_masks.py::test_folders_that_are_not_understood"
+_CHANGED = f"{_MASKS}_files_that_change_after_they_were_found"
+
+ROWS_OF = {
+    "data/readers/folders.py": [
+        Elsewhere("which are no two classes", f"{_MASKS}_a_folder_of_pictures_and_masks_is_no_folder_of_two_classes"),
+    ],
+    "data/readers/masks.py": [
+        Elsewhere("if it is a class, say", _CODES),
+        Elsewhere("add them to {}, those without class", _CODES),
+        Elsewhere("add them to {}, or say", _CODES),
+        Elsewhere("which are no class", _CODES),
+        Elsewhere("save masks as PNG", _CODES),
+        Elsewhere("of another size than the picture", _FITS),
+        Elsewhere("has a mask; a mask has the name", _FITS),
+        Elsewhere("give one folder with pictures and masks", _NAMED),
+        Elsewhere("holds no images/ and masks/", _NAMED),
+        Elsewhere("rename them", _NAMED),
+        Elsewhere("has no color", _CODES),
+        Elsewhere("list those you need", _CODES),
+        Elsewhere("no mask has a weight", f"{_MASKS}_weights_say_how_much_a_pixel_counts"),
+    ],
+    "data/readers/mask_files.py": [
+        Elsewhere("which is no class; was it changed", _CHANGED),
+        Elsewhere("and its picture", _CHANGED),
+        Elsewhere("is in colors; say which class", _CODES),
+        Elsewhere("give class numbers (H, W)", _CHANGED),
+        Elsewhere("save weights as gray PNG", _CHANGED),
+        Elsewhere("bring it to the size of the mask", _CHANGED),
+    ],
+}

@@ -737,6 +737,8 @@ def _renumbered(labels: Tensor, number: Tensor) -> Tensor:
     """Class numbers by another list; -1 and void pixels of a mask stay, and so do joints."""
     if labels.is_floating_point():
         return labels
+    if labels.ndim == 4:  # behind each mask its weights
+        return torch.stack([_renumbered(labels[:, 0], number), labels[:, 1]], 1)
     if labels.dtype == torch.uint8 and len(number) <= 256:  # by a table, of which numpy finds bytes
         table = np.arange(256, dtype=np.uint8)
         table[: len(number)] = number.numpy()
@@ -744,8 +746,7 @@ def _renumbered(labels: Tensor, number: Tensor) -> Tensor:
     labels = labels.long()  # bytes would be taken for a mask of `number`
     known = (labels >= 0) & (labels < len(number))
     # Void pixels and -1 are no places in `number`: -1 would even be taken for the last class.
-    found = torch.where(known, number[labels.where(known, 0).long()], labels)
-    return found.to(labels.dtype)
+    return torch.where(known, number[labels.where(known, 0)], labels)
 
 
 def _labels_of(samples: Samples | None) -> Tensor | None:

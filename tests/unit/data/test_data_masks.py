@@ -215,6 +215,9 @@ def test_weights_say_how_much_a_pixel_counts(root: Path) -> None:
     target = st.Segmentation(3).encode(pile.labeled.annotations[torch.arange(2)])
     np.testing.assert_allclose(target.weight[0], sure / 255, rtol=1e-6)
     assert target.weight[1].eq(1).all()  # a mask without a weight was drawn by a person
+    other = pile.numbered_as(["2", "1", "0", "3"]).labeled.annotations
+    assert other[0, 0].tolist() == np.where(LEFT, 1, 2).tolist()
+    assert other[0, 1].tolist() == sure.tolist()
     with pytest.raises(DataError, match=r"no mask has a weight in .*such as a\.png"):
         data.from_masks(root, weights=root / "images" / "b")
 

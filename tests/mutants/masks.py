@@ -1,0 +1,68 @@
+"""Faults of the readers of masks and joints."""
+
+from __future__ import annotations
+
+from fault import Mutant
+
+READER, FILES = "data/readers/masks.py", "data/readers/mask_files.py"
+TESTS = "test_data_masks.py::test"
+CODES = f"{TESTS}_colors_numbers_and_void"
+
+MUTANTS = [
+    Mutant(
+        "masks: class numbers are mixed where a mask is made smaller",
+        FILES,
+        "Image.Resampling.NEAREST, fill)",
+        "Image.Resampling.BICUBIC, fill)",
+        f"{TESTS}_pictures_and_masks_are_brought_to_one_size_together",
+    ),
+    Mutant(
+        "masks: what padding adds is the first class",
+        FILES,
+        "return _brought(found, self.size, self.fit, VOID)",
+        "return _brought(found, self.size, self.fit, 0)",
+        f"{TESTS}_pictures_and_masks_are_brought_to_one_size_together",
+    ),
+    Mutant(
+        "masks: a class that is called void is one",
+        READER,
+        'voids = {codes["void"]} if "void" in codes else set()',
+        "voids = set()",
+        CODES,
+    ),
+    Mutant(
+        "masks: 255 is void whatever classes say",
+        READER,
+        "table = dict.fromkeys(voids, VOID) | {number: place for place, number in enumerate(own)}",
+        "table = {number: place for place, number in enumerate(own)} | dict.fromkeys(voids, VOID)",
+        CODES,
+    ),
+    Mutant(
+        "masks: validation of Pascal VOC is trained on",
+        READER,
+        "rows = [i for i, stem in enumerate(stems) if stem not in held]",
+        "rows = [i for i, stem in enumerate(stems)]",
+        f"{TESTS}_layout_of_pascal_voc",
+    ),
+    Mutant(
+        "masks: a weight counts for its neighbor",
+        FILES,
+        "self._weight(self.weights[row], found)",
+        "self._weight(self.weights[row - 1], found)",
+        f"{TESTS}_weights_say_how_much_a_pixel_counts",
+    ),
+    Mutant(
+        "masks: weights are read and do not count",
+        "selftrain/tasks/segmentation.py",
+        "valid.float() if weight is None else valid * (weight / 255)",
+        "valid.float()",
+        f"{TESTS}_weights_say_how_much_a_pixel_counts",
+    ),
+    Mutant(
+        "masks: a folder of pictures and masks is two classes",
+        "data/readers/folders.py",
+        "if labels_csv is None and has_masks(root):",
+        "if False:",
+        f"{TESTS}_a_folder_of_pictures_and_masks_is_no_folder_of_two_classes",
+    ),
+]

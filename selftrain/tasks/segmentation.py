@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from selftrain.tasks.geometry import Pairs, grid_of_places, is_mirrored, other_s
 from selftrain.types import HardTarget, Target, View
 
 _BYTES = 255  # classes whose numbers, and 0, a byte holds
+_LEAST = 16  # with ``ohem`` one pixel of so many stays, however easy
 
 
 class Segmentation(Classification):
@@ -24,13 +25,36 @@ class Segmentation(Classification):
         void: Annotation of pixels that have no label; they are not valid.
         pairs: Classes that are left and right of one another, such as ``[(1, 2)]``: they change places in a mirror
             image. ``()``: none do.
+        class_weights: Factor on the cross-entropy of each class, >= 0. The loss is still divided by the number of valid
+            pixels: take factors with a mean of about 1.
+        ohem: Probability of the right class, in (0, 1], from which on a pixel is easy: easy ones count as not valid,
+            but for the hardest sixteenth of a batch, in every loss, that of pseudo-labels too (Shrivastava et al.,
+            "OHEM", CVPR 2016, arXiv:1604.03540, for boxes; released code for pixels has 0.7 and keeps a fixed number).
+            ``None``: all count.
+        dice: Factor of the Dice loss beside the cross-entropy, >= 0, see ``dice_loss``.
     """
 
     monitor = "mean_iou"
     one_unit = False
 
-    def __init__(self, classes: int, *, void: int = 255, pairs: Pairs | None = None) -> None:
+    def __init__(
+        self,
+        classes: int,
+        *,
+        void: int = 255,
+        pairs: Pairs | None = None,
+        class_weights: Sequence[float] | None = None,
+        ohem: float | None = None,
+        dice: float = 0.0,
+    ) -> None:
         super().__init__(classes)
+        if class_weights is not None and (len(class_weights) != classes or not min(class_weights) >= 0):
+            raise ValueError(f"class_weights is {class_weights}; give {classes} numbers, one a class, each at least 0")
+        if ohem is not None and not 0 < ohem <= 1:
+            raise ValueError(f"ohem is {ohem}; it must be above 0 and at most 1, such as 0.7, or None")
+        if not 0 <= dice < float("inf"):
+            raise ValueError(f"dice is {dice}; it must be 0 or more")
+        self.class_weights, self.ohem, self.dice = class_weights, ohem, dice
         self.void, self.pairs, self._other = void, pairs, other_side(pairs, classes)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -86,11 +110,17 @@ class Segmentation(Classification):
         return HardTarget(None, weight, valid, label=self.label(value), classes=self.classes)
 
     def loss(self, logits: Tensor, target: Target) -> Tensor:
-        """Cross-entropy in nats, with class numbers or soft targets."""
-        if not isinstance(target, HardTarget):
+        """Cross-entropy in nats, with class numbers or soft targets, and what the settings add."""
+        weights = None if self.class_weights is None else logits.new_tensor(self.class_weights)
+        hard = isinstance(target, HardTarget)
+        if not hard and weights is None and self.ohem is None and self.dice == 0:
             return super().loss(logits, target)
         check_shape(logits, target)
-        return weighted_mean(F.cross_entropy(logits, target.label.long(), reduction="none"), target)
+        truth = target.label.long() if isinstance(target, HardTarget) else target.value
+        unit_loss = F.cross_entropy(logits, truth, weights, reduction="none")
+        counted = target if self.ohem is None else hard_units(logits, target, self.ohem)
+        loss = weighted_mean(unit_loss, counted)
+        return loss if self.dice == 0 else loss + self.dice * dice_loss(self.probs(logits), target)
 
     def warp(self, target: Target, view: View) -> Target:
         """Resample values, weights and validity to the nearest pixel; what comes from outside is not valid."""
@@ -117,3 +147,35 @@ class Segmentation(Classification):
         union = rows + decided - hit
         iou = hit[union > 0] / union[union > 0]
         return {"mean_iou": ratio(iou.sum(), len(iou)), "accuracy": ratio(hit.sum(), rows.sum())}
+
+
+@torch.no_grad()
+def hard_units(logits: Tensor, target: Target, threshold: float) -> Target:
+    """The same target with easy units not valid: those whose right class is more probable than ``threshold``.
+
+    A sixteenth of the valid units stays in any case, the least probable ones.
+    """
+    right = (logits.softmax(1) * target.value).sum(1)
+    valid = target.mask() > 0
+    order = right.masked_fill(~valid, 2.0).flatten().sort().values
+    # by a gather and not by a number of Python's, for which the host would wait
+    least = order.gather(0, ((valid.sum() + _LEAST - 1) // _LEAST - 1).clamp(min=0).view(1))
+    return target.having(target.tensors[0], target.weight, valid & (right <= least.clamp(min=threshold)))
+
+
+def dice_loss(probs: Tensor, target: Target) -> Tensor:
+    """One minus the Dice coefficient of probabilities (B, C, *S), mean over the classes of the target in the batch.
+
+    Source: Milletari et al., "V-Net", 2016, arXiv:1606.04797, section 3. Differs: probabilities are not squared in the
+    denominator, units count by their weights, and the whole is multiplied by the mean weight of the valid units, since
+    a ratio would let a single unit that is kept pull as hard as all of them.
+
+    Gradient: flows to ``probs``. No unit that counts gives 0 with a gradient path.
+    """
+    counted = (target.weight.detach() * target.mask()).unsqueeze(1)
+    axes = [0, *range(2, probs.dim())]
+    truth = target.value * counted
+    both, size = (probs * truth).sum(axes), (probs * counted + truth).sum(axes)
+    there = (truth.sum(axes) > 0).to(probs)
+    missed = (1 - 2 * both / size.clamp(min=1e-6)) * there
+    return counted.sum() / target.mask().sum().clamp(min=1) * missed.sum() / there.sum().clamp(min=1)

@@ -6,6 +6,7 @@ from fault import Mutant
 
 DENSE, NAMES = "selftrain/networks/dense.py", "selftrain/networks/by_name.py"
 JOINTS, LOSSES = "selftrain/tasks/keypoints.py", "test_tasks.py::test_scaled_errors_and_wings_by_loops"
+MASKS, PIXELS = "selftrain/tasks/segmentation.py", "test_tasks.py::test_class_weights_hard_pixels_and_dice_by_hand"
 MAPS = "test_dense.py::test_maps_are_those_of_the_stages_of_a_network"
 HEADS = "test_dense.py::test_each_head_answers_in_every_pixel_and_cell_of_each_encoder"
 BY_NAME = "test_dense.py::test_names_of_heads_and_encoders"
@@ -60,5 +61,21 @@ MUTANTS = [
         "torch.where(far < width, near,",
         "torch.where(far < 0, near,",
         LOSSES,
+    ),
+    Mutant("masks: easy pixels are kept and hard ones left", MASKS, "right <= least", "right >= least", PIXELS),
+    Mutant("masks: with all easy no pixel is left", MASKS, "least.clamp(min=threshold)", "threshold", PIXELS),
+    Mutant(
+        "masks: dice of one kept pixel pulls like all",
+        MASKS,
+        "counted.sum() / target.mask().sum().clamp(min=1) * missed",
+        "missed",
+        PIXELS,
+    ),
+    Mutant(
+        "masks: class weights are forgotten",
+        MASKS,
+        "F.cross_entropy(logits, truth, weights,",
+        "F.cross_entropy(logits, truth, None,",
+        PIXELS,
     ),
 ]

@@ -286,6 +286,9 @@ ROWS_OF = {
         ),
     ],
     "selftrain/tasks/segmentation.py": [
+        setting("class_weights is {}", partial(Segmentation, 2), "class_weights", [1.0], [1.0, 0.0]),
+        setting("ohem is {}", partial(Segmentation, 2), "ohem", 0, 0.7, 1, None),
+        setting("dice is {}", partial(Segmentation, 2), "dice", -1, 0, 2.5),
         Row(
             "one label a sample Classification",
             lambda: Segmentation(3).encode(torch.zeros(2, dtype=torch.long)),

@@ -565,6 +565,48 @@ def test_heatmap_values_are_clamped_and_sharpened_by_cell():
     assert task.sharpen(torch.tensor([[[[0.25, 0.5, 1.0]]]]), 0.5).flatten().tolist() == [0.0625, 0.25, 1]
 
 
+def test_class_weights_hard_pixels_and_dice_by_hand():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 4, 8, generator=generator)
+    masks = torch.randint(0, 3, (2, 4, 8), generator=generator)
+    masks[0, 0] = 255
+    weights = [0.5, 1.0, 2.0]
+    plain, heavy = Segmentation(3), Segmentation(3, class_weights=weights)
+    summed = F.cross_entropy(logits, masks, torch.tensor(weights), ignore_index=255, reduction="sum")
+    target = plain.encode(masks)
+    soft = Target(target.value, target.weight, target.valid)
+    for given in (target, soft):
+        assert heavy.loss(logits, given).item() == pytest.approx(summed.item() / 56, rel=1e-5)
+    assert heavy.loss(logits, Target(soft.value, soft.weight / 2, soft.valid)) == heavy.loss(logits, soft) / 2
+
+    known, flat = masks.flatten() != 255, logits.movedim(1, -1).reshape(-1, 3).softmax(1)
+    right = flat[known, masks.flatten()[known]].numpy()
+    for threshold, kept in ((0.3, np.sort(right[right <= 0.3])), (1e-6, np.sort(right)[:4])):  # 56 / 16 = 3.5
+        for given in (target, soft):
+            found = Segmentation(3, ohem=threshold).loss(logits, given).item()
+            assert found == pytest.approx(-np.log(kept).mean(), rel=1e-5)
+
+    decided = F.one_hot(logits.argmax(1).flatten()[known], 3).numpy()
+    sure = 200 * F.one_hot(logits.argmax(1), 3).movedim(-1, 1).float()
+    f1 = metrics.f1_score(masks.flatten()[known].numpy(), decided.argmax(1), average="macro")
+    for given in (target, soft):
+        added = Segmentation(3, dice=2.0).loss(sure, given) - plain.loss(sure, given)
+        assert added.item() == pytest.approx(2 * (1 - f1), rel=1e-4)
+    kept = Target(soft.value, soft.weight * (torch.arange(8) < 2), soft.valid)  # a quarter of the pixels
+    only = plain.encode(masks.where(torch.arange(8) < 2, 255))
+    dice = Segmentation(3, dice=1.0)
+    few, all_of_few = (dice.loss(logits, one) - plain.loss(logits, one) for one in (kept, only))
+    assert few.item() == pytest.approx(all_of_few.item() / 4, rel=1e-4)
+    nothing = logits.clone().requires_grad_(True)
+    for task in (Segmentation(3, dice=1.0, ohem=0.7), heavy):
+        loss = task.loss(nothing, task.encode(torch.full((2, 4, 8), 255)))
+        assert loss == 0
+        assert torch.equal(torch.autograd.grad(loss, nothing)[0], torch.zeros_like(nothing))
+    for settings in ({"class_weights": [1.0]}, {"class_weights": [1, 2, -1]}, {"ohem": 0}, {"dice": -1}):
+        with pytest.raises(ValueError, match=f"{[*settings][0]} is "):
+            Segmentation(3, **settings)
+
+
 def test_scaled_errors_and_wings_by_loops():
     generator = torch.Generator().manual_seed(0)
     target = Keypoints(2, (16, 20), sigma=1.0).encode(points((5.3, 6.6, 1), (8.5, 7.0, 1)))

@@ -70,8 +70,8 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 def histogram(file):
-    pixels = np.asarray(Image.open(file).convert("RGB").resize((96, 96))).reshape(-1, 3) // 64
-    return np.bincount(pixels @ [16, 4, 1], minlength=64) / len(pixels)
+    pixels = np.asarray(Image.open(file).convert("RGB").resize((96, 96))).reshape(-1, 3) // 32
+    return np.sqrt(np.bincount(pixels @ [64, 8, 1], minlength=512) / len(pixels))
 
 known = [file for file in sorted(Path("photos").glob("*/*.png")) if file.parent.name != "unlabeled"]
 asked = sorted(Path("new").glob("*/*.png"))
@@ -316,7 +316,10 @@ def table(session: Session, source: Path) -> dict[str, float]:
     credit(source, session.folder)
     session.type("head -3 credit.csv", "")
     check = "selftrain check-data credit.csv --data.label decision"
-    session.note(f"$ {check}", *textwrap.wrap(session.call(check.split()).strip(), WIDTH, subsequent_indent="  "))
+    said = [line for line in session.call(check.split()).splitlines() if line.strip()]
+    session.note(
+        f"$ {check}", *(part for line in said for part in textwrap.wrap(line, WIDTH, subsequent_indent="    "))
+    )
     session.type(f"{check} --data.id id", "labeled  ", "unlabeled  ", "numbers", "categories", "date")
     session.write("train.py", TABLE)
     session.type("python train.py", "^strategy", "^labels alone", "^blend", "^pile", "^alarms", "^next")

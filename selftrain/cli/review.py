@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from selftrain.cli import UsageError
+from selftrain.cli.folder import settings_near
 from selftrain.cli.opened import add_run, check_one_unit, labeler, opened, pile_of, run_settings
 from selftrain.cli.parser import Parser, make_parser, said, switch
 from selftrain.data import Pile, TableEncoding
 from selftrain.engine.spec import OpenedRun
+from selftrain.front import building
 from selftrain.labels.page import write_label_review, write_review
 from selftrain.pipeline import out_of_fold
 
@@ -22,7 +25,8 @@ RUN is the folder of a run, whoever started it. What the page saves goes back wi
 selftrain train --config RUN --labels reviewed.csv --out NEW
 
 With --given the labels that people gave are reviewed, the most doubtful ones first: the strategy of the run learns
-again from scratch, once without each fold of the labels, and says what it thinks of those that it did not see."""
+again from where it started (in Python: from scratch), once without each fold of the labels, and says what it thinks of
+those that it did not see."""
 
 
 def parser() -> Parser:
@@ -54,7 +58,7 @@ def run(words: Sequence[str]) -> int:
     names = ("samples", "name", "thumbnail", "megabytes")
     shown: dict[str, Any] = {"columns": columns} | {name: settings[name] for name in names}
     if settings["given"]:
-        _given(run, pile, place, settings, shown)
+        _given(run, folder, pile, place, settings, shown)
     else:
         write_review(run, pile, place, choose=settings["choose"], seed=settings["seed"], **shown)
     path = Path(place)
@@ -77,16 +81,29 @@ def _check(settings: Mapping[str, Any], words: Sequence[str]) -> None:
             raise UsageError(f"--{name} is {settings[name]}; it must be at least {least}")
 
 
+def _start(folder: str, *, trust: bool) -> tuple[str, Any]:
+    """Name and weights of what the command of a run started from, other than features that stay as they are."""
+    own = settings_near(Path(folder), trust=trust) or {}
+    start = own.get("init_from")
+    if start is None or own.get("frozen"):
+        return "scratch" if start is None else f"features of {start}", None
+    encoder = building.foundation(own)
+    if encoder is None:
+        return start, start
+    return start, {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+
+
 def _given(
-    run: OpenedRun, pile: Pile, place: str | Path, settings: Mapping[str, Any], shown: Mapping[str, Any]
+    run: OpenedRun, folder: str, pile: Pile, place: str | Path, settings: Mapping[str, Any], shown: Mapping[str, Any]
 ) -> None:
     """Train without each fold of the labels, and write the page of all."""
     check_one_unit(run, "the review page of given labels")
     steps, plan = run.planned()
     steps = steps if settings["steps"] is None else settings["steps"]
     folds = 5 if settings["folds"] is None else settings["folds"]
-    print(f"training   {folds} times {steps:,} steps from scratch, each time without a part of the labels")
-    made: Any = run.untrained  # `labeler` has told that it knows classes
+    start, weights = _start(folder, trust=bool(settings["trust"]))
+    print(f"training   {folds} times {steps:,} steps from {start}, each time without a part of the labels")
+    made: Any = partial(run.untrained, weights)  # `labeler` has told that it knows classes
     probabilities = out_of_fold(made, pile, folds=folds, steps=steps, plan=plan, seed=settings["seed"])
     found = write_label_review(pile, probabilities, place, **shown)
     print(f"suspected  {int(found.suspected.sum()):,} of {len(found.suspected):,} labels")

@@ -277,13 +277,17 @@ class OpenedRun(Run):
                 strategy.input_shape = None if shape is None else tuple(int(side) for side in shape)
         del self.pile, self.ledger  # they are read below, if someone asks
 
-    def untrained(self) -> Strategy:
-        """The strategy of the run as it began, a new one each time; a start from other weights is not taken over.
+    def untrained(self, init_from: Any = None) -> Strategy:
+        """The strategy of the run as it began, a new one each time.
+
+        Args:
+            init_from: What its students start from, as of ``learner``; ``None``: drawn weights, whatever the run had.
 
         Raises:
             RunFolderError: it cannot be built.
+            CheckpointError: weights that do not fit.
         """
-        return self._build.strategy()
+        return self._build.strategy(init_from)
 
     def planned(self) -> tuple[int, BatchPlan]:
         """Steps of the run, and how its batches were cut.
@@ -430,6 +434,7 @@ class _Builder:
     ) -> None:
         self.folder, self.record, self.network, self.trust = folder, record, network, trust
         self.replaced = False  # whether all networks are the one that was passed
+        self.init_from: Any = None  # what students start from
 
     def ask(self, what: str) -> str:
         """How to pass a part that cannot be built."""
@@ -438,8 +443,9 @@ class _Builder:
             return options[what]
         return f"pass it: st.open_run({str(self.folder)!r}, {what}=...)"
 
-    def strategy(self) -> Strategy:
-        """The strategy, as it began."""
+    def strategy(self, init_from: Any = None) -> Strategy:
+        """The strategy, as it began, from drawn weights or those of ``init_from``."""
+        self.init_from = init_from
         node = self.record["strategy"]
         if not isinstance(node, dict) or "make" not in node:
             raise RunFolderError(f"{self.folder} does not say how to build its strategy; {self.ask('strategy')}")
@@ -594,7 +600,8 @@ class _Builder:
 
     def _learner(self, node: Node, whole: bool) -> Any:
         networks = itertools.chain(node["learner"], itertools.repeat(node["learner"][-1]))
-        return learner(lambda: self._network(next(networks)), training=self.value(node["training"]))
+        training = self.value(node["training"])
+        return learner(lambda: self._network(next(networks)), init_from=self.init_from, training=training)
 
     def _partial(self, node: Node, whole: bool) -> Any:
         found = self._found(node["partial"]["name"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import selftrain as st
 from selftrain.cli import main as cli
+from selftrain.engine.spec import OpenedRun
 
 QUICK = ["--steps", "2", "--progress", "false", "--plan.labeled", "4"]
 
@@ -43,6 +45,28 @@ def test_a_run_from_an_encoder_is_judged_resumed_and_labels(more, home, tmp_path
     assert (run.pile.encoder is not None) == bool(more)
     assert (tmp_path / "runs" / "features").exists() == bool(more)
     assert run.inputs["shape"] == ([run.network.encoder.embed_dim] if more else [1, 8, 8])
+
+
+@pytest.mark.parametrize("more", [[], ["--frozen"], ["a stage"]])
+def test_given_labels_are_reviewed_from_where_the_run_started(more, home, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(home)
+    start, more = ("mae", []) if more == ["a stage"] else ("pretrained:mae", more)
+    assert train(home, tmp_path / "a", "--init-from", start, *more) == 0
+    began, untrained = [], OpenedRun.untrained
+    monkeypatch.setattr(OpenedRun, "untrained", lambda *given: began.append(untrained(*given)) or began[-1])
+    monkeypatch.setattr(
+        "selftrain.cli.review.out_of_fold", lambda make, pile, **settings: make() and torch.eye(2)[[0] * 12]
+    )
+    assert cli.main(["review", str(tmp_path / "a"), "--given", "--folds", "2", "--steps", "1"]) == 0
+    said = capsys.readouterr().out
+    assert ("steps from features of" if more else "steps from ") in said
+    assert "from scratch" not in said
+    handed = {name.removeprefix("encoder."): value for name, value in st.open_run("mae").export().items()}
+    for student in () if more else began[0].learners():
+        own = student.model.encoder.state_dict()  # inside a wrapper where it came as ``pretrained:``
+        for name, value in ((name, value) for name, value in handed.items() if value.is_floating_point()):
+            (found,) = (other for place, other in own.items() if f".{place}".endswith(f".{name}"))
+            assert torch.equal(found, value)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from selftrain.engine.run import measure
 from selftrain.engine.spec import OpenedRun
 from selftrain.engine.summary import in_words, judged
 from selftrain.errors import DataError
+from selftrain.evaluation.dense import joint_figures
 from selftrain.storage.atomic import write_json
 from selftrain.strategy.base import SupervisedStrategy
 
@@ -55,11 +57,13 @@ def run(words: Sequence[str]) -> int:
 
 
 def evaluated(run: OpenedRun, pile: Pile, part: str, batch_size: int = 500) -> dict[str, Any]:
-    """Figures, and for classes precision and recall of each and the confusion matrix, as plain values."""
+    """Figures as plain values: of classes precision, recall and the confusion matrix, of masks IoU, of joints PCK."""
     figures, samples = measure(run.strategy, pile, part, batch_size=batch_size)
     found: dict[str, Any] = {"data": pile.source, "part": part, "samples": samples, "figures": figures}
     if isinstance(run.strategy, SupervisedStrategy) and run.strategy.task.has_classes and part != "unlabeled":
         found |= _by_class(run.strategy, pile, part, batch_size)
+    elif isinstance(run.strategy, SupervisedStrategy) and not run.strategy.task.one_unit and part != "unlabeled":
+        found["joints"] = asdict(joint_figures(run.strategy, pile, part, batch_size=batch_size))
     return found
 
 
@@ -73,6 +77,9 @@ def _by_class(strategy: SupervisedStrategy, pile: Pile, part: str, batch_size: i
     rows = zip(pile.classes, *(column.tolist() for column in scores), strict=True)
     names = ("precision", "recall", "f1", "samples")
     table = {str(name): dict(zip(names, values, strict=True)) for name, *values in rows}
+    if not strategy.task.one_unit:  # of areas F1 is Dice, and the field reports IoU
+        for row in table.values():
+            row["iou"] = row["f1"] / (2 - row["f1"])
     return {"classes": table, "confusion": confusion_matrix(truth, label, labels=numbers).tolist()}
 
 

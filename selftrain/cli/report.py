@@ -52,13 +52,22 @@ def tried(records: Sequence[Mapping[str, Any]], out: Path) -> None:
 
 
 def of_classes(found: Mapping[str, Any]) -> str:
-    """Precision and recall of each class as lines; empty where there are no classes."""
-    rows = found.get("classes", {})
+    """Precision and recall of each class, of masks IoU and Dice, of joints PCK as lines; else empty."""
+    rows, joints = found.get("classes", {}), found.get("joints")
+    if joints:
+        lines = [f"{name[:20]:<20} {share:>9.3f}" for name, share in joints["per_joint"].items()]
+        told = f"NME {joints['nme']:.4f}, OKS-AP {joints['ap']:.3f}, {joints['pixels']:.2f} pixels"
+        return "\n".join([f"{'joint':<20} {'PCK@0.05':>9}", *lines, told]) + "\n"
     if not rows:
         return ""
-    lines = [f"{'class':<20} {'precision':>9} {'recall':>9} {'samples':>9}"]
+    areas = [("IoU", "iou"), ("Dice", "f1")] if "iou" in next(iter(rows.values())) else []
+    shares = [*areas, ("precision", "precision"), ("recall", "recall")]
+    lines = [
+        f"{'class':<20} {' '.join(f'{title:>9}' for title, _ in shares)} {'samples' if not areas else 'pixels':>9}"
+    ]
     for name, row in rows.items():
-        lines.append(f"{name[:20]:<20} {row['precision']:>9.3f} {row['recall']:>9.3f} {row['samples']:>9,}")
+        told = " ".join(f"{row[key]:>9.3f}" for _, key in shares)
+        lines.append(f"{name[:20]:<20} {told} {row['samples']:>9,}")
     return "\n".join(lines) + "\n"
 
 

@@ -36,6 +36,20 @@ MUTANTS = [
         "test_exporting.py::test_masks_and_joints_are_exported_as_the_run_says_them",
     ),
     Mutant(
+        "windows are added and not averaged",
+        "selftrain/evaluation/dense.py",
+        "return total / many",
+        "return total / many.amax()",
+        "test_dense_figures.py::test_windows_overlap_and_are_averaged",
+    ),
+    Mutant(
+        "OKS takes sigma for twice sigma",
+        "selftrain/metrics/joints.py",
+        "(2 * sigmas.double()).square()",
+        "sigmas.double().square()",
+        "test_dense_figures.py::test_oks_and_its_average_precision_written_out",
+    ),
+    Mutant(
         "pixels that are not accepted are no void in a mask",
         "selftrain/labels/maps.py",
         "label = task.label(pseudo.value).where(pseudo.weight > 0, VOID)",

@@ -15,11 +15,24 @@ _PREDICT = f"{_CLI}::test_what_is_advised_works"
 _DENSE = "unit/data/test_dense_views.py"
 _SIDES = f"{_DENSE}::test_mirrored_sides_are_refused_and_each_remedy_works"
 
+_FIGURES = "unit/evaluation/test_dense_figures.py"
 _MAPS = "unit/labels/test_maps.py"
 ROWS_OF = {
     "data/pile.py": [
         Elsewhere("views are mirrored", _SIDES),
         Elsewhere("y_test has none", "unit/data/test_data_units.py::test_masks_can_be_hidden_and_held_back"),
+    ],
+    "selftrain/evaluation/dense.py": [
+        Elsewhere("in truth; give one for each", f"{_FIGURES}::test_masks_against_scikit_learn"),
+        Elsewhere("ask mask_figures for masks", f"{_FIGURES}::test_masks_against_scikit_learn"),
+        Elsewhere("or joint_figures for joints", f"{_FIGURES}::test_joints_against_loops"),
+        Elsewhere("is a share of a window", f"{_FIGURES}::test_windows_overlap_and_are_averaged"),
+        Elsewhere("enlarge them, or overlap=None", f"{_FIGURES}::test_windows_overlap_and_are_averaged"),
+        Elsewhere("ask a strategy that was trained", f"{_FIGURES}::test_windows_overlap_and_are_averaged"),
+        Elsewhere("pass a data set or another part", f"{_FIGURES}::test_joints_against_loops"),
+    ],
+    "selftrain/metrics/joints.py": [
+        Elsewhere(says, f"{_FIGURES}::test_normalizers_by_hand") for says in ("pass boxes=", "or two joints of 0")
     ],
     "selftrain/estimator/segmenter.py": [
         Elsewhere(says, "unit/estimator/test_segmenter.py::test_what_is_no_mask_is_refused")

@@ -485,8 +485,13 @@ def test_masks_and_joints_are_learned_from_arrays(task, tmp_path, capsys):
     if task == "segmentation":
         assert np.sum(found["confusion"]) == 4 * 12 * 12 - 12  # every pixel but the void ones
         assert found["figures"]["accuracy"] == pytest.approx(np.trace(found["confusion"]) / np.sum(found["confusion"]))
+        for i, row in enumerate(found["classes"].values()):
+            hit, union = found["confusion"][i][i], sum(found["confusion"][i]) + sum(r[i] for r in found["confusion"])
+            assert row["iou"] == pytest.approx(hit / max(1, union - hit))
+        assert found["figures"]["mean_iou"] <= 1
     else:
         assert "classes" not in found
+        assert set(found["joints"]) == {"pck", "per_joint", "nme", "pixels", "ap", "joints"}
     capsys.readouterr()
     for command, message in [
         (["review", "seen", "--given"], "the review page of given labels has room for one"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from selftrain.runtime.devices import sent
 from selftrain.runtime.distributed import mixes_own, on_own_rows
 from selftrain.tasks import Task
-from selftrain.types import HardTarget, Recorded, Target
+from selftrain.types import HardTarget, Labeled, Recorded, Target
 
 MixFunction = TypeVar("MixFunction", bound=Callable[..., tuple[Tensor, Target]])
 _NO_CLASS = -1  # of pixels that are not valid
@@ -121,6 +121,61 @@ def cutmix(x: Tensor, target: Target, task: Task, *, alpha: float = 1.0) -> tupl
 
 
 @_in_ranks
+def cutmix_seg(
+    x: Tensor,
+    target: Target,
+    task: Task,
+    *,
+    probability: float = 0.5,
+    area: tuple[float, float] = (0.02, 0.4),
+    aspect: float = 0.3,
+) -> tuple[Tensor, Target]:
+    """Paste a box of another image into some images, each with a box of its own.
+
+    Source: French et al., "Semi-supervised semantic segmentation needs strong, varied perturbations", BMVC 2020,
+    arXiv:1906.01916, section 3.3, whose boxes cover half of each image (``probability=1, area=(0.5, 0.5)``); defaults
+    are those of UniMatch's released code. A box lies within the image, no image is its own partner, and targets are
+    pasted or blended as by ``cutmix``. Differs: a side is cut to that of the image, where both draw anew.
+
+    Args:
+        x: Images, shape (B, c, H, W).
+        target: Their targets.
+        task: Says how unit weights meet the axes of a value.
+        probability: Of each image to get a box, in [0, 1].
+        area: Smallest and largest share of the image that a box covers, in (0, 1].
+        aspect: Smallest ratio of height to width, in (0, 1]; the largest is its inverse.
+    Gradient: flows to ``x``.
+
+    Raises:
+        ValueError: if ``x`` is no batch of images, and for settings out of range.
+    """
+    if x.dim() != 4:
+        raise ValueError(f"cutmix_seg needs images (B, c, H, W), got shape {tuple(x.shape)}")
+    _check_boxes(probability, area, aspect)
+    if len(x) < 2:
+        return x, target
+    order = torch.randperm(len(x))
+    partner = torch.empty_like(order).scatter_(0, order, order.roll(1))
+    # on the host, as all draws: a few numbers an image
+    share = torch.empty(len(x)).uniform_(*area)
+    ratio = torch.empty(len(x)).uniform_(aspect, 1 / aspect)
+    sides = torch.stack([(share * ratio).sqrt(), (share / ratio).sqrt()], 1).clamp(max=1) * torch.tensor(x.shape[2:])
+    sides = sides.round() * (torch.rand(len(x), 1) < probability)
+    start = (torch.rand(len(x), 2) * (torch.tensor(x.shape[2:]) - sides + 1)).floor()
+    bounds = sent(torch.stack([start, start + sides]), x.device)[..., None]  # (2, B, 2, 1)
+    rows, columns = (torch.arange(side, device=x.device) for side in x.shape[2:])
+    inside_rows = (rows >= bounds[0, :, 0]) & (rows < bounds[1, :, 0])
+    inside_columns = (columns >= bounds[0, :, 1]) & (columns < bounds[1, :, 1])
+    pasted = (inside_rows[:, :, None] & inside_columns[:, None])[:, None]
+    partner = sent(partner, x.device)
+    other = pick(target, partner)
+    mixed = torch.where(pasted, x[partner], x)
+    if len(target.shape) == 2:
+        return mixed, blend(target, other, 1 - pasted.float().mean((1, 2, 3)), task)
+    return mixed, _paste(target, other, _resize(pasted, target.shape[-2:]))
+
+
+@_in_ranks
 def classmix(x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
     """Paste the pixels of half of the classes of a random partner into each image.
 
@@ -137,15 +192,50 @@ def classmix(x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
     Raises:
         ValueError: if the targets have no class for each pixel, or ``x`` is no batch of images.
     """
-    if x.dim() != 4 or len(target.shape) != 4 or target.weight.dim() != 3:
-        raise ValueError(f"classmix needs a class for each pixel, got {_shapes(x, target)}; use cutmix or mixup")
+    _check_classes(x, target)
     partner = torch.randperm(len(x), device=x.device)
     other = pick(target, partner)
-    label = other.label.long() if isinstance(other, HardTarget) else task.label(other.value)
-    classes = torch.where(other.mask() > 0, label, _NO_CLASS)
+    classes = _classes(other, task)
     # At the resolution of the targets, where the classes are known; the images get the enlarged mask.
     pasted = torch.stack([torch.isin(row, _half(row)) for row in classes])
     mixed = torch.where(_resize(pasted[:, None], x.shape[-2:]), x[partner], x)
+    return mixed, _paste(target, other, pasted[:, None])
+
+
+def source_classmix(
+    x: Tensor, target: Target, task: Task, labeled: Labeled, *, classes: Literal["picture", "batch"] = "picture"
+) -> tuple[Tensor, Target]:
+    """Paste half of the classes of a labeled image, with its labels, into each unlabeled one.
+
+    Source: Tranheden et al., "DACS", WACV 2021, arXiv:2007.08702, algorithm 1: half of the n classes, rounded up as in
+    the released code. Differs: pasted pixels are as the labeled view shows them; there the mixture's colors are changed
+    afterwards, here those of the strong view are before.
+
+    Args:
+        x: Unlabeled images, shape (B, c, H, W).
+        target: Their pixel targets, shape (B, C, h, w).
+        task: A segmentation.
+        labeled: Images of the same size and their targets; each is pasted about as often as any other.
+        classes: Drawn from those of each labeled ``"picture"``, or once from those of the ``"batch"``, as code that
+            builds on DACS does (DAFormer, FST): a picture that shows none of them then pastes nothing.
+    Gradient: flows to ``x``.
+
+    Raises:
+        ValueError: if the targets have no class for each pixel, or images differ in size.
+    """
+    _check_classes(x, target)
+    if labeled.x.shape[1:] != x.shape[1:]:
+        raise ValueError(
+            f"labeled images are {tuple(labeled.x.shape[1:])} and unlabeled ones {tuple(x.shape[1:])}; give views of "
+            "one size"
+        )
+    order = torch.randperm(len(labeled.x))
+    partner = sent(order[torch.arange(len(x)) % len(order)], x.device)
+    other = pick(labeled.target, partner)
+    there = _classes(other, task)
+    drawn = _half(there, up=True) if classes == "batch" else None
+    pasted = torch.stack([torch.isin(row, _half(row, up=True) if drawn is None else drawn) for row in there])
+    mixed = torch.where(_resize(pasted[:, None], x.shape[-2:]), labeled.x[partner].to(x.dtype), x)
     return mixed, _paste(target, other, pasted[:, None])
 
 
@@ -186,10 +276,20 @@ def keypoint_mix(x: Tensor, target: Target, task: Task, *, size: float = 0.15, p
 
 
 class Mix(Recorded, nn.Module):
-    """Base of the mixes: blend inputs (B, ...) and targets of one batch with one another."""
+    """Base of the mixes: blend inputs (B, ...) and targets of one batch with one another.
+
+    Attributes:
+        reads_labeled: Whether it takes the labeled samples too, by ``with_labeled`` in place of ``forward``.
+    """
+
+    reads_labeled: bool = False
 
     def forward(self, x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
         """The mixed inputs and targets, of the same shapes."""
+        raise NotImplementedError
+
+    def with_labeled(self, x: Tensor, target: Target, task: Task, labeled: Labeled) -> tuple[Tensor, Target]:
+        """The same of a mix that reads labeled samples."""
         raise NotImplementedError
 
 
@@ -227,6 +327,51 @@ class CutMix(Mix):
     def forward(self, x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
         """Paste a rectangle of a random partner."""
         return cutmix(x, target, task, alpha=self.alpha)
+
+
+class CutMixSeg(Mix):
+    """``cutmix_seg`` with settings: see there.
+
+    Args:
+        probability: Of each image to get a box, in [0, 1].
+        area: Smallest and largest share of the image that a box covers, in (0, 1].
+        aspect: Smallest ratio of height to width, in (0, 1]; the largest is its inverse.
+    """
+
+    def __init__(
+        self, probability: float = 0.5, *, area: tuple[float, float] = (0.02, 0.4), aspect: float = 0.3
+    ) -> None:
+        super().__init__()
+        _check_boxes(probability, area, aspect)
+        self.probability, self.area, self.aspect = probability, area, aspect
+
+    def forward(self, x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
+        """Paste a box of another image."""
+        return cutmix_seg(x, target, task, probability=self.probability, area=self.area, aspect=self.aspect)
+
+
+class SourceClassMix(Mix):
+    """``source_classmix`` with settings, for strategies that learn labeled samples beside unlabeled ones: see there.
+
+    Args:
+        classes: Drawn from those of each labeled ``"picture"``, or of the ``"batch"``.
+    """
+
+    reads_labeled = True
+
+    def __init__(self, classes: Literal["picture", "batch"] = "picture") -> None:
+        super().__init__()
+        if classes not in ("picture", "batch"):
+            raise ValueError(f"classes is {classes!r}; choose 'picture' or 'batch'")
+        self.classes = classes
+
+    def forward(self, x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
+        """Refused: there is nothing to paste."""
+        raise ValueError("SourceClassMix pastes labeled samples, and there are none here; take ClassMix")
+
+    def with_labeled(self, x: Tensor, target: Target, task: Task, labeled: Labeled) -> tuple[Tensor, Target]:
+        """Paste half of the classes of labeled images."""
+        return source_classmix(x, target, task, labeled, classes=self.classes)
 
 
 class ClassMix(Mix):
@@ -290,12 +435,30 @@ def _resize(mask: Tensor, size: torch.Size) -> Tensor:
     return inside
 
 
-def _half(classes: Tensor) -> Tensor:
-    """A random half (rounded down) of the classes that occur."""
+def _classes(target: Target, task: Task) -> Tensor:
+    """Class of each pixel, (B, h, w); ``_NO_CLASS`` where there is none."""
+    label = target.label.long() if isinstance(target, HardTarget) else task.label(target.value)
+    return torch.where(target.mask() > 0, label, _NO_CLASS)
+
+
+def _half(classes: Tensor, *, up: bool = False) -> Tensor:
+    """A random half (rounded down, or ``up``) of the classes that occur."""
     found: Tensor = classes.unique()
     found = found[found != _NO_CLASS]
     order = torch.randperm(len(found), device=found.device)
-    return found[order[: len(found) // 2]]
+    return found[order[: (len(found) + up) // 2]]
+
+
+def _check_classes(x: Tensor, target: Target) -> None:
+    if x.dim() != 4 or len(target.shape) != 4 or target.weight.dim() != 3:
+        raise ValueError(f"classmix needs a class for each pixel, got {_shapes(x, target)}; use cutmix or mixup")
+
+
+def _check_boxes(probability: float, area: tuple[float, float], aspect: float) -> None:
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability is {probability}; it must be in [0, 1]")
+    if not 0 < area[0] <= area[1] <= 1 or not 0 < aspect <= 1:
+        raise ValueError(f"area is {area} and aspect {aspect}; shares must rise within (0, 1], as (0.02, 0.4) and 0.3")
 
 
 def _pairs(joints: int, pairs: int) -> list[tuple[int, int]]:

@@ -88,7 +88,9 @@ class AdaMatch(FixMatch):
         y_target = self.task.probs(self.student.label(weak.x, self.label_mode))
         y_source = self.task.probs(self.student.label(batch.labeled.x, self.label_mode))
         pseudo = self.pseudo_labeling.make(y_target, batch.unlabeled.index, y_source)
-        x, target = self.pseudo_labeling.mixed(strong.x, self.task.warp(pseudo.target, relative(weak, strong)))
+        x, target = self.pseudo_labeling.mixed(
+            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled
+        )
         logits, strong_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         if self.interpolate:
             # Section 3.1: lambda Z' + (1 - lambda) Z'', lambda uniform for each logit: with the statistics of all

@@ -72,7 +72,7 @@ class CrossPseudoSupervision(SeveralStudents):
             # Y_peer: its decisions are the labels of this network (eq. 2), on the view they were made on
             peer_labeled = None if p_labeled is None else p_labeled[peer]
             pseudo = labeling.make(p[peer], batch.unlabeled.index, peer_labeled, shares)
-            x, target = labeling.mixed(view.x, self.task.warp(pseudo.target, relative(view, view)))
+            x, target = labeling.mixed(view.x, self.task.warp(pseudo.target, relative(view, view)), batch.labeled)
             logits, unlabeled_logits = learner(labeled.x, x, together=labeling.together)
             # L_s + lambda (L_cps^u + L_cps^l) (eq. 1 to 4)
             supervised, unsupervised = self.task.loss(logits, labeled.target), labeling.loss(unlabeled_logits, target)

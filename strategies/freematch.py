@@ -90,7 +90,9 @@ class FreeMatch(FixMatch):
             labeled = self.task.probs(self.student.label(batch.labeled.x, self.label_mode))
         pseudo = self.pseudo_labeling.make(q, batch.unlabeled.index, labeled)
         # L_s and L_u (eq. 9) as in FixMatch
-        x, target = self.pseudo_labeling.mixed(strong.x, self.task.warp(pseudo.target, relative(weak, strong)))
+        x, target = self.pseudo_labeling.mixed(
+            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled
+        )
         logits, strong_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         supervised = self.task.loss(logits, batch.labeled.target)
         unsupervised = self.pseudo_labeling.loss(strong_logits, target)

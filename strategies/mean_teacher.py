@@ -87,7 +87,9 @@ class MeanTeacher(SingleStudent):
         labeled = self.task.probs(self.teacher(batch.labeled.x)) if self.pseudo_labeling.reads_labeled else None
         pseudo = self.pseudo_labeling.make(f, batch.unlabeled.index, labeled)
         # f(x, theta, eta): the student's strong view, in one pass with the labeled samples
-        x, target = self.pseudo_labeling.mixed(strong.x, self.task.warp(pseudo.target, relative(weak, strong)))
+        x, target = self.pseudo_labeling.mixed(
+            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled
+        )
         logits, strong_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         # classification cost + w(t) J(theta), J = E |f(x, theta', eta') - f(x, theta, eta)|^2 (eq. 1)
         supervised = self.task.loss(logits, batch.labeled.target)
@@ -143,7 +145,9 @@ class TwoHeadedMeanTeacher(MeanTeacher):
         if self.pseudo_labeling.reads_labeled:
             labeled = self.task.probs(self.heads(self.teacher(batch.labeled.x))[0])
         pseudo = self.pseudo_labeling.make(f, batch.unlabeled.index, labeled)
-        x, target = self.pseudo_labeling.mixed(strong.x, self.task.warp(pseudo.target, relative(weak, strong)))
+        x, target = self.pseudo_labeling.mixed(
+            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled
+        )
         answers = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         (logits, logits2), (strong_logits, strong_logits2) = (self.heads(answer) for answer in answers)
         # One head for each cost, so that noisy targets do not pull at the decisions ...

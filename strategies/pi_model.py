@@ -71,7 +71,9 @@ class PiModel(SingleStudent):
             labeled = self.task.probs(self.student.label(batch.labeled.x, self.label_mode))
         pseudo = self.pseudo_labeling.make(z, batch.unlabeled.index, labeled)
         # z~_i: the second look, in the same pass as the labeled samples
-        x, target = self.pseudo_labeling.mixed(second.x, self.task.warp(pseudo.target, relative(first, second)))
+        x, target = self.pseudo_labeling.mixed(
+            second.x, self.task.warp(pseudo.target, relative(first, second)), batch.labeled
+        )
         logits, second_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         # cross-entropy of the labels + w(t) |z_i - z~_i|^2
         supervised = self.task.loss(logits, batch.labeled.target)

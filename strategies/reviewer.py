@@ -84,7 +84,9 @@ class ReviewedTeacher(MeanTeacher):
             labeled = self.task.probs(network(batch.labeled.x)) if labeling.reads_labeled else None
             signals.append(labeling.make(value, batch.unlabeled.index, labeled))
         pseudo = self.joint(*signals)
-        x, target = self.pseudo_labeling.mixed(strong.x, self.task.warp(pseudo.target, relative(weak, strong)))
+        x, target = self.pseudo_labeling.mixed(
+            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled
+        )
         logits, strong_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         supervised = self.task.loss(logits, batch.labeled.target)
         unsupervised = self.pseudo_labeling.loss(strong_logits, target)

@@ -14,7 +14,7 @@ import torch
 
 from selftrain import pretrain, schedule, select
 from selftrain.data import AlbumentationsViews, PointViews, SeriesViews, TableViews, TensorViews
-from selftrain.mix import ClassMix, CutMix, KeypointMix, Mixup
+from selftrain.mix import ClassMix, CutMix, CutMixSeg, KeypointMix, Mixup, SourceClassMix
 from selftrain.select.alignment import Align
 from selftrain.tasks import Classification, Keypoints, Segmentation, Task
 
@@ -31,6 +31,7 @@ PARTS: Mapping[str, Names] = {
         "everything": select.Everything,
         "above": select.Above,
         "top": select.TopShare,
+        "image_share": select.ImageShare,
         "quantile": select.Quantile,
         "flex": select.Flex,
         "free": select.Free,
@@ -40,7 +41,14 @@ PARTS: Mapping[str, Names] = {
     },
     "rampup": _SCHEDULES,
     "schedule": _SCHEDULES,
-    "mix": {"mixup": Mixup, "cutmix": CutMix, "classmix": ClassMix, "keypoint_mix": KeypointMix},
+    "mix": {
+        "mixup": Mixup,
+        "cutmix": CutMix,
+        "cutmix_seg": CutMixSeg,
+        "classmix": ClassMix,
+        "source_classmix": SourceClassMix,
+        "keypoint_mix": KeypointMix,
+    },
     "align": {target: partial(Align, target=target) for target in ("uniform", "labeled")},
     "masks": {
         "random_mask": pretrain.RandomMask,

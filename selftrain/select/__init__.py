@@ -6,12 +6,24 @@
 
 from selftrain._compat import renamed
 from selftrain.select.adaptive import ClassWise, Flex, Free, Relative, Soft
-from selftrain.select.base import Above, Everything, Quantile, ScoredBatch, Selector, TopShare, score
-from selftrain.select.factories import above, class_wise, everything, flex, free, quantile, relative, soft, top
+from selftrain.select.base import Above, Everything, ImageShare, Quantile, ScoredBatch, Selector, TopShare, score
+from selftrain.select.factories import (
+    above,
+    class_wise,
+    everything,
+    flex,
+    free,
+    image_share,
+    quantile,
+    relative,
+    soft,
+    top,
+)
 
 __all__ = [
-    "Above", "ClassWise", "Everything", "ScoredBatch", "Flex", "Free", "Quantile", "Relative", "Selector", "Soft",
-    "TopShare", "above", "class_wise", "everything", "flex", "free", "quantile", "relative", "score", "soft", "top",
+    "Above", "ClassWise", "Everything", "ScoredBatch", "Flex", "Free", "ImageShare", "Quantile", "Relative", "Selector",
+    "Soft", "TopShare", "above", "class_wise", "everything", "flex", "free", "image_share", "quantile", "relative",
+    "score", "soft", "top",
 ]  # fmt: skip
 
 

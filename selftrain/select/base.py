@@ -128,6 +128,28 @@ class TopShare(Selector):
         return (confidence >= border).to(confidence)
 
 
+class ImageShare(Selector):
+    """Give all units of a sample the share of its units whose confidence reaches a threshold.
+
+    Source: Tranheden et al., "DACS", WACV 2021, arXiv:2007.08702, section 3.2 (as in ClassMix and FST, 0.968 there).
+    Where a sample is one unit this is ``Above``.
+
+    Args:
+        threshold: Confidence needed, in [0, 1].
+    """
+
+    def __init__(self, threshold: float = 0.968) -> None:
+        super().__init__()
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold is {threshold}; it must be in [0, 1]")
+        self.threshold = threshold
+
+    def forward(self, evidence: ScoredBatch) -> Tensor:
+        """The share of each sample, at each of its units."""
+        sure = (evidence.confidence >= self.threshold).to(evidence.confidence)
+        return sure.mean([*range(1, sure.dim())], keepdim=True).expand_as(sure) if sure.dim() > 1 else sure
+
+
 class Quantile(Selector):
     """Keep what lies above a moving quantile of the confidences: about ``share`` of all units, not of each batch.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selftrain.select.adaptive import ClassWise, Flex, Free, Mapping, Relative, Soft
-from selftrain.select.base import Above, Everything, Quantile, Selector, TopShare
+from selftrain.select.base import Above, Everything, ImageShare, Quantile, Selector, TopShare
 
 
 def everything() -> Selector:
@@ -19,6 +19,11 @@ def above(threshold: float = 0.95) -> Selector:
 def top(share: float = 0.5) -> Selector:
     """Keep the most confident ``share`` of each batch."""
     return TopShare(share)
+
+
+def image_share(threshold: float = 0.968) -> Selector:
+    """Weigh each sample by the share of its units whose confidence reaches ``threshold``; see ``ImageShare``."""
+    return ImageShare(threshold)
 
 
 def quantile(share: float = 0.5, *, decay: float = 0.99) -> Selector:

@@ -15,7 +15,7 @@ from selftrain.schedule import Schedule, ramp_linear
 from selftrain.select import Selector, everything, score
 from selftrain.select.alignment import Align
 from selftrain.tasks import Task, decided
-from selftrain.types import Clock, PseudoLabels, Report, Target
+from selftrain.types import Clock, Labeled, PseudoLabels, Report, Target
 
 Distance = Literal["mse", "ce"]
 
@@ -141,10 +141,18 @@ class PseudoLabeling(nn.Module):
         """What ``harden`` makes of a prediction, as a target."""
         return decided(self._task, value, weight, valid) if self.hard else Target(self.harden(value), weight, valid)
 
-    def mixed(self, x: Tensor, target: Target) -> tuple[Tensor, Target]:
-        """Inputs and targets after the mix, if there is one; the target must be in the geometry of ``x``."""
+    def mixed(self, x: Tensor, target: Target, labeled: Labeled | None = None) -> tuple[Tensor, Target]:
+        """Inputs and targets after the mix, if there is one; the target must be in the geometry of ``x``.
+
+        Args:
+            x: Inputs, shape (B, ...).
+            target: Their targets.
+            labeled: The labeled samples of the step, for a mix that reads them; ``None``: they are in ``x``.
+        """
         if self.mix is None:
             return x, target
+        if self.mix.reads_labeled and labeled is not None:
+            return self.mix.with_labeled(x, target, self._task, labeled)
         # Inputs and targets are cut at the same places: a label that was not carried into the view would not fit.
         mixed: tuple[Tensor, Target] = self.mix(x, target, self._task)
         return mixed

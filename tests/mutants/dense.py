@@ -7,6 +7,9 @@ from fault import Mutant
 DENSE, NAMES = "selftrain/networks/dense.py", "selftrain/networks/by_name.py"
 JOINTS, LOSSES = "selftrain/tasks/keypoints.py", "test_tasks.py::test_scaled_errors_and_wings_by_loops"
 MASKS, PIXELS = "selftrain/tasks/segmentation.py", "test_tasks.py::test_class_weights_hard_pixels_and_dice_by_hand"
+MIX, RULES = "selftrain/mix.py", "selftrain/select/base.py"
+BOXES = "test_mix.py::test_boxes_are_one_a_picture_inside_it_of_another_picture_and_as_large_as_asked"
+SOURCE = "test_mix.py::test_half_of_a_labeled_pictures_classes_lie_on_an_unlabeled_one_with_their_labels"
 MAPS = "test_dense.py::test_maps_are_those_of_the_stages_of_a_network"
 HEADS = "test_dense.py::test_each_head_answers_in_every_pixel_and_cell_of_each_encoder"
 BY_NAME = "test_dense.py::test_names_of_heads_and_encoders"
@@ -77,5 +80,37 @@ MUTANTS = [
         "F.cross_entropy(logits, truth, weights,",
         "F.cross_entropy(logits, truth, None,",
         PIXELS,
+    ),
+    Mutant(
+        "mix: a picture may be its own partner",
+        MIX,
+        "scatter_(0, order, order.roll(1))",
+        "scatter_(0, order, torch.randperm(len(x)))",
+        BOXES,
+    ),
+    Mutant(
+        "mix: every picture gets a box", MIX, "torch.rand(len(x), 1) < probability", "torch.rand(len(x), 1) < 1", BOXES
+    ),
+    Mutant(
+        "mix: classes of the batch are those of each picture",
+        MIX,
+        "_half(row, up=True) if drawn is None else drawn",
+        "_half(row, up=True)",
+        SOURCE,
+    ),
+    Mutant("mix: half of the source's classes, rounded down", MIX, "(len(found) + up) // 2", "len(found) // 2", SOURCE),
+    Mutant(
+        "mix: the labeled batch is not handed on",
+        "selftrain/strategy/pseudo_labeling.py",
+        "if self.mix.reads_labeled and labeled is not None:",
+        "if False:",
+        "test_methods_dense.py::test_labeled_pixels_lie_on_unlabeled_pictures_in_every_strategy",
+    ),
+    Mutant(
+        "select: the share of the batch weighs every picture",
+        RULES,
+        "sure.mean([*range(1, sure.dim())], keepdim=True)",
+        "sure.mean()",
+        "test_select.py::test_the_share_of_sure_units_is_the_weight_of_all",
     ),
 ]

@@ -228,12 +228,12 @@ MUTANTS = [
         "blend(target, pick(target, partner), share if isinstance(share, float) else float(share[0]), task)",
         PAIRS,
     ),
-    Mutant("classmix rounds half up", MIX, "order[: len(found) // 2]", "order[: (len(found) + 1) // 2]", CLASSMIX),
+    Mutant("classmix rounds half up", MIX, "(len(found) + up) // 2", "(len(found) + 1) // 2", CLASSMIX),
     Mutant(
         "classmix pastes where its own classes are",
         MIX,
-        "task.label(other.value)",
-        "task.label(target.value)",
+        "    classes = _classes(other, task)",
+        "    classes = _classes(target, task)",
         CLASSMIX,
     ),
     Mutant(
@@ -292,8 +292,9 @@ MUTANTS = [
     Mutant(
         "a step mixes before it carries",
         "strategies/fixmatch.py",
-        "mixed(strong.x, self.task.warp(pseudo.target, relative(weak, strong)))",
-        "mixed(strong.x, pseudo.target)\n        target = self.task.warp(target, relative(weak, strong))",
+        "            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled\n        )",
+        "            strong.x, pseudo.target\n        )\n"
+        "        target = self.task.warp(target, relative(weak, strong))",
         "test_step.py::test_the_learned_view_is_mixed_after_its_label_is_carried_there",
     ),
     Mutant(

@@ -5,16 +5,18 @@ from functools import partial
 
 import torch
 import zoo
-from remedies import Row, setting
+from remedies import Elsewhere, Row, setting
 
 from selftrain import select, strategies, toy
-from selftrain.mix import ClassMix, CutMix, KeypointMix, Mixup
+from selftrain.mix import ClassMix, CutMix, CutMixSeg, KeypointMix, Mixup, SourceClassMix
 from selftrain.schedule import Constant, Cosine
 from selftrain.select.alignment import Align
 from selftrain.select.base import score
 from selftrain.strategy.label_memory import LabelMemory
 from selftrain.tasks import Classification, Keypoints, Segmentation
 from selftrain.types import Batch, BatchPlan
+
+_MIX = "unit/test_mix.py::test_"
 
 TASK, JOINTS = toy.task("classification"), toy.task("keypoints")
 KINDS = {}
@@ -240,6 +242,7 @@ ROWS_OF = {
         setting("shares that sum to 1", align, "target", torch.ones(3), torch.tensor([0.2, 0.3, 0.5])),
     ],
     f"{R}/base.py": [
+        setting("threshold is {}; it must be in [0, 1]", select.image_share, "threshold", 95, 0.95, 1),
         setting("threshold is {}; it must be 0 or more", partial(weigh, select.above), "threshold", -1, 0),
         setting("decay is {}", partial(weigh, select.free, **RULE), "decay", 1, 0),
         setting("share is {}", partial(weigh, select.top), "share", 0, 0.1, 1),
@@ -262,6 +265,19 @@ ROWS_OF = {
             lambda: mixed(KeypointMix(), "segmentation"),
             lambda: mixed(KeypointMix(), "keypoints"),
         ),
+        *(
+            Elsewhere(says, f"{_MIX}half_of_a_labeled_pictures_classes_lie_on_an_unlabeled_one_with_their_labels")
+            for says in ("take ClassMix", "give views of one size")
+        ),
+        Row(
+            "cutmix_seg needs images (B, c, H, W)",
+            lambda: mixed(CutMixSeg(), "classification", inputs=torch.rand(4, 3)),
+            lambda: mixed(CutMixSeg(), "classification"),
+        ),
+        setting("classes is {}", SourceClassMix, "classes", "all", "picture", "batch"),
+        setting("probability is {}", CutMixSeg, "probability", 2, 0, 1),
+        setting("area is {} and aspect {}", CutMixSeg, "area", (0.4, 0.2), (0.02, 0.4)),
+        setting("area is {} and aspect {}", CutMixSeg, "aspect", 0, 0.3, 1),
         setting("alpha is {}", lambda **given: mixed(Mixup(**given), "classification"), "alpha", -1, 0, 1e6),
         setting("size is {} and pairs {}", lambda **given: mixed(KeypointMix(**given), "keypoints"), "size", 0, 0.1, 1),
         setting("size is {} and pairs {}", lambda **given: mixed(KeypointMix(**given), "keypoints"), "pairs", 0, 1),

@@ -2,9 +2,25 @@ import pytest
 import torch
 from helpers import all_tasks, values
 
-from selftrain.mix import ClassMix, CutMix, KeypointMix, Mix, Mixup, blend, cat, classmix, cutmix, keypoint_mix, mixup
+from selftrain.mix import (
+    ClassMix,
+    CutMix,
+    CutMixSeg,
+    KeypointMix,
+    Mix,
+    Mixup,
+    SourceClassMix,
+    blend,
+    cat,
+    classmix,
+    cutmix,
+    cutmix_seg,
+    keypoint_mix,
+    mixup,
+    source_classmix,
+)
 from selftrain.tasks import Classification, Keypoints, Segmentation
-from selftrain.types import Target
+from selftrain.types import Labeled, Target
 
 CASES = all_tasks()
 each_task = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -610,3 +626,83 @@ def test_patches_out_of_range_are_named(size, pairs):
         KeypointMix(size, pairs=pairs)
     with pytest.raises(ValueError, match=message):
         keypoint_mix(IMAGES, JOINTS, CASES[2].task, size=size, pairs=pairs)
+
+
+# -- boxes and sources of segmentation ---------------------------------------------------------------------------------
+def test_boxes_are_one_a_picture_inside_it_of_another_picture_and_as_large_as_asked():
+    torch.manual_seed(0)
+    x = torch.arange(1.0, 5.0).view(4, 1, 1, 1).expand(4, 1, 20, 30)
+    task, boxes = Segmentation(5), []
+    target = task.encode(x[:, 0].long())
+    for _ in range(200):
+        mixed, made = cutmix_seg(x, target, task)
+        assert torch.equal(made.label.float(), mixed[:, 0])  # labels go with their pixels
+        for row, picture in enumerate(mixed[:, 0]):
+            other = picture != row + 1
+            if not other.any():
+                boxes.append((row, 0, 0.0, 0.0))
+                continue
+            rows, columns = other.any(1).nonzero().flatten(), other.any(0).nonzero().flatten()
+            height, width = (int(sides[-1] - sides[0]) + 1 for sides in (rows, columns))
+            assert other.sum() == height * width  # a full rectangle
+            assert len(picture[other].unique()) == 1  # of one other picture
+            boxes.append((row, picture[other][0].item(), height, width))
+    pasted = [box for box in boxes if box[1]]
+    assert abs(len(pasted) / len(boxes) - 0.5) < 0.06
+    assert {box[:2] for box in pasted} == {(a, b + 1) for a in range(4) for b in range(4) if a != b}
+    shares = torch.tensor([height * width / 600 for *_, height, width in pasted])
+    assert shares.min() < 0.06
+    assert 0.35 < shares.max() < 0.44
+    assert abs(shares.mean() - 0.21) < 0.02
+    half = cutmix_seg(x, target, task, probability=1.0, area=(0.5, 0.5), aspect=1.0)[0] != x
+    assert half.float().mean() == pytest.approx(14 * 21 / 600, abs=0.01)
+    for alone in ((x[:1], task.encode(x[:1, 0].long())), (x, target)):
+        assert torch.equal(cutmix_seg(*alone, task, probability=0.0)[0], alone[0])
+    labels = Classification(4).encode(torch.arange(4))
+    mixed, made = cutmix_seg(x, labels, Classification(4), probability=1.0)
+    own = (mixed[:, 0] == x[:, 0]).float().mean((1, 2))
+    assert torch.allclose(made.value.diag(), own, atol=1e-6)
+    for wrong in ({"probability": 2}, {"area": (0.4, 0.2)}, {"aspect": 0}):
+        with pytest.raises(ValueError, match=f"{[*wrong][0]}"):
+            CutMixSeg(**wrong)
+
+
+@pytest.mark.parametrize("classes", ["picture", "batch"])
+def test_half_of_a_labeled_pictures_classes_lie_on_an_unlabeled_one_with_their_labels(classes):
+    torch.manual_seed(0)
+    task = Segmentation(6)
+    masks = torch.tensor([[[0, 1], [2, 255]], [[3, 3], [3, 4]]])
+    x_labeled = torch.stack([10.0 + masks, 20.0 + masks], 1)
+    labeled = Labeled(x_labeled, task.encode(masks), torch.arange(2))
+    x = torch.zeros(4, 2, 2, 2)
+    own = Target(torch.full((4, 6, 2, 2), 1 / 6), torch.full((4, 2, 2), 0.25))
+    seen, counts = set(), set()
+    for _ in range(60):
+        mixed, made = source_classmix(x, own, task, labeled, classes=classes)
+        pasted = mixed[:, 0] > 0
+        assert torch.equal(made.weight, torch.where(pasted, 1.0, 0.25))
+        for row in range(4):
+            known = mixed[row, 0][pasted[row]] - 10
+            assert torch.equal(made.value[row].argmax(0)[pasted[row]].float(), known)
+            assert torch.allclose(made.value[row][:, ~pasted[row]], torch.tensor(1 / 6))
+            assert 245 not in known.tolist()  # void pixels have no class and stay where they are
+            found = set(known.int().tolist())
+            source = 1 if found & {3, 4} else 0
+            assert not found & ({3, 4} if source == 0 else {0, 1, 2})
+            seen |= {(source, *sorted(found))}
+            counts |= {(source, len(found))}
+    if classes == "picture":  # of three classes two, of two one: rounded up
+        assert counts == {(0, 2), (1, 1)}
+        assert seen == {(0, 0, 1), (0, 0, 2), (0, 1, 2), (1, 3), (1, 4)}
+    else:  # three of five for all: a picture shows none to three of them
+        assert {(0, 0), (0, 1), (0, 2), (0, 3), (1, 1), (1, 2)} == counts
+    mix = SourceClassMix(classes)
+    torch.manual_seed(1)
+    one = mix.with_labeled(x, own, task, labeled)
+    torch.manual_seed(1)
+    assert torch.equal(one[0], source_classmix(x, own, task, labeled, classes=classes)[0])
+    with pytest.raises(ValueError, match="there are none here; take ClassMix"):
+        mix(x, own, task)
+    ClassMix()(x, own, task)
+    with pytest.raises(ValueError, match="give views of one size"):
+        mix.with_labeled(torch.zeros(4, 2, 4, 4), own, task, labeled)

@@ -258,6 +258,7 @@ def test_the_base_rule_is_no_rule():
         (select.above(0.3), select.Above, {"threshold": 0.3}),
         (select.above(), select.Above, {"threshold": 0.95}),
         (select.top(0.2), select.TopShare, {"share": 0.2}),
+        (select.image_share(0.4), select.ImageShare, {"threshold": 0.4}),
         (select.quantile(0.2, decay=0.7), select.Quantile, {"share": 0.2, "decay": 0.7}),
         (
             select.flex(7, 3, threshold=0.8, warmup=False, mapping="linear"),
@@ -282,6 +283,14 @@ def test_short_names_pass_their_settings_on(rule, kind, settings):
 # -- everything, above -------------------------------------------------------------------------------------------------
 def test_everything_passes():
     assert torch.equal(weigh(select.everything(), torch.rand(2, 3, 4)), torch.ones(2, 3, 4))
+
+
+def test_the_share_of_sure_units_is_the_weight_of_all():
+    confidence = torch.tensor([[[0.9, 0.5], [0.8, 0.1]], [[0.2, 0.3], [0.1, 0.85]]])
+    assert weigh(select.image_share(0.8), confidence).tolist() == [[[0.5, 0.5]] * 2, [[0.25, 0.25]] * 2]
+    assert weigh(select.image_share(0.8), [0.9, 0.8, 0.7]).tolist() == [1, 1, 0]
+    with pytest.raises(ValueError, match="threshold is 95"):
+        select.image_share(95)
 
 
 def test_the_threshold_itself_passes():

@@ -163,6 +163,8 @@ def candidates(forms: Forms, size: Size, pile: int = 2000) -> list[Candidate]:
     rounds, em = 0.01 + seen * c * (2e-6 + 8e-8 * axes), 8e-6 * n + 1.5e-9 * n * axes * (axes + c)
     trees = float(0.09 + 3e-8 * TREES * known * np.sqrt(d) * np.log2(known + 1))
     near, tall = ("unit", 10.0) if size.wide else ("standard", 1.0)
+    # the cheapest of these leaves nothing out where that would be little
+    more = pile + pile // 4 if n - known <= pile + pile // 4 else pile
 
     def logistic(seed: int) -> Any:
         return LogisticRegression(C=tall, max_iter=300)
@@ -178,7 +180,7 @@ def candidates(forms: Forms, size: Size, pile: int = 2000) -> list[Candidate]:
 
     def discriminant(seed: int) -> Any:
         mixture = SemiSupervisedMixture(shrinkage=0.5, weight=0.1, max_iter=5)
-        return PartOfPile(DiscriminantSoftLabels(mixture, SoftLabelRegression(3.0, weight=3.0, rounds=3)), pile, seed)
+        return PartOfPile(DiscriminantSoftLabels(mixture, SoftLabelRegression(3.0, weight=3.0, rounds=3)), more, seed)
 
     found = [
         alone("logistic", near, logistic, line),
@@ -201,7 +203,7 @@ def candidates(forms: Forms, size: Size, pile: int = 2000) -> list[Candidate]:
         soft("soft labels", 1.0),
     ]
     if size.wide:
-        cost = 0.5 * rounds + 0.25 * em * seen / n
+        cost = (0.5 * rounds + 0.25 * em * seen / n) * (known + min(n - known, more)) / seen
         found += [
             soft("heavy soft labels", 3.0),
             Candidate("discriminant soft labels", "soft labels", "reduced", discriminant, cost, 1),

@@ -12,6 +12,8 @@ ENDS = "test_portfolio_learners.py::test_where_the_mixture_ends_both_equations_h
 
 METRIC = "test_portfolio_learners.py::test_discriminant_soft_labels_pay_for_weights_by_the_covariance_within_classes"
 
+PILE = "test_portfolio.py::test_the_discriminant_candidate_sees_all_of_a_pile_that_is_hardly_too_large_and_costs_that"
+
 MUTANTS = [
     Mutant(
         "portfolio: discriminant soft labels in the transposed metric",
@@ -26,6 +28,20 @@ MUTANTS = [
         "self.length_ = float(np.sqrt((self._seen(X) ** 2).sum(1).mean())) or 1.0\n        self.reg",
         "self.reg",
         METRIC,
+    ),
+    Mutant(
+        "portfolio: more of the pile costs nothing",
+        CANDIDATES,
+        "(0.5 * rounds + 0.25 * em * seen / n) * (known + min(n - known, more)) / seen",
+        "0.5 * rounds + 0.25 * em * seen / n",
+        PILE,
+    ),
+    Mutant(
+        "portfolio: a little of the pile is left out",
+        CANDIDATES,
+        "pile + pile // 4 if n - known <= pile + pile // 4 else pile",
+        "pile",
+        PILE,
     ),
     Mutant("portfolio: a fold sees its labels", JUDGING, "            hidden[rows] = -1\n", "", LEAK),
     Mutant(

@@ -161,6 +161,18 @@ def test_a_budget_buys_the_labels_alone_and_then_the_cheaper():
     assert set(within(found, 5, spent + 1e-9)) == {*alone, *others[:2]}
 
 
+def test_the_discriminant_candidate_sees_all_of_a_pile_that_is_hardly_too_large_and_costs_that():
+    def of_wide(rows):
+        found = {c.name: c for c in candidates(Forms(X), Size(rows, 200, 1000, 10, wide=True))}
+        return [found[name] for name in ("heavy soft labels", "discriminant soft labels")]
+
+    assert [[c.make(0).rows for c in of_wide(rows)] for rows in (2700, 2701)] == [[2000, 2500], [2000, 2000]]
+    (few, alone), (more, whole), (_, part) = (of_wide(rows) for rows in (2200, 2700, 2701))
+    assert few.cost == more.cost  # sees no more rows
+    assert whole.cost == pytest.approx(27 / 22 * alone.cost, rel=0.01)
+    assert part.cost == pytest.approx(alone.cost, rel=0.01)
+
+
 def test_budgets_are_seconds():
     assert seconds("fast", 500) == pytest.approx(5.0)
     assert seconds("fast", 10_000) < 90

@@ -24,6 +24,7 @@ from selftrain.data.base.form import Form
 from selftrain.data.base.identity import identity_of_samples
 from selftrain.data.base.joined import Joined, relabeled, with_labels
 from selftrain.data.base.labels import Classes, NoLabel, ReadLabels, names_are_told, one_class, read_labels
+from selftrain.data.base.maps import accepted_units
 from selftrain.data.base.samples import Channels, Excerpt, Kind, Limits, Rows, Samples, Subset, to_one_length
 from selftrain.data.base.sparse import dense_at_once, is_sparse, rows_in_memory
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing, warn_repeated
@@ -516,7 +517,7 @@ class Pile:
         """Class of every unlabeled row where it is known, -1 elsewhere, (N,); ``None`` when none is known."""
         return self._truth
 
-    def reviewed(self, review: Mapping[str, int]) -> Pile:
+    def reviewed(self, review: Mapping[str, Any]) -> Pile:
         """A pile that keeps to a person's decisions, whatever strategy learns from it; this one stays as it is.
 
         Accepted and corrected samples become labeled ones: no strategy asks for them, relabels them or lists them in
@@ -524,12 +525,13 @@ class Pile:
 
         Args:
             review: Class number of each sample decided on, by id; -1: rejected. As
-                ``selftrain.labels.review.read_review`` reads it from a ledger's file. An id after ``given:`` is that of
-                a labeled sample, as the page of given labels writes it: its label is replaced, or the sample left out.
+                ``selftrain.labels.review.read_review`` reads it from a ledger's file, which of masks and joints tells
+                where they are. An id after ``given:`` is that of a labeled sample, as the page of given labels writes
+                it: its label is replaced, or the sample left out.
 
         Raises:
             DataError: an id that no such sample has, or several have; a class outside ``classes``; a class where
-                the annotations are no classes (masks, points), which can only be rejected.
+                the annotations are masks or points, or the reverse; a mask that cannot be read.
         """
         if not isinstance(review, Mapping):
             raise DataError(
@@ -547,7 +549,11 @@ class Pile:
         known = labels >= 0
         labeled = self.labeled
         if known.any():
-            labeled = with_labels(self.labeled, Subset(self.unlabeled, rows[known], annotated=False), labels[known])
+            told = [review[self.unlabeled.ids[row]] for row in rows[known]]
+            size = tuple(self.unlabeled.images(np.zeros(1, np.int64)).shape[2:])
+            one = isinstance(told[0], Mapping)
+            given = accepted_units(told, size) if one else torch.from_numpy(labels[known])  # type: ignore[arg-type]
+            labeled = with_labels(self.labeled, Subset(self.unlabeled, rows[known], annotated=False), given)
         source = f"{self.source}; reviewed: {known.sum()} labels, {(~known).sum()} rejected"
         truth = None if self._truth is None else self._truth[torch.from_numpy(stays)]
         other = self._with(labeled, Subset(self.unlabeled, stays, annotated=False), truth, source)
@@ -675,8 +681,8 @@ class Pile:
             other.origin = other.origin | {"reviewed": [*other.origin.get("reviewed", ()), again]}
         return other
 
-    def _decided(self, review: Mapping[str, int]) -> tuple[Rows, Rows]:
-        """Unlabeled rows that were decided on, ascending, and the class of each."""
+    def _decided(self, review: Mapping[str, Any]) -> tuple[Rows, Rows]:
+        """Unlabeled rows that were decided on, ascending, and the class of each; 0 of masks and joints."""
         ids = self.unlabeled_ids()
         rows = [row for row, name in enumerate(ids) if name in review]
         found = [ids[row] for row in rows]
@@ -691,7 +697,15 @@ class Pile:
             raise DataError(f"{counts[double]} unlabeled samples have the id {double!r}; give each an id of its own")
         sets = [getattr(self, part) for part in _PARTS]
         classified = all(s is None or s.annotations is None or s.annotations.ndim == 1 for s in sets)
-        labels = [review[name] for name in found]
+        units = [name for name in found if isinstance(review[name], Mapping)]
+        if units and (classified and any(getattr(s, "annotations", None) is not None for s in sets)):
+            raise DataError(
+                f"sample {units[0]!r} is reviewed as a mask or joints, and labels here are classes; apply the "
+                "review to the pile its ledger is about"
+            )
+        labels = [0 if isinstance(review[name], Mapping) else review[name] for name in found]
+        if units:
+            return np.array(rows, dtype=np.int64), np.array(labels, dtype=np.int64)
         for name, label in zip(found, labels, strict=True):
             if not -1 <= label < len(self.classes):
                 raise DataError(
@@ -701,7 +715,7 @@ class Pile:
             if label >= 0 and not classified:
                 raise DataError(
                     f"sample {name!r} is reviewed as {self.classes[label]!r}, but annotations here are no classes "
-                    "(masks or points); it can only be rejected"
+                    "(masks or points); reject it, or accept it in the file beside what run.ledger.to_masks wrote"
                 )
         return np.array(rows, dtype=np.int64), np.array(labels, dtype=np.int64)
 

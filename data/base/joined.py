@@ -61,19 +61,27 @@ class Joined:
         return torch.cat(parts)[torch.from_numpy(places)]
 
 
-def with_labels(labeled: Samples | None, added: Subset, labels: Rows) -> Samples:
-    """A labeled set and further samples with their classes; a sample that is in both has the class given here.
+def with_labels(labeled: Samples | None, added: Subset, classes: Tensor) -> Samples:
+    """A labeled set and further samples with their labels; a sample that is in both has the one given here.
 
     Args:
-        labeled: Samples with classes, or ``None``.
+        labeled: Samples with labels of the same kind, or ``None``.
         added: Rows of another set, or of the one that ``labeled`` is a subset of.
-        labels: Their class numbers.
+        classes: Their class numbers, masks or joints.
     """
-    added, classes = _of_innermost(added), torch.from_numpy(labels)
+    added = _of_innermost(added)
     if labeled is None:
         return _annotated(added.base, added.rows, classes)
     labeled = _of_innermost(labeled) if isinstance(labeled, Subset) else labeled
-    given = check_labels(labeled.annotations)
+    given: Tensor
+    if classes.dim() == 1:
+        given = check_labels(labeled.annotations)
+    else:
+        assert labeled.annotations is not None
+        given = labeled.annotations[:]  # masks of files are read here
+        # behind each mask its weights: a person is sure
+        classes = torch.stack([classes, torch.full_like(classes, 255)], 1) if given.dim() > classes.dim() else classes
+        classes = classes.to(given.dtype)
     if not isinstance(labeled, Subset) or labeled.base is not added.base:
         return Joined(labeled, added, torch.cat([given, classes]))
     # a sample that was labeled before and is decided on anew must not be in the set twice

@@ -71,7 +71,7 @@ _RECORD = {
     "classes": [str],
     "source": str,
     "views": (dict, None),
-    "pile": ({"reader": str, "settings": {str: object}, "reviewed": ([{str: int}], ...)}, None),
+    "pile": ({"reader": str, "settings": {str: object}, "reviewed": ([{str: (int, dict)}], ...)}, None),
     "note": {str: object},
     "fallback": (_FALLBACK, None, ...),
 }

@@ -297,6 +297,16 @@ class Ledger(nn.Module):
             raise ValueError(f"the prior is {shares.tolist()}; shares must be 0 or more, and not all 0")
         return shares / shares.sum()
 
+    def doubt(self) -> Tensor:
+        """Confidence of the class, or joint, of each sample that is least sure, (N,); of one unit its own.
+
+        Classes with less than a hundredth of the pixels are left out, unless there is no other.
+        """
+        if self.units is None:
+            return self.confidence
+        share, sure = self.units[..., SHARE].float(), self.units[..., SURE].float()
+        return sure.where(share >= share.amax(1, keepdim=True).clamp(max=0.01), 2.0).amin(1).clamp(max=1)
+
     def captions(self, index: Tensor) -> list[str]:
         """Short text for each of these rows: class, confidence in percent, ``*`` if accepted, ``!`` if known wrong.
 

@@ -94,7 +94,9 @@ def _write_masks(said: Said, task: Task, names: Sequence[str], folder: Path) -> 
 
 def _write_joints(said: Said, task: Task, ids: Sequence[str], groups: Sequence[str], folder: Path) -> None:
     pictures, found = list[dict[str, Any]](), list[dict[str, Any]]()
+    size: Sequence[int] = ()
     for pseudo, (height, width) in said:
+        size = pseudo.value.shape[-2:]
         units = task.units(pseudo.value, task.confidence(pseudo.value), pseudo.weight > 0).double()
         # COCO counts pixels from the corner of the picture
         places = units[..., 3:] * units.new_tensor([width, height])
@@ -111,9 +113,11 @@ def _write_joints(said: Said, task: Task, ids: Sequence[str], groups: Sequence[s
                     "keypoint_scores": [round(score, 4) for score in scores],
                 }
             )  # fmt: skip
+    # cells of the heatmaps, by which labels are counted in a pile
+    info = {"heatmap": list(size)}
     kinds = [{"id": 1, "name": "sample", "keypoints": [str(name) for name in groups], "skeleton": []}]
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / JOINTS, {"images": pictures, "annotations": found, "categories": kinds})
+    write_json(folder / JOINTS, {"info": info, "images": pictures, "annotations": found, "categories": kinds})
 
 
 def _bytes(values: torch.Tensor) -> NDArray[np.uint8]:

@@ -59,6 +59,12 @@ def with_labels(shown: Tensor, value: Tensor, weight: Tensor) -> Tensor:
     return _masks(shown, value, weight) if weight.dim() == 3 else _crosses(shown, value, weight)
 
 
+def with_heat(shown: Tensor, level: Tensor) -> Tensor:
+    """Paint levels (N, H, W) in [0, 1] over gray tiles (N, 3, h, w): nothing at 0, red at 1."""
+    level = F.interpolate(level.detach().float().cpu()[:, None], shown.shape[-2:]).clamp(0, 1) * 0.9
+    return shown.mean(1, keepdim=True) * (1 - level) + torch.tensor(_DOWN).view(1, 3, 1, 1) * level
+
+
 def captioned(shown: Tensor, captions: Sequence[str]) -> Tensor:
     """Write a caption below each tile, on a strip of 14 pixels; red if it begins with ``!``."""
     # a caption that is cut tells less than a tile that is a little wider

@@ -209,7 +209,7 @@ MUTANTS = [
         "selftrain/labels/page/source.py",
         "x = raw = _plain(self.pile, rows)",
         "x, raw = _plain(self.pile, rows[::-1]), _plain(self.pile, rows)",
-        "test_reviewpage.py::test_pixels_and_joints_are_painted_and_can_be_rejected",
+        "test_reviewpage.py::test_pixels_and_joints_are_painted_beside_their_pictures",
     ),
     Mutant(
         "page: parts of alike samples are not turned to their neighbors",

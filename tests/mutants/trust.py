@@ -50,6 +50,13 @@ MUTANTS = [
         "test_dense_figures.py::test_oks_and_its_average_precision_written_out",
     ),
     Mutant(
+        "a mask is accepted where it is doubtful, too",
+        "data/base/maps.py",
+        'np.where(sure < 255 * told["above"], np.uint8(VOID), mask)',
+        "mask",
+        "test_maps.py::test_a_review_of_masks_and_joints_goes_back_into_the_pile",
+    ),
+    Mutant(
         "pixels that are not accepted are no void in a mask",
         "selftrain/labels/maps.py",
         "label = task.label(pseudo.value).where(pseudo.weight > 0, VOID)",

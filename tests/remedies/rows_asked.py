@@ -15,10 +15,17 @@ _PREDICT = f"{_CLI}::test_what_is_advised_works"
 _DENSE = "unit/data/test_dense_views.py"
 _SIDES = f"{_DENSE}::test_mirrored_sides_are_refused_and_each_remedy_works"
 
+_REVIEWED = "unit/labels/test_maps.py::test_what_a_review_of_masks_cannot_use_is_named"
 _FIGURES = "unit/evaluation/test_dense_figures.py"
 _MAPS = "unit/labels/test_maps.py"
 ROWS_OF = {
+    "data/base/maps.py": [Elsewhere(says, _REVIEWED) for says in ("save it with its palette", "write it anew")],
+    "selftrain/labels/review.py": [
+        Elsewhere(says, _REVIEWED)
+        for says in ("or put the file beside", "are void, from 0 to 1", "there is no mask", "has no joints of")
+    ],
     "data/pile.py": [
+        Elsewhere("is reviewed as a mask or joints", _REVIEWED),
         Elsewhere("views are mirrored", _SIDES),
         Elsewhere("y_test has none", "unit/data/test_data_units.py::test_masks_can_be_hidden_and_held_back"),
     ],

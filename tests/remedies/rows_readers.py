@@ -289,7 +289,7 @@ ROWS_OF = {
             lambda: Pile.from_arrays(X, Y, ids=list("abcdefgh"), classes=["u", "v", "w"]).reviewed({"g": 2}),
         ),
         Row(
-            "it can only be rejected",
+            "reject it, or accept it in the file",
             lambda: MASKED.reviewed({MASKED.unlabeled.ids[0]: 1}),
             lambda: MASKED.reviewed({MASKED.unlabeled.ids[0]: -1}),
         ),

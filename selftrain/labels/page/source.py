@@ -19,7 +19,7 @@ from selftrain.errors import DataError
 from selftrain.labels.ledger import Ledger
 from selftrain.labels.thumbnails import shrunk
 from selftrain.strategy.base import SupervisedStrategy
-from selftrain.tensorboard.tiles import SMALL, tiles, with_labels
+from selftrain.tensorboard.tiles import SMALL, tiles, with_heat, with_labels
 from selftrain.types import Pile
 
 _BATCH, _ASKED = 256, 32
@@ -65,7 +65,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Painted(Inputs):
-    """Pictures with what a strategy says of their pixels or joints.
+    """Pictures beside what a strategy says of their pixels or joints; of pixels a third one shows where it doubts.
 
     Attributes:
         strategy: It is asked.
@@ -76,8 +76,13 @@ class Painted(Inputs):
     strategy: SupervisedStrategy
     side: int
 
+    @property
+    def panels(self) -> int:
+        """Pictures beside one another."""
+        return 3 if self.strategy.task.has_classes else 2
+
     def batches(self) -> Iterator[Tensor]:
-        """Painted pictures (B, 3, h, w) in [0, 1]."""
+        """Pictures side by side, (B, 3, h, panels x w), in [0, 1]."""
         samples: Any = getattr(self.pile, self.part, None)
         for rows in np.array_split(self.rows, -(-len(self.rows) // _ASKED)):
             if hasattr(samples, "images"):
@@ -89,7 +94,9 @@ class Painted(Inputs):
                 value = self.strategy.predict(x.to(next(self.strategy.parameters()).device)).cpu()
             small = max(raw.shape[-2:]) < SMALL
             shown = tiles(raw) if small else shrunk(raw, self.side).float().div(255).expand(-1, 3, -1, -1)
-            yield with_labels(shown, value, torch.ones_like(self.strategy.task.confidence(value)))
+            sure = self.strategy.task.confidence(value)
+            panels = [shown, with_labels(shown, value, torch.ones_like(sure))]
+            yield torch.cat(panels + ([with_heat(shown, 1 - sure)] if self.panels == 3 else []), 3)
 
 
 def inputs_of(pile: Pile, rows: Rows, part: str = "unlabeled") -> Inputs:

@@ -48,9 +48,11 @@ def write_review(
     """Write one HTML file that shows pseudo-labels and takes a person's verdicts.
 
     The page needs no network and no other file. It shows each sample (a picture, a table row, curves or a cloud of
-    points) with label, confidence, margin, flips and history, and estimates of how many labels are right; masks and
-    joints are painted over pictures and can be rejected, as a row has no room to accept them. The page's download is
-    the ledger's CSV file with ``verdict`` and ``correction`` filled in, which ``labels.review.read_review`` reads.
+    points) with label, confidence, margin, flips and history, and estimates of how many labels are right. Masks and
+    joints are painted beside their pictures, with a map of what is doubtful; first come those of which a class (or a
+    joint) is least sure, and a sample is accepted, rejected, or accepted but for what is less sure than some percent.
+    The page's download is the ledger's CSV file with ``verdict`` and ``correction`` filled in, which
+    ``labels.review.read_review`` reads; masks and joints themselves are those that ``Ledger.to_masks`` wrote beside it.
     Progress stays in the browser, under a key that is made from the pseudo-labels: the page of the same run, written
     again, goes on with it. Truth is never written.
 
@@ -85,11 +87,12 @@ def write_review(
     _check_settings(samples, choose, thumbnail, megabytes)
     ledger, strategy, title = opened(run, pile, strategy)
     painted = is_painted(pile, strategy)
-    rows = chosen(ledger, samples, choose, seed)
+    rows, across = chosen(ledger, samples, choose, seed), thumbnail
     inputs = shown = inputs_of(pile, rows_in_pile(ledger, pile, rows))
     if painted and strategy is not None:
-        shown = Painted(pile, inputs.rows, inputs.points, strategy=strategy, side=thumbnail)
-    pictures = make_pictures(shown, thumbnail, int(megabytes * 1e6), columns)
+        shown = painting = Painted(pile, inputs.rows, inputs.points, strategy=strategy, side=thumbnail)
+        across = thumbnail * painting.panels
+    pictures = make_pictures(shown, across, int(megabytes * 1e6), columns)
     content = {
         "format": 1,
         "key": f"selftrain-review:{digest(ledger)}",
@@ -181,8 +184,11 @@ def write_label_review(
 
 
 def chosen(ledger: Ledger, samples: int, choose: Choose, seed: int) -> Tensor:
-    """Rows of a ledger that are shown, shape (M,), M <= ``samples``, least certain first or in random order."""
-    rank = ledger.margin.cpu().double()
+    """Rows of a ledger that are shown, shape (M,), M <= ``samples``, least certain first or in random order.
+
+    Of masks and joints by the class, or joint, that is least sure.
+    """
+    rank = ledger.margin.cpu().double() if ledger.units is None else ledger.doubt().cpu().double()
     if choose == "random":
         rank = torch.rand(len(ledger), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     # margins end at 1, so rows that were never labeled come after all others
@@ -221,6 +227,8 @@ def _columns(ledger: Ledger, rows: Tensor, inputs: Inputs) -> dict[str, list[Any
             found[key] = ["" if absent else text for text, absent in zip(texts, missing, strict=True)]
         else:
             found[key] = values.int().tolist()
+    if ledger.units is not None:
+        found["doubt"] = [f"{one:.4f}" for one in ledger.doubt()[rows].tolist()]
     if len(rows):
         # the inverse of an order: the place of each row in it
         found["similar"] = similarity_order(looks(inputs)).argsort().tolist()

@@ -1,17 +1,20 @@
 """Pseudo-masks and joints as files, against what the run predicts, pixel by pixel."""
 
+import csv
 import json
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import selftrain as st
-from selftrain import strategies, toy
+from selftrain import data, strategies, toy
 from selftrain.errors import DataError, RunFolderError
 from selftrain.labels.ledger import Ledger
 from selftrain.labels.maps import file_names, palette
+from selftrain.labels.review import read_review
 
 
 @pytest.fixture(scope="module", params=["segmentation", "keypoints"])
@@ -89,3 +92,116 @@ def test_the_palette_is_that_of_pascal_voc():
     assert colors[20] == [0, 64, 128]
     assert colors[255] == [224, 224, 192]
     assert len({tuple(color) for color in colors}) == 256
+
+
+# -- reviewed: accept, reject, accept but for what is doubtful, correct elsewhere ------------------------------------
+@pytest.fixture
+def dense_pile(case):
+    kind = case[0]
+    draw = np.random.default_rng(0)
+    x = draw.random((8, 1, 12, 12), dtype=np.float32)
+    y = draw.integers(0, 3, (8, 12, 12)) if kind == "segmentation" else 10 * draw.random((8, 2, 3)).astype(np.float32)
+    sets = data.ArraySet(x[:4], y[:4]), data.ArraySet(x[2:], ids=list("abcdef"))
+    return kind, data.Pile(*sets, views=data.TensorViews(mean=0.5, std=0.3))
+
+
+def test_a_review_of_masks_and_joints_goes_back_into_the_pile(dense_pile, tmp_path):
+    """It could only reject: the page refused to accept masks, and the file's accepted ones were refused, too."""
+    kind, pile = dense_pile
+    run = st.fit(strategies.PseudoLabel(toy.task(kind), toy.learner(kind)), pile, steps=2)
+    ledger = run.label(threshold=0.0)
+    folder = ledger.to_masks(tmp_path / "labels")
+    rows = list(csv.DictReader((folder / "labels.csv").open(newline="")))
+    value = run.strategy.predict(torch.cat([b.x for b in pile.evaluation("pile", 100, torch.device("cpu"))]))
+    sure = run.strategy.task.confidence(value)
+    above = round(float(sure[1].median()), 2)
+    rows[0]["verdict"], rows[2]["verdict"] = "accept", "reject"
+    rows[1] |= {"verdict": "accept", "correction": str(above)}
+    if kind == "segmentation":  # a person draws in the mask itself
+        drawn = Image.open(folder / "masks" / "a.png")
+        drawn.putpixel((3, 5), 2)
+        drawn.save(folder / "masks" / "a.png")
+    with (folder / "labels.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    review = read_review(folder / "labels.csv", pile.classes, set("abcdef"))
+    assert review.text() == "1 accepted, 1 corrected, 1 rejected"
+    after = pile.reviewed(review)
+    assert (len(after.labeled), list(after.unlabeled.ids)) == (6, ["d", "e", "f"])
+    first, second = after.labeled.annotations[4:]
+    assert list(after.labeled.ids)[4:] == ["a", "b"]
+    if kind == "segmentation":
+        wanted = value[0].argmax(0)
+        wanted[5, 3] = 2
+        assert torch.equal(first.long(), wanted)
+        kept = torch.round(255 * sure[1]) >= 255 * above  # to an eighth bit
+        assert torch.equal(second.long(), torch.where(kept, value[1].argmax(0), 255))
+        assert 0 < int((second == 255).sum()) < 144
+    else:
+        peak = value[0].flatten(1).argmax(1)
+        cells = torch.stack([peak % 12, peak // 12], 1).float()
+        assert (first[:, :2] - cells).abs().max() <= 0.51
+        assert first[:, 2].tolist() == [1, 1]
+        assert second[:, 2].tolist() == (sure[1] >= above).float().tolist()
+    # what was accepted is learned from
+    again = st.fit(strategies.Supervised(toy.task(kind), toy.learner(kind)), after, steps=1)
+    assert again.steps == 1
+
+
+def test_what_a_review_of_masks_cannot_use_is_named(dense_pile, tmp_path):
+    kind, pile = dense_pile
+    run = st.fit(strategies.PseudoLabel(toy.task(kind), toy.learner(kind)), pile, steps=1)
+    folder = run.label(threshold=0.0).to_masks(tmp_path / "labels")
+
+    def reviewed(text, **where):
+        (folder / "labels.csv").write_text(f"id,verdict,correction\n{text}\n")
+        return read_review(folder / "labels.csv", pile.classes, **where)
+
+    with pytest.raises(DataError, match="give the confidence below which pixels or joints are void, from 0 to 1"):
+        reviewed("a,accept,cow")
+    assert pile.reviewed(reviewed("a,accept,0.5")).labeled.annotations.shape[0] == 5
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with pytest.raises(DataError, match=r"what run.ledger.to_masks\(folder\) wrote"):
+        reviewed("a,accept,", masks=elsewhere)
+    if kind == "segmentation":
+        with pytest.raises(DataError, match=r"there is no mask .*zebra.png; put it there"):
+            reviewed("zebra.jpg,accept,")
+        review = reviewed("a,accept,")
+        Image.open(folder / "masks" / "a.png").convert("RGB").save(folder / "masks" / "a.png")
+        with pytest.raises(DataError, match=r"has colors \(RGB\) and no class numbers; save it with its palette"):
+            pile.reviewed(review)
+        (folder / "masks" / "a.png").write_bytes(b"no picture")
+        with pytest.raises(DataError, match=r"cannot be read: .*write it anew: run.ledger.to_masks\(folder\)"):
+            pile.reviewed(review)
+        with pytest.raises(
+            DataError, match="labels here are classes; apply the review to the pile its ledger is about"
+        ):
+            data.Pile(data.ArraySet(np.zeros((2, 3)), [0, 1]), data.ArraySet(np.ones((2, 3)), ids=["a", "b"])).reviewed(
+                review
+            )
+    else:
+        with pytest.raises(DataError, match="has no joints of 'zebra'; write it anew"):
+            reviewed("zebra,accept,")
+
+
+def test_pseudo_masks_are_read_back_by_the_door_of_masks(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (4, 12, 12), dtype=np.uint8)
+    (tmp_path / "photos" / "deep").mkdir(parents=True)
+    names = ["a.jpg", "b.png", "d.png", "deep/c.png"]
+    for name, pixels in zip(names, x, strict=True):
+        Image.fromarray(pixels).save(tmp_path / "photos" / name)
+    pile = data.Pile(
+        data.ArraySet(x, x // 128), data.FileSet([tmp_path / "photos" / n for n in names], mode="L", ids=names)
+    )
+    run = st.fit(strategies.Supervised(st.Segmentation(2), st.learner(lambda: nn.Conv2d(1, 2, 1))), pile, steps=2)
+    folder = run.label(threshold=0.5).to_masks(tmp_path / "labels")
+    again = data.from_masks(
+        tmp_path / "photos", folder / "masks", weights=folder / "confidence", mode="L", classes=["x", "y"]
+    )
+    assert list(again.labeled.ids) == names
+    value = run.strategy.predict(torch.cat([b.x for b in pile.evaluation("pile", 9, torch.device("cpu"))]))
+    mask, weight = again.labeled.annotations[:].unbind(1)
+    assert torch.equal(mask.long(), value.argmax(1))
+    assert torch.equal(weight.float(), (255 * value.amax(1)).round())

@@ -28,7 +28,7 @@ from selftrain.labels.page.pictures import ACROSS, make_pictures
 from selftrain.labels.page.source import Painted, inputs_of
 from selftrain.labels.page.write import chosen, digest
 from selftrain.metrics.intervals import clopper_pearson
-from selftrain.tensorboard.tiles import tiles, with_labels
+from selftrain.tensorboard.tiles import tiles, with_heat, with_labels
 from selftrain.types import PseudoLabels
 
 NAMES = ("ant", "bee", "cow")
@@ -98,7 +98,7 @@ def test_settings_out_of_range_are_refused(tmp_path, setting, words):
 
 
 @pytest.mark.parametrize("kind", ["segmentation", "keypoints"])
-def test_pixels_and_joints_are_painted_and_can_be_rejected(tmp_path, kind):
+def test_pixels_and_joints_are_painted_beside_their_pictures(tmp_path, kind):
     torch.manual_seed(0)
     pile = toy.pile(kind)
     run = st.fit(strategies.FixMatch(toy.task(kind), toy.learner(kind)), pile, steps=1)
@@ -112,9 +112,19 @@ def test_pixels_and_joints_are_painted_and_can_be_rejected(tmp_path, kind):
     with run.strategy.evaluating():
         value = run.strategy.predict(x)
     shown = torch.cat([*painted.batches()])
-    assert torch.equal(shown, with_labels(tiles(x), value, torch.ones_like(run.strategy.task.confidence(value))))
-    assert not torch.equal(shown, tiles(x))
-    assert torch.equal(torch.cat([*painted.some(3).batches()]), shown[::8])
+    sure = run.strategy.task.confidence(value)
+    overlay = with_labels(tiles(x), value, torch.ones_like(sure))
+    panels = [tiles(x), overlay] + ([with_heat(tiles(x), 1 - sure)] if kind == "segmentation" else [])
+    assert torch.allclose(
+        shown, torch.cat(panels, 3), atol=1e-6
+    )  # the picture, what is said of it, and where it is doubtful
+    assert not torch.equal(overlay, tiles(x))
+    # the sample with the least sure class or joint comes first
+    doubt = [float(one) for one in read["rows"]["doubt"]]
+    assert doubt == sorted(doubt)
+    units = run.ledger.units[rows[0]].float()
+    assert doubt[0] == pytest.approx(float(units[units[:, 0] >= 0.01, 1].min()), abs=1e-3)
+    assert torch.allclose(torch.cat([*painted.some(3).batches()]), shown[::8], atol=1e-6)
     with pytest.raises(ValueError, match="pass the run, its folder or strategy=..."):
         write_review(run.ledger, pile, tmp_path / "page.html")
 

@@ -613,7 +613,7 @@ def test_ten_thousand_rows_stay_usable(browser, tmp_path):
     page.wait("document.querySelector('#sample canvas').getContext('2d').getImageData(150, 110, 1, 1).data[3] === 255")
 
 
-def test_masks_are_looked_at_and_rejected_and_nothing_else(browser, tmp_path):
+def test_masks_are_accepted_in_whole_and_in_part_and_rejected(browser, tmp_path):
     from selftrain import toy
 
     pile = toy.pile("segmentation")
@@ -622,23 +622,34 @@ def test_masks_are_looked_at_and_rejected_and_nothing_else(browser, tmp_path):
     assert page.text("#what") == "Review of masks"
     assert page.js("[...document.querySelectorAll('.colors li')].map(one => one.textContent)") == ["0", "1", "2"]
     assert page.js("document.querySelector('.colors .key').style.background") == "rgb(31, 120, 181)"
-    assert page.js("document.querySelectorAll('#sample .choice').length") == 1
-    assert not page.browser.find_element("id", "accept-shown").is_displayed()
-    for key in ("a", "A", "c", "1"):
-        page.press(key)
-        assert page.text("#said") == "masks can be rejected: X"
+    assert page.js("document.querySelectorAll('#sample .choice').length") == 2 + 9
+    assert page.text("#sort option") == "least sure part"
     first = page.current()
     page.press("x")
-    assert page.text("#counts") == "1 of 24 rejected"
+    second = page.current()
+    page.press("a")
+    third = page.current()
+    page.press("6")
+    assert page.text("#said").endswith("accepted, void below 60 %")
+    assert page.text("#counts") == "3 of 24 decided: 1 accepted, 1 in part, 1 rejected"
+    page.press("c")  # a mask is corrected in its own file
     saved = page.saved()
-    assert dict(read_review(saved, pile.classes)) == {first: -1}
-    page.press("u")
+    rows = {row["id"]: (row["verdict"], row["correction"]) for row in csv.DictReader(saved.open(newline=""))}
+    wanted = {first: ("reject", ""), second: ("accept", ""), third: ("accept", "0.6")}
+    assert {name: said for name, said in rows.items() if said[0]} == wanted
+    folder = run.ledger.to_masks(tmp_path / "masks")
+    found = read_review(saved, pile.classes, masks=folder)
+    assert (found[first], found[second]["above"], found[third]["above"]) == (-1, 0, 0.6)
+    for _ in range(3):
+        page.press("u")
     page.load(saved)
-    assert page.text("#counts") == "1 of 24 rejected"
-    accepted = tmp_path / "accepted.csv"
-    accepted.write_text(saved.read_text().replace("reject", "accept"))
-    page.load(accepted)
-    page.wait("document.getElementById('said').textContent.endsWith('masks can be rejected only')")
+    assert page.text("#counts") == "3 of 24 decided: 1 accepted, 1 in part, 1 rejected"
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_text(saved.read_text().replace("0.6", "cow"))
+    page.load(wrong)
+    page.wait("document.getElementById('said').textContent.includes('no confidence from 0 to 1')")
+    page.press("A")
+    assert page.text("#counts").startswith("24 of 24 decided: 22 accepted")
 
 
 def test_alike_samples_are_neighbors_and_a_range_is_decided_at_once(browser, tmp_path):

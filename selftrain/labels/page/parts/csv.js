@@ -12,7 +12,7 @@ function csvText() {
   const lines = [COLUMNS.join(',')];
   for (const i of order) {
     const state = stateOf(i), label = rows.label[i];
-    const verdict = state === 'accepted' ? 'accept' : state === 'rejected' ? 'reject' : '';
+    const verdict = state === 'accepted' || (painted && state === 'corrected') ? 'accept' : state === 'rejected' ? 'reject' : '';
     const correction = state === 'corrected' ? correctionText(decision[i]) : '';
     lines.push([disarmed(rows.id[i]), label, disarmed(label >= 0 && label < classes.length ? classes[label] : ''),
       rows.confidence[i], rows.margin[i], rows.accepted[i], rows.first[i], rows.flips[i], rows.seen[i],
@@ -115,7 +115,11 @@ function decisionOf(verdict, correction, label, line) {
     if (correction !== '') throw new Error(`row ${line}: rejected and corrected`);
     return REJECTED;
   }
-  if (painted) throw new Error(`row ${line}: ${painted.unit} can be rejected only`);
+  if (painted) {
+    const share = Number(correction === '' ? 0 : correction);
+    if (!(share >= 0 && share < 1)) throw new Error(`row ${line}: no confidence from 0 to 1: ${JSON.stringify(correction)}`);
+    return Math.round(100 * share);
+  }
   const text = correction === '' ? label : correction;
   const named = correction === '' ? -1 : classes.indexOf(text), number = named >= 0 ? named : Number(text || NaN);
   if (!Number.isInteger(number) || number < 0 || number >= classes.length) {

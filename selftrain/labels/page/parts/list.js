@@ -39,9 +39,9 @@ function badge(i) {
   const state = stateOf(i);
   if (state === 'open') return el('span', { class: 'badge open' }, '\u2013');
   const sign = { accepted: '\u2713', corrected: '\u2192', rejected: '\u2715' }[state];
-  const text = state === 'corrected' ? className(decision[i]) : WORDS[state];
+  const text = state !== 'corrected' ? WORDS[state] : painted ? `void < ${className(decision[i])}` : className(decision[i]);
   return el('span', { class: `badge ${state}`, title: state }, el('span', { 'aria-hidden': 'true' }, `${sign} `),
-    state === 'corrected' ? el('span', { class: 'said' }, 'corrected to ') : null, el('bdi', {}, text));
+    state === 'corrected' && !painted ? el('span', { class: 'said' }, 'corrected to ') : null, el('bdi', {}, text));
 }
 
 function meter(value) {

@@ -3,13 +3,16 @@ const OPEN = -2, REJECTED = -1;
 const data = JSON.parse(document.getElementById('data').textContent);
 const classes = data.classes, rows = data.rows, count = rows.id.length;
 const given = data.given;  // labels that were given are reviewed: the class that others are for, and how sure
-const painted = data.painted || null;  // masks or joints over the pictures: a row has no label, it can only be rejected
+// Masks or joints over the pictures: a row has no label, and is decided on as a whole. A decision of 0 accepts it, one
+// of 1 to 99 does so but for what is less sure than so many percent.
+const painted = data.painted || null;
 const values = {
   row: rows.row, label: rows.label, accepted: rows.accepted, first: rows.first, flips: rows.flips, seen: rows.seen,
   confidence: Float64Array.from(rows.confidence, Number), margin: Float64Array.from(rows.margin, Number),
   agreement: Float64Array.from(rows.agreement, text => text === '' ? -1 : Number(text)),
 };
 if (given) values.suggested = given.suggested;
+if (rows.doubt) values.doubt = Float64Array.from(rows.doubt, Number);
 if (rows.similar) values.similar = rows.similar;  // a page without samples has none
 const decision = new Int32Array(count).fill(OPEN);
 const placeOfRow = new Map(rows.row.map((row, i) => [row, i]));
@@ -40,17 +43,19 @@ function named(text) {
 }
 
 function className(number) {
+  if (painted) return `${number} %`;
   return number >= 0 && number < classes.length ? named(classes[number]) : 'never labeled';
 }
 
 function stateOf(i) {
   if (decision[i] === OPEN) return 'open';
   if (decision[i] === REJECTED) return 'rejected';
-  return decision[i] === rows.label[i] ? 'accepted' : 'corrected';
+  return decision[i] === (painted ? 0 : rows.label[i]) ? 'accepted' : 'corrected';
 }
 
 // What is written into the column `correction` for a class: its name, or its number where the name would not be found.
 function correctionText(number) {
+  if (painted) return String(number / 100);
   const name = classes[number];
   return name !== '' && classes.indexOf(name) === number ? name : String(number);
 }
@@ -108,7 +113,7 @@ function restore() {
   }
   decision.fill(OPEN);
   for (const [row, said] of Object.entries(kept)) {
-    if (!Number.isInteger(said) || said < REJECTED || said >= (painted ? 0 : classes.length)) continue;
+    if (!Number.isInteger(said) || said < REJECTED || said >= (painted ? 100 : classes.length)) continue;
     const i = placeOfRow.get(Number(row));
     if (i === undefined) elsewhere[row] = said;
     else decision[i] = said;

@@ -2,6 +2,7 @@
 const collator = new Intl.Collator(undefined, { numeric: true });
 const STATES = ['open', 'accepted', 'corrected', 'rejected'];
 const SORTS = [
+  ...values.doubt ? [{ key: 'doubt', name: 'least sure part' }] : [],
   { key: 'margin', name: 'margin' }, { key: 'confidence', name: 'confidence' }, { key: 'flips', name: 'flips', down: true },
   { key: 'id', name: 'name' }, { key: 'label', name: 'label' }, { key: 'first', name: 'first used' },
   { key: 'seen', name: 'times seen' }, { key: 'agreement', name: 'agreement' }, { key: 'decision', name: 'decision' },

@@ -1,13 +1,13 @@
 // Buttons, keys and dialogs.
 const KEYS = [
   ['\u2191 \u2193 or K J', 'previous or next row (\u2190 \u2192 in tiles)'], ['Page Up, Page Down, Home, End', 'move further'],
-  ...painted ? [] : [['A or Enter', 'accept the label and go on']],
+  ['A or Enter', painted ? 'accept what is painted and go on' : 'accept the label and go on'],
   ['X', 'reject: the sample is of no use; go on'],
-  ...painted ? [] : [['C', 'correct: choose the right class by name'], ['0 to 9', 'correct to the class with that number']],
+  ...painted ? [['1 to 9', 'accept, but for what is less sure than 10 % to 90 %, which becomes void'], ['0', 'as A']]
+    : [['C', 'correct: choose the right class by name'], ['0 to 9', 'correct to the class with that number']],
   ...given ? [['T', 'correct to the class that networks say which did not see the label']] : [],
   ['Shift with the keys that move, or with a click', 'choose all up to there: the next decision is about each of them'],
-  painted ? ['Shift+X', 'reject all that are shown and not yet decided']
-    : ['Shift+A, Shift+X', 'accept or reject all that are shown and not yet decided'],
+  ['Shift+A, Shift+X', 'accept or reject all that are shown and not yet decided'],
   ['Delete', 'take the decision back'], ['U or Ctrl+Z', 'undo'], ['Shift+U or Ctrl+Y', 'redo'],
   ['/', 'to the search field'], ['G', 'table or tiles'], ['S', 'download the CSV file'], ['?', 'this list'],
   ['Esc', 'back to the list'],
@@ -21,8 +21,8 @@ function announce(text) {
 
 function showCounts() {
   const found = totals(), reviewed = count - found.open;
-  byId('counts').textContent = (painted ? `${many(found.rejected)} of ${many(count)} rejected` : `${many(reviewed)} of ${many(count)} decided: ${many(found.accepted)} accepted, ` +
-    `${many(found.corrected)} corrected, ${many(found.rejected)} rejected`) + (canStore ? '' :
+  byId('counts').textContent = `${many(reviewed)} of ${many(count)} decided: ${many(found.accepted)} accepted, ` +
+    `${many(found.corrected)} ${painted ? 'in part' : 'corrected'}, ${many(found.rejected)} rejected` + (canStore ? '' :
       ' \u2013 this browser keeps nothing: download the CSV file before you leave');
   byId('bar').setAttribute('aria-label', byId('counts').textContent);
   byId('bar').replaceChildren(...['accepted', 'corrected', 'rejected'].map(state => {
@@ -48,7 +48,8 @@ function settle(said) {
   if (!samples.length) return;
   const all = samples.map(i => [i, typeof said === 'function' ? said(i) : said]), pairs = all.filter(([, to]) => to !== null);
   const changed = decide(pairs), left = all.length - pairs.length, [i, to] = pairs[0] || [samples[0], null];
-  const word = to === null ? '' : stateOf(i) === 'corrected' ? `corrected to ${className(to)}` : stateOf(i);
+  const word = to === null ? '' : stateOf(i) !== 'corrected' ? stateOf(i)
+    : painted ? `accepted, void below ${className(to)}` : `corrected to ${className(to)}`;
   announce(samples.length > 1
     ? `${many(pairs.length)} samples decided` + (left ? `; ${many(left)} were never labeled` : '') + '. U takes it back'
     : to === null ? `${named(rows.id[i])} was never labeled: give its class with C` : `${named(rows.id[i])}: ${word}`);
@@ -56,13 +57,12 @@ function settle(said) {
   if (to !== null && said !== OPEN) moveTo(Math.max(at, anchor) + 1);
 }
 
-const onlyRejected = () => announce(`${painted.unit} can be rejected: X`);
-actions.accept = () => painted ? onlyRejected() : settle(i => rows.label[i] < 0 ? null : rows.label[i]);
+actions.accept = () => settle(i => painted ? 0 : rows.label[i] < 0 ? null : rows.label[i]);
 actions.reject = () => settle(REJECTED);
 actions.clear = () => settle(OPEN);
 actions.take = () => { if (given) settle(i => given.suggested[i]); };
 actions.correct = number => {
-  if (painted) onlyRejected();
+  if (painted) settle(10 * number);
   else if (number < classes.length) settle(number);
 };
 
@@ -76,11 +76,10 @@ function settleShown(word, said) {
     (decided ? `; ${many(decided)} were decided before` : '') + (left ? `; ${many(left)} were never labeled` : '') + (pairs.length ? '. U takes it back' : ''));
   grid.focus();
 }
-const acceptShown = () => painted ? onlyRejected() : settleShown('accepted', i => rows.label[i] < 0 ? OPEN : rows.label[i]);
+const acceptShown = () => settleShown('accepted', i => painted ? 0 : rows.label[i] < 0 ? OPEN : rows.label[i]);
 const rejectShown = () => settleShown('rejected', () => REJECTED);
 actions.pick = () => {
-  if (painted) return onlyRejected();
-  if (current() < 0) return;
+  if (painted || current() < 0) return;
   picked.value = '';
   choicesFor('');
   picker.showModal();

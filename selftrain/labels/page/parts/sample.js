@@ -20,13 +20,21 @@ function decideButtons(i) {
       el('bdi', {}, text), key === '' ? null : el('kbd', {}, key));
     return made;
   };
-  const accept = button('Accept', 'A', state === 'accepted', 'accepted', { disabled: label < 0 });
+  const accept = button('Accept', 'A', state === 'accepted', 'accepted', { disabled: label < 0 && !painted });
   const reject = button('Reject', 'X', state === 'rejected', 'rejected', {});
   const pick = button('Correct\u2026', 'C', state === 'corrected', 'corrected', {});
   accept.addEventListener('click', () => actions.accept());
   reject.addEventListener('click', () => actions.reject());
   pick.addEventListener('click', () => actions.pick());
-  if (painted) return [el('div', { class: 'choices' }, reject)];
+  if (painted) {
+    const each = [1, 2, 3, 4, 5, 6, 7, 8, 9].map(tenth => {
+      const made = button(`< ${10 * tenth} %`, String(tenth), decision[i] === 10 * tenth, 'class', {});
+      made.addEventListener('click', () => actions.correct(tenth));
+      return made;
+    });
+    return [el('div', { class: 'choices' }, accept, reject), el('p', { class: 'faint' }, `accept, but for ${painted.unit === 'masks' ? 'pixels' : 'joints'} less sure than`),
+      el('div', { class: 'classes', role: 'group', 'aria-label': 'Void below a confidence' }, ...each)];
+  }
   const found = el('div', { class: 'choices' }, accept, reject, pick);
   if (classes.length > 12) return [found];
   const each = classes.map((name, number) => {

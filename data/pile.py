@@ -85,6 +85,7 @@ class Pile:
         skipped: Files that were left out because they cannot be read, each with the reason.
         origin: How to read the data again: ``reader``, a function of ``selftrain.data``, its ``settings``, and what was
             ``reviewed`` since; ``None`` for arrays in memory.
+        pairs: Classes or joints that are left and right of one another, by their numbers.
         encoder: Of which encoder the inputs are features, and how they were made (``encoded``); else ``None``.
 
     Raises:
@@ -141,6 +142,8 @@ class Pile:
         self.summary = Summary(labels=notes, doubts=[doubt] if doubt else [])
         self.skipped: Sequence[tuple[str, str]] = ()
         self.origin: dict[str, Any] | None = None
+        # of names that say left and right; a reader may know others
+        self.pairs: Sequence[tuple[int, int]] = side_pairs([str(name) for name in self.classes])
         self.encoder: dict[str, Any] | None = None
 
     @classmethod
@@ -593,6 +596,7 @@ class Pile:
         number = torch.tensor([place[name] for name in self.classes])
         other = copy.copy(self)
         other.classes = list(classes)
+        other.pairs = [(int(number[left]), int(number[right])) for left, right in self.pairs]
         for part in ("labeled", "unlabeled", "validation", "test"):
             samples = getattr(self, part)
             if samples is not None and samples.annotations is not None:
@@ -652,7 +656,7 @@ class Pile:
         held_out = self.validation, self.test
         other = Pile(labeled, unlabeled, *held_out, classes=self.classes, views=self.views, truth=truth, source=source)
         other.encoding, other.skipped, other.origin = self.encoding, self.skipped, self.origin
-        other.encoder = self.encoder
+        other.encoder, other.pairs = self.encoder, self.pairs
         other.summary = self.summary
         return other
 
@@ -789,11 +793,16 @@ def _refuse_hidden(part: str, labels: Tensor) -> None:
         raise DataError(f"label -1 at row {row} of the {part} samples means unlabeled; give its class or leave it out")
 
 
-def _refuse_sides(names: list[str]) -> None:
-    """Refuse names of which one is another with left for right, where views are mirrored and nothing is swapped."""
+def side_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
+    """Classes or joints of which one is called like the other with left for right."""
     known = {name.lower(): number for number, name in enumerate(names)}
     others = {number: known.get(name.replace("left", "right")) for name, number in known.items() if "left" in name}
-    pairs = [(left, right) for left, right in others.items() if right is not None]
+    return [(left, right) for left, right in others.items() if right is not None]
+
+
+def _refuse_sides(names: list[str]) -> None:
+    """Refuse names of sides where views are mirrored and nothing is swapped."""
+    pairs = side_pairs(names)
     if pairs:
         left, right = pairs[0]
         raise DataError(

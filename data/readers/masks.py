@@ -69,7 +69,7 @@ def from_masks(
     images: Place,
     masks: Place | None = None,
     *,
-    classes: Classes | None = None,
+    classes: Classes | Mapping[str, int] | None = None,
     colors: Mapping[str, Color] | None = None,
     void: int | Sequence[int] = VOID,
     weights: Place | None = None,

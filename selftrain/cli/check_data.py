@@ -8,7 +8,7 @@ from typing import Any
 
 from selftrain import data
 from selftrain.cli import FAILED, OK, UsageError
-from selftrain.cli.parser import Parser, make_parser, parse, switch
+from selftrain.cli.parser import MASKS, Parser, make_parser, parse, switch
 from selftrain.cli.piles import sorted_labels
 from selftrain.data import DataReport, Pile
 from selftrain.front.naming import load_object, source_of
@@ -26,6 +26,8 @@ def parser() -> Parser:
     found.add_argument("--limit", type=int, default=5, help="samples of each finding to list")
     help = "threads that read; null: as many as there are processors, at most 16"
     found.add_argument("--workers", type=int | None, default=None, help=help)
+    help = "folder of the masks of the pictures in DATA, by the same names"
+    found.add_argument(f"--{MASKS}", type=str | None, default=None, help=help, metavar="FOLDER")
     help = "CSV file of labels with the columns path and label, for a folder of images"
     found.add_argument("--labels", type=str, default=[], help=help, nargs="+", metavar="FILE")
     found.add_choice("data", "data", Pile, "settings follow with dots: --data.size 32", "how data are read")

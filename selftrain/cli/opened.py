@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import sys
 import warnings
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from selftrain.cli import UsageError
-from selftrain.cli.parser import Parser, parse, said, switch, trusted, trusts
+from selftrain.cli.parser import Parser, parse, said, switch, trusted, trusts, with_masks
 from selftrain.cli.piles import add_data, read_pile
 from selftrain.data import Pile
 from selftrain.engine.run import take_state
@@ -27,7 +28,8 @@ from selftrain.storage.run_dir import read_card
 from selftrain.strategy.base import SupervisedStrategy
 
 _ALIKE = ("size", "mode", "channels", "kind", "keys", "id", "label", "missing")
-_DATA = ("--data", "--labels", "--views", "--config")
+_MASKS, _OF_MASKS = "selftrain.data.from_masks", ("classes", "colors", "void", "fit")
+_DATA = ("--data", "--labels", "--views", "--config", "--masks")
 
 
 def add_run(parser: Parser, *, which: bool = True, data: bool = True) -> None:
@@ -157,8 +159,9 @@ def _data_of(run: str, words: Sequence[str]) -> dict[str, Any]:
     # checked, as all that a folder says; what the line says is the user's own word
     own = trusted(run, {"data": spec_of_origin(record["pile"])}, trust=trusts(words))["data"]
     noted = record["note"].get("settings", {})
-    others = said(words, "--data")
+    others = said(with_masks(words), "--data")
     spec = spec_of("data", others[-1]) if others else own
+    spec = json.loads(spec) if isinstance(spec, str) else spec
     if spec is None:
         return {}
     make, init = load_object(spec["class_path"]), dict(spec["init_args"])
@@ -167,7 +170,8 @@ def _data_of(run: str, words: Sequence[str]) -> dict[str, Any]:
     if own is not None and spec is not own:
         same = source_of(spec) == source_of(own)
         takes = inspect.signature(make).parameters
-        alike = {key: value for key, value in own["init_args"].items() if key in takes and (same or key in _ALIKE)}
+        names = _ALIKE + (_OF_MASKS if spec["class_path"] == own["class_path"] == _MASKS else ())
+        alike = {key: value for key, value in own["init_args"].items() if key in takes and (same or key in names)}
         init = alike | init
     # fitted anew, codes of categories and means would be those of the other table
     if make is READERS["a table"][0]:
@@ -189,6 +193,8 @@ def spec_of_origin(origin: Any) -> dict[str, Any] | None:
         return None
     plain = {key: _plain(node) for key, node in origin["settings"].items()}
     known = {key: value for key, value in plain.items() if not isinstance(value, dict)}
+    for key in set(_OF_MASKS) & set(plain) - set(known):  # of names and numbers or colors
+        known[key] = {name: _plain(value) for name, value in plain[key].get("map", ())}
     return {"class_path": f"selftrain.data.{make.__name__}", "init_args": known}
 
 

@@ -26,8 +26,9 @@ from selftrain.storage.untrusted import from_yaml
 
 Spec = dict[str, Any]
 CONFIG = "config.yaml"  # settings of a comparison, whose runs lie below it
+MASKS = "masks"  # option that belongs to the data
 HEAD = "# selftrain "  # how such a file begins
-_FREE = ("columns", "keys", "parts")  # settings by names that are the owner's: of columns, of arrays
+_FREE = ("columns", "keys", "parts", "colors")  # settings by names that are the owner's: of columns, of arrays
 # numbers of a tensor, such as a prior, are a list in every file and on the line
 register_type(Tensor, list, lambda value: [float(v) for v in value], type_check=lambda v, _: isinstance(v, list))
 
@@ -226,6 +227,8 @@ def _named(value: Any, kind: str = "") -> Any:
     if not isinstance(value, Mapping) or kind in _FREE:
         return value
     inner = {str(key).replace("-", "_"): item for key, item in value.items()}
+    if not kind and inner.get(MASKS) is not None:
+        inner["data"] = _beside(inner.get("data"), inner.pop(MASKS))
     # compare: settings follow the name of a strategy
     if kind in (AUTO, *NAMES["strategy"]) and "class_path" not in inner:
         inner, kind = {"name": kind, **inner}, "strategy"
@@ -244,6 +247,7 @@ def _ordered(parser: Parser, words: Sequence[str]) -> list[str]:
     So the command line wins over config files, wherever it names them, and a setting may stand before the choice that
     it belongs to. Dashes in names are as good as underscores.
     """
+    words = with_masks(words)
     configs: list[str] = []
     chosen: list[str] = []
     rest: list[str] = []
@@ -273,6 +277,28 @@ def _ordered(parser: Parser, words: Sequence[str]) -> list[str]:
     return [*configs, *chosen, *rest]
 
 
+def with_masks(words: Sequence[str]) -> list[str]:
+    """The words with ``--data PICTURES --masks FOLDER`` as data that are read with their masks."""
+    masks, pictures = said(words, f"--{MASKS}"), said(words, "--data")
+    if not masks:
+        return list(words)
+    rest, dropped = list[str](), False
+    for word in words:
+        named = word.partition("=")[0] in ("--data", f"--{MASKS}")
+        rest += [] if named or dropped else [word]
+        dropped = named and "=" not in word
+    return [f"--data={json.dumps(_beside(pictures[-1] if pictures else None, masks[-1]))}", *rest]
+
+
+def _beside(pictures: Any, masks: Any) -> Spec:
+    """Data whose masks are in a folder of their own."""
+    given = {"path": pictures} if isinstance(pictures, str) else dict(pictures or {})
+    images = given.pop("path", None)
+    if not isinstance(images, str) or images.lstrip().startswith("{"):
+        raise UsageError(f"--{MASKS} {masks} is for a folder of pictures; say --data PICTURES beside it")
+    return {"class_path": "selftrain.data.from_masks", "init_args": {"images": images, "masks": str(masks), **given}}
+
+
 def _show_settings(parser: Parser, key: str, name: str) -> None:
     """Print the settings of what an option can name, and end."""
     option = key[2:].removesuffix(".help")
@@ -295,7 +321,7 @@ def _show_settings(parser: Parser, key: str, name: str) -> None:
 def _plain(options: Any) -> dict[str, Any]:
     """A namespace as dicts, without what is no setting."""
     found: dict[str, Any] = options.as_dict()
-    return {key: value for key, value in found.items() if key not in ("config", "debug", "print_config")}
+    return {key: value for key, value in found.items() if key not in ("config", "debug", "print_config", MASKS)}
 
 
 def _is_spec(value: Any) -> bool:

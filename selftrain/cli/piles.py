@@ -9,7 +9,7 @@ from typing import Any
 from selftrain import data
 from selftrain.catalog import VIEWS
 from selftrain.cli import UsageError
-from selftrain.cli.parser import Parser
+from selftrain.cli.parser import MASKS, Parser
 from selftrain.data import Pile, TableEncoding, ViewMaker
 from selftrain.errors import DataError
 from selftrain.front.building import PRETRAINED
@@ -17,13 +17,16 @@ from selftrain.front.naming import READERS, load_object, source_of
 from selftrain.labels.review import read_review
 from selftrain.storage.tables import PARQUET, csv_rows
 
-_PATHS = ("folder", "path", "table", "test", "labels_csv", "validation", "unlabeled", "encoding", "root")
+_PATHS = {"folder", "path", "table", "test", "labels_csv", "validation", "unlabeled", "encoding", "root"}
+_PATHS |= {"images", "masks", "weights", "joints"}
 _DATA = "folder of images, .npy or .npz file, folder of them, CSV or Parquet table, or a named data set: "
 
 
 def add_data(parser: Parser) -> None:
     """Options for data and views."""
     parser.add_choice("data", "data", Pile, _DATA + ", ".join(data.names()), "data")
+    help = "folder of the masks of the pictures in --data, by the same names; one of images/ and masks/ needs none"
+    parser.add_argument(f"--{MASKS}", type=str | None, default=None, help=help, metavar="FOLDER")
     help = "CSV files of labels: columns path and label (of a folder), or reviewed pseudo-labels as the page saves them"
     parser.add_argument("--labels", type=str, default=[], help=help, nargs="+", metavar="FILE")
     help = f"maker of views: {', '.join(VIEWS)}, or module:name of your own; null: the one for this kind of input"
@@ -104,6 +107,8 @@ def _recipes(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _absolute(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_absolute(one) for one in value]
     return str(Path(value).resolve()) if isinstance(value, str) and Path(value).exists() else value
 
 

@@ -105,8 +105,10 @@ class Problem:
             raise UsageError(f"--task {make.__name__}: the labels of {pile.source} are for {form}; leave --task out")
         # numel: joints are (N, K, 3), and labels of classes have no second axis
         sizes = {"classes": len(self.classes), "joints": given.shape[1:2].numel(), "size": list(self.shape[-2:])}
+        sizes |= {"pairs": [list(pair) for pair in pile.pairs]} if pile.pairs else {}
         takes = inspect.signature(make).parameters
-        own = {key: value for key, value in sizes.items() if key in takes} | dict(spec["init_args"])
+        said = {key: value for key, value in spec["init_args"].items() if (key, value) != ("pairs", None)}
+        own = {key: value for key, value in sizes.items() if key in takes} | said
         with settings_checked():
             # built to be refused here if it must be; a run builds its own from the spec
             make(**own)

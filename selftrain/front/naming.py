@@ -15,6 +15,7 @@ from typing import Any
 from selftrain import data
 from selftrain.catalog import NAMES, named, path_of
 from selftrain.data import Pile
+from selftrain.data.readers.folders import has_masks
 from selftrain.data.readers.paths import holds_arrays
 from selftrain.data.readers.tabular import TABLE_SUFFIXES
 from selftrain.engine.spec import PACKAGES
@@ -24,6 +25,7 @@ from selftrain.errors import DataError, UsageError
 READERS: Mapping[str, tuple[Callable[..., Pile], str]] = {
     "a named data set": (data.load, "name"),
     "a folder of images": (data.from_folder, "folder"),
+    "pictures and masks": (data.from_masks, "images"),
     "arrays": (data.from_arrays_file, "path"),
     "a table": (data.from_table, "table"),
 }
@@ -39,7 +41,9 @@ def reader_of(path: str) -> str:
     """
     place = Path(path)
     if place.is_dir():
-        return "arrays" if holds_arrays(place) else "a folder of images"
+        if holds_arrays(place):
+            return "arrays"
+        return "pictures and masks" if has_masks(place) else "a folder of images"
     if place.is_file():
         kinds = {".npy": "arrays", ".npz": "arrays"} | {ending: "a table" for ending in TABLE_SUFFIXES}
         if place.suffix.lower() in kinds:

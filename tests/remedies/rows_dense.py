@@ -2,6 +2,7 @@
 
 from remedies import Elsewhere
 
+_CLI = "unit/cli/test_cli_masks.py::test"
 _MASKS = "unit/data/test_data_masks.py::test"
 _CODES, _FITS = f"{_MASKS}_colors_numbers_and_void", f"{_MASKS}_what_does_not_fit_is_told"
 _NAMED = "unit/data/test_data_masks.py::test_folders_that_are_not_understood"
@@ -33,5 +34,10 @@ ROWS_OF = {
         Elsewhere("give class numbers (H, W)", _CHANGED),
         Elsewhere("save weights as gray PNG", _CHANGED),
         Elsewhere("bring it to the size of the mask", _CHANGED),
+    ],
+    "selftrain/cli/parser.py": [
+        Elsewhere(
+            "say --data PICTURES beside it", "unit/cli/test_cli_masks.py::test_a_folder_of_both_and_config_files"
+        ),
     ],
 }

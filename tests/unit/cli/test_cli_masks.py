@@ -1,0 +1,79 @@
+"""Pictures with masks through the command line and by the name of a strategy: trained on, judged, written as PNG."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import selftrain as st
+from selftrain import data
+from selftrain.cli import main as cli
+from selftrain.cli.parser import parse
+from selftrain.cli.piles import read_pile
+from selftrain.cli.train import parser
+
+BRIEF = ["--steps", "1", "--plan.labeled", "2", "--plan.unlabeled_ratio", "1", "--self_check", "false"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root, draw = tmp_path_factory.mktemp("masks"), np.random.default_rng(0)
+    for name in ("photos", "masks"):
+        (root / name / "a").mkdir(parents=True)
+    for i in range(8):
+        pixels = draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / "photos" / "a" / f"{i}.png")
+        if i < 4:
+            Image.fromarray((pixels[..., 0] > 128).astype(np.uint8)).save(root / "masks" / "a" / f"{i}.png")
+    line = ["train", "--data", str(root / "photos"), "--masks", str(root / "masks")]
+    line += ["--data.classes", "{sky: 0, road: 1}"]
+    assert cli.main([*line, "--strategy", "fixmatch", "--out", str(root / "run"), "--baseline", "false", *BRIEF]) == 0
+    return root
+
+
+def test_a_run_from_two_folders_writes_masks_as_png(place, capsys):
+    run = st.open_run(place / "run")
+    assert type(run.strategy.task).__name__ == "Segmentation"
+    assert list(run.classes) == ["sky", "road"]
+    assert cli.main(["label", str(place / "run"), "--out", str(place / "labels"), "--threshold", "0"]) == 0
+    written = sorted(path.relative_to(place).as_posix() for path in place.glob("labels/masks/**/*.png"))
+    assert written == [f"labels/masks/a/{i}.png" for i in range(4, 8)]
+    # read back as labels, each pixel with its confidence as weight
+    again = data.from_masks(
+        place / "photos", place / "labels/masks", weights=place / "labels/confidence", classes=["sky", "road"]
+    )
+    assert list(again.labeled.ids) == [f"a/{i}.png" for i in range(4, 8)]
+    target = st.Segmentation(2).encode(again.labeled.annotations[:1])
+    assert 0.49 < target.weight.min() <= target.weight.max() <= 1
+    assert cli.main(["predict", str(place / "run"), str(place / "photos"), "--out", str(place / "all.npz")]) == 0
+    np.testing.assert_array_equal(np.load(place / "all.npz")["predictions"][4], again.labeled.annotations[0, 0])
+
+
+def test_other_pictures_are_judged_with_their_masks(place, capsys):
+    line = ["evaluate", str(place / "run"), "--data", str(place / "photos"), "--masks", str(place / "masks")]
+    assert cli.main([*line, "--part", "labeled"]) == 0
+    assert "mean_iou" in capsys.readouterr().out
+
+
+def test_a_folder_of_both_and_config_files(place, capsys, tmp_path):
+    (tmp_path / "images").symlink_to(place / "photos")
+    (tmp_path / "masks").symlink_to(place / "masks")
+    file = tmp_path / "train.yaml"
+    file.write_text(f"data: {{path: {place / 'photos'}, size: 8}}\nmasks: {place / 'masks'}\n")
+    for words, side in ((["--data", str(tmp_path)], 16), (["--config", str(file)], 8)):
+        settings, _ = parse(parser(), words, {"strategy": "freematch"})
+        assert read_pile(settings).labeled.annotations.shape == (4, side, side)
+    assert cli.main(["train", "--masks", str(place / "masks")]) == 2
+    assert "is for a folder of pictures; say --data PICTURES beside it" in capsys.readouterr().err
+
+
+def test_a_strategy_by_its_name_takes_the_task_from_the_masks(place):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pile = data.from_masks(place / "photos", place / "masks", classes=["left lane", "right lane"])
+        run = st.fit("fixmatch", pile, steps=1, plan=st.BatchPlan(2, 1))
+    assert [tuple(pair) for pair in run.strategy.task.pairs] == [(0, 1)]
+    assert run.predict(pile).shape == (8, 16, 16)

@@ -11,6 +11,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import scaling
+
+from selftrain import catalog
+
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -85,17 +89,90 @@ def counts(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def goals() -> str:
-    """What was aimed at, and what was measured."""
-    rows = {(r["strategy"], r["network"], r["batch"]): r for r in stored("step_overhead.json")}
-    lines = ["| | goal | measured | met |", "| --- | ---: | ---: | :---: |"]
+class Goals:
+    """Lines of a table: what was aimed at, and what was measured."""
 
-    def add(what: str, goal: float, value: float, *, least: bool = False, form: str = ".2f") -> None:
-        met = value >= goal if least else value <= goal
+    def __init__(self) -> None:
+        self.lines = ["| | goal | measured | met |", "| --- | ---: | ---: | :---: |"]
+
+    def head(self, words: str) -> None:
+        """What follows is about this."""
+        self.lines.append(f"| **{words}** | | | |")
+
+    def add(self, what: str, goal: float, value: float | None, *, least: bool = False, form: str = ".2f") -> None:
+        """A goal; ``None``: nobody has measured it."""
         sign = "at least" if least else "at most"
-        lines.append(f"| {what} | {sign} {goal:{form}} | {value:{form}} | {'yes' if met else 'no'} |")
+        if value is None:
+            self.lines.append(f"| {what} | {sign} {goal:{form}} | not measured | |")
+            return
+        met = value >= goal if least else value <= goal
+        self.lines.append(f"| {what} | {sign} {goal:{form}} | {value:{form}} | {'yes' if met else 'no'} |")
 
-    small, large = ("ConvNet 28 px", "16+112"), ("ConvNet 28 px", "64+448")
+
+def goals() -> str:
+    """All goals, in the order of their subjects."""
+    table = Goals()
+    _ranks(table)
+    _devices(table)
+    _steps(table)
+    _views(table)
+    _start(table)
+    _pretraining(table)
+    _peers(table)
+    return "\n".join(table.lines)
+
+
+def _ranks(table: Goals) -> None:
+    table.head("Several processes")
+    content = json.loads((RESULTS / "scaling.json").read_text(encoding="utf-8"))
+    said = {row["method"]: row for row in content["volumes"]}
+    most = max(said, key=lambda name: said[name]["waits"])
+    table.add("messages of a step beside gradients and BatchNorm, `fixmatch`", 3, said["fixmatch"]["waits"], form=".0f")
+    table.add(f"the same, the method with most (`{most}`)", 3, said[most]["waits"], form=".0f")
+    # as many samples as in scaling.py's plan
+    beside = {name: (row["inputs"] + row["outputs"]) / 96_000 for name, row in said.items() if name in _CLASSES}
+    most = max(beside, key=lambda name: beside[name])
+    table.add("kB a sample beside gradients, `fixmatch`", 1.0, beside["fixmatch"])
+    table.add(f"the same, the method for classes with most (`{most}`)", 1.0, beside[most])
+    cpu = {(r["method"], r["processes"]): r["cpu"] for r in content["rows"]}
+    for name in ("fixmatch", "fst_d", "mae"):
+        table.add(f"processor time of one of two processes / of one alone, `{name}`", 0.6, cpu[name, 2] / cpu[name, 1])
+    table.add("the same, `fixmatch`, WRN-28-2", 0.55, None)
+    for (count, goal), faster in zip(((16, 12.0), (64, 40.0)), _many(content["large"]), strict=True):
+        table.add(f"times as fast with {count} GPUs, 224 px, modeled, 10 Gbit/s", goal, faster, least=True, form=".1f")
+
+
+_CLASSES = [name for name in catalog.METHODS if name != "vat"]  # whose directions are pictures
+
+
+def _many(counted: dict[str, float]) -> list[float]:
+    """How many times as fast the model of scaling.py finds 16 and 64 processes with its slowest link."""
+    cells = (
+        scaling.tables({"rows": [], "volumes": [], "large": counted})["large table"]
+        .splitlines()[2]
+        .strip("| ")
+        .split(" | ")
+    )
+    return [float(cells[2]), float(cells[4])]
+
+
+def _devices(table: Goals) -> None:
+    table.head("Ready for a GPU")
+    found = json.loads(COUNTS.read_text(encoding="utf-8"))
+    waits = {name: sum(row["waits"].values()) - row["waits"]["late"] for name, row in found["rows"].items()}
+    table.add("calls of a step that wait for the device, all but `label_propagation`", 0,
+        max(n for name, n in waits.items() if name != "label_propagation"), form="d")  # fmt: skip
+    table.add("the same, `label_propagation`", 0, waits["label_propagation"], form="d")
+    kernels, made = found["rows"]["fixmatch"]["kernels"], found["compiled_views"]
+    rest = kernels["step"] + kernels["late"] + kernels["after"]
+    table.add("kernels of a FixMatch step, views compiled", 199, 2 * made["weak"] + made["strong"] + rest, form="d")
+    table.add("kernels of a FixMatch step, nothing compiled", 199, kernels["views"] + rest, form="d")
+
+
+def _steps(table: Goals) -> None:
+    table.head("A step on the CPU")
+    rows = {(r["strategy"], r["network"], r["batch"]): r for r in stored("step_overhead.json")}
+    small, large, narrow = ("ConvNet 28 px", "16+112"), ("ConvNet 28 px", "64+448"), ("MLP 20-64-64-4", "16+112")
     for where, batch, goal, names in (
         (*small, 1.10, ("fixmatch", "mean_teacher", "freematch")),
         (*large, 1.05, ("fixmatch", "mean_teacher", "freematch")),
@@ -105,38 +182,121 @@ def goals() -> str:
     ):
         for name in names:
             if (name, where, batch) in rows:
-                add(f"step / passes, `{name}`, {where}, {batch}", goal, rows[name, where, batch]["ratio_median"])
-    one = rows[("mean_teacher", *small)]["step_ms"]
-    add("`fst_d` (3 looks ahead) / 4 steps of the mean teacher", 1.05, rows[("fst_d", *small)]["step_ms"] / (4 * one))
-    add("`fst_w` (3 futures) / 4 steps of the mean teacher", 1.05, rows[("fst_w", *small)]["step_ms"] / (4 * one))
-    add(
-        "step / passes, `supervised`, ConvNet: half of the overhead of 0.74",
-        1.37,
-        rows[("supervised", *small)]["ratio_median"],
+                table.add(f"step / passes, `{name}`, {where}, {batch}", goal, rows[name, where, batch]["ratio_median"])
+    ratio = rows[("supervised", *small)]["ratio_median"]
+    table.add("step / passes, `supervised`, ConvNet: half of the overhead of 0.74", 1.37, ratio)
+    tables = rows[("fixmatch", *narrow)]
+    table.add(
+        "ms of a step around its passes, `fixmatch`, MLP: half of 1.76", 0.88, tables["step_ms"] - tables["raw_ms"]
     )
-    speed = [row for row in stored("views_speed.json") if row["library"] == "albumentations"]
-    add(
-        "views beside albumentations, slowest size",
-        1.5,
-        min(r["times_as_long"][1] for r in speed),
-        least=True,
-        form=".1f",
+    steps = {
+        name: rows[(name, *small)]["step_ms"] for name in ("mean_teacher", "fst_d", "fst_w", "fixmatch", "ensemble")
+    }
+    table.add(
+        "`fst_d` (3 looks ahead) / 4 steps of the mean teacher", 1.05, steps["fst_d"] / (4 * steps["mean_teacher"])
     )
+    table.add("`fst_w` (3 futures) / 4 steps of the mean teacher", 1.05, steps["fst_w"] / (4 * steps["mean_teacher"]))
+    table.add("`ensemble` (3 members) / 3 steps of FixMatch", 1.05, steps["ensemble"] / (3 * steps["fixmatch"]))
+
+
+def _views(table: Goals) -> None:
+    table.head("Views")
+    speed = stored("views_speed.json")
+    slowest = min(row["times_as_long"][1] for row in speed if row["library"] == "albumentations")
+    table.add("views beside albumentations, slowest size", 1.5, slowest, least=True, form=".1f")
     for size in ("28x28x1", "32x32x3"):
-        pillow = [r for r in stored("views_speed.json") if (r["size"], r["library"]) == (size, "pillow")]
-        add(f"views beside Pillow, {size}", 10.0, pillow[0]["times_as_long"][1], least=True, form=".1f")
-    ranks = {(r["method"], r["processes"]): r["cpu"] for r in stored("scaling.json")}
-    for name in ("fixmatch", "fst_d", "mae"):
-        add(f"processor time of one of two processes / of one alone, `{name}`", 0.6, ranks[name, 2] / ranks[name, 1])
-    found = json.loads(COUNTS.read_text(encoding="utf-8"))
-    waits = {name: sum(row["waits"].values()) - row["waits"]["late"] for name, row in found["rows"].items()}
-    add("calls of a step that wait for the device, all but `label_propagation`", 0,
-        max(n for name, n in waits.items() if name != "label_propagation"), form="d")  # fmt: skip
-    kernels, made = found["rows"]["fixmatch"]["kernels"], found["compiled_views"]
-    rest = kernels["step"] + kernels["late"] + kernels["after"]
-    add("kernels of a FixMatch step, views compiled", 199, 2 * made["weak"] + made["strong"] + rest, form="d")
-    add("kernels of a FixMatch step, nothing compiled", 199, kernels["views"] + rest, form="d")
+        pillow = [r for r in speed if (r["size"], r["library"]) == (size, "pillow")]
+        table.add(f"views beside Pillow, {size}", 10.0, pillow[0]["times_as_long"][1], least=True, form=".1f")
+
+
+def _start(table: Goals) -> None:
+    table.head("From a cold process")
+    rows = {row["part"]: row for row in stored("startup.json")}
+    table.add("`selftrain train --help`, seconds", 3.0, rows["selftrain train --help"]["seconds"])
+    table.add("first step of FixMatch on digits, seconds", 6.0, rows["first step of a digits run"]["seconds"])
+    for settings in ("", "strategy='freematch', steps=100"):
+        row = rows[f"SelfTrainClassifier({settings}), 200 rows"]
+        what = "model that was tried" if row["models"] > 1 else "network"
+        words = f"`SelfTrainClassifier({settings})` on 200 rows, seconds for each {what}"
+        table.add(words, 0.3, row["seconds"] / row["models"])
+
+
+def _pretraining(table: Goals) -> None:
+    table.head("Pretraining beside lightly")
+    rows = {
+        row["name"]: row for row in stored("peers.json") if row["what"] == "pretraining" and row["side"] == "selftrain"
+    }
+    for name in ("I-JEPA", "MAE", "SimCLR"):
+        if name in rows:
+            words = f"images a second beside lightly, {name}, the same network, batch and masks"
+            table.add(words, 1.0, rows[name]["peer_takes"][1], least=True)
+
+
+def _peers(table: Goals) -> None:
+    table.head("FixMatch beside semilearn")
+    rows = stored("peers.json")
+    for row in rows:
+        if row["what"] == "step" and row["side"].startswith("selftrain"):
+            own = "formats chosen automatically" if "auto" in row["side"] else "fp32"
+            words = f"times as long as semilearn takes for a step, {row['network']}, {row['batch']}, {own}"
+            table.add(words, 4.0, row["peer_takes"][1], least=True)
+    found = accuracies(rows)
+    if not found:
+        table.add("% right at equal steps and labels, beside semilearn, points", 0.0, None, least=True)
+        return
+    shipped, alone = (statistics.mean(found["semilearn", which]) for which in ("average", "accuracy"))
+    for side in ("selftrain", "selftrain, precision auto"):
+        own = "formats chosen automatically" if "auto" in side else "fp32"
+        words = f"% right at equal steps and labels, semilearn's average and what is shipped here, {own}"
+        table.add(words, shipped, statistics.mean(found[side, "average"]), least=True, form=".1f")
+        words = f"the same, students without their averages, {own}"
+        table.add(words, alone, statistics.mean(found[side, "accuracy"]), least=True, form=".1f")
+
+
+def accuracies(rows: list[dict[str, Any]]) -> dict[tuple[str, str], list[float]]:
+    """Percent right of each seed, by side and by which weights: ``"accuracy"`` of the student, ``"average"``."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if row["what"] == "accuracy":
+            for which in ("accuracy", "average"):
+                found.setdefault((row["side"], which), []).append(100 * row[which])
+    return found
+
+
+def peers(rows: list[dict[str, Any]]) -> str:
+    """A line for each comparison of steps: milliseconds, how many times as long the peer takes, memory."""
+    lines = ["| | | ms a step | the peer takes | memory, MB |", "| --- | --- | ---: | ---: | ---: |"]
+    for row in rows:
+        if row["what"] in ("step", "pretraining"):
+            low, middle, high = row["peer_takes"]
+            times = "1" if low == high == 1 else f"{middle:.2f} ({low:.2f} to {high:.2f})"
+            lines.append(f"| {row['name']} | {row['side']} | {row['step_ms']:.0f} | {times} | {row['memory_mb']:,} |")
     return "\n".join(lines)
+
+
+def right(rows: list[dict[str, Any]]) -> str:
+    """A line a side: accuracy of the student and of its average, mean, standard deviation and seeds."""
+    found = accuracies(rows)
+    lines = ["| | student | average of its weights | seeds |", "| --- | ---: | ---: | ---: |"]
+    for side in dict.fromkeys(side for side, _ in found):
+        cells = [_mean(found[side, which]) for which in ("accuracy", "average")]
+        lines.append(f"| {side} | {' | '.join(cells)} | {len(found[side, 'accuracy'])} |")
+    return "\n".join(lines)
+
+
+def rows_beside(rows: list[dict[str, Any]]) -> str:
+    """A line a side: accuracy and seconds on rows of numbers."""
+    own = [row for row in rows if row["what"] == "rows"]
+    lines = ["| | accuracy | seconds |", "| --- | ---: | ---: |"]
+    for side in dict.fromkeys(row["side"] for row in own):
+        mine = [row for row in own if row["side"] == side]
+        seconds = statistics.median(row["seconds"] for row in mine)
+        lines.append(f"| {side} | {_mean([100 * row['accuracy'] for row in mine])} | {seconds:.2f} |")
+    return "\n".join(lines)
+
+
+def _mean(values: list[float]) -> str:
+    return f"{statistics.mean(values):.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
 
 
 def stored(name: str) -> Any:
@@ -152,6 +312,9 @@ def page(text: str) -> str:
         "counts": counts(json.loads(COUNTS.read_text(encoding="utf-8"))),
         "views": views(stored("views_speed.json")),
         "allocator": allocator(stored("allocator.json")),
+        "peers": peers(stored("peers.json")),
+        "right": right(stored("peers.json")),
+        "rows": rows_beside(stored("peers.json")),
     }
     for name, table in tables.items():
         text, found = re.subn(

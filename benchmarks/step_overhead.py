@@ -18,14 +18,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import stored
 import torch
+from peers.networks import WideResNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,43 +41,32 @@ SEEN = 3  # the step whose passes are recorded; the first two build what is buil
 MAIN = ("fixmatch", "mean_teacher", "freematch", "softmatch", "supervised")
 
 
-class WideResNet(nn.Module):
-    """WRN-28-2 (Zagoruyko & Komodakis 2016), the network of most papers on self-training."""
+class UNet(nn.Module):
+    """A U-Net (Ronneberger et al. 2015) of 385,000 weights, with BatchNorm, for pictures of any size."""
 
-    def __init__(self, classes: int = 10, width: int = 2, blocks: int = 4) -> None:
+    def __init__(self, classes: int, widths: Sequence[int] = (16, 32, 64, 96)) -> None:
         super().__init__()
-        widths = [16, 16 * width, 32 * width, 64 * width]
-        self.stem = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        pairs = [(widths[i], widths[i + 1]) for i in range(3)]
-        self.blocks = nn.Sequential(
-            *(
-                _Block(first if j == 0 else last, last, 2 if i and j == 0 else 1)
-                for i, (first, last) in enumerate(pairs)
-                for j in range(blocks)
-            )
-        )
-        self.norm, self.head = nn.BatchNorm2d(widths[3]), nn.Linear(widths[3], classes)
+        self.down = nn.ModuleList(_twice(a, b) for a, b in pairwise([3, *widths]))
+        self.up = nn.ModuleList(_twice(a + b, b) for a, b in pairwise(widths[::-1]))
+        self.head = nn.Conv2d(widths[0], classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits."""
-        logits: Tensor = self.head(F.relu(self.norm(self.blocks(self.stem(x)))).mean((2, 3)))
+        """Logits of each pixel."""
+        seen = list[Tensor]()
+        for block in self.down:
+            seen.append(block(F.max_pool2d(seen[-1], 2) if seen else x))
+        y = seen.pop()
+        for block in self.up:
+            beside = seen.pop()
+            y = block(torch.cat([F.interpolate(y, beside.shape[-2:], mode="nearest"), beside], 1))
+        logits: Tensor = self.head(y)
         return logits
 
 
-class _Block(nn.Module):
-    def __init__(self, first: int, last: int, stride: int) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList([nn.BatchNorm2d(first), nn.BatchNorm2d(last)])
-        self.convs = nn.ModuleList(
-            [nn.Conv2d(first, last, 3, stride, 1, bias=False), nn.Conv2d(last, last, 3, 1, 1, bias=False)]
-        )
-        self.short = nn.Conv2d(first, last, 1, stride, bias=False) if first != last or stride > 1 else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norms[0](x))
-        short = self.short(y if isinstance(self.short, nn.Conv2d) else x)
-        residual: Tensor = self.convs[1](F.relu(self.norms[1](self.convs[0](y))))
-        return residual + short
+def _twice(first: int, last: int) -> nn.Sequential:
+    pairs = ((first, last), (last, last))
+    parts = [[nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(True)] for a, b in pairs]
+    return nn.Sequential(*chain(*parts))
 
 
 @dataclass(frozen=True)
@@ -110,7 +101,7 @@ KINDS = {
         (3, 32, 32),
         plans={(4, 28): (10, (*MAIN, "fst_d", "fst_w")), (16, 112): (6, ("fixmatch", "mean_teacher"))},
     ),
-    "U-Net 90x120, masks": Kind(st.networks.UNet, (3, 90, 120), 11, True, plans={(8, 8): (10, MAIN)}),
+    "U-Net 90x120, masks": Kind(UNet, (3, 90, 120), 11, True, plans={(8, 8): (10, MAIN)}),
     "ViT-tiny 32 px": Kind(_vit, (3, 32, 32), plans={(4, 28): (8, ("fixmatch", "mean_teacher", "freematch"))}),
 }
 

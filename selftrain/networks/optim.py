@@ -56,7 +56,8 @@ class Training:
         schedule: Factor on the learning rate over the stage; ``None``: a cosine to 0.
         max_grad_norm: Gradients are scaled down to this Euclidean norm; ``None``: no clipping.
         accumulate: Steps whose mean gradient makes one step of the optimizer.
-        precision: Number format of the forward pass; ``"auto"``: bf16 on accelerators that have it, else fp32.
+        precision: Number format of the forward pass; ``"auto"``: bf16 on accelerators that have it and, for networks
+            with 2-D convolutions, on CPUs with instructions for it, else fp32.
         channels_last: Memory format of networks with 2-D convolutions; ``None``: on if there are any.
         compile: Run the forward pass through ``torch.compile``.
     """

@@ -52,8 +52,9 @@ class Learner(nn.Module):
         schedule: Factor on the learning rate as a function of progress; the engine calls ``set_lr`` before each step.
         max_grad_norm: Gradients are scaled down to this Euclidean norm; ``None``: no clipping.
         accumulate: Number of ``update`` calls whose mean gradient makes one optimizer step.
-        precision: Number format of the forward pass. ``"auto"``: bf16 on accelerators that have it, else fp32.
-            Losses are always computed in fp32; fp16 scales its gradients.
+        precision: Number format of the forward pass. ``"auto"``: bf16 on accelerators that have it and, for networks in
+            ``channels_last``, on CPUs with instructions for it (AVX512-BF16, AMX), else fp32. Losses are always
+            computed in fp32; fp16 scales its gradients.
         channels_last: Memory format for networks with 2-D convolutions (faster on CPU); ``None``: on
             if there are any. It changes results by rounding only, except that dropout on feature maps draws other
             masks.
@@ -523,7 +524,7 @@ def run_alone(
     """As ``run_network``, in this process alone."""
     if channels_last and x.dim() == 4:
         x = x.contiguous(memory_format=torch.channels_last)
-    dtype = _autocast_dtype(precision, x.device)
+    dtype = _autocast_dtype(precision, x.device, channels_last)
     try:
         with contextlib.nullcontext() if dtype is None else torch.autocast(x.device.type, dtype=dtype):
             output = network(x, *more)
@@ -556,9 +557,13 @@ def _check_finite(loss: Tensor) -> None:
     )
 
 
-def _autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
+def _autocast_dtype(precision: Precision, device: torch.device, channels_last: bool) -> torch.dtype | None:
     if precision == "auto":
-        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        if device.type == "cpu":  # convolutions gain; small transformers lose more to casts than their products win
+            abilities = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not tell
+            has_bf16 = channels_last and (abilities.get("avx512_bf16", False) or abilities.get("amx_bf16", False))
+        else:
+            has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if has_bf16 else None
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 

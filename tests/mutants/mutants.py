@@ -41,6 +41,7 @@ PRELOADED = (
 PASSED, FAILED, NOT_RUN = 0, 1, 3  # exit statuses of pytest
 
 GRADIENT = "test_contract.py::test_the_unsupervised_loss_alone_reaches_every_weight_of_the_student"
+AUTO_PRECISION = "test_learner.py::test_auto_precision_on_cpu_is_bf16_for_convolutions_where_the_cpu_computes_in_it"
 VIEWS = "test_contract.py::test_labels_come_from_one_view_and_gradients_go_through_the_other"
 GEOMETRY = "test_contract.py::test_turning_a_view_with_its_map_leaves_the_update_as_it_is"
 TEACHER = "test_contract.py::test_teachers_start_as_the_student_and_never_learn_by_gradient"
@@ -233,6 +234,20 @@ CORE = [
         'self._draw_from(state["random"])',
         "pass",
         NO_TRACE,
+    ),
+    Mutant(
+        "precision: every network is bf16 on a CPU that has it",
+        "selftrain/networks/student.py",
+        "has_bf16 = channels_last and (",
+        "has_bf16 = (",
+        AUTO_PRECISION,
+    ),
+    Mutant(
+        "precision: bf16 without instructions for it",
+        "selftrain/networks/student.py",
+        'abilities.get("avx512_bf16", False)',
+        'abilities.get("avx512_bf16", True) in (True, False)',
+        AUTO_PRECISION,
     ),
     Mutant(
         "virtual steps lose gathered gradients",

@@ -36,6 +36,13 @@ MUTANTS = [
         COUNTS,
     ),
     Mutant(
+        "ranks: the answers of other ranks are not gathered",
+        "selftrain/runtime/distributed/shard.py",
+        '        return every_row(mine, layout, group, "outputs")\n',
+        "        return mine.clone()\n",
+        COUNTS,
+    ),
+    Mutant(
         "ranks: gradients of inputs stay on their rank",
         "selftrain/runtime/distributed/shard.py",
         'every = every_row(grads[0], ctx.layout, ctx.group, "outputs")',

@@ -63,9 +63,18 @@ def test_low_precision_training_stays_near_the_exact_one(precision):
     assert next(low.parameters()).dtype == torch.float32
 
 
-def test_auto_precision_is_fp32_where_there_is_no_accelerator():
-    x = torch.randn(4, 3)
-    assert torch.equal(sgd_learner(mlp(), precision="auto")(x), sgd_learner(mlp())(x))
+@pytest.mark.parametrize(
+    ("network", "bf16", "low"),
+    [(mlp, True, False), (convnet, True, True), (convnet, False, False)],
+    ids=["no convolutions", "convolutions", "convolutions without instructions"],
+)
+def test_auto_precision_on_cpu_is_bf16_for_convolutions_where_the_cpu_computes_in_it(network, bf16, low, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bf16}, raising=False)
+    x = torch.randn(4, 2, 8, 8) if network is convnet else torch.randn(4, 3)
+    model = network()
+    exact, auto, half = (sgd_learner(copy.deepcopy(model), precision=p)(x) for p in ("fp32", "auto", "bf16"))
+    assert torch.equal(auto, half if low else exact)
+    assert not torch.equal(half, exact)
 
 
 def test_fp16_leaves_out_a_step_that_overflows_and_says_that_the_weights_stayed():

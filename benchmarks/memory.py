@@ -1,13 +1,15 @@
-"""How much memory a large pile and a large ledger take: a million images in a file, ten million rows of a ledger.
+"""How much memory a large pile, a large ledger and an evaluation of large masks take.
 
-python benchmarks/memory.py [--images N] [--rows N] [--steps N] [--result FILE]
+python benchmarks/memory.py [PART ...] [--images N] [--rows N] [--steps N] [--pictures N] [--result FILE]
 python benchmarks/memory.py --write     puts the stored figures into docs/reliability.md and measures nothing
 
 The pile: images of 28 x 28 in a .npy file that is written here, read row by row by ``StoredSet``, 40 of them labeled;
 FixMatch with a small ConvNet, 2 x 16 loaded samples a step. Resident memory is read every 100 steps, from the
 100th on; "growth_mib" is the largest of these readings less the first. The ledger: every row gets a label once, in
 batches of 100,000, then it is exported and read back. "peak_mib" of a part is the highest resident memory of its own
-process less what it had when its libraries were loaded. Seconds are those of the processor.
+process less what it had when its libraries were loaded. The evaluation: 500 pictures of 512 x 512 with masks of 21
+classes, in memory, and a U-Net; its "peak_mib" is all that its process has. Seconds are those of the processor. PARTs
+are pile, ledger and evaluation; rows of others stay in the file.
 """
 
 from __future__ import annotations
@@ -125,9 +127,25 @@ def ledger_part(folder: str, rows: int) -> dict[str, Any]:
     return row
 
 
+def evaluation_part(folder: str, pictures: int) -> dict[str, Any]:
+    """Evaluate a U-Net on large pictures with masks."""
+    torch.set_num_threads(1)
+    x = torch.randint(0, 256, (1, 3, 512, 512), dtype=torch.uint8).expand(pictures, -1, -1, -1).contiguous()
+    masks = (torch.arange(512 * 512) % 21).to(torch.uint8).view(512, 512).expand(pictures, -1, -1).contiguous()
+    held = data.ArraySet(x, masks)
+    names, views = [str(c) for c in range(21)], data.TensorViews(mean=0.5, std=0.25)
+    pile = data.Pile(data.ArraySet(x[:2], masks[:2]), None, None, held, classes=names, views=views)
+    make = st.learner(lambda: st.networks.UNet(21, widths=(8, 16, 32)))
+    strategy, begun = strategies.Supervised(st.Segmentation(21), make), time.process_time()
+    st.evaluate(strategy, pile, "test")
+    given = (x.nbytes + masks.nbytes) / MIB
+    row = {"part": "evaluation", "pictures": pictures, "given_mib": round(given, 1)}
+    return row | {"peak_mib": round(highest(), 1), "seconds": round(time.process_time() - begun, 1)}
+
+
 def page(text: str, rows: Sequence[dict[str, Any]]) -> str:
     """The page with the figures in words between its marks."""
-    pile, ledger = rows
+    pile, ledger, evaluation = rows
     words = (
         f"- A pile of {pile['images']:,} images in a file of {pile['file_mib']:.0f} MiB, {pile['steps']:,} steps of "
         f"FixMatch:\n  resident memory grows by {pile['growth_mib']} MiB from the 100th step to the last.\n"
@@ -135,32 +153,38 @@ def page(text: str, rows: Sequence[dict[str, Any]]) -> str:
         f"{ledger['written_peak_mib']:.0f} MiB at most while it is written. CSV\n"
         f"  ({ledger['csv_mib']:.0f} MiB) takes {ledger['csv_seconds']:.0f} seconds of one core, Parquet "
         f"({ledger['parquet_mib']:.0f} MiB) {ledger['parquet_seconds']:.0f}, reading that back "
-        f"{ledger['read_seconds']:.0f}."
+        f"{ledger['read_seconds']:.0f}.\n"
+        f"- An evaluation of {evaluation['pictures']} pictures of 512 x 512 with masks of 21 classes, in memory "
+        f"({evaluation['given_mib']:.0f} MiB):\n  {evaluation['peak_mib']:,.0f} MiB at most, all that the process has."
     )
     return text[: text.index(BEGIN) + len(BEGIN)] + f"\n{words}\n\n" + text[text.index(END) :]
 
 
 def main() -> None:
-    """Measure both, each in a process of its own, and store the figures."""
+    """Measure all parts that are asked for, each in a process of its own, and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", default=["pile", "ledger", "evaluation"])
     parser.add_argument("--images", type=int, default=1_000_000)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--steps", type=int, default=2_000)
+    parser.add_argument("--pictures", type=int, default=500)
     parser.add_argument("--result", type=Path, default=RESULT)
     parser.add_argument("--write", action="store_true", help="put the stored figures into docs/reliability.md")
     options = parser.parse_args()
+    stored = json.loads(options.result.read_text(encoding="utf-8"))["rows"] if options.result.exists() else []
     if options.write:
-        stored = json.loads(options.result.read_text(encoding="utf-8"))["rows"]
         PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), stored), encoding="utf-8")
         return
-    rows = []
-    for part, sizes in ((pile_part, (options.images, options.steps)), (ledger_part, (options.rows,))):
+    sizes = {"pile": (options.images, options.steps), "ledger": (options.rows,), "evaluation": (options.pictures,)}
+    found = {row["part"]: row for row in stored}
+    for part in options.parts:
         with (
             tempfile.TemporaryDirectory() as folder,
             ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
         ):
-            rows.append(pool.submit(part, folder, *sizes).result())
-        print(json.dumps(rows[-1]), flush=True)
+            found[part] = pool.submit(globals()[f"{part}_part"], folder, *sizes[part]).result()
+        print(json.dumps(found[part]), flush=True)
+    rows = [found[part] for part in sizes if part in found]
     content = {"command": "python benchmarks/memory.py", "versions": versions(), "rows": rows}
     options.result.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

@@ -18,9 +18,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -39,34 +38,6 @@ from selftrain.networks import student
 RESULT = Path(__file__).parent / "results" / "step_overhead.json"
 SEEN = 3  # the step whose passes are recorded; the first two build what is built once
 MAIN = ("fixmatch", "mean_teacher", "freematch", "softmatch", "supervised")
-
-
-class UNet(nn.Module):
-    """A U-Net (Ronneberger et al. 2015) of 385,000 weights, with BatchNorm, for pictures of any size."""
-
-    def __init__(self, classes: int, widths: Sequence[int] = (16, 32, 64, 96)) -> None:
-        super().__init__()
-        self.down = nn.ModuleList(_twice(a, b) for a, b in pairwise([3, *widths]))
-        self.up = nn.ModuleList(_twice(a + b, b) for a, b in pairwise(widths[::-1]))
-        self.head = nn.Conv2d(widths[0], classes, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of each pixel."""
-        seen = list[Tensor]()
-        for block in self.down:
-            seen.append(block(F.max_pool2d(seen[-1], 2) if seen else x))
-        y = seen.pop()
-        for block in self.up:
-            beside = seen.pop()
-            y = block(torch.cat([F.interpolate(y, beside.shape[-2:], mode="nearest"), beside], 1))
-        logits: Tensor = self.head(y)
-        return logits
-
-
-def _twice(first: int, last: int) -> nn.Sequential:
-    pairs = ((first, last), (last, last))
-    parts = [[nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(True)] for a, b in pairs]
-    return nn.Sequential(*chain(*parts))
 
 
 @dataclass(frozen=True)
@@ -101,7 +72,7 @@ KINDS = {
         (3, 32, 32),
         plans={(4, 28): (10, (*MAIN, "fst_d", "fst_w")), (16, 112): (6, ("fixmatch", "mean_teacher"))},
     ),
-    "U-Net 90x120, masks": Kind(UNet, (3, 90, 120), 11, True, plans={(8, 8): (10, MAIN)}),
+    "U-Net 90x120, masks": Kind(st.networks.UNet, (3, 90, 120), 11, True, plans={(8, 8): (10, MAIN)}),
     "ViT-tiny 32 px": Kind(_vit, (3, 32, 32), plans={(4, 28): (8, ("fixmatch", "mean_teacher", "freematch"))}),
 }
 

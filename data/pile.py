@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import os
 import warnings
 from collections import Counter
@@ -46,6 +47,7 @@ from selftrain.types import Annotated, BatchPlan, Needs, plain_setting, plain_se
 _PARTS = ("labeled", "validation", "test")
 GIVEN = "given:"  # before the id of a labeled sample in a review: the same ids may stand for unlabeled ones
 _SET_OF = {"pile": "unlabeled"}
+_ON_HOST, _ON_DEVICE = 2**26, 2**29  # bytes of an evaluation's batch where predictions have places
 _EXCERPT = 2000  # unlabeled rows that figures without labels are made from
 
 
@@ -451,7 +453,8 @@ class Pile:
             part: ``"labeled"``, ``"validation"``, ``"test"``, or a set with annotations; ``"unlabeled"`` gives up to
                 2,000 rows, evenly spaced, with annotation -1, for figures that need no labels, ``"pile"`` all of them
                 in order.
-            batch_size: Samples a batch, > 0; the last batch may be smaller.
+            batch_size: Samples a batch, > 0; the last batch may be smaller. Where labels are masks or joints all are,
+                if inputs and probabilities of so many would take more than 64 MiB (512 MiB on an accelerator).
             device: Where batches go.
 
         Returns:
@@ -475,7 +478,17 @@ class Pile:
         if isinstance(part, str) and part in ("unlabeled", "pile"):
             # figures that need no labels are stable on two thousand rows, and asked for often
             samples = Excerpt(samples, _EXCERPT if part == "unlabeled" else len(samples))
-        return Evaluation(samples, self.views, dense_at_once(samples, batch_size), device)
+        at_once = self._places_at_once(samples, dense_at_once(samples, batch_size), device)
+        return Evaluation(samples, self.views, at_once, device)
+
+    def _places_at_once(self, samples: Samples, most: int, device: torch.device) -> int:
+        """How many of ``samples`` are asked at a time: ``most``, or what fits where each has a prediction a pixel."""
+        known = [one.annotations for one in (self.labeled, self.validation, self.test) if one is not None]
+        if not any(one is not None and one.ndim > 1 for one in known):
+            return most
+        channels, *size = samples.images(np.zeros(1, np.int64)).shape[1:]
+        numbers = (channels + max(1, len(self.classes))) * math.prod(size)
+        return max(1, min(most, (_ON_HOST if device.type == "cpu" else _ON_DEVICE) // (4 * numbers)))
 
     def fingerprint(self) -> dict[str, Any]:
         """What tells the samples that training reads from others, by part: see ``data.base.identity``."""

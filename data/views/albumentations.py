@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,9 @@ class AlbumentationsViews(Normalizing):
         mean: As in ``TensorViews``.
         std: As in ``TensorViews``.
         seed: Key of the draws.
+        shared: Whether steps that both pipelines begin with, as the default ones do, draw alike for strong views (also
+            ``"strong2"``) and the weak one, so that its pseudo-labels fit them pixel by pixel but for what the strong
+            one adds. ``None``: where targets have places (masks, joints), as streams ask for.
 
     Raises:
         ValueError: for a pipeline of another library, or one that normalizes; on a call, for an unknown view, inputs
@@ -60,17 +64,20 @@ class AlbumentationsViews(Normalizing):
         mean: Statistic = None,
         std: Statistic = None,
         seed: int = 0,
+        shared: bool | None = None,
     ) -> None:
         super().__init__(mean, std, seed)
-        self._places = True
+        self._places, self.shared = True, shared
         self.weak = default_weak(flip) if weak is None else weak
         self.strong = default_strong(flip) if strong is None else strong
         for name, pipeline in (("weak", self.weak), ("strong", self.strong)):
             _check_pipeline(name, pipeline)
         self._mapped = {"weak": _mapped(self.weak), "strong": _mapped(self.strong)}
+        both = zip(*(getattr(one, "transforms", []) for one in (self.weak, self.strong)), strict=False)
+        self._alike = len(list(takewhile(lambda pair: repr(pair[0]) == repr(pair[1]), both)))
 
     def placed(self, wanted: bool) -> AlbumentationsViews:
-        """The same maker, whose views have ``places`` where ``wanted``.
+        """The same maker, whose views have ``places``, and if nothing else is set one geometry, where ``wanted``.
 
         Raises:
             ValueError: a pipeline moves images in a way that masks do not follow.
@@ -85,6 +92,7 @@ class AlbumentationsViews(Normalizing):
                 )
         changed = copy.copy(self)
         changed._places = wanted
+        changed.shared = wanted if self.shared is None else self.shared
         return changed
 
     def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
@@ -107,8 +115,10 @@ class AlbumentationsViews(Normalizing):
         if recipe == "plain":
             return View(images)
         pipeline = self._mapped[recipe] if self._places else getattr(self, recipe)
-        sample_keys = keys(self.seed, epoch, index, name)
-        x, *maps = _piped(pipeline, self.spread_out(images), sample_keys, self._places)
+        sample_keys, first = keys(self.seed, epoch, index, name), None
+        if self.shared and recipe == "strong":
+            first = keys(self.seed, epoch, index, "weak"), self._alike
+        x, *maps = _piped(pipeline, self.spread_out(images), sample_keys, self._places, first)
         pixels, places = (_places(m.to(images.device), images.shape[2:]) for m in maps) if maps else (None, None)
         return View(self.narrowed(x.to(images.device)), None, places, pixels)
 
@@ -118,8 +128,13 @@ class AlbumentationsViews(Normalizing):
         return self.normalize(x if x.dtype == torch.uint8 else unit_range(x))
 
 
-def _piped(pipeline: Any, images: Tensor, sample_keys: Tensor, places: bool) -> list[Tensor]:
-    """Run a pipeline on every image with generators of its own: images, and their two maps where ``places``."""
+def _piped(
+    pipeline: Any, images: Tensor, sample_keys: Tensor, places: bool, first: tuple[Tensor, int] | None
+) -> list[Tensor]:
+    """Run a pipeline on every image with generators of its own: images, and their two maps where ``places``.
+
+    ``first``: keys for so many steps at its beginning, and for its own draws.
+    """
     if get_worker_info() is not None:
         import cv2
 
@@ -130,10 +145,15 @@ def _piped(pipeline: Any, images: Tensor, sample_keys: Tensor, places: bool) -> 
     # column, row, and a constant: where that is gone the view shows nothing of the image
     columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     origin = np.stack([columns, rows, np.ones_like(rows)], -1)
-    # Keys are signed; numpy takes seeds from 0 on.
-    for image, key in zip(arrays, [key % (1 << 64) for key in sample_keys.tolist()], strict=True):
+    # keys are signed; numpy takes seeds from 0 on
+    begun, alike = (sample_keys, None) if first is None else first
+    for image, key, own in zip(arrays, *(_unsigned(k) for k in (begun, sample_keys)), strict=True):
         # set_random_state is the fast way, and the only one that reaches every transform of a nested pipeline
         pipeline.set_random_state(np.random.default_rng(key), random.Random(key))
+        if alike is not None:
+            generators = np.random.default_rng(own), random.Random(own)
+            for step in getattr(pipeline, "transforms", [])[alike:]:
+                step.set_random_state(*generators)
         more = {"pixels": origin.copy(), "places": origin[None].copy()} if places else {}
         made = pipeline(image=np.ascontiguousarray(image), **more)
         result = made["image"]
@@ -148,6 +168,10 @@ def _piped(pipeline: Any, images: Tensor, sample_keys: Tensor, places: bool) -> 
         raise ValueError(f"the pipeline gives images of {sizes[0]} and {sizes[1]}; end it with a crop or a resize")
     stacks = [torch.from_numpy(np.stack(one)) for one in zip(*results, strict=True)]
     return [stacks[0].permute(0, 3, 1, 2).contiguous(), *stacks[1:]]
+
+
+def _unsigned(sample_keys: Tensor) -> list[int]:
+    return [key % (1 << 64) for key in sample_keys.tolist()]
 
 
 def _places(layers: Tensor, size: Sequence[int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,9 @@ class TensorViews(Normalizing):
             fills with it.
         std: Divided by; ``None``: 1 until ``fitted``.
         seed: Key of the draws.
+        shared: Whether strong views (also ``"strong2"``) have the shift, mirror and crop of the weak one, and only add
+            to it, so that its pseudo-labels fit them pixel by pixel; ``None``: where targets have places (masks,
+            joints), as streams ask for. False: every view draws its own.
         compile: On accelerators make one program of what is done there (``torch.compile``), for each size of batch.
 
     Raises:
@@ -51,16 +55,32 @@ class TensorViews(Normalizing):
         mean: Statistic = None,
         std: Statistic = None,
         seed: int = 0,
+        shared: bool | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__(mean, std, seed)
-        self.compile = compile
+        self.compile, self.shared = compile, shared
         self.weak, self.strong = weak or Weak(), strong or Strong()
 
     @property
     def mirrors(self) -> bool:
         """Whether weak and strong views may be mirror images."""
         return self.weak.flip
+
+    def placed(self, wanted: bool) -> TensorViews:
+        """The same maker, whose weak and strong views have one geometry where ``wanted`` and nothing else is set."""
+        if self.shared is not None or not wanted:
+            return self
+        changed = copy.copy(self)
+        changed.shared = True
+        return changed
+
+    def _uniform(self, name: str, index: Tensor, epoch: int) -> Tensor:
+        """The draws of a view; the first ones are those of its geometry."""
+        draws = uniform(self.seed, epoch, index, name, _WEAK_DRAWS + 2 * self.strong.operations + _CUTOUT_DRAWS)
+        if self.shared and name.startswith("strong"):
+            draws[:, :_WEAK_DRAWS] = uniform(self.seed, epoch, index, "weak", _WEAK_DRAWS)
+        return draws
 
     @torch.no_grad()
     def __call__(self, name: str, images: Tensor, index: Tensor, epoch: int) -> View:
@@ -75,8 +95,7 @@ class TensorViews(Normalizing):
             make = image_device.strong if recipe == "strong" else image_device.weak
             return View((image_device.program(make) if self.compile else make)(self, images, drawn), drawn.theta)
         images = self.spread_out(images)
-        count = _WEAK_DRAWS + 2 * self.strong.operations + _CUTOUT_DRAWS
-        draws = uniform(self.seed, epoch, index, name, count)
+        draws = self._uniform(name, index, epoch)
         geometry = _geometry(self.weak, draws, (images.shape[2], images.shape[3]))
         if recipe == "strong":
             return self._strong(images, draws, geometry)
@@ -90,7 +109,7 @@ class TensorViews(Normalizing):
 
     def _drawn(self, name: str, recipe: str, index: Tensor, epoch: int, size: tuple[int, int]) -> image_device.Drawn:
         """What is drawn for each sample, where ``index`` is."""
-        draws = uniform(self.seed, epoch, index, name, _WEAK_DRAWS + 2 * self.strong.operations + _CUTOUT_DRAWS)
+        draws = self._uniform(name, index, epoch)
         geometry = _geometry(self.weak, draws, size)
         pad = self.strong.pad if recipe == "strong" else self.weak.pad
         choice, strength, theta = self._operations(draws, geometry.theta, size)

@@ -68,6 +68,7 @@ class TrainState(Context):
     baseline: dict[str, Figures] | None = None
     due: dict[str, Any] | None = None
     on_alarm: OnAlarm = "warn"
+    at_once: int = 500
     keeps_sound: bool = False
     sound: dict[str, Any] | None = None
     fallback: dict[str, Any] | None = None
@@ -87,7 +88,7 @@ class TrainState(Context):
         """Figures of a part of the pile, now; ``None`` where it is empty."""
         if self.pile.evaluation(part, 1, self.device) is None:
             return None
-        return measure(self.strategy, self.pile, part)[0]
+        return measure(self.strategy, self.pile, part, batch_size=self.at_once)[0]
 
     def evaluate(self) -> dict[str, Figures]:
         """Figures of every part that is watched; a stop in between leaves no trace."""
@@ -95,7 +96,7 @@ class TrainState(Context):
         found = {}
         for name, data in {**{part: part for part in self.strategy.judged_on}, **self.monitor}.items():
             if self.pile.evaluation(data, 1, self.device) is not None:
-                found[name] = measure(self.strategy, self.pile, data)
+                found[name] = measure(self.strategy, self.pile, data, batch_size=self.at_once)
         self.samples = found["validation"][1] if "validation" in found else self.samples
         self.counts = (self.counts or {}) | {name: count for name, (_, count) in found.items()}
         self.figures |= {name: figures for name, (figures, _) in found.items()}
@@ -367,7 +368,7 @@ class Setup:
             device=self.device, seed=self.plan.seed, total=self.total, steps_per_epoch=stream.steps_per_epoch,
             evaluate_every=every, parts=[*strategy.judged_on, *self.evaluation.monitor], settings=settings,
             handlers=handlers, stream=stream, monitor=self.evaluation.monitor,
-            checkpoint_every=self.checkpoints.every or every,
+            checkpoint_every=self.checkpoints.every or every, at_once=self.evaluation.batch_size,
         )  # fmt: skip
         if resume:
             state.restore()

@@ -28,17 +28,20 @@ class Evaluation:
             the baseline is trained if it was not, and the run ships that, unless figures on validation are clearly for
             the best weights of the run; a method without a baseline ships its last weights from before anything spoke
             against them. ``Run.fallback`` says so; costs the memory of one more state.
+        batch_size: Samples asked at a time; of masks and joints fewer where so many would not fit, see
+            ``Pile.evaluation``.
 
     Raises:
-        ValueError: for an ``every`` below 1, a monitored set named like the pile's own, or another ``on_alarm``.
+        ValueError: for a number below 1, a monitored set named like the pile's own, or another ``on_alarm``.
     """
 
     every: int | None = None
     monitor: Mapping[str, object] = field(default_factory=dict)
     on_alarm: OnAlarm = "warn"
+    batch_size: int = 500
 
     def __post_init__(self) -> None:
-        check_counts(eval_every=self.every)
+        check_counts(eval_every=self.every, batch_size=self.batch_size)
         if self.on_alarm not in get_args(OnAlarm):
             words = ", ".join(map(repr, get_args(OnAlarm)))
             raise ValueError(f"on_alarm is {self.on_alarm!r}; choose one of {words}")
@@ -71,7 +74,7 @@ class Checkpoints:
 
 
 def check_counts(**counts: int | None) -> None:
-    """Refuse numbers of steps below 1."""
+    """Refuse numbers of steps or samples below 1."""
     for name, count in counts.items():
         if count is not None and count < 1:
             raise ValueError(f"{name} is {count}; it must be at least 1")

@@ -59,9 +59,10 @@ def pile_looks(
     left = min(limit, len(pile.unlabeled_ids()))
     if not left:
         return
+    device, most = next(strategy.parameters()).device, _BATCH * len(views)
+    fits = getattr(pile.evaluation("pile", most, device), "batch_size", most) // len(views)  # masks may be large
     # batches of nearly one size: what fills up the last one is computed for nothing
-    size = math.ceil(left / math.ceil(left / _BATCH))
-    device = next(strategy.parameters()).device
+    size = math.ceil(left / math.ceil(left / max(1, min(_BATCH, fits))))
     stream = pile.stream(Needs(views=tuple(views)), BatchPlan(size, 1.0, seed), device)
     with strategy.evaluating():
         for batch, *_ in stream.epoch(_EPOCH):

@@ -90,7 +90,10 @@ def predict_proba(run: Run, data: Any, which: Which | None = None, batch_size: i
 
 def predict(run: Run, data: Any, which: Which | None = None, batch_size: int = 500) -> NDArray[Any]:
     """See ``Run.predict``."""
-    return answers_of(run, asked(run, data, which, batch_size))
+    supervised(run)  # before data are read
+    pile = pile_of_samples(run, samples_of(run, data))
+    with run.weights(which):  # decisions batch by batch: probabilities of all pixels may not fit
+        return np.concatenate([answers_of(run, said.value) for said, _ in _said(run, pile, 1.0, batch_size)])
 
 
 def answers_of(run: Run, value: Tensor) -> NDArray[Any]:

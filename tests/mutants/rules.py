@@ -65,6 +65,13 @@ MUTANTS = [
         "test_tasks.py::test_a_hardening_of_ones_own_makes_the_pseudo_labels",
     ),
     Mutant(
+        "masks are evaluated by as many as asked",
+        "data/pile.py",
+        "return max(1, min(most, (_ON_HOST",
+        "return max(1, max(most, (_ON_HOST",
+        "test_dense_views.py::test_batches_of_an_evaluation_are_bounded_where_predictions_have_places",
+    ),
+    Mutant(
         "bytes are taken for a mask",
         "data/pile.py",
         "table[: len(number)] = number.numpy()",

@@ -22,7 +22,30 @@ POWERS = "test_data_spectrogram.py::test_powers_are_those_of_numpy"
 
 SPARSE = "test_data_sparse.py::test_views_leave_out_entries_and_zeros_stay_zeros"
 
+SHARED = "test_dense_views.py::test_weak_and_strong_views_have_one_geometry_where_targets_have_places"
+
 MUTANTS = [
+    Mutant(
+        "strong draws where it is",
+        "data/views/image.py",
+        'index, "weak", _WEAK_DRAWS)',
+        "index, name, _WEAK_DRAWS)",
+        SHARED,
+    ),
+    Mutant(
+        "what strong pipelines add is drawn by the weak key",
+        "data/views/albumentations.py",
+        "generators = np.random.default_rng(own), random.Random(own)",
+        "generators = np.random.default_rng(key), random.Random(key)",
+        SHARED,
+    ),
+    Mutant(
+        "classes share a geometry",
+        "data/views/albumentations.py",
+        "changed.shared = wanted if",
+        "changed.shared = True if",
+        SHARED,
+    ),
     Mutant(
         "views: an accelerator makes every operation of every sample",
         "data/views/image_ops.py",

@@ -7,14 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations as A
 import cv2
 
 import selftrain as st
+from selftrain import strategies
 from selftrain.data import AlbumentationsViews, Pile, TensorViews
 from selftrain.data.base.random import keys
+from selftrain.handlers import SelfCheck
 from selftrain.tasks import Keypoints, Segmentation, relative
 from selftrain.types import BatchPlan, Needs, View
 
@@ -212,3 +215,92 @@ def test_masks_of_bytes_stay_bytes_until_they_are_a_batch():
     turned = {kind: pile.numbered_as(list("dcba")).labeled.annotations for kind, pile in made.items()}
     assert torch.equal(turned["bytes"], 3 - masks)
     assert torch.equal(turned["masked"], torch.where(masks == 3, 255, 3 - masks))
+
+
+def test_batches_of_an_evaluation_are_bounded_where_predictions_have_places(monkeypatch):
+    """However large the set, inputs and probabilities of a batch have a most, and so has their number."""
+    x, names = torch.zeros(12, 3, 32, 32, dtype=torch.uint8), [str(number) for number in range(21)]
+    masks = (torch.arange(32 * 32) % 21).view(32, 32).expand(12, -1, -1)
+    monkeypatch.setattr(st.data.pile, "_ON_HOST", 2**20)
+    pile = Pile(st.data.ArraySet(x, masks), st.data.ArraySet(x), st.data.ArraySet(x, masks), classes=names)
+    fits = 2**20 // (4 * 32 * 32 * (3 + 21))
+    asked = list[int]()
+
+    class Watched(nn.Conv2d):
+        def forward(self, x):
+            if not self.training:
+                asked.append(len(x))
+            return super().forward(x)
+
+    def sizes(**settings):
+        asked.clear()
+        strategy = strategies.Supervised(Segmentation(21), st.learner(lambda: Watched(3, 21, 1)), decay=None)
+        st.fit(
+            strategy,
+            pile,
+            steps=1,
+            plan=BatchPlan(2),
+            evaluation=st.Evaluation(**settings),
+            handlers=[SelfCheck(False)],
+        )
+        return set(asked)
+
+    assert max(sizes()) == fits == 10
+    assert max(sizes(batch_size=4)) == 4
+    for part in ("pile", "test", "validation"):
+        batches = pile.evaluation(part, 500, torch.device("cpu"))
+        assert batches is None or batches.batch_size == fits
+    plain = Pile(st.data.ArraySet(x, torch.arange(12)), None, classes=names)
+    assert plain.evaluation("labeled", 500, torch.device("cpu")).batch_size == 500
+    with pytest.raises(ValueError, match="batch_size is 0; it must be at least 1"):
+        st.Evaluation(batch_size=0)
+
+
+def views_of_a_batch(views, places=True, names=("weak", "strong", "strong2", "weak2")):
+    task = Segmentation(4)
+    pile = Pile(None, st.data.ArraySet(IMAGES), classes=list("abcd"), views=views)
+    stream = pile.stream(Needs(names, places=places), BatchPlan(4, 1.0), torch.device("cpu"))
+    return task, next(stream.epoch(0))[0].unlabeled
+
+
+MOVES = [A.Affine(translate_percent=(-0.3, 0.3), border_mode=cv2.BORDER_REFLECT_101, p=1), A.HorizontalFlip(p=0.5)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **more: TensorViews(st.data.Weak(0.3, True), st.data.Strong(geometric=(), pad="edge"), **more),
+        lambda **more: TensorViews(st.data.Weak(0.3, crop=(0.3, 0.6)), st.data.Strong(geometric=()), **more),
+        lambda **more: AlbumentationsViews(A.Compose(MOVES), A.Compose([*MOVES, A.RandomGamma(p=1)]), **more),
+    ],
+    ids=["shifts", "crops", "albumentations"],
+)
+def test_weak_and_strong_views_have_one_geometry_where_targets_have_places(make):
+    task, batch = views_of_a_batch(make())
+    weak, strong = batch["weak"], batch["strong"]
+    # a prediction of the weak view is that of the strong one, pixel by pixel, but for the padding of both
+    said = task.decide(torch.rand(4, 4, SIDE, SIDE), torch.ones(4, SIDE, SIDE))
+    known = task.warp(Segmentation(4).encode(torch.zeros(4, SIDE, SIDE).long()), weak).valid
+    for other in (strong, batch["strong2"]):
+        carried = task.warp(said, relative(weak, other))
+        assert torch.equal(carried.valid, known)
+        assert torch.equal(carried.label[known], said.label[known])
+    assert 0.2 < known.float().mean() <= 1
+    assert not torch.equal(strong.x, batch["strong2"].x)
+    assert not torch.equal(weak.x, batch["weak2"].x)
+    for given, places, alike in ((None, False, False), (False, True, False), (True, False, True)):
+        _, batch = views_of_a_batch(make(shared=given), places, ("weak", "strong"))
+        one, other = (view.theta if view.places is None else view.places for view in (batch["weak"], batch["strong"]))
+        if one is not None:  # albumentations tell none where nobody asks
+            assert torch.equal(one, other) == alike
+        assert bool(make(shared=given).placed(places).shared) == alike
+
+
+def test_what_a_strong_view_adds_moves_pseudo_labels_alone():
+    """Its own turns come after the shared geometry: the map between the two is theirs."""
+    task, batch = views_of_a_batch(TensorViews(st.data.Weak(0.3, True), st.data.Strong(4, point=(), cutout=0.0)))
+    between = relative(batch["weak"], batch["strong"]).theta
+    assert (between - torch.eye(2, 3)).abs().amax() > 0.05
+    assert (
+        (between[:, 0, 0] * between[:, 1, 1] - between[:, 0, 1] * between[:, 1, 0]) > 0
+    ).all()  # one mirror for both

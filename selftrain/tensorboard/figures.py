@@ -18,6 +18,7 @@ _WIDE = WIDE / _DPI  # inches
 _BLUE, _ORANGE, _GREEN, _GRAY = "#1f77b4", "#ff7f0e", "#2ca02c", "#9a9a9a"
 _SERIES = {
     "accuracy": (_BLUE, "accuracy, held-out"),
+    "iou": (_GRAY, "intersection over union of held-out masks"),
     "accepted": (_ORANGE, "accepted"),
     "precision": (_GREEN, "right of these"),
 }
@@ -92,7 +93,7 @@ def class_bars(names: Sequence[str], series: dict[str, Tensor], title: str) -> T
 
     Args:
         names: Of the classes.
-        series: Shares (C,) in [0, 1], NaN where unknown, by ``"accuracy"``, ``"accepted"`` and ``"precision"``.
+        series: Shares (C,) in [0, 1], NaN where unknown, by the names in ``_SERIES``.
         title: Stands above.
     """
     figure, axes = _figure(_WIDE, 1.2 + 0.3 * len(names))

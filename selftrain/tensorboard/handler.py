@@ -21,10 +21,11 @@ from selftrain.tensorboard.mixes import Mixed
 from selftrain.tensorboard.projector import points, write_points
 from selftrain.tensorboard.settings import Dashboard
 from selftrain.tensorboard.speed import EVALUATING, TRAINING, WAITING, Stopwatch
-from selftrain.tensorboard.tiles import WIDE, captioned, grid, tiles, with_labels
+from selftrain.tensorboard.tiles import WIDE, captioned, compared, grid, tiles, with_labels
 from selftrain.tensorboard.writer import TensorBoardWriter
 from selftrain.types import Annotated, Batch, PseudoLabels, Report
 
+_FIXED = 8  # held-out samples that are compared at each evaluation
 _VALIDATION, _UNLABELED = "validation", "unlabeled"
 
 
@@ -112,6 +113,7 @@ class TensorBoard(Handler):
             self._confidence(step)
             self._teacher(step, figures.get(_VALIDATION, {}))
             asked = self._ask()
+            self._compared(step)
             self._classes(step, asked)
             # found from the step, not remembered: a resumed run draws what it would have drawn
             every = self.context.evaluate_every
@@ -189,6 +191,20 @@ class TensorBoard(Handler):
             shown = with_labels(shown, said.value[: len(view)], said.weight[: len(view)])
         self._picture("pseudo_labels", shown, step, self.ledger.captions(rows))
 
+    @torch.no_grad()
+    def _compared(self, step: int) -> None:
+        """The same held-out samples each time, of tasks with several units: truth, what is said, doubt and error."""
+        if not self._pictured or self.task is None or self.task.one_unit:
+            return
+        rows: list[Tensor] = []
+        with self.strategy.evaluating():
+            for batch in part_of(self.pile, _VALIDATION, self.device, min(_FIXED, self.draws.pictures)):
+                value, shown = self.strategy.predict(batch.x), tiles(batch.x)
+                target = self.task.encode(batch.annotation)
+                rows += [compared(shown, value, target, self.task, self.draws.skeleton)] if len(shown) else []
+        if rows:
+            self.writer.image("held_out", grid(torch.cat(rows)[:_FIXED], 1), step)
+
     def _picture(self, name: str, shown: Tensor, step: int, captions: list[str] | None = None) -> None:
         if not len(shown):
             return
@@ -244,6 +260,8 @@ class TensorBoard(Handler):
         NaN where it is not known; a figure that is known of no class is left out.
         """
         found = {} if asked is None else {"accuracy": asked.accuracy(len(self.names))}
+        iou = None if asked is None else asked.iou()
+        found |= {} if iou is None else {"iou": iou}
         rows = self.ledger.per_class()
         if len(rows) == len(self.names):
             nan = float("nan")

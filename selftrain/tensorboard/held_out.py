@@ -26,6 +26,7 @@ class HeldOut:
         truth: Group each unit is of: its class, or its joint, shape (N,).
         said: Group it was taken for, shape (N,).
         scores: Probability of each class, shape (N, C); ``None`` where outputs are no classes.
+        counts: Of masks, of all pixels: decided rightly, truly of each class, decided for it, (3, C); else ``None``.
     """
 
     confidence: Tensor
@@ -33,11 +34,19 @@ class HeldOut:
     truth: Tensor
     said: Tensor
     scores: Tensor | None
+    counts: Tensor | None = None
 
     def accuracy(self, groups: int) -> Tensor:
         """Share of the units of each group that is right, shape (groups,); NaN where there are none."""
         hits = torch.bincount(self.truth[self.right], minlength=groups).double()
         return hits / torch.bincount(self.truth, minlength=groups)
+
+    def iou(self) -> Tensor | None:
+        """Intersection over union of each class of pixels, (C,), NaN where it is nowhere; ``None`` without masks."""
+        if self.counts is None:
+            return None
+        hit, known, said = self.counts.double()
+        return hit / (known + said - hit)
 
     def confusion(self, shown: Sequence[int], groups: int) -> Tensor:
         """Number of units by truth (rows) and decision (columns), shape (R, R), of the groups shown.
@@ -88,12 +97,18 @@ def held_out(strategy: Strategy, task: Task, batches: Iterable[Annotated]) -> He
 
     Of masks, up to 100 evenly spaced pixels of each image count. The strategy is in evaluation mode meanwhile.
     """
+    parts, counts = list[list[Tensor]](), None
     with strategy.evaluating():
-        parts = [units(task, strategy.predict(batch.x), batch.annotation) for batch in batches]
+        for batch in batches:
+            value = strategy.predict(batch.x)
+            parts.append(units(task, value, batch.annotation))
+            if task.has_classes and not task.one_unit:
+                own = task.update(value, task.encode(batch.annotation)).cpu()
+                counts = own if counts is None else counts + own
     if not sum(len(part[0]) for part in parts):
         return None
     confidence, right, truth, said, *scores = (torch.cat(column) for column in zip(*parts, strict=True))
-    return HeldOut(confidence, right, truth, said, scores[0] if scores else None)
+    return HeldOut(confidence, right, truth, said, scores[0] if scores else None, counts)
 
 
 def units(task: Task, value: Tensor, annotation: Tensor) -> list[Tensor]:

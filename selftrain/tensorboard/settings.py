@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selftrain.types import plain_settings
@@ -21,6 +22,7 @@ class Dashboard:
         classes: Classes that are shown one by one, at most: evenly spaced ones. Figures show those with the lowest
             accuracy.
         pictures: Samples in a picture, at most; 0: no pictures.
+        skeleton: Pairs of joints that lines are drawn between, such as ``((0, 1), (1, 2))``.
         points: Samples in the projector, at most; 0: none.
         figures: Whether there are figures, curves and the projector at all.
 
@@ -32,6 +34,7 @@ class Dashboard:
     samples: int = 2000
     classes: int = 20
     pictures: int = 32
+    skeleton: Sequence[tuple[int, int]] = ()
     points: int = 1000
     figures: bool = True
 

@@ -76,6 +76,7 @@ TAGS: Sequence[Tag] = (
         CLASSES,
         {
             "accuracy": "classes/accuracy/CLASS classes/lowest_accuracy",
+            "intersection over union": "classes/iou/CLASS",
             "share accepted": "classes/accepted/CLASS",
             "precision of the accepted": "classes/precision/CLASS",
             "balance": "ledger/largest_class ledger/smallest_class",
@@ -108,6 +109,7 @@ TAGS: Sequence[Tag] = (
         },
     ),
     *(Tag(name, PILE, kind="images") for name in ("pseudo_labels", "mixed", "figures/reliability")),
+    Tag("held_out", LEARNING, kind="images"),
     *(Tag(name, CLASSES, kind="images") for name in ("figures/confusion", "figures/classes")),
     Tag("reconstruction", FEATURES, kind="images"),
     Tag(f"confidence/{ALL}", PILE, kind="histograms"),

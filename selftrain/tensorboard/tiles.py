@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from selftrain.labels.thumbnails import in_cube, shrunk, thinned
+from selftrain.tasks import Task
+from selftrain.types import Target
 
 SMALL, LARGE = 56, 112  # pixels: small images are enlarged to the first, large ones shrunk to the second
 WIDE = 350  # pixels: what TensorBoard shows without making it smaller
@@ -63,6 +65,29 @@ def with_heat(shown: Tensor, level: Tensor) -> Tensor:
     """Paint levels (N, H, W) in [0, 1] over gray tiles (N, 3, h, w): nothing at 0, red at 1."""
     level = F.interpolate(level.detach().float().cpu()[:, None], shown.shape[-2:]).clamp(0, 1) * 0.9
     return shown.mean(1, keepdim=True) * (1 - level) + torch.tensor(_DOWN).view(1, 3, 1, 1) * level
+
+
+def compared(shown: Tensor, value: Tensor, target: Target, task: Task, bones: Sequence[tuple[int, int]] = ()) -> Tensor:
+    """Each tile beside its truth, what is said of it, where that is doubtful and where it is wrong, (N, 3, h, 5 w).
+
+    Of joints it is four tiles: doubt is the size of no area, and the last one leads from the truth to what is said.
+
+    Args:
+        shown: Tiles (N, 3, h, w) of pictures.
+        value: Predictions (N, C, H, W), in [0, 1].
+        target: The truth; what is not valid is left out.
+        task: Of masks or joints.
+        bones: Pairs of joints that lines are drawn between.
+    """
+    known = (target.mask() * target.weight > 0).cpu().float()
+    value, truth, sure = value.detach().float().cpu(), target.value.detach().float().cpu(), task.confidence(value).cpu()
+    if task.has_classes:
+        wrong = (task.label(value) != task.label(truth)) * known
+        said, right = with_labels(shown, value, torch.ones_like(sure)), with_labels(shown, truth, known)
+        return torch.cat([shown, right, said, with_heat(shown, 1 - sure), with_heat(shown, wrong)], 3)
+    right = _with_bones(with_labels(shown, truth, known), truth, known, bones)
+    said = _with_bones(with_labels(shown, value, torch.ones_like(sure)), value, torch.ones_like(sure), bones)
+    return torch.cat([shown, right, said, _led(shown, truth, value, known)], 3)
 
 
 def captioned(shown: Tensor, captions: Sequence[str]) -> Tensor:
@@ -162,11 +187,8 @@ def _masks(shown: Tensor, value: Tensor, weight: Tensor) -> Tensor:
 
 def _crosses(shown: Tensor, value: Tensor, weight: Tensor) -> Tensor:
     # crosses are drawn in place, and the tiles are the caller's
-    shown, (height, width) = shown.clone(), shown.shape[-2:]
-    peak = value.flatten(2).argmax(2)
-    # the middle of a cell, not its corner
-    rows = ((peak // value.shape[3] + 0.5) * height / value.shape[2]).long()
-    columns = ((peak % value.shape[3] + 0.5) * width / value.shape[3]).long()
+    shown = shown.clone()
+    rows, columns = _peaks(value, shown)
     # not torchvision's joints: they have one color in a call
     for sample, joint in torch.nonzero(weight > 0).tolist():
         row, column = int(rows[sample, joint]), int(columns[sample, joint])
@@ -174,6 +196,52 @@ def _crosses(shown: Tensor, value: Tensor, weight: Tensor) -> Tensor:
         shown[sample][:, row, max(0, column - 2) : column + 3] = color
         shown[sample][:, max(0, row - 2) : row + 3, column] = color
     return shown
+
+
+def _peaks(value: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column of each peak in the tiles."""
+    peak, (height, width) = value.flatten(2).argmax(2), shown.shape[-2:]
+    # the middle of a cell, not its corner
+    rows = ((peak // value.shape[3] + 0.5) * height / value.shape[2]).long()
+    return rows, ((peak % value.shape[3] + 0.5) * width / value.shape[3]).long()
+
+
+def _with_bones(shown: Tensor, value: Tensor, weight: Tensor, bones: Sequence[tuple[int, int]]) -> Tensor:
+    """Lines between joints that both count, each in the color of its first one."""
+    rows, columns = (one.tolist() for one in _peaks(value, shown))
+    ends = [
+        [((c[a], r[a]), (c[b], r[b]), COLORS[a % len(COLORS)]) for a, b in bones if w[a] and w[b]]
+        for r, c, w in zip(rows, columns, weight.tolist(), strict=True)
+    ]
+    return _lines(shown, ends)
+
+
+def _led(shown: Tensor, truth: Tensor, value: Tensor, known: Tensor) -> Tensor:
+    """Red lines from the true place of each joint to what is said."""
+    there, said = _peaks(truth, shown), _peaks(value, shown)
+    ends = []
+    for i in range(len(shown)):
+        pairs = [k for k in range(value.shape[1]) if known[i, k] > 0]
+        ends.append(
+            [
+                ((there[1][i, k].item(), there[0][i, k].item()), (said[1][i, k].item(), said[0][i, k].item()), _WRONG)
+                for k in pairs
+            ]
+        )
+    return _lines(_crosses(shown.mean(1, keepdim=True).expand(-1, 3, -1, -1), truth, known), ends)
+
+
+def _lines(shown: Tensor, ends: Sequence[Sequence[tuple[Any, Any, Sequence[float]]]]) -> Tensor:
+    from PIL import Image, ImageDraw
+
+    drawn = []
+    for tile, lines in zip(shown, ends, strict=True):
+        canvas = Image.fromarray((255 * tile).round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
+        pen = ImageDraw.Draw(canvas)
+        for first, second, color in lines:
+            pen.line([first, second], fill=_bytes(color))
+        drawn.append(_pixels(canvas))
+    return torch.stack(drawn)
 
 
 def _strip(caption: str, width: int) -> Tensor:

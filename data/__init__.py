@@ -14,6 +14,7 @@ from selftrain.data.readers.datasets import load, names
 from selftrain.data.readers.encoding import TableColumn, TableEncoding
 from selftrain.data.readers.files import FileSet
 from selftrain.data.readers.folders import from_folder
+from selftrain.data.readers.keypoints import from_keypoints
 from selftrain.data.readers.masks import from_masks
 from selftrain.data.readers.paths import from_path
 from selftrain.data.readers.tables import from_table
@@ -59,6 +60,7 @@ __all__ = [
     "from_arrays_file",
     "from_dataset",
     "from_folder",
+    "from_keypoints",
     "from_masks",
     "from_path",
     "from_table",

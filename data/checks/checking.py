@@ -16,8 +16,10 @@ from selftrain.data.base.samples import Limits, Rows, Samples, check_limits, exa
 from selftrain.data.checks.contents import PARTS, KnownSample, class_findings, content_findings, count, make_report
 from selftrain.data.checks.findings import DataReport, Finding
 from selftrain.data.checks.image_folders import folder_report
+from selftrain.data.checks.units import mask_findings, unit_findings
 from selftrain.data.pile import Pile
 from selftrain.data.readers.decoding import Fit, Mode
+from selftrain.data.readers.folders import has_masks
 from selftrain.data.readers.paths import from_path, holds_arrays
 from selftrain.data.readers.scanning import OnError, in_parallel
 from selftrain.errors import DataError
@@ -45,9 +47,11 @@ def check(
     """Say what is wrong with data, and what would happen on training; nothing is changed.
 
     A folder of images is read file by file: damaged files, copies of one content, contents with two classes, contents
-    that are in training and test, lines of the CSV that cannot be used, odd modes and sizes. Arrays, tables and piles
-    are read row by row: copies, contradictions, leaks, rows that cannot be used. Contents are compared by hash, after
-    decoding: the same picture as PNG and as BMP is a copy, a picture that JPEG changed by one gray level is not.
+    that are in training and test, lines of the CSV that cannot be used, odd modes and sizes. With ``masks`` or
+    ``joints`` (as of ``from_masks`` and ``from_keypoints``): masks without picture or of another size, numbers that are
+    no class, masks that are void all over, classes without a pixel, joints outside their picture. Arrays, tables and
+    piles are read row by row: copies, contradictions, leaks, rows that cannot be used. Contents are compared by hash,
+    after decoding: the same picture as PNG and as BMP is a copy, a picture that JPEG changed by one gray level is not.
 
     Args:
         source: Folder of images, a folder or file of arrays, a table, or a pile.
@@ -72,7 +76,8 @@ def check(
     if isinstance(source, Pile):
         return _pile_report(source, workers)
     path = Path(source)
-    if path.is_dir() and not holds_arrays(path):
+    units = path.is_dir() and ({"masks", "joints"} & set(settings) or (labels_csv is None and has_masks(path)))
+    if path.is_dir() and not units and not holds_arrays(path):
         no_label = settings.pop("no_label", -1)
         if settings:
             raise ValueError(f"a folder of images takes no {', '.join(settings)}")
@@ -82,6 +87,11 @@ def check(
         return folder_report(path, labels_csv, roots, size, fit, mode, limits, on_error, max_skipped, workers, no_label)
     given = {"test": test, "validation": validation, "labels_csv": labels_csv, "limits": limits}
     settings |= {name: value for name, value in given.items() if value is not None}
+    if units:
+        settings |= {"size": size, "fit": fit, "mode": mode, "on_error": on_error, "max_skipped": max_skipped}
+        settings |= {"workers": workers}
+        if "joints" not in settings and (faults := mask_findings(path, settings)):
+            return DataReport(str(path), findings=faults)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the report says the same
@@ -113,7 +123,9 @@ def _pile_report(pile: Pile, workers: int | None) -> DataReport:
     findings += [Finding("reading", "harms", text) for text in pile.summary.doubts]
     findings += [Finding("reading", "note", text) for text in pile.summary.notes]
     findings += content_findings(known, pile.classes) + class_findings(known, pile.classes)
-    said = [*(f"labels     {note}" for note in pile.summary.labels), *pile.summary.lines()]
+    shares, of_units = unit_findings(pile)
+    findings += of_units
+    said = [*shares, *(f"labels     {note}" for note in pile.summary.labels), *pile.summary.lines()]
     return make_report(pile.source, len(known) + len(lost), known, pile.classes, findings, shape, width, said)
 
 

@@ -349,7 +349,7 @@ def _by_csv(root: Path, found: Sequence[str], labels_csv: Path, no_label: NoLabe
     for line, row in rows:
         cells, where = dict(zip(columns, row, strict=False)), f"{labels_csv}, line {line}"
         path, label = _one_spelling(cells.get("path", "")), cells.get("label", "").strip()
-        fault = _fault(root, path, where)
+        fault = path_fault(root, path, where)
         if fault is None and path in given:
             words = "" if given[path] == label else f", as {given[path]!r} and as {label!r}"
             fault = LabelFault("twice", path, f"{where}: {shown(path)} is listed twice{words}; keep one line")
@@ -371,7 +371,7 @@ def _one_spelling(path: str) -> str:
     return path.strip() if pure.is_absolute() or ".." in pure.parts else pure.as_posix()
 
 
-def _fault(root: Path, path: str, where: str) -> LabelFault | None:
+def path_fault(root: Path, path: str, where: str) -> LabelFault | None:
     """What is wrong with a path, if it is not that of a file below the folder."""
     # Windows takes both slashes; a list that was written there must not lead out of the folder here
     pure = PurePosixPath(path.replace("\\", "/"))

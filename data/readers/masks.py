@@ -163,7 +163,8 @@ def from_masks(
         source=str(images),
     )
     pile.skipped = found.skipped
-    pile.summary = pile.summary.plus(left_out=[note.text for note in notes])
+    doubts = [note.text for note in found.notes]
+    pile.summary = pile.summary.plus(left_out=[note.text for note in notes], doubts=doubts)
     return pile
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from selftrain.data.pile import Pile
 from selftrain.data.readers.arrays import KEYS, from_arrays_file
 from selftrain.data.readers.folders import from_folder, has_masks
+from selftrain.data.readers.keypoints import from_keypoints
 from selftrain.data.readers.masks import from_masks
 from selftrain.data.readers.tables import from_table
 from selftrain.data.readers.tabular import TABLE_SUFFIXES
@@ -26,7 +27,7 @@ def from_path(path: str | os.PathLike[str], **settings: Any) -> Pile:
     Args:
         path: A folder with ``x.npy`` or ``x_unlabeled.npy``, a .npy or .npz file: ``from_arrays_file``; a .csv, .tsv or
             .parquet file: ``from_table``; a folder of ``images/`` and ``masks/``, or any with ``masks=``:
-            ``from_masks``; another folder: ``from_folder``.
+            ``from_masks``; one with ``joints=``: ``from_keypoints``; another folder: ``from_folder``.
         **settings: Arguments of that function.
 
     Raises:
@@ -37,7 +38,8 @@ def from_path(path: str | os.PathLike[str], **settings: Any) -> Pile:
     ending = place.suffix.lower()
     if place.is_dir():
         masked = "masks" in settings or ("labels_csv" not in settings and has_masks(place))
-        read: Callable[..., Pile] = from_masks if masked else from_arrays_file if holds_arrays(place) else from_folder
+        read: Callable[..., Pile] = from_arrays_file if holds_arrays(place) else from_folder
+        read = from_keypoints if "joints" in settings else from_masks if masked else read
     elif not place.is_file():
         raise DataError(f"there is no file or folder {place}; correct the path")
     elif ending in _ARRAY_SUFFIXES:

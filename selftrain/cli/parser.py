@@ -278,25 +278,29 @@ def _ordered(parser: Parser, words: Sequence[str]) -> list[str]:
 
 
 def with_masks(words: Sequence[str]) -> list[str]:
-    """The words with ``--data PICTURES --masks FOLDER`` as data that are read with their masks."""
+    """The words with ``--data PICTURES --masks FOLDER``, or ``--labels JOINTS.json``, as data that are read so."""
     masks, pictures = said(words, f"--{MASKS}"), said(words, "--data")
+    joints = [file for file in said(words, "--labels") if file.lower().endswith(".json")]
+    option, key = ("labels", "joints") if joints and not masks else (MASKS, MASKS)
+    masks = masks or joints
     if not masks:
         return list(words)
     rest, dropped = list[str](), False
     for word in words:
-        named = word.partition("=")[0] in ("--data", f"--{MASKS}")
+        named = word.partition("=")[0] in ("--data", f"--{option}")
         rest += [] if named or dropped else [word]
         dropped = named and "=" not in word
-    return [f"--data={json.dumps(_beside(pictures[-1] if pictures else None, masks[-1]))}", *rest]
+    return [f"--data={json.dumps(_beside(pictures[-1] if pictures else None, masks[-1], key))}", *rest]
 
 
-def _beside(pictures: Any, masks: Any) -> Spec:
-    """Data whose masks are in a folder of their own."""
+def _beside(pictures: Any, masks: Any, key: str = MASKS) -> Spec:
+    """Data whose masks, or joints, are in a folder, or file, of their own."""
     given = {"path": pictures} if isinstance(pictures, str) else dict(pictures or {})
     images = given.pop("path", None)
     if not isinstance(images, str) or images.lstrip().startswith("{"):
-        raise UsageError(f"--{MASKS} {masks} is for a folder of pictures; say --data PICTURES beside it")
-    return {"class_path": "selftrain.data.from_masks", "init_args": {"images": images, "masks": str(masks), **given}}
+        raise UsageError(f"--{key} {masks} is for a folder of pictures; say --data PICTURES beside it")
+    read = "from_masks" if key == MASKS else "from_keypoints"
+    return {"class_path": f"selftrain.data.{read}", "init_args": {"images": images, key: str(masks), **given}}
 
 
 def _show_settings(parser: Parser, key: str, name: str) -> None:

@@ -52,6 +52,7 @@ READERS = (  # they make a pile again
     "selftrain.data.readers.datasets:load",
     "selftrain.data.readers.folders:from_folder",
     "selftrain.data.readers.masks:from_masks",
+    "selftrain.data.readers.keypoints:from_keypoints",
 )
 # Where classes may come from: no room among them has one that reads code, starts a process or calls what it is given.
 _ROOMS = (

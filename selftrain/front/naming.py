@@ -26,6 +26,7 @@ READERS: Mapping[str, tuple[Callable[..., Pile], str]] = {
     "a named data set": (data.load, "name"),
     "a folder of images": (data.from_folder, "folder"),
     "pictures and masks": (data.from_masks, "images"),
+    "pictures and joints": (data.from_keypoints, "images"),
     "arrays": (data.from_arrays_file, "path"),
     "a table": (data.from_table, "table"),
 }

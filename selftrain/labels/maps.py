@@ -98,8 +98,8 @@ def _write_joints(said: Said, task: Task, ids: Sequence[str], groups: Sequence[s
     for pseudo, (height, width) in said:
         size = pseudo.value.shape[-2:]
         units = task.units(pseudo.value, task.confidence(pseudo.value), pseudo.weight > 0).double()
-        # COCO counts pixels from the corner of the picture
-        places = units[..., 3:] * units.new_tensor([width, height])
+        # whole numbers of COCO are centers of pixels, as `from_keypoints` reads them
+        places = units[..., 3:] * units.new_tensor([width, height]) - 0.5
         for row, unit, place in zip(pseudo.index.tolist(), units, places, strict=True):
             pictures.append({"id": row, "file_name": str(ids[row]), "width": width, "height": height})
             used = unit[:, 2] > 0

@@ -2,6 +2,7 @@
 
 from remedies import Elsewhere
 
+_JOINTS = "unit/data/test_data_keypoints.py::test"
 _CLI = "unit/cli/test_cli_masks.py::test"
 _MASKS = "unit/data/test_data_masks.py::test"
 _CODES, _FITS = f"{_MASKS}_colors_numbers_and_void", f"{_MASKS}_what_does_not_fit_is_told"
@@ -34,6 +35,17 @@ ROWS_OF = {
         Elsewhere("give class numbers (H, W)", _CHANGED),
         Elsewhere("save weights as gray PNG", _CHANGED),
         Elsewhere("bring it to the size of the mask", _CHANGED),
+    ],
+    "data/readers/keypoints.py": [
+        Elsewhere("give files with the same keypoints", f"{_JOINTS}_what_does_not_fit_is_told"),
+        Elsewhere("has several annotations", f"{_JOINTS}_boxes_are_cropped"),
+        Elsewhere("say to which to bring them", f"{_JOINTS}_boxes_are_cropped"),
+        Elsewhere("it needs images, annotations", f"{_JOINTS}_what_does_not_fit_is_told"),
+        Elsewhere("bring the picture to", f"{_JOINTS}_what_does_not_fit_is_told"),
+    ],
+    "data/checks/units.py": [
+        Elsewhere("give x and y in pixels of it", f"{_JOINTS}_the_check_knows_joints"),
+        Elsewhere("label some, or leave it out", f"{_MASKS}_the_check_knows_masks"),
     ],
     "selftrain/cli/parser.py": [
         Elsewhere(

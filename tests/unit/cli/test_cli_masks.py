@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import numpy as np
@@ -14,6 +15,7 @@ from selftrain.cli import main as cli
 from selftrain.cli.parser import parse
 from selftrain.cli.piles import read_pile
 from selftrain.cli.train import parser
+from selftrain.front import building
 
 BRIEF = ["--steps", "1", "--plan.labeled", "2", "--plan.unlabeled_ratio", "1", "--self_check", "false"]
 
@@ -77,3 +79,20 @@ def test_a_strategy_by_its_name_takes_the_task_from_the_masks(place):
         run = st.fit("fixmatch", pile, steps=1, plan=st.BatchPlan(2, 1))
     assert [tuple(pair) for pair in run.strategy.task.pairs] == [(0, 1)]
     assert run.predict(pile).shape == (8, 16, 16)
+
+
+def test_the_check_and_joints_have_the_same_words(place, capsys, tmp_path):
+    line = ["check-data", str(place / "photos"), "--masks", str(place / "masks")]
+    assert cli.main([*line, "--data.classes", "[sky, road, car]"]) == 1
+    assert "no pixel of class car" in capsys.readouterr().out
+    images = [{"id": i, "file_name": f"a/{i}.png"} for i in range(2)]
+    points = [{"id": i, "image_id": i, "category_id": 1, "keypoints": [2, 3, 2]} for i in range(2)]
+    kinds = [{"id": 1, "keypoints": ["nose"]}]
+    file = tmp_path / "joints.json"
+    file.write_text(json.dumps({"images": images, "annotations": points, "categories": kinds}))
+    assert cli.main(["check-data", str(place / "photos"), "--labels", str(file)]) == 0
+    assert "joints     nose 2" in capsys.readouterr().out
+    settings, _ = parse(parser(), ["--task", "keypoints", "--data", str(place / "photos"), "--labels", str(file)], {})
+    pile = read_pile(settings)
+    assert pile.labeled.annotations.tolist() == [[[2, 3, 2]], [[2, 3, 2]]]
+    assert building.Problem.of(pile, 1).posed(pile, settings["task"]).task["init_args"]["size"] == [16, 16]

@@ -283,3 +283,23 @@ def test_layout_of_cityscapes(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="no labeled pixel"):
         again = data.from_masks(tmp_path)
     assert torch.equal(again.labeled.annotations[0], pile.labeled.annotations[0])
+
+
+def test_the_check_knows_masks(root: Path) -> None:
+    mask(root / "masks" / "z.png", LEFT)
+    mask(root / "masks" / "d.png", LEFT * 0 + 255)
+    report = data.check(root, classes=["sky", "road", "car", "dog"])
+    words = " ".join(finding.text for finding in report.findings if finding.level == "harms")
+    for text in ("no pixel of class dog; it can", "1 mask without a picture", "1 mask void all over"):
+        assert text in words
+    assert any(line.startswith("pixels     sky 4") for line in report.summary)
+    assert data.check(root / "images", masks=root / "masks").ok is False
+    mask(root / "masks" / "e.png", LEFT[:4] + 7)
+    report = data.check(root, classes=["sky", "road", "car"])
+    stops = {finding.kind for finding in report.findings if finding.level == "stops"}
+    assert stops == {"mask size", "outside the classes"}
+    for name in "zde":
+        (root / "masks" / f"{name}.png").unlink()
+    assert data.check(root, classes=["sky", "road", "car"]).ok
+    even = Pile.from_arrays(np.zeros((2, 6, 8)), np.stack([LEFT, LEFT]), classes=["sky", "road"])
+    assert data.check(even).summary[0] == "pixels     sky 50.0 %, road 50.0 %"

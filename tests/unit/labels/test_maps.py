@@ -51,7 +51,7 @@ def test_masks_and_joints_are_those_that_the_run_predicts(case, tmp_path):
             peak = value[row].flatten(1).argmax(1)
             cells = torch.stack([peak % value.shape[-1], peak // value.shape[-1]], 1) + 0.5
             per_cell = np.array([size[1] / value.shape[-1], size[0] / value.shape[-2]])
-            assert (np.abs(points[:, :2] - cells.numpy() * per_cell) <= 0.51 * per_cell).all()  # between cells
+            assert (np.abs(points[:, :2] + 0.5 - cells.numpy() * per_cell) <= 0.51 * per_cell).all()  # between cells
             assert (points[:, 2] == 2 * (sure[row] >= at).numpy()).all()
             assert one["keypoint_scores"] == pytest.approx(sure[row].tolist(), abs=1e-3)
             assert one["num_keypoints"] == int((sure[row] >= at).sum())

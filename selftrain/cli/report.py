@@ -14,7 +14,7 @@ from typing import Any
 from selftrain.cli import TERMINATED, Terminated
 from selftrain.data import Pile
 from selftrain.engine.loop import Run
-from selftrain.engine.summary import accepted, in_words, judged, weights_in_words
+from selftrain.engine.summary import accepted, in_words, judged, of_portfolio, weights_in_words
 from selftrain.storage.run_dir import CANDIDATES_TABLE, REPORT
 from selftrain.strategy.base import SupervisedStrategy
 
@@ -112,9 +112,9 @@ def _of_labels(run: Run, pile: Pile) -> None:
         if run.cross_fitted.behind:
             print(f"rival      {run.cross_fitted.rival()}")
     elif not parts:
-        print(
-            "no labels were held out, so nothing tells how good it is; --data.validation 0.2 holds back a fifth of them"
-        )
+        alone = dict(of_portfolio(run.strategy)).get("labels alone")
+        nothing = "no labels were held out, so nothing tells how good it is; --data.validation 0.2 holds back a fifth"
+        print(f"alone      {alone}" if alone else f"{nothing} of them")
     for part, figures in (run.baseline or {}).items():
         samples = judged(run.strategy, len(getattr(pile, part) or ()))
         print(f"baseline   {part}: {in_words(figures, samples)}: labels alone")

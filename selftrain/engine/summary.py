@@ -51,8 +51,10 @@ def rows(run: Run) -> list[tuple[str, str]]:
     """A run as at most ten pairs of a name and a line of text."""
     where = "not stored; fit(out=FOLDER) stores it" if run.out is None else str(run.out)
     supervised = isinstance(run.strategy, SupervisedStrategy)
+    ways = len(getattr(run.strategy, "candidates", ()))
+    what = f"auto, {ways} ways" if ways else f"{type(run.strategy).__name__}, {run.steps:,} steps"
     found = [
-        ("strategy", f"{type(run.strategy).__name__}, {run.steps:,} steps in {run.seconds:,.0f} s"),
+        ("strategy", f"{what} in {run.seconds:,.0f} s"),
         ("data", run._told_data().removeprefix("Pile(").removesuffix(")")),
         *_figures(run),
     ]
@@ -99,7 +101,7 @@ def _figures(run: Run) -> list[tuple[str, str]]:
     )
     if simple is not None and not parts:
         return [*fitted, ("agreement", simple.signs())]
-    tried = _tried(run.strategy)
+    tried = of_portfolio(run.strategy)
     if tried and not parts:
         return tried
     if not parts:
@@ -122,7 +124,7 @@ def _figures(run: Run) -> list[tuple[str, str]]:
     return [(_BASELINE, alone), (_SELF, line(run.last[part])), *fitted]
 
 
-def _tried(strategy: Strategy) -> list[tuple[str, str]]:
+def of_portfolio(strategy: Strategy) -> list[tuple[str, str]]:
     """What a portfolio knows of the labels alone, which are among what it tries, and what it blends."""
     tried: Sequence[Mapping[str, Any]] = getattr(strategy, "candidates", ())
     if not tried:

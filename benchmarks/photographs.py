@@ -337,10 +337,9 @@ def main() -> None:
                     lambda row: 100 * (order.index(row["method"]) if row["method"] in order else 99) + row["seed"],
                     COMMAND,
                 )
-                last = rows[-1]
-                print(
-                    f"{name}, {method}, {draw}: {100 * last['test_accuracy']:.1f} ({last['seconds']:.0f} s)", flush=True
-                )
+                for row in (row for row in rows if (row["problem"], row["method"], row["seed"]) not in done):
+                    done.add((row["problem"], row["method"], row["seed"]))
+                    print(*(row[key] for key in ("problem", "method", "seed", "test_accuracy", "seconds")), flush=True)
     print(table(rows))
 
 

@@ -703,7 +703,10 @@ def fits(found: Any, module: str, name: str) -> bool:
         own = getattr(found, "__module__", None) in (module, "torch._C._nn", "torch")
         return "." not in name and callable(found) and own  # with a dot `torch.from_file` would be one of them
     # Where it was found must be where it was defined, else an import inside a room would open another module.
-    if (getattr(found, "__module__", None), getattr(found, "__qualname__", None)) != (module, name):
+    where, called = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
+    # Of what was one module when the run was stored and is a package now, its classes are found one level deeper.
+    deeper = is_ours(module) and inspect.isclass(found) and str(where).startswith(f"{module}.")
+    if called != name or not (where == module or deeper):
         return False
     if not inspect.isclass(found):
         return isinstance(found, FunctionType) and (module in _FUNCTIONS or not is_ours(module))

@@ -136,7 +136,7 @@ def _verdict(run: RunLike, judged: Judged | None, strategy: SupervisedStrategy, 
             worse = "Probably not: the signs are that it is worse"
             why = f"No labels were held out. {worse if run.cross_fitted.worse else 'No sign that it is worse'}."
             why += f" It is behind a simple model: {run.cross_fitted.rival()}." if run.cross_fitted.behind else ""
-        notes = [f"Hold some back: {setting('validation')}."]
+        notes = [f"Hold some back ({setting('validation')})."]
         if pile is None:
             why, notes = (
                 "The data of this run are not here, so its networks cannot be asked.",

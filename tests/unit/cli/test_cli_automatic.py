@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 from importlib import import_module
 from pathlib import Path
@@ -122,14 +123,19 @@ def test_black_is_black_where_rows_are_compared_by_their_direction(home):
     assert 0 <= float(rows.min()) < float(rows.max()) <= 1
 
 
-def test_pictures_in_color_are_told_by_their_colors(home, tmp_path):
+def test_pictures_in_color_are_told_by_their_colors(home, tmp_path, capsys):
     """Of pixels at random places none tells anything alone."""
     rng, y = np.random.RandomState(0), np.arange(60) % 2
     colors = np.array([[[1, 0, 0], [0, 1, 1]], [[0, 1, 0], [1, 0, 1]]], np.float32)
     x = colors[y[:, None, None], rng.randint(2, size=(60, 16, 16))].transpose(0, 3, 1, 2)
-    np.savez(tmp_path / "c.npz", x=x[:40], y=np.where(np.arange(40) < 16, y[:40], -1), x_test=x[40:], y_test=y[40:])
+    np.savez(tmp_path / "c.npz", x=x[:40], y=np.where(np.arange(40) < 16, y[:40], -1))
     assert cli.main(["train", "--data", str(tmp_path / "c.npz"), *BUDGET, "--out", str(tmp_path / "run")]) == 0
-    assert st.open_run(tmp_path / "run").evaluate("test")["accuracy"] > 0.9
+    said = capsys.readouterr().out  # where nothing is held out, too
+    assert re.search(r"^alone      [\d.]+ ± [\d.]+ % of labels that were hidden from it: ", said, re.MULTILINE)
+    assert "nothing tells" not in said
+    run = st.open_run(tmp_path / "run")
+    assert repr(run).startswith(f"strategy     auto, {len(run.strategy.candidates)} ways in ")
+    assert (run.predict(x[40:]).astype(int) == y[40:]).mean() > 0.9
 
 
 def test_there_is_no_network_to_export_or_to_start_from(home, tmp_path, capsys):

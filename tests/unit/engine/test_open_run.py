@@ -19,7 +19,7 @@ from torch import nn
 import selftrain as st
 from selftrain import data, pretrain, strategies, toy
 from selftrain.catalog import METHODS, RECIPES, build, make_recipe
-from selftrain.engine.spec import read_record, settings_of
+from selftrain.engine.spec import fits, read_record, settings_of
 from selftrain.handlers import Progress, SelfCheck
 from selftrain.networks.by_name import make_encoder
 from selftrain.networks.described import calls_noted, describe, fingerprint
@@ -304,6 +304,17 @@ def test_a_run_of_version_0_1_is_refused_with_the_remedy(run, pile):
             st.open_run(run.out, strategy=strategy)
     with pytest.raises(st.RunFolderError, match=r"started by selftrain 0.1.*learner\(init_from="):
         st.fit(fixmatch(), pile, out=run.out, resume=True, **QUICK)
+
+
+def test_a_class_is_found_where_its_module_became_a_package(run):
+    text = (run.out / "rebuild.json").read_text()
+    assert "selftrain.tasks.base:Classification" in text
+    before = text.replace("selftrain.tasks.base:Classification", "selftrain.tasks:Classification")
+    (run.out / "rebuild.json").write_text(before)
+    assert st.open_run(run.out).evaluate() == run.evaluate()
+    # of another package, or a function, no name is followed
+    assert not fits(nn.Linear, "torch.nn", "Linear")
+    assert not fits(st.export, "selftrain", "export")
 
 
 # -- what is noted -----------------------------------------------------------------------------------------------------

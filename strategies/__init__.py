@@ -21,6 +21,7 @@ from selftrain.strategies.softmatch import SoftMatch
 from selftrain.strategies.supervised import Supervised
 from selftrain.strategies.temporal_ensembling import TemporalEnsembling
 from selftrain.strategies.uda import UDA
+from selftrain.strategies.unimatch import UniMatch
 from selftrain.strategies.vat import VAT
 
 __all__ = [
@@ -47,5 +48,6 @@ __all__ = [
     "Supervised",
     "TemporalEnsembling",
     "TwoHeadedMeanTeacher",
+    "UniMatch",
     "WideFutureSelfTraining",
 ]

@@ -58,6 +58,7 @@ METHODS: Mapping[str, Method] = {
     "jointmatch": Method(strategies.JointMatch),
     "cps": Method(strategies.CrossPseudoSupervision),
     "ensemble": Method(strategies.Ensemble),
+    "unimatch": Method(strategies.UniMatch, averages=_SHIPPED),
 }
 
 

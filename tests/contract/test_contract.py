@@ -123,7 +123,7 @@ class Spy(nn.Module):
 
 @pytest.mark.parametrize("name", LEARNING)
 def test_labels_come_from_one_view_and_gradients_go_through_the_other(name):
-    entry, marks = ZOO[name], {"weak": 0.5, "weak2": 0.75, "strong": 1.5, "plain": 2.5, "labeled": 3.5}
+    entry, marks = ZOO[name], {"weak": 0.5, "weak2": 0.75, "strong": 1.5, "strong2": 1.75, "plain": 2.5, "labeled": 3.5}
     settings = {**entry.settings("classification"), **entry.unsupervised}
     strategy = entry.make(
         toy.task("classification"), st.learner(lambda: Spy(entry.outputs), optimizer="sgd"), **settings

@@ -104,6 +104,8 @@ CASES: dict[str, Case] = {
     "teacher_after": Case([True, False]),
     "faithful": Case(["paper", "code"]),
     "width": Case([1, 2]),
+    "feature_share": Case([0.0, 0.5, 1.0]),
+    "channel_drop": Case([0.0, 0.5]),
     "members": Case([2, 3]),
     "quorum": Case([0.3, 0.6, 1.0]),
     "inliers_only": Case([True, False], {"quorum": 0.3}),

@@ -18,7 +18,7 @@ from selftrain.types import View
 
 PAGE = (ROOT / "docs" / "passes.md").read_text(encoding="utf-8")
 ONCE = [name for name in ZOO if name not in ("fst_d", "fst_code")]  # the same method with other settings
-MARKS = {"labeled": 3.5, "weak": 0.5, "weak2": 0.75, "strong": 1.5, "plain": 2.5}
+MARKS = {"labeled": 3.5, "weak": 0.5, "weak2": 0.75, "strong": 1.5, "strong2": 1.75, "plain": 2.5}
 SETTINGS: dict[str, dict[str, Any]] = {"vat": {"eps": 1e-3, "xi": 1e-3}}  # so short that inputs can be told
 
 

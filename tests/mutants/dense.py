@@ -10,6 +10,7 @@ MASKS, PIXELS = "selftrain/tasks/segmentation.py", "test_tasks.py::test_class_we
 MIX, RULES = "selftrain/mix.py", "selftrain/select/base.py"
 BOXES = "test_mix.py::test_boxes_are_one_a_picture_inside_it_of_another_picture_and_as_large_as_asked"
 SOURCE = "test_mix.py::test_half_of_a_labeled_pictures_classes_lie_on_an_unlabeled_one_with_their_labels"
+UNI, BY_HAND = "strategies/unimatch.py", "test_methods_dense.py::test_the_loss_of_unimatch_by_hand"
 MAPS = "test_dense.py::test_maps_are_those_of_the_stages_of_a_network"
 HEADS = "test_dense.py::test_each_head_answers_in_every_pixel_and_cell_of_each_encoder"
 BY_NAME = "test_dense.py::test_names_of_heads_and_encoders"
@@ -112,5 +113,20 @@ MUTANTS = [
         "sure.mean([*range(1, sure.dim())], keepdim=True)",
         "sure.mean()",
         "test_select.py::test_the_share_of_sure_units_is_the_weight_of_all",
+    ),
+    Mutant("unimatch: both views are one", UNI, 'batch.unlabeled["strong2"]]', 'batch.unlabeled["strong"]]', BY_HAND),
+    Mutant(
+        "unimatch: the weak view weighs like all",
+        UNI,
+        "unsupervised + mu * labeling",
+        "unsupervised + labeling",
+        BY_HAND,
+    ),
+    Mutant(
+        "unimatch: pixels are dropped in place of channels",
+        UNI,
+        "torch.rand(features.shape[:2], device=features.device) >= share",
+        "torch.rand(features.shape[:2], device=features.device) >= 0",
+        "test_methods_dense.py::test_features_lose_whole_channels_where_head_and_encoder_meet",
     ),
 ]

@@ -80,6 +80,16 @@ ROWS_OF = {
         setting("the classes are 0 to {}", of("ensemble"), "outlier_class", 3, 0, 2),
         setting("joints have no classes; set None", of("ensemble", "keypoints"), "outlier_class", 0, None),
     ],
+    f"{S}/unimatch.py": [
+        Row(
+            "select replaces it; give one of them",
+            lambda: strategies.UniMatch(TASK, toy.learner("classification"), threshold=0.5, select=select.top(0.5)),
+            lambda: step("unimatch", select=select.top(0.5)),
+            lambda: step("unimatch", threshold=0.5, select=None),
+        ),
+        setting("feature_share is {}", of("unimatch"), "feature_share", 2, 0, 1),
+        setting("channel_drop is {}", of("unimatch"), "channel_drop", 1, 0, 0.9),
+    ],
     f"{S}/fixmatch.py": [
         Row(
             "select replaces it; give one of them",

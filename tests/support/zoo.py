@@ -140,6 +140,11 @@ ZOO: dict[str, Entry] = {
     ),
     "softmatch": Entry(strategies.SoftMatch, _unless_joints(uniform=False)),
     "adamatch": Entry(strategies.AdaMatch, _unless_joints(aligned=False), labels_from=("weak", "labeled")),
+    "unimatch": Entry(
+        strategies.UniMatch,
+        lambda kind: {"select": select.top(0.7)},
+        learns_from=("weak", "strong", "strong2"),
+    ),
     "two_heads": Entry(strategies.TwoHeadedMeanTeacher, outputs=2, nothing={"tie_weight": 0.0}),
     "reviewer": Entry(strategies.ReviewedTeacher),
     "jointmatch": Entry(strategies.JointMatch, lambda kind: {"threshold": 0.01 if kind == "keypoints" else 0.2}),

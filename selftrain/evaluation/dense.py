@@ -114,8 +114,8 @@ def mask_figures(
     hit, known, said = tally.cpu().double()
     there = known + said > 0
     iou, dice = hit / (known + said - hit), 2 * hit / (known + said)
-    own = len(pile.classes) == task.groups
-    names = [str(name) for name in pile.classes] if own else [str(i) for i in range(task.groups)]
+    numbered = len(pile.classes) != task.groups
+    names = [str(i) for i in range(task.groups)] if numbered else [str(name) for name in pile.classes]
     return MaskFigures(
         float(iou[there].mean()) if bool(there.any()) else math.nan,
         float(dice[there].mean()) if bool(there.any()) else math.nan,

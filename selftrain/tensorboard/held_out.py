@@ -46,7 +46,8 @@ class HeldOut:
         if self.counts is None:
             return None
         hit, known, said = self.counts.double()
-        return hit / (known + said - hit)
+        found: Tensor = hit / (known + said - hit)
+        return found
 
     def confusion(self, shown: Sequence[int], groups: int) -> Tensor:
         """Number of units by truth (rows) and decision (columns), shape (R, R), of the groups shown.

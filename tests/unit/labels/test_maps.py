@@ -202,6 +202,15 @@ def test_pseudo_masks_are_read_back_by_the_door_of_masks(tmp_path):
     )
     assert list(again.labeled.ids) == names
     value = run.strategy.predict(torch.cat([b.x for b in pile.evaluation("pile", 9, torch.device("cpu"))]))
+    # a run that has learned from a review of such files finds its data again, masks and all
+    half = data.from_masks(tmp_path / "photos", folder / "masks", mode="L", labels=2, seed=1, classes=["x", "y"])
+    (folder / "reviewed.csv").write_text(f"id,verdict,correction\n{half.unlabeled.ids[0]},accept,0.9\n")
+    reviewed = half.reviewed(read_review(folder / "reviewed.csv", half.classes, half.review_ids()))
+    strategy = strategies.Supervised(st.Segmentation(2), st.learner(lambda: nn.Conv2d(1, 2, 1)))
+    st.fit(strategy, reviewed, steps=1, out=tmp_path / "run")
+    known = st.open_run(tmp_path / "run", network=lambda: nn.Conv2d(1, 2, 1)).pile
+    assert list(known.labeled.ids) == list(reviewed.labeled.ids)
+    assert torch.equal(known.labeled.annotations[:], reviewed.labeled.annotations[:])
     mask, weight = again.labeled.annotations[:].unbind(1)
     assert torch.equal(mask.long(), value.argmax(1))
     assert torch.equal(weight.float(), (255 * value.amax(1)).round())

@@ -151,8 +151,8 @@ class _Units:
         places = []
         for k, score in enumerate(sure):
             x, y, seen = flat[3 * k : 3 * k + 3]
-            # pixels are counted from the corner, cells of a heatmap from the center of the first
-            cell = [x / own["width"] * columns - 0.5, y / own["height"] * rows - 0.5]
+            # pixels and cells are counted from the center of the first, and share the corner of the picture
+            cell = [(x + 0.5) / own["width"] * columns - 0.5, (y + 0.5) / own["height"] * rows - 0.5]
             places.append([*cell, float(seen > 0 and score >= above)])
         return {"joints": places}
 

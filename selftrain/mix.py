@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selftrain.errors import DataError
 from selftrain.runtime.devices import sent
 from selftrain.runtime.distributed import mixes_own, on_own_rows
 from selftrain.tasks import Task
@@ -23,7 +24,17 @@ _NO_CLASS = -1  # of pixels that are not valid
 
 
 def cat(*targets: Target) -> Target:
-    """Join targets along the batch; validity is kept (all valid where a part says nothing)."""
+    """Join targets along the batch; validity is kept (all valid where a part says nothing).
+
+    Raises:
+        DataError: they have different numbers of pixels.
+    """
+    sizes = {tuple(t.shape[1:]) for t in targets}
+    if len(sizes) > 1:
+        raise DataError(
+            f"labels and predictions have shapes {sorted(sizes)} a sample, which this strategy joins; let the network "
+            "enlarge its logits to the size of the masks: F.interpolate(logits, x.shape[-2:], mode='bilinear')"
+        )
     valid = None
     if any(t.valid is not None for t in targets):
         valid = torch.cat([t.mask() > 0 for t in targets])

@@ -17,14 +17,15 @@ def logits_of(output: Any) -> Tensor:
 
     Args:
         output: The logits themselves; an object or a mapping that has them as ``logits`` (Hugging Face's
-            ``ModelOutput``, torchvision's ``InceptionOutputs``); or a tuple or list that begins with them.
+            ``ModelOutput``, torchvision's ``InceptionOutputs``); a mapping that has them as ``out`` (torchvision's
+            networks for masks, whose ``aux`` is left aside); or a tuple or list that begins with them.
 
     Raises:
         DataError: for anything else; the message says what it is, and the keys of a mapping.
     """
     if isinstance(output, Tensor):
         return output
-    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    named = output.get("logits", output.get("out")) if isinstance(output, Mapping) else getattr(output, "logits", None)
     if isinstance(named, Tensor):
         return named
     if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):

@@ -18,6 +18,7 @@ from selftrain.networks.modes import eval_mode
 from selftrain.networks.student import Learner
 from selftrain.strategy.pseudo_labeling import PseudoLabeling
 from selftrain.tasks import Task
+from selftrain.tasks.geometry import enlarged
 from selftrain.types import Annotated, Batch, Clock, Needs, Report, plain_setting
 
 Predictor = Callable[[Tensor], Tensor]
@@ -214,7 +215,9 @@ class SupervisedStrategy(Strategy):
             DataError: no numbers, or inputs of another shape than those that were learned from.
         """
         x = as_input(x, self, self.input_shape)
-        return asked_for(next(iter(self.predictors().values())), x, self.input_shape)
+        value = asked_for(next(iter(self.predictors().values())), x, self.input_shape)
+        # of fewer pixels than the picture has, as many networks give them
+        return enlarged(value, self.task.output_shape(tuple(x.shape[1:]))[1:]) if self.task.has_classes else value
 
     @torch.no_grad()
     def evaluate(self, data: Iterable[Annotated], reference: Iterable[Annotated] | None = None) -> dict[str, float]:

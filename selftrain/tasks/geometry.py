@@ -165,6 +165,15 @@ def _slope(places: Tensor, known: Tensor, axis: int) -> Tensor:
     return (high - low) / (is_ahead.to(places) + is_behind.to(places)).clamp(min=1)[..., None]
 
 
+def enlarged(values: Tensor, size: Sequence[int]) -> Tensor:
+    """Values (B, C, h, w) at a larger ``size``, bilinearly; all others as they are. Gradients flow through."""
+    if values.dim() != 4 or tuple(values.shape[2:]) == tuple(size) or len(size) != 2:
+        return values
+    if values.shape[2] > size[0] or values.shape[3] > size[1]:
+        return values
+    return F.interpolate(values, tuple(size), mode="bilinear", align_corners=False)
+
+
 def resample(layers: Tensor, grid: Tensor, mode: str) -> Tensor:
     """Layers (B, C, H, W) at the places of a grid; 0 where it shows none."""
     return F.grid_sample(layers, grid.to(layers), mode=mode, padding_mode="zeros", align_corners=False)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from selftrain.errors import DataError
 from selftrain.tasks.base import Classification, check_classes, check_shape, ratio, weighted_mean
-from selftrain.tasks.geometry import Pairs, grid_of_places, is_mirrored, other_side, resample
+from selftrain.tasks.geometry import Pairs, enlarged, grid_of_places, is_mirrored, other_side, resample
 from selftrain.types import HardTarget, Target, View
 
 _BYTES = 255  # classes whose numbers, and 0, a byte holds
@@ -110,7 +110,11 @@ class Segmentation(Classification):
         return HardTarget(None, weight, valid, label=self.label(value), classes=self.classes)
 
     def loss(self, logits: Tensor, target: Target) -> Tensor:
-        """Cross-entropy in nats, with class numbers or soft targets, and what the settings add."""
+        """Cross-entropy in nats, with class numbers or soft targets, and what the settings add.
+
+        Logits of fewer pixels than the target has are enlarged, bilinearly.
+        """
+        logits = enlarged(logits, target.shape[2:])
         weights = None if self.class_weights is None else logits.new_tensor(self.class_weights)
         hard = isinstance(target, HardTarget)
         if not hard and weights is None and self.ohem is None and self.dice == 0:
@@ -121,6 +125,14 @@ class Segmentation(Classification):
         counted = target if self.ohem is None else hard_units(logits, target, self.ohem)
         loss = weighted_mean(unit_loss, counted)
         return loss if self.dice == 0 else loss + self.dice * dice_loss(self.probs(logits), target)
+
+    def consistency(self, logits: Tensor, target: Target) -> Tensor:
+        """Squared difference of probabilities, mean over classes; logits of fewer pixels are enlarged."""
+        return super().consistency(enlarged(logits, target.shape[2:]), target)
+
+    def update(self, value: Tensor, target: Target) -> Tensor:
+        """As of classes, pixel by pixel of the target."""
+        return super().update(enlarged(value, target.shape[2:]), target)
 
     def warp(self, target: Target, view: View) -> Target:
         """Resample values, weights and validity to the nearest pixel; what comes from outside is not valid."""

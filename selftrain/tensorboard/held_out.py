@@ -87,7 +87,8 @@ def _length(batches: Iterable[Annotated]) -> int:
     """Samples of a part, at most: without reading them where the batches can be counted."""
     try:
         # the last batch may be smaller: a few samples less are shown, and none is read to count them
-        return getattr(batches, "batch_size", BATCH) * len(batches)  # type: ignore[arg-type]
+        size: int = getattr(batches, "batch_size", BATCH)
+        return size * len(batches)  # type: ignore[arg-type]
     except TypeError:
         return sum(len(batch.index) for batch in batches)
 

@@ -72,6 +72,13 @@ MUTANTS = [
         "test_dense_views.py::test_batches_of_an_evaluation_are_bounded_where_predictions_have_places",
     ),
     Mutant(
+        "few pixels are compared with the first ones",
+        "selftrain/tasks/geometry.py",
+        'return F.interpolate(values, tuple(size), mode="bilinear", align_corners=False)',
+        'return F.interpolate(values, tuple(size), mode="bilinear", align_corners=True)',
+        "test_tasks.py::test_logits_of_fewer_pixels_than_the_mask_are_enlarged",
+    ),
+    Mutant(
         "bytes are taken for a mask",
         "data/pile.py",
         "table[: len(number)] = number.numpy()",

@@ -358,7 +358,7 @@ ROWS_OF = {
     "selftrain/networks/outputs.py": [
         Row(
             "where logits are needed; {}",
-            lambda: fit(made=strategies.Supervised(TASK, st.learner(lambda: Given(lambda out: {"out": out})))),
+            lambda: fit(made=strategies.Supervised(TASK, st.learner(lambda: Given(lambda out: {"y": out})))),
             lambda: fit(made=strategies.Supervised(TASK, st.learner(lambda: Given(lambda out: {"logits": out})))),
         ),
     ],

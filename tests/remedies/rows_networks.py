@@ -316,7 +316,7 @@ ROWS_OF = {
     f"{N}/outputs.py": [
         Row(
             'or a mapping with them as "logits"',
-            lambda: own(lambda self, x: {"out": self.inner(x)}),
+            lambda: own(lambda self, x: {"y": self.inner(x)}),
             lambda: own(plain),
             lambda: own(lambda self, x: {"logits": self.inner(x), "more": x}),
         ),

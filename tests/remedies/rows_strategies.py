@@ -258,6 +258,10 @@ ROWS_OF = {
         setting("share is {}", partial(weigh, select.top), "share", 0, 0.1, 1),
     ],
     "selftrain/mix.py": [
+        Elsewhere(
+            "enlarge its logits to the size",
+            "unit/test_tasks.py::test_what_joins_labels_and_predictions_needs_them_of_one_size",
+        ),
         Row(
             "cutmix needs images (B, c, H, W)",
             lambda: mixed(CutMix(), "classification", inputs=torch.rand(4, 3)),

@@ -1,7 +1,9 @@
 import math
 import pickle
 import re
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,13 +11,16 @@ import torch
 from helpers import all_tasks, values
 from paths import ROOT
 from sklearn import metrics
+from torch import nn
 from torch.nn import functional as F
 
+from selftrain import data, fit, learner, strategies
 from selftrain.errors import DataError
+from selftrain.handlers import SelfCheck
 from selftrain.mix import ClassMix, CutMix, cat, pick
 from selftrain.strategy.pseudo_labeling import PseudoLabeling
 from selftrain.tasks import Classification, Keypoints, Segmentation, relative, weighted_mean
-from selftrain.types import HardTarget, Target, View
+from selftrain.types import BatchPlan, HardTarget, Target, View
 
 CASES = all_tasks()
 each_task = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -823,3 +828,51 @@ def test_what_others_ask_of_a_task():
         str(path) for path in paths if path.parent.name != "tasks" and kinds.search(path.read_text(encoding="utf-8"))
     ]
     assert found == []
+
+
+# -- networks of fewer pixels ------------------------------------------------------------------------------------------
+class Quarter(nn.Module):
+    """Logits at half of each side, as segmentation networks of torchvision and transformers give them."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.conv = kind, nn.Conv2d(3, 3, 3, 2, 1)
+
+    def forward(self, x):
+        logits = self.conv(x)
+        if self.kind == "full":
+            return F.interpolate(logits, x.shape[-2:], mode="bilinear")
+        if self.kind == "out":
+            return {"out": logits, "aux": logits[:, :, ::2, ::2]}
+        return SimpleNamespace(logits=logits) if self.kind == "object" else (logits, logits.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [("out", strategies.FixMatch), ("object", strategies.MeanTeacher), ("tuple", strategies.PiModel)],
+)
+def test_logits_of_fewer_pixels_than_the_mask_are_enlarged(kind, method):
+    x, y = torch.rand(6, 3, 16, 20), torch.randint(0, 3, (6, 16, 20))
+    pile = data.Pile(data.ArraySet(x, y), data.ArraySet(x), data.ArraySet(x, y), classes=list("abc"))
+    strategy = method(Segmentation(3), learner(lambda: Quarter(kind)))
+    run = fit(strategy, pile, steps=2, plan=BatchPlan(2, 1.0), handlers=[SelfCheck(False)])
+    value = torch.from_numpy(run.predict_proba(x))
+    assert torch.equal(strategy.task.label(value), torch.from_numpy(run.predict(x)))
+    assert torch.allclose(value.sum(1), torch.ones(6, 16, 20), atol=1e-5)
+    told = strategy.task.compute(strategy.task.update(value, strategy.task.encode(y)))["mean_iou"]
+    assert run.last["validation"]["mean_iou"] == pytest.approx(told)
+    logits = torch.randn(2, 3, 8, 10, requires_grad=True)
+    target = strategy.task.encode(y[:2])
+    large = F.interpolate(logits, (16, 20), mode="bilinear")
+    assert torch.equal(strategy.task.loss(logits, target), strategy.task.loss(large, target))
+    assert torch.equal(strategy.task.consistency(logits, target), strategy.task.consistency(large, target))
+    assert torch.autograd.grad(strategy.task.loss(logits, target), logits)[0].abs().sum() > 0
+
+
+def test_what_joins_labels_and_predictions_needs_them_of_one_size():
+    x, y = torch.rand(6, 3, 16, 20), torch.randint(0, 3, (6, 16, 20))
+    pile = data.Pile(data.ArraySet(x, y), data.ArraySet(x), classes=list("abc"))
+    for kind, said in (("out", pytest.raises(DataError, match="enlarge its logits")), ("full", nullcontext())):
+        strategy = strategies.MixMatch(Segmentation(3), learner(lambda kind=kind: Quarter(kind)))
+        with said:
+            fit(strategy, pile, steps=1, plan=BatchPlan(2, 1.0), handlers=[SelfCheck(False)])

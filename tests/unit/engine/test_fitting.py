@@ -53,7 +53,7 @@ TAKEN = {
     "bfloat16": lambda net, logits, x: logits.bfloat16(),
 }
 REFUSED = {
-    "other keys": (lambda net, z, x: {"out": z, "aux": z}, r"a dict with the keys \['out', 'aux'\] where logits"),
+    "other keys": (lambda net, z, x: {"y": z, "aux": z}, r"a dict with the keys \['y', 'aux'\] where logits"),
     "pair of heads": (lambda net, z, x: (z, z + 1), r"a tuple of 2 .* any of \[0, 1\] may be the logits"),
     "features first": (
         lambda net, z, x: (net.layer(x), z),

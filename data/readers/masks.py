@@ -37,6 +37,7 @@ CITYSCAPES_CLASSES = {  # numbers of the files; all others are void
     "traffic sign": 20, "vegetation": 21, "terrain": 22, "sky": 23, "person": 24, "rider": 25, "car": 26, "truck": 27,
     "bus": 28, "train": 31, "motorcycle": 32, "bicycle": 33,
 }  # fmt: skip
+PET_CLASSES = {"pet": 1, "background": 2}  # of the trimaps of Oxford-IIIT Pet, whose border is 3
 CITYSCAPES_VOID = [*sorted({*range(34)} - {*CITYSCAPES_CLASSES.values()}), VOID]
 
 
@@ -224,8 +225,8 @@ def survey(
         )
     every = [scan for own in scans.values() for scan in own.values() if not scan.reason]
     numbers = [number for scan in every for number in scan.numbers]
-    coding, names, unknown = _coding(numbers, classes, colors, void)
-    faults += _number_faults(every, coding, unknown, names, colors)
+    coding, names, unknown = coding_of(numbers, classes, colors, void)
+    faults += number_faults(every, coding, unknown, names, colors)
     for part, found in scans.items():
         empty = [scan.name for scan in found.values() if not scan.reason and not unknown and not coding.known(scan)]
         if empty:
@@ -362,7 +363,7 @@ def _size_faults(pictures: Sequence[Scanned], masks: Mapping[int, MaskScan], siz
     return [("mask size", text, [scan.name for scan, _ in odd])]
 
 
-def _coding(
+def coding_of(
     numbers: Sequence[int], classes: Classes | None, colors: Mapping[str, Color] | None, void: int | Sequence[int]
 ) -> tuple[MaskCoding, list[str], set[int]]:
     """How numbers of files become classes, the names of these, and numbers that are none."""
@@ -386,13 +387,14 @@ def _coding(
     return MaskCoding(table, colors is not None), list(names), {*numbers} - {*table}
 
 
-def _number_faults(
+def number_faults(
     scans: Sequence[MaskScan],
     coding: MaskCoding,
     unknown: set[int],
     names: Sequence[str],
     colors: Mapping[str, Color] | None,
 ) -> list[Fault]:
+    """What keeps numbers or colors of masks from being classes; none: nothing does."""
     void = colors is None and coding.table.get(VOID) == VOID
     if void and {number for scan in scans for number in scan.numbers} == {0, VOID}:
         text = (

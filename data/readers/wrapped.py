@@ -6,6 +6,8 @@ import contextlib
 import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -28,11 +30,21 @@ from selftrain.data.base.samples import (
     single,
 )
 from selftrain.data.base.splits import Overlap
+from selftrain.data.base.units import VOID
 from selftrain.data.pile import Pile
 from selftrain.data.readers.assembling import assemble
 from selftrain.data.readers.decoding import Fit, Mode, few_levels, to_bytes, used_range
 from selftrain.data.readers.files import as_extent
 from selftrain.data.readers.left_out import CUT, Note, cut_off, cut_words
+from selftrain.data.readers.mask_files import MaskFiles, numbers_of, scan_of
+from selftrain.data.readers.masks import (
+    CITYSCAPES_CLASSES,
+    CITYSCAPES_VOID,
+    PET_CLASSES,
+    VOC_CLASSES,
+    coding_of,
+    number_faults,
+)
 from selftrain.data.views.base import ViewMaker
 from selftrain.data.views.points import PointViews
 from selftrain.errors import DataError, setting
@@ -250,8 +262,9 @@ def from_dataset(
 
     Args:
         labeled: A map-style data set (``len``, ``[number]``) whose items are (input, label) or mappings with both;
-            label -1 or a missing one means unlabeled. Or a ``DatasetDict``: its splits ``train``, ``unlabeled``,
-            ``validation`` and ``test`` are taken. ``None``: there are no labels.
+            label -1 or a missing one means unlabeled. Labels may be masks, pictures of class numbers, 255 = no class;
+            torchvision's VOCSegmentation, Cityscapes and OxfordIIITPet bring their classes. Or a ``DatasetDict``: its
+            splits ``train``, ``unlabeled``, ``validation`` and ``test`` are taken. ``None``: there are no labels.
         unlabeled: One whose items are inputs; labels they may have are not read.
         test: One whose items all have a label.
         validation: Labels to hold back, a count or a share below 1, or another data set.
@@ -290,10 +303,13 @@ def from_dataset(
     else:
         sets["labeled"] = labeled
     sets = {part: given for part, given in sets.items() if given is not None}
-    raw: dict[str, Sequence[Any]] = {
-        part: labels_of(sets[part], label, part) for part in ("labeled", "validation", "test") if part in sets
-    }
-    read = _read(raw, classes, _known_classes(sets.get("labeled"), label), no_label)
+    known = [part for part in ("labeled", "validation", "test") if part in sets]
+    if known and _has_masks(sets[known[0]], label):
+        masks, names = _masks_of({part: sets[part] for part in known}, label, classes, no_label, as_extent(size), fit)
+        read = ReadLabels(cast(Any, masks), names)
+    else:
+        raw: dict[str, Sequence[Any]] = {part: labels_of(sets[part], label, part) for part in known}
+        read = _read(raw, classes, _known_classes(sets.get("labeled"), label), no_label)
     form: dict[str, Any] = {
         "column": column, "mode": mode, "size": size, "fit": fit, "channels": channels, "limits": limits,
         "kind": kind,
@@ -392,6 +408,60 @@ def _own_generators() -> Iterator[None]:
         torch.set_rng_state(states[0])
         np.random.set_state(states[1])
         random.setstate(states[2])
+
+
+def _has_masks(dataset: Any, label: str | None) -> bool:
+    """Whether the label of the first item is a picture, or an array of its size."""
+    try:  # not by ``targets``, which are paths in torchvision's VOCSegmentation
+        with _own_generators():
+            mask = _item_label(dataset, 0, label, "labeled")
+    except DataError:  # told by whoever reads it for what it is
+        return False
+    return hasattr(mask, "getbands") or len(getattr(mask, "shape", ())) >= 2
+
+
+def _masks_of(
+    sets: Mapping[str, Any],
+    label: str | None,
+    classes: Classes | None,
+    no_label: NoLabel,
+    size: tuple[int, int] | None,
+    fit: Fit,
+) -> tuple[dict[str, MaskFiles], list[str]]:
+    """Masks of the items of data sets, counted once and read when they are needed, and the names of the classes."""
+    base = next(iter(sets.values()))
+    while hasattr(base, "dataset") and hasattr(base, "indices"):
+        base = base.dataset
+    usual: dict[str, tuple[Classes, Sequence[int]]] = {
+        "VOCSegmentation": (VOC_CLASSES, [VOID]),
+        "Cityscapes": (CITYSCAPES_CLASSES, CITYSCAPES_VOID),
+        "OxfordIIITPet": (PET_CLASSES, [3, VOID]),
+    }
+    own, void = usual.get(type(base).__name__, (None, [VOID])) if classes is None else (classes, [VOID])
+    marks: Any = no_label if isinstance(no_label, list | tuple) else [no_label]
+    void = [*void, *(int(mark) for mark in marks if mark not in (-1, None))]
+    read = {
+        part: [partial(_item_label, given, row, label, part) for row in range(len(given))]
+        for part, given in sets.items()
+    }
+    scans = {
+        part: {
+            row: scan_of(numbers_of(one(), name := f"row {row} of the {part} set", False), name)
+            for row, one in enumerate(masks)
+        }
+        for part, masks in read.items()
+    }
+    every = [scan for known in scans.values() for scan in known.values()]
+    coding, names, unknown = coding_of([number for scan in every for number in scan.numbers], own, None, void)
+    faults = number_faults(every, coding, unknown, names, None)
+    if faults:
+        raise DataError(faults[0][1])
+    coding = replace(coding, size=size, fit=fit)
+    found = {
+        part: MaskFiles(masks, coding, size or (scans[part][0].height, scans[part][0].width), scans[part])
+        for part, masks in read.items()
+    }
+    return found, names
 
 
 def labels_of(dataset: Any, label: str | None = None, name: str = "labeled") -> Sequence[Any]:

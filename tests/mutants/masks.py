@@ -65,4 +65,32 @@ MUTANTS = [
         "if False:",
         f"{TESTS}_a_folder_of_pictures_and_masks_is_no_folder_of_two_classes",
     ),
+    Mutant(
+        "joints: places are those of the picture on disk",
+        "data/readers/keypoints.py",
+        "moved: NDArray[np.float64] = (places + 0.5 - np.array(start)) * scale + np.array(offset) - 0.5",
+        "moved: NDArray[np.float64] = places * scale",
+        "test_data_keypoints.py::test_joints_go_where_their_pictures_go",
+    ),
+    Mutant(
+        "joints: a box is cropped beside its place",
+        "data/readers/keypoints.py",
+        "center = left + box[2] / 2, top + box[3] / 2",
+        "center = left, top",
+        "test_data_keypoints.py::test_boxes_are_cropped",
+    ),
+    Mutant(
+        "joints: those outside of their picture are learned",
+        "data/readers/keypoints.py",
+        "y[number, ~(there & inside)] = np.nan",
+        "y[number, ~there] = np.nan",
+        "test_data_keypoints.py::test_what_does_not_fit_is_told",
+    ),
+    Mutant(
+        "masks: paths of a data set of torchvision are classes",
+        "data/readers/wrapped.py",
+        "if known and _has_masks(sets[known[0]], label):",
+        "if False:",
+        f"{TESTS}_data_sets_of_torchvision",
+    ),
 ]

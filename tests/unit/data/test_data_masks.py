@@ -303,3 +303,47 @@ def test_the_check_knows_masks(root: Path) -> None:
     assert data.check(root, classes=["sky", "road", "car"]).ok
     even = Pile.from_arrays(np.zeros((2, 6, 8)), np.stack([LEFT, LEFT]), classes=["sky", "road"])
     assert data.check(even).summary[0] == "pixels     sky 50.0 %, road 50.0 %"
+
+
+def test_data_sets_of_torchvision(tmp_path: Path) -> None:
+    from torchvision import datasets
+
+    voc = tmp_path / "VOCdevkit" / "VOC2012"
+    for name in ("a", "b"):
+        picture(voc / "JPEGImages" / f"{name}.jpg")
+        mask(voc / "SegmentationClass" / f"{name}.png", np.where(LEFT, 15, 255), palette=True)
+    (voc / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (voc / "ImageSets" / "Segmentation" / "train.txt").write_text("a\nb\n")
+    with pytest.warns(UserWarning, match="no labeled pixel is of class background"):
+        pile = data.from_dataset(datasets.VOCSegmentation(str(tmp_path), "2012", "train"), labels=1)
+    assert [len(pile.labeled), len(pile.unlabeled), len(pile.classes)] == [1, 1, 21]
+    assert pile.labeled.annotations[0, 0].tolist() == [255] * 4 + [15] * 4
+
+    for part in ("train", "val"):
+        picture(tmp_path / "leftImg8bit" / part / "u" / "x_leftImg8bit.png")
+        mask(tmp_path / "gtFine" / part / "u" / "x_gtFine_labelIds.png", np.where(LEFT, 26, 4))
+    sets = [datasets.Cityscapes(str(tmp_path), part, target_type="semantic") for part in ("train", "val")]
+    with pytest.warns(UserWarning, match="no labeled pixel is of class road"):
+        pile = data.from_dataset(sets[0], test=sets[1], size=6)
+    assert pile.classes[13] == "car"
+    assert pile.test.annotations[0, 0].tolist() == [255] * 3 + [13] * 3
+
+    pets = tmp_path / "oxford-iiit-pet"
+    picture(pets / "images" / "cat_1.jpg")
+    mask(pets / "annotations" / "trimaps" / "cat_1.png", STEPS + 1)
+    (pets / "annotations" / "trainval.txt").write_text("cat_1 1 1 1\n")
+    given = datasets.OxfordIIITPet(str(tmp_path), target_types="segmentation")
+    pile = quiet_set(given)
+    assert list(pile.classes) == ["pet", "background"]
+    np.testing.assert_array_equal(pile.labeled.annotations[0], np.where(STEPS == 2, 255, STEPS))
+    with pytest.raises(DataError, match=r"which are no class \(pet\); add them to classes=.*, or say void="):
+        data.from_dataset(given, classes={"pet": 1})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert list(data.from_dataset(given, classes={"pet": 1}, no_label=[2, 3]).classes) == ["pet"]
+
+
+def quiet_set(given: Any) -> Pile:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        return data.from_dataset(given)

@@ -157,7 +157,7 @@ def check_annotations(part: str, samples: Samples, classes: Sequence[str]) -> Sa
     _check_form(part, annotations, tuple(inputs.shape[2:]))
     numbers = mask_numbers(annotations)
     known = set(numbers) - {-1}
-    if known == {0, VOID}:
+    if known == {0, VOID} and not hasattr(annotations, "counts"):  # readers of files look at the numbers there
         name = f" {classes[1]!r}" if len(classes) == 2 else ""
         raise DataError(
             f"the masks of the {part} samples hold only 0 and 255, and 255 means a pixel without label (void), so that "

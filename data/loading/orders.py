@@ -42,6 +42,9 @@ def cycle(n: int, size: int, step: int, *, seed: int) -> BatchIndices:
     place = torch.arange(step * size, (step + 1) * size)
     # a batch may reach over several passes of a small labeled set
     first, last = step * size // n, ((step + 1) * size - 1) // n
+    if first == last:
+        rows = _pass_order(seed, first, n, "cycle")[place % n]
+        return BatchIndices(rows, rows + n * first, 0)
     orders = torch.stack([_pass_order(seed, number, n, "cycle") for number in range(first, last + 1)])
     rows = orders[place // n - first, place % n]
     return BatchIndices(rows, rows + n * (place // n), 0)

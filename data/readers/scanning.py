@@ -77,10 +77,10 @@ def scan(
     ``workers`` are threads; ``None``: as many as there are processors, at most 16. Files that were found sound before
     are known again, see ``KnownFiles``.
     """
-    from PIL import Image
+    from PIL import Image, __version__
 
     Image.init()  # loads the decoders once, before there are threads
-    known = KnownFiles(paths, ids, Image.__version__, _FORM, mode, limits)
+    known = KnownFiles(paths, ids, __version__, _FORM, mode, limits)
     found = [_again(id, known[id]) for id in ids]
     left = [row for row, file in enumerate(found) if file is None]
     with warnings.catch_warnings():

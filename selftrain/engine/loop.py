@@ -29,6 +29,7 @@ from selftrain.errors import CheckpointError, NonFiniteError, TrainingError, set
 from selftrain.handlers import Handler
 from selftrain.networks.copying import copied
 from selftrain.networks.foundation import foundation_in
+from selftrain.networks.modes import set_mode
 from selftrain.networks.student import Learner
 from selftrain.runtime import signals
 from selftrain.runtime.devices import fast_products, find_device
@@ -279,7 +280,7 @@ def train(state: TrainState, end: int) -> None:
             if not again:
                 # Before what is due: a checkpoint holds the seconds up to its own step.
                 state.seconds = time.perf_counter() - begun
-                _after_step(state, report, ended, end)
+                _after_step(state, weights, report, ended, end)
             if failed is not None:
                 raise failed
 
@@ -289,11 +290,11 @@ def take_step(
 ) -> tuple[Report | None, Watch]:
     """The strategy's step, and what is to be checked of it; without a report it is left out."""
     seed_step(step_key(state.seed, clock.step), state.device)
-    strategy.train()
+    set_mode(strategy, True)
     # Before the rate is set, which may be what was not finite.
     if clock.step in state.left_out:
         return None, Watch()
-    for learner in strategy.learners():
+    for learner in weights.learners:  # found once: that is a walk over all modules
         learner.set_lr(clock.progress)
     batch, *extra = batches
     with finite_step(weights, late=True) as watch:
@@ -312,12 +313,14 @@ def _go_back(state: TrainState, step: int, error: NonFiniteError) -> int:
     raise error
 
 
-def _after_step(state: TrainState, report: Report | None, ended: Mapping[str, Tensor], end: int) -> None:
+def _after_step(
+    state: TrainState, weights: Weights, report: Report | None, ended: Mapping[str, Tensor], end: int
+) -> None:
     """What is due once ``state.step`` steps are done: handlers, evaluation, checkpoint, a stop."""
     state.report = report
     if report is not None:
         state.accumulate(report.scalars)
-        norms = [learner.grad_norm for learner in state.strategy.learners()]
+        norms = [learner.grad_norm for learner in weights.learners]
         mean = norms[0] if len(norms) == 1 else torch.stack(norms).mean() if norms else None
         state.accumulate({} if mean is None else {"grad_norm": mean})
     state.accumulate(ended)

@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm as SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm as SpectralHook
 
 from selftrain.networks.copying import copy_network
+from selftrain.networks.modes import set_mode, weights_of
 from selftrain.networks.student import Learner, logits_from, run_network
 from selftrain.runtime.finite import HostCount
 from selftrain.types import plain_settings
@@ -71,7 +72,10 @@ class Teacher(nn.Module):
 
     def train(self, mode: bool = True) -> Teacher:
         """Stay in evaluation mode whatever ``mode`` says."""
-        return super().train(False)
+        self.training = False
+        for part in self.children():
+            set_mode(part, False)
+        return self
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
@@ -118,7 +122,7 @@ class Teacher(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *more)
 
     def _beside(self, sources: tuple[nn.Module, ...]) -> list[tuple[nn.Parameter, ...]]:
-        return list(zip(self.model.parameters(), *(s.parameters() for s in sources), strict=True))
+        return list(zip(weights_of(self.model), *map(weights_of, sources), strict=True))
 
     def _own(self, apart: set[int]) -> None:
         """Hold copies in place of some of the shared weights."""

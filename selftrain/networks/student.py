@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from selftrain._compat import old_method
 from selftrain.arguments import shown
 from selftrain.errors import CheckpointError, DataError, NonFiniteError, TrainingError, setting
+from selftrain.networks.modes import set_mode, weights_of
 from selftrain.networks.outputs import logits_of
 from selftrain.runtime.distributed import any_rank, backward, here, mean_gradients, spread
 from selftrain.runtime.finite import expect, look, watched
@@ -217,12 +218,12 @@ class Learner(nn.Module):
             logits: Tensor = self(x)
             return logits
         finally:
-            self.model.train(was_training)
+            set_mode(self.model, was_training)
             if buffers is not None:
                 _restore_buffers(self.model, buffers)
 
     def _enter(self, mode: LabelMode) -> None:
-        self.model.train(mode in ("frozen", "train"))
+        set_mode(self.model, mode in ("frozen", "train"))
         if mode == "batch":
             for module in self.model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -306,11 +307,10 @@ class Learner(nn.Module):
         return True
 
     def _norm(self) -> Tensor:
-        return nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        return nn.utils.get_total_norm([p.grad for p in weights_of(self.model) if p.grad is not None])
 
     def _step(self) -> bool:
         self.scaler.unscale_(self.optimizer)
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = self._norm()
         finite = self._is_looked_at(norm) or bool(torch.isfinite(norm))
         if not finite and not self.scaler.is_enabled():
@@ -318,7 +318,7 @@ class Learner(nn.Module):
             raise _not_finite(norm.item())
         self.grad_norm = norm.detach()
         if self.max_grad_norm is not None:
-            nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
+            nn.utils.clip_grads_with_norm_(self.model.parameters(), self.max_grad_norm, norm)
         try:
             self.scaler.step(self.optimizer)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:

@@ -16,6 +16,7 @@ from selftrain.errors import NonFiniteError
 
 _LARGE = 1e15  # norm of a gradient whose square is still far from an overflow
 _WIDE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+_NUMBERS = {*_WIDE, torch.float16, torch.bfloat16}
 
 
 class _Seen(NamedTuple):
@@ -126,6 +127,9 @@ class HasOptimizer(Protocol):
     optimizer: torch.optim.Optimizer
     grad_norm: Tensor
 
+    def set_lr(self, progress: float) -> None:
+        """Set the learning rate for this moment of the stage, ``progress`` in [0, 1]."""
+
 
 class Weights:
     """All that a step changes: weights, buffers of floating-point numbers and what optimizers keep of them.
@@ -140,8 +144,8 @@ class Weights:
         self.modules = [(name, m) for name, m in modules if m._parameters or m._buffers]
         self.learners = list(learners)
         # A mask or a bound that is infinite from the beginning is meant so.
-        self.meant: set[str] = set()
-        self.meant = set(self.spoiled())
+        self.meant: set[tuple[str, str]] = set()
+        self.meant = {name for name, tensor in self._held() if not bool(torch.isfinite(tensor).all())}
 
     @torch.no_grad()
     def finite(self) -> list[Tensor]:
@@ -156,17 +160,17 @@ class Weights:
 
     def spoiled(self) -> list[str]:
         """Names of those that are not finite."""
-        everything = (*self._held(), *self._moments(narrow=False))
+        held = ((".".join(name).lstrip("."), tensor) for name, tensor in self._held())
+        everything = (*held, *self._moments(narrow=False))
         return [name for name, tensor in everything if not bool(torch.isfinite(tensor).all())]
 
-    def _held(self) -> Iterator[tuple[str, Tensor]]:
+    def _held(self) -> Iterator[tuple[tuple[str, str], Tensor]]:
         """The tensors there are now: some are made in the first step, some are replaced in each."""
         for place, module in self.modules:
             for tensors in (module._parameters, module._buffers):
                 for key, tensor in tensors.items():
-                    name = f"{place}.{key}".lstrip(".")
-                    if tensor is not None and name not in self.meant and _is_numbers(tensor):
-                        yield name, tensor
+                    if tensor is not None and (place, key) not in self.meant and _is_numbers(tensor):
+                        yield (place, key), tensor
 
     def _moments(self, *, narrow: bool) -> Iterator[tuple[str, Tensor]]:
         for number, one in enumerate(self.learners):
@@ -194,7 +198,7 @@ def _magnitude(values: Tensor) -> Tensor:
 def _is_numbers(value: Any) -> bool:
     return (
         isinstance(value, Tensor)
-        and value.dtype in (*_WIDE, torch.float16, torch.bfloat16)
+        and value.dtype in _NUMBERS
         and value.layout == torch.strided
         and not nn.parameter.is_lazy(value)
         and value.numel() > 0

@@ -133,7 +133,11 @@ CORE = [
     ),
     # -- teachers
     Mutant(
-        "teacher in training mode", "selftrain/networks/ema.py", "super().train(False)", "super().train(mode)", TEACHER
+        "teacher in training mode",
+        "selftrain/networks/ema.py",
+        "set_mode(part, False)",
+        "set_mode(part, mode)",
+        TEACHER,
     ),
     Mutant(
         "teacher takes gradients",

@@ -52,8 +52,8 @@ MUTANTS = [
     Mutant(
         "passes: a teacher in training mode",
         "selftrain/networks/ema.py",
-        "return super().train(False)",
-        "return super().train(mode)",
+        "set_mode(part, False)",
+        "set_mode(part, mode)",
         PASSES,
     ),
     Mutant(

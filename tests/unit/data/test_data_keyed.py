@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from selftrain.data.base.random import keys, normal, permutation, uniform
+from selftrain.data.base import random
+from selftrain.data.base.random import _signed, keys, normal, permutation, uniform
 
 _MASK = (1 << 64) - 1
 
@@ -32,6 +33,12 @@ def test_draws_after_the_key_are_the_splitmix_sequence():
     golden = 0x9E3779B97F4A7C15
     expected = [[(splitmix((k + golden * j) & _MASK) >> 40) / 2**24 for j in range(1, 6)] for k in start]
     assert uniform(3, 2, index, "weak", 5).tolist() == expected
+
+
+def test_devices_draw_what_the_host_draws():
+    value = torch.tensor([0, 1, -7, 2**62, -(2**63)])
+    on_host = random._mix_on_host(value.numpy().view(np.uint64)).view(np.int64)
+    assert random._mix(value).tolist() == on_host.tolist() == [_signed(splitmix(v & _MASK)) for v in value.tolist()]
 
 
 def test_draws_are_uniform_on_the_half_open_interval():

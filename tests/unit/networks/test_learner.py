@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from selftrain.errors import TrainingError
+from selftrain.networks import modes, optim
 from selftrain.networks.student import Learner
 from selftrain.schedule import cosine
 
@@ -461,3 +462,46 @@ def test_the_optimizer_follows_where_the_network_goes():
 def test_a_network_without_weights_has_no_learner():
     with pytest.raises(ValueError, match="empty parameter list"):
         sgd_learner(nn.ReLU())
+
+
+def test_modes_and_weights_are_those_that_torch_finds():
+    """Faster walks: layers at rest stay so, whoever keeps them there, and tied weights are found once."""
+
+    class Resting(nn.Module):
+        def train(self, mode=True):
+            return super().train(False)
+
+    tied = nn.Linear(2, 2)
+    network = nn.Sequential(tied, Resting(), nn.Sequential(nn.BatchNorm1d(2), tied), nn.ParameterList([tied.bias]))
+    network.add_module("none", None)
+    kept = network[2][0].eval()
+    kept.train = lambda mode=True: kept
+    twin = copy.deepcopy(network)
+    twin[2][0].train = lambda mode=True: twin[2][0]
+    for training in (False, True):
+        modes.set_mode(network, training)
+        twin.train(training)
+        assert [m.training for m in network.modules()] == [m.training for m in twin.modules()]
+    assert [*map(id, modes.weights_of(network))] == [*map(id, network.parameters())]
+
+
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+def test_the_fused_optimizer_differs_by_rounding(format):
+    """Also from weights of another memory format, and from a state that the other kernel has left."""
+    x, y = torch.randn(8, 3, 6, 6), torch.arange(8) % 4
+    made = []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 1), nn.Flatten(), nn.Linear(64, 4))
+        own = optim.learner(network, lr=0.01, channels_last=format is torch.channels_last)()
+        assert own.optimizer.param_groups[0]["fused"]
+        own.optimizer.param_groups[0]["fused"] = own.optimizer.param_groups[1]["fused"] = fused
+        for step in range(6):
+            if step == 3:
+                own.load_state_dict(copy.deepcopy(own.state_dict()))
+            own.update(nn.functional.cross_entropy(own(x), y))
+        made.append([p.detach() for p in network.parameters()])
+    for one, other in zip(*made, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    complex = optim.learner(nn.Sequential(nn.Linear(2, 2, dtype=torch.cfloat)))()
+    assert complex.optimizer.param_groups[0]["fused"] is None  # torch's own choice

@@ -305,8 +305,8 @@ def from_dataset(
     sets = {part: given for part, given in sets.items() if given is not None}
     known = [part for part in ("labeled", "validation", "test") if part in sets]
     if known and _has_masks(sets[known[0]], label):
-        masks, names = _masks_of({part: sets[part] for part in known}, label, classes, no_label, as_extent(size), fit)
-        read = ReadLabels(cast(Any, masks), names)
+        masks, listed = _masks_of({part: sets[part] for part in known}, label, classes, no_label, as_extent(size), fit)
+        read = ReadLabels(cast(Any, masks), listed)
     else:
         raw: dict[str, Sequence[Any]] = {part: labels_of(sets[part], label, part) for part in known}
         read = _read(raw, classes, _known_classes(sets.get("labeled"), label), no_label)

@@ -255,7 +255,7 @@ class Run:
 
         Returns:
             Names of classes, (N,), as the pile has them. Of masks: class numbers, (N, H, W). Of joints: x, y in cells
-            of the heatmap, and the height of the peak, (N, K, 3).
+            of the heatmap, between their centers, and the height of the peak, (N, K, 3).
 
         Raises:
             DataError: data of another form than those of training; the message says what was wanted.

@@ -102,8 +102,11 @@ def answers_of(run: Run, value: Tensor) -> NDArray[Any]:
     label = task.label(value)
     if not task.has_classes:
         width = value.shape[-1]
-        joints = [label % width, label // width, task.confidence(value)]
-        return torch.stack([part.float() for part in joints], -1).numpy()
+        sure = task.confidence(value).float()
+        place = torch.stack([label % width, label // width], -1).float()
+        if hasattr(task, "units"):  # between cells; a task of the user's own may not tell
+            place = task.units(value, sure, sure > 0)[..., 3:] * place.new_tensor([width, value.shape[-2]]) - 0.5
+        return torch.cat([place, sure[..., None]], -1).numpy()
     return np.array([str(name) for name in run.classes])[label.numpy()] if task.one_unit else label.numpy()
 
 

@@ -15,6 +15,7 @@ from torch import nn
 import selftrain as st
 from selftrain import data, pretrain, strategies, toy
 from selftrain.errors import DataError
+from selftrain.front import asking
 from selftrain.handlers import Progress, SelfCheck
 from selftrain.networks.foundation import Foundation
 from selftrain.tensorboard import TensorBoard
@@ -231,7 +232,12 @@ def test_masks_are_maps_and_joints_are_places(tmp_path):
     assert found.shape == (2 * N, 2, 3)
     for i, j in [(0, 0), (3, 1), (11, 0)]:
         row, column = np.unravel_index(wanted[i, j].argmax(), (8, 8))
-        assert found[i, j].tolist() == [column, row, wanted[i, j].max()]
+        assert found[i, j].tolist() == pytest.approx([column, row, wanted[i, j].max()], abs=0.501)
+        assert found[i, j, 2] == wanted[i, j].max()
+    # between cells: of what the task draws at a place, that place
+    there = torch.tensor([[[2.3, 4.4, 1.0], [5.0, 1.8, 1.0]]])
+    said = asking.answers_of(run, task.encode(there).value)
+    assert said[0, :, :2] == pytest.approx(there[0, :, :2].numpy(), abs=1e-3)
 
 
 def test_features_of_a_frozen_encoder_are_made_of_new_inputs_too(tmp_path):

@@ -8,8 +8,8 @@ FixMatch with a small ConvNet, 2 x 16 loaded samples a step. Resident memory is 
 100th on; "growth_mib" is the largest of these readings less the first. The ledger: every row gets a label once, in
 batches of 100,000, then it is exported and read back. "peak_mib" of a part is the highest resident memory of its own
 process less what it had when its libraries were loaded. The evaluation: 500 pictures of 512 x 512 with masks of 21
-classes, in memory, and a U-Net; its "peak_mib" is all that its process has. Seconds are those of the processor. PARTs
-are pile, ledger and evaluation; rows of others stay in the file.
+classes, in memory, and a small U-Net; its "peak_mib" is all that its process has. Seconds are those of the processor.
+PARTs are pile, ledger and evaluation; rows of others stay in the file.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def evaluation_part(folder: str, pictures: int) -> dict[str, Any]:
     held = data.ArraySet(x, masks)
     names, views = [str(c) for c in range(21)], data.TensorViews(mean=0.5, std=0.25)
     pile = data.Pile(data.ArraySet(x[:2], masks[:2]), None, None, held, classes=names, views=views)
-    make = st.learner(lambda: st.networks.UNet(21, widths=(8, 16, 32)))
+    make = st.learner(lambda: st.networks.UNet(21, widths=(4, 8)))
     strategy, begun = strategies.Supervised(st.Segmentation(21), make), time.process_time()
     st.evaluate(strategy, pile, "test")
     given = (x.nbytes + masks.nbytes) / MIB

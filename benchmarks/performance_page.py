@@ -179,6 +179,7 @@ def _steps(table: Goals) -> None:
         ("WRN-28-2 32 px", "4+28", 1.10, ("fixmatch", "mean_teacher")),
         ("WRN-28-2 32 px", "16+112", 1.10, ("fixmatch", "mean_teacher")),
         ("ViT-tiny 32 px", "4+28", 1.10, ("fixmatch", "mean_teacher")),
+        ("U-Net 90x120, masks", "8+8", 1.15, ("fixmatch",)),
     ):
         for name in names:
             if (name, where, batch) in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -100,8 +101,9 @@ def mask_numbers(masks: Tensor) -> dict[int, int]:
     if (known := getattr(masks, "counts", None)) is not None:  # of files, counted when they were found
         pixels = known.sum(0)
         return {int(number): int(pixels[number]) for number in pixels.nonzero()[0]}
-    for start in range(0, len(masks), _ROWS):
-        piece = masks[start : start + _ROWS]
+    rows = max(1, min(_ROWS, 2**22 // max(1, math.prod(masks.shape[1:]))))  # as int64 more may not fit
+    for start in range(0, len(masks), rows):
+        piece = masks[start : start + rows]
         flat = (piece[:, 0] if has_weights(masks) else piece).flatten().long()
         if not len(flat):
             continue

@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULT = Path(__file__).parent / "results" / "transcripts.json"
 PAGE = ROOT / "docs" / "transcripts.md"
 HEAD = "sex age debt marital bank job origin years owner employed score license citizen zip income"
-WIDTH = 116  # of a line of the page
+WIDTH = 124  # of a line of the page
 
 TRAIN = """
 import selftrain as st
@@ -369,6 +369,14 @@ def summary(rows: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def written(page: str, rows: dict[str, Any]) -> str:
+    """The page with what is stored."""
+    page = replace(page, "figures of the transcripts", summary(rows))
+    for name in ("nature", "wallpapers", "table", "notebook"):
+        page = replace(page, f"transcript {name}", "\n".join(["```", *rows[name]["lines"], "```"]))
+    return page
+
+
 def main() -> None:
     """Type what is missing, or put what is stored onto the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -380,10 +388,7 @@ def main() -> None:
     options = parser.parse_args()
     rows: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
     if options.write:
-        text = replace(PAGE.read_text(encoding="utf-8"), "figures of the transcripts", summary(rows))
-        for name in ("nature", "wallpapers", "table", "notebook"):
-            text = replace(text, f"transcript {name}", "\n".join(["```", *rows[name]["lines"], "```"]))
-        PAGE.write_text(text, encoding="utf-8")
+        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
         return
     home = options.work / "environment"
     if not home.is_dir():

@@ -1,6 +1,7 @@
 """The numbers of README.md are those of the stored results, and the results are whole."""
 
 import importlib.util
+import json
 import statistics
 import sys
 
@@ -80,6 +81,16 @@ def test_the_page_of_speed_shows_the_stored_results():
     speed = script("performance_page")
     text = speed.PAGE.read_text(encoding="utf-8")
     assert speed.page(text) == text
+
+
+def test_the_transcripts_show_what_was_typed_and_their_first_recipe_is_above_what_takes_a_second():
+    typed = script("transcripts")
+    text, rows = typed.PAGE.read_text(encoding="utf-8"), json.loads(typed.RESULT.read_text(encoding="utf-8"))
+    assert typed.written(text, rows) == text
+    found = {name: row["found"] for name, row in rows.items()}
+    assert all(found[name]["auto"] > found[name]["colors"] for name in ("nature", "wallpapers"))
+    assert found["table"]["auto"] > found["table"]["columns"]
+    assert found["notebook"]["network"] > found["notebook"]["pixels"]
 
 
 def test_the_stored_methods_are_the_rows_of_the_benchmark(methods_page):

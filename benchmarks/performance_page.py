@@ -224,13 +224,15 @@ def _start(table: Goals) -> None:
 
 def _pretraining(table: Goals) -> None:
     table.head("Pretraining beside lightly")
-    rows = {
-        row["name"]: row for row in stored("peers.json") if row["what"] == "pretraining" and row["side"] == "selftrain"
-    }
-    for name in ("I-JEPA", "MAE", "SimCLR"):
-        if name in rows:
-            words = f"images a second beside lightly, {name}, the same network, batch and masks"
-            table.add(words, 1.0, rows[name]["peer_takes"][1], least=True)
+    rows = {r["method"]: r for r in stored("peers.json") if r["what"] == "pretraining" and r["side"] == "selftrain"}
+    for name, same in (("I-JEPA", "the same network, batch and masks"), ("MAE", "the same network and batch")):
+        taken = rows[name]["peer_takes"][1] if name in rows else None
+        table.add(f"images a second beside lightly, {name}, {same}", 1.0, taken, least=True)
+    if "I-JEPA" in rows:
+        table.add(
+            "tokens of the predictor a sample in that comparison, I-JEPA", 68.0, rows["I-JEPA"]["tokens"], form=".0f"
+        )
+        table.add("the same with selftrain's own masks", 68.0, rows["I-JEPA"]["own_tokens"], form=".0f")
 
 
 def _peers(table: Goals) -> None:

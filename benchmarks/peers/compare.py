@@ -36,6 +36,8 @@ sys.path.insert(0, str(HERE.parent))
 import stored  # noqa: E402
 
 from selftrain.data.readers.decoding import read_idx  # noqa: E402
+from selftrain.networks.token_grid import Layout  # noqa: E402
+from selftrain.pretrain.maskers import MultiBlock  # noqa: E402
 
 RESULT, COMMAND = HERE.parent / "results" / "peers.json", "python benchmarks/peers/compare.py"
 PEERS = {  # what pip installs for each
@@ -96,9 +98,11 @@ def in_turns(sides: dict[str, Callable[[], subprocess.Popen[str]]], rounds: int)
     return turns
 
 
-def timed(name: str, sides: dict[str, Callable[[], subprocess.Popen[str]]], peer: str, **more: Any) -> list[Row]:
+def timed(
+    name: str, sides: dict[str, Callable[[], subprocess.Popen[str]]], peer: str, *, rounds: int = ROUNDS, **more: Any
+) -> list[Row]:
     """A row a side: milliseconds of a step, the most memory, and how many times as long the peer takes beside it."""
-    turns = in_turns(sides, ROUNDS)
+    turns = in_turns(sides, rounds)
     spent = {side: [statistics.median(turn["seconds"]) for turn in found] for side, found in turns.items()}
     rows = []
     for side, mine in spent.items():
@@ -176,6 +180,28 @@ def accurate(name: str, seed: int, given: argparse.Namespace, folder: Path) -> l
     return rows
 
 
+def own_tokens(draws: int) -> float:
+    """Tokens of the predictor a sample with selftrain's own masks: each target set goes with the whole context."""
+    masks = [MultiBlock()(64, Layout((8, 8)), 0.0) for _ in range(draws)]
+    return statistics.mean(len(m.targets) * (m.context.shape[2] + m.targets.shape[2]) for m in masks)
+
+
+def pretrained(name: str, given: argparse.Namespace, folder: Path) -> list[Row]:
+    """A step of MAE or I-JEPA beside lightly's, on a ViT-tiny of 64 patches; views are left out on both sides."""
+    peer, masks = interpreter("lightly", given.environments), str(folder / "masks.pt")
+    settings: Row = {"method": name.split(" ")[0], "batch": 64, "turn": 2, "masks": ""}
+    with started(peer, "lightly_side.py", settings | {"write": masks, "steps": 60}, {}) as running:
+        tokens = figures(running)["tokens"]
+    sides = {
+        "lightly": lambda: started(peer, "lightly_side.py", settings, {}),
+        "selftrain": lambda: started(sys.executable, "selftrain_pretraining_side.py", settings | {"masks": masks}, {}),
+    }
+    more = (
+        {"tokens": round(tokens, 1), "own_tokens": round(own_tokens(60), 1)} if settings["method"] == "I-JEPA" else {}
+    )
+    return timed(name, sides, "lightly", rounds=5, what="pretraining", method=settings["method"], **more)
+
+
 def digits(name: str, seed: int, given: argparse.Namespace, folder: Path) -> list[Row]:
     """Accuracy and processor time on rows of numbers: the 64 of a digit, of which 40 rows have labels."""
     from sklearn.datasets import load_digits
@@ -206,6 +232,8 @@ def jobs(given: argparse.Namespace, folder: Path) -> dict[str, Callable[[str], l
         found[f"digits, {LABELS} labels, seed {seed}"] = partial(_with, digits, seed, given, folder)
     for seed in range(SEEDS, 2 * SEEDS):  # on the others it was tried out
         found[f"{accuracy}, seed {seed}"] = partial(_with, accurate, seed, given, folder)
+    for method in ("I-JEPA", "MAE"):
+        found[f"{method} step, ViT-tiny 32 px, 64"] = lambda name: pretrained(name, given, folder)
     found["fixmatch step, WRN-28-2 32 px, 4+28"] = lambda name: steps_beside(name, "WRN-28-2", 32, 4, given, folder)
     return found
 

@@ -184,6 +184,15 @@ def test_a_strategy_trains_them_and_all_of_the_network_learns(masks):
     assert before.keys() == run.export().keys()
 
 
+def test_networks_of_segmentation_models_are_taken_as_they_are(masks):
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    make = st.learner(lambda: smp.Unet("resnet18", encoder_weights=None, in_channels=1, classes=2, encoder_depth=3,
+                                       decoder_channels=(32, 16, 8)), encoder_lr=0.1)  # fmt: skip
+    run = st.fit(strategies.FixMatch(st.Segmentation(2), make), masks, steps=1, **QUIET)
+    assert run.predict(np.zeros((1, 1, 16, 16), np.float32)).shape == (1, 16, 16)
+    assert {group["lr"] for group in make().optimizer.param_groups} == {1e-3, 1e-4}
+
+
 def test_a_probe_leaves_an_encoder_as_it_was():
     encoder = resnet()
     encoder.bn1.eval()

@@ -121,10 +121,11 @@ def test_the_page_of_reliability_shows_the_stored_memory():
     memory = script("memory")
     rows, text = tables.load("memory.json")["rows"], memory.PAGE.read_text(encoding="utf-8")
     assert memory.page(text, rows) == text
-    pile, ledger = rows
+    pile, ledger, evaluation = rows
     assert (pile["images"], pile["steps"], ledger["rows"]) == (1_000_000, 2_000, 10_000_000)
     assert pile["growth_mib"] < 20
     assert ledger["written_peak_mib"] < 1024
+    assert evaluation["peak_mib"] < 2048
 
 
 @pytest.fixture(scope="module")

@@ -560,7 +560,8 @@ def _check_finite(loss: Tensor) -> None:
 def _autocast_dtype(precision: Precision, device: torch.device, channels_last: bool) -> torch.dtype | None:
     if precision == "auto":
         if device.type == "cpu":  # convolutions gain; small transformers lose more to casts than their products win
-            abilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not tell
+            # older versions of torch do not tell
+            abilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
             has_bf16 = channels_last and (abilities.get("avx512_bf16", False) or abilities.get("amx_bf16", False))
         else:
             has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()

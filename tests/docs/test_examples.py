@@ -20,7 +20,6 @@ from sklearn.datasets import load_digits
 EXAMPLES = ROOT / "examples"
 SHORT = {  # what each writes below --out
     "table": ["train.csv", "test.csv", "fixmatch/pseudo_labels.csv"],
-    "segmentation": ["mean_teacher/summary.json", "masks/masks", "masks/confidence"],
     "keypoints": ["fixmatch/summary.json"],
     "series": ["mean_teacher/summary.json"],
     "text": ["fixmatch/pseudo_labels.csv"],

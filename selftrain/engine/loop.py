@@ -29,8 +29,7 @@ from selftrain.errors import CheckpointError, NonFiniteError, TrainingError, set
 from selftrain.handlers import Handler
 from selftrain.networks.copying import copied
 from selftrain.networks.foundation import foundation_in
-from selftrain.networks.modes import set_mode
-from selftrain.networks.student import Learner
+from selftrain.networks.student import Learner, set_mode
 from selftrain.runtime import signals
 from selftrain.runtime.devices import fast_products, find_device
 from selftrain.runtime.distributed import (

@@ -11,8 +11,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm as SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm as SpectralHook
 
 from selftrain.networks.copying import copy_network
-from selftrain.networks.modes import set_mode, weights_of
-from selftrain.networks.student import Learner, logits_from, run_network
+from selftrain.networks.student import Learner, logits_from, run_network, set_mode, weights_of
 from selftrain.runtime.finite import HostCount
 from selftrain.types import plain_settings
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from selftrain._compat import old_method
 from selftrain.arguments import shown
 from selftrain.errors import CheckpointError, DataError, NonFiniteError, TrainingError, setting
-from selftrain.networks.modes import set_mode, weights_of
 from selftrain.networks.outputs import logits_of
 from selftrain.runtime.distributed import any_rank, backward, here, mean_gradients, spread
 from selftrain.runtime.finite import expect, look, watched
@@ -320,6 +319,8 @@ class Learner(nn.Module):
         if self.max_grad_norm is not None:
             nn.utils.clip_grads_with_norm_(self.model.parameters(), self.max_grad_norm, norm)
         try:
+            if self._taken_back:
+                _check_moments(self.optimizer)
             self.scaler.step(self.optimizer)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             # What an optimizer remembers is its own affair: that it does not fit shows when it is used.
@@ -555,6 +556,50 @@ def _check_finite(loss: Tensor) -> None:
         math.isfinite,
         lambda value: NonFiniteError(f"the loss is {value}; lower the learning rate or set max_grad_norm"),
     )
+
+
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse moments that are not as large as their weights, which torch's fused kernels read beyond their end."""
+    for group in optimizer.param_groups:
+        for weight in group["params"] if group.get("fused") else ():
+            for name, moment in optimizer.state.get(weight, {}).items():
+                if moment.dim() and moment.shape != weight.shape:
+                    raise ValueError(f"{name} has shape {tuple(moment.shape)} for weights {tuple(weight.shape)}")
+
+
+def set_mode(module: nn.Module, training: bool) -> None:
+    """Do what ``module.train(training)`` does, several times as fast: a step asks for it again and again."""
+    kind = type(module)
+    if (
+        kind.train is not nn.Module.train
+        or kind.__setattr__ is not nn.Module.__setattr__
+        or "train" in vars(module)  # put there by whoever keeps a layer at rest
+    ):
+        module.train(training)
+        return
+    vars(module)["training"] = training  # which torch's own way looks for among weights, buffers and modules first
+    for part in module._modules.values():
+        if part is not None:
+            set_mode(part, training)
+
+
+def weights_of(module: nn.Module) -> list[nn.Parameter]:
+    """``module.parameters()`` in their order, several times as fast."""
+    found: dict[int, nn.Parameter] = {}
+    _find_weights(module, found, set())
+    return list(found.values())
+
+
+def _find_weights(module: nn.Module, found: dict[int, nn.Parameter], seen: set[int]) -> None:
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    for weight in module._parameters.values():
+        if weight is not None:
+            found.setdefault(id(weight), weight)
+    for part in module._modules.values():
+        if part is not None:
+            _find_weights(part, found, seen)
 
 
 def _autocast_dtype(precision: Precision, device: torch.device, channels_last: bool) -> torch.dtype | None:

@@ -4,7 +4,6 @@ from fault import Mutant
 
 PROBES, BUILD = "selftrain/metrics/features.py", "selftrain/networks/optim.py"
 LINEAR, FEW = "selftrain/evaluation/probing/linear.py", "selftrain/evaluation/probing/few.py"
-MODES = "selftrain/networks/modes.py"
 ENCODING, COMPARE = "selftrain/evaluation/probing/encoding.py", "selftrain/evaluation/probing/judging.py"
 RIVALS = "selftrain/evaluation/probing/rivals.py"
 LIDAR = "test_probes.py::test_lidar_follows_the_formula"

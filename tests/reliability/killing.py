@@ -64,7 +64,7 @@ def _at_evaluation(number: int, act: object) -> None:
     """In a child: do something in the ``number``-th evaluation of the run."""
     measure, seen = state_module.measure, [0]
 
-    def patched(strategy: object, pile: object, data: object) -> object:
+    def patched(strategy: object, pile: object, data: object, **asked: object) -> object:
         seen[0] += 1
         if seen[0] == number:
             predict = strategy.predict  # type: ignore[attr-defined]
@@ -84,7 +84,7 @@ def _at_evaluation(number: int, act: object) -> None:
                 return evaluate([first, *batches], reference)
 
             strategy.evaluate = evaluated  # type: ignore[attr-defined]
-        return measure(strategy, pile, data)  # type: ignore[arg-type]
+        return measure(strategy, pile, data, **asked)  # type: ignore[arg-type]
 
     state_module.measure = patched  # type: ignore[assignment]
 

@@ -301,7 +301,7 @@ _CALLS: dict[str, list[Call]] = {
         Call("sigmoid", "sigmoid", "Gives", lambda: with_network(Gives(lambda z: z.sigmoid()))),
         Call("decisions", "Gives", "int64", lambda: with_network(Gives(lambda z: z.argmax(1)))),
         Call("no gradient", "Gives", "gradient", lambda: with_network(Gives(lambda z: z.detach()))),
-        Call("a dictionary of other names", "network", "'out'", lambda: with_network(Gives(lambda z: {"out": z}))),
+        Call("a dictionary of other names", "network", "'found'", lambda: with_network(Gives(lambda z: {"found": z}))),
         Call("a tuple of two alike", "network", "tuple", lambda: with_network(Gives(lambda z: (z, z + 1)))),
         Call("numpy", "network", "ndarray", lambda: with_network(Gives(lambda z: z.detach().numpy()))),
         Call("half precision", "Linear", "float", lambda: with_network(network().half())),

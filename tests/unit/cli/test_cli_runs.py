@@ -395,7 +395,7 @@ def test_what_a_network_of_ones_own_gives(home, capsys, tmp_path):
         "    def __init__(self, shape, outputs):\n"
         "        super().__init__()\n        self.layer = nn.Linear(shape[0], outputs)\n\n"
         "    def forward(self, x):\n        return {self.key: self.layer(x)}\n\n"
-        "class Other(Named):\n    key = 'out'\n\n"
+        "class Other(Named):\n    key = 'found'\n\n"
         "class Narrow(nn.Linear):\n    def __init__(self, shape, outputs):\n        super().__init__(shape[0], 1)\n"
     )
     words = ["train", "--data", str(home / "a.npz"), *QUICK, "--network"]
@@ -403,7 +403,7 @@ def test_what_a_network_of_ones_own_gives(home, capsys, tmp_path):
     assert opened("taken", {"trust": True})[0].strategy.predict([[0.0] * 5]).shape == (1, 3)
     capsys.readouterr()
     assert cli.main([*words, "given:Other", "--out", "refused"]) == 1
-    assert "a dict with the keys ['out'] where logits are needed" in capsys.readouterr().err
+    assert "a dict with the keys ['found'] where logits are needed" in capsys.readouterr().err
     assert cli.main([*words, "given:Narrow", "--out", "refused"]) == 1
     assert "Narrow gives (2, 1) for 2 samples" in capsys.readouterr().err
     assert not (tmp_path / "refused").exists()

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from selftrain.errors import TrainingError
-from selftrain.networks import modes, optim
-from selftrain.networks.student import Learner
+from selftrain.networks import optim
+from selftrain.networks.student import Learner, set_mode, weights_of
 from selftrain.schedule import cosine
 
 
@@ -479,10 +479,10 @@ def test_modes_and_weights_are_those_that_torch_finds():
     twin = copy.deepcopy(network)
     twin[2][0].train = lambda mode=True: twin[2][0]
     for training in (False, True):
-        modes.set_mode(network, training)
+        set_mode(network, training)
         twin.train(training)
         assert [m.training for m in network.modules()] == [m.training for m in twin.modules()]
-    assert [*map(id, modes.weights_of(network))] == [*map(id, network.parameters())]
+    assert [*map(id, weights_of(network))] == [*map(id, network.parameters())]
 
 
 @pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])

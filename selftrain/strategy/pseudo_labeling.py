@@ -130,16 +130,12 @@ class PseudoLabeling(nn.Module):
             PseudoLabels(index, learned, weight, agreement),  # the ledger keeps the soft value: a person may lower bars
         )
 
-    def harden(self, value: Tensor) -> Tensor:
+    def target(self, value: Tensor, weight: Tensor, valid: Tensor | None = None) -> Target:
         """Decisions, or soft values sharpened by the temperature."""
         if self.hard:
-            return self._task.harden(value)
+            return decided(self._task, value, weight, valid)
         # At 1 as it is: logarithm and softmax would change its last bits.
-        return value if self.temperature == 1.0 else self._task.sharpen(value, self.temperature)
-
-    def target(self, value: Tensor, weight: Tensor, valid: Tensor | None = None) -> Target:
-        """What ``harden`` makes of a prediction, as a target."""
-        return decided(self._task, value, weight, valid) if self.hard else Target(self.harden(value), weight, valid)
+        return Target(value if self.temperature == 1.0 else self._task.sharpen(value, self.temperature), weight, valid)
 
     def mixed(self, x: Tensor, target: Target, labeled: Labeled | None = None) -> tuple[Tensor, Target]:
         """Inputs and targets after the mix, if there is one; the target must be in the geometry of ``x``.

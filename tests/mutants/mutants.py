@@ -330,7 +330,7 @@ CORE = [
     Mutant(
         "soft labels where hard ones are asked for",
         "selftrain/strategy/pseudo_labeling.py",
-        "        if self.hard:\n            return self._task.harden(value)\n",
+        "        if self.hard:\n            return decided(self._task, value, weight, valid)\n",
         "",
         SETTINGS,
     ),

@@ -65,7 +65,7 @@ def test_the_labeled_input_and_its_target_change_the_update(name, kind):
     assert not torch.equal(weights(runs[0]), weights(runs[2]))
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(3, "temporal_ensembling")
 @pytest.mark.parametrize("name", [n for n in LEARNING if not ZOO[n].invents and len(ZOO[n].kinds) > 1])
 @pytest.mark.parametrize("kind", ["segmentation", "keypoints"])
 def test_turning_a_view_with_its_map_leaves_the_update_as_it_is(name, kind):

@@ -98,11 +98,19 @@ def in_python():
     return home() / "python"
 
 
+def twelve():
+    """Masks as large as those of ``dense``."""
+    np.savez(home() / "twelve.npz", x=np.zeros((6, 12, 12, 1), np.uint8), y=np.arange(864).reshape(6, 12, 12) % 2)
+    return home() / "twelve.npz"
+
+
 @cache
 def dense():
     """A run that gives a class for each pixel."""
     strategy = strategies.Supervised(toy.task("segmentation"), toy.learner("segmentation"))
-    pile = Pile(ArraySet(np.zeros((4, 12, 12, 1), np.uint8), torch.zeros(4, 12, 12, dtype=torch.long)), None)
+    pile = Pile(
+        ArraySet(np.zeros((4, 12, 12, 1), np.uint8), torch.zeros(4, 12, 12, dtype=torch.long)), None, classes=["0", "1"]
+    )
     st.fit(strategy, pile, steps=1, plan=BatchPlan(2), out=home() / "dense")
     return home() / "dense"
 
@@ -281,7 +289,7 @@ ROWS_OF = {
         ),
         Row(
             "ask it in Python: selftrain.open_run({}).predict(data)",
-            lambda: command("label", dense(), home() / "masks.npz"),
+            lambda: command("review", dense(), "--given", "--data", twelve()),
             lambda: st.open_run(dense()).predict(np.zeros((2, 12, 12), np.uint8)),
         ),
         Row(

@@ -113,4 +113,4 @@ def test_what_runs_write_is_what_is_listed(tmp_path):
         matching = [tag.name for tag in TAGS if tag.kind == kind and re.match(tag.pattern(), name)]
         assert len(matching) == 1, (kind, name, matching)
     never = [tag.name for tag in TAGS if not any(tag.kind == k and re.match(tag.pattern(), n) for k, n in found)]
-    assert never == []
+    assert never == ["classes/iou/CLASS", "held_out"]  # of masks alone: see test_compared.py

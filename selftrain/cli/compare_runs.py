@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from selftrain.catalog import METHODS, default_method
+from selftrain.catalog import METHODS, default_method, make_part
 from selftrain.cli import UsageError, automatic, common, report
 from selftrain.cli.evaluate_run import predictions
 from selftrain.cli.folder import claim, network_in
@@ -191,6 +191,12 @@ class Comparison:
     def check(self, pile: Pile) -> None:
         """Build every strategy once, so that what none of its runs would take is refused before anything is written."""
         building.plan_of(self.settings)
+        task = make_part("task", building.Problem.of(pile, 1).posed(pile, None).task)
+        if not task.one_unit:
+            raise UsageError(
+                f"the labels of {pile.source} are for {type(task).__name__}, and compare judges one label a sample; "
+                "train each with its labels alone beside it: selftrain train --baseline"
+            )
         for row in self.rows:
             own = settings_of(row, self.settings)
             if row.method == HISTOGRAM and not in_color(pile):

@@ -203,6 +203,11 @@ ROWS_OF = {
     ],
     f"{C}/compare_runs.py": [
         Row(
+            "train each with its labels alone beside it",
+            lambda: command("compare", "--data", home() / "masks.npz", *QUICK, "--out", "compared"),
+            lambda: command("train", "--data", home() / "masks.npz", "--baseline", *QUICK, "--out", "beside"),
+        ),
+        Row(
             "a comparison names its runs; known are {}",
             lambda: compare("--strategies", "selftrain.strategies.FixMatch"),
             lambda: compare("--strategies", "supervised"),

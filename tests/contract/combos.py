@@ -12,15 +12,16 @@ import torch
 from zoo import MEMORY_UNITS
 
 from selftrain import Strategy, select, strategies, toy
-from selftrain.mix import ClassMix, CutMix, KeypointMix, Mixup
+from selftrain.mix import ClassMix, CutMix, CutMixSeg, KeypointMix, Mixup, SourceClassMix
 from selftrain.networks.student import MakeLearner
 from selftrain.select.alignment import Align
 from selftrain.tasks import Task
 
-Make = Callable[[Task, toy.Kind], Any]
+Make = Callable[[Task, tuple[int, ...]], Any]  # of the task and the units of a sample
 TEACHERS: Mapping[str, tuple[type[Strategy], Mapping[str, Any]]] = {
     "itself": (strategies.FixMatch, {}),
     "itself, one view": (strategies.PseudoLabel, {}),
+    "itself, two strong views": (strategies.UniMatch, {}),
     "average": (strategies.MeanTeacher, {}),
     "future, deep": (strategies.FutureSelfTraining, {"depth": 2}),
     "future, wide": (strategies.WideFutureSelfTraining, {"width": 2}),
@@ -30,15 +31,17 @@ TEACHERS: Mapping[str, tuple[type[Strategy], Mapping[str, Any]]] = {
     "peer, crossed": (strategies.CrossPseudoSupervision, {"on_labeled": False}),
 }
 RULES: Mapping[str, Make] = {
-    "everything": lambda task, kind: select.everything(),
-    "above": lambda task, kind: select.above(0.02),
-    "top": lambda task, kind: select.top(0.7),
-    "quantile": lambda task, kind: select.quantile(0.7, decay=0.5),
-    "flex": lambda task, kind: select.flex(24, task.groups, threshold=0.3, units=MEMORY_UNITS[kind]),
-    "free": lambda task, kind: select.free(task.groups, decay=0.9, limits=(0.0, 0.05)),
-    "soft": lambda task, kind: select.soft(task.groups, decay=0.9),
-    "relative": lambda task, kind: select.relative(0.5),
-    "class-wise": lambda task, kind: select.class_wise(task.groups, threshold=0.02 if kind == "keypoints" else 0.1),
+    "everything": lambda task, units: select.everything(),
+    "above": lambda task, units: select.above(0.02),
+    "top": lambda task, units: select.top(0.7),
+    "quantile": lambda task, units: select.quantile(0.7, decay=0.5),
+    "flex": lambda task, units: select.flex(24, task.groups, threshold=0.3, units=units),
+    "free": lambda task, units: select.free(task.groups, decay=0.9, limits=(0.0, 0.05)),
+    "soft": lambda task, units: select.soft(task.groups, decay=0.9),
+    "relative": lambda task, units: select.relative(0.5),
+    "class-wise": lambda task, units: select.class_wise(
+        task.groups, threshold=0.02 if units == MEMORY_UNITS["keypoints"] else 0.1
+    ),
 }
 TARGETS: Mapping[str, Callable[[Task], Mapping[str, Any]]] = {
     "hard": lambda task: {"hard": True},
@@ -51,7 +54,9 @@ MIXES: Mapping[str, Callable[[], Any]] = {
     "none": lambda: None,
     "mixup": lambda: Mixup(1.0),
     "cutmix": lambda: CutMix(1.0),
+    "boxes": lambda: CutMixSeg(1.0),
     "classmix": ClassMix,
+    "classmix of labels": SourceClassMix,
     "keypoint mix": lambda: KeypointMix(0.3),
 }
 AXES = (tuple(TEACHERS), tuple(RULES), tuple(TARGETS), tuple(MIXES), toy.KINDS)
@@ -77,21 +82,24 @@ class Combo:
 
     def build(self, *, seed: int = 0, student: Mapping[str, Any] | None = None) -> Any:
         """A fresh strategy of these parts; the random state is left as found."""
-        task = toy.task(self.kind)
-        make, settings = TEACHERS[self.teacher]
-        parts = {"select": RULES[self.rule](task, self.kind), "mix": MIXES[self.mix](), **TARGETS[self.target](task)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            learner: MakeLearner = toy.learner(self.kind, **(student or {}))
-            return make(task, learner, **settings, **parts)  # type: ignore[call-arg]
+            return self.of(toy.task(self.kind), toy.learner(self.kind, **(student or {})))
+
+    def of(self, task: Task, learner: MakeLearner, units: tuple[int, ...] | None = None) -> Any:
+        """The strategy for another task and student of that kind; ``units``: axes of a sample's, default the toy's."""
+        make, settings = TEACHERS[self.teacher]
+        units = MEMORY_UNITS[self.kind] if units is None else units
+        parts = {"select": RULES[self.rule](task, units), "mix": MIXES[self.mix](), **TARGETS[self.target](task)}
+        return make(task, learner, **settings, **parts)  # type: ignore[call-arg]
 
 
 def possible(parts: tuple[str, ...]) -> bool:
-    """Joints have no class prior; ClassMix needs a class for each pixel, Keypoint-Mix joints."""
+    """Joints have no class prior; both ClassMixes need a class for each pixel, Keypoint-Mix joints."""
     _, _, target, mix, kind = parts
     if kind == "keypoints" and target.startswith("aligned"):
         return False
-    return (mix != "classmix" or kind == "segmentation") and (mix != "keypoint mix" or kind == "keypoints")
+    return (not mix.startswith("classmix") or kind == "segmentation") and (mix != "keypoint mix" or kind == "keypoints")
 
 
 def pairs(parts: tuple[str, ...]) -> set[tuple[tuple[int, str], tuple[int, str]]]:

@@ -6,7 +6,7 @@ A ``Mix`` is called as ``mix(x, target, task)`` and returns the mixed pair.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from selftrain.errors import DataError
 from selftrain.runtime.devices import sent
 from selftrain.runtime.distributed import mixes_own, on_own_rows
+from selftrain.runtime.rng import own_randomness
 from selftrain.tasks import Task
 from selftrain.types import HardTarget, Labeled, Recorded, Target
 
@@ -56,12 +57,15 @@ def _in_ranks(mix: MixFunction) -> MixFunction:
     def mixed(x: Tensor, target: Target, task: Task, **settings: Any) -> tuple[Tensor, Target]:
         if type(x) is Tensor or not mixes_own(x) or target.tensors[0].requires_grad:
             return mix(x, target, task, **settings)
+        by: Target | None = settings.get("by")
+        place = len(target.tensors)
 
         def own(x: Tensor, *known: Tensor) -> tuple[Tensor, ...]:
-            x, made = mix(x, target.having(*known), task, **settings)
+            mine = {} if by is None else {"by": by.having(*known[place:])}
+            x, made = mix(x, target.having(*known[:place]), task, **(settings | mine))
             return (x, *made.tensors)
 
-        x, *known = on_own_rows(own, x, *target.tensors)
+        x, *known = on_own_rows(own, x, *target.tensors, *(() if by is None else by.tensors))
         return x, target.having(*known)
 
     return cast(MixFunction, mixed)
@@ -187,7 +191,7 @@ def cutmix_seg(
 
 
 @_in_ranks
-def classmix(x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
+def classmix(x: Tensor, target: Target, task: Task, *, by: Target | None = None) -> tuple[Tensor, Target]:
     """Paste the pixels of half of the classes of a random partner into each image.
 
     Source: Olsson et al., "ClassMix", WACV 2021, arXiv:2007.07936, algorithm 1: floor(n / 2) of the n classes that the
@@ -198,6 +202,7 @@ def classmix(x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
         x: Images, shape (B, c, H, W).
         target: Their pixel targets, shape (B, C, h, w).
         task: A segmentation.
+        by: Targets of the same shape whose classes are pasted; ``None``: ``target``.
     Gradient: flows to ``x``.
 
     Raises:
@@ -206,7 +211,7 @@ def classmix(x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
     _check_classes(x, target)
     partner = torch.randperm(len(x), device=x.device)
     other = pick(target, partner)
-    classes = _classes(other, task)
+    classes = _classes(other if by is None else pick(by, partner), task)
     # At the resolution of the targets, where the classes are known; the images get the enlarged mask.
     pasted = torch.stack([torch.isin(row, _half(row)) for row in classes])
     mixed = torch.where(_resize(pasted[:, None], x.shape[-2:]), x[partner], x)
@@ -251,7 +256,9 @@ def source_classmix(
 
 
 @_in_ranks
-def keypoint_mix(x: Tensor, target: Target, task: Task, *, size: float = 0.15, pairs: int = 1) -> tuple[Tensor, Target]:
+def keypoint_mix(
+    x: Tensor, target: Target, task: Task, *, size: float = 0.15, pairs: int = 1, by: Target | None = None
+) -> tuple[Tensor, Target]:
     """Copy a patch around one joint onto the place of another; the targets stay where they were.
 
     Source: Yun et al., "Teacher-Reviewer-Student", 2025, arXiv:2501.09565, Keypoint-Mix. The paper's text could not be
@@ -264,6 +271,7 @@ def keypoint_mix(x: Tensor, target: Target, task: Task, *, size: float = 0.15, p
         size: Side of the patch as a share of the shorter side of the image, in (0, 1].
         pairs: Pairs of different joints (from, to), drawn anew for each image from those that are valid and weigh
             something. An image with fewer than two stays as it is.
+        by: Targets of the same shape whose joints are copied; ``None``: ``target``.
     Gradient: flows to ``x``.
 
     Raises:
@@ -274,9 +282,10 @@ def keypoint_mix(x: Tensor, target: Target, task: Task, *, size: float = 0.15, p
         raise ValueError(f"keypoint_mix needs heatmaps (B, K, h, w) of images, got {_shapes(x, target)}")
     _check_patch(size, pairs)
     side = max(1, round(size * min(x.shape[-2:])))
-    places = _places(task.label(target.value), target.value.shape[-2:], x.shape[-2:])
+    shown = target if by is None else by
+    places = _places(task.label(shown.value), shown.value.shape[-2:], x.shape[-2:])
     # A joint that does not count has a highest cell as well, where it is not.
-    counted = (target.weight * target.mask() > 0).tolist()
+    counted = (shown.weight * shown.mask() > 0).tolist()
     mixed = x.clone()
     for row, joints in enumerate(places):
         there = [place for place, counts in zip(joints, counted[row], strict=True) if counts]
@@ -302,6 +311,33 @@ class Mix(Recorded, nn.Module):
     def with_labeled(self, x: Tensor, target: Target, task: Task, labeled: Labeled) -> tuple[Tensor, Target]:
         """The same of a mix that reads labeled samples."""
         raise NotImplementedError
+
+    def alike(
+        self, x: Tensor, targets: Sequence[Target], task: Task, labeled: Labeled | None = None
+    ) -> list[tuple[Tensor, Target]]:
+        """The same mixture of inputs for several targets of theirs, each with the mixed inputs: by the same draws.
+
+        A mix that pastes what a target shows goes by the first one; one of your own that does so without saying it here
+        makes a mixture for each.
+
+        Args:
+            x: Inputs, shape (B, ...).
+            targets: Targets of each of several networks.
+            task: Says how unit weights meet the axes of a value.
+            labeled: The labeled samples, for a mix that reads them; ``None``: they are in ``x``.
+        """
+        made: list[tuple[Tensor, Target]] = []
+        for target in targets[:-1]:
+            with own_randomness(x.device):
+                made.append(self._by(x, target, targets[0], task, labeled))
+        return [*made, self._by(x, targets[-1], targets[0], task, labeled)]
+
+    def _by(self, x: Tensor, target: Target, by: Target, task: Task, labeled: Labeled | None) -> tuple[Tensor, Target]:
+        """One of the mixtures of ``alike``, where ``by`` says what is pasted."""
+        if self.reads_labeled and labeled is not None:
+            return self.with_labeled(x, target, task, labeled)
+        mixed: tuple[Tensor, Target] = self(x, target, task)
+        return mixed
 
 
 class Mixup(Mix):
@@ -392,6 +428,9 @@ class ClassMix(Mix):
         """Paste half of a random partner's classes."""
         return classmix(x, target, task)
 
+    def _by(self, x: Tensor, target: Target, by: Target, task: Task, labeled: Labeled | None) -> tuple[Tensor, Target]:
+        return classmix(x, target, task, by=by)
+
 
 class KeypointMix(Mix):
     """``keypoint_mix`` with settings: see there.
@@ -409,6 +448,9 @@ class KeypointMix(Mix):
     def forward(self, x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
         """Copy patches from joint to joint."""
         return keypoint_mix(x, target, task, size=self.size, pairs=self.pairs)
+
+    def _by(self, x: Tensor, target: Target, by: Target, task: Task, labeled: Labeled | None) -> tuple[Tensor, Target]:
+        return keypoint_mix(x, target, task, size=self.size, pairs=self.pairs, by=by)
 
 
 def blend(first: Target, second: Target, share: float | Tensor, task: Task) -> Target:

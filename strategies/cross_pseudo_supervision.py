@@ -2,11 +2,12 @@
 
 Algorithm: 1. two networks with different starts predict all samples; 2. each one's decisions are the labels of the
 other, on labeled and unlabeled samples alike, without threshold; 3. both step on supervised + weighted cross loss.
-With ``mix=CutMix()`` it is the paper's CutMix variant.
+With a mix both networks label the unlabeled samples as they are and learn one and the same mixture, in which each one's
+decisions are mixed alike; ``mix=CutMixSeg(1.0), on_labeled=False`` is the paper's CutMix variant.
 
 Left out: nothing. Differs: decisions come from a pass of their own in evaluation mode, in the paper from the training
-pass (``label_mode``, docs/passes.md); with a mix each network draws its own mixtures; the shipped prediction is the
-mean of both networks (the paper tests the first alone: ``export``).
+pass (``label_mode``, docs/passes.md); the shipped prediction is the mean of both networks (the paper tests the first
+alone: ``export``).
 """
 
 from __future__ import annotations
@@ -66,23 +67,27 @@ class CrossPseudoSupervision(SeveralStudents):
         p = self.predict_each(view.x)
         p_labeled = self.predict_each(labeled.x) if self.on_labeled or labeling.reads_labeled else None
         shares = self.task.agree(p).to(p).mean(0)
+        # Y_peer: its decisions are the labels of the other network (eq. 2), on the view they were made on
+        pseudo = [
+            labeling.make(p[peer], batch.unlabeled.index, None if p_labeled is None else p_labeled[peer], shares)
+            for peer in (1, 0)
+        ]
+        # One mixture of the pictures for both networks, and both networks' decisions mixed like it
+        targets = [self.task.warp(one.target, relative(view, view)) for one in pseudo]
+        mixtures = labeling.mixed_alike(view.x, targets, labeled)
         reports = []
         for i, learner in enumerate(self.learners()):
-            peer = 1 - i
-            # Y_peer: its decisions are the labels of this network (eq. 2), on the view they were made on
-            peer_labeled = None if p_labeled is None else p_labeled[peer]
-            pseudo = labeling.make(p[peer], batch.unlabeled.index, peer_labeled, shares)
-            x, target = labeling.mixed(view.x, self.task.warp(pseudo.target, relative(view, view)), batch.labeled)
+            x, target = mixtures[i]
             logits, unlabeled_logits = learner(labeled.x, x, together=labeling.together)
             # L_s + lambda (L_cps^u + L_cps^l) (eq. 1 to 4)
             supervised, unsupervised = self.task.loss(logits, labeled.target), labeling.loss(unlabeled_logits, target)
             loss = supervised + labeling.weight(clock) * unsupervised
-            if self.on_labeled and peer_labeled is not None:
+            if self.on_labeled and p_labeled is not None:
                 # Labeled samples are crossed too: every unit that has a label, whatever the peer's confidence
                 valid = labeled.target
-                cross = labeling.target(peer_labeled, valid.mask(), valid.valid)
+                cross = labeling.target(p_labeled[1 - i], valid.mask(), valid.valid)
                 loss = loss + labeling.weight(clock) * labeling.loss(logits, cross)
             if learner.update(loss):
                 self.follow(i)
-            reports.append(pseudo.report(supervised=supervised, unsupervised=unsupervised))
+            reports.append(pseudo[i].report(supervised=supervised, unsupervised=unsupervised))
         return mean_report(reports)

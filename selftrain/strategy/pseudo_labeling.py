@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -152,6 +152,14 @@ class PseudoLabeling(nn.Module):
         # Inputs and targets are cut at the same places: a label that was not carried into the view would not fit.
         mixed: tuple[Tensor, Target] = self.mix(x, target, self._task)
         return mixed
+
+    def mixed_alike(
+        self, x: Tensor, targets: Sequence[Target], labeled: Labeled | None = None
+    ) -> list[tuple[Tensor, Target]]:
+        """As ``mixed`` for several targets of the same inputs, all of which get one mixture; see ``Mix.alike``."""
+        if self.mix is None:
+            return [(x, target) for target in targets]
+        return self.mix.alike(x, targets, self._task, labeled)
 
     def loss(self, logits: Tensor, target: Target) -> Tensor:
         """The distance that was chosen, divided by all valid units; gradients flow to ``logits``."""

@@ -447,16 +447,30 @@ MUTANTS = [
     Mutant(
         "CPS: each network labels for itself",
         "strategies/cross_pseudo_supervision.py",
-        "peer = 1 - i",
-        "peer = i",
+        "for peer in (1, 0)",
+        "for peer in (0, 1)",
         CPS,
     ),
     Mutant(
         "CPS: labeled samples are not crossed",
         "strategies/cross_pseudo_supervision.py",
-        "if self.on_labeled and peer_labeled is not None:",
+        "if self.on_labeled and p_labeled is not None:",
         "if False:",
         CPS,
+    ),
+    Mutant(
+        "CPS: each network learns a mixture of its own",
+        "selftrain/mix.py",
+        "            with own_randomness(x.device):\n                made.append(self._by(",
+        "            if True:\n                made.append(self._by(",
+        "test_methods_peers.py::test_both_networks_learn_one_mixture_of_the_unlabeled_samples",
+    ),
+    Mutant(
+        "CPS: classes of a network's own labels are pasted",
+        "selftrain/mix.py",
+        "_classes(other if by is None else pick(by, partner), task)",
+        "_classes(other, task)",
+        "test_mix.py::test_targets_of_several_networks_are_mixed_alike",
     ),
     Mutant("ensemble: shares weigh nothing", "strategies/ensemble.py", "return used * share", "return used", ENSEMBLE),
     Mutant(

@@ -706,3 +706,39 @@ def test_half_of_a_labeled_pictures_classes_lie_on_an_unlabeled_one_with_their_l
     ClassMix()(x, own, task)
     with pytest.raises(ValueError, match="give views of one size"):
         mix.with_labeled(torch.zeros(4, 2, 4, 4), own, task, labeled)
+
+
+# -- several targets of one mixture ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("make", [Mixup, CutMix, lambda: CutMixSeg(1.0), ClassMix, SourceClassMix, KeypointMix])
+def test_targets_of_several_networks_are_mixed_alike(make):
+    """Pictures and the second target say of which picture each pixel is: they must agree, whatever the first one is."""
+    mix, rows = make(), 5
+    joints = isinstance(mix, KeypointMix)
+    task = Keypoints(2, (8, 8)) if joints else Segmentation(2)
+    torch.manual_seed(0)
+    x = torch.rand(rows, 1, 8, 8) if joints else torch.arange(float(rows)).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+    value = torch.rand(rows, 2, 8, 8)
+    ones = torch.ones((rows, 2) if joints else (rows, 8, 8))
+    first = Target(value if joints else value / value.sum(1, keepdim=True), ones)
+    share = x.expand(-1, 2, -1, -1) / 10
+    second = Target(value.flip(0) if joints else torch.cat([share[:, :1], 1 - share[:, :1]], 1), ones)
+    there = torch.where(torch.arange(8) < 4, 1 + share[:, :1], 9 - share[:, :1])  # both classes
+    labeled = Labeled(there, Target(torch.cat([there / 10, 1 - there / 10], 1), ones), torch.arange(rows))
+
+    def one(target):
+        torch.manual_seed(3)
+        made = mix.with_labeled(x, target, task, labeled) if mix.reads_labeled else mix(x, target, task)
+        return *made, torch.rand(3)
+
+    alone, own, after = one(first)
+    torch.manual_seed(3)
+    (x_first, of_first), (x_second, of_second) = mix.alike(x, [first, second], task, labeled)
+    assert torch.equal(torch.rand(3), after)  # what is drawn later is as if one had been mixed
+    assert torch.equal(x_first, alone)
+    assert torch.equal(of_first.value, own.value)
+    assert torch.equal(x_second, alone)
+    assert not torch.equal(alone, x)
+    if joints:
+        assert torch.equal(of_second.value, second.value)
+    else:
+        assert torch.allclose(of_second.value[:, :1], alone / 10, atol=1e-6)

@@ -216,8 +216,8 @@ def test_each_network_learns_the_others_decisions_on_all_samples(hard, distance,
         assert torch.allclose(report.pseudo_labels.value, values[1], atol=1e-6)
 
 
-def test_cross_labels_follow_a_mix_of_the_unlabeled_samples():
-    """The variant with CutMix: each image is mixed with a partner, and the other's decisions alike."""
+def test_both_networks_learn_one_mixture_of_the_unlabeled_samples():
+    """The variant with CutMix: both networks label the samples as they are, whose decisions are mixed as they are."""
     strategy = strategies.CrossPseudoSupervision(TASK, makers(several(2)), mix=mix.Mixup(0.5), on_labeled=False)
     hands = several(2)
     for step in range(1, 4):
@@ -225,8 +225,8 @@ def test_cross_labels_follow_a_mix_of_the_unlabeled_samples():
         values = [one_hot(says(hand, batch)) for hand in hands]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step)
+            share, partner = float(torch.distributions.Beta(0.5, 0.5).sample()), torch.randperm(6)
             for i, hand in enumerate(hands):
-                share, partner = float(torch.distributions.Beta(0.5, 0.5).sample()), torch.randperm(6)
                 x, target = (share * t + (1 - share) * t[partner] for t in (batch.unlabeled["weak"].x, values[1 - i]))
                 logits = hand.train()(torch.cat([batch.labeled.x, x]))
                 descend(hand, supervised(logits[:4]) + 1.5 * cross_entropy(target, logits[4:]).mean())

@@ -254,9 +254,12 @@ def check_targets(
         _check_places(part, annotations, encode, size)
     elif not annotations.is_floating_point() and annotations.ndim in (1, 3, 4):
         numbers = torch.tensor(list(mask_numbers(annotations)), dtype=torch.long)
-        # each number once: targets of all masks would take the memory of a hundred of them
+        # each number once: targets of all masks would take the memory of a hundred of them; of thousands of classes a
+        # part at a time, as a target has a place for each class
+        parts = numbers.split(_ROWS) if annotations.ndim == 1 else [numbers.reshape(1, 1, -1)]
         try:
-            target = encode(numbers if annotations.ndim == 1 else numbers.reshape(1, 1, -1))
+            for numbers in parts:
+                target = encode(numbers)
         except DataError as error:
             raise DataError(f"the {part} samples: {error}") from error
         except Exception:  # a task of one's own may need whole masks; the first step shows what is wrong with them

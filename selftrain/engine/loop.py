@@ -22,6 +22,7 @@ from selftrain import errors
 from selftrain._compat import old_fit_keywords
 from selftrain.engine.beside import copy_for_baseline, is_cheap, open_baseline, settle
 from selftrain.engine.run import Run, evaluate
+from selftrain.engine.speed import choose
 from selftrain.engine.state import Setup, TrainState
 from selftrain.engine.times import Checkpoints, Evaluation, total_steps
 from selftrain.engine.watchers import with_defaults
@@ -117,8 +118,8 @@ def fit(
             baseline changes the strategy, or at an alarm (``Evaluation(on_alarm="stop")``).
         CheckpointError: if the weights of ``continue_from`` do not fit the strategy.
         UsageError: for a device that is not there.
-        ValueError: for a number of steps below 1, or a baseline of a strategy that has no step on labels alone or
-            cannot be copied.
+        ValueError: for a number of steps below 1, a baseline of a strategy that has no step on labels alone or cannot
+            be copied, or ``Training(speed="auto")`` of one that cannot be copied or among several processes.
 
     Warns:
         SelfTrainingWarning: the self-check found something wrong; the message says what to do.
@@ -141,7 +142,10 @@ def fit(
         if continue_from is not None and begins:
             take_over(strategy, continue_from)
 
-        setup = Setup(pile, plan, total, evaluation, checkpoints, where)
+        held.enter_context(fast_products(where))
+        # Before all that copies the strategy or writes down what it computes in.
+        formats = choose(strategy, stream, folder, total, plan.seed, where, again=resume)
+        setup = Setup(pile, plan, total, evaluation, checkpoints, where, formats)
         # After `take_over`: the baseline starts from the weights that the run goes on from.
         wanted = is_cheap(strategy, pile, plan) if baseline is None else baseline
         copy, why_not = copy_for_baseline(strategy, wanted or on_alarm == "fallback", asked=bool(baseline))
@@ -156,7 +160,6 @@ def fit(
         beside = open_baseline(setup, state, copy, begins=begins, wanted=wanted, **claim)
         state.keeps_sound = on_alarm == "fallback" and beside is None
         held.enter_context(own_randomness(where))
-        held.enter_context(fast_products(where))
         if continue_from is not None and state.step == 0:
             # The control of a run that continues another: figures of the weights that it starts from.
             state.before = {name: dict(figures) for name, figures in state.evaluate().items()}

@@ -20,7 +20,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,9 @@ from selftrain.handlers.selfcheck import stored_alarms
 from selftrain.labels.ledger import Ledger
 from selftrain.networks.copying import copy_network
 from selftrain.networks.described import Node, describe, fingerprint, settings_in_short
+from selftrain.networks.formats import Formats, set_formats
 from selftrain.networks.optim import learner
+from selftrain.networks.student import Precision
 from selftrain.runtime.attributes import Attributes
 from selftrain.runtime.rng import own_randomness
 from selftrain.storage import checkpoint
@@ -66,6 +68,7 @@ _OPTIMIZERS = "torch.optim"
 _FUNCTIONS = ("torch.nn.functional", "selftrain.pretrain.losses")  # of tensors alone
 _HOLD_CODE = ("GraphModule", "ScriptModule")  # modules with code of their own
 _FALLBACK = {"to": str, "step": COUNT, "alarms": [str], "message": str}
+_SPEED = {"precision": (str, None), "channels_last": (bool, None), "compile": (bool, None), "told": str}
 _RECORD = {
     "format": int,
     "strategy": dict,
@@ -76,6 +79,7 @@ _RECORD = {
     "pile": ({"reader": str, "settings": {str: object}, "reviewed": ([{str: (int, dict)}], ...)}, None),
     "note": {str: object},
     "fallback": (_FALLBACK, None, ...),
+    "speed": (_SPEED, None, ...),
 }
 # What is stored of the state itself; strategy, ledger and handlers store themselves.
 _SAID = {name: Tensor for name in ("index", "value", "weight")} | {"agreement": (Tensor, None)}
@@ -114,7 +118,13 @@ def settings_of(strategy: Strategy) -> dict[str, Any]:
     return {"format": FORMAT, "strategy": type(strategy).__name__, "settings": settings, "learning_rates": rates}
 
 
-def write_record(out: str | Path | None, strategy: Strategy, pile: Pile, note: Mapping[str, Any] | None) -> None:
+def write_record(
+    out: str | Path | None,
+    strategy: Strategy,
+    pile: Pile,
+    note: Mapping[str, Any] | None,
+    speed: Mapping[str, Any] | None = None,
+) -> None:
     """Write down what the run is built again from, unless it is there: that of a run that goes on is as it began.
 
     Args:
@@ -122,6 +132,7 @@ def write_record(out: str | Path | None, strategy: Strategy, pile: Pile, note: M
         strategy: As it begins.
         pile: Its data.
         note: What the caller wants to find again in the folder.
+        speed: The formats that its networks compute in, where they were tried.
     """
     if out is None or (Path(out) / RECORD).is_file():
         return
@@ -147,6 +158,7 @@ def write_record(out: str | Path | None, strategy: Strategy, pile: Pile, note: M
         "form": None if form is None else describe(dataclasses.replace(form, table=None)),  # the card has the table
         "encoder": encoder,
         "note": dict(note or {}),
+        "speed": speed,
     }
     write_json(Path(out) / RECORD, record)
 
@@ -225,6 +237,7 @@ def open_run(
         build.warn_of_trust()
     state = checkpoint.load_newest(place / CHECKPOINTS)
     strategy = strategy or build.strategy()
+    set_formats(strategy, build.formats())
     what, remedy = (
         f"the checkpoint in {place} does not fit its strategy",
         "build it as it was and pass it: strategy=...",
@@ -289,7 +302,9 @@ class OpenedRun(Run):
             RunFolderError: it cannot be built.
             CheckpointError: weights that do not fit.
         """
-        return self._build.strategy(init_from)
+        made = self._build.strategy(init_from)
+        set_formats(made, self._build.formats())
+        return made
 
     def planned(self) -> tuple[int, BatchPlan]:
         """Steps of the run, and how its batches were cut.
@@ -469,6 +484,14 @@ class _Builder:
             f"the network of the run in {self.folder} is not {which}: it was changed after it was built, or its class "
             f"is another one by now; build it as it was and {self.ask('network')}"
         )
+
+    def formats(self) -> Formats:
+        """What the networks computed in, but not compiled: that takes minutes."""
+        said = self.record.get("speed") or {}
+        precision = said.get("precision")
+        if precision not in (None, *get_args(Precision)):
+            raise RunFolderError(f"the record in {self.folder} has precision {precision!r:.50}, which there is not")
+        return Formats(precision, said.get("channels_last"))
 
     def pile(self) -> Any:
         """The data, read again.

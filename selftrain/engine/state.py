@@ -13,6 +13,7 @@ import torch
 from selftrain.engine import spec
 from selftrain.engine.identity import identity_of_run
 from selftrain.engine.run import Fallback, Figures, Run, measure
+from selftrain.engine.speed import Chosen
 from selftrain.engine.times import EVALUATIONS, Checkpoints, Evaluation, OnAlarm
 from selftrain.errors import CheckpointError, RunFolderError
 from selftrain.evaluation.cross_fitted import CrossFitted
@@ -322,6 +323,7 @@ class Setup:
     evaluation: Evaluation
     checkpoints: Checkpoints
     device: torch.device
+    formats: Chosen | None = None
 
     def open(
         self,
@@ -359,9 +361,10 @@ class Setup:
             "handlers": [type(handler).__name__ for handler in handlers],
         }
         check_alike({"unlabeled samples": len(pile.unlabeled_ids())} | meetings | settings | claim)
+        speed = None if self.formats is None else self.formats.stored()
         # What ranks send one another is limited to what a checkpoint may hold: a path is not among it.
         from_first(lambda: (prepare_folder(out, settings, **claim), None)[1])
-        from_first(lambda: spec.write_record(out, strategy, pile, self.checkpoints.note))
+        from_first(lambda: spec.write_record(out, strategy, pile, self.checkpoints.note, speed))
         ledger = Ledger(pile.unlabeled_ids(), pile.classes, pile.unlabeled_truth()).to(self.device)
         state = TrainState(
             strategy=strategy, pile=pile, ledger=ledger, out=out, folder=out if is_first() else None,
@@ -369,6 +372,7 @@ class Setup:
             evaluate_every=every, parts=[*strategy.judged_on, *self.evaluation.monitor], settings=settings,
             handlers=handlers, stream=stream, monitor=self.evaluation.monitor,
             checkpoint_every=self.checkpoints.every or every, at_once=self.evaluation.batch_size,
+            speed=None if self.formats is None else self.formats.told,
         )  # fmt: skip
         if resume:
             state.restore()

@@ -122,8 +122,8 @@ def fit(
         TrainingError: if more steps in a row than ``NonFiniteGuard`` allows were not finite, if training the
             baseline changes the strategy, or at an alarm (``Evaluation(on_alarm="stop")``).
         CheckpointError: if the weights of ``pretrain`` do not fit the strategy.
-        ValueError: for a number of steps below 1, or a baseline of a strategy that has no step on labels alone or
-            cannot be copied.
+        ValueError: for a number of steps below 1, a baseline of a strategy that has no step on labels alone or cannot
+            be copied, or ``Training(speed="auto")`` of one that cannot be copied or among several processes.
 
     Warns:
         SelfTrainingWarning: the self-check found something wrong; the message says what to do.

@@ -166,6 +166,7 @@ class Context:
     cross_fitted: CrossFitted | None = None
     # Part of the stored state: a replay and a resumed run must leave out the same steps.
     left_out: list[int] = field(default_factory=list)
+    speed: str | None = None
     attributes: Attributes = field(init=False)
 
     def __post_init__(self) -> None:

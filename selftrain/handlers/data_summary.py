@@ -39,5 +39,6 @@ class DataSummary(Handler):
         if self.show and is_first():
             # a pile of the user's own kind says nothing of itself
             lines: list[str] = getattr(context.pile, "summary_lines", list)()
-            for line in [*lines, *self.chosen, *_cost(context), f"{'device':<11}{in_words(context.device)}"]:
+            speed = [] if context.speed is None else [f"speed      {context.speed}"]
+            for line in [*lines, *self.chosen, *_cost(context), f"{'device':<11}{in_words(context.device)}", *speed]:
                 print(line, file=self.file or sys.stderr, flush=True)

@@ -23,6 +23,7 @@ from selftrain.storage.fields import COUNT, Number, check
 from selftrain.types import plain_settings
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+HowFast = Literal["auto"]
 SavedBuffers = list[tuple[nn.Module, str, Tensor | None, Tensor | None]]
 Output = TypeVar("Output", Tensor, tuple[Tensor, ...])
 LabelMode = Literal["eval", "batch", "frozen", "train"]
@@ -59,6 +60,7 @@ class Learner(nn.Module):
             if there are any. It changes results by rounding only, except that dropout on feature maps draws other
             masks.
         compile: Run the forward pass through ``torch.compile``, that of teachers which follow the whole network too.
+        speed: ``"auto"``: ``fit`` tries which formats are fastest, see ``Training``.
 
     Raises:
         ValueError: for an ``accumulate`` below 1 or a ``max_grad_norm`` that is not positive.
@@ -78,6 +80,7 @@ class Learner(nn.Module):
         precision: Precision = "fp32",
         channels_last: bool | None = None,
         compile: bool = False,
+        speed: HowFast | None = None,
     ) -> None:
         super().__init__()
         if accumulate < 1:
@@ -96,7 +99,7 @@ class Learner(nn.Module):
         # As they were given: some optimizers write into their groups.
         self.base_groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
         self.scaler = self._make_scaler()
-        self.compiles = compile
+        self.compiles, self.speed = compile, speed
         if compile:
             self.model.compile()
         self._pending = 0  # updates since the last optimizer step
@@ -604,14 +607,19 @@ def _find_weights(module: nn.Module, found: dict[int, nn.Parameter], seen: set[i
 
 def _autocast_dtype(precision: Precision, device: torch.device, channels_last: bool) -> torch.dtype | None:
     if precision == "auto":
-        if device.type == "cpu":  # convolutions gain; small transformers lose more to casts than their products win
-            # older versions of torch do not tell
-            abilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-            has_bf16 = channels_last and (abilities.get("avx512_bf16", False) or abilities.get("amx_bf16", False))
-        else:
-            has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        # on CPUs convolutions gain; small transformers lose more to casts than their products win
+        has_bf16 = knows_bf16(device) and (channels_last or device.type != "cpu")
         return torch.bfloat16 if has_bf16 else None
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def knows_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for products of bf16."""
+    if device.type == "cpu":
+        # older versions of torch do not tell
+        abilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(abilities.get("avx512_bf16", False) or abilities.get("amx_bf16", False))
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def logits_from(model: nn.Module, x: Tensor) -> Tensor:

@@ -19,7 +19,38 @@ EXACT = "test_exact_resume.py::test_a_resumed_run_is_the_same_run"
 AGAIN = "test_rng.py::test_a_step_draws_the_same_again"
 ROW = "reliability/test_numbers.py::test_too_many_in_a_row_end_the_run_with_a_report"
 
+SPEED = "test_tried_formats.py::"
+
 MUTANTS = [
+    # -- formats that are tried
+    Mutant(
+        "lasting: a trial is a part of the run",
+        "selftrain/engine/speed.py",
+        "twin = copy.deepcopy(self.strategy)",
+        "twin = self.strategy",
+        SPEED + "test_a_trial_leaves_no_trace_and_a_run_keeps_its_choice",
+    ),
+    Mutant(
+        "lasting: a run that goes on forgets its formats",
+        "selftrain/engine/speed.py",
+        "_begun_with(folder) if again else None",
+        "None",
+        SPEED + "test_a_trial_leaves_no_trace_and_a_run_keeps_its_choice",
+    ),
+    Mutant(
+        "lasting: the slower format is chosen",
+        "selftrain/engine/speed.py",
+        "int(ratio <= GAIN)",
+        "int(ratio >= GAIN)",
+        SPEED + "test_the_fastest_formats_are_chosen_and_why_is_told",
+    ),
+    Mutant(
+        "lasting: teachers keep the formats of before",
+        "selftrain/networks/formats.py",
+        "= [*learners, *teachers]",
+        "= [*learners]",
+        SPEED + "test_the_fastest_formats_are_chosen_and_why_is_told",
+    ),
     # -- what a step draws from
     Mutant("lasting: numpy's generator is not seeded", GENERATORS, "    np.random.seed([key", "    str([key", EXACT),
     Mutant(

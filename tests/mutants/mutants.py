@@ -242,8 +242,8 @@ CORE = [
     Mutant(
         "precision: every network is bf16 on a CPU that has it",
         "selftrain/networks/student.py",
-        "has_bf16 = channels_last and (",
-        "has_bf16 = (",
+        'knows_bf16(device) and (channels_last or device.type != "cpu")',
+        "knows_bf16(device)",
         AUTO_PRECISION,
     ),
     Mutant(

@@ -44,6 +44,7 @@ from selftrain.strategy.base import Strategy
 from selftrain.types import BatchPlan, PseudoLabels
 from selftrain.wrapper import SelfTraining
 
+_SPEED = "unit/engine/test_tried_formats.py"
 _draws = np.random.RandomState(0)
 X = _draws.normal(size=(24, 3)).astype(np.float32)
 Y = np.where(np.arange(24) < 16, np.arange(24) % 2, -1)
@@ -289,6 +290,11 @@ ROWS_OF = {
             lambda: GraphAgreement().select(SimpleNamespace(X=None, labels=None)),
             lambda: SelfTraining(GaussianNB(), policy=GraphAgreement()).fit(X, Y),
         ),
+    ],
+    "selftrain/engine/speed.py": [
+        Elsewhere("tries steps in one process", f"{_SPEED}::test_several_processes_are_told_to_set_formats"),
+        Elsewhere("changes the strategy itself", f"{_SPEED}::test_a_strategy_that_a_trial_would_change_is_refused"),
+        Elsewhere("cannot be copied", f"{_SPEED}::test_a_strategy_that_a_trial_cannot_copy_is_refused"),
     ],
     "selftrain/handlers/baseline.py": [
         Row(

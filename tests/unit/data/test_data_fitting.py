@@ -17,6 +17,7 @@ from torch.utils.data import TensorDataset
 import selftrain as st
 from selftrain import data, strategies
 from selftrain.data import ArraySet, Pile
+from selftrain.data.base.fitting import check_targets
 from selftrain.errors import DataError
 from selftrain.types import BatchPlan, View
 
@@ -291,3 +292,17 @@ def test_a_data_set_that_normalizes_is_refused_and_the_remedy_works() -> None:
 def test_further_parts_of_items_are_told() -> None:
     pile = data.from_dataset([(row, i % 2, f"scan {i}") for i, row in enumerate(images(3))])
     assert "items of the labeled set have 3 parts" in pile.summary.left_out[0]
+
+
+def test_thousands_of_classes_are_checked_a_part_at_a_time() -> None:
+    asked: list[list[int]] = []
+
+    def encode(numbers: Tensor) -> Any:
+        asked.append(numbers.tolist())
+        return st.Classification(1000).encode(numbers)
+
+    check_targets("labeled", torch.arange(1000).repeat(2), encode, (), ())
+    assert max(map(len, asked)) <= 256
+    assert sorted(number for part in asked for number in part) == list(range(1000))
+    with pytest.raises(DataError, match="the labeled samples"):
+        check_targets("labeled", torch.tensor([*range(300), 1000]), encode, (), ())

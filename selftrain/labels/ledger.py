@@ -131,20 +131,22 @@ class Ledger(nn.Module):
         index, sure, accepted = said.index, task.confidence(said.value), said.weight > 0
         confidence, margin = _mean(sure), _mean(task.margin(said.value))
         # before the row is written: a flip needs the decision before, and the first look at a row is none
-        seen, before = self.seen[index], self.first_accepted[index]
+        # `index_select` and `index_copy_`: rows by their numbers alone, at half the time of an index of any kind
+        seen, before = self.seen.index_select(0, index), self.first_accepted.index_select(0, index)
         known = seen > 0
         if task.one_unit:
             label = task.label(said.value).to(self.label)
-            flipped = known & (self.label[index] != label)
+            flipped = known & (self.label.index_select(0, index) != label)
         else:
             label = torch.full_like(seen, -1)
             flipped = torch.zeros_like(known)
             if hasattr(task, "units"):  # a task of the user's own may have none
                 flipped = known & self._enter_units(index, task.units(said.value, sure, accepted), task)
             accepted = _mean(accepted) >= 0.5
-        self.flips[index] += flipped
-        self.label[index], self.accepted[index], self.seen[index] = label, accepted, seen + 1
-        self.confidence[index], self.margin[index] = confidence, margin
+        rows = {"flips": self.flips.index_select(0, index) + flipped, "label": label, "accepted": accepted}
+        for name, values in (rows | {"seen": seen + 1, "confidence": confidence, "margin": margin}).items():
+            kept: Tensor = getattr(self, name)
+            kept.index_copy_(0, index, values.to(kept.dtype))
         self._agree(said)
         # the first time stays, however often the row is dropped and accepted again; the largest, as a batch may hold a
         # row twice

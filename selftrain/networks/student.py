@@ -309,7 +309,12 @@ class Learner(nn.Module):
         return True
 
     def _norm(self) -> Tensor:
-        return nn.utils.get_total_norm([p.grad for p in weights_of(self.model) if p.grad is not None])
+        grads = [p.grad for p in weights_of(self.model) if p.grad is not None]
+        if len({(g.dtype, g.device, g.layout) for g in grads}) == 1 and grads[0].layout == torch.strided:
+            # what torch does once it has sorted them by kind
+            norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+            return norm
+        return nn.utils.get_total_norm(grads)
 
     def _step(self) -> bool:
         self.scaler.unscale_(self.optimizer)

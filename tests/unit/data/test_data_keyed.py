@@ -37,7 +37,7 @@ def test_draws_after_the_key_are_the_splitmix_sequence():
 
 def test_devices_draw_what_the_host_draws():
     value = torch.tensor([0, 1, -7, 2**62, -(2**63)])
-    on_host = random._mix_on_host(value.numpy().view(np.uint64)).view(np.int64)
+    on_host = random._mix_on_host(value.numpy().view(np.uint64).copy()).view(np.int64)
     assert random._mix(value).tolist() == on_host.tolist() == [_signed(splitmix(v & _MASK)) for v in value.tolist()]
 
 

@@ -12,6 +12,7 @@ from paths import ROOT
 from selftrain.catalog import RECIPES, default_method
 
 spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
+BY_NAME = "supervised, by name"
 tables = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tables)
 
@@ -254,6 +255,39 @@ def test_a_stored_method_tells_all_that_was_asked_for():
         shares = [row[key] for key, kind in kinds.items() if kind in (float, float | None) and key != "seconds"]
         assert all(0 <= share <= 1 for share in shares if share is not None)
         assert min(row["steps"], row["seconds"]) > 0
+
+
+def test_the_page_of_masks_and_joints_shows_the_stored_results():
+    """No row but planned ones, each once and with a floor on its labels."""
+    made = script("dense_page")
+    rows = made.load("dense")
+    assert made.PAGE.read_text(encoding="utf-8") == made.page(rows, made.load("choose_dense"))
+    dense = script("dense")
+    found = [tuple(row[key] for key in dense.Job._fields) for row in rows]
+    planned = [tuple(job) for job in dense.jobs()]
+    assert len(set(planned)) == len(planned)
+    assert [job for job in planned if job in found] == found
+    of_labels = {(r["dataset"], r["labels"], r["seed"]) for r in rows if r["strategy"].startswith("supervised")}
+    for row in rows:
+        assert row["strategy"] == "full" or (row["dataset"], row["labels"], row["seed"]) in of_labels, row
+        assert all(0 < row[key] < 1 for key in ("score", "nme") if key in row)
+        assert ("nme" in row) == (row["task"] == "keypoints")
+        assert row["passes"] == row["steps"] * dense.PASSES[dense.method_of(dense.Job(*found[rows.index(row)]))[0]]
+    assert {row["seed"] for row in rows}.isdisjoint({row["seed"] for row in made.load("choose_dense")})
+
+
+@pytest.mark.parametrize(("dataset", "labels", "goal"), [("kpt64", 200, 0.065), ("openfield4", 20, 0.025)])
+def test_joints_by_default_settings_reach_their_goal(dataset, labels, goal):
+    rows = tables.load("dense.json")["rows"]
+    found = [r["nme"] for r in rows if (r["dataset"], r["labels"], r["strategy"]) == (dataset, labels, BY_NAME)]
+    assert found
+    assert max(found) <= goal
+
+
+def test_a_gain_on_masks_is_paired_by_seed():
+    over = script("dense_page").over
+    assert over({0: 50.0, 1: 60.0, 2: 42.0}, {0: 40.0, 1: 40.0, 2: 42.0}) == "+10.0 ± 10.0"
+    assert over({0: 50.0, 7: 90.0}, {0: 40.0, 1: 40.0}) == "+10.0 (1)"
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from selftrain.types import BatchPlan
 
 # A stored folder would send `train --config RUN` into the folder of the run that it repeats.
 START = ("init_from", "frozen", "init_size", "download")
-NOT_STORED = ("resume", "overwrite", "download", "trust", "progress", "stop_after", "out")
+NOT_STORED = ("resume", "overwrite", "download", "trust", "progress", "stop_after", "out", "label_to")
 # Batches do not depend on the processes that load them.
 _MAY_CHANGE = (*NOT_STORED, "device", "workers", "timeout", "on_alarm")
 NETWORK = f"auto, {', '.join(building.NETWORKS)} (by kind of input); a class of networks, with its settings behind \

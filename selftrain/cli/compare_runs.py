@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from selftrain.catalog import METHODS, default_method, make_part
 from selftrain.cli import UsageError, automatic, common, report
@@ -49,12 +50,15 @@ from selftrain.data import Pile
 from selftrain.errors import DataError
 from selftrain.front import building
 from selftrain.front.naming import AUTO, load_object, spec_of
+from selftrain.metrics.jackknife import contributions
 from selftrain.networks.described import describe
 from selftrain.report import at_no_cost, of_comparison, write_page
 from selftrain.runtime.distributed import launched
 from selftrain.storage.atomic import write_json
 from selftrain.storage.lock import locked
 from selftrain.storage.run_dir import REPORT, SUMMARY, has_begun, is_replaced, mark_replaced
+from selftrain.strategy.base import SupervisedStrategy
+from selftrain.tasks import Task
 
 ABOUT = """Train supervised and other strategies under one budget, and say whether self-training pays on these data.
 
@@ -62,6 +66,7 @@ Every strategy has the same labels, network, steps, batches and start. It is jud
 with the weights that are best on validation (of fewer than 50 labels, or none: the last ones); without a test set on a
 validation split of the labels, with the last weights. Further draws of labels (--draws) and seeds (--seeds) make the
 answer surer.
+Masks are judged by mean IoU, joints by PCK, of all samples together; gains are paired picture by picture there, too.
 Settings of a strategy follow its name: --fixmatch.select "above(0.9)". With --resume an interrupted comparison goes on,
 and strategies, starts, draws and seeds can be added.
 
@@ -73,7 +78,6 @@ With --starts everything is compared on each start, and has to beat what labels 
 FLOOR = "supervised"
 HELD_OUT = 0.25  # share of the labels that judges where there is neither a test nor a validation set
 RESULT = "compare.json"
-_TASK = spec_of("task", "classification")  # gains are paired sample by sample: each is right or wrong
 
 
 def parser(names: Sequence[str]) -> Parser:
@@ -186,17 +190,11 @@ class Comparison:
 
     def problem(self, pile: Pile) -> building.Problem:
         """What a draw poses."""
-        return building.Problem.of(pile, building.steps_of(self.settings, pile)).posed(pile, _TASK)
+        return building.Problem.of(pile, building.steps_of(self.settings, pile)).posed(pile, None)
 
     def check(self, pile: Pile) -> None:
         """Build every strategy once, so that what none of its runs would take is refused before anything is written."""
         building.plan_of(self.settings)
-        task = make_part("task", building.Problem.of(pile, 1).posed(pile, None).task)
-        if not task.one_unit:
-            raise UsageError(
-                f"the labels of {pile.source} are for {type(task).__name__}, and compare judges one label a sample; "
-                "train each with its labels alone beside it: selftrain train --baseline"
-            )
         for row in self.rows:
             own = settings_of(row, self.settings)
             if row.method == HISTOGRAM and not in_color(pile):
@@ -223,8 +221,7 @@ class Comparison:
         asked = {key: self.settings[key] for key in ("device", "trust")}
         with report.silent():
             made, step = opened(folder, asked | {"which": which})
-        truth, label = predictions(labeler(made), pile, part)
-        return Cell(row.title, draw, seed, part, (truth == label).astype(np.float64), step)
+        return Cell(row.title, draw, seed, part, _scores(labeler(made), pile, part), step)
 
     def train(self, pile: Pile, row: Entrant, own: Mapping[str, Any], seed: int, folder: Path) -> None:
         """One run of the comparison; those on one start differ in the strategy alone."""
@@ -333,7 +330,11 @@ def compared(words: Sequence[str]) -> tuple[Verdict, Path]:
     check_starts(settings, names if names_setting(words, "strategies") else ())
     comparison = Comparison(settings, out, device, entrants(settings["starts"], names))
     first = comparison.pile(settings["draws"][0])  # complains of the data before anything is written
-    names += [name for name in _for_nothing(first, settings) if name not in names]
+    task = make_part("task", comparison.problem(first).task)
+    if task.one_unit:
+        names += [name for name in _for_nothing(first, settings) if name not in names]
+    else:
+        names = _in_places(names, asked=bool(names_setting(words, "strategies")), source=first.source)
     comparison = replace(comparison, rows=entrants(settings["starts"], names))
     settings["strategies"] = names[1:] or names  # those of a default, too: a comparison goes on with the same
     steps = building.steps_of(settings, first)
@@ -358,7 +359,7 @@ def compared(words: Sequence[str]) -> tuple[Verdict, Path]:
         print(write_config(out / CONFIG, "compare", common.stored(settings)))
         with report.told_how_to_resume("compare", out):
             cells = comparison.cells()
-        verdict = judged(cells, comparison.rows, _unjudged(first))
+        verdict = judged(cells, comparison.rows, _unjudged(first, task), _figure(task))
         result = verdict.as_dict() | {"settings": common.stored(settings)}
         write_json(out / RESULT, result)
         with at_no_cost(out / REPORT):
@@ -371,10 +372,57 @@ def _judging(pile: Pile) -> str:
     return "test" if pile.test is not None else "validation"
 
 
-def _unjudged(pile: Pile) -> list[str]:
-    """Names of the classes that have labels, and no sample in the part that judges."""
-    given, asked = (set(getattr(pile, part).annotations.unique().tolist()) for part in ("labeled", _judging(pile)))
+@torch.no_grad()
+def _scores(strategy: SupervisedStrategy, pile: Pile, part: str) -> NDArray[np.float64]:
+    """What each sample of a part adds to the figure of the task, (N,): the mean is the figure."""
+    task = strategy.task
+    if task.one_unit:
+        truth, label = predictions(strategy, pile, part)
+        return np.asarray(truth == label, np.float64)
+    parts = []
+    with strategy.evaluating():
+        for batch in pile.evaluation(part, 500, next(strategy.parameters()).device) or ():
+            value = strategy.predict(batch.x)
+            parts += [
+                task.update(value[i : i + 1], task.encode(batch.annotation[i : i + 1])).cpu() for i in range(len(value))
+            ]
+    return contributions(torch.stack(parts), lambda tally: task.compute(tally)[str(task.monitor)])
+
+
+def _figure(task: Task) -> str:
+    """Name of what rows are compared by."""
+    return "accuracy" if task.one_unit else str(task.monitor)
+
+
+def _in_places(names: Sequence[str], *, asked: bool, source: str) -> list[str]:
+    """The rows that have a meaning for masks and joints.
+
+    Raises:
+        UsageError: one that has none was asked for.
+    """
+    odd = [name for name in names if name in PROBES]
+    if odd and asked:
+        raise UsageError(
+            f"--strategies {' '.join(odd)}: it gives one label a sample, and those of {source} are masks or joints; "
+            "leave it out"
+        )
+    return [name for name in names if name not in PROBES]
+
+
+def _unjudged(pile: Pile, task: Task) -> list[str]:
+    """Names of the classes that have labels, and no sample, or pixel, in the part that judges."""
+    if not task.has_classes:
+        return []
+    given, asked = (_classes_in(pile, part, task) for part in ("labeled", _judging(pile)))
     return [name for number, name in enumerate(pile.classes) if number in given - asked]
+
+
+def _classes_in(pile: Pile, part: str, task: Task) -> set[int]:
+    found = set[int]()
+    for batch in pile.evaluation(part, 500, torch.device("cpu")) or ():
+        target = task.encode(batch.annotation)
+        found |= set(task.label(target.value)[target.mask() > 0].unique().tolist())
+    return found
 
 
 def _for_nothing(pile: Pile, settings: Mapping[str, Any]) -> list[str]:

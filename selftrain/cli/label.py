@@ -12,10 +12,11 @@ from selftrain.cli.parser import Parser, make_parser, switch
 from selftrain.cli.piles import read_pile
 from selftrain.data import Pile, Samples
 from selftrain.data.readers.raw import everything
+from selftrain.engine.run import Run
 from selftrain.engine.spec import OpenedRun
 from selftrain.errors import RunFolderError
 from selftrain.front import building
-from selftrain.front.asking import PRECISION, Rule, check_threshold, labeled, rule_for
+from selftrain.front.asking import PRECISION, check_threshold, labeled, rule_for
 from selftrain.labels.ledger import Ledger
 from selftrain.metrics.intervals import check_rate
 
@@ -52,22 +53,45 @@ def run(words: Sequence[str]) -> int:
     run, _ = opened(folder, settings)
     one = labeler(run).task.one_unit
     out = Path(settings["out"] or f"labels-{Path(folder).resolve().name}{'.csv' if one else ''}")
-    if out.exists() and not settings["overwrite"]:
-        raise RunFolderError(f"{out} is there already; say --overwrite, or --out with another file")
+    if not settings["overwrite"]:
+        check_free(out, "out")
     samples, pile = _samples(run, settings, whole=other is not None)
     rule = rule_for(run, settings["threshold"], settings["precision"])
     # all as unlabeled ones, also those with a label: they are what a teacher's pass labels
     shown = Pile(None, samples, classes=run.classes, views=pile.views, source=pile.source)
     shown.encoder = pile.encoder  # rows of features stay what they are
     ledger = labeled(run, run.shown(shown, plain=True), rule.threshold, "last", settings["batch_size"])
-    if not one:
-        ledger.to_masks(out, overwrite=settings["overwrite"])
+    write(ledger, out, overwrite=settings["overwrite"])
+    print(f"labels     {rule.why}")
+    _tell(ledger, out)
+    return 0
+
+
+def label_own(run: Run, out: Path, *, overwrite: bool) -> None:
+    """Label the unlabeled samples of a run that was just trained, and write them."""
+    ledger = run.label()
+    write(ledger, out, overwrite=overwrite)
+    _tell(ledger, out)
+
+
+def check_free(out: Path, option: str) -> None:
+    """Refuse to write where something is.
+
+    Raises:
+        RunFolderError: there is.
+    """
+    if out.exists():
+        raise RunFolderError(f"{out} is there already; say --overwrite, or --{option} with another file")
+
+
+def write(ledger: Ledger, out: Path, *, overwrite: bool) -> None:
+    """Masks or joints into a folder, others as a table by the ending of the file."""
+    if ledger.task is not None and not ledger.task.one_unit:
+        ledger.to_masks(out, overwrite=overwrite)
     elif out.suffix.lower() == ".parquet":
         ledger.to_parquet(out)
     else:
         ledger.to_csv(out)
-    _tell(ledger, rule, out)
-    return 0
 
 
 def _samples(run: OpenedRun, settings: Any, *, whole: bool) -> tuple[Samples, Pile]:
@@ -81,10 +105,9 @@ def _samples(run: OpenedRun, settings: Any, *, whole: bool) -> tuple[Samples, Pi
     return pile.unlabeled, pile
 
 
-def _tell(ledger: Ledger, rule: Rule, out: Path) -> None:
+def _tell(ledger: Ledger, out: Path) -> None:
     print(f"{'class':<20} {'samples':>9} {'accepted':>9} {'confidence':>11}")
     for row in ledger.per_class():
         sure = "" if row.confidence is None else f"{row.confidence:.3f}"
         print(f"{row.name[:20]:<20} {row.count:>9,} {row.accepted:>9,} {sure:>11}")
-    print(f"labels     {rule.why}")
     print(f"written    {out}: {len(ledger):,} samples, {int(ledger.accepted.sum()):,} accepted")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from selftrain.catalog import METHODS, TASKS, default_method
 from selftrain.cli import UsageError, automatic, common, report
 from selftrain.cli.folder import claim, network_in
+from selftrain.cli.label import check_free, label_own
 from selftrain.cli.parser import Parser, make_parser, names_setting, parse
 from selftrain.cli.piles import absolute, add_data, read_pile
 from selftrain.data import Pile
@@ -18,6 +19,8 @@ from selftrain.engine import loop
 from selftrain.engine.times import OnAlarm
 from selftrain.front import building
 from selftrain.front.naming import AUTO, short_name
+from selftrain.runtime.distributed import launched
+from selftrain.storage.run_dir import SUMMARY
 from selftrain.strategy.base import SupervisedStrategy
 from selftrain.tasks import Classification, Keypoints
 
@@ -47,6 +50,8 @@ def parser() -> Parser:
     found.add_argument("--on_alarm", type=OnAlarm, default="fallback", help=help)
     common.add_network(found, training=True)
     common.add_stage(found, steps=building.STEPS, out="runs/STRATEGY")
+    help = "then label the unlabeled samples, as `selftrain label` does: a table, or of masks and joints a folder"
+    found.add_argument("--label_to", type=Path | None, default=None, help=help)
     common.add_times(found)
     return found
 
@@ -62,10 +67,16 @@ def run(words: Sequence[str]) -> int:
     out = settings["out"] or Path("runs", short_name("strategy", settings["strategy"]))
     # looked at before the data are read and made by ``fit``: data that are refused leave no folder behind
     out = claim(out, resume=settings["resume"], overwrite=settings["overwrite"])
+    if settings["label_to"] is not None:
+        if launched():
+            raise UsageError(f"--label_to is for one process; say afterwards selftrain label {out}")
+        if not settings["overwrite"]:
+            check_free(settings["label_to"], "label_to")
     device = building.device_of(settings)
     settings = absolute(settings)
     if short_name("strategy", settings["strategy"]) == AUTO:
-        return _try_all(settings, out, device)
+        _labeled(_try_all(settings, out, device), settings)
+        return 0
     pile = building.normalized_for(read_pile(settings), settings, out)
     problem = building.Problem.of(pile, building.steps_of(settings, pile)).posed(pile, settings["task"])
     settings["network"] = building.network_for(problem, network_in(settings), init_from=settings["init_from"])
@@ -78,10 +89,17 @@ def run(words: Sequence[str]) -> int:
         common.check_same(common.stored(settings), str(out))
     done = train(settings, pile, problem, out, device)
     report.finished(done, pile, problem.steps)
+    _labeled(done, settings)
     return 0
 
 
-def _try_all(settings: dict[str, Any], out: Path, device: torch.device) -> int:
+def _labeled(done: loop.Run, settings: Mapping[str, Any]) -> None:
+    """Write labels if they were asked for and the training has come to its end."""
+    if settings["label_to"] is not None and done.out is not None and (done.out / SUMMARY).is_file():
+        label_own(done, settings["label_to"], overwrite=settings["overwrite"])
+
+
+def _try_all(settings: dict[str, Any], out: Path, device: torch.device) -> loop.Run:
     """``--strategy auto``: what is tried, and what came of it."""
     automatic.check_settings(settings, parser().get_defaults().as_dict())
     pile = automatic.rows_of(read_pile(settings), settings, out)
@@ -91,7 +109,7 @@ def _try_all(settings: dict[str, Any], out: Path, device: torch.device) -> int:
     done, records = automatic.train(settings, pile, problem, out, device)
     report.finished(done, pile, 1)
     report.tried(records, out)
-    return 0
+    return done
 
 
 def train(settings: dict[str, Any], pile: Pile, problem: building.Problem, out: Path, device: torch.device) -> loop.Run:

@@ -21,7 +21,8 @@ class Cell:
         draw: Key of the labels.
         seed: Key of everything else.
         part: What it was judged on.
-        right: 1 for each judged sample that was right, else 0, (N,).
+        right: 1 for each judged sample that was right, else 0, (N,); of masks and joints what each adds to the figure,
+            see ``selftrain.metrics.jackknife``.
         step: That the judged weights have learned.
     """
 
@@ -39,7 +40,7 @@ class Row:
 
     Args:
         strategy: Its name.
-        accuracy: Mean over draws and seeds.
+        accuracy: The figure of the comparison (accuracy, mean IoU, PCK), mean over draws and seeds.
         spread: Standard deviation over them; ``None``: there is one.
         gain: Mean accuracy beyond that of ``over`` on the same draws and seeds; ``None``: it is the floor.
         low, high: Interval of the gain.
@@ -72,6 +73,7 @@ class Verdict:
         level: Of each interval: so that all of them hold together with 95 %.
         runs: Accuracy of each run.
         unjudged: Names of the classes that have labels and no judged sample.
+        figure: What ``accuracy`` of rows and runs is: ``"accuracy"``, or of masks and joints the task's ``monitor``.
     """
 
     rows: Sequence[Row]
@@ -82,6 +84,7 @@ class Verdict:
     level: float
     runs: Sequence[Mapping[str, Any]]
     unjudged: Sequence[str] = ()
+    figure: str = "accuracy"
 
     def __repr__(self) -> str:
         return self.text()
@@ -95,7 +98,7 @@ class Verdict:
         one = {row.over for row in self.rows} <= {None, self.floor}
         width = max(22, *(len(row.strategy) for row in self.rows))
         gain = f"gain over {self.floor}" if one else "gain"
-        head = f"{'strategy':<{width}} {'accuracy':>16} {gain:>22} {'interval':>18}{'' if one else '  over'}"
+        head = f"{'strategy':<{width}} {self.figure:>16} {gain:>22} {'interval':>18}{'' if one else '  over'}"
         lines = [head, *(_line(row, width, one) for row in self.rows), ""]
         lines.append(
             f"judged on {self.samples:,} {self.part} samples, {self.cells} run(s) of each strategy; in percent"
@@ -123,7 +126,7 @@ class Verdict:
                 "logistic regression on the histogram of colors, which costs nothing, is above all that was trained; "
                 "start from weights of others (--init-from pretrained:NAME), or train for longer"
             )
-        if self.samples < 100:
+        if self.figure == "accuracy" and self.samples < 100:  # of other figures the intervals alone tell
             found.append(
                 # two standard errors of a share near one half: 2 * sqrt(0.25 / n)
                 f"{self.samples} judged samples tell differences of {100 / self.samples**0.5:.0f} points at best"
@@ -156,7 +159,9 @@ def _answer(what: str, floor: str, rows: Sequence[Row]) -> str:
     )
 
 
-def judged(cells: Mapping[str, Sequence[Cell]], rows: Sequence[Entrant], unjudged: Sequence[str] = ()) -> Verdict:
+def judged(
+    cells: Mapping[str, Sequence[Cell]], rows: Sequence[Entrant], unjudged: Sequence[str] = (), figure: str = "accuracy"
+) -> Verdict:
     """Compare every row with all that it has to beat, pair by pair of draw and seed.
 
     What it has to beat is the best of them on the very samples that judge: a choice that favors the rival, so that it
@@ -176,7 +181,7 @@ def judged(cells: Mapping[str, Sequence[Cell]], rows: Sequence[Entrant], unjudge
         for c in found
     ]
     samples = round(float(np.mean([len(cell.right) for cell in base])))
-    return Verdict(found_rows, floor, base[0].part, samples, len(base), level, runs, unjudged)
+    return Verdict(found_rows, floor, base[0].part, samples, len(base), level, runs, unjudged, figure)
 
 
 def _row(row: Entrant, cells: Mapping[str, Sequence[Cell]], level: float) -> Row:

@@ -27,7 +27,9 @@ def of_comparison(result: Mapping[str, Any], title: str) -> dict[str, Any]:
         if row["gain"] is not None
     ]
     figures = [charts.whiskers("Gain in points, with its interval", gains, signed=True)] if gains else []
-    figures.append(charts.whiskers("Right, mean of all runs", [_mean(row) for row in rows]))
+    # files of before it was stored are of classes
+    figure = {"accuracy": "right"}.get(result.get("figure", "accuracy"), str(result.get("figure")).replace("_", " "))
+    figures.append(charts.whiskers(f"{figure[:1].upper()}{figure[1:]}, mean of all runs", [_mean(row) for row in rows]))
     cells = [
         [
             row["strategy"], percent(row["accuracy"]),
@@ -37,7 +39,7 @@ def of_comparison(result: Mapping[str, Any], title: str) -> dict[str, Any]:
         ]
         for row in rows
     ]  # fmt: skip
-    head = ["strategy", "right", "gain", "answer", "interval", "over", "std over runs"]
+    head = ["strategy", figure, "gain", "answer", "interval", "over", "std over runs"]
     first = next((row["answer"] for row in rows if row["answer"] in ("pays", "hurts")), "")
     tone = "good" if any(row["answer"] == "pays" for row in rows) else "bad" if first else ""
     judged = f"{result['samples']:,} {result['part']} samples, {result['cells']} run(s) of each strategy; gains are "
@@ -57,7 +59,7 @@ def of_comparison(result: Mapping[str, Any], title: str) -> dict[str, Any]:
         "fallback": None,
         "sections": [
             Section("verdict", "Does it pay here?", result["answer"], notes, figures, head, cells, tone=tone),
-            Section("runs", "How do draws and seeds differ?", head=["strategy", "draw", "seed", "right", "", "step"],
+            Section("runs", "How do draws and seeds differ?", head=["strategy", "draw", "seed", figure, "", "step"],
                     rows=runs),
             Section("again", "How is it made again?", texts=[
                 ("settings", yaml_like(result.get("settings", {}))),

@@ -147,6 +147,27 @@ MUTANTS = [
         "test_cli_verdict.py::test_many_strategies_have_wider_intervals_each",
     ),
     Mutant(
+        "compare: a picture adds to mean IoU what is right without it",
+        "selftrain/metrics/jackknife.py",
+        "(without.mean() - without)",
+        "(without - without.mean())",
+        "test_jackknife.py::test_of_a_share_they_are_right_or_wrong",
+    ),
+    Mutant(
+        "compare: what pictures add to mean IoU is as far apart as means without one",
+        "selftrain/metrics/jackknife.py",
+        "whole + (rows - 1) *",
+        "whole +",
+        "test_jackknife.py::test_of_mean_iou_their_spread_is_that_of_pictures_drawn_anew",
+    ),
+    Mutant(
+        "train: labels that were asked for are not written",
+        "selftrain/cli/train.py",
+        'if settings["label_to"] is not None and done.out',
+        "if False and done.out",
+        "test_docs.py::test_a_newcomer_gets_masks_from_two_folders_by_a_script_and_by_one_command",
+    ),
+    Mutant(
         "verdict: what cannot be told pays",
         VERDICT,
         '"pays" if low > 0',

@@ -203,9 +203,11 @@ ROWS_OF = {
     ],
     f"{C}/compare_runs.py": [
         Row(
-            "train each with its labels alone beside it",
-            lambda: command("compare", "--data", home() / "masks.npz", *QUICK, "--out", "compared"),
-            lambda: command("train", "--data", home() / "masks.npz", "--baseline", *QUICK, "--out", "beside"),
+            "those of {} are masks or joints; leave it out",
+            lambda: command("compare", "--data", home() / "masks.npz", "--strategies", "knn", *QUICK, "--out", "masks"),
+            lambda: command(
+                "compare", "--data", home() / "masks.npz", "--strategies", "supervised", *QUICK, "--out", "m"
+            ),
         ),
         Row(
             "a comparison names its runs; known are {}",
@@ -246,10 +248,11 @@ ROWS_OF = {
     ],
     f"{C}/label.py": [
         Row(
-            "say --overwrite, or --out with another file",
+            "say --overwrite, or --{} with another file",
             lambda: (labeled(), labeled()),
             lambda: labeled("--overwrite"),
             lambda: labeled("--out", "other.csv"),
+            lambda: train("--label_to", "own.csv", out="and_labeled"),
         ),
         Row(
             "say which to label: selftrain label RUN DATA",

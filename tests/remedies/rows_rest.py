@@ -150,6 +150,15 @@ def compared(*, launched):
         command(*words)
 
 
+def labeled_too(*, launched):
+    group = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"} if launched else {}
+    words = ("train", *from_file(), "--strategy", "fixmatch", "--network", "mlp", *QUICK, "--out", "labeled_too")
+    with mock.patch.dict("os.environ", group):
+        command(*words, *(["--label_to", "labels.csv"] if launched else []))
+    if not launched:
+        command("label", "labeled_too")
+
+
 def tried(budget):
     """What is told of a candidate if so many seconds are allowed."""
     candidate = Candidate("a", "graph", "plain", lambda seed: None, 1.0)
@@ -163,6 +172,11 @@ def configured(out, *words, settings='{"strategy": null}'):
 
 ROWS_OF = {
     "selftrain/cli/train.py": [
+        Row(
+            "is for one process; say afterwards selftrain label",
+            lambda: labeled_too(launched=True),
+            lambda: labeled_too(launched=False),
+        ),
         Row(
             "strategy is null; name one",
             lambda: configured("null")(),

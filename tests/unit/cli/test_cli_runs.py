@@ -518,8 +518,22 @@ def test_masks_and_joints_are_learned_from_arrays(task, tmp_path, capsys):
     wrong = "keypoints" if task == "segmentation" else "segmentation"
     assert cli.main(["train", *words, "--task", wrong]) == 2
     assert "leave --task out" in capsys.readouterr().err
-    assert cli.main(["compare", *words[:4], "--strategies", "fixmatch", *QUICK]) == 2
-    assert "compare judges one label a sample" in capsys.readouterr().err
+    _compared(words, task, capsys)
+
+
+def _compared(words, task, capsys):
+    """The figure of each run is that of its own network, on the same pictures; rows of one label a sample are none."""
+    line = ["compare", *words[:4], "--network", "dense_nets:network", *QUICK, "--out", "compared"]
+    assert cli.main([*line, "--strategies", "linear", "fixmatch"]) == 2
+    assert "--strategies linear: it gives one label a sample" in capsys.readouterr().err
+    assert cli.main([*line, "--strategies", "fixmatch"]) == 0
+    found, figure = read_json("compared/compare.json"), "mean_iou" if task == "segmentation" else "pck"
+    assert re.search(rf"^strategy +{figure} +gain over supervised", capsys.readouterr().out, re.MULTILINE)
+    assert (found["figure"], found["samples"], found["part"]) == (figure, 4, "test")
+    for row in found["runs"]:
+        own = st.open_run(Path("compared", "draw-0", "seed-0", row["strategy"]), trust=True)
+        assert row["accuracy"] == pytest.approx(own.evaluate("test")[figure])
+    assert (figure.replace("_", " ") in Path("compared/report.html").read_text().lower()) and not found["unjudged"]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from selftrain.cli.compare_runs import _unjudged
 from selftrain.cli.starts import entrants
 from selftrain.cli.verdict import Cell
 from selftrain.data import Pile
+from selftrain.tasks import Classification
 
 RNG = np.random.default_rng(0)
 
@@ -88,8 +89,8 @@ def test_classes_that_are_not_judged_are_named_until_the_test_has_some():
     for asked in ([0, 0], [0, 2], [0, 1, 2]):  # follows the remedy
         pile = Pile.from_arrays(x, y, x[: len(asked)], np.array(asked), classes=["cat", "dog", "emu"])
         pair = {"supervised": cells("supervised", [0.7] * 3)}
-        found = verdict.judged(pair, entrants(None, list(pair)), _unjudged(pile))
+        found = verdict.judged(pair, entrants(None, list(pair)), _unjudged(pile, Classification(3)))
         seen.append([line for line in found.cautions() if "not judged" in line])
-        assert found.as_dict()["unjudged"] == _unjudged(pile)
+        assert found.as_dict()["unjudged"] == _unjudged(pile, Classification(3))
     words = "their answers are not judged; add some"
     assert seen == [[f"no test sample is of dog, emu: {words}"], [f"no test sample is of dog: {words}"], []]

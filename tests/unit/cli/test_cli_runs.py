@@ -533,7 +533,8 @@ def _compared(words, task, capsys):
     for row in found["runs"]:
         own = st.open_run(Path("compared", "draw-0", "seed-0", row["strategy"]), trust=True)
         assert row["accuracy"] == pytest.approx(own.evaluate("test")[figure])
-    assert (figure.replace("_", " ") in Path("compared/report.html").read_text().lower()) and not found["unjudged"]
+    assert figure.replace("_", " ") in Path("compared/report.html").read_text().lower()
+    assert not found["unjudged"]
 
 
 @pytest.fixture

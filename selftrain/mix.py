@@ -5,7 +5,9 @@ A ``Mix`` is called as ``mix(x, target, task)`` and returns the mixed pair.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, cast
 
@@ -175,19 +177,10 @@ def cutmix_seg(
     share = torch.empty(len(x)).uniform_(*area)
     ratio = torch.empty(len(x)).uniform_(aspect, 1 / aspect)
     sides = torch.stack([(share * ratio).sqrt(), (share / ratio).sqrt()], 1).clamp(max=1) * torch.tensor(x.shape[2:])
-    sides = sides.round() * (torch.rand(len(x), 1) < probability)
-    start = (torch.rand(len(x), 2) * (torch.tensor(x.shape[2:]) - sides + 1)).floor()
-    bounds = sent(torch.stack([start, start + sides]), x.device)[..., None]  # (2, B, 2, 1)
-    rows, columns = (torch.arange(side, device=x.device) for side in x.shape[2:])
-    inside_rows = (rows >= bounds[0, :, 0]) & (rows < bounds[1, :, 0])
-    inside_columns = (columns >= bounds[0, :, 1]) & (columns < bounds[1, :, 1])
-    pasted = (inside_rows[:, :, None] & inside_columns[:, None])[:, None]
+    pasted = _boxes(sides.round() * (torch.rand(len(x), 1) < probability), x)
     partner = sent(partner, x.device)
     other = pick(target, partner)
-    mixed = torch.where(pasted, x[partner], x)
-    if len(target.shape) == 2:
-        return mixed, blend(target, other, 1 - pasted.float().mean((1, 2, 3)), task)
-    return mixed, _paste(target, other, _resize(pasted, target.shape[-2:]))
+    return torch.where(pasted, x[partner], x), _paste_boxes(target, other, pasted, task)
 
 
 @_in_ranks
@@ -240,19 +233,64 @@ def source_classmix(
         ValueError: if the targets have no class for each pixel, or images differ in size.
     """
     _check_classes(x, target)
-    if labeled.x.shape[1:] != x.shape[1:]:
-        raise ValueError(
-            f"labeled images are {tuple(labeled.x.shape[1:])} and unlabeled ones {tuple(x.shape[1:])}; give views of "
-            "one size"
-        )
-    order = torch.randperm(len(labeled.x))
-    partner = sent(order[torch.arange(len(x)) % len(order)], x.device)
+    partner = _labeled_partners(x, labeled)
     other = pick(labeled.target, partner)
     there = _classes(other, task)
     drawn = _half(there, up=True) if classes == "batch" else None
     pasted = torch.stack([torch.isin(row, _half(row, up=True) if drawn is None else drawn) for row in there])
     mixed = torch.where(_resize(pasted[:, None], x.shape[-2:]), labeled.x[partner].to(x.dtype), x)
     return mixed, _paste(target, other, pasted[:, None])
+
+
+def label_injection(
+    x: Tensor,
+    target: Target,
+    task: Task,
+    labeled: Labeled,
+    value: Tensor,
+    *,
+    injected: tuple[float, float] = (8.0, 2.0),
+    pasted: tuple[float, float] = (4.0, 4.0),
+) -> tuple[Tensor, Target]:
+    """Paste a box of another unlabeled image into each, with a box of a labeled one in it where its labels are unsure.
+
+    Source: Zhao et al., "Augmentation Matters" (AugSeg), CVPR 2023, arXiv:2212.04976, adaptive label injection: an
+    image's confidence rho is the mean over its units of the largest probability times 1 minus the entropy as a share
+    of the largest possible; with probability 1 - rho a box of a labeled image lies on it before it lends its own box
+    to another. Areas are drawn as in the released code. Differs: each image draws its own area, boxes lie within the
+    image, and no image is its own partner; a batch of one keeps the labeled box itself.
+
+    Args:
+        x: Unlabeled images, shape (B, c, H, W).
+        target: Their targets.
+        task: Says how unit weights meet the axes of a value, and how sure a unit is.
+        labeled: Images of the same size and their targets; each lends about as often as any other.
+        value: What was predicted of the unlabeled images, shape (B, C, *S), in [0, 1].
+        injected: Concentrations of the Beta distribution of the area that a labeled image does *not* take.
+        pasted: The same of the box of another unlabeled image.
+    Gradient: flows to ``x``.
+
+    Raises:
+        ValueError: if ``x`` is no batch of images or sizes differ, and for a concentration that is not positive.
+    """
+    if x.dim() != 4:
+        raise ValueError(f"label_injection needs images (B, c, H, W), got shape {tuple(x.shape)}")
+    _check_injection(injected, pasted)
+    # rho_i of each image: sure of one choice, and of nothing beside it
+    p = task.distribution(value)
+    entropy = -(p * p.clamp(min=1e-8).log()).sum(-1) / math.log(p.shape[-1])
+    rho = (task.confidence(value) * (1 - entropy)).view(len(x), -1).mean(1)
+    lent = _labeled_partners(x, labeled)
+    unsure = sent(torch.rand(len(x)), x.device) > rho
+    box = _boxes(_box_sides(x, injected), x) & unsure[:, None, None, None]
+    shown = torch.where(box, labeled.x[lent].to(x.dtype), x)
+    told = _paste_boxes(target, pick(labeled.target, lent), box, task)
+    if len(x) < 2:
+        return shown, told
+    order = torch.randperm(len(x))
+    partner = sent(torch.empty_like(order).scatter_(0, order, order.roll(1)), x.device)
+    box = _boxes(_box_sides(x, pasted), x)
+    return torch.where(box, shown[partner], x), _paste_boxes(target, pick(told, partner), box, task)
 
 
 @_in_ranks
@@ -300,9 +338,11 @@ class Mix(Recorded, nn.Module):
 
     Attributes:
         reads_labeled: Whether it takes the labeled samples too, by ``with_labeled`` in place of ``forward``.
+        reads_prediction: Whether it takes what was predicted of the samples as well, by ``with_prediction``.
     """
 
     reads_labeled: bool = False
+    reads_prediction: bool = False
 
     def forward(self, x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
         """The mixed inputs and targets, of the same shapes."""
@@ -312,8 +352,30 @@ class Mix(Recorded, nn.Module):
         """The same of a mix that reads labeled samples."""
         raise NotImplementedError
 
+    def with_prediction(
+        self, x: Tensor, target: Target, task: Task, labeled: Labeled, value: Tensor
+    ) -> tuple[Tensor, Target]:
+        """The same of a mix that reads predictions ``value`` (B, C, *S) too."""
+        raise NotImplementedError
+
+    def in_step(
+        self, x: Tensor, target: Target, task: Task, labeled: Labeled | None = None, value: Tensor | None = None
+    ) -> tuple[Tensor, Target]:
+        """The mixture by whichever of the three reads what it must; without labeled samples always by ``forward``."""
+        if self.reads_prediction and labeled is not None and value is not None:
+            return self.with_prediction(x, target, task, labeled, value)
+        if self.reads_labeled and labeled is not None:
+            return self.with_labeled(x, target, task, labeled)
+        mixed: tuple[Tensor, Target] = self(x, target, task)
+        return mixed
+
     def alike(
-        self, x: Tensor, targets: Sequence[Target], task: Task, labeled: Labeled | None = None
+        self,
+        x: Tensor,
+        targets: Sequence[Target],
+        task: Task,
+        labeled: Labeled | None = None,
+        value: Tensor | None = None,
     ) -> list[tuple[Tensor, Target]]:
         """The same mixture of inputs for several targets of theirs, each with the mixed inputs: by the same draws.
 
@@ -325,19 +387,18 @@ class Mix(Recorded, nn.Module):
             targets: Targets of each of several networks.
             task: Says how unit weights meet the axes of a value.
             labeled: The labeled samples, for a mix that reads them; ``None``: they are in ``x``.
+            value: What was predicted of ``x``, for a mix that reads it.
         """
         made: list[tuple[Tensor, Target]] = []
-        for target in targets[:-1]:
-            with own_randomness(x.device):
-                made.append(self._by(x, target, targets[0], task, labeled))
-        return [*made, self._by(x, targets[-1], targets[0], task, labeled)]
+        for i, target in enumerate(targets):
+            # All but the last give their draws back, so that what comes later is as after one mixture.
+            with own_randomness(x.device) if i + 1 < len(targets) else contextlib.nullcontext():
+                made.append(self._by(targets[0], x, target, task, labeled, value))
+        return made
 
-    def _by(self, x: Tensor, target: Target, by: Target, task: Task, labeled: Labeled | None) -> tuple[Tensor, Target]:
+    def _by(self, by: Target, x: Tensor, target: Target, task: Task, *more: Any) -> tuple[Tensor, Target]:
         """One of the mixtures of ``alike``, where ``by`` says what is pasted."""
-        if self.reads_labeled and labeled is not None:
-            return self.with_labeled(x, target, task, labeled)
-        mixed: tuple[Tensor, Target] = self(x, target, task)
-        return mixed
+        return self.in_step(x, target, task, *more)
 
 
 class Mixup(Mix):
@@ -421,6 +482,37 @@ class SourceClassMix(Mix):
         return source_classmix(x, target, task, labeled, classes=self.classes)
 
 
+class LabelInjection(Mix):
+    """``label_injection`` with settings, for strategies that learn labeled samples beside unlabeled ones: see there.
+
+    Args:
+        injected: Concentrations of the Beta distribution of the area that a labeled image does *not* take.
+        pasted: The same of the box of another unlabeled image.
+    """
+
+    reads_labeled = True
+    reads_prediction = True
+
+    def __init__(self, injected: tuple[float, float] = (8.0, 2.0), *, pasted: tuple[float, float] = (4.0, 4.0)) -> None:
+        super().__init__()
+        _check_injection(injected, pasted)
+        self.injected, self.pasted = injected, pasted
+
+    def forward(self, x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
+        """Refused: there is nothing to inject."""
+        raise ValueError("LabelInjection pastes labeled samples, and there are none here; take CutMixSeg")
+
+    def with_labeled(self, x: Tensor, target: Target, task: Task, labeled: Labeled) -> tuple[Tensor, Target]:
+        """Refused: nothing says how sure the labels are."""
+        raise ValueError("LabelInjection needs the predictions that labels are made of; take CutMixSeg")
+
+    def with_prediction(
+        self, x: Tensor, target: Target, task: Task, labeled: Labeled, value: Tensor
+    ) -> tuple[Tensor, Target]:
+        """Paste boxes, of labeled images where labels are unsure."""
+        return label_injection(x, target, task, labeled, value, injected=self.injected, pasted=self.pasted)
+
+
 class ClassMix(Mix):
     """``classmix``: see there."""
 
@@ -428,7 +520,7 @@ class ClassMix(Mix):
         """Paste half of a random partner's classes."""
         return classmix(x, target, task)
 
-    def _by(self, x: Tensor, target: Target, by: Target, task: Task, labeled: Labeled | None) -> tuple[Tensor, Target]:
+    def _by(self, by: Target, x: Tensor, target: Target, task: Task, *more: Any) -> tuple[Tensor, Target]:
         return classmix(x, target, task, by=by)
 
 
@@ -449,7 +541,7 @@ class KeypointMix(Mix):
         """Copy patches from joint to joint."""
         return keypoint_mix(x, target, task, size=self.size, pairs=self.pairs)
 
-    def _by(self, x: Tensor, target: Target, by: Target, task: Task, labeled: Labeled | None) -> tuple[Tensor, Target]:
+    def _by(self, by: Target, x: Tensor, target: Target, task: Task, *more: Any) -> tuple[Tensor, Target]:
         return keypoint_mix(x, target, task, size=self.size, pairs=self.pairs, by=by)
 
 
@@ -469,7 +561,9 @@ def _paste(target: Target, other: Target, pasted: Tensor) -> Target:
     if target.weight.dim() != len(target.shape) - 1:
         value = torch.where(pasted, other.value, target.value)
         # The map of a joint is now of either image, or of both in part: it counts only as far as both do.
-        return Target(value, torch.minimum(target.weight, other.weight), target.mask() * other.mask() > 0)
+        touched = pasted.flatten(1).any(1)[:, None]
+        weight = torch.where(touched, torch.minimum(target.weight, other.weight), target.weight)
+        return Target(value, weight, target.mask() * torch.where(touched, other.mask(), 1) > 0)
     valid, inside = None, pasted[:, 0]
     if target.valid is not None or other.valid is not None:
         valid = torch.where(inside, other.mask(), target.mask()) > 0
@@ -477,6 +571,40 @@ def _paste(target: Target, other: Target, pasted: Tensor) -> Target:
     if isinstance(target, HardTarget) and isinstance(other, HardTarget):
         return target.having(torch.where(inside, other.label, target.label), weight, valid)
     return Target(torch.where(pasted, other.value, target.value), weight, valid)
+
+
+def _paste_boxes(target: Target, other: Target, pasted: Tensor, task: Task) -> Target:
+    """Take ``other`` in the pixels ``pasted`` (B, 1, H, W) of the images, or blend labels of whole images by area."""
+    if len(target.shape) == 2:
+        return blend(target, other, 1 - pasted.float().mean((1, 2, 3)), task)
+    return _paste(target, other, _resize(pasted, target.shape[-2:]))
+
+
+def _boxes(sides: Tensor, x: Tensor) -> Tensor:
+    """Boxes of whole pixels, ``sides`` (B, 2) high and wide, anywhere within each image: (B, 1, H, W), boolean."""
+    start = (torch.rand(len(x), 2) * (torch.tensor(x.shape[2:]) - sides + 1)).floor()
+    bounds = sent(torch.stack([start, start + sides]), x.device)[..., None]  # (2, B, 2, 1)
+    rows, columns = (torch.arange(side, device=x.device) for side in x.shape[2:])
+    inside_rows = (rows >= bounds[0, :, 0]) & (rows < bounds[1, :, 0])
+    inside_columns = (columns >= bounds[0, :, 1]) & (columns < bounds[1, :, 1])
+    return (inside_rows[:, :, None] & inside_columns[:, None])[:, None]
+
+
+def _box_sides(x: Tensor, kept: tuple[float, float]) -> Tensor:
+    """Sides (B, 2) of boxes of the form of the image, of which a share from this Beta distribution is kept."""
+    share = 1 - torch.distributions.Beta(*kept).sample((len(x),))
+    return (share.sqrt()[:, None] * torch.tensor(x.shape[2:])).round()
+
+
+def _labeled_partners(x: Tensor, labeled: Labeled) -> Tensor:
+    """A row of the labeled images for each image of ``x``."""
+    if labeled.x.shape[1:] != x.shape[1:]:
+        raise ValueError(
+            f"labeled images are {tuple(labeled.x.shape[1:])} and unlabeled ones {tuple(x.shape[1:])}; give views of "
+            "one size"
+        )
+    order = torch.randperm(len(labeled.x))
+    return sent(order[torch.arange(len(x)) % len(order)], x.device)
 
 
 def _resize(mask: Tensor, size: torch.Size) -> Tensor:
@@ -512,6 +640,11 @@ def _check_boxes(probability: float, area: tuple[float, float], aspect: float) -
         raise ValueError(f"probability is {probability}; it must be in [0, 1]")
     if not 0 < area[0] <= area[1] <= 1 or not 0 < aspect <= 1:
         raise ValueError(f"area is {area} and aspect {aspect}; shares must rise within (0, 1], as (0.02, 0.4) and 0.3")
+
+
+def _check_injection(injected: tuple[float, float], pasted: tuple[float, float]) -> None:
+    if not min(*injected, *pasted) > 0:
+        raise ValueError(f"injected is {injected} and pasted {pasted}; concentrations must be above 0, as (8, 2)")
 
 
 def _pairs(joints: int, pairs: int) -> list[tuple[int, int]]:

@@ -89,7 +89,7 @@ class AdaMatch(FixMatch):
         y_source = self.task.probs(self.student.label(batch.labeled.x, self.label_mode))
         pseudo = self.pseudo_labeling.make(y_target, batch.unlabeled.index, y_source)
         x, target = self.pseudo_labeling.mixed(
-            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled
+            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled, pseudo
         )
         logits, strong_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         if self.interpolate:

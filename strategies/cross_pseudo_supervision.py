@@ -74,7 +74,7 @@ class CrossPseudoSupervision(SeveralStudents):
         ]
         # One mixture of the pictures for both networks, and both networks' decisions mixed like it
         targets = [self.task.warp(one.target, relative(view, view)) for one in pseudo]
-        mixtures = labeling.mixed_alike(view.x, targets, labeled)
+        mixtures = labeling.mixed_alike(view.x, targets, labeled, pseudo[0])
         reports = []
         for i, learner in enumerate(self.learners()):
             x, target = mixtures[i]

@@ -106,7 +106,7 @@ class Ensemble(SeveralStudents):
         reports = []
         for i, member in enumerate(self.learners()):
             # Every member learns labels and the one target, each from mixtures of its own.
-            x, mixed = labeling.mixed(strong.x, target, batch.labeled)
+            x, mixed = labeling.mixed(strong.x, target, batch.labeled, pseudo)
             logits, strong_logits = member(batch.labeled.x, x, together=labeling.together)
             supervised, unsupervised = self.task.loss(logits, batch.labeled.target), labeling.loss(strong_logits, mixed)
             if member.update(supervised + labeling.weight(clock) * unsupervised):

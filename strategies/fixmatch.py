@@ -73,7 +73,7 @@ class FixMatch(SingleStudent):
         pseudo = self.pseudo_labeling.make(q, batch.unlabeled.index, labeled)
         # The decision follows its pixels or joints into the geometry of the strong view A(u_b), and into the mix.
         x, target = self.pseudo_labeling.mixed(
-            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled
+            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled, pseudo
         )
         # l_s (eq. 3) and l_u (eq. 4), the latter divided by all valid units and not by those that were kept
         logits, strong_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)

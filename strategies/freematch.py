@@ -91,7 +91,7 @@ class FreeMatch(FixMatch):
         pseudo = self.pseudo_labeling.make(q, batch.unlabeled.index, labeled)
         # L_s and L_u (eq. 9) as in FixMatch
         x, target = self.pseudo_labeling.mixed(
-            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled
+            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled, pseudo
         )
         logits, strong_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         supervised = self.task.loss(logits, batch.labeled.target)

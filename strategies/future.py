@@ -102,7 +102,7 @@ class FutureSelfTraining(MeanTeacher):
         labeled = self.task.probs(self.teacher(batch.labeled.x)) if self.pseudo_labeling.reads_labeled else None
         pseudo = self.pseudo_labeling.make(p, batch.unlabeled.index, labeled)
         x, target = self.pseudo_labeling.mixed(
-            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled
+            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled, pseudo
         )
         logits, strong_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         return self.task.loss(logits, batch.labeled.target), self.pseudo_labeling.loss(strong_logits, target), pseudo

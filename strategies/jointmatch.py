@@ -95,7 +95,9 @@ class JointMatch(SeveralStudents):
         ):
             # Cross-labeling: what the peer is sure of, weighted by delta where the two disagree, else by 1 - delta
             pseudo, labeling = peer.scaled(self.importance(peer, own)), self.labeling(i)
-            x, target = labeling.mixed(strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled)
+            x, target = labeling.mixed(
+                strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled, pseudo
+            )
             logits, strong_logits = learner(batch.labeled.x, x, together=labeling.together)
             supervised = self.task.loss(logits, batch.labeled.target)
             unsupervised = labeling.loss(strong_logits, target)

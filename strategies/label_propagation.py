@@ -126,7 +126,7 @@ class LabelPropagation(SingleStudent):
         # omega_i zeta_y^: certainty of the row, and weight of the class that is decided for
         certainty = 1 - torch.special.entr(z).sum(1) / math.log(z.shape[1])
         pseudo = pseudo.scaled(self.bank.known[index] * certainty.clamp(0, 1) * self._class_weight(pseudo.target))
-        x, target = self.pseudo_labeling.mixed(view.x, self.task.warp(pseudo.target, view), batch.labeled)
+        x, target = self.pseudo_labeling.mixed(view.x, self.task.warp(pseudo.target, view), batch.labeled, pseudo)
         logits, unlabeled_logits = self.student(labeled.x, x, together=self.pseudo_labeling.together)
         # L_w (eq. 10): sum of zeta_y l(f(x), y) over labels, of omega_i zeta_y^ l(f(x), y^) over the others
         supervised = self.task.loss(logits, labeled.target.scaled(self._class_weight(labeled.target)))

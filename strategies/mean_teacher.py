@@ -88,7 +88,7 @@ class MeanTeacher(SingleStudent):
         pseudo = self.pseudo_labeling.make(f, batch.unlabeled.index, labeled)
         # f(x, theta, eta): the student's strong view, in one pass with the labeled samples
         x, target = self.pseudo_labeling.mixed(
-            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled
+            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled, pseudo
         )
         logits, strong_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         # classification cost + w(t) J(theta), J = E |f(x, theta', eta') - f(x, theta, eta)|^2 (eq. 1)
@@ -146,7 +146,7 @@ class TwoHeadedMeanTeacher(MeanTeacher):
             labeled = self.task.probs(self.heads(self.teacher(batch.labeled.x))[0])
         pseudo = self.pseudo_labeling.make(f, batch.unlabeled.index, labeled)
         x, target = self.pseudo_labeling.mixed(
-            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled
+            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled, pseudo
         )
         answers = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         (logits, logits2), (strong_logits, strong_logits2) = (self.heads(answer) for answer in answers)

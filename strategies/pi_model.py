@@ -72,7 +72,7 @@ class PiModel(SingleStudent):
         pseudo = self.pseudo_labeling.make(z, batch.unlabeled.index, labeled)
         # z~_i: the second look, in the same pass as the labeled samples
         x, target = self.pseudo_labeling.mixed(
-            second.x, self.task.warp(pseudo.target, relative(first, second)), batch.labeled
+            second.x, self.task.warp(pseudo.target, relative(first, second)), batch.labeled, pseudo
         )
         logits, second_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         # cross-entropy of the labels + w(t) |z_i - z~_i|^2

@@ -67,7 +67,7 @@ class PseudoLabel(SingleStudent):
         pseudo = self.pseudo_labeling.make(f, batch.unlabeled.index, labeled)
         # The very same view is learned, now with dropout: its label stays where it is, but for rounding.
         x, target = self.pseudo_labeling.mixed(
-            view.x, self.task.warp(pseudo.target, relative(view, view)), batch.labeled
+            view.x, self.task.warp(pseudo.target, relative(view, view)), batch.labeled, pseudo
         )
         logits, own_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         # Eq. 15: mean over labeled + alpha(t) x mean over unlabeled samples

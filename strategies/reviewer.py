@@ -85,7 +85,7 @@ class ReviewedTeacher(MeanTeacher):
             signals.append(labeling.make(value, batch.unlabeled.index, labeled))
         pseudo = self.joint(*signals)
         x, target = self.pseudo_labeling.mixed(
-            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled
+            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled, pseudo
         )
         logits, strong_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         supervised = self.task.loss(logits, batch.labeled.target)

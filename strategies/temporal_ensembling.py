@@ -93,7 +93,7 @@ class TemporalEnsembling(SingleStudent):
         # Predictions of mixed samples belong to none of them: with a mix the samples have a pass of their own.
         alone = None if self.pseudo_labeling.mix is None else self.student.label(view.x, "frozen")
         # z: the prediction of this visit, in the pass that is learned
-        x, target = self.pseudo_labeling.mixed(view.x, self.task.warp(pseudo.target, view), batch.labeled)
+        x, target = self.pseudo_labeling.mixed(view.x, self.task.warp(pseudo.target, view), batch.labeled, pseudo)
         logits, z = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         # cross-entropy of the labels + w(t) |z - z~|^2
         supervised = self.task.loss(logits, batch.labeled.target)

@@ -88,7 +88,7 @@ class UDA(SingleStudent):
         # Section 3.3: masked by confidence, then sharpened with the temperature
         pseudo = self.pseudo_labeling.make(p, batch.unlabeled.index, labeled)
         x, target = self.pseudo_labeling.mixed(
-            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled
+            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled, pseudo
         )
         logits, strong_logits = self.student(batch.labeled.x, x, together=self.pseudo_labeling.together)
         # Section 2.2 (TSA): the gradient may not change which labels are left out, so the signal is detached.

@@ -97,7 +97,8 @@ class UniMatch(SingleStudent):
         views = [batch.unlabeled["strong"], batch.unlabeled["strong2"]]
         carried = [self.task.warp(pseudo.target, relative(weak, strong)) for strong in views]
         (x_s1, target_s1), (x_s2, target_s2) = (
-            labeling.mixed(strong.x, target, batch.labeled) for strong, target in zip(views, carried, strict=True)
+            labeling.mixed(strong.x, target, batch.labeled, pseudo)
+            for strong, target in zip(views, carried, strict=True)
         )
         logits, logits_s1, logits_s2 = self.student(batch.labeled.x, x_s1, x_s2, together=labeling.together)
         supervised = self.task.loss(logits, batch.labeled.target)

@@ -124,7 +124,7 @@ class VAT(SingleStudent):
         attacked = partial(self.attacked, given=given, state=state)
         with self.student.untracked():
             r_vadv = self.eps * self.worst(rows, every, attacked)
-            attack, target = self.pseudo_labeling.mixed(x + r_vadv[first:], pseudo.target, batch.labeled)
+            attack, target = self.pseudo_labeling.mixed(x + r_vadv[first:], pseudo.target, batch.labeled, pseudo)
             if first:
                 attack, target = torch.cat([given + r_vadv[:first], attack]), cat(own, target)
             answer = attacked(attack)

@@ -77,7 +77,10 @@ class TensorViews(Normalizing):
 
     def _uniform(self, name: str, index: Tensor, epoch: int) -> Tensor:
         """The draws of a view; the first ones are those of its geometry."""
-        draws = uniform(self.seed, epoch, index, name, _WEAK_DRAWS + 2 * self.strong.operations + _CUTOUT_DRAWS)
+        least, most = self.strong.numbers
+        # how many operations is drawn only where it varies: others have the draws that they always had
+        operations = 2 * most + int(least < most)
+        draws = uniform(self.seed, epoch, index, name, _WEAK_DRAWS + operations + _CUTOUT_DRAWS)
         if self.shared and name.startswith("strong"):
             draws[:, :_WEAK_DRAWS] = uniform(self.seed, epoch, index, "weak", _WEAK_DRAWS)
         return draws
@@ -126,8 +129,12 @@ class TensorViews(Normalizing):
         """Strong operations, (B, slots), how strong, and the map of each sample with those that are geometric."""
         recipe, chosen = self.strong, draws[:, _WEAK_DRAWS:-_CUTOUT_DRAWS]
         kinds = len(recipe.point) + len(recipe.geometric) + 1  # the last one does nothing
-        choice = torch.floor(chosen[:, : recipe.operations] * kinds).long()
-        strength = (2 * chosen[:, recipe.operations :] - 1) * recipe.magnitude
+        least, most = recipe.numbers
+        choice = torch.floor(chosen[:, :most] * kinds).long()
+        strength = (2 * chosen[:, most : 2 * most] - 1) * recipe.magnitude
+        if least < most:
+            count = least + torch.floor(chosen[:, 2 * most :] * (most - least + 1))  # (B, 1)
+            choice = choice.masked_fill(torch.arange(most, device=choice.device) >= count, kinds - 1)
         if recipe.geometric:
             maps = image_ops.geometric_maps(recipe.geometric, choice - len(recipe.point), strength, size)
             theta = image_ops.compose(theta, maps)

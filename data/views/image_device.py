@@ -78,7 +78,7 @@ def strong(views: TensorViews, images: Tensor, drawn: Drawn) -> Tensor:
     """Strong views (B, C, H, W) of images."""
     recipe = views.strong
     x = views.spread_out(images)
-    if recipe.point and recipe.operations:
+    if recipe.point and recipe.numbers[1]:
         levels = (x if x.dtype == torch.uint8 else torch.round(x * 255)).flatten(2).long()
         histogram = image_ops.histogram(levels)
         tables = image_ops.point_tables(recipe.point, drawn.choice, drawn.strength, histogram)

@@ -47,7 +47,9 @@ class Strong:
     and operations of one kind are composed before they are applied.
 
     Args:
-        operations: Operations a view, drawn with repetition out of ``point``, ``geometric`` and one that does nothing.
+        operations: Operations a view, drawn with repetition out of ``point``, ``geometric`` and one that does nothing;
+            a pair: so many at least and at most, each number equally often (AugSeg, Zhao et al. 2023, arXiv:2212.04976:
+            ``operations=(1, 3), geometric=()``, each at any strength).
         magnitude: Largest strength, in [0, 1]; ranges at 1 are in ``selftrain.data.views.image_ops``.
         point: Names of point operations; ``"invert"`` exists too.
         geometric: Names of geometric operations.
@@ -55,7 +57,7 @@ class Strong:
         pad: What lies outside the image: ``"reflect"``, ``"edge"`` or ``"zero"``.
     """
 
-    operations: int = 2
+    operations: int | tuple[int, int] = 2
     magnitude: float = 1.0
     # Draws are places in this tuple and in `geometric`: another order gives other views for the same seed.
     point: tuple[str, ...] = ("brightness", "contrast", "posterize", "solarize", "autocontrast", "equalize", "gamma")
@@ -64,8 +66,9 @@ class Strong:
     pad: Pad = "zero"
 
     def __post_init__(self) -> None:
-        if self.operations < 0:
-            raise ValueError(f"operations is {self.operations}; it must be 0 or more")
+        least, most = self.numbers
+        if not 0 <= least <= most:
+            raise ValueError(f"operations is {self.operations}; it must be 0 or more, of a pair the smaller first")
         if not 0 <= self.magnitude <= 1:
             raise ValueError(f"magnitude is {self.magnitude}; it must be in [0, 1]")
         if not 0 <= self.cutout <= 1:
@@ -75,6 +78,11 @@ class Strong:
             if unknown:
                 raise ValueError(f"no operation {unknown[0]!r}; known are {', '.join(known)}")
         _check_pad(self.pad)
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """Operations of a view, at least and at most."""
+        return (self.operations, self.operations) if isinstance(self.operations, int) else self.operations
 
 
 def _check_pad(pad: str) -> None:

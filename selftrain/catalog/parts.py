@@ -14,7 +14,7 @@ import torch
 
 from selftrain import pretrain, schedule, select
 from selftrain.data import AlbumentationsViews, PointViews, SeriesViews, TableViews, TensorViews
-from selftrain.mix import ClassMix, CutMix, CutMixSeg, KeypointMix, Mixup, SourceClassMix
+from selftrain.mix import ClassMix, CutMix, CutMixSeg, KeypointMix, LabelInjection, Mixup, SourceClassMix
 from selftrain.select.alignment import Align
 from selftrain.tasks import Classification, Keypoints, Segmentation, Task
 
@@ -47,6 +47,7 @@ PARTS: Mapping[str, Names] = {
         "cutmix_seg": CutMixSeg,
         "classmix": ClassMix,
         "source_classmix": SourceClassMix,
+        "label_injection": LabelInjection,
         "keypoint_mix": KeypointMix,
     },
     "align": {target: partial(Align, target=target) for target in ("uniform", "labeled")},

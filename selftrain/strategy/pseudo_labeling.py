@@ -137,29 +137,29 @@ class PseudoLabeling(nn.Module):
         # At 1 as it is: logarithm and softmax would change its last bits.
         return Target(value if self.temperature == 1.0 else self._task.sharpen(value, self.temperature), weight, valid)
 
-    def mixed(self, x: Tensor, target: Target, labeled: Labeled | None = None) -> tuple[Tensor, Target]:
+    def mixed(
+        self, x: Tensor, target: Target, labeled: Labeled | None = None, said: PseudoLabel | None = None
+    ) -> tuple[Tensor, Target]:
         """Inputs and targets after the mix, if there is one; the target must be in the geometry of ``x``.
 
         Args:
             x: Inputs, shape (B, ...).
             target: Their targets.
             labeled: The labeled samples of the step, for a mix that reads them; ``None``: they are in ``x``.
+            said: The pseudo-labels that the target was made of, for a mix that asks how sure they are.
         """
         if self.mix is None:
             return x, target
-        if self.mix.reads_labeled and labeled is not None:
-            return self.mix.with_labeled(x, target, self._task, labeled)
         # Inputs and targets are cut at the same places: a label that was not carried into the view would not fit.
-        mixed: tuple[Tensor, Target] = self.mix(x, target, self._task)
-        return mixed
+        return self.mix.in_step(x, target, self._task, labeled, None if said is None else said.labels.value)
 
     def mixed_alike(
-        self, x: Tensor, targets: Sequence[Target], labeled: Labeled | None = None
+        self, x: Tensor, targets: Sequence[Target], labeled: Labeled | None = None, said: PseudoLabel | None = None
     ) -> list[tuple[Tensor, Target]]:
         """As ``mixed`` for several targets of the same inputs, all of which get one mixture; see ``Mix.alike``."""
         if self.mix is None:
             return [(x, target) for target in targets]
-        return self.mix.alike(x, targets, self._task, labeled)
+        return self.mix.alike(x, targets, self._task, labeled, None if said is None else said.labels.value)
 
     def loss(self, logits: Tensor, target: Target) -> Tensor:
         """The distance that was chosen, divided by all valid units; gradients flow to ``logits``."""

@@ -12,7 +12,7 @@ import torch
 from zoo import MEMORY_UNITS
 
 from selftrain import Strategy, select, strategies, toy
-from selftrain.mix import ClassMix, CutMix, CutMixSeg, KeypointMix, Mixup, SourceClassMix
+from selftrain.mix import ClassMix, CutMix, CutMixSeg, KeypointMix, LabelInjection, Mixup, SourceClassMix
 from selftrain.networks.student import MakeLearner
 from selftrain.select.alignment import Align
 from selftrain.tasks import Task
@@ -57,6 +57,7 @@ MIXES: Mapping[str, Callable[[], Any]] = {
     "boxes": lambda: CutMixSeg(1.0),
     "classmix": ClassMix,
     "classmix of labels": SourceClassMix,
+    "boxes of labels": LabelInjection,
     "keypoint mix": lambda: KeypointMix(0.3),
 }
 AXES = (tuple(TEACHERS), tuple(RULES), tuple(TARGETS), tuple(MIXES), toy.KINDS)

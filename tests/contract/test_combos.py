@@ -22,7 +22,7 @@ from selftrain.tensorboard import TensorBoard
 from selftrain.types import Batch
 
 ROWS = combos.covering()
-FAST = 20  # combinations tested on every run; the rest with the slow tests
+FAST = 22  # combinations tested on every run; the rest with the slow tests
 RESUMED = 8  # of these, stopped and continued on every run
 CASES = [pytest.param(row, id=str(row), marks=[] if i < FAST else [pytest.mark.slow]) for i, row in enumerate(ROWS)]
 
@@ -36,7 +36,8 @@ def test_every_two_values_meet_and_no_combination_comes_twice():
     assert fast == {value for axis in combos.AXES for value in axis}
 
 
-@pytest.mark.parametrize("combo", CASES)
+# A joint on a picture with a box of another counts as far as both do, and here labels weigh nothing
+@pytest.mark.parametrize("combo", [c for c in CASES if c.values[0].parts[3:] != ("boxes of labels", "keypoints")])
 def test_the_unsupervised_loss_alone_reaches_every_student(combo: Combo):
     strategy = combo.build()
     given = [_weightless(b) for b in zoo.batches(strategy, combo.kind)]
@@ -48,7 +49,7 @@ def test_the_unsupervised_loss_alone_reaches_every_student(combo: Combo):
 
 
 # Pasted labels are learned whatever the rule keeps of the others
-@pytest.mark.parametrize("combo", [case for case in CASES if case.values[0].mix != "classmix of labels"])
+@pytest.mark.parametrize("combo", [case for case in CASES if "of labels" not in case.values[0].mix])
 def test_with_no_unit_kept_the_update_is_the_supervised_one(combo: Combo):
     student = {"norm": False, "dropout": 0.0, "momentum": 0.0}
     strategy, plain = zoo.reject_all(combo.build(student=student)), combo.build(student=student)

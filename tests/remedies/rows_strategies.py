@@ -8,7 +8,7 @@ import zoo
 from remedies import Elsewhere, Row, setting
 
 from selftrain import select, strategies, toy
-from selftrain.mix import ClassMix, CutMix, CutMixSeg, KeypointMix, Mixup, SourceClassMix
+from selftrain.mix import ClassMix, CutMix, CutMixSeg, KeypointMix, LabelInjection, Mixup, SourceClassMix
 from selftrain.schedule import Constant, Cosine
 from selftrain.select.alignment import Align
 from selftrain.select.base import score
@@ -288,6 +288,13 @@ ROWS_OF = {
             lambda: mixed(CutMixSeg(), "classification", inputs=torch.rand(4, 3)),
             lambda: mixed(CutMixSeg(), "classification"),
         ),
+        *(
+            Elsewhere(says, f"{_MIX}a_mix_that_injects_labels_says_what_it_lacks")
+            for says in ("and there are none here; take CutMixSeg", "needs the predictions that labels are made of")
+        ),
+        Elsewhere("label_injection needs images (B, c, H, W)", f"{_MIX}a_mix_that_injects_labels_says_what_it_lacks"),
+        setting("injected is {} and pasted {}", LabelInjection, "injected", (0.0, 2.0), (8.0, 2.0)),
+        setting("injected is {} and pasted {}", LabelInjection, "pasted", (4.0, -1.0), (4.0, 4.0)),
         setting("classes is {}", SourceClassMix, "classes", "all", "picture", "batch"),
         setting("probability is {}", CutMixSeg, "probability", 2, 0, 1),
         setting("area is {} and aspect {}", CutMixSeg, "area", (0.4, 0.2), (0.02, 0.4)),

@@ -77,6 +77,7 @@ ROWS_OF = {
         setting("shift is {}", weak, "shift", 1, 0, 0.9),
         setting("crop is {}", weak, "crop", (0.5, 1.5), (1, 1), (0.1, 0.2)),
         setting("operations is {}", strong, "operations", -1, 0),
+        setting("operations is {}", strong, "operations", (3, 1), (1, 3)),
         setting("magnitude is {}", strong, "magnitude", 2, 0, 1),
         setting("cutout is {}", strong, "cutout", 2, 0, 1),
         setting("no operation {}", strong, "point", ("sharpness",), ("brightness",)),

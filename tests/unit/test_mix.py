@@ -7,6 +7,7 @@ from selftrain.mix import (
     CutMix,
     CutMixSeg,
     KeypointMix,
+    LabelInjection,
     Mix,
     Mixup,
     SourceClassMix,
@@ -16,6 +17,7 @@ from selftrain.mix import (
     cutmix,
     cutmix_seg,
     keypoint_mix,
+    label_injection,
     mixup,
     source_classmix,
 )
@@ -709,7 +711,9 @@ def test_half_of_a_labeled_pictures_classes_lie_on_an_unlabeled_one_with_their_l
 
 
 # -- several targets of one mixture ------------------------------------------------------------------------------------
-@pytest.mark.parametrize("make", [Mixup, CutMix, lambda: CutMixSeg(1.0), ClassMix, SourceClassMix, KeypointMix])
+@pytest.mark.parametrize(
+    "make", [Mixup, CutMix, lambda: CutMixSeg(1.0), ClassMix, SourceClassMix, LabelInjection, KeypointMix]
+)
 def test_targets_of_several_networks_are_mixed_alike(make):
     """Pictures and the second target say of which picture each pixel is: they must agree, whatever the first one is."""
     mix, rows = make(), 5
@@ -727,12 +731,12 @@ def test_targets_of_several_networks_are_mixed_alike(make):
 
     def one(target):
         torch.manual_seed(3)
-        made = mix.with_labeled(x, target, task, labeled) if mix.reads_labeled else mix(x, target, task)
+        made = mix.in_step(x, target, task, labeled, first.value)
         return *made, torch.rand(3)
 
     alone, own, after = one(first)
     torch.manual_seed(3)
-    (x_first, of_first), (x_second, of_second) = mix.alike(x, [first, second], task, labeled)
+    (x_first, of_first), (x_second, of_second) = mix.alike(x, [first, second], task, labeled, first.value)
     assert torch.equal(torch.rand(3), after)  # what is drawn later is as if one had been mixed
     assert torch.equal(x_first, alone)
     assert torch.equal(of_first.value, own.value)
@@ -742,3 +746,80 @@ def test_targets_of_several_networks_are_mixed_alike(make):
         assert torch.equal(of_second.value, second.value)
     else:
         assert torch.allclose(of_second.value[:, :1], alone / 10, atol=1e-6)
+
+
+# -- labels injected by confidence -------------------------------------------------------------------------------------
+def test_the_less_sure_an_image_is_the_more_often_a_labeled_box_lies_in_what_it_lends():
+    """By the mean over pixels of p_max (1 - H / log C); every pixel has the target of the image that it shows."""
+    rows, task = 400, Segmentation(3)
+    torch.manual_seed(0)
+    x = torch.arange(float(rows)).view(-1, 1, 1, 1).expand(-1, 1, 10, 14)  # each image is its number
+    labeled = Labeled(
+        1000 + x[:7], Target(one_hot_of(torch.full((7, 10, 14), 2)), torch.ones(7, 10, 14)), torch.arange(7)
+    )
+    target = Target(one_hot_of((x[:, 0] % 2).long()), torch.full((rows, 10, 14), 0.5))
+    sure = torch.tensor([0.98, 0.01, 0.01])
+    value = torch.stack([sure if i % 2 else torch.full((3,), 1 / 3) for i in range(rows)])
+    value = value[:, :, None, None].expand(-1, -1, 10, 14)
+    mixed, made = label_injection(x, target, task, labeled, value)
+    foreign, lent = mixed != x, mixed >= 1000
+    share = foreign.float().mean((1, 2, 3))
+    assert abs(share.mean() - 0.5) < 0.04  # 1 - Beta(4, 4)
+    # a box lies within its image: one of so many rows and columns, all of it there
+    assert all(bool((box.any(1)[:, None] & box.any(0) == box).all()) for box in foreign[:, 0])
+    # what was lent: a pixel of one other image, or of a labeled one that lay on it
+    for i in range(rows):
+        others = mixed[i][foreign[i] & ~lent[i]].unique()
+        assert len(others) <= 1
+        assert i not in others
+    # half of the images know nothing, and lend a labeled box wherever it meets theirs; the others in 1 - rho of cases
+    owner = torch.tensor(
+        [mixed[i][foreign[i] & ~lent[i]].max() if (foreign[i] & ~lent[i]).any() else -1 for i in range(rows)]
+    )
+    unsure = lent.flatten(1).any(1)[(owner >= 0) & (owner % 2 == 0)].float().mean()
+    certain = lent.flatten(1).any(1)[(owner >= 0) & (owner % 2 == 1)].float().mean()
+    rho = float(sure.max() * (1 + (sure * sure.log()).sum() / torch.tensor(3.0).log()))
+    assert unsure > 0.6
+    assert certain / unsure == pytest.approx(1 - rho, abs=0.06)
+    wanted = torch.where(lent[:, 0], 2, mixed[:, 0].long() % 2)
+    assert torch.equal(task.label(made.value), wanted)
+    assert torch.equal(made.weight, torch.where(lent[:, 0], 1.0, 0.5))
+
+
+def one_hot_of(classes):
+    return torch.nn.functional.one_hot(classes, 3).movedim(-1, 1).float()
+
+
+def test_the_areas_of_injected_and_pasted_boxes_follow_their_distributions():
+    task, rows = Segmentation(2), 300
+    torch.manual_seed(0)
+    x, ones = torch.zeros(rows, 1, 30, 30), torch.ones(rows, 30, 30)
+    labeled = Labeled(torch.ones(5, 1, 30, 30), Target(torch.ones(5, 2, 30, 30) / 2, ones[:5]), torch.arange(5))
+    value = torch.full((rows, 2, 30, 30), 0.5)  # nothing is known: every image gets a labeled box
+    target = Target(value, ones)
+    mixed, _ = label_injection(x, target, task, labeled, value, injected=(2.0, 8.0), pasted=(1.0, 1e6))
+    assert abs(mixed.mean() - 0.8) < 0.02  # 1 - Beta(2, 8); all of the image is lent
+    (alone, told) = label_injection(x[:1], Target(value[:1], ones[:1]), task, labeled, value[:1], injected=(1.0, 1e6))
+    assert alone.all()  # with no other image the labeled box stays
+    assert torch.equal(told.value, labeled.target.value[:1])
+
+
+def test_a_mix_that_injects_labels_says_what_it_lacks():
+    mix, x, task = LabelInjection(), torch.rand(4, 1, 6, 6), Segmentation(2)
+    target = Target(torch.full((4, 2, 6, 6), 0.5), torch.ones(4, 6, 6))
+    labeled = Labeled(x, target, torch.arange(4))
+    with pytest.raises(ValueError, match="there are none here; take CutMixSeg"):
+        mix(x, target, task)
+    with pytest.raises(ValueError, match="needs the predictions that labels are made of; take CutMixSeg"):
+        mix.with_labeled(x, target, task, labeled)
+    with pytest.raises(ValueError, match=r"needs images \(B, c, H, W\)"):
+        label_injection(x[0], target, task, labeled, target.value)
+    CutMixSeg()(x, target, task)
+    mix.in_step(x, target, task, labeled, target.value)
+
+
+def test_a_joint_of_an_image_without_a_box_counts_as_before():
+    x, target = torch.rand(6, 1, 8, 8), Target(torch.rand(6, 2, 8, 8), torch.rand(6, 2), torch.rand(6, 2) > 0.3)
+    _, made = cutmix_seg(x, target, Keypoints(2, (8, 8)), probability=0.0)
+    assert torch.equal(made.weight, target.weight)
+    assert torch.equal(made.valid, target.valid)

@@ -1,5 +1,6 @@
 """Views: operations against independent formulas, every option observable, draws keyed by sample, geometry reported."""
 
+import math
 import time
 
 import numpy as np
@@ -209,6 +210,29 @@ def test_strong_operations_come_after_the_weak_geometry():
     # a turn about the middle of the shifted image leaves the shift in whole pixels; the other order would turn it too
     pixels = theta[:, :, 2] * 12
     assert torch.allclose(pixels, pixels.round(), atol=1e-4)
+
+
+def test_how_many_operations_there_are_may_be_drawn():
+    """Each operation moves the picture to the right, so that the way tells their number."""
+    still = {"point": (), "geometric": ("translate_x",), "cutout": 0.0}
+    index = torch.arange(3000)
+    images = torch.zeros(3000, 1, 4, 4)
+    fixed = TensorViews(STILL, Strong(operations=3, **still))
+    ways = TensorViews(STILL, Strong(operations=(1, 3), **still))
+    choice, strength, theta = ways._operations(
+        ways._uniform("strong", index, 0), torch.eye(2, 3).expand(3000, 2, 3), (4, 4)
+    )
+    count = (choice == 0).sum(1)  # one of two kinds; the other does nothing
+    # k of 1 to 3, each as often, of which each does something in half of the cases
+    wanted = [sum(math.comb(k, n) / 2**k for k in (1, 2, 3)) / 3 for n in range(4)]
+    assert torch.allclose(torch.bincount(count, minlength=4) / 3000, torch.tensor(wanted), atol=0.03)
+    moved = (torch.where(choice == 0, strength, 0.0)).sum(1) * 2 * 0.3
+    assert torch.allclose(theta[:, 0, 2], moved, atol=1e-5)
+    assert torch.equal(ways("strong", images, index, 0).theta, theta)
+    both = TensorViews(STILL, Strong(operations=(3, 3), **still))("strong", images, index, 0)
+    assert torch.equal(
+        both.theta, fixed("strong", images, index, 0).theta
+    )  # with nothing to draw the views are the same
 
 
 def test_cutout_erases_one_square_with_the_mean():

@@ -33,7 +33,11 @@ RESULT = Path(__file__).parent / "results" / "methods.json"
 STEPS, SEEDS, PILE, VALIDATION = 1000, 3, 10_000, 50
 COMMAND = "python benchmarks/methods.py --data DIR"
 TASK = st.Classification(10)
-NOT_MEASURED = ("label_propagation", "unimatch")  # lives on features that are there before it; made for masks
+NOT_MEASURED = (
+    "label_propagation",
+    "unimatch",
+    "unimatch_v2",
+)  # lives on features that are there before it; made for masks
 DECAY = {"decay": 0.99}  # papers: 0.999 and more, over a thousand times as many steps
 CONFIDENT = DECAY | {"distance": "ce", "hard": True, "unlabeled_weight": 1.0, "select": st.select.above(0.95)}
 # The others are the constructors'. What was tried: benchmarks/choose.py, on labels of another seed and training samples

@@ -22,6 +22,7 @@ from selftrain.strategies.supervised import Supervised
 from selftrain.strategies.temporal_ensembling import TemporalEnsembling
 from selftrain.strategies.uda import UDA
 from selftrain.strategies.unimatch import UniMatch
+from selftrain.strategies.unimatch_v2 import UniMatchV2
 from selftrain.strategies.vat import VAT
 
 __all__ = [
@@ -49,5 +50,6 @@ __all__ = [
     "TemporalEnsembling",
     "TwoHeadedMeanTeacher",
     "UniMatch",
+    "UniMatchV2",
     "WideFutureSelfTraining",
 ]

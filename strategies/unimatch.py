@@ -13,7 +13,7 @@ and encoder meet, for networks without ``encoder`` and ``head`` before the last 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -116,7 +116,19 @@ class UniMatch(SingleStudent):
 
 @contextlib.contextmanager
 def channels_dropped(network: nn.Module, share: float) -> Iterator[None]:
-    """Passes inside lose a share of the channels of each sample's features, and the others grow to make up for it.
+    """Passes inside lose a share of the channels of each sample's features, and the others grow to make up for it."""
+
+    def drop(features: Tensor) -> Tensor:
+        kept = torch.rand(features.shape[:2], device=features.device) >= share
+        return by_channel(features, kept.to(features) / (1 - share))
+
+    with features_changed(network, drop):
+        yield
+
+
+@contextlib.contextmanager
+def features_changed(network: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Passes inside have their features changed, each of the maps (B, C, ...) where there are several.
 
     Features are what the ``head`` of a network with an ``encoder`` is given, but for the picture itself; else what its
     last layer with weights is.
@@ -125,15 +137,16 @@ def channels_dropped(network: nn.Module, share: float) -> Iterator[None]:
     if head is None or not hasattr(network, "encoder"):
         head = [part for part in network.modules() if [*part.parameters(recurse=False)]][-1]
 
-    def drop(features: Any) -> Any:
-        if isinstance(features, (list, tuple)):
-            return [drop(one) for one in features]
-        kept = torch.rand(features.shape[:2], device=features.device) >= share
-        mask: Tensor = kept.to(features) / (1 - share)
-        return features * mask.view(*mask.shape, *[1] * (features.dim() - 2))
+    def each(features: Any) -> Any:
+        return [each(one) for one in features] if isinstance(features, (list, tuple)) else change(features)
 
-    hook = head.register_forward_pre_hook(lambda _, given: (*given[:-1], drop(given[-1])))
+    hook = head.register_forward_pre_hook(lambda _, given: (*given[:-1], each(given[-1])))
     try:
         yield
     finally:
         hook.remove()
+
+
+def by_channel(features: Tensor, factor: Tensor) -> Tensor:
+    """Features (B, C, ...) times a factor for each channel, (B, C)."""
+    return features * factor.view(*factor.shape, *[1] * (features.dim() - 2))

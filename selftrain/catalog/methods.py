@@ -59,6 +59,7 @@ METHODS: Mapping[str, Method] = {
     "cps": Method(strategies.CrossPseudoSupervision),
     "ensemble": Method(strategies.Ensemble),
     "unimatch": Method(strategies.UniMatch, averages=_SHIPPED),
+    "unimatch_v2": Method(strategies.UniMatchV2),
 }
 
 

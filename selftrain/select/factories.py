@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from selftrain.select.adaptive import ClassWise, Flex, Free, Mapping, Relative, Soft
 from selftrain.select.base import Above, Everything, ImageShare, Quantile, Selector, TopShare
 
@@ -16,9 +18,9 @@ def above(threshold: float = 0.95) -> Selector:
     return Above(threshold)
 
 
-def top(share: float = 0.5) -> Selector:
-    """Keep the most confident ``share`` of each batch."""
-    return TopShare(share)
+def top(share: float = 0.5, *, by: Literal["confidence", "entropy"] = "confidence") -> Selector:
+    """Keep the most confident ``share`` of each batch, or that of the lowest entropy; see ``TopShare``."""
+    return TopShare(share, by=by)
 
 
 def image_share(threshold: float = 0.968) -> Selector:

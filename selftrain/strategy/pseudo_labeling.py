@@ -123,7 +123,7 @@ class PseudoLabeling(nn.Module):
         # Class shares come first, for a decision that the alignment turns must be judged as what it has become.
         aligned = value if self.align is None else self.align(value, labeled)
         # Confidence is that of the prediction, never of the target: sharpening and hardening would make all sure.
-        weight = self.select(score(self._task, aligned, index, labeled))
+        weight = self.select(score(self._task, aligned, index, labeled, entropy=self.select.reads_entropy))
         learned = aligned if self.align_targets else value
         return PseudoLabel(
             self.target(learned, weight),

@@ -106,6 +106,7 @@ CASES: dict[str, Case] = {
     "width": Case([1, 2]),
     "feature_share": Case([0.0, 0.5, 1.0]),
     "channel_drop": Case([0.0, 0.5]),
+    "shared_out": Case([0.0, 0.5, 1.0]),
     "members": Case([2, 3]),
     "quorum": Case([0.3, 0.6, 1.0]),
     "inliers_only": Case([True, False], {"quorum": 0.3}),
@@ -142,6 +143,8 @@ SPECIAL["LabelPropagation", "buffers"] = Case(["copy", "ema"], {"decay": 0.9})
 SPECIAL["LabelPropagation", "select"] = Case([select.above(0.4), select.top(0.5), select.everything()])
 SPECIAL["FixMatch", "threshold"] = Case([0.2, 0.5], {"select": None})
 SPECIAL["UniMatch", "threshold"] = Case([0.2, 0.5], {"select": None})
+SPECIAL["UniMatchV2", "threshold"] = Case([0.2, 0.5], {"select": None})
+SPECIAL["UniMatchV2", "decay"] = Case([0.3, 0.9])
 SPECIAL["UniMatch", "buffers"] = Case(["copy", "ema"], {"decay": 0.9})
 SPECIAL["SoftMatch", "uniform"] = Case([True, False], {"threshold_decay": 0.2})  # it shows in weights below 1 alone
 SPECIAL["JointMatch", "select"] = Case(RULES, {"threshold": 0.98})  # the default: a rule replaces the thresholds

@@ -57,6 +57,7 @@ LEARNERS: dict[str, Callable[..., Strategy]] = {
     "jointmatch": partial(strategies.JointMatch),
     "cps": partial(strategies.CrossPseudoSupervision, select=select.above(0.9), rampup=st.ramp_linear(0.4)),
     "unimatch": partial(strategies.UniMatch, decay=0.99),
+    "unimatch_v2": partial(strategies.UniMatchV2, decay=0.99),
     "noisy_student": partial(strategies.NoisyStudent, decay=0.99),
     "curriculum_labeling": partial(strategies.CurriculumLabeling, decay=0.99),
 }

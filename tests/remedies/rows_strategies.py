@@ -80,6 +80,7 @@ ROWS_OF = {
         setting("the classes are 0 to {}", of("ensemble"), "outlier_class", 3, 0, 2),
         setting("joints have no classes; set None", of("ensemble", "keypoints"), "outlier_class", 0, None),
     ],
+    f"{S}/unimatch_v2.py": [setting("shared_out is {}", of("unimatch_v2"), "shared_out", 2, 0, 1)],
     f"{S}/unimatch.py": [
         Row(
             "select replaces it; give one of them",
@@ -256,6 +257,11 @@ ROWS_OF = {
         setting("threshold is {}; it must be 0 or more", partial(weigh, select.above), "threshold", -1, 0),
         setting("decay is {}", partial(weigh, select.free, **RULE), "decay", 1, 0),
         setting("share is {}", partial(weigh, select.top), "share", 0, 0.1, 1),
+        setting("by is {}", select.top, "by", "margin", "confidence", "entropy"),
+        Elsewhere(
+            "the batch has no entropies",
+            "unit/select/test_select.py::test_the_lowest_entropies_are_not_the_largest_probabilities",
+        ),
     ],
     "selftrain/mix.py": [
         Elsewhere(

@@ -145,6 +145,9 @@ ZOO: dict[str, Entry] = {
         lambda kind: {"select": select.top(0.7)},
         learns_from=("weak", "strong", "strong2"),
     ),
+    "unimatch_v2": Entry(
+        strategies.UniMatchV2, lambda kind: {"select": select.top(0.7)}, learns_from=("strong", "strong2")
+    ),
     "two_heads": Entry(strategies.TwoHeadedMeanTeacher, outputs=2, nothing={"tie_weight": 0.0}),
     "reviewer": Entry(strategies.ReviewedTeacher),
     "jointmatch": Entry(strategies.JointMatch, lambda kind: {"threshold": 0.01 if kind == "keypoints" else 0.2}),

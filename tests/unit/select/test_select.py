@@ -1,5 +1,6 @@
 import copy
 import io
+import math
 
 import pytest
 import torch
@@ -69,6 +70,21 @@ def test_evidence_is_what_the_task_says_of_a_prediction(case):
     assert torch.equal(found.labeled, case.task.confidence(given))
     assert found.index is index
     assert score(case.task, value, index).labeled is None
+
+
+def test_the_lowest_entropies_are_not_the_largest_probabilities():
+    value = torch.tensor([[0.6, 0.4, 0.0], [0.62, 0.19, 0.19], [0.4, 0.3, 0.3], [0.9, 0.1, 0.0]])
+    rule, task = select.top(0.5, by="entropy"), Classification(3)
+    entropy = [-sum(p * math.log(p) for p in row if p) for row in value.tolist()]
+    found = score(task, value, torch.arange(4), entropy=True)
+    assert torch.allclose(found.entropy, torch.tensor(entropy), atol=1e-5)
+    assert rule(found).tolist() == [1, 0, 0, 1]  # by confidence rows 1 and 3
+    assert select.top(0.5)(found).tolist() == [0, 1, 0, 1]
+    assert score(task, value, torch.arange(4)).entropy is None
+    with pytest.raises(ValueError, match=r"has no entropies, by which this rule judges; score\(..., entropy=True\)"):
+        rule(score(task, value, torch.arange(4)))
+    with pytest.raises(ValueError, match="by is 'margin'; choose 'confidence' or 'entropy'"):
+        select.top(by="margin")
 
 
 def test_evidence_has_no_gradient():
@@ -258,6 +274,7 @@ def test_the_base_rule_is_no_rule():
         (select.above(0.3), select.Above, {"threshold": 0.3}),
         (select.above(), select.Above, {"threshold": 0.95}),
         (select.top(0.2), select.TopShare, {"share": 0.2}),
+        (select.top(0.2, by="entropy"), select.TopShare, {"share": 0.2, "by": "entropy"}),
         (select.image_share(0.4), select.ImageShare, {"threshold": 0.4}),
         (select.quantile(0.2, decay=0.7), select.Quantile, {"share": 0.2, "decay": 0.7}),
         (

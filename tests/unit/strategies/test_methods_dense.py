@@ -207,7 +207,7 @@ def test_the_released_steps_of_fst_d_on_masks_by_hand(after):
     (given,) = batches(strategy, "segmentation")
     take_step(strategy, [given])
     student, teacher, task = copy.deepcopy(first), copy.deepcopy(first), strategy.task
-    optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9)
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, nesterov=True)
     weak, strong, labeled, updates = given.unlabeled["weak"], given.unlabeled["strong"], given.labeled, 0
 
     def follow():

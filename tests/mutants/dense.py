@@ -85,8 +85,8 @@ MUTANTS = [
     Mutant(
         "mix: a picture may be its own partner",
         MIX,
-        "scatter_(0, order, order.roll(1))",
-        "scatter_(0, order, torch.randperm(len(x)))",
+        "partner = torch.empty_like(order).scatter_(0, order, order.roll(1))",
+        "partner = torch.empty_like(order).scatter_(0, order, torch.randperm(len(x)))",
         BOXES,
     ),
     Mutant(

@@ -239,7 +239,7 @@ MUTANTS = [
     Mutant(
         "classmix pastes where its own classes are",
         MIX,
-        "    classes = _classes(other, task)",
+        "    classes = _classes(other if by is None else pick(by, partner), task)",
         "    classes = _classes(target, task)",
         CLASSMIX,
     ),
@@ -299,7 +299,7 @@ MUTANTS = [
     Mutant(
         "a step mixes before it carries",
         "strategies/fixmatch.py",
-        "            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled\n        )",
+        "            strong.x, self.task.warp(pseudo.target, relative(weak, strong)), batch.labeled, pseudo\n        )",
         "            strong.x, pseudo.target\n        )\n"
         "        target = self.task.warp(target, relative(weak, strong))",
         "test_step.py::test_the_learned_view_is_mixed_after_its_label_is_carried_there",

@@ -192,6 +192,7 @@ VARIED: dict[str, tuple[str, ...]] = {
     "selftrain.strategies.adamatch": _FIXMATCH,
     "selftrain.strategies.flexmatch": _FIXMATCH,
     "selftrain.strategies.freematch": _FIXMATCH,
+    "selftrain.strategies.unimatch_v2": ("selftrain.strategies.unimatch",),
     "selftrain.strategies.future": _MEAN_TEACHER,
     "selftrain.strategies.reviewer": _MEAN_TEACHER,
     "selftrain.strategies.softmatch": _FIXMATCH,

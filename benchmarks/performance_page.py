@@ -116,6 +116,7 @@ def goals() -> str:
     _devices(table)
     _steps(table)
     _views(table)
+    _growth(table)
     _start(table)
     _pretraining(table)
     _peers(table)
@@ -210,6 +211,28 @@ def _views(table: Goals) -> None:
         table.add(f"views beside Pillow, {size}", 10.0, pillow[0]["times_as_long"][1], least=True, form=".1f")
 
 
+def _growth(table: Goals) -> None:
+    table.head("Growth")
+    found = stored("growth.json")
+    slopes = {row["part"]: row["exponents"] for row in found if "exponents" in row}
+    rows = {(row["part"], row["size"]): row for row in found if "size" in row}
+    for part, figure, goal, words in (
+        ("classes", "mib", 1.0, "memory of an evaluation by classes, exponent"),
+        ("classes", "seconds", 1.0, "time of an evaluation by classes, exponent"),
+        ("samples", "seconds", 1.0, "time of an evaluation by samples, exponent"),
+        ("fixmatch classes", "mib", 1.0, "memory of a run of FixMatch by classes, exponent"),
+        ("fixmatch classes", "seconds", 1.0, "time of a step of FixMatch by classes, exponent"),
+        ("fixmatch rows", "seconds", 0.05, "time of a step of FixMatch by rows of the pile, exponent"),
+    ):
+        table.add(words, goal, slopes[part].get(figure))
+    # what is labeled now and what is gathered for the next pass, 100 classes in four bytes each
+    size, held = 100_000, 2 * 100_000 * 100 * 4 / 2**20
+    bytes_stored = rows["soft_labels rows", size]["mib"] / held
+    table.add(f"checkpoint of `soft_labels`, {size:,} rows / its labels of the pile", 1.05, bytes_stored)
+    read = [rows[part, 4_000]["seconds"] for part in ("pictures again", "pictures")]
+    table.add("a folder of 4,000 pictures is read again / for the first time", 0.5, read[0] / read[1])
+
+
 def _start(table: Goals) -> None:
     table.head("From a cold process")
     rows = {row["part"]: row for row in stored("startup.json")}
@@ -266,6 +289,33 @@ def accuracies(rows: list[dict[str, Any]]) -> dict[tuple[str, str], list[float]]
     return found
 
 
+def growth(rows: list[dict[str, Any]]) -> str:
+    """A line a part: seconds and memory of its sizes, and how they grow."""
+    lines = ["| | sizes | seconds | MiB | exponents |", "| --- | --- | --- | --- | --- |"]
+    for part in dict.fromkeys(row["part"] for row in rows):
+        own = [row for row in rows if row["part"] == part and "size" in row]
+        slopes = next(row["exponents"] for row in rows if row["part"] == part and "exponents" in row)
+        cells = [
+            " / ".join(f"{row['size']:,}" for row in own),
+            " / ".join(f"{row['seconds']:.3g}" for row in own),
+            " / ".join(f"{row['mib']:,.0f}" for row in own),
+            ", ".join(f"{value:.2f} ({name})" for name, value in slopes.items()),
+        ]
+        lines.append(f"| {_GROWS[part]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+_GROWS = {
+    "classes": "evaluation of 1,000 samples, by classes",
+    "samples": "evaluation of 100 classes, by samples",
+    "fixmatch classes": "step of FixMatch on a table, by classes; memory of the run",
+    "fixmatch rows": "the same by rows of the pile",
+    "soft_labels rows": "five steps of `soft_labels`, an evaluation and a checkpoint, by rows; MiB of the checkpoint",
+    "pictures": "a folder of JPEG files, by pictures",
+    "pictures again": "the same folder in a second process",
+}
+
+
 def peers(rows: list[dict[str, Any]]) -> str:
     """A line for each comparison of steps: milliseconds, how many times as long the peer takes, memory."""
     lines = ["| | | ms a step | the peer takes | memory, MB |", "| --- | --- | ---: | ---: | ---: |"]
@@ -315,6 +365,7 @@ def page(text: str) -> str:
         "counts": counts(json.loads(COUNTS.read_text(encoding="utf-8"))),
         "views": views(stored("views_speed.json")),
         "allocator": allocator(stored("allocator.json")),
+        "growth": growth(stored("growth.json")),
         "peers": peers(stored("peers.json")),
         "right": right(stored("peers.json")),
         "rows": rows_beside(stored("peers.json")),

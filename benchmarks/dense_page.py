@@ -56,8 +56,8 @@ def page(rows: Sequence[Row], choices: Sequence[Row]) -> str:
         "gamma. *Passes*: of one labeled batch, one that is learned from counts as three.",
         *(f"### {SETS[name]}, {labels} masks\n\n{segmentation(found)}" for name, labels, found in _sets(masks)),
         "Targets of the mean teacher and strong views were chosen on CamVid's validation set, with labels of a seed "
-        f"that no table has, after {CHOICE_STEPS} steps (*all operations*: strong views of the whole list); UniMatch and "
-        "FST-D have what is published:",
+        f"that no table has, after {CHOICE_STEPS} steps (*all operations*: strong views of the whole list); UniMatch "
+        "and FST-D have what is published:",
         table(["candidate", "validation"], [[r["candidate"], f"{100 * r['validation']:.1f}"] for r in choices]),
         "## Joints",
         f"PCK: share of the points within 5 % of the picture's width; NME: mean distance in % of it. *By name* is "

@@ -37,7 +37,7 @@ from selftrain.data import Pile
 from selftrain.handlers import DataSummary, Handler, Progress
 from selftrain.handlers.baseline import SupervisedBaseline
 from selftrain.handlers.selfcheck import HARMFUL
-from selftrain.metrics.significance import MARGIN, clearly_below, drifted
+from selftrain.metrics.significance import ERRORS, MARGIN, drifted
 from selftrain.networks.by_name import make_network
 from selftrain.strategy.base import Strategy
 
@@ -227,6 +227,12 @@ def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return found
 
 
+def below(figure: float, other: float, samples: int) -> bool:
+    """Whether a share is clearly lower, as two independent draws: stored rows do not say which samples are right."""
+    mean = (figure + other) / 2
+    return other - figure > max(MARGIN, ERRORS * np.sqrt(2 * mean * (1 - mean) / samples))
+
+
 def held_out() -> dict[str, tuple[list[float], list[bool]]]:
     """Stored runs with held-out labels beside the labels alone of the same draw: gains on the test, and alarms."""
     found: dict[str, tuple[list[float], list[bool]]] = {}
@@ -237,10 +243,7 @@ def held_out() -> dict[str, tuple[list[float], list[bool]]]:
         pairs = [(r, floor[key(r)]) for r in rows if key(r) in floor and not r["strategy"].startswith("supervised")]
         found[f"{name}.json"] = (
             [r["test_accuracy"] - f["test_accuracy"] for r, f in pairs],
-            [
-                clearly_below(r["validation_accuracy"], f["validation_accuracy"], min(50, r["labels"] // 2))
-                for r, f in pairs
-            ],
+            [below(r["validation_accuracy"], f["validation_accuracy"], min(50, r["labels"] // 2)) for r, f in pairs],
         )
     return found
 

@@ -30,10 +30,11 @@ from tables_compare import SETS, hide, load
 
 import selftrain as st
 from selftrain.data import Pile
+from selftrain.evaluation.class_shares import labeled_shares
 from selftrain.evaluation.cross_fitted import CrossFitted, _forest, _logistic
 from selftrain.handlers import DataSummary, Handler, Progress
 from selftrain.handlers.selfcheck import COLLAPSE, HARMFUL, STREAK, WORSE_THAN_SUPERVISED, SelfCheck
-from selftrain.metrics.significance import MARGIN, labeled_shares
+from selftrain.metrics.significance import MARGIN
 
 PAGE = Path(__file__).parent.parent / "docs" / "trust.md"
 RESULT = Path(__file__).parent / "results" / "cross_fitted.json"
@@ -76,7 +77,7 @@ class Control(Handler):
         check = next(handler for handler in self.context.handlers if isinstance(handler, SelfCheck))
         ledger = self.context.ledger
         accepted, shares = int(ledger.accepted.sum()), ledger.class_shares().double()
-        prior = labeled_shares(self.context.pile, len(shares), self.context.device)
+        prior = labeled_shares(self.context.pile, self.context.strategy.task, self.context.device)
         if accepted and prior is not None and check._one_sided(step, shares, prior, accepted):
             self.one_sided.append(step)
 

@@ -16,10 +16,11 @@ from selftrain.engine.run import Fallback, take_state
 from selftrain.engine.spec import note_fallback
 from selftrain.engine.state import Setup, TrainState
 from selftrain.errors import TrainingError
+from selftrain.evaluation.paired import clearly_worse
 from selftrain.handlers.baseline import SupervisedBaseline
 from selftrain.handlers.gradcheck import fingerprint, unchanged
 from selftrain.labels.ledger import Ledger
-from selftrain.metrics.significance import clearly_below
+from selftrain.metrics.significance import MARGIN
 from selftrain.networks.copying import copied, copied_state
 from selftrain.runtime import signals
 from selftrain.runtime.distributed import from_first, joined_stream
@@ -164,7 +165,7 @@ def _fall_back(state: TrainState, beside: TrainState | None) -> None:
     best = state.best.get(monitor)
     floor = None if beside is None else beside.figures.get("validation", {}).get(monitor)
     chosen: dict[str, Any] | None = None
-    if best is not None and (beside is None or (floor is not None and clearly_below(floor, best, state.samples))):
+    if best is not None and (beside is None or (floor is not None and _best_is_better(state, beside))):
         to, step, chosen = "best", int(state.best.get("step", total)), state.best_state
         what = f"its best weights on validation, of step {step} ({monitor} {best:.3f})"
     elif beside is not None:
@@ -193,6 +194,19 @@ def _fall_back(state: TrainState, beside: TrainState | None) -> None:
     _relabel(state)
     state.log_text("fallback", message, total)
     note_fallback(state.folder, state.fallback)
+
+
+def _best_is_better(state: TrainState, beside: TrainState) -> bool:
+    """Whether the best weights of a run, which it then has, are better than its baseline by more than noise."""
+    strategy, floor = state.strategy, beside.figures["validation"][state.strategy.monitor]
+    batches = state.pile.evaluation("validation", 500, state.device)
+    if not isinstance(strategy, SupervisedStrategy) or batches is None:
+        return False
+    if state.best[strategy.monitor] - floor <= MARGIN:
+        return False
+    take_state(strategy, copied(state.best_state))
+    with strategy.evaluating(), beside.strategy.evaluating():
+        return clearly_worse(beside.strategy.predict, strategy.predict, strategy.task, batches)
 
 
 def _without_prefix(stored: dict[str, Any]) -> dict[str, Any]:

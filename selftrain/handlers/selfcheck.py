@@ -16,23 +16,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selftrain.evaluation.class_shares import labeled_shares
 from selftrain.evaluation.cross_fitted import CrossFitted, cross_fitted
+from selftrain.evaluation.paired import clearly_worse
 from selftrain.handlers.base import Context, Handler
 from selftrain.handlers.gradcheck import NotMeasured, unsupervised_grad_norm
 from selftrain.handlers.resumecheck import AFTER, ResumeCheck
 from selftrain.metrics.significance import (
     FEW,
+    MARGIN,
     class_distance,
-    clearly_below,
     collapsed,
     drifted,
     effective_classes,
-    labeled_shares,
 )
 from selftrain.runtime.distributed import here, is_first
 from selftrain.runtime.rng import step_key
 from selftrain.select import Selector
 from selftrain.storage.fields import COUNT, check
+from selftrain.strategy.base import SupervisedStrategy
 from selftrain.types import Annotated, Batch, Clock, Report
 
 PROBES, APART, LATE = 3, 5, 0.9  # steps on a copy a run, steps before and between them, moment they are told
@@ -308,10 +310,24 @@ class SelfCheck(Handler):
         teacher, student = figures.get(f"{monitor}/teacher"), figures.get(f"{monitor}/student")
         # An average of weights lags behind a student that still learns fast: early on that is no fault.
         late_enough = 2 * step > self.total and step >= FOLLOWS
-        if late_enough and teacher is not None and student is not None and clearly_below(teacher, student, samples):
+        if late_enough and teacher is not None and student is not None and self._teacher_behind(student - teacher):
             message = f"On validation the teacher reaches {monitor} {teacher:.3f}, its student {student:.3f}."
             found.alarm(TEACHER_WORSE, step, message, teacher=teacher, student=student, samples=float(samples))
         return found
+
+    def _teacher_behind(self, by: float) -> bool:
+        """Whether the student's figure is better by more than noise; ``by``: how much better."""
+        strategy = self.strategy
+        told = any(alarm.kind == TEACHER_WORSE for alarm in self.context.alarms)
+        # samples are asked one by one only where something could be told, and until it is
+        if told or by <= MARGIN or not isinstance(strategy, SupervisedStrategy):
+            return False
+        teacher, student = (strategy.predictors().get(name) for name in ("teacher", "student"))
+        batches = self.context.pile.evaluation("validation", 500, self.device)
+        if teacher is None or student is None or batches is None:
+            return False
+        with strategy.evaluating():
+            return clearly_worse(teacher, student, strategy.task, batches)
 
     def keep_start(self, figures: Mapping[str, float]) -> None:
         """Keep the ``figures`` of features before the first step, for ``judge_features`` to compare with."""
@@ -394,17 +410,22 @@ class SelfCheck(Handler):
             found.alarm(COLLAPSE, step, message, effective=effective, labels=expected, accepted=float(accepted))
 
     def _one_sided(self, step: int, shares: Tensor, prior: Tensor, accepted: int) -> bool:
-        """Easy classes are accepted first: before half of the stage all decisions must be as one-sided."""
+        """Easy classes are accepted first: before half of the stage all decisions must be as one-sided.
+
+        So they must later where a sample has several units: of pixels the large classes stay the sure ones.
+        """
         # All decisions, not the accepted ones: a network that has collapsed says the same of rejected samples.
         every = self.ledger.class_shares(accepted=False).to(shares)
-        early, said = 2 * step < self.total, int((self.ledger.seen > 0).sum())
+        early, said = 2 * step < self.total or self.ledger.units is not None, int((self.ledger.seen > 0).sum())
         return collapsed(shares, prior, accepted) and (not early or collapsed(every, prior, said))
 
     def _labeled_shares(self, classes: int) -> Tensor | None:
-        """Share of each class among the labels; ``None`` where annotations are no class numbers."""
+        """Share of each class among the labels; ``None`` where there are no such classes."""
         if not self._prior_known:
-            self._prior, self._prior_known = labeled_shares(self.context.pile, classes, self.device), True
-        return self._prior
+            task = getattr(self.strategy, "task", None)
+            self._prior = None if task is None else labeled_shares(self.context.pile, task, self.device)
+            self._prior_known = True
+        return self._prior if self._prior is not None and len(self._prior) == classes else None
 
     # -- the end ---------------------------------------------------------------------------------------------------
     def compare(self, step: int, figures: Mapping[str, float], control: Mapping[str, float], samples: int) -> Findings:
@@ -413,10 +434,25 @@ class SelfCheck(Handler):
         here, there = figures.get(monitor), control.get(monitor)
         if here is None or there is None or not samples:
             found.unchecked[WORSE_THAN_SUPERVISED] = f"there is no validation set with a figure named {monitor!r}"
-        elif clearly_below(here, there, samples):
+        elif self._run_behind(there - here, found):
             message = f"On validation self-training reaches {monitor} {here:.3f}, the labels alone {there:.3f}."
             found.alarm(WORSE_THAN_SUPERVISED, step, message, run=here, baseline=there, samples=float(samples))
         return found
+
+    def _run_behind(self, by: float, found: Findings) -> bool:
+        """Whether the control's figure is better by more than noise; ``by``: how much better."""
+        control, task = self.context.control, getattr(self.strategy, "task", None)
+        if by <= MARGIN:
+            return False
+        batches = self.context.pile.evaluation("validation", 500, self.device)
+        if control is None or task is None or batches is None:
+            found.unchecked[WORSE_THAN_SUPERVISED] = (
+                f"{type(self.strategy).__name__} has no task that makes its {self.strategy.monitor} of samples, and "
+                "noise cannot be told"
+            )
+            return False
+        with self.strategy.evaluating(), control.evaluating():
+            return clearly_worse(self.strategy.predict, control.predict, task, batches)
 
     def cross_fit(self, step: int, found: Findings) -> Findings:
         """Ask simple models about run and control where held-out labels are too few, or none, to tell which is better.
@@ -480,17 +516,17 @@ class SelfCheck(Handler):
         if control is None or batches is None or prior is None:
             return found
         task: Any = self.strategy.task  # it has classes
-        counts = torch.zeros(2, classes, dtype=torch.double, device=self.device)
+        counts, rows = torch.zeros(2, classes, dtype=torch.double, device=self.device), 0
         with self.strategy.evaluating(), control.evaluating(), torch.no_grad():
             for batch in batches:
                 for count, predict in zip(counts, (self.strategy.predict, control.predict), strict=True):
                     count += torch.bincount(task.label(predict(batch.x)).flatten(), minlength=classes)
-        rows, prior = int(counts[0].sum()), prior.to(counts)
-        shares = counts / max(1, rows)
+                rows += len(batch.x)  # pixels of one picture are no independent draws
+        prior, shares = prior.to(counts), counts / counts[0].sum().clamp(min=1)
         if drifted(shares[0], shares[1], prior, rows):
             run, baseline = (class_distance(each, prior) for each in shares)
             message = (
-                f"On {rows} decisions about the pile the class shares of the run are {run:.2f} away from those of the "
+                f"On {rows} samples of the pile the class shares of the run are {run:.2f} away from those of the "
                 f"labels (total variation), the shares that the labels alone lead to {baseline:.2f}."
             )
             found.alarm(CLASS_DRIFT, step, message, run=run, baseline=baseline, rows=float(rows))

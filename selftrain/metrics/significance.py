@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
-
-from selftrain.types import Pile
 
 DRIFT = 0.2  # so much farther from the labels' shares than the labels alone: benchmarks/alarms.py
 FEW = 50  # held-out labels below which figures on them are mostly chance
@@ -40,17 +39,32 @@ def collapsed(shares: Tensor, prior: Tensor, rows: int) -> bool:
     return 2 * rows * divergence > freedom + 6 * math.sqrt(2 * freedom)
 
 
-def clearly_below(figure: float, other: float, samples: int) -> bool:
-    """Whether a share of right answers is lower than another one by more than noise.
+def clearly_below(parts: Tensor, others: Tensor, figure: Callable[[Tensor], float], draws: int = 1000) -> bool:
+    """Whether a figure is lower than another one of the same samples by more than noise: a paired bootstrap.
 
-    That is two points, and two standard errors of the difference between two independent shares of so many samples;
-    figures outside [0, 1] are no shares and never are.
+    Source: Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 6. That is two points, and two
+    standard errors of the difference, which is taken anew over samples drawn with replacement, the same for both. The
+    error is around no difference and not around the one that was seen, so that a few samples tell nothing: of shares
+    of right answers this is McNemar's test.
+
+    Args:
+        parts: What each sample adds to the statistic that the figure is made of, shape (N, ...).
+        others: The same of the other figure, in the same order.
+        figure: From a sum of parts to the figure.
+        draws: Of the bootstrap; they are the same at every call.
     """
-    if not samples or not (0 <= figure <= 1 and 0 <= other <= 1):
+    rows = len(parts)
+    apart = figure(others.sum(0)) - figure(parts.sum(0))
+    if not rows or not apart > MARGIN:
         return False
-    # under "no difference" both are draws from one share, best estimated by their mean
-    mean = (figure + other) / 2
-    return other - figure > max(MARGIN, ERRORS * math.sqrt(2 * mean * (1 - mean) / samples))
+    generator, apart_too = torch.Generator().manual_seed(0), []
+    for _ in range(draws):
+        drawn = torch.randint(rows, (rows,), generator=generator)
+        times = torch.bincount(drawn, minlength=rows).to(parts)
+        both = [torch.tensordot(times, each, 1) for each in (others, parts)]
+        apart_too.append(figure(both[0]) - figure(both[1]))
+    error = torch.tensor(apart_too, dtype=torch.double).var(correction=0)
+    return apart > ERRORS * math.sqrt(float(error) + apart**2 / rows)
 
 
 def class_distance(shares: Tensor, prior: Tensor) -> float:
@@ -73,20 +87,3 @@ def drifted(shares: Tensor, control: Tensor, prior: Tensor, rows: int) -> bool:
     """
     apart = class_distance(shares, prior) - class_distance(control, prior)
     return rows > 0 and apart > max(DRIFT, math.sqrt(len(prior) / rows))
-
-
-def labeled_shares(pile: Pile, classes: int, device: torch.device) -> Tensor | None:
-    """Share of each class among the labeled samples, shape (classes,); ``None`` where annotations are no class numbers.
-
-    Args:
-        pile: Where the samples are.
-        classes: Number of classes.
-        device: Where batches go on the way.
-    """
-    counts = torch.zeros(classes, dtype=torch.double)
-    for batch in pile.evaluation("labeled", 500, device) or ():
-        y = batch.annotation.cpu()
-        if y.dim() != 1 or y.is_floating_point() or not bool(((y >= 0) & (y < classes)).all()):
-            return None
-        counts += torch.bincount(y.long(), minlength=classes)
-    return counts / counts.sum() if bool(counts.any()) else None

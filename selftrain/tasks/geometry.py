@@ -30,7 +30,11 @@ def grid_of_places(view: View, size: tuple[int, ...], like: Tensor, whole: bool 
     """
     source, destination = vars(view).get("ends", (None, view))
     if destination.places is not None:
-        dense = destination.pixels if whole and destination.pixels is not None else destination.places
+        dense = destination.places
+        if whole and destination.pixels is not None:
+            # What was said of a view's pixel is said of the place that it shows, not of the one that masks have there.
+            shown = destination.places.where(is_inside(destination.pixels)[..., None], OUTSIDE)
+            dense = destination.pixels if source is None else shown
         grid = _resized(dense, size).to(like)
     else:
         # align_corners as in the views: with the other convention labels lie up to half a pixel off their pictures.

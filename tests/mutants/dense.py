@@ -185,4 +185,11 @@ MUTANTS = [
         "torch.rand(features.shape[:2], device=features.device) >= 0",
         "test_methods_dense.py::test_features_lose_whole_channels_where_head_and_encoder_meet",
     ),
+    Mutant(
+        "geometry: pseudo-labels go through the pixels that masks have",
+        "selftrain/tasks/geometry.py",
+        "dense = destination.pixels if source is None else shown",
+        "dense = destination.pixels",
+        "test_dense_views.py::test_carried_labels_are_those_of_the_strong_view",
+    ),
 ]

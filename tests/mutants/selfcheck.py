@@ -93,8 +93,8 @@ MUTANTS = [
     Mutant(
         "easy classes first taken for a collapse",
         "selftrain/handlers/selfcheck.py",
-        "early, said = 2 * step < self.total,",
-        "early, said = False,",
+        "early, said = 2 * step < self.total or",
+        "early, said =",
         FILE + "test_classes_may_be_accepted_one_after_the_other_until_half_of_the_stage",
     ),
     Mutant(
@@ -135,9 +135,51 @@ MUTANTS = [
     Mutant(
         "noise of evaluations forgotten",
         "selftrain/metrics/significance.py",
-        "max(MARGIN, ERRORS * math.sqrt(2 * mean * (1 - mean) / samples))",
-        "MARGIN",
+        "ERRORS * math.sqrt(float(error) + apart**2 / rows)",
+        "0",
         FILE + "test_clearly_below_is_two_points_and_two_standard_errors",
+    ),
+    Mutant(
+        "samples of two figures drawn apart",
+        "selftrain/metrics/significance.py",
+        "for each in (others, parts)]",
+        "for each in (others, parts.flip(0))]",
+        FILE + "test_a_loss_of_masks_that_every_picture_shows_is_told_and_noise_is_not",
+    ),
+    Mutant(
+        "samples beyond the parts lost",
+        "selftrain/evaluation/paired.py",
+        "rows % sums.shape[1]] += both",
+        "rows % sums.shape[1]] = both",
+        FILE + "test_more_samples_than_parts_are_taken_together",
+    ),
+    Mutant(
+        "a teacher's figure taken as it stands",
+        "selftrain/handlers/selfcheck.py",
+        "return clearly_worse(teacher, student, strategy.task, batches)",
+        "return True",
+        FILE + "test_a_teacher_is_judged_late_and_by_samples",
+    ),
+    Mutant(
+        "large classes of masks taken for a collapse",
+        "selftrain/handlers/selfcheck.py",
+        " or self.ledger.units is not None, int(",
+        ", int(",
+        FILE + "test_a_collapse_of_masks_is_found_and_joints_have_no_classes",
+    ),
+    Mutant(
+        "void pixels count among the labels",
+        "selftrain/evaluation/class_shares.py",
+        "label[target.mask() * target.weight > 0]",
+        "label",
+        FILE + "test_a_collapse_of_masks_is_found_and_joints_have_no_classes",
+    ),
+    Mutant(
+        "drift of pixels taken for independent draws",
+        "selftrain/handlers/selfcheck.py",
+        "rows += len(batch.x)",
+        "rows += batch.x.numel()",
+        FILE + "test_masks_that_drift_from_those_of_the_labels_alone_are_found",
     ),
     Mutant("alarms repeated", "selftrain/handlers/selfcheck.py", "if alarm.kind not in known:", "if True:", RESUMED),
     Mutant(
@@ -235,8 +277,8 @@ MUTANTS = [
     Mutant(
         "a fallback prefers the run's own weights",
         "selftrain/engine/beside.py",
-        "clearly_below(floor, best, state.samples)",
-        "clearly_below(best, floor, state.samples)",
+        "floor is not None and _best_is_better(state, beside)",
+        "floor is not None",
         ACTS + "test_worse_on_validation_is_enough",
     ),
     Mutant(

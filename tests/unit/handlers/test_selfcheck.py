@@ -17,6 +17,9 @@ from plain_events import PlainEvents as EventAccumulator
 import selftrain as st
 from selftrain import select, strategies, toy
 from selftrain.errors import CheckpointError, RunFolderError, TrainingError
+from selftrain.evaluation import paired
+from selftrain.evaluation.class_shares import labeled_shares
+from selftrain.evaluation.paired import clearly_worse
 from selftrain.handlers.base import Context
 from selftrain.handlers.baseline import SupervisedBaseline
 from selftrain.handlers.gradcheck import NotMeasured, unsupervised_grad_norm
@@ -669,39 +672,146 @@ def test_what_is_said_about_a_teacher_behind_its_student_helps():
     assert kinds(Trailing(decay=None), **length) == []  # ships the student
 
 
-@pytest.mark.parametrize(
-    ("step", "steps", "samples", "expected"),
-    [(200, 399, 30, 1), (200, 400, 30, 0), (201, 400, 30, 1), (199, 199, 30, 0), (300, 400, 0, 0)],
-)
-def test_a_teacher_is_judged_late_and_by_samples(step, steps, samples, expected):
-    check = watching(Own(), steps=steps)
+@pytest.mark.parametrize(("step", "steps", "expected"), [(200, 399, 1), (200, 400, 0), (201, 400, 1), (199, 199, 0)])
+def test_a_teacher_is_judged_late_and_by_samples(step, steps, expected):
+    strategy = Own(decay=0.5)
+    x, truth = MemoryPile().parts["validation"]
+    right = torch.nn.functional.one_hot(truth, 3).float()
+    said = {"teacher": right.clone(), "student": right.clone()}
+    strategy.predictors = lambda: {name: (lambda x, value=value: value) for name, value in said.items()}
+    check = watching(strategy, steps=steps)
     figures = {"accuracy": 0.5, "accuracy/teacher": 0.5, "accuracy/student": 0.9}
-    assert len(check.judge(step, figures, samples).alarms) == expected
-    assert check.judge(step, figures | {"accuracy/teacher": 0.9}, samples).alarms == []
-    assert check.judge(step, {"accuracy": 0.5, "accuracy/student": 0.9}, samples).alarms == []
+    assert check.judge(step, figures, 30).alarms == []  # sample by sample there is no difference
+    said["teacher"][:6] = right[:6].roll(1, 1)
+    assert len(check.judge(step, figures, 30).alarms) == expected
+    assert check.judge(step, figures | {"accuracy/teacher": 0.9}, 30).alarms == []
+    assert check.judge(step, {"accuracy": 0.5, "accuracy/student": 0.9}, 30).alarms == []
+    said["teacher"] = right.clone()
+    said["teacher"][:3] = right[:3].roll(1, 1)  # ten points, and not beyond the noise of 30 samples
+    assert check.judge(step, figures, 30).alarms == []
+
+
+def mean(parts):
+    """Of parts that are a value and a count."""
+    return float(parts[0] / parts[1])
+
+
+def shares(*lengths):
+    """Values 1 and 0 in turn, so many of each, with counts."""
+    values = torch.cat([torch.full((many,), float(i % 2 == 0)) for i, many in enumerate(lengths)])
+    return torch.stack([values, torch.ones_like(values)], 1).double()
 
 
 @pytest.mark.parametrize(
-    ("figure", "other", "samples", "expected"),
+    ("lost", "won", "rows", "expected"),
     [
-        (0.90, 0.93, 10_000, True),
-        (0.915, 0.93, 10_000, False),  # less than two points
-        (0.90, 0.93, 100, False),  # two standard errors are 0.079
-        (0.80, 0.93, 100, True),
-        (0.93, 0.90, 10_000, False),
-        (0.0, 1.0, 0, False),  # no samples
-        (3.0, 7.0, 10_000, False),  # no shares
+        (300, 0, 10_000, True),
+        (150, 0, 10_000, False),  # less than two points
+        (300, 9700, 10_000, False),  # more right than the other
+        (3, 0, 100, False),
+        (5, 0, 100, True),  # McNemar: 5 / sqrt(5) is above 2
+        (4, 0, 50, False),  # and 4 / sqrt(4) is not
+        (13, 5, 100, False),
+        (16, 4, 100, True),
+        (4, 0, 4, False),  # so few samples tell nothing
+        (0, 0, 0, False),  # no samples
     ],
 )
-def test_clearly_below_is_two_points_and_two_standard_errors(figure, other, samples, expected):
-    assert clearly_below(figure, other, samples) is expected
+def test_clearly_below_is_two_points_and_two_standard_errors(lost, won, rows, expected):
+    both = shares(0, lost, won, rows - lost - won), shares(lost, won, 0, rows - lost - won)
+    assert clearly_below(*both, mean) is expected
 
 
 def test_noise_alone_is_rarely_clearly_below():
-    """Two independent shares of 100 with one truth: about 2.3 % lie two standard errors below."""
-    a, b = np.random.default_rng(0).binomial(100, 0.8, size=(2, 4000)) / 100
-    rate = np.mean([clearly_below(p, q, 100) for p, q in zip(a, b, strict=True)])
-    assert 0.01 < rate < 0.03
+    """Two classifiers of one truth that are right alike on half of 60 samples: about 2.3 % lie two errors below."""
+    rng = np.random.default_rng(0)
+    told = []
+    for _ in range(300):
+        right = rng.random((2, 100, 1)) < 0.8
+        right[1, :50] = right[0, :50]
+        a, b = (torch.from_numpy(np.concatenate([r, np.ones_like(r)], 1).astype(float)) for r in right)
+        told.append(clearly_below(a, b, mean, draws=60))
+    assert 0.005 < np.mean(told) < 0.04
+
+
+def masks(loss, rows=101, seed=0):
+    """Figures of pictures of 5 classes at mean IoU 0.35: truth, and predictions of which the first loses pixels.
+
+    ``loss``: share of the right pixels that each picture loses.
+    """
+    rng = np.random.default_rng(seed)
+    truth = torch.from_numpy(rng.integers(0, 5, (rows, 12, 12)))
+    hard = rng.uniform(0.25, 0.75, (rows, 1, 1))  # pictures differ
+    other = torch.from_numpy(rng.integers(1, 5, truth.shape))
+
+    def said(right):
+        return torch.nn.functional.one_hot(torch.where(right, truth, (truth + other) % 5), 5).movedim(-1, 1).float()
+
+    best = torch.from_numpy(rng.random(truth.shape) < hard)
+    lost = torch.from_numpy(rng.random(truth.shape) < np.asarray(loss).reshape(-1, 1, 1))
+    return truth, said(best & ~lost), said(best)
+
+
+def told_of_masks(worse, better, truth, task=None):
+    task = task or st.Segmentation(5)
+    said = {"worse": worse, "better": better}
+    batches = [Annotated(rows, truth[rows], rows) for rows in torch.arange(len(truth)).split(40)]
+    figures = [task.compute(task.update(value, task.encode(truth)))[task.monitor] for value in (worse, better)]
+    return figures, clearly_worse(said["worse"].__getitem__, said["better"].__getitem__, task, batches)
+
+
+def test_a_loss_of_masks_that_every_picture_shows_is_told_and_noise_is_not():
+    """As shares of 101 pictures no 13 points at 0.35 could be told."""
+    truth, worse, better = masks(0.12)
+    (here, there), told = told_of_masks(worse, better, truth)
+    assert 0.3 < there < 0.4
+    assert 0.02 < there - here < 0.06
+    assert told
+    assert not told_of_masks(better, worse, truth)[1]
+    truth, worse, better = masks(0.5)
+    wins = (torch.arange(101) < 43).view(-1, 1, 1, 1)  # 58 pictures lose the half, 43 win as much
+    (here, there), told = told_of_masks(better.where(wins, worse), worse.where(wins, better), truth)
+    assert there - here > 0.02
+    assert not told
+
+
+def test_a_loss_of_joints_is_told_and_noise_is_not():
+    task = st.Keypoints(3, (12, 12))
+    rng = np.random.default_rng(0)
+    place = torch.from_numpy(rng.uniform(3, 9, (60, 3, 2))).float()
+    annotation = torch.cat([place, torch.ones(60, 3, 1)], 2)
+
+    def said(far):
+        gap = torch.from_numpy(np.asarray(far)).float()[..., None] * torch.tensor([4.0, 0.0])
+        return task.encode(torch.cat([(place + gap).clamp(0, 11), torch.ones(60, 3, 1)], 2)).value
+
+    good = rng.random((60, 3)) < 0.3
+    everywhere = good | (rng.random((60, 3)) < 0.15)
+    some = good.copy()
+    some[:3] = True
+    (here, there), told = told_of_masks(said(everywhere), said(good), annotation, task)
+    assert there - here > 0.05
+    assert told
+    (here, there), told = told_of_masks(said(some), said(good), annotation, task)
+    assert there - here > 0.02
+    assert not told
+
+
+def test_more_samples_than_parts_are_taken_together(monkeypatch):
+    """Each part is a sample of samples: what is told stays, and memory is bounded."""
+    truth, worse, better = masks(0.12, rows=303)
+    asked = []
+    monkeypatch.setattr(
+        paired, "clearly_below", lambda a, b, figure: asked.append((a, b)) or clearly_below(a, b, figure)
+    )
+    assert told_of_masks(worse, better, truth)[1]
+    monkeypatch.setattr(paired, "_MOST", 101)
+    assert told_of_masks(worse, better, truth)[1]
+    assert [len(a) for a, _ in asked] == [303, 101]
+    assert torch.equal(asked[0][0].unflatten(0, (3, 101)).sum(0), asked[1][0])
+    monkeypatch.setattr(paired, "_NUMBERS", 15 * 7)
+    told_of_masks(worse, better, truth)
+    assert len(asked[2][0]) == 7
 
 
 # -- the supervised control --------------------------------------------------------------------------------------------
@@ -827,9 +937,7 @@ def test_classes_that_drift_from_those_of_the_labels_alone_are_found_without_hel
     assert alarm.figures["run"] == pytest.approx(0.5 * (shares - prior).abs().sum().item())
     assert alarm.figures["run"] > alarm.figures["baseline"] + 0.2
     assert alarm.figures["rows"] == 150
-    assert (
-        f"On 150 decisions about the pile the class shares of the run are {alarm.figures['run']:.2f}" in alarm.message
-    )
+    assert f"On 150 samples of the pile the class shares of the run are {alarm.figures['run']:.2f}" in alarm.message
     fell = st.fit(
         Leaning(), pile, steps=100, plan=PLAN, evaluation=st.Evaluation(100, on_alarm="fallback"), baseline=True
     )
@@ -1132,6 +1240,70 @@ def test_units_of_any_shape_are_watched():
     strategy = zoo.build("fixmatch", "segmentation", select=select.above(1.1))
     run, _ = fit(strategy, toy.pile("segmentation"), steps=80, plan=zoo.PLAN, eval_every=10)
     assert [a.kind for a in run.alarms] == ["keeps_nothing"]
+
+
+@pytest.mark.parametrize(("task", "classes"), [(st.Segmentation(5), 5), (st.Keypoints(5, (8, 8)), 5)])
+def test_a_collapse_of_masks_is_found_and_joints_have_no_classes(task, classes):
+    """Pixel shares of pseudo-masks against those of the labels; large classes alone may be sure."""
+    rng = torch.Generator().manual_seed(0)
+    joints = isinstance(task, st.Keypoints)
+    masks = torch.randint(0, 5, (20, 8, 8), generator=rng)
+    masks[:, 0] = 255
+    points = torch.cat([7 * torch.rand(20, 5, 2, generator=rng), torch.ones(20, 5, 1)], 2).round()
+    pile = MemoryPile()
+    pile.parts["labeled"] = (torch.zeros(20, 3, 8, 8), points if joints else masks)
+    pile.classes = [str(i) for i in range(classes)]
+    wanted = None if joints else pytest.approx([float((masks == c).sum() / (masks < 5).sum()) for c in range(5)])
+    found = labeled_shares(pile, task, CPU)
+    assert (None if found is None else found.tolist()) == wanted
+
+    def told(value, weight, step=90):
+        strategy = Own(decay=None)
+        strategy.task = task
+        ledger = st.Ledger([str(i) for i in range(60)], pile.classes)
+        ledger.write(PseudoLabels(torch.arange(60), value, weight), task, step)
+        check = SelfCheck()
+        times = {"total": 100, "steps_per_epoch": 5, "evaluate_every": 5, "start": 1, "seed": 0}
+        check.begin(Context(strategy, pile, ledger, None, None, CPU, parts=(), settings={}, **times))
+        alarms = [alarm for _ in range(2) for alarm in check.judge(step, {}, 0).alarms]
+        return [alarm.kind for alarm in alarms], [round(alarm.figures["effective"], 1) for alarm in alarms]
+
+    everything = torch.ones(60, 5) if joints else torch.ones(60, 8, 8)
+    one = torch.full((60, 5, 8, 8), 0.01)
+    one[:, 0] = 0.96
+    fair = torch.nn.functional.one_hot(torch.randint(0, 5, (60, 8, 8), generator=rng), 5).movedim(-1, 1).float()
+    assert told(one, everything) == (([], []) if joints else (["collapse"], [1.0]))
+    assert told(fair, everything) == ([], [])
+    if not joints:
+        large = fair.clone()
+        large[:, :, :5] = torch.eye(5)[0].view(1, 5, 1, 1)
+        assert told(large, (large.argmax(1) == 0).float()) == ([], [])
+
+
+def test_masks_that_drift_from_those_of_the_labels_alone_are_found():
+    """By pixels; noise is that of pictures."""
+    task, rng = st.Segmentation(5), torch.Generator().manual_seed(0)
+    pile = MemoryPile()
+    masks = torch.randint(0, 5, (40, 8, 8), generator=rng)
+    pile.parts |= {"labeled": (torch.zeros(40, 3, 8, 8), masks), "unlabeled": (torch.zeros(300, 3, 8, 8), masks)}
+    pile.parts["unlabeled"] = (torch.zeros(300, 3, 8, 8), torch.zeros(300))
+    pile.classes = [str(i) for i in range(5)]
+    strategy, control = Own(), Own()
+    fair = torch.nn.functional.one_hot(masks[:1], 5).movedim(-1, 1).float()
+    moved = fair.clone()
+    moved[:, :, :4] = torch.eye(5)[0].view(1, 5, 1, 1)
+    said = {True: moved, False: fair}
+    for one, worse in ((strategy, True), (control, False)):
+        one.task = task
+        one.predict = lambda x, worse=worse: said[worse].expand(len(x), -1, -1, -1)
+    times = {"total": 100, "steps_per_epoch": 5, "evaluate_every": 5, "start": 1, "seed": 0}
+    check = SelfCheck()
+    ledger = st.Ledger([str(i) for i in range(300)], pile.classes)
+    check.begin(Context(strategy, pile, ledger, None, None, CPU, parts=(), settings={}, control=control, **times))
+    (alarm,) = check.compare_classes(100).alarms
+    assert (alarm.kind, alarm.figures["rows"]) == ("class_drift", 300.0)
+    said[False] = moved
+    assert check.compare_classes(100).alarms == []
 
 
 def test_a_batch_of_one_unit_says_nothing_of_everything():

@@ -32,7 +32,7 @@ from selftrain.select import Relative
 from selftrain.select.alignment import Align
 from selftrain.strategies.fixmatch import FixMatch
 from selftrain.strategy.pseudo_labeling import Distance
-from selftrain.tasks import Task, relative
+from selftrain.tasks import Task, has_classes, relative
 from selftrain.types import Batch, Clock, Report
 
 
@@ -51,7 +51,7 @@ class AdaMatch(FixMatch):
         task: Kind of output.
         make_learner: Builds the student.
         threshold: Share of the labeled samples' mean confidence that is needed, in (0, 1].
-        aligned: Align to the predictions on labeled samples; joints have no prior, so keypoints need ``False``.
+        aligned: Align to the predictions on labeled samples. ``None``: unless they are joints, which have no prior.
         align_decay: Share of the old mean predictions that stays at each step, in [0, 1); 0: the batch alone.
         interpolate: Mix the labeled logits of the two passes at random; without it one pass is made.
         rampup: mu(t); ``None``: the paper's half cosine.
@@ -64,7 +64,7 @@ class AdaMatch(FixMatch):
         make_learner: MakeLearner,
         *,
         threshold: float = 0.9,
-        aligned: bool = True,
+        aligned: bool | None = None,
         align_decay: float = 0.999,
         interpolate: bool = True,
         rampup: Schedule | None = None,
@@ -73,6 +73,7 @@ class AdaMatch(FixMatch):
         unlabeled_weight: float = 1.0, together: bool = True, label_mode: LabelMode = "eval",
         decay: float | None = 0.999, buffers: Buffers = "ema",
     ) -> None:  # fmt: skip
+        aligned = has_classes(task) if aligned is None else aligned
         align = Align(task, target="labeled", decay=align_decay) if aligned else None
         super().__init__(
             task, make_learner, select=Relative(threshold), align=align, align_targets=align_targets, hard=hard,

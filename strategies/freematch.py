@@ -43,7 +43,8 @@ class FreeMatch(FixMatch):
         threshold_decay: Share of the old threshold and class means that stays at each step, in [0, 1).
         quantile: Level from this quantile of the confidence instead of its mean, in (0, 1); ``None``: the mean.
         limits: Lowest and highest level (the paper: (0, 0.95) for SVHN); ``None``: free.
-        fairness_weight: Factor of the fairness term, >= 0. It compares class shares; keypoints need 0.
+        fairness_weight: Factor of the fairness term, >= 0. ``None``: 0.001, and 0 for joints, which have no class
+            shares to compare.
         fairness_sign: 1 as published, -1 turned.
 
     Raises:
@@ -58,13 +59,15 @@ class FreeMatch(FixMatch):
         threshold_decay: float = 0.999,
         quantile: float | None = None,
         limits: tuple[float, float] | None = None,
-        fairness_weight: float = 0.001,
+        fairness_weight: float | None = None,
         fairness_sign: int = 1,
         hard: bool = True, temperature: float = 1.0, align: Align | None = None, align_targets: bool = True,
         mix: Mix | None = None, distance: Distance = "ce", unlabeled_weight: float = 1.0,
         rampup: Schedule | None = None, together: bool = True, label_mode: LabelMode = "eval",
         decay: float | None = 0.999, buffers: Buffers = "ema",
     ) -> None:  # fmt: skip
+        if fairness_weight is None:
+            fairness_weight = 0.001 if has_classes(task) else 0.0
         if not fairness_weight >= 0 or fairness_sign not in (1, -1):
             raise ValueError(
                 f"fairness_weight is {fairness_weight} and fairness_sign {fairness_sign}; "

@@ -20,7 +20,7 @@ from selftrain.select import Soft
 from selftrain.select.alignment import Align
 from selftrain.strategies.fixmatch import FixMatch
 from selftrain.strategy.pseudo_labeling import Distance
-from selftrain.tasks import Task
+from selftrain.tasks import Task, has_classes
 
 
 class SoftMatch(FixMatch):
@@ -34,7 +34,7 @@ class SoftMatch(FixMatch):
         make_learner: Builds the student.
         sigmas: How many times narrower than the confidences the Gaussian is, > 0.
         threshold_decay: Share of the old mean, variance and prior that stays at each step, in [0, 1).
-        uniform: Weigh by predictions aligned to a uniform prior; joints have none, so keypoints need ``False``. The
+        uniform: Weigh by predictions aligned to a uniform prior. ``None``: unless they are joints, which have none. The
             labels are never aligned.
     """
 
@@ -45,13 +45,13 @@ class SoftMatch(FixMatch):
         *,
         sigmas: float = 2.0,
         threshold_decay: float = 0.999,
-        uniform: bool = True,
+        uniform: bool | None = None,
         hard: bool = True, temperature: float = 1.0, mix: Mix | None = None, distance: Distance = "ce",
         unlabeled_weight: float = 1.0, rampup: Schedule | None = None, together: bool = True,
         label_mode: LabelMode = "eval", decay: float | None = 0.999, buffers: Buffers = "ema",
     ) -> None:  # fmt: skip
         weigh, align = Soft(task.groups, decay=threshold_decay, sigmas=sigmas), None
-        if uniform:
+        if has_classes(task) if uniform is None else uniform:
             align = Align(task, decay=threshold_decay)
         super().__init__(
             task, make_learner, select=weigh, align=align, align_targets=False, hard=hard, temperature=temperature,

@@ -144,7 +144,7 @@ MUTANTS = [
         "selftrain/metrics/significance.py",
         "for each in (others, parts)]",
         "for each in (others, parts.flip(0))]",
-        FILE + "test_a_loss_of_masks_that_every_picture_shows_is_told_and_noise_is_not",
+        FILE + "test_what_both_have_right_is_no_noise",
     ),
     Mutant(
         "samples beyond the parts lost",

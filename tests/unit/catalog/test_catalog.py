@@ -9,7 +9,6 @@ import zoo
 from selftrain import catalog, strategies, toy
 
 SHAPES = {"classification": (3,), "segmentation": (3, 12, 12), "keypoints": (2, 12, 12)}
-WITHOUT_PRIOR = {"softmatch": {"uniform": False}, "adamatch": {"aligned": False}, "freematch": {"fairness_weight": 0.0}}
 BY_PIPELINE = {"NoisyStudent", "CurriculumLabeling"}  # they need labels of the whole pile first
 
 
@@ -22,8 +21,7 @@ def test_every_strategy_has_a_name():
     ("name", "kind"), [(name, k) for name in catalog.METHODS for k in getattr(zoo.ZOO.get(name), "kinds", toy.KINDS)]
 )
 def test_a_method_is_built_by_name_for_every_task(name, kind):
-    settings = WITHOUT_PRIOR.get(name, {}) if kind == "keypoints" else {}
-    settings = settings | ({"min_labeled": 4} if name == "soft_labels" else {})
+    settings = {"min_labeled": 4} if name == "soft_labels" else {}
     settings = settings | ({"prior_weight": 0.0} if name == "soft_labels" and kind == "keypoints" else {})
     make = toy.learner(kind, outputs=catalog.METHODS[name].outputs)
     strategy = catalog.build(name, toy.task(kind), make, unlabeled=24, label_shape=SHAPES[kind], **settings)

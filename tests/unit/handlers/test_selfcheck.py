@@ -722,6 +722,11 @@ def test_clearly_below_is_two_points_and_two_standard_errors(lost, won, rows, ex
     assert clearly_below(*both, mean) is expected
 
 
+def test_what_both_have_right_is_no_noise():
+    """Six samples more of a hundred, where the half is right anyway: drawn apart that would be within noise."""
+    assert clearly_below(shares(50, 50), shares(56, 44), mean)
+
+
 def test_noise_alone_is_rarely_clearly_below():
     """Two classifiers of one truth that are right alike on half of 60 samples: about 2.3 % lie two errors below."""
     rng = np.random.default_rng(0)

@@ -34,6 +34,7 @@ from test_methods_consistency import (
 )
 from torch import Tensor, nn
 from torch.nn import functional as F
+import zoo
 from zoo import take_step
 
 from selftrain import strategies, toy
@@ -323,9 +324,24 @@ def test_fairness_is_measured_where_the_strong_view_shows_kept_pixels(theta):
 
 
 def test_fairness_compares_class_shares_which_joints_do_not_have():
-    with pytest.raises(ValueError, match="fairness_weight is 0.001.*0"):
-        strategies.FreeMatch(toy.task("keypoints"), toy.learner("keypoints"))
+    with pytest.raises(ValueError, match="fairness_weight is 0.5.*0"):
+        strategies.FreeMatch(toy.task("keypoints"), toy.learner("keypoints"), fairness_weight=0.5)
     strategies.FreeMatch(toy.task("keypoints"), toy.learner("keypoints"), fairness_weight=0.0)
+    assert strategies.FreeMatch(TASK, make()).fairness_weight == 0.001
+
+
+@pytest.mark.parametrize("name", ["FreeMatch", "SoftMatch", "AdaMatch", "UniMatch"])
+def test_joints_are_learned_with_the_defaults_of_every_threshold(name):
+    """What compares class shares is left out where there are none, and stays where there are."""
+    built = [getattr(strategies, name)(toy.task(kind), toy.learner(kind)) for kind in ("keypoints", "segmentation")]
+    before = zoo.weights(built[0])
+    zoo.take_step(built[0], zoo.batches(built[0], "keypoints"))
+    assert not torch.equal(before, zoo.weights(built[0]))
+    priors = [strategy.pseudo_labeling.align is not None for strategy in built]
+    assert priors == [False, name in ("SoftMatch", "AdaMatch")]
+    assert [getattr(strategy, "fairness_weight", None) for strategy in built] == (
+        [0.0, 0.001] if name == "FreeMatch" else [None, None]
+    )
 
 
 # -- SoftMatch ---------------------------------------------------------------------------------------------------------
@@ -508,7 +524,9 @@ def test_flexmatch_refuses_data_that_its_memory_was_not_made_for(settings):
 
 
 @pytest.mark.parametrize(
-    ("cls", "settings"), [(strategies.SoftMatch, {}), (strategies.AdaMatch, {})], ids=["SoftMatch", "AdaMatch"]
+    ("cls", "settings"),
+    [(strategies.SoftMatch, {"uniform": True}), (strategies.AdaMatch, {"aligned": True})],
+    ids=["SoftMatch", "AdaMatch"],
 )
 def test_alignment_needs_classes(cls, settings):
     with pytest.raises(ValueError, match="keypoints have no class prior"):

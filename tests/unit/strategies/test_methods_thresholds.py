@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import zoo
 from helpers import shown
 from numpy.typing import NDArray
 from test_methods_consistency import (
@@ -34,7 +35,6 @@ from test_methods_consistency import (
 )
 from torch import Tensor, nn
 from torch.nn import functional as F
-import zoo
 from zoo import take_step
 
 from selftrain import strategies, toy

@@ -168,7 +168,8 @@ def fit(
                 state.unchecked["baseline"] = why_not
             if state.step == 0:
                 _log_figures(state, state.before or {})
-            train(state, end)
+            with state.shared_out():
+                train(state, end)
             if state.step >= total:
                 # What falls back is not finished before: nobody may take its last weights for what it ships.
                 if on_alarm != "fallback":

@@ -15,13 +15,15 @@ from selftrain.engine.identity import identity_of_run
 from selftrain.engine.run import Fallback, Figures, Run, measure
 from selftrain.engine.speed import Chosen
 from selftrain.engine.times import EVALUATIONS, Checkpoints, Evaluation, OnAlarm
-from selftrain.errors import CheckpointError, RunFolderError
+from selftrain.errors import CheckpointError, RunFolderError, UsageError
 from selftrain.evaluation.cross_fitted import CrossFitted
 from selftrain.evaluation.quality import Quality
 from selftrain.handlers.base import Context, Handler
 from selftrain.labels.ledger import Ledger
 from selftrain.networks.copying import answering_state, copied, frozen_storages, is_frozen
-from selftrain.runtime.distributed import check_alike, from_first, here, is_first, same_start
+from selftrain.networks.ema import Teacher
+from selftrain.networks.student import Learner
+from selftrain.runtime.distributed import Shards, check_alike, from_first, here, is_first, same_start, whole_state
 from selftrain.storage import checkpoint
 from selftrain.storage.atomic import write_json
 from selftrain.storage.fields import Number, check
@@ -29,6 +31,26 @@ from selftrain.storage.run_dir import CARD, CHECKPOINTS, SUMMARY, export_weights
 from selftrain.storage.states import load_into, restored, storable
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import BatchPlan, Pile, Stream
+
+
+def refuse_unshardable(learners: Sequence[Learner], followers: Sequence[Teacher]) -> None:
+    """Refuse what ``Ranks(weights="sharded")`` has no meaning for.
+
+    Raises:
+        UsageError: says what and why.
+    """
+    why = ""
+    for learner in learners:
+        if learner.compiles:
+            why = "compile=True holds on to whole weights"
+        elif learner.precision == "fp16":
+            why = "precision='fp16' has to know of overflows in all shares; precision='bf16' has not"
+    kinds = {type(learner.model) for learner in learners}
+    for teacher in followers:
+        if type(teacher.model) not in kinds:
+            why = f"a teacher follows a part of a network ({type(teacher.model).__name__}) that is not run as a whole"
+    if why:
+        raise UsageError(f"weights cannot be sharded here: {why}; take Ranks(weights='copied')")
 
 
 @dataclass(kw_only=True)
@@ -117,6 +139,30 @@ class TrainState(Context):
         """Keep the weights to fall back to, if no alarm and no handler speaks against them."""
         if self.keeps_sound and not self.harmful() and all(handler.sound() for handler in self.handlers):
             self.sound = {"step": self.step, "strategy": answering_state(self.strategy)}
+
+    @contextmanager
+    def shared_out(self) -> Iterator[None]:
+        """Inside, ranks hold shares of all networks, where ``Ranks(weights="sharded")`` asks for it.
+
+        After an error they stay in shares: ranks that are not at the same place cannot put them together.
+
+        Raises:
+            UsageError: it is a method, or has a setting, for which that has no meaning.
+        """
+        learners = list(self.strategy.learners())
+        networks = {f"network {number}": learner.model for number, learner in enumerate(learners, 1)}
+        frozen = [p for learner in learners for p in learner.frozen()]
+        followers = [m for m in self.strategy.modules() if isinstance(m, Teacher)]
+        networks |= {f"teacher {number}": teacher.model for number, teacher in enumerate(followers, 1)}
+        group = here()
+        if group is not None and group.options.weights == "sharded":
+            refuse_unshardable(learners, followers)
+        shards = Shards(networks, [learner.optimizer for learner in learners], frozen)
+        yield
+        if group is not None and group.sharded:
+            self.best_state = whole_state(self.best_state, everywhere=True)
+            self.sound = whole_state(self.sound, everywhere=True)
+        shards.join()
 
     def falls_back(self) -> bool:
         """Whether the run is to ship something else than its last weights, and does not yet."""
@@ -226,7 +272,7 @@ class TrainState(Context):
         """Write the checkpoint of this step."""
         if self.out is None:
             return
-        state = self.state_dict() | {"step": step}  # on every rank: gathering a state may take all of them
+        state = whole_state(self.state_dict()) | {"step": step}  # on every rank: gathering may take all of them
         self.stored = step
         if not is_first():
             return

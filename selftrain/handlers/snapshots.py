@@ -14,7 +14,7 @@ from torch import Tensor
 
 from selftrain.errors import RunFolderError
 from selftrain.handlers.base import Context, Figures, Handler
-from selftrain.runtime.distributed import is_first
+from selftrain.runtime.distributed import is_first, whole_state
 from selftrain.storage.atomic import write_json
 from selftrain.storage.fields import COUNT, FIGURES, read_fields
 from selftrain.storage.run_dir import INDEX, SNAPSHOTS, card_of, export_weights
@@ -51,8 +51,11 @@ class Snapshots(Handler):
 
     def after_evaluation(self, step: int, figures: Mapping[str, Figures]) -> None:
         """Store a snapshot at each moment."""
-        if step in self.steps and self.context.out is not None and is_first():
-            add(self.context.out, step, self.context.strategy.export(), figures, self.context.card(step))
+        if step not in self.steps or self.context.out is None:
+            return
+        weights = whole_state(self.context.strategy.export())  # takes all ranks where each holds a share
+        if is_first():
+            add(self.context.out, step, weights, figures, self.context.card(step))
 
     def settings(self) -> dict[str, Any]:
         """How many."""

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from selftrain.errors import UsageError
 from selftrain.networks.adapters import LowRank
 from selftrain.networks.student import Learner
+from selftrain.runtime.distributed import is_sharded, own_part
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -23,12 +25,26 @@ def copy_network(network: Module, share: Iterable[Tensor] = ()) -> Module:
     ``copy.deepcopy`` refuses tensors that were computed with a gradient, and the hooks of the older
     ``torch.nn.utils.weight_norm`` and ``spectral_norm`` leave such weights among a module's attributes.
     """
+    refuse_shares(network)
     memo: dict[int, object] = {id(tensor): tensor for tensor in share}
     for module in network.modules():
         for value in vars(module).values():
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()  # the next pass computes it anew
     return copy.deepcopy(network, memo)
+
+
+def refuse_shares(network: nn.Module) -> None:
+    """Refuse to copy a network that no rank has as a whole.
+
+    Raises:
+        UsageError: ranks hold shares of its weights.
+    """
+    if is_sharded() and any(own_part(p) is not p for p in network.parameters()):
+        raise UsageError(
+            f"{type(network).__name__} is to be copied while ranks hold shares of its weights, as this method needs "
+            "it; take Ranks(weights='copied')"
+        )
 
 
 def plain_weights(network: Module) -> Module:
@@ -111,6 +127,7 @@ def is_frozen(value: Any, frozen: Container[int]) -> bool:
         isinstance(value, Tensor)
         and value.layout == torch.strided
         and value.numel() > 0
+        and own_part(value) is value  # a share, which something moves, has no place of its own
         and value.untyped_storage().data_ptr() in frozen
     )
 

@@ -12,6 +12,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm as SpectralHook
 
 from selftrain.networks.copying import copy_network
 from selftrain.networks.student import Learner, logits_from, run_network, set_mode, weights_of
+from selftrain.runtime.distributed import own_part
 from selftrain.runtime.finite import HostCount
 from selftrain.types import plain_settings
 
@@ -107,8 +108,10 @@ class Teacher(nn.Module):
         for p, value in pairs:
             if not (p.is_floating_point() or p.is_complex()):  # numbers of which there is no mean
                 p.copy_(value)
-        if averaged:
-            torch._foreach_lerp_([p for p, _ in averaged], [value for _, value in averaged], share)
+        if averaged:  # where weights are shared out among ranks, each moves its own share
+            torch._foreach_lerp_(
+                [own_part(p.detach()) for p, _ in averaged], [own_part(value.detach()) for _, value in averaged], share
+            )
         self._follow_buffers(sources, share)
         self._count.add(self.updates, int(count))
 

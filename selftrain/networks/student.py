@@ -15,7 +15,7 @@ from selftrain._compat import old_method
 from selftrain.arguments import shown
 from selftrain.errors import CheckpointError, DataError, NonFiniteError, TrainingError, setting
 from selftrain.networks.outputs import logits_of
-from selftrain.runtime.distributed import any_rank, backward, here, mean_gradients, spread
+from selftrain.runtime.distributed import any_rank, backward, here, mean_gradients, own_part, part_together, spread
 from selftrain.runtime.finite import expect, look, watched
 from selftrain.runtime.rng import random_state, set_random_state
 from selftrain.schedule import Schedule, constant
@@ -313,8 +313,9 @@ class Learner(nn.Module):
         if len({(g.dtype, g.device, g.layout) for g in grads}) == 1 and grads[0].layout == torch.strided:
             # what torch does once it has sorted them by kind
             norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-            return norm
-        return nn.utils.get_total_norm(grads)
+        else:
+            norm = nn.utils.get_total_norm(grads)
+        return cast("Tensor", norm.full_tensor()) if hasattr(norm, "full_tensor") else norm  # of all ranks' shares
 
     def _step(self) -> bool:
         self.scaler.unscale_(self.optimizer)
@@ -395,7 +396,7 @@ class Learner(nn.Module):
 
     @torch.no_grad()
     def _rewind(self, state: dict[str, Any], restore: Restore) -> None:
-        torch._foreach_copy_(self._moving(), state["parameters"])
+        torch._foreach_copy_([own_part(p) for p in self._moving()], [own_part(p) for p in state["parameters"]])
         for p, grad in zip(self.model.parameters(), state["grads"], strict=True):
             p.grad = grad
         self.grad_norm = state["grad_norm"]
@@ -522,7 +523,8 @@ def run_network(
     if here() is None:  # one process, as nearly always: there are no rows to share out
         output = run_alone(network, x, precision, channels_last, *more)
     else:
-        output = spread(lambda x, *more: run_alone(network, x, precision, channels_last, *more), x, *more)
+        with part_together(network):
+            output = spread(lambda x, *more: run_alone(network, x, precision, channels_last, *more), x, *more)
     look(output)
     return output
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.errors import NonFiniteError
+from selftrain.runtime.distributed import here, is_sharded, own_part
 
 _LARGE = 1e15  # norm of a gradient whose square is still far from an overflow
 _WIDE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
@@ -154,6 +155,8 @@ class Weights:
         for _, tensor in (*self._held(), *self._moments(narrow=True)):
             groups[tensor.device, tensor.dtype].append(tensor)
         found = [_magnitude(torch.stack(_in_short(group))) for group in groups.values()]
+        if found and is_sharded():  # each rank sees its own share, and all have to know of all
+            found = [here().total(torch.stack([x.float() for x in found]).sum(), "control")]  # type: ignore[union-attr]
         # Moments of single precision overflow with gradients alone whose square does, and reading them takes as long
         # again as all else.
         return found + [one.grad_norm for one in self.learners]
@@ -162,22 +165,26 @@ class Weights:
         """Names of those that are not finite."""
         held = ((".".join(name).lstrip("."), tensor) for name, tensor in self._held())
         everything = (*held, *self._moments(narrow=False))
-        return [name for name, tensor in everything if not bool(torch.isfinite(tensor).all())]
+        mine = [name for name, tensor in everything if not bool(torch.isfinite(tensor).all())]
+        if not is_sharded():
+            return mine
+        said = here().texts("\n".join(mine))  # type: ignore[union-attr]
+        return list(dict.fromkeys(name for text in said for name in text.split("\n") if name))
 
     def _held(self) -> Iterator[tuple[tuple[str, str], Tensor]]:
         """The tensors there are now: some are made in the first step, some are replaced in each."""
         for place, module in self.modules:
             for tensors in (module._parameters, module._buffers):
                 for key, tensor in tensors.items():
-                    if tensor is not None and (place, key) not in self.meant and _is_numbers(tensor):
-                        yield (place, key), tensor
+                    if tensor is not None and (place, key) not in self.meant and _is_numbers(own := own_part(tensor)):
+                        yield (place, key), own
 
     def _moments(self, *, narrow: bool) -> Iterator[tuple[str, Tensor]]:
         for number, one in enumerate(self.learners):
             for state in one.optimizer.state.values():
                 for key, value in state.items() if isinstance(state, dict) else ():
-                    if _is_numbers(value) and not (narrow and value.dtype in _WIDE):
-                        yield f"{key} of optimizer {number + 1}", value
+                    if _is_numbers(own := own_part(value)) and not (narrow and value.dtype in _WIDE):
+                        yield f"{key} of optimizer {number + 1}", own
 
 
 def _in_short(group: list[Tensor]) -> list[Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selftrain.handlers.base import Context, Handler
 from selftrain.labels.ledger import SHARE, SURE
-from selftrain.runtime.distributed import alone
+from selftrain.runtime.distributed import alone, is_sharded
 from selftrain.strategy.base import Strategy
 from selftrain.tasks import Task
 from selftrain.tensorboard import figures, hparams, tags
@@ -106,7 +106,7 @@ class TensorBoard(Handler):
 
     def after_evaluation(self, step: int, figures: Mapping[str, Mapping[str, float]]) -> None:
         """Draw."""
-        if not self.drawing:
+        if not self.drawing or is_sharded():  # no rank can run a network of which it has a share
             return
         with alone():  # the first rank's own affair: the others have no folder to draw into
             self._pictures(step, self.context.batches[0], self.context.report or Report({}))

@@ -31,8 +31,8 @@ MUTANTS = [
     Mutant(
         "ranks: networks run all rows on every rank",
         "selftrain/networks/student.py",
-        "        output = spread(lambda x, *more: run_alone(network, x, precision, channels_last, *more), x, *more)\n",
-        "        output = run_alone(network, x, precision, channels_last, *more)\n",
+        "spread(lambda x, *more: run_alone(network, x, precision, channels_last, *more), x, *more)",
+        "run_alone(network, x, precision, channels_last, *more)",
         COUNTS,
     ),
     Mutant(
@@ -90,5 +90,40 @@ MUTANTS = [
         'apart(x) and x.group.options.mix == "own"',
         "apart(x)",
         "test_rows.py::test_a_joint_mix_has_partners_among_all_rows",
+    ),
+    Mutant(
+        "ranks: an average of shares stays where it is",
+        "selftrain/networks/ema.py",
+        "[own_part(p.detach()) for p, _ in averaged]",
+        "[own_part(p.detach()).clone() for p, _ in averaged]",
+        "test_sharded.py::test_an_average_moves_shares",
+    ),
+    Mutant(
+        "ranks: a state in shares is stored as it is",
+        "selftrain/runtime/distributed/sharded.py",
+        "    return _gathered(state, everywhere)\n",
+        "    return state\n",
+        "test_sharded.py::test_a_state_is_stored_whole",
+    ),
+    Mutant(
+        "ranks: optimizers go on with weights that are gone",
+        "selftrain/runtime/distributed/sharded.py",
+        '            group["params"] = [new.get(p, p) for p in group["params"]]\n',
+        "            pass\n",
+        "test_sharded.py::test_networks_are_as_they_were_once_shares_are_joined",
+    ),
+    Mutant(
+        "ranks: networks stay in shares",
+        "selftrain/runtime/distributed/sharded.py",
+        "            module.__class__ = kind\n",
+        "            pass\n",
+        "test_sharded.py::test_networks_are_as_they_were_once_shares_are_joined",
+    ),
+    Mutant(
+        "ranks: what is not finite in one share is not told",
+        "selftrain/runtime/finite.py",
+        "_is_numbers(own := own_part(tensor))",
+        "own_part(own := tensor) is own and _is_numbers(own)",
+        "test_sharded.py::test_numbers_that_are_not_finite_are_seen_in_shares",
     ),
 ]

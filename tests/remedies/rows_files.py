@@ -386,6 +386,11 @@ ROWS_OF = {
     ],
     "selftrain/runtime/distributed/group.py": [
         setting("{} is {}; choose 'joint' or 'own'", Ranks, "batchnorm", "none", "joint", "own"),
+        setting("weights is {}; choose 'copied' or 'sharded'", Ranks, "weights", "split", "copied", "sharded"),
+        Elsewhere(
+            "start it with torchrun",
+            "unit/runtime/test_sharded.py::test_one_process_without_a_launcher_is_refused",
+        ),
         setting("timeout is {} seconds", Ranks, "timeout", 0, 1),
     ],
     "selftrain/tensorboard/settings.py": [setting("{} is {}; it must be {} or more", board.Dashboard, "every", 0, 1)],

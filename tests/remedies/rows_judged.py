@@ -215,6 +215,9 @@ def snapshot(tmp):
     return place
 
 
+_SHARDED = "unit/runtime/test_sharded.py"
+
+
 def within(context, do):
     with context:
         return do()
@@ -407,6 +410,13 @@ ROWS_OF = {
             lambda: Runs()(2, Layout((9,), torch.rand(3, 9, 3))),
             lambda: Runs()(2, Layout((9,), torch.rand(2, 9, 3))),
         ),
+    ],
+    "selftrain/runtime/distributed/sharded.py": [
+        Elsewhere(says, f"{_SHARDED}::test_what_cannot_be_sharded_is_refused")
+        for says in ("share weights, which cannot", "without an axis", "numbers for weights", "is to learn by itself")
+    ],
+    "selftrain/networks/copying.py": [
+        Elsewhere("as this method needs it", f"{_SHARDED}::test_what_cannot_be_sharded_is_refused")
     ],
     "selftrain/runtime/distributed/rows.py": [
         Elsewhere(

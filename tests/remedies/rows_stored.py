@@ -281,6 +281,9 @@ ROWS_OF = {
     ],
     "selftrain/engine/state.py": [
         Row("removed or renamed during the run", removed, lambda tmp: fit(tmp / "run")),
+        Elsewhere(
+            "weights cannot be sharded here", "unit/runtime/test_sharded.py::test_what_cannot_be_sharded_is_refused"
+        ),
     ],
     "selftrain/exporting/formats.py": [
         Row(

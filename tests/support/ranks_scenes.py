@@ -114,6 +114,12 @@ def own_mix() -> Result:
         return shared("mixmatch", mix="own", out=Path(folder) / "run", eval_every=3)
 
 
+def in_shares(run: Callable[[], Result]) -> Result:
+    """The run where each rank holds a share of the weights."""
+    with distributed.Ranks(weights="sharded", mix="joint") if distributed.launched() else nullcontext():
+        return run()
+
+
 def other_start() -> Result:
     """Networks that start differently on each rank: the first one's start counts."""
     return trained(build("mean_teacher", seed=distributed.rank()), toy.pile("classification"))
@@ -127,6 +133,17 @@ def half_gathered(out: Path, *, seed: int = 0, **fit: Any) -> Result:
 
 def stopped() -> Result:
     return half_gathered(Path(os.environ["RANKS_FOLDER"]) / "stopped", stop_after=4)
+
+
+def stopped_in_shares() -> Result:
+    """What one process stored in the midst of a gathering goes on in shares; stored in shares, it is gone on with."""
+    out = Path(os.environ["RANKS_FOLDER"]) / "stopped_in_shares"
+    if distributed.is_first():
+        with mock.patch.dict(os.environ, {"WORLD_SIZE": "1"}):
+            half_gathered(out, stop_after=2)
+    while not (out / "checkpoints" / "step-000000002.pt").is_file():
+        time.sleep(0.05)
+    return in_shares(partial(half_gathered, out, resume=True, stop_after=4))
 
 
 def pipeline() -> Result:
@@ -440,6 +457,8 @@ SCENES |= {
     "pipeline": pipeline,
     "in_a_folder": in_a_folder,
 }
+IN_SHARES = ("fixmatch", "mean_teacher", "fst_d", "MAE", "cps", "fst_accumulate")
+SCENES |= {f"shares of {name}": partial(in_shares, SCENES[name]) for name in IN_SHARES}
 RUNS = tuple(SCENES)  # each equals one process
 SCENES |= {f"fault: {name}": partial(faulty, name) for name in FAULTS}
 SCENES |= {
@@ -450,6 +469,7 @@ SCENES |= {
     "half precision": partial(method, "fst", student={"precision": "fp16"}),
     "dropping": dropping,
     "stopped": stopped,
+    "stopped in shares": stopped_in_shares,
     "own norms": partial(method, "fixmatch", ranks=distributed.Ranks(batchnorm="own")),
     "own mix": own_mix,
     "failing": failing,

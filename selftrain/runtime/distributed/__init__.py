@@ -25,14 +25,16 @@ from selftrain.runtime.distributed.group import (
     launched,
     mean_gradients,
     own_device,
+    own_part,
     rank,
     size,
 )
 from selftrain.runtime.distributed.loader import joined_stream, whole_batch
 from selftrain.runtime.distributed.shard import mixes_own, on_own_rows, spread
+from selftrain.runtime.distributed.sharded import Shards, is_sharded, part_together, whole_state
 
 __all__ = [
-    "Group", "Ranks", "alone", "any_rank", "backward", "check_alike", "from_first", "here", "is_first", "joined",
-    "joined_stream", "keep_together", "launched", "mean_gradients", "mixes_own", "on_own_rows", "own_device", "rank",
-    "same_start", "size", "spread", "whole_batch",
+    "Group", "Ranks", "Shards", "alone", "any_rank", "backward", "check_alike", "from_first", "here", "is_first",
+    "is_sharded", "joined", "joined_stream", "keep_together", "launched", "mean_gradients", "mixes_own", "on_own_rows",
+    "own_device", "own_part", "part_together", "rank", "same_start", "size", "spread", "whole_batch", "whole_state",
 ]  # fmt: skip

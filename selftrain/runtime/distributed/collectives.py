@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.errors import RankError
-from selftrain.runtime.distributed.group import Group, here
+from selftrain.runtime.distributed.group import Group, here, own_part
 
 Result = TypeVar("Result")
 
@@ -39,7 +39,8 @@ def keep_together(module: nn.Module) -> None:
     """
     group = here()
     if group is not None and group.device.type != "cpu":
-        group.broadcast(*(t.detach() for t in (*module.parameters(), *module.buffers())))
+        tensors = (*module.parameters(), *module.buffers())
+        group.broadcast(*(t.detach() for t in tensors if own_part(t) is t))  # a share is this rank's own
 
 
 def check_alike(facts: dict[str, Any]) -> None:

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from selftrain.errors import RankError
+from selftrain.errors import RankError, UsageError
 
 Of = Literal["joint", "own"]
+Hold = Literal["copied", "sharded"]
 FAILED = "selftrain/failed"  # key of the first error of a stage, in the store that all ranks share
 PATIENCE = 5.0  # seconds that the store has for an answer, which takes milliseconds
 _stages = itertools.count()  # the same on all ranks, which take the same stages
@@ -42,19 +43,25 @@ class Ranks:
             longer than the first rank takes to write its files. A rank that dies is noticed at once.
         mix: ``"own"``: ``selftrain.mix`` mixes a rank's rows with one another, by draws of its own, so that inputs stay
             where they were read; ``"joint"``: all ranks' rows, as one process does, which sends each rank all inputs.
+        weights: ``"copied"``: each rank holds all weights, gradients and moments of optimizers; ``"sharded"``: a share
+            of each while the run trains (``torch.distributed.fsdp.fully_shard``), for what does not fit otherwise.
+            Weights travel in every pass. What is stored is the same.
 
     Raises:
-        ValueError: for another ``batchnorm`` or ``mix``, or a ``timeout`` that is not positive.
+        ValueError: for another ``batchnorm``, ``mix`` or ``weights``, or a ``timeout`` that is not positive.
     """
 
     batchnorm: Of = "joint"
     timeout: float = 1800.0
     mix: Of = "own"
+    weights: Hold = "copied"
 
     def __post_init__(self) -> None:
         for name in ("batchnorm", "mix"):
             if getattr(self, name) not in ("joint", "own"):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; choose 'joint' or 'own'")
+        if self.weights not in ("copied", "sharded"):
+            raise ValueError(f"weights is {self.weights!r}; choose 'copied' or 'sharded'")
         if not self.timeout > 0:
             raise ValueError(f"timeout is {self.timeout} seconds; it must be above 0")
 
@@ -79,6 +86,7 @@ class Group:
     Attributes:
         rank, size: Number of this process from 0, and of how many.
         sharing: Whether a network is running on this rank's share of the rows.
+        sharded: Networks of which this rank holds a share of the weights.
         sent: Bytes of what was said, by kind: ``"gradients"``, ``"inputs"``, ``"outputs"``, ``"statistics"``,
             ``"control"``; the whole payload, whatever the way it takes. Messages are counted as ``"kind/calls"``.
     """
@@ -96,12 +104,13 @@ class Group:
         self.options, self.device = options, device
         self.rank, self.size, self.sharing = 0, 1, False
         self.sent: Counter[str] = Counter()
+        self.sharded: set[nn.Module] = set()
         # Weakly: a copy of a network that takes a step on trial is gone with it.
         self._reducers: WeakKeyDictionary[nn.Module, tuple[list[Any], DistributedDataParallel]] = WeakKeyDictionary()
 
     def backward(self, losses: list[Tensor], model: nn.Module, average: bool) -> None:
         """Backpropagate, and average what is then the gradient of each of the model's weights, if so wanted."""
-        if average:
+        if average and model not in self.sharded:  # those average in every pass, each rank its share
             # A sum of nothing: the reducer takes weights that this pass does not reach for unused, and would leave
             # what earlier passes have brought as it is on each rank.
             left = [p for p in model.parameters() if p.requires_grad and p.grad is not None]
@@ -226,8 +235,14 @@ def backward(loss: Tensor, model: nn.Module, *, average: bool = True) -> None:
 def mean_gradients(model: nn.Module) -> None:
     """Average gradients that earlier passes have left over ranks, outside of a pass."""
     group = here()
-    if group is not None and any(p.grad is not None for p in model.parameters()):
+    if group is not None and model not in group.sharded and any(p.grad is not None for p in model.parameters()):
         group.backward([], model, True)  # the reducer works in backward passes only: an empty one
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """This rank's share of weights that are shared out (the same memory); any other tensor as it is."""
+    to_local = getattr(tensor, "to_local", None)
+    return tensor if to_local is None else to_local()
 
 
 def launched() -> bool:
@@ -298,6 +313,11 @@ def joined(options: Ranks | None, device: torch.device) -> Iterator[Group | None
         RankError: (inside) if another rank has stopped; the message is that of its error, if it could say it.
     """
     if _here is not None or not launched():
+        if _chosen[-1].weights == "sharded" and "WORLD_SIZE" not in os.environ and not dist.is_initialized():
+            raise UsageError(
+                "weights are to be sharded and this is the only process; start it with torchrun, or take "
+                "Ranks(weights='copied')"
+            )
         yield None
         return
     group = _met(options or _chosen[-1], device)

@@ -93,8 +93,9 @@ def test_two_ranks_are_one_process_with_the_joined_batch(pair, name):
 
 
 @pytest.mark.slow
-def test_one_process_goes_on_where_two_have_stopped(pair, folder, tmp_path):
-    continued = half_gathered(folder / "stopped", seed=9, resume=True)
+@pytest.mark.parametrize("stopped", ["stopped", "stopped_in_shares"])
+def test_one_process_goes_on_where_two_have_stopped(pair, folder, tmp_path, stopped):
+    continued = half_gathered(folder / stopped, seed=9, resume=True)
     assert unlike(continued, half_gathered(tmp_path / "whole")) == []
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from selftrain.errors import NonFiniteError
-from selftrain.runtime.distributed import here, is_sharded, own_part
+from selftrain.runtime.distributed import here, own_part
 
 _LARGE = 1e15  # norm of a gradient whose square is still far from an overflow
 _WIDE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
@@ -155,8 +155,9 @@ class Weights:
         for _, tensor in (*self._held(), *self._moments(narrow=True)):
             groups[tensor.device, tensor.dtype].append(tensor)
         found = [_magnitude(torch.stack(_in_short(group))) for group in groups.values()]
-        if found and is_sharded():  # each rank sees its own share, and all have to know of all
-            found = [here().total(torch.stack([x.float() for x in found]).sum(), "control")]  # type: ignore[union-attr]
+        group = here()
+        if found and group is not None and group.sharded:  # each rank sees its own share, and all have to know of all
+            found = [group.total(torch.stack([x.float() for x in found]).sum(), "control")]
         # Moments of single precision overflow with gradients alone whose square does, and reading them takes as long
         # again as all else.
         return found + [one.grad_norm for one in self.learners]
@@ -166,9 +167,10 @@ class Weights:
         held = ((".".join(name).lstrip("."), tensor) for name, tensor in self._held())
         everything = (*held, *self._moments(narrow=False))
         mine = [name for name, tensor in everything if not bool(torch.isfinite(tensor).all())]
-        if not is_sharded():
+        group = here()
+        if group is None or not group.sharded:
             return mine
-        said = here().texts("\n".join(mine))  # type: ignore[union-attr]
+        said = group.texts("\n".join(mine))
         return list(dict.fromkeys(name for text in said for name in text.split("\n") if name))
 
     def _held(self) -> Iterator[tuple[tuple[str, str], Tensor]]:

@@ -191,8 +191,10 @@ def _exchange(
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["params"] = [new.get(p, p) for p in group["params"]]
-        for old in [p for p in optimizer.state if p in new]:
-            state, there = optimizer.state.pop(old), new[old]
+        for old, there in new.items():
+            if old not in optimizer.state:
+                continue
+            state = optimizer.state.pop(old)
             # By what a weight has many of: a step is one number, and some optimizers keep a number a row.
             optimizer.state[there] = {
                 key: move(value, there) if isinstance(value, Tensor) and value.dim() else value

@@ -110,7 +110,7 @@ MUTANTS = [
         "selftrain/runtime/distributed/sharded.py",
         '            group["params"] = [new.get(p, p) for p in group["params"]]\n',
         "            pass\n",
-        "test_sharded.py::test_networks_are_as_they_were_once_shares_are_joined",
+        "test_sharded.py::test_an_average_moves_shares",
     ),
     Mutant(
         "ranks: networks stay in shares",

@@ -147,7 +147,7 @@ MUTANTS = [
         RULES,
         "confidence = -evidence.entropy",
         "pass",
-        "test_methods_dense.py::test_the_released_steps_of_fst_d_on_masks_by_hand",
+        "test_select.py::test_the_lowest_entropies_are_not_the_largest_probabilities",
     ),
     Mutant(
         "FST: no average after the real step",

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import math
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -156,6 +157,16 @@ def fitted(image: Any, size: tuple[int, int], fit: Fit, method: Any, fill: int) 
     if fit == "stretch":
         return image.resize(target, method)
     return ImageOps.fit(image, target, method) if fit == "crop" else ImageOps.pad(image, target, method, fill)
+
+
+def extent_of(picture: Any) -> tuple[int, int]:
+    """Height and width of a file, or a picture of Pillow, as it is shown: cameras note that one is turned."""
+    from PIL import Image
+
+    with Image.open(picture) if isinstance(picture, str | os.PathLike) else contextlib.nullcontext(picture) as opened:
+        turned = opened.getexif().get(0x0112, 1) >= 5  # by a quarter
+        width, height = opened.size[::-1] if turned else opened.size
+    return height, width
 
 
 def is_deep(image: Any) -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from selftrain.data.base.samples import Limits, Rows, as_annotations, check_limits, same_length
-from selftrain.data.readers.decoding import Bytes, Fit, Mode, decode
+from selftrain.data.readers.decoding import Bytes, Fit, Mode, decode, extent_of
 from selftrain.errors import DataError, setting
 from selftrain.types import plain_setting, plain_settings
 
@@ -87,6 +87,10 @@ class FileSet:
                 )
         stacked = torch.from_numpy(np.stack(arrays))
         return stacked.unsqueeze(1) if self.mode == "L" else stacked.permute(0, 3, 1, 2).contiguous()
+
+    def original(self, row: int) -> tuple[int, int, Fit] | None:
+        """Height and width of a file as it is shown, before it is brought to ``size``, and how it is brought there."""
+        return (*extent_of(self.paths[row]), self.fit)
 
     def _image(self, row: int) -> Bytes:
         if self.cache is not None and row in self.cache:

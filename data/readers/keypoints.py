@@ -173,6 +173,9 @@ class BoxSet(FileSet):
         super().__init__(paths, y, **form)
         self.boxes = list(boxes)
 
+    def original(self, row: int) -> None:
+        """Nothing: a box is no file."""
+
     def _image(self, row: int) -> Bytes:
         from PIL import Image
 

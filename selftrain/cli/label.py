@@ -40,6 +40,7 @@ def parser() -> Parser:
     help = "share of the accepted labels that must be right, as far as held-out labels tell; too few: all are accepted"
     found.add_argument("--precision", type=float, default=PRECISION, help=help)
     switch(found, "overwrite", "replace the file --out, or those in the folder")
+    switch(found, "original", "masks and joints as large as the files of the pictures, not as the network sees them")
     add_run(found)
     return found
 
@@ -52,6 +53,8 @@ def run(words: Sequence[str]) -> int:
         check_threshold(settings["threshold"])
     run, _ = opened(folder, settings)
     one = labeler(run).task.one_unit
+    if one and settings["original"]:
+        raise UsageError("--original is for masks and joints; leave it out")
     out = Path(settings["out"] or f"labels-{Path(folder).resolve().name}{'.csv' if one else ''}")
     if not settings["overwrite"]:
         check_free(out, "out")
@@ -61,7 +64,7 @@ def run(words: Sequence[str]) -> int:
     shown = Pile(None, samples, classes=run.classes, views=pile.views, source=pile.source)
     shown.encoder = pile.encoder  # rows of features stay what they are
     ledger = labeled(run, run.shown(shown, plain=True), rule.threshold, "last", settings["batch_size"])
-    write(ledger, out, overwrite=settings["overwrite"])
+    write(ledger, out, original=settings["original"], overwrite=settings["overwrite"])
     print(f"labels     {rule.why}")
     _tell(ledger, out)
     return 0
@@ -84,10 +87,10 @@ def check_free(out: Path, option: str) -> None:
         raise RunFolderError(f"{out} is there already; say --overwrite, or --{option} with another file")
 
 
-def write(ledger: Ledger, out: Path, *, overwrite: bool) -> None:
+def write(ledger: Ledger, out: Path, *, original: bool = False, overwrite: bool) -> None:
     """Masks or joints into a folder, others as a table by the ending of the file."""
     if ledger.task is not None and not ledger.task.one_unit:
-        ledger.to_masks(out, overwrite=overwrite)
+        ledger.to_masks(out, original=original, overwrite=overwrite)
     elif out.suffix.lower() == ".parquet":
         ledger.to_parquet(out)
     else:

@@ -104,6 +104,12 @@ class Run:
     def _lend_maps(self, ledger: Ledger) -> None:
         """Let a ledger of this run write masks and joints."""
         ledger.task, ledger.maps = getattr(self.strategy, "task", None), self._maps
+        ledger.originals = self._originals
+
+    def _originals(self) -> Any:
+        from selftrain.front import asking
+
+        return asking.originals(self.pile)
 
     def _maps(self) -> Any:
         from selftrain.front import asking

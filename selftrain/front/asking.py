@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from selftrain.errors import DataError, RunFolderError, setting
 from selftrain.evaluation.calibration import Threshold, predictions, threshold_for_precision
 from selftrain.handlers.baseline import SupervisedBaseline
 from selftrain.labels.ledger import Ledger
+from selftrain.labels.maps import Original
 from selftrain.labels.refine import check_units
 from selftrain.labels.teacher_pass import label_pile
 from selftrain.metrics.intervals import check_rate
@@ -185,8 +187,27 @@ def labeled(run: Run, pile: Any, threshold: float, which: Which | None, batch_si
         with run.weights(which):
             yield from _said(run, pile, threshold, batch_size)
 
-    ledger.maps, ledger.task = again, task
+    ledger.maps, ledger.task, ledger.originals = again, task, lambda: originals(pile)
     return ledger
+
+
+def originals(pile: Any) -> Original | None:
+    """What tells of which size the pictures of the unlabeled samples of a pile were; ``None``: nothing does."""
+    samples: Any = getattr(pile, "unlabeled", None)
+    if samples is None or _original(samples, 0) is None:
+        return None
+    return partial(_original, samples)
+
+
+def _original(samples: Any, row: int) -> Any:
+    """Of a part of a set, or two that were joined, it is asked of the set that has the pictures."""
+    if hasattr(samples, "rows") and hasattr(samples, "base"):
+        return _original(samples.base, int(samples.rows[row]))
+    if hasattr(samples, "first") and hasattr(samples, "second"):
+        behind = row - len(samples.first)
+        return _original(samples.first, row) if behind < 0 else _original(samples.second, behind)
+    found = getattr(samples, "original", None)
+    return None if found is None else found(row)
 
 
 def own_maps(run: Run) -> Iterator[tuple[PseudoLabels, tuple[int, int]]]:

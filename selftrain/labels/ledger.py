@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from selftrain.errors import DataError
 from selftrain.labels.columns import COLUMNS, KINDS, read_columns
-from selftrain.labels.maps import write_maps
+from selftrain.labels.maps import Original, write_maps
 from selftrain.metrics.calibration_error import expected_calibration_error, pseudo_label_accuracy
 from selftrain.storage.tables import Column, write_csv, write_parquet
 from selftrain.tasks import Task
@@ -80,6 +80,7 @@ class Ledger(nn.Module):
             [0, 1], shape (N, groups, 3 or 5).
         task: What the labels are of, where it is known.
         maps: Gives the units themselves anew, for ``to_masks``; ``None``: they cannot be told.
+        originals: Gives what tells height and width of a row's file, and how it was fitted; ``None``: not known.
     """
 
     truth: Tensor | None
@@ -108,6 +109,7 @@ class Ledger(nn.Module):
         self.register_buffer("accepted", torch.zeros(n, dtype=torch.bool))
         self.register_buffer("units", None)  # made by the first sample that has several
         self.maps: Said | None = None
+        self.originals: Callable[[], Original | None] | None = None
         self.task: Task | None = None
 
     def __len__(self) -> int:
@@ -115,7 +117,7 @@ class Ledger(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # a copy or a pickle is of what was said, and not of the run that can say more
-        return {**self.__dict__, "maps": None}
+        return {**self.__dict__, "maps": None, "originals": None}
 
     @torch.no_grad()
     def write(self, said: PseudoLabels, task: Task, step: int) -> dict[str, Tensor]:
@@ -337,7 +339,7 @@ class Ledger(nn.Module):
         """
         return write_csv(path, COLUMNS, self._blocks())
 
-    def to_masks(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+    def to_masks(self, folder: str | Path, *, original: bool = False, overwrite: bool = False) -> Path:
         """Write the pseudo-labels of pixels or joints themselves, as what gave this ledger says them now.
 
         Masks: ``masks/NAME.png``, class numbers in a palette, 255 (void) where a pixel is not accepted, and
@@ -347,18 +349,27 @@ class Ledger(nn.Module):
 
         Args:
             folder: Made if it is missing.
+            original: Each mask (or place) as large as the file of its picture: probabilities are enlarged, and what was
+                cut off is void. Without ``labels.csv``, as a review goes by what the network sees.
             overwrite: Replace files that are there.
 
         Raises:
-            DataError: the ledger knows no units: it was read from a file, or a sample is one unit.
+            DataError: the ledger knows no units: it was read from a file, or a sample is one unit; or ``original``, and
+                pictures are no files.
             RunFolderError: there are such files already.
         """
         if self.maps is None or self.task is None:
             raise DataError("this ledger cannot tell masks or joints; say run.label(data).to_masks(folder)")
         if self.task.one_unit:
             raise DataError("a sample has one label here, and neither mask nor joints; write ledger.to_csv(path)")
-        found = write_maps(self.maps(), self.task, self.ids, self.group_names, folder, overwrite=overwrite)
-        self.to_csv(found / "labels.csv")
+        of = self.originals() if original and self.originals is not None else None
+        if original and of is None:
+            raise DataError(
+                "of which size pictures were is not known here: they are arrays, or boxes of others; leave original out"
+            )
+        found = write_maps(self.maps(), self.task, self.ids, self.group_names, folder, original=of, overwrite=overwrite)
+        if not original:  # a review is about masks as the network sees them
+            self.to_csv(found / "labels.csv")
         return found
 
     def to_parquet(self, path: str | Path) -> Path:

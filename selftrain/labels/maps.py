@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
 from selftrain.errors import DataError, RunFolderError
 from selftrain.storage.atomic import whole_file, write_json
@@ -17,11 +19,20 @@ from selftrain.types import PseudoLabels
 
 MASKS, CONFIDENCE, JOINTS = "masks", "confidence", "keypoints.json"
 VOID = 255  # in files, whatever the task calls void
+_STRIP = 1 << 24  # probabilities of a picture that are enlarged at a time
 Said = Iterable[tuple[PseudoLabels, tuple[int, int]]]
+Original = Callable[[int], tuple[int, int, str]]  # height and width of a sample's file, and how it was fitted
 
 
 def write_maps(
-    said: Said, task: Task, ids: Sequence[str], groups: Sequence[str], folder: str | Path, *, overwrite: bool = False
+    said: Said,
+    task: Task,
+    ids: Sequence[str],
+    groups: Sequence[str],
+    folder: str | Path,
+    *,
+    original: Original | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write what was said of the units of samples; files appear one by one, each whole.
 
@@ -31,6 +42,7 @@ def write_maps(
         ids: Names of all samples.
         groups: Names of the classes or joints.
         folder: For the files, see ``Ledger.to_masks``.
+        original: Of which size the file of a row is, and its ``fit``; ``None``: as large as the network sees it.
         overwrite: Replace files that are there.
 
     Raises:
@@ -43,9 +55,9 @@ def write_maps(
     if there and not overwrite:
         raise RunFolderError(f"{there[0]} is there already; choose another folder, or say overwrite=True")
     if task.has_classes:
-        _write_masks(said, task, file_names(ids), folder)
+        _write_masks(said, task, file_names(ids), folder, original)
     else:
-        _write_joints(said, task, ids, groups, folder)
+        _write_joints(said, task, ids, groups, folder, original)
     return folder
 
 
@@ -80,19 +92,85 @@ def palette() -> list[int]:
     return colors
 
 
-def _write_masks(said: Said, task: Task, names: Sequence[str], folder: Path) -> None:
+def _write_masks(said: Said, task: Task, names: Sequence[str], folder: Path, original: Original | None) -> None:
     if task.groups > VOID:
         raise DataError(f"there are {task.groups} classes; a mask in a palette has room for {VOID}: write the ledger")
     colors = palette()
     for pseudo, _ in said:
-        label = task.label(pseudo.value).where(pseudo.weight > 0, VOID)
-        sure = (255 * task.confidence(pseudo.value)).round().clamp(0, 255)
-        for row, mask, confidence in zip(pseudo.index.tolist(), _bytes(label), _bytes(sure), strict=True):
-            _write(folder / MASKS / names[row], mask, colors)
-            _write(folder / CONFIDENCE / names[row], confidence, None)
+        for row, value, weight in zip(pseudo.index.tolist(), pseudo.value, pseudo.weight, strict=True):
+            if original is None:
+                label, sure = _decided(task, value[None], weight[None])
+            else:
+                label, sure = at_original(task, value, weight, *original(row))
+            _write(folder / MASKS / names[row], _bytes(label), colors)
+            _write(folder / CONFIDENCE / names[row], _bytes(sure), None)
 
 
-def _write_joints(said: Said, task: Task, ids: Sequence[str], groups: Sequence[str], folder: Path) -> None:
+def _decided(task: Task, value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Class and confidence of the pixels of one picture (1, C, H, W), as bytes have them, (H, W) each."""
+    label = task.label(value).where(weight > 0, VOID)
+    return label[0], (255 * task.confidence(value)).round().clamp(0, 255)[0]
+
+
+def at_original(task: Task, value: Tensor, weight: Tensor, height: int, width: int, fit: str) -> tuple[Tensor, Tensor]:
+    """Class and confidence of each pixel of a file, from what is said of the picture that was made of it.
+
+    Probabilities are resampled bilinearly, acceptance to the nearest. What was cut off is void, of confidence 0.
+
+    Args:
+        task: Of masks.
+        value: Probabilities (C, h, w).
+        weight: Above 0 where a pixel is accepted, (h, w).
+        height: Of the file.
+        width: Of the file.
+        fit: How it was brought to (h, w), see ``selftrain.data.FileSet``.
+
+    Returns:
+        Class numbers, 255 where there is none, and confidence from 0 to 255, (height, width) each.
+    """
+    (top, rows), (left, columns) = placement((height, width), value.shape[-2:], fit)
+    x = 2 * (left + (torch.arange(width) + 0.5) * columns) / value.shape[-1] - 1
+    y = 2 * (top + (torch.arange(height) + 0.5) * rows) / value.shape[-2] - 1
+    label, sure = torch.full((height, width), VOID), torch.zeros(height, width)
+    many = max(1, _STRIP // (width * len(value)))
+    for start in range(0, height, many):
+        own = y[start : start + many]
+        grid = torch.stack(torch.meshgrid(own, x, indexing="ij")[::-1], -1)[None]
+        inside = (grid.abs() <= 1).all(-1)[0]
+        # of a border half a pixel wide the nearest one: beyond it is cut off
+        ways = {"padding_mode": "border", "align_corners": False}
+        said = F.grid_sample(value[None].float(), grid, **ways)
+        taken = F.grid_sample(weight[None, None].float(), grid, mode="nearest", **ways)[:, 0]
+        own_label, own_sure = _decided(task, said, taken)
+        label[start : start + many] = own_label.where(inside, VOID)
+        sure[start : start + many] = own_sure * inside
+    return label, sure
+
+
+def placement(
+    original: Sequence[int], size: Sequence[int], fit: str
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where a file lies in the picture that was made of it: of rows and of columns start and length of one of its own.
+
+    Args:
+        original: Height and width of the file.
+        size: Of the picture.
+        fit: See ``selftrain.data.FileSet``.
+    """
+    own = [side / whole for side, whole in zip(size, original, strict=True)]
+    if fit == "crop":  # the middle of the side that is too long falls away
+        own = [max(own)] * 2
+    elif fit == "pad":  # whole pixels, as Pillow has them
+        least = min(own)
+        own = [round(whole * least) / whole for whole in original]
+    lost = [side - whole * scale for side, whole, scale in zip(size, original, own, strict=True)]
+    starts = [round(one / 2) if fit == "pad" else one / 2 for one in lost]
+    return (starts[0], own[0]), (starts[1], own[1])
+
+
+def _write_joints(
+    said: Said, task: Task, ids: Sequence[str], groups: Sequence[str], folder: Path, original: Original | None
+) -> None:
     pictures, found = list[dict[str, Any]](), list[dict[str, Any]]()
     size: Sequence[int] = ()
     for pseudo, (height, width) in said:
@@ -101,7 +179,12 @@ def _write_joints(said: Said, task: Task, ids: Sequence[str], groups: Sequence[s
         # whole numbers of COCO are centers of pixels, as `from_keypoints` reads them
         places = units[..., 3:] * units.new_tensor([width, height]) - 0.5
         for row, unit, place in zip(pseudo.index.tolist(), units, places, strict=True):
-            pictures.append({"id": row, "file_name": str(ids[row]), "width": width, "height": height})
+            sides = [height, width]
+            if original is not None:
+                *sides, fit = original(row)
+                (top, rows), (left, columns) = placement(sides, (height, width), str(fit))
+                place = (place + 0.5 - place.new_tensor([left, top])) / place.new_tensor([columns, rows]) - 0.5
+            pictures.append({"id": row, "file_name": str(ids[row]), "width": sides[1], "height": sides[0]})
             used = unit[:, 2] > 0
             # a joint that is not accepted keeps its place, which a person may accept; 0 says that it is no label
             points = torch.cat([place.round(decimals=3), 2.0 * used[:, None]], 1)

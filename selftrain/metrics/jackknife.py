@@ -26,4 +26,5 @@ def contributions(parts: Tensor, figure: Callable[[Tensor], float]) -> NDArray[n
     if rows < 2:
         return np.full(rows, whole)
     without = np.array([figure(total - part) for part in torch.unbind(parts)])
-    return whole + (rows - 1) * (without.mean() - without)
+    found: NDArray[np.float64] = whole + (rows - 1) * (without.mean() - without)
+    return found

@@ -10,6 +10,20 @@ CODES = f"{TESTS}_colors_numbers_and_void"
 
 MUTANTS = [
     Mutant(
+        "masks of files: what was cut off counts as if it had been padded",
+        "selftrain/labels/maps.py",
+        "own = [max(own)] * 2",
+        "own = [min(own)] * 2",
+        "test_maps.py::test_masks_of_the_size_of_a_file_are_where_its_pixels_were",
+    ),
+    Mutant(
+        "masks of files: what was cut off has a class",
+        "selftrain/labels/maps.py",
+        "own_label.where(inside, VOID)",
+        "own_label",
+        "test_maps.py::test_masks_of_the_size_of_a_file_are_where_its_pixels_were",
+    ),
+    Mutant(
         "masks: class numbers are mixed where a mask is made smaller",
         FILES,
         "Image.Resampling.NEAREST, fill)",

@@ -119,6 +119,10 @@ ROWS_OF = {
     ],
     "selftrain/labels/ledger.py": [
         Elsewhere("cannot tell masks or joints", f"{_MAPS}::test_masks_and_joints_are_those_that_the_run_predicts"),
+        Elsewhere(
+            "arrays, or boxes of others; leave original out",
+            f"{_MAPS}::test_a_run_and_its_ledger_write_masks_and_joints_of_the_files_own_size",
+        ),
         Elsewhere("neither mask nor joints", f"{_MAPS}::test_a_ledger_of_classes_has_no_masks"),
         Elsewhere("a data frame needs pandas", "unit/engine/test_summary.py::test_a_ledger_is_a_data_frame"),
     ],

@@ -255,6 +255,11 @@ ROWS_OF = {
             lambda: train("--label_to", "own.csv", out="and_labeled"),
         ),
         Row(
+            "is for masks and joints; leave it out",
+            lambda: labeled("--original", "--out", "odd.csv"),
+            lambda: labeled("--out", "odd.csv"),
+        ),
+        Row(
             "say which to label: selftrain label RUN DATA",
             lambda: (train(name="known.npz", out="known"), command("label", "known")),
             lambda: command("label", "known", home() / "a.npz"),

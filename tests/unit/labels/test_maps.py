@@ -13,7 +13,7 @@ import selftrain as st
 from selftrain import data, strategies, toy
 from selftrain.errors import DataError, RunFolderError
 from selftrain.labels.ledger import Ledger
-from selftrain.labels.maps import file_names, palette
+from selftrain.labels.maps import at_original, file_names, palette, placement
 from selftrain.labels.review import read_review
 
 
@@ -237,3 +237,61 @@ def test_joints_are_read_back_by_the_door_of_keypoints(tmp_path):
     assert list(again.classes) == ["nose", "tail"]
     wanted = ledger.units[:, :, 3:].float() * torch.tensor([16.0, 12.0]) - 0.5
     assert torch.allclose(again.labeled.annotations[:][..., :2].float(), wanted, atol=0.01)
+
+
+@pytest.mark.parametrize(("fit", "size"), [("crop", (20, 30)), ("pad", (20, 30)), ("stretch", (20, 30)), ("pad", 16)])
+def test_masks_of_the_size_of_a_file_are_where_its_pixels_were(fit, size, tmp_path):
+    """A picture of numbers is brought to the size of the network as files are, said again, and put back."""
+    sides = (40, 45)
+    disk = np.hypot(*(np.mgrid[:40, :45] - np.array([21, 17]).reshape(2, 1, 1))) < 12
+    Image.fromarray((255 * disk).astype(np.uint8)).save(tmp_path / "a.png")
+    seen = data.FileSet([tmp_path / "a.png"], mode="L", size=size, fit=fit)
+    share = seen.images(np.zeros(1, np.int64))[0].float() / 255
+    value, weight = torch.cat([1 - share, share]), torch.ones(share.shape[1:])
+    label, sure = at_original(st.Segmentation(2), value, weight, *seen.original(0))
+    assert label.shape == sure.shape == sides
+    void = (label == 255).numpy()
+    assert (sure.numpy()[void] == 0).all()
+    assert np.mean(label.numpy()[~void] != disk[~void]) < 0.04
+    if fit == "crop":  # 45 columns for 30: by the width, and 30 of 40 rows stay
+        assert void[:5].all()
+        assert void[-5:].all()
+        assert not void[5:-5].any()
+    else:
+        assert not void.any()
+    weight[:, : weight.shape[1] // 2] = 0
+    half = at_original(st.Segmentation(2), value, weight, *seen.original(0))[0]
+    assert (half[:, :22] == 255).all()
+    assert (half[~torch.from_numpy(void)][-20:] < 255).all()
+
+
+def test_a_run_and_its_ledger_write_masks_and_joints_of_the_files_own_size(tmp_path, monkeypatch):
+    draw = np.random.default_rng(0)
+    for name in ("photos", "masks"):
+        (tmp_path / name).mkdir()
+    for i in range(4):
+        pixels = draw.integers(0, 256, (20, 30 + 10 * (i % 2), 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
+        Image.fromarray((pixels[..., 0] > 128).astype(np.uint8)).save(tmp_path / "masks" / f"{i}.png")
+    (tmp_path / "masks" / "3.png").unlink()
+    pile = data.from_masks(tmp_path / "photos", tmp_path / "masks", size=16)
+    make = st.learner(lambda: nn.Conv2d(3, 2, 3, padding=1), lr=0.01)
+    run = st.fit(strategies.PseudoLabel(st.Segmentation(2), make), pile, steps=1, plan=st.BatchPlan(2, 1))
+    one = run.label(tmp_path / "photos", threshold=0.0).to_masks(tmp_path / "all", original=True)
+    assert [Image.open(one / "masks" / f"{i}.png").size for i in range(4)] == [(30, 20), (40, 20)] * 2
+    assert not (one / "labels.csv").exists()
+    own = run.ledger.to_masks(tmp_path / "own", original=True)
+    assert np.array_equal(np.array(Image.open(own / "masks/3.png")), np.array(Image.open(one / "masks/3.png")))
+    # read back beside the pictures, each pixel as sure as the network was
+    again = data.from_masks(tmp_path / "photos", own / "masks", weights=own / "confidence", size=16, classes=["a", "b"])
+    said = torch.from_numpy(run.predict(pile.unlabeled))[0]
+    back = again.labeled.annotations[0][0]
+    assert float((back[back < 255] == said[back < 255]).float().mean()) > 0.9
+    toyed = st.fit(
+        strategies.PseudoLabel(toy.task("keypoints"), toy.learner("keypoints")), toy.pile("keypoints"), steps=1
+    )
+    with pytest.raises(DataError, match="is not known here: they are arrays, or boxes of others; leave original out"):
+        toyed.ledger.to_masks(tmp_path / "none", original=True)
+    # a place in the middle of a picture that was padded lies in the middle of its file
+    (top, rows), (left, columns) = placement((20, 40), (16, 16), "pad")
+    assert ((8 - top) / rows, (8 - left) / columns) == pytest.approx((10, 20))

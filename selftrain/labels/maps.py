@@ -138,9 +138,8 @@ def at_original(task: Task, value: Tensor, weight: Tensor, height: int, width: i
         grid = torch.stack(torch.meshgrid(own, x, indexing="ij")[::-1], -1)[None]
         inside = (grid.abs() <= 1).all(-1)[0]
         # of a border half a pixel wide the nearest one: beyond it is cut off
-        ways = {"padding_mode": "border", "align_corners": False}
-        said = F.grid_sample(value[None].float(), grid, **ways)
-        taken = F.grid_sample(weight[None, None].float(), grid, mode="nearest", **ways)[:, 0]
+        said = F.grid_sample(value[None].float(), grid, padding_mode="border", align_corners=False)
+        taken = F.grid_sample(weight[None, None].float(), grid, "nearest", "border", align_corners=False)[:, 0]
         own_label, own_sure = _decided(task, said, taken)
         label[start : start + many] = own_label.where(inside, VOID)
         sure[start : start + many] = own_sure * inside

@@ -59,8 +59,8 @@ MUTANTS = [
     Mutant(
         "pixels that are not accepted are no void in a mask",
         "selftrain/labels/maps.py",
-        "label = task.label(pseudo.value).where(pseudo.weight > 0, VOID)",
-        "label = task.label(pseudo.value)",
+        "label = task.label(value).where(weight > 0, VOID)",
+        "label = task.label(value)",
         "test_maps.py::test_masks_and_joints_are_those_that_the_run_predicts",
     ),
     Mutant(

@@ -23,7 +23,7 @@ from selftrain.data.base.samples import ArraySet, RowNumbers, Rows, Samples, Sub
 from selftrain.data.base.sparse import SparseSet
 from selftrain.data.pile import Pile
 from selftrain.data.readers.arrays import inputs_of_file
-from selftrain.data.readers.decoding import Fit, decode, extent_of, to_bytes
+from selftrain.data.readers.decoding import decode, extent_of, to_bytes
 from selftrain.data.readers.encoding import TableEncoding
 from selftrain.data.readers.files import IMAGE_SUFFIXES
 from selftrain.data.readers.folders import image_files
@@ -204,7 +204,7 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def original(self, row: int) -> tuple[int, int, Fit] | None:
+    def original(self, row: int) -> tuple[int, int, str] | None:
         """Height and width of a picture as it was given, and how it is brought to the size of training."""
         # arrays have none: they come in the size of training
         return (*extent_of(self.pictures[row]), self.form.fit) if all(map(_is_picture, self.pictures)) else None

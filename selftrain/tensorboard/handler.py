@@ -12,7 +12,8 @@ from torch import Tensor
 from selftrain.handlers.base import Context, Handler
 from selftrain.labels.ledger import SHARE, SURE
 from selftrain.runtime.distributed import alone, is_sharded
-from selftrain.strategy.base import Strategy
+from selftrain.strategy.base import Strategy, SupervisedStrategy
+from selftrain.strategy.label_memory import LabelMemory
 from selftrain.tasks import Task
 from selftrain.tensorboard import figures, hparams, tags
 from selftrain.tensorboard.class_names import ALL, RIGHT, group_names, shown_groups, worst_groups
@@ -76,13 +77,33 @@ class TensorBoard(Handler):
             *((tags.PILE, tags.CLASSES, tags.TEACHER) if self.task is None else ()),
         )
         questions = [question for question in tags.QUESTIONS if question not in left_out]
-        # without held-out samples the first chart would be an empty one
-        judged = self.task is not None and any(part != _UNLABELED for part in self.context.parts)
-        self.writer.layout(tags.layout(questions, self.strategy.monitor if judged else ""))
+        # a strategy names its parts, and the pile may have none of them: no chart waits for what will have no value
+        held = [part for part in self.context.parts if part != _UNLABELED and self._has(part)]
+        judged = self.task is not None and bool(held)
+        charts = tags.layout(questions, self.strategy.monitor if judged else "", self._lacking(held))
+        self.writer.layout(charts)
         if len(self.shown) < len(self.names):
             names = ", ".join(self.names[i] for i in self.shown)
             text = f"{len(self.shown)} of {len(self.names)} classes are shown one by one: {names}"
             self.log_text("classes/shown", text, 0)
+
+    def _has(self, part: str) -> bool:
+        """Whether it has samples; what is monitored by a name of the user's own always has."""
+        return part not in self.strategy.judged_on or self.pile.evaluation(part, 1, self.device) is not None
+
+    def _lacking(self, held: Sequence[str]) -> set[str]:
+        """Tags that a run of this strategy on this pile has no value of."""
+        masks = self.task is not None and not self.task.one_unit and self.task.has_classes
+        networks = self.strategy.predictors() if isinstance(self.strategy, SupervisedStrategy) else {}
+        absent = (
+            (tags.BY_CLASS, _VALIDATION not in held),
+            (("classes/iou/CLASS",), not masks),
+            (tags.RIGHT_OR_NOT, self.ledger.truth is None),
+            (("PART/FIGURE/NETWORK",), len(networks) < 2),
+            (("teacher/lead",), _VALIDATION not in held or not {"teacher", "student"} <= networks.keys()),
+            (("train/bank/written",), not any(isinstance(part, LabelMemory) for part in self.strategy.modules())),
+        )
+        return {name for names, missing in absent if missing for name in names}
 
     # -- events ----------------------------------------------------------------------------------------------------
     def before_step(self, step: int) -> None:

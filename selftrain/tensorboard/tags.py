@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from selftrain.tensorboard.class_names import ALL, RESERVED, RIGHT
@@ -57,6 +57,13 @@ def _scalars(question: str, charts: Mapping[str, str]) -> list[Tag]:
     return [Tag(name, question, chart) for chart, names in charts.items() for name in names.split()]
 
 
+# groups of tags that have no value without ...
+BY_CLASS = ("classes/accuracy/CLASS", "classes/lowest_accuracy", "classes/iou/CLASS")  # ... held-out samples
+RIGHT_OR_NOT = (  # ... a truth of the pile
+    "ledger/pseudo_label_accuracy", "ledger/prediction_accuracy", "ledger/calibration_error",
+    "train/pseudo_label_accuracy", "train/prediction_accuracy", "classes/precision/CLASS",
+)  # fmt: skip
+
 TAGS: Sequence[Tag] = (
     *_scalars(LEARNING, {"held-out samples": _HELD_OUT, "loss": "train/loss/LOSS", "learning rate": "train/lr"}),
     *_scalars(ALONE, {"with the pile, and labels alone": "baseline/PART/FIGURE"}),
@@ -67,8 +74,8 @@ TAGS: Sequence[Tag] = (
             "used": "train/used ledger/accepted ledger/coverage",
             "right, of all": "ledger/pseudo_label_accuracy ledger/prediction_accuracy",
             "right, of a step": "train/pseudo_label_accuracy train/prediction_accuracy",
-            "confidence": "train/confidence ledger/calibration_error",
-            "agreement": "train/agreement ledger/agreement",
+            # in one chart: only methods with several members have the second
+            "confidence, agreement": "train/confidence ledger/calibration_error train/agreement ledger/agreement",
             "label bank": "train/bank/written",
         },
     ),
@@ -137,19 +144,21 @@ def _place(question: str) -> str:
     return f"{number + 1}_{_WORDS_OF[number]}"
 
 
-def layout(questions: Sequence[str], monitor: str) -> dict[str, dict[str, list[str]]]:
+def layout(questions: Sequence[str], monitor: str, lacking: Collection[str] = ()) -> dict[str, dict[str, list[str]]]:
     """Charts of the page of custom scalars: by question and title, what the tags in them match.
 
     Args:
-        questions: Those that are asked, in order.
+        questions: Those that are asked, in order; one without a chart is left out.
         monitor: The figure of held-out samples that is drawn; empty: none is.
+        lacking: Names in ``TAGS`` that the run will have no value of, so that no chart waits for them.
     """
     charts: dict[str, dict[str, list[str]]] = {question: {} for question in questions}
     for tag in TAGS:
-        if tag.chart is None or tag.question not in charts or (not monitor and "FIGURE" in tag.name):
+        unknown = tag.name in lacking or (not monitor and "FIGURE" in tag.name)
+        if tag.chart is None or tag.question not in charts or unknown:
             continue
         patterns = [f"{_place(tag.question)}/{tag.pattern(re.escape(monitor))}"]
         if tag.question == ALONE:  # two curves in one chart, to be compared
             patterns.insert(0, f"{_place(LEARNING)}/{Tag(_HELD_OUT, LEARNING).pattern(re.escape(monitor))}")
         charts[tag.question].setdefault(tag.chart, []).extend(patterns)
-    return charts
+    return {question: rows for question, rows in charts.items() if rows}

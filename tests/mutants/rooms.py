@@ -352,6 +352,13 @@ MUTANTS = [
         "test_dashboard_tags.py::test_every_scalar_has_a_chart_and_labels_alone_stand_beside_the_run",
     ),
     Mutant(
+        "tensorboard: charts wait for held-out samples that the pile has not",
+        "selftrain/tensorboard/handler.py",
+        "if part != _UNLABELED and self._has(part)]",
+        "if part != _UNLABELED]",
+        "test_dashboard_tags.py::test_no_chart_waits_for_what_is_not_held_out",
+    ),
+    Mutant(
         "check: damaged files count as whole",
         "data/checks/image_folders.py",
         "        if file.damage is None\n    ]",

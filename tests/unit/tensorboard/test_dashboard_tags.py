@@ -2,16 +2,19 @@
 
 import re
 
+import numpy as np
 import pytest
 from helpers import MemoryPile, convnet, mlp, pictures, sgd_learner
 from paths import ROOT
 from plain_events import plain
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from test_selfcheck import Detached
 from test_selfcheck import fit as fit_watched
 
 import selftrain as st
 from selftrain import data, pretrain, strategies
+from selftrain.handlers import DataSummary, Progress
 from selftrain.mix import Mixup
 from selftrain.tensorboard import Dashboard
 from selftrain.tensorboard.tags import ALONE, LEARNING, QUESTIONS, TAGS, layout, placed
@@ -57,6 +60,30 @@ def test_every_scalar_has_a_chart_and_labels_alone_stand_beside_the_run():
     for other in ("validation/accuracy/teacher", "validation/mean_iou", "classes/accuracy", "baseline/test/accuracy"):
         assert not re.match(pattern, placed(other))
     assert "held-out samples" not in layout(QUESTIONS, "")[LEARNING]  # it would be the first, and empty
+
+
+def waiting(out, pile, **settings):
+    """Charts of a short run's page that no value came to."""
+    quiet = [DataSummary(False), Progress(False)]
+    st.fit("fixmatch", pile, steps=3, out=out, device="cpu", dashboard=Dashboard(), handlers=quiet, **settings)
+    logs = [EventAccumulator(str(folder)).Reload() for folder in (out, out / "baseline") if folder.is_dir()]
+    names = [tag for log in logs for tag in log.Tags()["scalars"]]
+    (page,) = logs[0].Tensors("custom_scalars__config__")
+    charts = [chart for group in Layout.FromString(page.tensor_proto.string_val[0]).category for chart in group.chart]
+    assert all(group.chart for group in Layout.FromString(page.tensor_proto.string_val[0]).category)
+    return {c.title for c in charts if not any(re.match(p, name) for p in c.multiline.tag for name in names)}
+
+
+def test_no_chart_waits_for_what_is_not_held_out(tmp_path):
+    later = {"effective classes", "precision of the accepted"}  # three steps accept nothing
+    digits = data.load("digits", labels=20, seed=0)
+    labels, others = digits.labeled, digits.unlabeled
+    x = np.concatenate([part.images(np.arange(20)) for part in (labels, others)])
+    y = np.concatenate([labels.annotations.numpy(), np.full(20, -1)])
+    assert waiting(tmp_path / "nothing", data.Pile.from_arrays(x, y), baseline=True) <= later
+    # with held-out labels, a truth and two networks these charts are there, and each has its value
+    held = data.load("digits", labels=40, validation=20, seed=0)
+    assert waiting(tmp_path / "held", held, baseline=True) <= later
 
 
 def test_groups_of_tags_come_in_the_order_of_the_questions():

@@ -143,7 +143,8 @@ def distinct(y: Any, source: str = "") -> Distinct:
     if hasattr(y, "to_pylist"):  # arrow
         y = y.to_pylist()
     if y is None or isinstance(y, str | bytes | Mapping) or hasattr(y, "toarray") or not hasattr(y, "__len__"):
-        raise DataError(f"{what} are {type(y).__name__}; give one label for each row, shape (N,)")
+        form = f"{type(y).__name__} {y!r:.60}" if isinstance(y, str) else type(y).__name__
+        raise DataError(f"{what} are {form}; give one label for each row, shape (N,); files are read by data.from_path")
     mask = np.ma.getmaskarray(y) if isinstance(y, np.ma.MaskedArray) else None
     if isinstance(getattr(y, "dtype", None), np.dtype):
         array = np.asarray(y)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from selftrain.arguments import checked
 from selftrain.catalog import METHODS, default_method, make_part
 from selftrain.cli import UsageError, automatic, common, report
 from selftrain.cli.evaluate_run import predictions
@@ -242,6 +243,7 @@ class Comparison:
         return {key: own[key] for key in keys} | {"seed": seed, "strategy": own[_spec(row)], "network": network}
 
 
+@checked
 def compare(
     data: str | Path | Pile,
     strategies: Sequence[str] = (),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from selftrain.arguments import checked
 from selftrain.engine import summary
 from selftrain.errors import CheckpointError, SelftrainError, TrainingError
 from selftrain.evaluation.cross_fitted import CrossFitted
@@ -317,6 +318,7 @@ class Run:
             raise ValueError(f"{type(self.strategy).__name__} makes no pseudo-labels; ask a run that does")
         return report(self.strategy, self.pile, self.ledger, part)
 
+    @checked
     def report(self, path: str | Path | None = None, *, samples: int = 2000) -> Path:
         """Write one HTML page about the run: what it is worth, which classes are wrong, how the pile was used.
 

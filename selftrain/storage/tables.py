@@ -179,6 +179,8 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield from ((rows.line_num, row) for row in rows if row)
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not in UTF-8 ({error.reason}); save it as CSV in UTF-8") from error
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}; correct the path") from error
     except (OSError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}; repair the file or write it anew") from error
 

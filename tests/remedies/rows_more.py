@@ -225,6 +225,11 @@ ROWS_OF = {
             lambda tmp: review(tmp, '"a",0,ant,accept,\n'),
             lambda tmp: read_review(ledger().to_csv(tmp / "l.csv"), ("ant", "bee")),
         ),
+        Row(
+            "there is no file {}; correct the path",
+            lambda tmp: from_table(tmp / "rows.csv", "kind"),
+            lambda tmp: ((tmp / "row.csv").write_text("a,kind\n1,x\n2,y\n"), from_table(tmp / "row.csv", "kind")),
+        ),
     ],
     "selftrain/tasks/base.py": [
         Row("build it with that many outputs", lambda: lost(4), lambda: lost(3)),

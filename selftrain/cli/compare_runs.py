@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from selftrain.arguments import checked
+from selftrain.arguments import checked, shown
 from selftrain.catalog import METHODS, default_method, make_part
 from selftrain.cli import UsageError, automatic, common, report
 from selftrain.cli.evaluate_run import predictions
@@ -302,13 +302,16 @@ def compare(
         source = json.dumps(spec)
     words = ["--data", source]
     for name, value in (given | dict(options or {})).items():
-        several = [str(one) for one in value] if isinstance(value, list | tuple | range) else [_word(value)]
+        several = [str(one) for one in value] if isinstance(value, list | tuple | range) else [_word(name, value)]
         words += [f"--{name}", *several] if value not in (None, (), []) else []
     return compared(words)[0]
 
 
-def _word(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _word(name: str, value: object) -> str:
+    try:
+        return value if isinstance(value, str) else json.dumps(value)
+    except TypeError as error:
+        raise ValueError(f"{name} is {shown(value)}; give what the command line takes: words or numbers") from error
 
 
 def run(words: Sequence[str]) -> int:

@@ -105,6 +105,9 @@ ROWS_OF = {
     ],
     "selftrain/cli/compare_runs.py": [
         Elsewhere("save them, such as", f"{_CLI}::test_a_comparison_in_python_is_that_of_the_command_line"),
+        Elsewhere(
+            "give what the command line takes", f"{_CLI}::test_a_comparison_in_python_is_that_of_the_command_line"
+        ),
     ],
     "selftrain/cli/review.py": [
         Elsewhere(

@@ -239,7 +239,7 @@ _CALLS: dict[str, list[Call]] = {
         Call("checkpoints every text", "every", "'best'", lambda: st.Checkpoints("best")),
         Call("a pile for strategies", "strategies", "Pile", lambda: st.compare("fixmatch", pile())),
         Call("a number for a report", "path", "5", lambda: fit(strategies.Supervised(TASK, make())).report(5)),
-        Call("column and file swapped", "y.csv", "path", lambda: data.from_table("label", "y.csv")),
+        Call("column and file swapped", "label", "correct the path", lambda: data.from_table("label", "y.csv")),
         Call("files for arrays", "labels", "'y.npy'", lambda: Pile.from_arrays("x.npy", "y.npy")),
         Call("stop_after is zero", "stop_after", "0", lambda: st.Checkpoints(stop_after=0)),
         Call("members is one", "members", "1", lambda: strategies.Ensemble(TASK, make(), members=1)),

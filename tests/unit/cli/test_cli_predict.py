@@ -107,6 +107,8 @@ def test_a_comparison_in_python_is_that_of_the_command_line(home, tmp_path, monk
     np.savez("c.npz", x=x[:40], y=np.where(np.arange(40) < 20, y[:40], -1), x_test=x[40:], y_test=y[40:])
     plain = {"progress": False, "data.labels": 12, "plan.labeled": 8}
     quick = {"steps": 2, "draws": [0, 1], "options": plain}
+    with pytest.raises(ValueError, match="^strategies is a MakeLearner; give what the command line takes: words"):
+        st.compare("c.npz", st.learner(torch.nn.Linear(4, 3)), out="py", **quick)
     found = st.compare("c.npz", ["mean_teacher"], out="py", **quick)
     assert [row.strategy for row in found.rows] == ["supervised", "mean_teacher"]
     assert "judged on 20 test samples, 2 run(s) of each strategy" in str(found)

@@ -75,7 +75,7 @@ TAGS: Sequence[Tag] = (
             "right, of all": "ledger/pseudo_label_accuracy ledger/prediction_accuracy",
             "right, of a step": "train/pseudo_label_accuracy train/prediction_accuracy",
             # in one chart: only methods with several members have the second
-            "confidence, agreement": "train/confidence ledger/calibration_error train/agreement ledger/agreement",
+            "confidence, agreement": "ledger/calibration_error ledger/agreement train/confidence train/agreement",
             "label bank": "train/bank/written",
         },
     ),

@@ -385,6 +385,13 @@ MUTANTS = [
         "test_cross_fitted.py::test_both_signs_are_those_of_models_that_are_fitted_by_hand",
     ),
     Mutant(
+        "simple models: eight of eight labels make a share certain",
+        "selftrain/evaluation/cross_fitted.py",
+        "(self._models()[0][0] * self.labels + 1) / (self.labels + 2)",
+        "self._models()[0][0]",
+        "test_cross_fitted.py::test_a_run_is_behind_a_simple_model_that_has_more_right_than_it_can_have",
+    ),
+    Mutant(
         "simple models: a run has no more right than what both say alike",
         "selftrain/evaluation/cross_fitted.py",
         "self.rival_agrees + 1.0 - self._models()[0][0]",

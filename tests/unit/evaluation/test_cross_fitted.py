@@ -77,6 +77,9 @@ def test_a_run_is_behind_a_simple_model_that_has_more_right_than_it_can_have():
     assert not cross_fitted(X[LABELS], TRUTH[LABELS], X[PILE], good, good, seed=3).behind
     assert not replace(found, rows=49).behind
     assert not replace(found, rival_agrees=2 * found.logistic - 1.015).behind  # within two points
+    # all of eight labels right out of fold is no certainty, of eighty it is nearly one
+    sure = replace(found, logistic=1.0, rival_agrees=0.9)
+    assert (replace(sure, labels=8).behind, replace(sure, labels=80).behind) == (False, True)
     older = replace(found, rival_agrees=None)
     assert (older.behind, older.most) == (False, None)
     assert CrossFitted.stored({name: value for name, value in vars(older).items() if name != "rival_agrees"}) == older

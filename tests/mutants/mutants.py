@@ -228,7 +228,7 @@ CORE = [
     Mutant(
         "virtual steps stay in the student",
         "selftrain/networks/student.py",
-        'torch._foreach_copy_(self._moving(), state["parameters"])',
+        'torch._foreach_copy_([own_part(p) for p in self._moving()], [own_part(p) for p in state["parameters"]])',
         "pass",
         NO_TRACE,
     ),

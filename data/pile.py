@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selftrain import errors
 from selftrain.arguments import bind, check
 from selftrain.data.base.far import far_doubt
 from selftrain.data.base.fitting import check_annotations, check_columns, check_samples, check_shapes, check_targets
@@ -425,7 +426,7 @@ class Pile:
         Warns:
             UserWarning: the strategy asks for unlabeled views and there are no unlabeled samples.
         """
-        if needs.encode is not None:
+        if needs.encode is not None and (needs.no_labels is None or self.labeled is not None):
             self.require_labels()
         if needs.encode is None and self.unlabeled is None:
             raise DataError("no unlabeled samples to learn from without labels; pass labeled images as unlabeled too")
@@ -503,7 +504,10 @@ class Pile:
         """
         if self.labeled is None:
             why = "".join(f": {note}" for note in self.summary.labels)
-            raise DataError(f"no sample has a label{why}; learn without labels first: see selftrain.pretrain")
+            raise DataError(
+                f"no sample has a label{why}; learn without labels first: see selftrain.pretrain, or start from a run "
+                f"that has learned the task ({'--init_from RUN' if errors.as_options else 'pretrain=RUN'})"
+            )
         if len(self.classes) == 1 and _labels_of(self.labeled) is not None:
             raise DataError(f"{one_class(self.classes[0])}, or learn without labels: see selftrain.pretrain")
 

@@ -261,7 +261,7 @@ class Batch:
     """What one step sees: labeled and unlabeled samples.
 
     Args:
-        labeled: ``None`` when the data has no labels or the strategy reads none.
+        labeled: ``None`` when the strategy reads no labels; without rows when the data have none and it starts trained.
         unlabeled: ``None`` when there are no such samples or the strategy needs none.
     """
 
@@ -406,6 +406,8 @@ class Needs:
         extra_batches: Batches drawn ahead of each step: the next batches of the same epoch.
         places: Whether targets have places, so that views must tell their geometry (``View.theta``, ``View.places``).
         sides: Whether ``warp`` makes left ones of right ones in a mirror image.
+        no_labels: Makes, of inputs, a labeled part without samples: what batches hold where the data have no labels,
+            and none are needed as the networks start from trained weights; ``None``: labels are needed.
         share: Number of a process from 0, and of how many: it gets its share of each batch's rows, in the order of the
             processes. A stream that does so has an attribute ``share`` with the same; others give all rows to all.
     """
@@ -418,6 +420,7 @@ class Needs:
     share: tuple[int, int] = (0, 1)
     places: bool = True
     sides: bool = False
+    no_labels: Callable[[Tensor], Labeled] | None = None
 
 
 class Stream(Protocol):

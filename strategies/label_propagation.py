@@ -65,6 +65,8 @@ class LabelPropagation(SingleStudent):
     certainty: Tensor
     class_weight: Tensor
 
+    without_labels = False  # the graph carries labels from there
+
     def __init__(
         self,
         task: Task,

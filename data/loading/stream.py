@@ -101,11 +101,14 @@ class PairedStream:
         # virtual steps look at batches ahead; each is fetched once and shown several times
         window: deque[Batch] = deque(maxlen=ahead + 1)
         for raw in self._workers(jobs) if self.plan.workers else map(self._fetch.__getitem__, jobs):
-            window.append(Batch(self._labeled(raw.labeled), self._unlabeled(raw.unlabeled)))
+            unlabeled = self._unlabeled(raw.unlabeled)
+            window.append(Batch(self._labeled(raw.labeled, unlabeled), unlabeled))
             if len(window) == ahead + 1:
                 yield list(window)
 
-    def _labeled(self, part: RawPart | None) -> Labeled | None:
+    def _labeled(self, part: RawPart | None, unlabeled: Unlabeled | None) -> Labeled | None:
+        if part is None and self.needs.no_labels is not None and unlabeled is not None:
+            return self.needs.no_labels(next(iter(unlabeled.views.values())).x)
         if part is None or part.annotation is None or self.needs.encode is None:
             return None
         name = self.needs.labeled_view

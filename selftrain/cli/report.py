@@ -14,7 +14,15 @@ from typing import Any
 from selftrain.cli import TERMINATED, Terminated
 from selftrain.data import Pile
 from selftrain.engine.loop import Run
-from selftrain.engine.summary import accepted, in_words, judged, of_portfolio, weights_in_words
+from selftrain.engine.summary import (
+    accepted,
+    compared_with_start,
+    from_start,
+    in_words,
+    judged,
+    of_portfolio,
+    weights_in_words,
+)
 from selftrain.storage.run_dir import CANDIDATES_TABLE, REPORT
 from selftrain.strategy.base import SupervisedStrategy
 
@@ -29,7 +37,8 @@ def finished(run: Run, pile: Pile, total: int) -> None:
     """Figures of a run, where it is, and what to do next."""
     print()
     if isinstance(run.strategy, SupervisedStrategy):
-        _of_labels(run, pile)
+        told = _of_start if compared_with_start(run) else _of_labels
+        told(run, pile)
     else:
         for part, figures in run.last.items():
             print(f"{part:<11}{in_words(figures)}")
@@ -94,6 +103,13 @@ def told_how_to_resume(command: str, out: Path) -> Iterator[None]:
     finally:
         if main:
             signal.signal(signal.SIGTERM, before)
+
+
+def _of_start(run: Run, pile: Pile) -> None:
+    """Where there was no label: the start beside what the run made of it."""
+    for name, line in from_start(run):
+        print(f"{name:<12} {line}")
+    print(f"{'pile':<12} {accepted(run.ledger.summary())}")
 
 
 def _of_labels(run: Run, pile: Pile) -> None:

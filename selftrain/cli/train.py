@@ -77,9 +77,7 @@ def run(words: Sequence[str]) -> int:
     if short_name("strategy", settings["strategy"]) == AUTO:
         _labeled(_try_all(settings, out, device), settings)
         return 0
-    pile = building.normalized_for(read_pile(settings), settings, out)
-    problem = building.Problem.of(pile, building.steps_of(settings, pile)).posed(pile, settings["task"])
-    settings["network"] = building.network_for(problem, network_in(settings), init_from=settings["init_from"])
+    pile, problem, source = _posed(settings, out)
     settings["strategy"] = building.resolved_strategy(settings["strategy"], given["strategy"], problem.steps)
     if not resumed and not names_setting(words, "strategy"):
         spec, steps = settings["strategy"], problem.steps
@@ -87,7 +85,7 @@ def run(words: Sequence[str]) -> int:
     # behind all that resolves a setting: what is stored was resolved, too
     if settings["resume"]:
         common.check_same(common.stored(settings), str(out))
-    done = train(settings, pile, problem, out, device)
+    done = train(settings, pile, problem, out, device, source)
     report.finished(done, pile, problem.steps)
     _labeled(done, settings)
     return 0
@@ -97,6 +95,31 @@ def _labeled(done: loop.Run, settings: Mapping[str, Any]) -> None:
     """Write labels if they were asked for and the training has come to its end."""
     if settings["label_to"] is not None and done.out is not None and (done.out / SUMMARY).is_file():
         label_own(done, settings["label_to"], overwrite=settings["overwrite"])
+
+
+def _posed(settings: dict[str, Any], out: Path) -> tuple[Pile, building.Problem, loop.Run | None]:
+    """The data, the problem that they pose, and the run that poses it where no sample has a label."""
+    pile = read_pile(settings)
+    source = building.source_of(pile, settings["init_from"], trust=settings["trust"])
+    if source is None:
+        pile = building.normalized_for(pile, settings, out)
+        problem = building.Problem.of(pile, building.steps_of(settings, pile)).posed(pile, settings["task"])
+        settings["network"] = building.network_for(problem, network_in(settings), init_from=settings["init_from"])
+    else:
+        pile = building.seen_by(source, pile)
+        problem = building.Problem.of(pile, building.steps_of(settings, pile)).posed_by(source)
+        _check_own(settings)
+    return pile, problem, source
+
+
+def _check_own(settings: Mapping[str, Any]) -> None:
+    """Refuse what the run that a pile without labels is learned from brings."""
+    for name, plain in (("network", "auto"), ("task", None)):
+        if settings[name] != plain:
+            raise UsageError(
+                f"no sample has a label, so that --init_from {settings['init_from']} brings its {name}; leave --{name} "
+                "out"
+            )
 
 
 def _try_all(settings: dict[str, Any], out: Path, device: torch.device) -> loop.Run:
@@ -112,11 +135,21 @@ def _try_all(settings: dict[str, Any], out: Path, device: torch.device) -> loop.
     return done
 
 
-def train(settings: dict[str, Any], pile: Pile, problem: building.Problem, out: Path, device: torch.device) -> loop.Run:
-    """Train one strategy in a claimed folder, or go on with it."""
+def train(
+    settings: dict[str, Any],
+    pile: Pile,
+    problem: building.Problem,
+    out: Path,
+    device: torch.device,
+    source: loop.Run | None = None,
+) -> loop.Run:
+    """Train one strategy in a claimed folder, or go on with it; from all of a ``source``, if there are no labels."""
     # last: the network's start is the next draw, so that strategies that are compared start alike
     torch.manual_seed(settings["seed"])
-    strategy = building.build_strategy(problem, settings["strategy"], settings)
+    if source is None:
+        strategy = building.build_strategy(problem, settings["strategy"], settings)
+    else:
+        strategy = building.build_adapted_from(problem, settings["strategy"], settings, source)
     return common.run_stage(
         "train",
         strategy,

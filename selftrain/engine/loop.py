@@ -26,7 +26,7 @@ from selftrain.engine.speed import choose
 from selftrain.engine.state import Setup, TrainState
 from selftrain.engine.times import Checkpoints, Evaluation, total_steps
 from selftrain.engine.watchers import with_defaults
-from selftrain.errors import CheckpointError, NonFiniteError, TrainingError, setting
+from selftrain.errors import CheckpointError, NonFiniteError, TrainingError, UsageError, setting
 from selftrain.handlers import Handler
 from selftrain.networks.copying import copied
 from selftrain.networks.foundation import foundation_in
@@ -36,6 +36,7 @@ from selftrain.runtime.devices import fast_products, find_device
 from selftrain.runtime.distributed import (
     any_rank,
     from_first,
+    here,
     is_first,
     joined,
     joined_stream,
@@ -48,8 +49,8 @@ from selftrain.runtime.rng import own_randomness, random_state, seed_step, set_r
 from selftrain.storage.checkpoint import load_newest
 from selftrain.storage.lock import locked
 from selftrain.storage.run_dir import CHECKPOINTS, has_begun, versions
-from selftrain.strategy.base import Strategy
-from selftrain.types import Batch, BatchPlan, Clock, Pile, PseudoLabels, Report, plain_settings
+from selftrain.strategy.base import Strategy, SupervisedStrategy
+from selftrain.types import Batch, BatchPlan, Clock, Needs, Pile, PseudoLabels, Report, plain_settings
 
 __all__ = ["Run", "evaluate", "fit", "versions"]
 
@@ -131,7 +132,11 @@ def fit(
     folder, watchers = None if out is None else Path(out), with_defaults(handlers)
     check_fit(strategy, pile, where)
     with joined(None, where), ExitStack() as held:
-        stream = joined_stream(pile, strategy.needs(), plan, where)
+        labels, needs = pile.evaluation("labeled", 1, where) is not None, strategy.needs()
+        if not labels and needs.encode is not None:
+            needs = _needs_without_labels(strategy, trained=continue_from is not None, baseline=bool(baseline))
+            baseline = False
+        stream = joined_stream(pile, needs, plan, where)
         for data in evaluation.monitor.values():
             pile.evaluation(data, 1, where)  # complains of what cannot be evaluated before the training
         total = total_steps(epochs, steps, stream.steps_per_epoch)
@@ -148,7 +153,8 @@ def fit(
         setup = Setup(pile, plan, total, evaluation, checkpoints, where, formats)
         # After `take_over`: the baseline starts from the weights that the run goes on from.
         wanted = is_cheap(strategy, pile, plan) if baseline is None else baseline
-        copy, why_not = copy_for_baseline(strategy, wanted or on_alarm == "fallback", asked=bool(baseline))
+        maybe = wanted or (on_alarm == "fallback" and labels)
+        copy, why_not = copy_for_baseline(strategy, maybe, asked=bool(baseline))
         wanted = wanted and copy is not None
         chosen = {"baseline": True} if wanted else {}
         for handler in watchers:
@@ -156,13 +162,11 @@ def fit(
         chosen |= {"continued": True} if continue_from is not None else {}
         claim = {"resume": resume, "overwrite": overwrite}
         state = setup.open(strategy, stream, folder, watchers, chosen, **claim)
-        state.on_alarm = on_alarm
+        state.on_alarm, state.without_labels = on_alarm, needs.no_labels is not None
         beside = open_baseline(setup, state, copy, begins=begins, wanted=wanted, **claim)
         state.keeps_sound = on_alarm == "fallback" and beside is None
         held.enter_context(own_randomness(where))
-        if continue_from is not None and state.step == 0:
-            # The control of a run that continues another: figures of the weights that it starts from.
-            state.before = {name: dict(figures) for name, figures in state.evaluate().items()}
+        state.keep_start(continued=continue_from is not None)
         with state.handled():
             if why_not:
                 state.unchecked["baseline"] = why_not
@@ -212,6 +216,31 @@ def check_fit(strategy: Strategy, pile: Pile, device: torch.device) -> None:
             _check_classes(strategy, pile)
             _check_normalized(strategy, pile)
             return
+
+
+def _needs_without_labels(strategy: Strategy, *, trained: bool, baseline: bool) -> Needs:
+    """What a strategy needs of a pile without labels.
+
+    Args:
+        strategy: To be trained.
+        trained: Whether it continues a run.
+        baseline: Whether labels alone were to be trained, too.
+
+    Raises:
+        DataError: it cannot do without.
+        UsageError: in several processes.
+        ValueError: for a baseline.
+    """
+    if baseline:
+        said = setting("baseline", True, of="")
+        raise ValueError(f"{said} trains the labels alone, and no sample has one; leave it out")
+    if not isinstance(strategy, SupervisedStrategy):
+        return strategy.needs()  # the pile says what is missing
+    if here() is not None:
+        raise UsageError("data without labels are learned from in one process; leave torchrun out, or label some")
+    for learner in strategy.learners() if trained else ():
+        learner.trained = True
+    return strategy.needs_without_labels()
 
 
 def _check_classes(strategy: Strategy, pile: Pile) -> None:

@@ -16,6 +16,7 @@ from selftrain.engine.run import Fallback, Figures, Run, measure
 from selftrain.engine.speed import Chosen
 from selftrain.engine.times import EVALUATIONS, Checkpoints, Evaluation, OnAlarm
 from selftrain.errors import CheckpointError, RunFolderError, UsageError
+from selftrain.evaluation.agreement import pile_figures
 from selftrain.evaluation.cross_fitted import CrossFitted
 from selftrain.evaluation.quality import Quality
 from selftrain.handlers.base import Context, Handler
@@ -70,6 +71,7 @@ class TrainState(Context):
         counts: Samples that the figures rest on, by part; ``None``: none yet.
         baseline: Figures of the supervised baseline, by part.
         due: What it takes to make up for an evaluation that a signal cut short.
+        without_labels: Whether there is no labeled sample to learn from: figures of the pile itself are followed then.
         on_alarm: What is done about an alarm that speaks against the weights.
         keeps_sound: Whether the last weights that nothing speaks against are kept, as a run that is to fall back and
             has no baseline has nothing else to ship.
@@ -91,6 +93,7 @@ class TrainState(Context):
     baseline: dict[str, Figures] | None = None
     due: dict[str, Any] | None = None
     on_alarm: OnAlarm = "warn"
+    without_labels: bool = False
     at_once: int = 500
     keeps_sound: bool = False
     sound: dict[str, Any] | None = None
@@ -120,10 +123,20 @@ class TrainState(Context):
         for name, data in {**{part: part for part in self.strategy.judged_on}, **self.monitor}.items():
             if self.pile.evaluation(data, 1, self.device) is not None:
                 found[name] = measure(self.strategy, self.pile, data, batch_size=self.at_once)
+        if self.without_labels and isinstance(self.strategy, SupervisedStrategy):
+            found["unlabeled"] = pile_figures(self.strategy, self.pile, batch_size=self.at_once)
         self.samples = found["validation"][1] if "validation" in found else self.samples
         self.counts = (self.counts or {}) | {name: count for name, (_, count) in found.items()}
         self.figures |= {name: figures for name, (figures, _) in found.items()}
         return {name: figures for name, (figures, _) in found.items()}
+
+    def keep_start(self, *, continued: bool) -> None:
+        """Keep the figures of the weights of a run that begins with trained ones: they are its control."""
+        if self.step or not (continued or self.without_labels):
+            return  # a run that is resumed has them
+        self.before = {name: dict(figures) for name, figures in self.evaluate().items()}
+        if self.without_labels:
+            self.keep_sound()  # what else is there to fall back to
 
     def keep_best(self) -> None:
         """Keep the weights if no evaluation on validation was better."""

@@ -108,6 +108,8 @@ def _figures(run: Run) -> list[tuple[str, str]]:
         ways = "validation=0.2 holds back a fifth" if run.baseline is not None else "validation=0.2 or baseline=True"
         why = run.unchecked.get(WORSE_THAN_SUPERVISED, "no labels were held out")
         return [("figures", f"none ({ways} gives some): {why}")]
+    if compared_with_start(run):
+        return from_start(run)
     part = parts[0]
     samples, monitor = judged(run.strategy, run.samples.get(part)), run.strategy.monitor
 
@@ -122,6 +124,28 @@ def _figures(run: Run) -> list[tuple[str, str]]:
     beside = (run.baseline or {}).get(part)
     alone = "not trained; fit(baseline=True) trains them beside it" if beside is None else line(beside)
     return [(_BASELINE, alone), (_SELF, line(run.last[part])), *fitted]
+
+
+def compared_with_start(run: Run) -> bool:
+    """Whether there was no label to learn from, so that figures of the start stand beside those of the run."""
+    return "confidence" in (run.before or {}).get("unlabeled", {})
+
+
+def from_start(run: Run) -> list[tuple[str, str]]:
+    """The start beside what the run made of it: on labels that are held out, or what can be said without any."""
+    before = run.before or {}
+    parts = [part for part in ("test", "validation") if part in run.last and part in before]
+    rows = []
+    for part in parts or ["unlabeled"]:
+        samples = judged(run.strategy, run.samples.get(part))
+        rows += [("start", f"{part} {in_words(before[part], samples)}")]
+        rows += [(_SELF, f"{part} {in_words(run.last[part], samples)}")]
+    if not parts:
+        shares = [{k: v for k, v in row["unlabeled"].items() if k[:6] == "share/"} for row in (before, run.last)]
+        moved = sum(abs(shares[1][name] - share) for name, share in shares[0].items()) / 2
+        told = f"; class shares have moved by {100 * moved:.1f} %" if shares[0] else ""
+        rows += [("truth", f"no label says how many are right{told}")]
+    return rows
 
 
 def of_portfolio(strategy: Strategy) -> list[tuple[str, str]]:

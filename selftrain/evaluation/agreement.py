@@ -16,6 +16,7 @@ from selftrain.types import BatchPlan, Needs, Pile, Target
 
 LOOKS = ("weak", "weak2", "weak3")  # the same recipe, with draws of their own
 SAMPLE = 2000  # rows of the pile that are looked at
+FEW_LOOKED = 500  # the same at each evaluation of a run
 _BATCH = 50  # all looks of a batch are held at once
 _EPOCH = 2**31 - 1  # no run gets there: no network has learned from its draws
 
@@ -97,3 +98,36 @@ def view_agreement(strategy: SupervisedStrategy, pile: Pile, *, limit: int = SAM
         one = strategy.task.agree(torch.stack([look.value for look in looks])).all(0)
         alike, counted = alike + int((one & shown).sum()), counted + int(shown.sum())
     return alike / counted if counted else None
+
+
+@torch.no_grad()
+def pile_figures(strategy: SupervisedStrategy, pile: Pile, *, batch_size: int = 500) -> tuple[dict[str, float], int]:
+    """What can be said of a strategy without any label, on an excerpt of the pile; none of it says what is right.
+
+    Args:
+        strategy: A trained strategy.
+        pile: Its data.
+        batch_size: Samples asked at a time.
+
+    Returns:
+        ``confidence``: mean over the units; ``views_agree``: ``view_agreement``, if there is any; ``share/CLASS``: of
+            the units that are decided for each class, where units have classes. And the number of samples.
+    """
+    task, device = strategy.task, next(strategy.parameters()).device
+    sure, units, rows = 0.0, 0, 0
+    counts = torch.zeros(task.groups, dtype=torch.double)
+    with strategy.evaluating():
+        for batch in pile.evaluation("unlabeled", batch_size, device) or ():
+            signals.check()
+            value = strategy.predict(batch.x)
+            confidence = task.confidence(value)
+            sure, units, rows = sure + float(confidence.double().sum()), units + confidence.numel(), rows + len(value)
+            if task.has_classes:
+                counts += torch.bincount(task.label(value).flatten(), minlength=task.groups).cpu()
+    figures = {"confidence": sure / max(1, units)}
+    agree = view_agreement(strategy, pile, limit=FEW_LOOKED)
+    figures |= {} if agree is None else {"views_agree": agree}
+    if task.has_classes:
+        names = pile.classes if len(pile.classes) == task.groups else range(task.groups)
+        figures |= {f"share/{name}": float(n) / max(1, units) for name, n in zip(names, counts, strict=True)}
+    return figures, rows

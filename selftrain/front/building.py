@@ -27,16 +27,19 @@ from selftrain.catalog import (
 )
 from selftrain.catalog import short_averages as short_averages_of
 from selftrain.data import Pile, PointViews
+from selftrain.engine.run import Run
+from selftrain.engine.spec import open_run
 from selftrain.engine.start import pretrained
 from selftrain.engine.times import steps_per_epoch, total_steps
 from selftrain.errors import SelftrainError, UsageError
 from selftrain.front.naming import load_object, short_name, spec_of
 from selftrain.networks.adapters import LoRA
 from selftrain.networks.by_name import ENCODERS, make_encoder, make_network, network_name
+from selftrain.networks.copying import copy_network
 from selftrain.networks.foundation import Foundation
 from selftrain.networks.optim import Training, learner
 from selftrain.runtime.devices import find_device
-from selftrain.storage.run_dir import read_card
+from selftrain.storage.run_dir import RECORD, read_card
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.types import BatchPlan, InputKind
 
@@ -84,6 +87,13 @@ class Problem:
         unlabeled = len(pile.unlabeled or ())
         classes = [str(name) for name in pile.classes]
         return cls(kind, tuple(pile.card()["shape"]), classes, unlabeled, steps, gaps=pile.gaps)
+
+    def posed_by(self, source: Run) -> Problem:
+        """The same with the task that a run has learned."""
+        task: Any = source.strategy.task  # type: ignore[attr-defined]
+        kind = type(task)
+        spec = {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": dict(task.arguments)}
+        return dataclasses.replace(self, task=spec)
 
     def posed(self, pile: Pile, spec: Mapping[str, Any] | None) -> Problem:
         """The same with the task that is said, or that the annotations of the pile pose.
@@ -249,6 +259,56 @@ def strategy_for(
             settings,
             task=task,
             label_shape=label_shape,
+            unlabeled=problem.unlabeled,
+            steps=problem.steps,
+        )
+
+
+def source_of(pile: Pile, start: Any, *, trust: bool = False) -> Run | None:
+    """The run with a head that a pile without labels is learned from; ``None``: there are labels, or no such run.
+
+    Args:
+        pile: The data.
+        start: A run, or what may be the folder of one.
+        trust: As of ``open_run``.
+    """
+    if pile.labeled is not None or start is None:
+        return None
+    if not isinstance(start, Run):
+        if not isinstance(start, str | Path) or not (Path(start) / RECORD).is_file():
+            return None
+        start = open_run(start, trust=trust)
+    learned = isinstance(start.strategy, SupervisedStrategy) and any(True for _ in start.strategy.learners())
+    return start if learned else None
+
+
+def seen_by(source: Run, pile: Pile) -> Pile:
+    """A pile with the classes and the normalization of a run."""
+    return pile.numbered_as(list(source.classes)).normalized_as(source.inputs)
+
+
+def build_adapted_from(
+    problem: Problem, spec: Mapping[str, Any], common: Mapping[str, Any], source: Run
+) -> SupervisedStrategy:
+    """As ``build_strategy``, from all that a run ships."""
+    with settings_checked():
+        training = Training(**training_of(common["training"]))
+    return build_adapted(problem, load_object(spec["class_path"]), spec["init_args"], source, training)
+
+
+def build_adapted(
+    problem: Problem, make: Any, settings: Mapping[str, Any], source: Run, training: Training
+) -> SupervisedStrategy:
+    """A strategy whose students go on from all that a run ships; arguments as of ``strategy_for``."""
+    task = make_part("task", problem.task)
+    network = copy_network(source.network).cpu().requires_grad_(True)
+    with settings_checked():
+        return make_strategy(
+            make,
+            learner(network, trained=True, training=training),
+            settings,
+            task=task,
+            label_shape=task.output_shape(problem.shape),
             unlabeled=problem.unlabeled,
             steps=problem.steps,
         )

@@ -148,7 +148,11 @@ def fit(
         return _try_all(settings, pile, pretrain, out, asked, **more)
     per_epoch = steps_per_epoch(len(pile.unlabeled or ()), len(pile.labeled or ()), plan)
     total = total_steps(epochs, steps, per_epoch, min(building.STEPS, max(FEWEST, EPOCHS * per_epoch)))
-    problem = building.Problem.of(pile, total).posed(pile, None)
+    source = building.source_of(pile, pretrain)
+    if source is not None:
+        problem = building.Problem.of(building.seen_by(source, pile), total).posed_by(source)
+    else:
+        problem = building.Problem.of(pile, total).posed(pile, None)
     starts = _starts(pretrain, problem)
     stages = [start for start in starts if start.make is not None]
     network: Any = _network_name(stages, problem)
@@ -157,12 +161,15 @@ def fit(
         # files are looked at before the first run begins: by the first process, for all
         places = _places(out, len(stages))
         begun = from_first(lambda: _begun(places, resume=resume, overwrite=overwrite))
-        if len(stages) < len(starts):  # it brings the network
+        if source is not None:  # it brings all
+            pile, network = building.seen_by(source, pile), source.network
+        elif len(stages) < len(starts):  # it brings the network
             pile, network = starts[0].brought(pile, out, where)
             problem = building.Problem.of(pile, total).posed(pile, None)
         title_of_start = ", then ".join(start.title for start in starts) or "scratch"
+        said = "" if source is not None else f"{plan.labeled} labeled and "
         chosen = [
-            f"strategy   {title}, {total:,} steps of {plan.labeled} labeled and {plan.unlabeled} unlabeled rows",
+            f"strategy   {title}, {total:,} steps of {said}{plan.unlabeled} unlabeled rows",
             f"network    {network if isinstance(network, str) else type(network).__name__}, for {problem.kind} data",
             f"start      {title_of_start}{f', {total:,} steps' if stages else ''}",
         ]
@@ -186,7 +193,10 @@ def fit(
             torch.manual_seed(plan.seed)
             short = building.averages_for(make, settings, total)
             chosen_network = {"network": network, "init_from": None, "training": TRAINING}
-            made = building.strategy_for(problem, make, {**settings, **short}, **chosen_network)
+            if source is None:
+                made = building.strategy_for(problem, make, {**settings, **short}, **chosen_network)
+            else:
+                made = building.build_adapted(problem, make, {**settings, **short}, source, TRAINING)
         return loop.fit(
             made,
             pile,

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selftrain.evaluation.agreement import FEW_LOOKED
 from selftrain.evaluation.class_shares import labeled_shares
 from selftrain.evaluation.cross_fitted import CrossFitted, cross_fitted
 from selftrain.evaluation.paired import clearly_worse
@@ -45,14 +46,16 @@ _ASKED = 2000  # samples of a part that simple models read at most
 ROWS = 50  # accepted pseudo-labels whose classes are compared with those of the labels
 FEW_DIRECTIONS, CONSTANT = 2.0, 0.05  # centered rank, and spread against size, of features that look collapsed
 FALLEN = {"rankme_centered": 0.25, "feature_spread": 0.1}  # and what then is left of them since the first step
+LOST, SEEN = 0.1, 20  # what is left of a class that is gone, and of how many samples' worth of decisions it was
 LITTLE, REST = 0.1, 0.2  # spread of embeddings, and its share of that of the first step, that are a collapse
 (
-    NO_GRADIENT, COLLAPSE, KEEPS_NOTHING, KEEPS_EVERYTHING, TEACHER_WORSE, WORSE_THAN_SUPERVISED, CLASS_DRIFT, FEATURES
+    NO_GRADIENT, COLLAPSE, KEEPS_NOTHING, KEEPS_EVERYTHING, TEACHER_WORSE, WORSE_THAN_SUPERVISED, CLASS_DRIFT, FEATURES,
+    WORSE_THAN_START,
 ) = KINDS = (
     "no_gradient", "collapse", "keeps_nothing", "keeps_everything", "teacher_worse", "worse_than_supervised",
-    "class_drift", "features_collapsed",
+    "class_drift", "features_collapsed", "worse_than_start",
 )  # fmt: skip
-HARMFUL = (COLLAPSE, KEEPS_NOTHING, WORSE_THAN_SUPERVISED, CLASS_DRIFT)
+HARMFUL = (COLLAPSE, KEEPS_NOTHING, WORSE_THAN_SUPERVISED, CLASS_DRIFT, WORSE_THAN_START)
 REMEDIES = {
     NO_GRADIENT: "Check that the unsupervised loss is computed from the student's own output with gradients on "
     "(no detach, no torch.no_grad), that it is part of the loss given to update(), and that its factor is above 0.",
@@ -72,6 +75,8 @@ REMEDIES = {
     FEATURES: "Train longer if the rank is rising (JEPA first collapses and then climbs out); else raise the target "
     "encoder's decay, strengthen the regularizer (of views: the variance term or SIGReg), or use masked autoencoding, "
     "which cannot collapse.",
+    WORSE_THAN_START: "Lower the learning rate, raise the threshold, take fewer steps, or ship the start "
+    "(on_alarm='fallback'); without labels nothing but such signs can be had: label some dozens to know.",
 }
 
 
@@ -113,6 +118,7 @@ _STATE = {  # what a checkpoint holds of the self-check
     "probes": dict.fromkeys(("tries", "silent", "first", "done"), COUNT),
     "streaks": {"nothing": Tensor, "everything": Tensor},
     "one_sided": COUNT,
+    "below_start": (COUNT, ...),
     "start": {str: float},
     "embedded": {"first": (Tensor, ...), "last": (Tensor, ...)},
     "alarms": [_ALARM],
@@ -137,7 +143,8 @@ class SelfCheck(Handler):
     """Watch a run and raise an alarm, at most once for each kind, where it does nothing or goes wrong.
 
     Kinds: ``no_gradient``, ``collapse``, ``keeps_nothing``, ``keeps_everything``, ``teacher_worse``,
-    ``features_collapsed`` and, with a baseline, ``worse_than_supervised`` and ``class_drift``. An alarm is a
+    ``features_collapsed``, with a baseline ``worse_than_supervised`` and ``class_drift``, and without any label
+    ``worse_than_start``: by what the network that the run starts from said of the same samples. An alarm is a
     ``SelfTrainingWarning``, a text in the log and an entry of ``Run.alarms``. Costs up to three steps on a copy of the
     strategy, and two more where checkpoints are kept: a ``SelfTrainingWarning`` and a text in the log
     (``not_resumable``) say if a resumed run would be another one. Training is the same bit for bit.
@@ -150,7 +157,7 @@ class SelfCheck(Handler):
         self.on = on
         self.probes = {"tries": 0, "silent": 0, "first": 0, "done": 0}
         self.streaks = {kind: torch.zeros((), dtype=torch.long) for kind in ("nothing", "everything")}
-        self.one_sided = 0  # evaluations in a row
+        self.one_sided = self.below_start = 0  # evaluations in a row
         self.start: dict[str, float] = {}  # figures of features before the first step
         self.embedded: dict[str, Tensor] = {}  # spread of embeddings at the first and the last step
         self._prior: Tensor | None = None
@@ -215,6 +222,7 @@ class SelfCheck(Handler):
             self.log(self.judge(step, held_out, self.context.samples), step)
             # The rank of features cannot exceed the number of samples, and validation sets may be small.
             self.log(self.judge_features(step, figures.get("unlabeled", held_out)), step)
+            self.log(self.judge_start(step, figures.get("unlabeled", {})), step)
 
     def after_baseline(self, step: int, figures: Mapping[str, Mapping[str, float]]) -> None:
         """Hold the run against its baseline."""
@@ -227,8 +235,8 @@ class SelfCheck(Handler):
             self.log(classes, step)
 
     def sound(self) -> bool:
-        """Whether the newest evaluation saw no one-sided classes; the alarm takes two."""
-        return not self.one_sided
+        """Whether the newest evaluation saw no one-sided classes, and nothing worse than the start; alarms take two."""
+        return not self.one_sided and not self.below_start
 
     def log(self, found: Findings, step: int) -> None:
         """Log what was found; an alarm whose kind is new is kept and warned of."""
@@ -356,6 +364,33 @@ class SelfCheck(Handler):
                 f"{last:.4f}, at the first step it was {first:.4f}."
             )
             found.alarm(FEATURES, step, message, embedding_std=last, embedding_std_first=first)
+        return found
+
+    def judge_start(self, step: int, figures: Mapping[str, float]) -> Findings:
+        """Hold ``figures`` of the pile against those of the start, where no label tells which is better.
+
+        More confidence proves nothing: a network that learns its own decisions gains it in any case. Views that are
+        decided alike less often than before, and classes that are gone, are signs that it has lost what it knew.
+        """
+        found, start = Findings(), (self.context.before or {}).get("unlabeled", {})
+        if "confidence" not in start or "confidence" not in figures:
+            return found
+        rows = min(_ASKED, len(self.context.pile.unlabeled_ids()))
+        agree, agreed = figures.get("views_agree", 1.0), start.get("views_agree", 0.0)
+        signs, told = [], {"views_agree": agree, "views_agree_start": agreed}
+        if clearly_below(agree, agreed, min(rows, FEW_LOOKED)):
+            signs.append(f"views of a sample agree for {100 * agree:.1f} %, at the start {100 * agreed:.1f} %")
+        for name in [name for name, share in start.items() if name[:6] == "share/" and share * rows >= SEEN]:
+            if figures[name] < LOST * start[name]:
+                signs.append(
+                    f"{name[6:]} is {100 * figures[name]:.1f} % of decisions, at the start {100 * start[name]:.1f} %"
+                )
+                told |= {name: figures[name], f"{name}_start": start[name]}
+        self.below_start = self.below_start + 1 if signs else 0
+        # one evaluation may be chance, or a step that is on its way; the last one has no successor
+        if signs and (self.below_start >= 2 or step == self.total):
+            message = f"On the {rows} unlabeled samples that are asked {' and '.join(signs)}."
+            found.alarm(WORSE_THAN_START, step, message, **told)
         return found
 
     def _judge_collapse(self, step: int, found: Findings, rank: float, spread: float) -> None:
@@ -536,6 +571,7 @@ class SelfCheck(Handler):
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to raise the same alarms at the same steps."""
         state = {"probes": self.probes, "streaks": self.streaks, "one_sided": self.one_sided, "start": self.start}
+        state |= {"below_start": self.below_start}
         alarms = [asdict(alarm) for alarm in self.context.alarms]
         return state | {"embedded": self.embedded, "alarms": alarms, "unchecked": self.context.unchecked}
 
@@ -544,6 +580,7 @@ class SelfCheck(Handler):
         self.context.alarms[:] = stored_alarms(state)
         self.probes = dict(state["probes"])
         self.one_sided, self.start = state["one_sided"], dict(state["start"])
+        self.below_start = state.get("below_start", 0)
         # Numbers that are none of that kind fail here, and not in an evaluation.
         self.streaks, self.embedded = (
             {

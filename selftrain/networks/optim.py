@@ -143,6 +143,7 @@ def learner(  # noqa: D417
     network: nn.Module | Callable[[], nn.Module],
     *,
     init_from: HasExport | Weights | str | Path | None = None,
+    trained: bool = False,
     training: Training | None = None,
     optimizer: str | MakeOptimizer = "adamw",
     lr: float = 1e-3,
@@ -170,6 +171,8 @@ def learner(  # noqa: D417
         init_from: Where the first weights come from: a finished stage, a mapping of weights, or an exported
             ``.safetensors`` file. Every weight handed on must exist in the network; those of the network that are
             not handed on (a new head) keep their own start.
+        trained: Whether the network solves the task as it is given, with its head: it may then go on without any label,
+            as one may whose weights are all from ``init_from``. ``Learner.trained``.
         training: All settings at once; or give them one by one:
         optimizer, lr, weight_decay, momentum, beta2, encoder_lr, layer_decay, adapter, schedule, max_grad_norm,
             accumulate, precision, channels_last, compile, speed: See ``Training``.
@@ -200,7 +203,7 @@ def learner(  # noqa: D417
         raise ValueError(f"give either training or single settings, not both: {given}")
     plan = training or single
 
-    return _MakeLearner(network, init_from, plan)
+    return _MakeLearner(network, init_from, trained, plan)
 
 
 class _MakeLearner:
@@ -210,9 +213,10 @@ class _MakeLearner:
         self,
         network: nn.Module | Callable[[], nn.Module],
         init_from: HasExport | Weights | str | Path | None,
+        trained: bool,
         training: Training,
     ) -> None:
-        self.network, self.init_from, self.training = network, init_from, training
+        self.network, self.init_from, self.trained, self.training = network, init_from, trained, training
         self.built: list[Node] = []  # how the network of each student was
 
     def __call__(self) -> Learner:
@@ -222,10 +226,13 @@ class _MakeLearner:
             if not isinstance(fresh, nn.Module) or isinstance(fresh, Learner):
                 raise ValueError(f"network built {shown(fresh)}; return the network itself, a module of torch")
             self.built.append(describe(fresh, calls))
+        own: list[str] = []  # weights that keep the start of a fresh network
         if self.init_from is not None:
             # anew for each student: a stage that goes on training hands each the weights of its moment
-            load_weights(fresh, weights_of(self.init_from))
-        return self.training.learner(fresh)
+            own = load_weights(fresh, weights_of(self.init_from))
+        made = self.training.learner(fresh)
+        made.trained = self.trained or (self.init_from is not None and not own)
+        return made
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _MakeLearner:
         """Itself, like any function: the stage it starts from is not copied with a strategy."""

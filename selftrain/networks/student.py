@@ -62,6 +62,9 @@ class Learner(nn.Module):
         compile: Run the forward pass through ``torch.compile``, that of teachers which follow the whole network too.
         speed: ``"auto"``: ``fit`` tries which formats are fastest, see ``Training``.
 
+    Attributes:
+        trained: Whether all weights that it starts from were learned elsewhere, so that it may go on without labels.
+
     Raises:
         ValueError: for an ``accumulate`` below 1 or a ``max_grad_norm`` that is not positive.
         DataError: for a network of which nothing can be trained, or whose weights have no shape yet.
@@ -102,6 +105,7 @@ class Learner(nn.Module):
         self.compiles, self.speed = compile, speed
         if compile:
             self.model.compile()
+        self.trained = False  # whether all weights it starts from were learned elsewhere
         self._pending = 0  # updates since the last optimizer step
         self._virtual = False
         self._taken_back = False  # the optimizer's state, and no step since
@@ -148,7 +152,7 @@ class Learner(nn.Module):
         """
         if len(inputs) == 1:
             return run_network(self._logits, inputs[0], self.precision, self.channels_last)
-        if not together:
+        if not together and all(map(len, inputs)):  # of no samples there are no statistics
             return tuple(self(x) for x in inputs)
         joined = run_network(self._logits, torch.cat(inputs), self.precision, self.channels_last)
         return tuple(joined.split([len(x) for x in inputs]))

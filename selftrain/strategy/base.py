@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,9 +18,9 @@ from selftrain.networks.fitting import as_input, asked_for, check_learner
 from selftrain.networks.modes import eval_mode
 from selftrain.networks.student import Learner
 from selftrain.strategy.pseudo_labeling import PseudoLabeling
-from selftrain.tasks import Task
+from selftrain.tasks import Task, decided
 from selftrain.tasks.geometry import enlarged
-from selftrain.types import Annotated, Batch, Clock, Needs, Report, plain_setting
+from selftrain.types import Annotated, Batch, Clock, Labeled, Needs, Report, plain_setting
 
 Predictor = Callable[[Tensor], Tensor]
 
@@ -154,7 +155,12 @@ class SupervisedStrategy(Strategy):
 
     Args:
         task: Classification, segmentation or keypoints.
+
+    Attributes:
+        without_labels: Whether its step learns where a batch has no labeled sample.
     """
+
+    without_labels: bool = True
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -172,6 +178,35 @@ class SupervisedStrategy(Strategy):
             places=not self.task.one_unit,
             sides=getattr(self.task, "pairs", None) is not None,
         )
+
+    def needs_without_labels(self) -> Needs:
+        """What the stream must deliver of a pile without labels: the rest, beside a labeled part of no samples.
+
+        Raises:
+            DataError: it compares with labeled samples, or a network of it is not trained.
+        """
+        name, needs = type(self).__name__, self.needs()
+        parts = [type(m).__name__ for m in self.modules() if getattr(m, "reads_labeled", False)]
+        if not (self.without_labels and needs.views) or parts:
+            what = f"{parts[-1]} of {name}" if parts else name
+            raise DataError(
+                f"no sample has a label, and {what} reads labeled ones; take MeanTeacher or FixMatch, with rules and "
+                "mixes that read the unlabeled samples alone"
+            )
+        if not all(learner.trained for learner in self.learners()):
+            raise DataError(
+                f"no sample has a label, and {name} starts from weights that have learned none: start it from a run, "
+                "head and all, st.learner(network, init_from=run), or from a network that is trained, "
+                "st.learner(network, trained=True)"
+            )
+        return replace(needs, no_labels=self._no_labels)
+
+    def _no_labels(self, x: Tensor) -> Labeled:
+        """A labeled part without samples, for inputs like ``x``: its loss is 0, with a path for gradients."""
+        value = x.new_zeros(0, *self.task.output_shape(tuple(x.shape[1:])), dtype=torch.float32)
+        # rows of no samples need no network: steps concatenate them with their unlabeled ones
+        target = decided(self.task, value, self.task.confidence(value))
+        return Labeled(x[:0], target, torch.zeros(0, dtype=torch.long, device=x.device))
 
     @torch.no_grad()
     def check_networks(self, x: Tensor) -> None:

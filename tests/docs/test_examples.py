@@ -21,6 +21,7 @@ EXAMPLES = ROOT / "examples"
 SHORT = {  # what each writes below --out
     "table": ["train.csv", "test.csv", "fixmatch/pseudo_labels.csv"],
     "keypoints": ["fixmatch/summary.json"],
+    "domain_adaptation": ["adapted/summary.json"],
     "series": ["mean_teacher/summary.json"],
     "text": ["fixmatch/pseudo_labels.csv"],
     "image_folder": ["photos/zero", "photos/unlabeled", "fixmatch/pseudo_labels.csv", "review.html"],

@@ -223,6 +223,7 @@ def within(context, do):
         return do()
 
 
+_ALONE = "unit/engine/test_without_labels.py::test_a_trained_start_"
 ROWS_OF = {
     "selftrain/_compat.py": [
         Row("ranks of fit will go in 1.0", lambda: fit(ranks=Ranks()), lambda: within(Ranks(), fit)),
@@ -241,7 +242,17 @@ ROWS_OF = {
             lambda: check_starts({"starts": None, "init_from": "run"}, [FEW]),
         ),
     ],
+    "selftrain/strategy/base.py": [
+        Elsewhere("no sample has a label, and {} reads labeled ones", f"{_ALONE}learns_another_domain_without_a_label"),
+        Elsewhere("{} starts from weights that have learned none", f"{_ALONE}learns_another_domain_without_a_label"),
+    ],
     "selftrain/engine/loop.py": [
+        Elsewhere(
+            "data without labels are learned from in one process", f"{_ALONE}learns_another_domain_without_a_label"
+        ),
+        Elsewhere(
+            "{} trains the labels alone, and no sample has one", f"{_ALONE}learns_another_domain_without_a_label"
+        ),
         Elsewhere("; to go on as it is", "unit/cli/test_cli_runs.py::test_what_an_alarm_does_can_be_chosen"),
         Elsewhere(
             "train on pile.normalized_as(encoder)",

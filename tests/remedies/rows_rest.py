@@ -172,6 +172,9 @@ def configured(out, *words, settings='{"strategy": null}'):
 
 ROWS_OF = {
     "selftrain/cli/train.py": [
+        Elsewhere(
+            "brings its {}; leave --{} out", "unit/cli/test_cli_without_labels.py::test_a_run_brings_task_and_network"
+        ),
         Row(
             "is for one process; say afterwards selftrain label",
             lambda: labeled_too(launched=True),
@@ -195,6 +198,10 @@ ROWS_OF = {
         ),
     ],
     "selftrain/handlers/selfcheck.py": [
+        Elsewhere(
+            "Lower the learning rate, raise the threshold, take fewer steps, or ship the start",
+            "unit/engine/test_without_labels.py::test_a_run_that_loses_a_class_ships_its_start",
+        ),
         Elsewhere(
             "Lower the teacher's decay so that it follows sooner",
             "unit/handlers/test_selfcheck.py::test_what_is_said_about_a_teacher_behind_its_student_helps",

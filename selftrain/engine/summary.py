@@ -134,7 +134,7 @@ def compared_with_start(run: Run) -> bool:
 def from_start(run: Run) -> list[tuple[str, str]]:
     """The start beside what the run made of it: on labels that are held out, or what can be said without any."""
     before = run.before or {}
-    parts = [part for part in ("test", "validation") if part in run.last and part in before]
+    parts: list[str] = [part for part in ("test", "validation") if part in run.last and part in before]
     rows = []
     for part in parts or ["unlabeled"]:
         samples = judged(run.strategy, run.samples.get(part))

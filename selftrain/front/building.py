@@ -90,7 +90,7 @@ class Problem:
 
     def posed_by(self, source: Run) -> Problem:
         """The same with the task that a run has learned."""
-        task: Any = source.strategy.task  # type: ignore[attr-defined]
+        task: Any = source.strategy.task
         kind = type(task)
         spec = {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": dict(task.arguments)}
         return dataclasses.replace(self, task=spec)

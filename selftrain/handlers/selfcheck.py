@@ -27,6 +27,7 @@ from selftrain.metrics.significance import (
     FEW,
     MARGIN,
     class_distance,
+    clearly_below,
     collapsed,
     drifted,
     effective_classes,

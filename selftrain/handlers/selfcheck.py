@@ -27,7 +27,6 @@ from selftrain.metrics.significance import (
     FEW,
     MARGIN,
     class_distance,
-    clearly_below,
     collapsed,
     drifted,
     effective_classes,
@@ -379,7 +378,9 @@ class SelfCheck(Handler):
         rows = min(_ASKED, len(self.context.pile.unlabeled_ids()))
         agree, agreed = figures.get("views_agree", 1.0), start.get("views_agree", 0.0)
         signs, told = [], {"views_agree": agree, "views_agree_start": agreed}
-        if clearly_below(agree, agreed, min(rows, FEW_LOOKED)):
+        # two standard errors between shares of so many samples, and no less than counts elsewhere
+        mean = (agree + agreed) / 2
+        if agreed - agree > max(MARGIN, 2 * math.sqrt(2 * mean * (1 - mean) / max(1, min(rows, FEW_LOOKED)))):
             signs.append(f"views of a sample agree for {100 * agree:.1f} %, at the start {100 * agreed:.1f} %")
         for name in [name for name, share in start.items() if name[:6] == "share/" and share * rows >= SEEN]:
             if figures[name] < LOST * start[name]:

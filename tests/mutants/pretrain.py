@@ -383,9 +383,9 @@ MUTANTS = [
     ),
     Mutant(
         "continuing: weights are taken over again on resuming",
-        "selftrain/engine/loop.py",
-        "if continue_from is not None and state.step == 0:",
-        "if continue_from is not None:",
+        "selftrain/engine/state.py",
+        "if self.step or not (continued",
+        "if not (continued",
         f"{GOING_ON}::test_a_run_that_continues_another_can_be_resumed",
     ),
     Mutant(

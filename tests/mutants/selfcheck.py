@@ -248,8 +248,8 @@ MUTANTS = [
     Mutant(
         "drift does not act",
         "selftrain/handlers/selfcheck.py",
-        "WORSE_THAN_SUPERVISED, CLASS_DRIFT)\n",
-        "WORSE_THAN_SUPERVISED)\n",
+        "WORSE_THAN_SUPERVISED, CLASS_DRIFT, WORSE_THAN_START)\n",
+        "WORSE_THAN_SUPERVISED, WORSE_THAN_START)\n",
         FILE + "test_classes_that_drift_from_those_of_the_labels_alone_are_found_without_held_out_labels",
     ),
     # -- an alarm acts
@@ -323,8 +323,8 @@ MUTANTS = [
     Mutant(
         "the start of the labels alone is not kept where only an alarm needs it",
         "selftrain/engine/loop.py",
-        'copy_for_baseline(strategy, wanted or on_alarm == "fallback"',
-        "copy_for_baseline(strategy, wanted",
+        'maybe = wanted or (on_alarm == "fallback" and labels)',
+        "maybe = wanted",
         ACTS + "test_after_a_collapse_the_labels_alone_are_shipped",
     ),
     Mutant(

@@ -59,5 +59,5 @@ def test_a_pile_without_any_label_can_be_pretrained_on_only():
     run = st.fit(pretrain.MAE(pretrain.ViT(8, 4, width=16, depth=1)), pile, steps=1)
     assert run.train["train/loss/mae"] >= 0
     supervised = strategies.Supervised(st.Classification(2), st.learner(lambda: st.Classifier(st.ConvEncoder(8), 2)))
-    with pytest.raises(DataError, match="learn without labels first: see selftrain.pretrain"):
+    with pytest.raises(DataError, match="no sample has a label, and Supervised reads labeled ones; take MeanTeacher"):
         st.fit(supervised, pile, steps=1)

@@ -326,7 +326,7 @@ def test_a_file_that_is_no_ledger_is_refused(tmp_path, content, words):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"cannot read .*none\.csv"):
+    with pytest.raises(DataError, match=r"there is no file .*none\.csv"):
         Ledger.read(tmp_path / "none.csv")
 
 

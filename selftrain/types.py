@@ -370,6 +370,8 @@ class BatchPlan:
         seed: Key of all randomness that touches data.
         workers: Loader processes; the data do not depend on it.
         timeout: Seconds that a loader process may take for a batch before the run ends with an error; 0: any time.
+        rare_class_temperature: Draw labeled rows by rare-class sampling with this temperature, > 0, at 0.01 as DAFormer
+            does: see ``selftrain.data.loading.rare_classes``; ``None``: they cycle. Labels must be classes or masks.
     """
 
     labeled: int = 32
@@ -377,6 +379,7 @@ class BatchPlan:
     seed: int = 0
     workers: int = 0
     timeout: float = 600.0
+    rare_class_temperature: float | None = None
 
     def __post_init__(self) -> None:
         if self.labeled < 1:
@@ -387,6 +390,11 @@ class BatchPlan:
             raise ValueError(f"workers is {self.workers}; it must be 0 or more")
         if not 0 <= self.timeout < float("inf"):
             raise ValueError(f"timeout is {self.timeout}; it must be a number of seconds, or 0 for any time")
+        if self.rare_class_temperature is not None and not 0 < self.rare_class_temperature < float("inf"):
+            raise ValueError(
+                f"rare_class_temperature is {self.rare_class_temperature}; it must be above 0 (0.01 in DAFormer), or "
+                "None, by which labeled rows cycle"
+            )
 
     @property
     def unlabeled(self) -> int:

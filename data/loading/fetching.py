@@ -11,6 +11,7 @@ from torch import Tensor
 from selftrain.data.base.reading import blamed, read_rows
 from selftrain.data.base.samples import Samples
 from selftrain.data.loading.orders import BatchIndices, cycle, one_pass
+from selftrain.data.loading.rare_classes import RareClasses
 from selftrain.data.views.base import ViewMaker, in_two_parts
 from selftrain.types import BatchPlan, View
 
@@ -48,6 +49,7 @@ class Fetcher:
     plan: BatchPlan
     steps: int
     share: tuple[int, int] = (0, 1)
+    rare: RareClasses | None = None
 
     def __getitem__(self, job: EpochStep) -> RawBatch:
         return self.fetch(job, lambda part: None)
@@ -66,14 +68,17 @@ class Fetcher:
     def indices(self, job: EpochStep, part: str) -> BatchIndices:
         """Which rows of a set a step reads.
 
-        Labeled rows cycle beside an unlabeled set; alone, they are the set an epoch passes over once.
+        Labeled rows cycle beside an unlabeled set; alone, they are the set an epoch passes over once. By rare-class
+        sampling they are drawn anew at each step, either way.
         """
         epoch, step = job
         seed, labeled = self.plan.seed, len(self.labeled or ())
         if part == UNLABELED:
             indices = one_pass(len(self.unlabeled or ()), self.plan.unlabeled, step, seed=seed, epoch=epoch)
             return _shared(indices, self.share)
-        if self.unlabeled is None:
+        if self.rare is not None:
+            indices = self.rare.draw(labeled, self.plan.labeled, epoch * self.steps + step, seed=seed)
+        elif self.unlabeled is None:
             indices = one_pass(labeled, self.plan.labeled, step, seed=seed, epoch=epoch)
         else:
             indices = cycle(labeled, self.plan.labeled, epoch * self.steps + step, seed=seed)

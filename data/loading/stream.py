@@ -13,6 +13,7 @@ from torch import Tensor
 from selftrain.data.base.reading import annotations_on, to_device
 from selftrain.data.base.samples import Samples
 from selftrain.data.loading.fetching import Fetcher, RawPart
+from selftrain.data.loading.rare_classes import rare_classes
 from selftrain.data.loading.workers import Workers
 from selftrain.data.views.base import ViewMaker, in_two_parts
 from selftrain.types import Batch, BatchPlan, Labeled, Needs, Target, Unlabeled, View
@@ -41,6 +42,7 @@ class PairedStream:
     Raises:
         ValueError: when both sets are missing or empty, a batch has fewer rows than there are shares, or targets have
             places and the geometry of the views is not known.
+        DataError: rare-class sampling of labels that are no classes.
     """
 
     def __init__(
@@ -71,7 +73,10 @@ class PairedStream:
         _check_divisible(self.share, plan.labeled if labeled and names else None)
         _check_divisible(self.share, plan.unlabeled if unlabeled and needs.views else None)
         parts = (labeled, unlabeled, self.views, names, list(needs.views))
-        self._fetch = Fetcher(*parts, plan, self.steps_per_epoch, self.share)
+        rare = None
+        if plan.rare_class_temperature is not None and labeled is not None and needs.encode is not None:
+            rare = rare_classes(labeled, needs.encode, plan.rare_class_temperature)
+        self._fetch = Fetcher(*parts, plan, self.steps_per_epoch, self.share, rare)
         self._workers = Workers(self._fetch, pin_memory=device.type == "cuda")
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Sequence[Batch]]:

@@ -331,9 +331,8 @@ def _try_all(
 
     plan = plan or BatchPlan()
     changed = [name for name, value in asked.items() if value is not None]
-    changed += [
-        f"plan.{name}" for name in ("labeled", "unlabeled_ratio") if getattr(plan, name) != getattr(BatchPlan, name)
-    ]
+    sampled = ("labeled", "unlabeled_ratio", "rare_class_temperature")
+    changed += [f"plan.{name}" for name in sampled if getattr(plan, name) != getattr(BatchPlan, name)]
     for name, value in (("evaluation", evaluation), ("checkpoints", checkpoints)):
         watched = () if value is None else [one.name for one in fields(value) if one.name not in ("monitor", "note")]
         changed += [f"{name}.{one}" for one in watched if getattr(value, one) != getattr(type(value), one)]

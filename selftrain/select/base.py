@@ -154,22 +154,44 @@ class ImageShare(Selector):
     """Give all units of a sample the share of its units whose confidence reaches a threshold.
 
     Source: Tranheden et al., "DACS", WACV 2021, arXiv:2007.08702, section 3.2 (as in ClassMix and FST, 0.968 there).
-    Where a sample is one unit this is ``Above``.
+    Where a sample is one unit this is ``Above``. Rows at a border may weigh nothing: of 512 the upper 15 and the lower
+    120 in DAFormer (Hoyer et al., CVPR 2022, arXiv:2111.14887) and FST, where the camera sees its own car; they are
+    rows of the view, and count for the share as there.
 
     Args:
         threshold: Confidence needed, in [0, 1].
+        border: Shares of the rows of a picture, at its top and at its bottom, that get weight 0, below 1 together.
+
+    Raises:
+        ValueError: for a threshold or a border out of range, or a border of what has no rows and columns.
     """
 
-    def __init__(self, threshold: float = 0.968) -> None:
+    def __init__(self, threshold: float = 0.968, *, border: tuple[float, float] = (0.0, 0.0)) -> None:
         super().__init__()
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}; it must be in [0, 1]")
-        self.threshold = threshold
+        if not (min(border) >= 0 and sum(border) < 1):
+            raise ValueError(
+                f"border is {border}; give shares of the rows at the top and at the bottom, 0 or more and below 1 "
+                "together, such as (15 / 512, 120 / 512)"
+            )
+        self.threshold, self.border = threshold, border
 
     def forward(self, evidence: ScoredBatch) -> Tensor:
         """The share of each sample, at each of its units."""
         sure = (evidence.confidence >= self.threshold).to(evidence.confidence)
-        return sure.mean([*range(1, sure.dim())], keepdim=True).expand_as(sure) if sure.dim() > 1 else sure
+        share = sure.mean([*range(1, sure.dim())], keepdim=True).expand_as(sure) if sure.dim() > 1 else sure
+        if not any(self.border):
+            return share
+        if sure.dim() != 3:
+            raise ValueError(
+                f"border is {self.border}, and units of shape {tuple(sure.shape[1:])} have no rows and columns as "
+                "pixels have; leave it out"
+            )
+        top, bottom = (round(part * sure.shape[1]) for part in self.border)
+        counts = torch.zeros_like(share)
+        counts[:, top : sure.shape[1] - bottom] = 1
+        return share * counts
 
 
 class Quantile(Selector):

@@ -23,9 +23,9 @@ def top(share: float = 0.5, *, by: Literal["confidence", "entropy"] = "confidenc
     return TopShare(share, by=by)
 
 
-def image_share(threshold: float = 0.968) -> Selector:
+def image_share(threshold: float = 0.968, *, border: tuple[float, float] = (0.0, 0.0)) -> Selector:
     """Weigh each sample by the share of its units whose confidence reaches ``threshold``; see ``ImageShare``."""
-    return ImageShare(threshold)
+    return ImageShare(threshold, border=border)
 
 
 def quantile(share: float = 0.5, *, decay: float = 0.99) -> Selector:

@@ -41,6 +41,27 @@ MUTANTS = [
         "if",
         f"{FITS}::test_sets_to_evaluate_on_fit_the_pile",
     ),
+    Mutant(
+        "rare classes: those with most labels are drawn most",
+        "data/loading/rare_classes.py",
+        "((1 - total / total.sum()) / temperature)",
+        "(total / total.sum() / temperature)",
+        "test_rare_classes.py::test_rows_are_drawn_by_the_formula",
+    ),
+    Mutant(
+        "rare classes: pixels without a class are one",
+        "data/loading/rare_classes.py",
+        "numbers = numbers[encode(numbers.reshape(1, 1, -1)).mask().flatten() > 0]",
+        "pass",
+        "test_rare_classes.py::test_rows_are_drawn_by_the_formula",
+    ),
+    Mutant(
+        "rare classes: a row that is drawn again has the draws of before",
+        "data/loading/rare_classes.py",
+        "BatchIndices(rows, rows + n * place, 0)",
+        "BatchIndices(rows, rows, 0)",
+        "test_rare_classes.py::test_a_row_that_is_drawn_again_has_draws_of_its_own",
+    ),
     # -- what is left out
     Mutant(
         "what cropping cuts off is not said",

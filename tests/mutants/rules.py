@@ -25,6 +25,13 @@ GEOMETRY = "test_contract.py::test_turning_a_view_with_its_map_leaves_the_update
 MASKS = "selftrain/tasks/segmentation.py"
 
 MUTANTS = [
+    Mutant(
+        "rows at the bottom of a picture count",
+        RULES,
+        "counts[:, top : sure.shape[1] - bottom] = 1",
+        "counts[:, top:] = 1",
+        "test_select.py::test_rows_at_the_border_weigh_nothing_and_count_for_the_share",
+    ),
     # -- targets that hold class numbers
     Mutant(
         "of equal classes the last",

@@ -43,6 +43,13 @@ ROWS_OF = {
         Elsewhere("it needs images, annotations", f"{_JOINTS}_what_does_not_fit_is_told"),
         Elsewhere("bring the picture to", f"{_JOINTS}_what_does_not_fit_is_told"),
     ],
+    "data/loading/rare_classes.py": [
+        Elsewhere("{} lets them cycle", "unit/data/test_rare_classes.py::test_labels_that_are_no_classes_are_refused"),
+        Elsewhere(
+            "no labeled pixel has a class",
+            "unit/data/test_rare_classes.py::test_masks_that_are_void_all_over_are_refused",
+        ),
+    ],
     "data/checks/units.py": [
         Elsewhere("give x and y in pixels of it", f"{_JOINTS}_the_check_knows_joints"),
         Elsewhere("label some, or leave it out", f"{_MASKS}_the_check_knows_masks"),

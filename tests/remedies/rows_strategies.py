@@ -254,6 +254,11 @@ ROWS_OF = {
     ],
     f"{R}/base.py": [
         setting("threshold is {}; it must be in [0, 1]", select.image_share, "threshold", 95, 0.95, 1),
+        setting("border is {}; give shares", select.image_share, "border", (15.0, 120.0), (15 / 512, 120 / 512)),
+        Elsewhere(
+            "and units of shape {} have no rows",
+            "unit/select/test_select.py::test_the_share_of_sure_units_is_the_weight_of_all",
+        ),
         setting("threshold is {}; it must be 0 or more", partial(weigh, select.above), "threshold", -1, 0),
         setting("decay is {}", partial(weigh, select.free, **RULE), "decay", 1, 0),
         setting("share is {}", partial(weigh, select.top), "share", 0, 0.1, 1),
@@ -369,5 +374,6 @@ ROWS_OF = {
         setting("unlabeled_ratio is {}", BatchPlan, "unlabeled_ratio", 0, 0.1),
         setting("workers is {}", BatchPlan, "workers", -1, 0),
         setting("timeout is {}", BatchPlan, "timeout", -1, 0, 5.5),
+        setting("rare_class_temperature is {}", BatchPlan, "rare_class_temperature", 0.0, 0.01, None),
     ],
 }

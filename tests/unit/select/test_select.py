@@ -275,7 +275,11 @@ def test_the_base_rule_is_no_rule():
         (select.above(), select.Above, {"threshold": 0.95}),
         (select.top(0.2), select.TopShare, {"share": 0.2}),
         (select.top(0.2, by="entropy"), select.TopShare, {"share": 0.2, "by": "entropy"}),
-        (select.image_share(0.4), select.ImageShare, {"threshold": 0.4}),
+        (
+            select.image_share(0.4, border=(0.1, 0.2)),
+            select.ImageShare,
+            {"threshold": 0.4, "border": (0.1, 0.2)},
+        ),
         (select.quantile(0.2, decay=0.7), select.Quantile, {"share": 0.2, "decay": 0.7}),
         (
             select.flex(7, 3, threshold=0.8, warmup=False, mapping="linear"),
@@ -308,6 +312,23 @@ def test_the_share_of_sure_units_is_the_weight_of_all():
     assert weigh(select.image_share(0.8), [0.9, 0.8, 0.7]).tolist() == [1, 1, 0]
     with pytest.raises(ValueError, match="threshold is 95"):
         select.image_share(95)
+
+
+def test_rows_at_the_border_weigh_nothing_and_count_for_the_share():
+    confidence = torch.full((2, 10, 3), 0.9)
+    confidence[1, 0] = 0.5
+    found = weigh(select.image_share(0.8, border=(0.1, 0.3)), confidence)
+    expected = torch.zeros(2, 10, 3)
+    expected[0, 1:7], expected[1, 1:7] = 1, 0.9
+    assert torch.allclose(found, expected)
+    assert torch.equal(
+        weigh(select.image_share(0.8, border=(0.0, 0.3)), confidence) > 0,
+        found.new_ones(2, 10, 3) * (torch.arange(10)[:, None] < 7) > 0,
+    )
+    with pytest.raises(
+        ValueError, match=r"units of shape \(3,\) have no rows and columns as pixels have; leave it out"
+    ):
+        weigh(select.image_share(0.8, border=(0.1, 0.3)), torch.rand(2, 3))
 
 
 def test_the_threshold_itself_passes():

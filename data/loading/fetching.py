@@ -76,12 +76,11 @@ class Fetcher:
         if part == UNLABELED:
             indices = one_pass(len(self.unlabeled or ()), self.plan.unlabeled, step, seed=seed, epoch=epoch)
             return _shared(indices, self.share)
-        if self.rare is not None:
-            indices = self.rare.draw(labeled, self.plan.labeled, epoch * self.steps + step, seed=seed)
-        elif self.unlabeled is None:
+        if self.rare is None and self.unlabeled is None:
             indices = one_pass(labeled, self.plan.labeled, step, seed=seed, epoch=epoch)
         else:
-            indices = cycle(labeled, self.plan.labeled, epoch * self.steps + step, seed=seed)
+            draw = cycle if self.rare is None else self.rare.draw
+            indices = draw(labeled, self.plan.labeled, epoch * self.steps + step, seed=seed)
         # keys below zero: a labeled row shares no draws with the unlabeled row of the same number
         return _shared(indices._replace(key=-1 - indices.key), self.share)
 

@@ -87,6 +87,7 @@ class Pile:
         origin: How to read the data again: ``reader``, a function of ``selftrain.data``, its ``settings``, and what was
             ``reviewed`` since; ``None`` for arrays in memory.
         pairs: Classes or joints that are left and right of one another, by their numbers.
+        domains: Where labeled and unlabeled samples are from, by part, see ``of_domains``; empty: nobody has said.
         encoder: Of which encoder the inputs are features, and how they were made (``encoded``); else ``None``.
 
     Raises:
@@ -143,6 +144,7 @@ class Pile:
         self.summary = Summary(labels=notes, doubts=[doubt] if doubt else [])
         self.skipped: Sequence[tuple[str, str]] = ()
         self.origin: dict[str, Any] | None = None
+        self.domains: dict[str, frozenset[str]] = {}
         # of names that say left and right; a reader may know others
         self.pairs: Sequence[tuple[int, int]] = side_pairs([str(name) for name in self.classes])
         self.encoder: dict[str, Any] | None = None
@@ -569,6 +571,37 @@ class Pile:
             other.origin = other.origin | {"reviewed": [*other.origin.get("reviewed", ()), dict(review)]}
         return other
 
+    def of_domains(self, labeled: str | Sequence[str], unlabeled: str | Sequence[str]) -> Pile:
+        """The same pile that knows of which domains its samples are, such as a simulator and a camera.
+
+        Nothing is trained otherwise: ``fit`` and the check of the data warn of BatchNorm whose statistics would be those
+        of both domains.
+
+        Args:
+            labeled: A name for all labeled samples, or one for each of them.
+            unlabeled: The same of the unlabeled ones.
+
+        Raises:
+            DataError: another number of names than samples.
+        """
+        other, given = copy.copy(self), {"labeled": labeled, "unlabeled": unlabeled}
+        for part, names in given.items():
+            rows = len(getattr(self, part) or ())
+            if not isinstance(names, str) and len(names) != rows:
+                raise DataError(
+                    f"{len(names)} domains for {rows} {part} samples; give one for each, or one name for all of them"
+                )
+        other.domains = {part: frozenset([n] if isinstance(n, str) else n) for part, n in given.items()}
+        return other
+
+    @property
+    def shifted(self) -> str:
+        """In words, that labeled and unlabeled samples are of different domains; empty if not, or if nobody has said."""
+        labeled, unlabeled = (sorted(self.domains.get(part, ())) for part in ("labeled", "unlabeled"))
+        if labeled == unlabeled or not (self.labeled and self.unlabeled):
+            return ""
+        return f"labeled samples are of {', '.join(labeled)} and unlabeled ones of {', '.join(unlabeled)}"
+
     def without_labels(self, rows: Rows) -> tuple[Pile, Samples]:
         """The same problem without some labeled samples, and these as a set of their own.
 
@@ -660,7 +693,7 @@ class Pile:
         held_out = self.validation, self.test
         other = Pile(labeled, unlabeled, *held_out, classes=self.classes, views=self.views, truth=truth, source=source)
         other.encoding, other.skipped, other.origin = self.encoding, self.skipped, self.origin
-        other.encoder, other.pairs = self.encoder, self.pairs
+        other.encoder, other.pairs, other.domains = self.encoder, self.pairs, self.domains
         other.summary = self.summary
         return other
 

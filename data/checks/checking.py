@@ -122,6 +122,9 @@ def _pile_report(pile: Pile, workers: int | None) -> DataReport:
         findings.append(Finding("skipped", "note", f"{count(names, 'file')} left out of training", names, reasons))
     findings += [Finding("reading", "harms", text) for text in pile.summary.doubts]
     findings += [Finding("reading", "note", text) for text in pile.summary.notes]
+    if pile.shifted:
+        text = f"{pile.shifted}: a network with BatchNorm needs a strategy with together=False"
+        findings.append(Finding("domains", "note", text))
     findings += content_findings(known, pile.classes) + class_findings(known, pile.classes)
     shares, of_units = unit_findings(pile)
     findings += of_units

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from selftrain import errors
 from selftrain._compat import old_fit_keywords
@@ -215,6 +215,7 @@ def check_fit(strategy: Strategy, pile: Pile, device: torch.device) -> None:
             strategy.input_shape = tuple(batch.x.shape[1:])
             _check_classes(strategy, pile)
             _check_normalized(strategy, pile)
+            _check_domains(strategy, pile)
             return
 
 
@@ -265,6 +266,23 @@ def _check_normalized(strategy: Strategy, pile: Pile) -> None:
             warnings.warn(
                 f"inputs are normalized by mean {own['mean']} and std {own['std']}, and {encoder.name} has learned "  # type: ignore[union-attr]
                 f"with {wanted['mean']} and {wanted['std']}; train on pile.normalized_as(encoder)",
+                stacklevel=4,
+            )
+            return
+
+
+def _check_domains(strategy: Strategy, pile: Pile) -> None:
+    """Warn of BatchNorm that takes labeled and unlabeled samples of different domains in one pass."""
+    said = getattr(pile, "shifted", "")  # a pile of the user's own kind has none
+    # One that has no such setting makes one pass or several as its method says.
+    if not said or getattr(strategy, "arguments", {}).get("together") is not True:
+        return
+    for learner in strategy.learners():
+        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in learner.model.modules()):
+            warnings.warn(
+                f"{said}, and in one pass BatchNorm of {type(learner.model).__name__} has the statistics of a mixture, "
+                f"which no sample to predict has; build {type(strategy).__name__} with "
+                f"{setting('together', False, of='strategy')}",
                 stacklevel=4,
             )
             return

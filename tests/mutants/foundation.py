@@ -13,6 +13,13 @@ FEATURES = "test_encoded.py::test_features_are_those_of_the_encoder_at_rest_on_t
 LOOKS = "test_encoded.py::test_views_are_the_stored_looks_and_standardized"
 
 MUTANTS = [
+    Mutant(
+        "BatchNorm of two domains is warned of where they are apart",
+        "selftrain/engine/loop.py",
+        '.get("together") is not True:',
+        '.get("together") is None:',
+        "test_domains.py::test_nothing_is_told_where",
+    ),
     Mutant("foundation: frozen weights take gradients", NETWORK, "body.requires_grad_(False).eval()", "pass", FROZEN),
     Mutant(
         "foundation: BatchNorm of a frozen encoder moves",

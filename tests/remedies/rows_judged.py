@@ -224,7 +224,14 @@ def within(context, do):
 
 
 _ALONE = "unit/engine/test_without_labels.py::test_a_trained_start_"
+_DOMAINS = "unit/engine/test_domains.py::test_"
 ROWS_OF = {
+    "data/checks/checking.py": [
+        Elsewhere("{}: a network with BatchNorm needs a strategy", f"{_DOMAINS}the_check_knows_domains"),
+    ],
+    "data/pile.py": [
+        Elsewhere("give one for each, or one name for all", f"{_DOMAINS}domains_are_counted"),
+    ],
     "selftrain/_compat.py": [
         Row("ranks of fit will go in 1.0", lambda: fit(ranks=Ranks()), lambda: within(Ranks(), fit)),
     ],
@@ -258,6 +265,7 @@ ROWS_OF = {
             "train on pile.normalized_as(encoder)",
             "unit/networks/test_foundation.py::test_inputs_of_another_normalization_are_told_and_the_remedy_works",
         ),
+        Elsewhere("has the statistics of a mixture", f"{_DOMAINS}batchnorm_of_two_domains_is_told_once"),
     ],
     "selftrain/estimator/shipped.py": [
         Row(

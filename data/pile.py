@@ -574,8 +574,8 @@ class Pile:
     def of_domains(self, labeled: str | Sequence[str], unlabeled: str | Sequence[str]) -> Pile:
         """The same pile that knows of which domains its samples are, such as a simulator and a camera.
 
-        Nothing is trained otherwise: ``fit`` and the check of the data warn of BatchNorm whose statistics would be those
-        of both domains.
+        Nothing is trained otherwise: ``fit`` and the check of the data warn where BatchNorm would take both domains in
+        one pass.
 
         Args:
             labeled: A name for all labeled samples, or one for each of them.
@@ -596,7 +596,7 @@ class Pile:
 
     @property
     def shifted(self) -> str:
-        """In words, that labeled and unlabeled samples are of different domains; empty if not, or if nobody has said."""
+        """That labeled and unlabeled samples are of different domains, in words; empty: nobody has said so."""
         labeled, unlabeled = (sorted(self.domains.get(part, ())) for part in ("labeled", "unlabeled"))
         if labeled == unlabeled or not (self.labeled and self.unlabeled):
             return ""

@@ -43,6 +43,7 @@ class CurriculumLabeling(SingleStudent):
         hard: Whether decisions or the stored values are the targets.
         alpha: Mixup concentration, >= 0; 0 turns mixup off.
         view: View that labeled and unlabeled samples are shown in.
+        labeled_view: Another view for the labeled ones; ``None``: ``view``.
         decay: EMA decay of the shipped teacher; ``None``: ship the student.
         buffers: See ``Teacher``.
     Gradient: to the student, through the one pass of the mixed batch.
@@ -60,6 +61,7 @@ class CurriculumLabeling(SingleStudent):
         hard: bool = True,
         alpha: float = 1.0,
         view: str = "strong",
+        labeled_view: str | None = None,
         decay: float | None = 0.999,
         buffers: Buffers = "ema",
     ) -> None:
@@ -67,7 +69,7 @@ class CurriculumLabeling(SingleStudent):
         if not alpha >= 0:
             raise ValueError(f"alpha is {alpha}; it must be 0 or more")
         self.labels, self.hard, self.alpha = labels, hard, alpha
-        self.views, self.labeled_view = (view,), view
+        self.views, self.labeled_view = (view,), labeled_view or view
 
     def step(self, batch: Batch, clock: Clock, *extra: Batch) -> Report:
         """One gradient step on the mixture of labeled and kept samples."""

@@ -1,4 +1,4 @@
-"""Weights of a run at several moments, evenly spaced on a logarithmic scale, and the choice among them.
+"""Weights of a run at several moments, and the choice among them.
 
 Along one pretraining run, features for frozen use are often best in the middle, those for fine-tuning at the end
 (Deng et al. 2023, arXiv:2203.04668): keep some moments and choose by the use.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
@@ -22,6 +22,7 @@ from selftrain.types import plain_settings
 
 EARLIEST = 100  # the first snapshot is at this part of the run
 Use = Literal["frozen", "fine-tune"]
+Spacing = Literal["log", "even"]
 _ROWS = [{"step": COUNT, "file": str, "figures": {str: FIGURES}}]
 PREFERRED = ("knn", "rankme_centered", "rankme")  # figures that say how good frozen features are; larger is better
 
@@ -30,20 +31,25 @@ class Snapshots(Handler):
     """Evaluate a run at several moments, and store its export in the folder ``snapshots``; see ``select_snapshot``.
 
     Args:
-        count: Moments, evenly spaced on a logarithmic scale from a hundredth of the stage to its end.
+        count: Moments, the last at the end of the stage.
+        spacing: ``"log"``: evenly spaced on a logarithmic scale from a hundredth of the stage; ``"even"``: every
+            ``1 / count`` of it.
 
     Raises:
-        ValueError: for a negative count; at ``fit``, for a run without a folder.
+        ValueError: for a negative count or another spacing; at ``fit``, for a run without a folder.
     """
 
-    def __init__(self, count: int) -> None:
-        self.count, self.steps = count, log_spaced(1, count)
+    def __init__(self, count: int, *, spacing: Spacing = "log") -> None:
+        if spacing not in get_args(Spacing):
+            raise ValueError(f"spacing is {spacing!r}; choose 'log' or 'even'")
+        self.count, self.spacing, self.steps = count, spacing, log_spaced(1, count)
 
     def begin(self, context: Context) -> None:
         """Set the moments."""
         if self.count and context.out is None:
             raise ValueError(f"snapshots is {self.count} but there is no run folder to store them in; pass out=...")
-        self.context, self.steps = context, log_spaced(context.total, self.count)
+        moments = log_spaced if self.spacing == "log" else evenly_spaced
+        self.context, self.steps = context, moments(context.total, self.count)
 
     def wants_evaluation(self, step: int) -> bool:
         """At each moment."""
@@ -60,7 +66,8 @@ class Snapshots(Handler):
     def settings(self) -> dict[str, Any]:
         """How many."""
         # None asked for is no setting: such a run may be resumed without this handler.
-        return {"snapshots": self.count} if self.count else {}
+        even = {"snapshots_spacing": self.spacing} if self.spacing != "log" else {}
+        return {"snapshots": self.count} | even if self.count else {}
 
 
 def log_spaced(total: int, count: int) -> frozenset[int]:
@@ -77,6 +84,11 @@ def log_spaced(total: int, count: int) -> frozenset[int]:
     ratio = total / first
     # In a short run moments fall together: a set holds each once.
     return frozenset(round(first * ratio ** (i / (count - 1))) for i in range(count))
+
+
+def evenly_spaced(total: int, count: int) -> frozenset[int]:
+    """At most ``count`` different steps up to ``total``, one every ``total / count``; none before the first step."""
+    return frozenset(max(1, total * i // count) for i in range(1, count + 1))
 
 
 def add(

@@ -158,6 +158,36 @@ class PseudoLabelTable(nn.Module):
         mean = float(self.weight.double().mean())
         return self._refined("normalized()", weight=self.weight / (mean if mean > 0 else 1.0))
 
+    def only(self, kept: Tensor) -> PseudoLabelTable:
+        """Keep some samples; the units of the others get weight 0.
+
+        Args:
+            kept: Which, shape (N,), bool.
+
+        Raises:
+            ValueError: for another shape or type.
+        """
+        if kept.shape != (len(self),) or kept.dtype != torch.bool:
+            raise ValueError(f"kept is {kept.dtype} of shape {tuple(kept.shape)}; give a bool for each of {len(self)}")
+        weight = self.weight * kept.view(-1, *[1] * (self.weight.dim() - 1))
+        return self._refined(f"only({int(kept.sum())} of {len(self)})", weight=weight)
+
+    def completed(self, other: PseudoLabelTable) -> PseudoLabelTable:
+        """Take units that do not count from another table, with their weights; those that do stay.
+
+        Raises:
+            ValueError: the other table is of other samples or units.
+        """
+        if other.value.shape != self.value.shape:
+            shapes = f"{tuple(self.value.shape)} and {tuple(other.value.shape)}"
+            raise ValueError(f"labels have shapes {shapes}; complete a table by one of the same pile and task")
+        kept = self.kept
+        value = torch.where(self._task.spread(kept), self.value, other.value.to(self.value.dtype))
+        confidence = torch.where(kept, self.confidence, other.confidence)
+        weight = torch.where(kept, self.weight, other.weight)
+        recipe = f"{self.recipe}.completed({other.recipe})".lstrip(".")
+        return PseudoLabelTable(self._task, value, confidence=confidence, weight=weight, recipe=recipe)
+
     def hard(self) -> PseudoLabelTable:
         """Replace each value by its decision at full confidence; weights and ``confidence`` stay."""
         return self._refined("hard()", value=by_rows(self.value, self._task.harden).to(self.value.dtype))

@@ -25,7 +25,8 @@ from selftrain.pipeline.labeling import Refine as Refine
 from selftrain.pipeline.out_of_fold import out_of_fold as out_of_fold
 from selftrain.pipeline.presets import MakeFrom as MakeFrom
 from selftrain.pipeline.presets import MakeStrategy as MakeStrategy
-from selftrain.pipeline.presets import complementary, curriculum_labeling, noisy_student, pseudo_first
+from selftrain.pipeline.presets import complementary, curriculum_labeling, noisy_student, pseudo_first, st_plus_plus
+from selftrain.pipeline.reliable import ReliableLabeling
 from selftrain.pipeline.running import Part, PipelineRun, run_pipeline
 from selftrain.pipeline.stages import OWN_OPTIONS as OWN_OPTIONS
 from selftrain.pipeline.stages import Best, Stage
@@ -44,6 +45,7 @@ __all__ = [
     "Part",
     "Past",
     "PipelineRun",
+    "ReliableLabeling",
     "Stage",
     "Supervised",
     "complementary",
@@ -51,4 +53,5 @@ __all__ = [
     "noisy_student",
     "pseudo_first",
     "run_pipeline",
+    "st_plus_plus",
 ]

@@ -34,6 +34,8 @@ class Labeling:
             read; ``None``: as it is.
         dtype: Of the stored values, ``torch.float32`` or ``torch.float16``.
         batch_size: Samples predicted at a time.
+        completes: Name of an earlier table: what that one keeps stays as it is, and this one has the rest; ``None``:
+            this one has all.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Labeling:
     refine: Refine | None = None
     dtype: torch.dtype = torch.float32
     batch_size: int = 500
+    completes: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -51,14 +54,16 @@ class Labeling:
 
     def about(self) -> Row:
         """What a resumed pipeline must share, beside the settings in ``run.json``."""
-        return {"by": self.by}
+        return {"by": self.by} | ({} if self.completes is None else {"completes": self.completes})
 
     def run(self, job: Job, number: int) -> Row:
         """Label, or read the table of the folder; refine it."""
         teacher = job.past[self.by].strategy
         # stored as it was before refining: another threshold then needs no second pass of the teacher
         table, seconds = self._table(teacher, job, number)
-        labels = table if self.refine is None else self.refine(table)
+        labels = self.kept(table if self.refine is None else self.refine(table), job, number)
+        if self.completes is not None:
+            labels = job.past.labels[self.completes].completed(labels)
         job.past.labels[self.name] = labels
         summary = labels.summary(job.pile.unlabeled_truth())
         return {
@@ -72,6 +77,10 @@ class Labeling:
             "labels": summary,
             "counts": labels.counts(),
         }
+
+    def kept(self, labels: PseudoLabelTable, job: Job, number: int) -> PseudoLabelTable:
+        """What is left of the refined labels: all of them."""
+        return labels
 
     def _table(self, teacher: Strategy, job: Job, number: int) -> tuple[PseudoLabelTable, float]:
         """The unrefined table and the seconds it took, now or when it was stored."""

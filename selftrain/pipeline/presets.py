@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+from selftrain.handlers.snapshots import Snapshots
 from selftrain.labels.table import PseudoLabelTable
 from selftrain.networks.student import MakeLearner
 from selftrain.pipeline.labeling import Labeling, Refine
+from selftrain.pipeline.reliable import ReliableLabeling
 from selftrain.pipeline.running import Part
 from selftrain.pipeline.stages import Best, Stage, Which
 from selftrain.pipeline.state import Past
@@ -238,6 +240,62 @@ def curriculum_labeling(
     return parts + ([Best("final", [f"round-{r}" for r in range(rounds + 1)])] if which == "best" else [])
 
 
+@plain_settings
+def st_plus_plus(
+    task: Task,
+    learner: MakeFrom,
+    *,
+    steps: Mapping[str, int],
+    snapshots: int = 3,
+    share: float = 0.5,
+    supervised: MakeStrategy | None = None,
+    retrain: MakeStrategy | None = None,
+    which: Which = "last",
+    plan: BatchPlan | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> list[Part]:
+    """Learn first from the pictures on which the network had settled, then from all: easy to hard.
+
+    Source: Yang et al., "ST++: Make Self-training Work Better for Semi-supervised Semantic Segmentation", CVPR 2022,
+    arXiv:2106.05095, algorithm 2: labels alone with three snapshots; the more stable half of the pile is labeled, and a
+    new network learns it; that one labels the other half, and a last new network learns everything. Differs: strong
+    views are those of the pile, and the labeled share of a batch is the plan's (about half of it in the released code).
+    The pipeline needs a folder, for the snapshots.
+
+    Args:
+        task: Kind of output. Of classes and joints the stability is coarser than of masks, see
+            ``selftrain.labels.stability.stability``.
+        learner: See ``complementary``; builds the network of every stage.
+        steps: Of the stages ``"supervised"``, ``"reliable"`` and ``"all"``.
+        snapshots: Moments of the first stage, evenly spaced up to its end, at least 2.
+        share: Of the pile that counts as reliable, in (0, 1].
+        supervised: Called as ``supervised(task, make_learner)``; ``None``: ``Supervised`` that ships its last weights.
+        retrain: Called as ``retrain(task, make_learner, labels=table)``; ``None``: ``CurriculumLabeling`` without
+            mixup, with labeled samples in their weak view: decisions join the labels, and other samples are not shown.
+        which: See ``complementary``.
+        plan: See ``complementary``.
+        options: See ``complementary``.
+
+    Raises:
+        ValueError: for fewer than 2 snapshots or steps for them, a ``share`` out of its range, or steps that name other
+            stages.
+    """
+    lengths = _lengths(steps, "supervised", "reliable", "all")
+    if not 2 <= snapshots <= lengths["supervised"]:
+        raise ValueError(f"snapshots is {snapshots}; it must be at least 2, and at most {lengths['supervised']} steps")
+    stages = _Stages(task, lengths, which, plan, options or {})
+    watchers = [*stages.options.get("handlers", ()), Snapshots(snapshots, spacing="even")]
+    first = replace(stages, options={**stages.options, "handlers": watchers})
+    return [
+        first.train("supervised", learner, supervised or _last_weights),
+        ReliableLabeling("label-reliable", by="supervised", share=share),
+        stages.train("reliable", learner, retrain or _joined, None, "label-reliable"),
+        # as in the released code: what was reliable keeps the labels that it was learned with
+        Labeling("label-all", by="reliable", completes="label-reliable"),
+        stages.train("all", learner, retrain or _joined, None, "label-all"),
+    ]
+
+
 @dataclass(frozen=True)
 class _Stages:
     """Builds the stages of a pipeline from what all of them share: task, lengths, and the arguments of ``Stage``."""
@@ -275,6 +333,14 @@ class _Stages:
 
 def _pseudo_only(task: Task, make_learner: MakeLearner, *, labels: PseudoLabelTable) -> Strategy:
     return NoisyStudent(task, make_learner, labels=labels, hard=True, labeled_weight=0.0)
+
+
+def _last_weights(task: Task, make_learner: MakeLearner) -> Strategy:
+    return Supervised(task, make_learner, decay=None)
+
+
+def _joined(task: Task, make_learner: MakeLearner, *, labels: PseudoLabelTable) -> Strategy:
+    return CurriculumLabeling(task, make_learner, labels=labels, alpha=0.0, labeled_view="weak", decay=None)
 
 
 def _start(restart: str, pretrain: object) -> str | None:

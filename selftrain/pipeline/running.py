@@ -137,6 +137,7 @@ def check_order(stages: Sequence[Part]) -> None:
         raise ValueError("the pipeline has no stages; give at least one")
     known: list[str] = []
     trained: list[str] = []
+    labeled: list[str] = []
     for stage in stages:
         if stage.name in known:
             raise ValueError(f"two stages are named {stage.name!r}; give each its own name")
@@ -145,9 +146,13 @@ def check_order(stages: Sequence[Part]) -> None:
             raise ValueError(
                 f"stage {stage.name!r} needs {late[0]!r}, which does not train before it; known: {trained}"
             )
+        if isinstance(stage, Labeling) and stage.completes not in (None, *labeled):
+            raise ValueError(
+                f"stage {stage.name!r} completes {stage.completes!r}, no table before it; known: {labeled}"
+            )
         known.append(stage.name)
         # A labeling stage leaves a table and no weights.
-        trained += [] if isinstance(stage, Labeling) else [stage.name]
+        (labeled if isinstance(stage, Labeling) else trained).append(stage.name)
 
 
 def check_data(stages: Sequence[Part], pile: Pile) -> None:

@@ -23,6 +23,7 @@ SETTINGS, RECORD = "run.json", "rebuild.json"  # what a resumed run must share; 
 LABELS = "pseudo_labels.csv"
 CANDIDATES, CANDIDATES_TABLE = "candidates.json", "candidates.md"  # what a portfolio has tried
 CARD, SUMMARY = "export.json", "summary.json"
+STABILITY = "stability.json"  # how far predictions have settled, sample by sample
 REPORT = "report.html"  # the page of a run, and of a comparison
 CHECKPOINTS = "checkpoints"
 REPLACED = ".replaced"  # while a run is replaced: what else is in its folder is of the old one
@@ -55,6 +56,7 @@ OWN = (
     CANDIDATES,
     CANDIDATES_TABLE,
     PROJECTOR_CONFIG,
+    STABILITY,
     REPORT,
 )
 

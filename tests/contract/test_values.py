@@ -17,7 +17,7 @@ from selftrain.networks.ema import Teacher
 from selftrain.select.alignment import Align
 
 PAGE = (ROOT / "docs" / "papers-values.md").read_text(encoding="utf-8")
-PIPELINES = {"noisy_student": pipeline.noisy_student, "curriculum_labeling": pipeline.curriculum_labeling}
+PIPELINES = {name: getattr(pipeline, name) for name in ("noisy_student", "curriculum_labeling", "st_plus_plus")}
 MADE = {
     **{name: getattr(module, name) for module in (strategies, pretrain, select, wrapper) for name in module.__all__},
     **PIPELINES,

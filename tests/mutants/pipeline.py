@@ -7,10 +7,14 @@ LABEL, STORAGE = "selftrain/labels/teacher_pass.py", "selftrain/labels/table_fil
 NOISY, ROUND = "strategies/noisy_student.py", "strategies/curriculum_labeling.py"
 STAGES, STATE = "selftrain/pipeline/stages.py", "selftrain/pipeline/state.py"
 FOLDER, LABELING = "selftrain/pipeline/folder.py", "selftrain/pipeline/labeling.py"
+STABILITY, RELIABLE = "selftrain/labels/stability.py", "selftrain/pipeline/reliable.py"
 REPORT, RECIPES = "selftrain/pipeline/report.py", "selftrain/pipeline/presets.py"
 WARPED = "test_generations.py::test_stored_labels_follow_the_view_as_its_picture_does"
 MIXED = "test_generations.py::test_a_curriculum_round_learns_mixtures_of_labeled_and_kept_samples"
 PIXELS = "test_generations.py::test_pixels_that_were_not_kept_are_not_counted"
+FIRST_LABELS = (
+    "test_st_plus_plus.py::test_reliable_pictures_keep_the_labels_of_the_first_network_others_get_those_of_the_second"
+)
 FINISHED = "test_pipeline.py::test_a_finished_stage_is_not_run_again"
 STOPPED = "test_pipeline.py::test_a_pipeline_stopped_anywhere_goes_on_as_if_it_had_not"
 
@@ -213,5 +217,40 @@ MUTANTS = [
         "percent=100 * r / rounds",
         "percent=100 / rounds",
         "test_pipeline.py::test_the_rounds_of_a_curriculum_by_hand",
+    ),
+    Mutant(
+        "st++: the earlier snapshots are the truth",
+        STABILITY,
+        "*before, last = (_said",
+        "last, *before = (_said",
+        "test_st_plus_plus.py::test_a_picture_is_as_stable_as_its_masks_overlap_with_the_last_one",
+    ),
+    Mutant(
+        "st++: the least stable are kept",
+        RELIABLE,
+        "stability[order].argsort(descending=True, stable=True)",
+        "stability[order].argsort(descending=False, stable=True)",
+        "test_st_plus_plus.py::test_the_most_stable_come_first_then_the_sure_then_the_early",
+    ),
+    Mutant(
+        "st++: snapshots at logarithmic moments",
+        RECIPES,
+        'Snapshots(snapshots, spacing="even")',
+        "Snapshots(snapshots)",
+        FIRST_LABELS,
+    ),
+    Mutant(
+        "st++: everything is labeled anew",
+        RECIPES,
+        ', completes="label-reliable"',
+        "",
+        FIRST_LABELS,
+    ),
+    Mutant(
+        "st++: stability of a replaced run is taken over",
+        "selftrain/storage/run_dir.py",
+        "    STABILITY,\n    REPORT,\n",
+        "    REPORT,\n",
+        "test_st_plus_plus.py::test_what_is_finished_is_read_and_what_is_replaced_is_not",
     ),
 ]

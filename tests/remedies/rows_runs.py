@@ -20,9 +20,19 @@ from selftrain.handlers.snapshots import select_snapshot
 from selftrain.labels.ledger import Ledger
 from selftrain.labels.page.write import write_review
 from selftrain.labels.review import read_review
+from selftrain.labels.stability import stability
 from selftrain.labels.table import PseudoLabelTable
 from selftrain.labels.teacher_pass import label_pile
-from selftrain.pipeline import Best, Labeling, Stage, curriculum_labeling, noisy_student, run_pipeline
+from selftrain.pipeline import (
+    Best,
+    Labeling,
+    ReliableLabeling,
+    Stage,
+    curriculum_labeling,
+    noisy_student,
+    run_pipeline,
+    st_plus_plus,
+)
 from selftrain.storage.atomic import whole_file
 from selftrain.storage.checkpoint import load_newest, save
 from selftrain.storage.states import storable
@@ -143,6 +153,19 @@ def noisy(**settings):
     return noisy_student(TASK, st.learner, **given)
 
 
+def reliable(tmp, **settings):
+    first = teach(steps=2, options={"handlers": [Snapshots(2, spacing="even")]})
+    piped(first, ReliableLabeling("l", by="teacher"), out=tmp / "p", **settings)
+
+
+def stability_of(tmp):
+    return tmp / "p" / "02-l" / "stability.json"
+
+
+def settled(count, data=None):
+    return stability(TASK, network(), [run().export()] * count, data or pile())
+
+
 def export(tmp, source=None, **settings):
     return st.export(source or run(), tmp / "export", **settings)
 
@@ -253,6 +276,12 @@ ROWS_OF = {
             "snapshots is {}; it must be 0 or more",
             lambda tmp: fit(handlers=[Snapshots(-1)], out=tmp / "run"),
             lambda tmp: fit(handlers=[Snapshots(0)], out=tmp / "run"),
+        ),
+        Row(
+            "spacing is {}",
+            lambda: Snapshots(2, spacing="linear"),
+            lambda: Snapshots(2, spacing="log"),
+            lambda: Snapshots(2, spacing="even"),
         ),
         Row(
             "train with handlers=[Snapshots(8)]",
@@ -368,6 +397,10 @@ ROWS_OF = {
             lambda: PseudoLabelTable(TASK, torch.rand(4, 2), confidence=torch.rand(4), weight=torch.rand(4)),
         ),
     ],
+    f"{L}/stability.py": [
+        Row("snapshots do not tell what has settled; give at least 2", lambda: settled(1), lambda: settled(2)),
+        Row("give it some, or", lambda: settled(2, pile(unlabeled=False)), lambda: settled(2), lambda: fit(steps=1)),
+    ],
     f"{L}/review.py": [
         Row(
             "keep one of the two rows",
@@ -426,6 +459,12 @@ ROWS_OF = {
         ),
         setting("threshold is {}", lambda value: labels().above(value), "value", -1, 0),
         setting("percent is {}", lambda value: labels().top_percent(value), "value", 0, 20, 100),
+        Row(
+            "give a bool for each of {}",
+            lambda: labels().only(torch.tensor([True])),
+            lambda: labels().only(torch.ones(len(labels()), dtype=torch.bool)),
+        ),
+        Row("complete a table by one of", lambda: labels().completed(joints()), lambda: labels().completed(labels())),
         Row(
             "leave out balanced()",
             lambda: joints().balanced(),
@@ -494,6 +533,16 @@ ROWS_OF = {
             1,
         ),
         setting("the stages are {}", noisy, "steps", {"teacher": 1}, {"teacher": 1, "student": 1}),
+        setting(
+            "snapshots is {}",
+            lambda snapshots: st_plus_plus(
+                TASK, st.learner, steps={"supervised": 3, "reliable": 1, "all": 1}, snapshots=snapshots
+            ),
+            "snapshots",
+            1,
+            2,
+            3,
+        ),
     ],
     f"{P}/running.py": [
         Row(
@@ -513,6 +562,11 @@ ROWS_OF = {
             lambda: piped(teach(), Labeling("label", by="teacher")),
         ),
         Row(
+            "completes {}, no table before it; known: {}",
+            lambda: piped(teach(), Labeling("all", by="teacher", completes="label")),
+            lambda: piped(teach(), Labeling("label", by="teacher"), Labeling("all", by="teacher", completes="label")),
+        ),
+        Row(
             "and the pile has none; use which='last'",
             lambda: piped(teach(which="best"), data=pile(validation=0)),
             lambda: piped(teach(which="last"), data=pile(validation=0)),
@@ -527,6 +581,23 @@ ROWS_OF = {
             "continue it with resume=True",
             lambda tmp: piped(teach(steps=3), out=tmp / "p", stop_after=1).run,
             lambda tmp: piped(teach(steps=3), out=tmp / "p", resume=True).run,
+        ),
+    ],
+    f"{P}/reliable.py": [
+        Row(
+            "delete {}, and it is made again",
+            lambda tmp: (
+                reliable(tmp),
+                stability_of(tmp).write_text('{"stability": [1.0]}'),
+                reliable(tmp, resume=True),
+            ),
+            lambda tmp: (stability_of(tmp).unlink(), reliable(tmp, resume=True)),
+        ),
+        setting("share is {}", lambda share: ReliableLabeling("l", by="teacher", share=share), "share", 0.0, 0.5, 1.0),
+        Row(
+            "and give the pipeline a folder (out=...)",
+            lambda: piped(teach(), ReliableLabeling("l", by="teacher")),
+            lambda tmp: reliable(tmp / "new"),
         ),
     ],
     f"{P}/stages.py": [

@@ -18,6 +18,7 @@ from selftrain.runtime.distributed import is_first
 from selftrain.storage.atomic import write_json
 from selftrain.storage.fields import Number, read_fields
 from selftrain.storage.run_dir import SNAPSHOTS, STABILITY
+from selftrain.tasks import Task
 from selftrain.types import plain_settings
 
 
@@ -65,13 +66,14 @@ class ReliableLabeling(Labeling):
                 raise RunFolderError(f"{path} is of {len(rows)} samples and the pile of others; {again}")
             return torch.tensor(rows, dtype=torch.double)
         rows = [] if run.out is None else read(run.out)
-        if len(rows) < 2:
+        if run.out is None or len(rows) < 2:
             raise RunFolderError(
                 f"stage {self.by!r} has {len(rows)} snapshots, and {self.name!r} compares them; train it with "
                 "options={'handlers': [Snapshots(3, spacing='even')]} and give the pipeline a folder (out=...)"
             )
         snapshots = [weights_of(run.out / SNAPSHOTS / row["file"]) for row in rows]
-        found = stability(run.strategy.task, run.network, snapshots, job.pile, batch_size=self.batch_size)
+        task: Task = run.strategy.task  # type: ignore[assignment]
+        found = stability(task, run.network, snapshots, job.pile, batch_size=self.batch_size)
         if path is not None:
             write_json(path, {"stability": found.tolist()})
         return found

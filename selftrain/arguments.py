@@ -31,6 +31,7 @@ _WORDS = {
     "float": "a number",
     "str": "text",
     "Path": "a path",
+    "PathLike": "a path",
     "Module": "a network",
     "Mapping": "a mapping",
     "Selector": "a rule such as select.above(0.9)",
@@ -62,6 +63,21 @@ ELSEWHERE = {
         **dict.fromkeys(("threshold", "select"), "pass it to the strategy: select=select.above(0.9)"),
     }
 }
+_OWN = ("self", "cls")
+# Names of other libraries, and those here.
+_ALSO = {
+    "learning_rate": "lr",
+    "max_iter": "steps",
+    "n_epochs": "epochs",
+    "seed": "random_state",
+    "n_classes": "classes",
+}
+_MEANT = {  # of what is missing
+    "y": "the labels, -1 where there is none (in masks 255)",
+    "pile": 'what data.load("digits", labels=20) and data.from_path(folder) return',
+    "strategy": 'a name such as "fixmatch", or FixMatch(task, learner(network))',
+    "make_learner": "what learner(network) returns",
+}
 
 
 def bind(call: Any, values: tuple[Any, ...], settings: Mapping[str, Any], owner: str) -> inspect.BoundArguments:
@@ -75,18 +91,70 @@ def bind(call: Any, values: tuple[Any, ...], settings: Mapping[str, Any], owner:
     kinds = {p.kind for p in known.values()}
     if inspect.Parameter.VAR_KEYWORD not in kinds:
         for name in [name for name in settings if name not in known]:
-            near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(k for k in known if k != 'self')}"
-            raise TypeError(f"{owner} has no setting {name!r}; {ELSEWHERE.get(owner, {}).get(name, hint)}")
+            raise TypeError(unknown(name, known, owner))
     places = [p.name for p in known.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if len(values) > len(places) and inspect.Parameter.VAR_POSITIONAL not in kinds:
-        places = [name for name in places if name != "self"]
-        more = shown(values[-1])
-        raise TypeError(f"{owner} takes {', '.join(places)} without a name, and {more} is one more; give it by name")
+        named = ", ".join(name for name in places if name not in _OWN) or "nothing"
+        raise TypeError(f"{owner} takes {named} without a name, and {shown(values[-1])} is one more; give it by name")
     try:
-        return signature.bind(*values, **settings)
-    except TypeError as error:  # it does not say whose argument is missing
+        bound = signature.bind_partial(*values, **settings)
+    except TypeError as error:  # it does not say whose argument is there twice
         raise TypeError(f"{owner}: {error}") from None
+    needed = [
+        p.name for p in known.values() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    missing = [name for name in needed if name not in bound.arguments]
+    if missing:
+        hints = _hints(call.__init__ if isinstance(call, type) else call)
+        words = {name: _kinds(hints[name]) for name in missing if hints.get(name, Any) is not Any} | _MEANT
+        meant = " and ".join(f"{name} is {words[name]}" for name in missing if name in words)
+        form = f"{owner}({', '.join(name for name in needed if name not in _OWN)})"
+        raise TypeError(
+            f"{owner} is called without {' and '.join(missing)}; call {form}{', where ' if meant else ''}{meant}"
+        )
+    return bound
+
+
+def unknown(name: str, known: Iterable[str], owner: str) -> str:
+    """The answer to a setting that ``owner`` does not take: where it belongs, or the nearest that it takes."""
+    names = [one for one in known if one not in _OWN]
+    also = [_ALSO[name]] if _ALSO.get(name) in names else []
+    near = also or difflib.get_close_matches(name, names, 1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(names)}"
+    return f"{owner} has no setting {name!r}; {ELSEWHERE.get(owner, {}).get(name, hint)}"
+
+
+class Named:
+    """An estimator that answers arguments which are unknown, missing or too many by name.
+
+    Kinds and values are left to ``fit``: a constructor of scikit-learn keeps what it is given as it is.
+    """
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        for door, owner in (("__init__", cls.__name__), ("fit", f"{cls.__name__}.fit")):
+            if door in vars(cls):
+                setattr(cls, door, _bound(vars(cls)[door], owner))
+
+    def set_params(self, **params: Any) -> Any:
+        """Change settings by name; those of a part are ``part__name``.
+
+        Raises:
+            ValueError: for one that there is not; the message has the nearest.
+        """
+        known = self.get_params(deep=False)  # type: ignore[attr-defined]
+        for name in [name for name in params if name.partition("__")[0] not in known]:
+            raise ValueError(unknown(name, known, type(self).__name__))
+        return super().set_params(**params)  # type: ignore[misc]
+
+
+def _bound(call: Call, owner: str) -> Call:
+    @functools.wraps(call)
+    def called(*values: Any, **settings: Any) -> Any:
+        bind(call, values, settings, owner)
+        return call(*values, **settings)
+
+    return typing.cast(Call, called)
 
 
 def check(call: Callable[..., Any], given: Mapping[str, Any]) -> None:
@@ -231,7 +299,12 @@ def _remedy(name: str, value: Any, hint: Any) -> str:
             pass
     if any(getattr(kind, "__name__", "") == "Pile" for kind in kinds):
         return _how_to_read(value)
-    return f"give {' or '.join(dict.fromkeys(map(_in_words, kinds)))}"
+    return f"give {_kinds(hint)}"
+
+
+def _kinds(hint: Any) -> str:
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return " or ".join(dict.fromkeys(map(_in_words, kinds)))
 
 
 def _in_words(kind: Any) -> str:

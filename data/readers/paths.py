@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from selftrain.arguments import checked
 from selftrain.data.pile import Pile
 from selftrain.data.readers.arrays import KEYS, from_arrays_file
 from selftrain.data.readers.folders import from_folder, has_masks
@@ -21,6 +22,7 @@ from selftrain.errors import DataError
 _ARRAY_SUFFIXES = (".npy", ".npz")
 
 
+@checked
 def from_path(path: str | os.PathLike[str], **settings: Any) -> Pile:
     """Make a pile from a folder of images, a folder or file of arrays, or a table, by what the path leads to.
 

@@ -396,6 +396,10 @@ def _settings_of(path: str) -> list[str]:
 class _Help(DefaultHelpFormatter):
     """Types and defaults behind each option; what is chosen by name lists no classes; the end of the page as it is."""
 
+    def format_help(self) -> str:
+        # jsonargparse takes back the blank before [=flags] by a character that is no text
+        return str(super().format_help()).replace(" \b", "")
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         # argparse would join the table of exit codes into one paragraph
         return text if "\n" in text else super()._fill_text(text, width, indent)

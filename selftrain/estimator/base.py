@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from selftrain.arguments import check
+from selftrain.arguments import Named, check
 from selftrain.data import PointViews, SparseSet, TableEncoding
 from selftrain.data.base.form import Form
 from selftrain.data.base.ragged import channel_axis, pad_series
@@ -27,7 +27,7 @@ from selftrain.runtime.rng import own_randomness
 from selftrain.wrapper.rows import check_row_shape, is_frame, validated
 
 
-class EngineEstimator(BaseEstimator):  # type: ignore[misc]
+class EngineEstimator(Named, BaseEstimator):  # type: ignore[misc]
     """An estimator that calls the engine quietly and repeatably."""
 
     steps: Any

@@ -202,7 +202,10 @@ class SelfTrainClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mi
             y: Their labels, integers or text, ``unlabeled`` where there is none, shape (N,).
         """
         if y is None:
-            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None")
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target y is None; "
+                "give labels, -1 where there is none"
+            )
         rows = self._learn_rows(X)
         labels = read_labels(y, self.unlabeled)
         check_consistent_length(rows, labels.given)

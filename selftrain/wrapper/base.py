@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from selftrain.arguments import check
+from selftrain.arguments import Named, check
 from selftrain.errors import DataError
 from selftrain.wrapper.labels import Array, Labels, known_rows, read_labels
 from selftrain.wrapper.rows import checked_rows
@@ -29,7 +29,7 @@ def all_have(method: str) -> Callable[[Any], bool]:
     return check
 
 
-class Wrapper(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
+class Wrapper(Named, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
     """A classifier that learns from labels and unlabeled rows; the base of the wrappers and of graph classifiers.
 
     Attributes:
@@ -47,9 +47,11 @@ class Wrapper(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: igno
     def _begin(self, X: Any, y: Any) -> tuple[Any, Labels, np.random.RandomState]:
         """Rows that can be indexed, the labels, and the source of draws."""
         if y is None:
-            name = type(self).__name__
             # The words are those that scikit-learn's check of estimators looks for.
-            raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None")
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target y is None; "
+                "give labels, -1 where there is none"
+            )
         check(type(self).__init__, self.get_params(deep=False))
         X = checked_rows(self, X, reset=True)
         labels = read_labels(y, self.unlabeled)

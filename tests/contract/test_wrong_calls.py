@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import remedies
 import wrong_calls
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
 from wrong_calls import TASK, make, vit
 
 import selftrain as st
@@ -20,6 +22,7 @@ DOORS = {
     **{make.__name__: make for make in (st.pretrain.MAE, st.pretrain.IJEPA, st.pretrain.LeJEPA, st.pretrain.SimCLR)},
     **{make.__name__: make for make in (st.BatchPlan, st.Evaluation, st.Checkpoints, st.Training, st.learner)},
     **{make.__name__: make for make in (data.load, data.from_folder, data.from_table, data.from_dataset)},
+    **{make.__name__: make for make in (data.from_path, st.select.above, st.select.top, st.select.quantile)},
     **{make.__name__: make for make in (st.fit, st.evaluate, st.label_pile, st.export, st.open_run, st.pretrained)},
     "from_arrays": data.Pile.from_arrays,
     "select_snapshot": st.select_snapshot,
@@ -73,6 +76,21 @@ def test_what_stands_in_for_a_class_and_what_is_nearly_a_number_fit():
         assert arguments.fits(value, hint), (value, hint)
     for value, hint in [(True, int), (1.5, int), (st.cosine, st.schedule.Schedule), (st.Classification, st.tasks.Task)]:
         assert not arguments.fits(value, hint), (value, hint)
+
+
+def test_an_estimator_of_ones_own_names_what_it_is_called_with_and_is_cloned_as_before():
+    class Own(st.SelfTrainClassifier):
+        def __init__(self, *, steps=3, strength=1):
+            super().__init__(steps=steps)
+            self.strength = strength
+
+    assert clone(Own(strength=2)).get_params() == {"steps": 3, "strength": 2}
+    assert Own().set_params(strength=3).strength == 3
+    wrapped = st.wrapper.SelfTraining(LogisticRegression())
+    assert wrapped.set_params(estimator__C=3.0).estimator.C == 3.0  # of what it is made of
+    for change in ({"strenth": 2}, {"strenth__C": 2}):
+        with pytest.raises(ValueError, match="Own has no setting 'strenth.*'; did you mean 'strength'?"):
+            Own().set_params(**change)
 
 
 def test_what_others_declare_is_their_own_affair():

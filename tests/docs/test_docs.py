@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import collections
+import contextlib
 import dataclasses
 import doctest
+import functools
 import importlib
 import importlib.util
 import inspect
+import io
 import re
 import shlex
 import traceback
@@ -190,13 +194,49 @@ def check_command(line):
     elif name == "torchrun":
         assert get_args_parser().parse_args(arguments).training_script == "train.py"
     elif name == "selftrain":
-        assert importlib.util.find_spec("selftrain.cli")
+        check_options(arguments)
     else:
         raise AssertionError(f"nothing here tests {line!r}")
 
 
+@functools.cache
+def help_of(command):
+    """What the command line says of one command; names of options as Python has them."""
+    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+        cli.main([command, "--help"])
+    return re.sub("(?<=[a-z])-(?=[a-z])", "_", said.getvalue())
+
+
+def check_options(words):
+    given = [word.partition("=")[0].partition(".")[0] for word in words[1:] if word.startswith("--")]
+    options = re.findall(r"--\w+", help_of(words[0]))
+    assert [name for name in given if "--" + name[2:].replace("-", "_") not in options] == []
+
+
 def test_commands_exist():
     assert failures(commands(), check_command) == {}
+
+
+def test_commands_in_sentences_have_the_options_that_they_name():
+    found = [
+        (f"{page.name}: {text}", text.split()[1:])
+        for page in PAGES
+        for text in re.findall(r"`(selftrain [a-z-]+ [^`]*)`", FENCE.sub("", page.read_text(encoding="utf-8")))
+    ]
+    assert len(found) > 20
+    assert failures(found, check_options) == {}
+
+
+def test_whoever_runs_one_block_after_another_meets_no_folder_of_an_earlier_one():
+    writes = re.compile(r'(?:out=|--out |--label_to )"?([\w/-]+)')
+    found = [
+        (folder, f"{page.name}:{line}")
+        for language in ("python", "bash")
+        for page, line, code in blocks(language)
+        for folder in set(writes.findall(code))
+    ]
+    twice = collections.Counter(folder for folder, _ in found)
+    assert [(folder, place) for folder, place in found if twice[folder] > 1] == []
 
 
 def check_links(page):

@@ -43,4 +43,25 @@ MUTANTS = [
         "if False:",
         f"{TEST}a_wrong_call_is_refused_or_told",
     ),
+    Mutant(
+        "arguments: what a missing argument is goes unsaid",
+        ARGUMENTS,
+        "words = {name: _kinds(hints[name]) for name in missing if hints.get(name, Any) is not Any} | _MEANT",
+        "words: dict[str, str] = {}",
+        f"{TEST}a_wrong_call_is_refused_or_told",
+    ),
+    Mutant(
+        "arguments: estimators leave set_params to scikit-learn",
+        ARGUMENTS,
+        'for name in [name for name in params if name.partition("__")[0] not in known]:',
+        "for name in ():",
+        f"{TEST}an_estimator_of_ones_own_names_what_it_is_called_with_and_is_cloned_as_before",
+    ),
+    Mutant(
+        "arguments: names of other libraries are not known",
+        ARGUMENTS,
+        "also = [_ALSO[name]] if _ALSO.get(name) in names else []",
+        "also: list[str] = []",
+        f"{TEST}a_wrong_call_is_refused_or_told",
+    ),
 ]

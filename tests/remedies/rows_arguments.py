@@ -13,6 +13,7 @@ from wrong_calls import TASK, Gives, X, Y, fit, fixmatch, make, model, network, 
 import selftrain as st
 from selftrain import data, strategies
 from selftrain.engine import loop
+from selftrain.graph import GraphClassifier
 from selftrain.handlers import Progress
 
 FRAME = pd.DataFrame(X).assign(y=Y)
@@ -91,6 +92,12 @@ ROWS_OF = {
             lambda: st.fit(fixmatch(), X, Y),
             lambda: st.fit(fixmatch(), pile(), steps=1),
         ),
+        Row(
+            "is called without",
+            lambda: data.Pile.from_arrays(X),
+            lambda: data.Pile.from_arrays(X, Y),
+        ),
+        Row("is called without", lambda: st.fit(fixmatch(), steps=1), lambda: st.fit(fixmatch(), pile(), steps=1)),
         setting("write it without quotes", make, "lr", "3e-4", 3e-4),
         Row(
             "read it first: data.from_path",
@@ -166,6 +173,12 @@ ROWS_OF = {
     ],
     "selftrain/estimator/base.py": [
         setting("random_state is {}", lambda **given: model(**given), "random_state", "a", 0, None),
+    ],
+    "selftrain/estimator/classifier.py": [
+        Row("give labels, -1", lambda: st.SelfTrainClassifier().fit(X, None), lambda: model()),
+    ],
+    "selftrain/wrapper/base.py": [
+        Row("give labels, -1", lambda: GraphClassifier().fit(X, None), lambda: GraphClassifier().fit(X, Y)),
     ],
     "selftrain/tasks/keypoints.py": [
         Row("give height and width", lambda: st.Keypoints(2, 8), lambda: st.Keypoints(2, (8, 8))),

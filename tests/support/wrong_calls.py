@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import selftrain as st
 from selftrain import data, pretrain, strategies
 from selftrain.data import Pile
+from selftrain.estimator import SelfTrainSegmenter
 from selftrain.graph import GraphClassifier
 from selftrain.mix import Mixup
 from selftrain.wrapper import SelfTraining
@@ -495,6 +496,21 @@ _CALLS: dict[str, list[Call]] = {
         Call("pretrain is an unknown word", "recipe", "'bert'", lambda: model(pretrain="bert")),
         Call("out is a number", "out", "5", lambda: model(out=5)),
         Call("no labels", "y", "None", lambda: st.SelfTrainClassifier().fit(X, None)),
+        Call("a misspelled setting", "'stratgy'", "'strategy'", lambda: st.SelfTrainClassifier(stratgy="fst")),
+        Call("a setting under another name", "'learning_rate'", "'lr'", lambda: model(learning_rate=0.1)),
+        Call("a setting without its name", "by name", "'fst'", lambda: st.SelfTrainClassifier("fst")),
+        Call("set_params misspelled", "'stratgy'", "'strategy'", lambda: model().set_params(stratgy="fst")),
+        Call("fit without y", "without y", "-1", lambda: st.SelfTrainClassifier().fit(X)),
+        Call("fit with weights", "'sample_weight'", "X, y", lambda: model().fit(X, Y, sample_weight=X[:, 0])),
+        Call("an encoder misspelled", "'recipee'", "'recipe'", lambda: st.PretrainedEncoder(recipee="mae")),
+        Call(
+            "an encoder's set_params misspelled",
+            "'recipee'",
+            "'recipe'",
+            lambda: st.PretrainedEncoder().set_params(recipee="mae"),
+        ),
+        Call("a segmenter misspelled", "'voyd'", "'void'", lambda: SelfTrainSegmenter(voyd=0)),
+        Call("a segmenter without y", "without y", "255", lambda: SelfTrainSegmenter().fit(X)),
         Call("y is longer", "24", "25", lambda: st.SelfTrainClassifier().fit(X, np.append(Y, 0))),
         Call("y is one-hot", "y", "one-hot", lambda: st.SelfTrainClassifier().fit(X, np.eye(3)[Y])),
         Call("x and y swapped", "2D", "reshape", lambda: st.SelfTrainClassifier().fit(Y, X)),
@@ -554,6 +570,17 @@ _CALLS: dict[str, list[Call]] = {
             "20",
             lambda: SelfTraining(LogisticRegression(), validation=20).fit(X, Y),
         ),
+        Call("a misspelled setting", "'polcy'", "'policy'", lambda: SelfTraining(LogisticRegression(), polcy=1)),
+        Call(
+            "set_params misspelled",
+            "'polcy'",
+            "'policy'",
+            lambda: SelfTraining(LogisticRegression()).set_params(polcy="fixed"),
+        ),
+        Call("no estimator", "without estimator", "SelfTraining(estimator)", lambda: SelfTraining()),
+        Call("fit without y", "without y", "-1", lambda: SelfTraining(LogisticRegression()).fit(X)),
+        Call("a graph misspelled", "'metod'", "'method'", lambda: GraphClassifier(metod="knn")),
+        Call("a graph without y", "without y", "-1", lambda: GraphClassifier().fit(X)),
         Call("an unknown graph method", "method", "'knn'", lambda: GraphClassifier("knn").fit(X, Y)),
         Call("neighbors is a text", "neighbors", "'10'", lambda: GraphClassifier(neighbors="10").fit(X, Y)),
         Call("neighbors is zero", "neighbors", "0", lambda: GraphClassifier(neighbors=0).fit(X, Y)),
@@ -561,6 +588,22 @@ _CALLS: dict[str, list[Call]] = {
         Call("alpha is a percentage", "alpha", "90", lambda: GraphClassifier("label_spreading", alpha=90).fit(X, Y)),
         Call("alpha is a text", "alpha", "'a'", lambda: GraphClassifier("label_spreading", alpha="a").fit(X, Y)),
         Call("scale is an unknown word", "scale", "'auto'", lambda: GraphClassifier(scale="auto").fit(X, Y)),
+    ],
+    "what is missing, or not known": [
+        Call("fit without a pile", "without pile", "data.load(", lambda: st.fit("fixmatch")),
+        Call("fit of nothing", "strategy and pile", "fit(strategy, pile)", lambda: st.fit()),
+        Call("fit misspelled", "'baselin'", "'baseline'", lambda: fit(baselin=True)),
+        Call("fit with a strategy twice", "multiple values", "strategy", lambda: st.fit("a", pile(), strategy="b")),
+        Call("load without a name", "without name", "load(name)", lambda: data.load()),
+        Call("load misspelled", "'label'", "'labels'", lambda: data.load("digits", label=20)),
+        Call("arrays without y", "without y", "-1", lambda: Pile.from_arrays(X)),
+        Call("arrays misspelled", "'clases'", "'classes'", lambda: Pile.from_arrays(X, Y, clases=["a"])),
+        Call("samples without any", "without training", "from_samples(training)", lambda: Pile.from_samples()),
+        Call("samples misspelled", "'tst'", "'test'", lambda: Pile.from_samples(pile().labeled, tst=None)),
+        Call("a path without one", "without path", "from_path(path)", lambda: data.from_path()),
+        Call("joints without their file", "without joints", "(images, joints)", lambda: data.from_keypoints("a")),
+        Call("a rule misspelled", "'treshold'", "'threshold'", lambda: st.select.above(treshold=0.9)),
+        Call("a learner under another name", "'learning_rate'", "'lr'", lambda: make(learning_rate=0.1)),
     ],
 }
 

@@ -30,7 +30,7 @@ def test_a_setting_like_no_other_shows_those_there_are():
 
 
 def test_a_missing_argument_names_the_strategy():
-    with pytest.raises(TypeError, match="Supervised: missing a required argument: 'make_learner'"):
+    with pytest.raises(TypeError, match="Supervised is called without make_learner; call Supervised.task, make_l"):
         strategies.Supervised(TASK)
 
 

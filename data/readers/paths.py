@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from selftrain.arguments import checked
 from selftrain.data.pile import Pile
 from selftrain.data.readers.arrays import KEYS, from_arrays_file
 from selftrain.data.readers.folders import from_folder, has_masks
@@ -18,11 +17,12 @@ from selftrain.data.readers.masks import from_masks
 from selftrain.data.readers.tables import from_table
 from selftrain.data.readers.tabular import TABLE_SUFFIXES
 from selftrain.errors import DataError
+from selftrain.types import plain_settings
 
 _ARRAY_SUFFIXES = (".npy", ".npz")
 
 
-@checked
+@plain_settings
 def from_path(path: str | os.PathLike[str], **settings: Any) -> Pile:
     """Make a pile from a folder of images, a folder or file of arrays, or a table, by what the path leads to.
 

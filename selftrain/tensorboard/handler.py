@@ -75,6 +75,7 @@ class TensorBoard(Handler):
             *(() if features else (tags.FEATURES,)),
             *(() if self.context.settings.get("baseline") else (tags.ALONE,)),
             *((tags.PILE, tags.CLASSES, tags.TEACHER) if self.task is None else ()),
+            *(() if self.strategy.needs().views else (tags.PILE,)),
         )
         questions = [question for question in tags.QUESTIONS if question not in left_out]
         # a strategy names its parts, and the pile may have none of them: no chart waits for what will have no value
@@ -99,6 +100,7 @@ class TensorBoard(Handler):
             (tags.BY_CLASS, _VALIDATION not in held),
             (("classes/iou/CLASS",), not masks),
             (tags.RIGHT_OR_NOT, self.ledger.truth is None),
+            (tags.OF_PILE, not self.strategy.needs().views),
             (("PART/FIGURE/NETWORK",), len(networks) < 2),
             (("teacher/lead",), _VALIDATION not in held or not {"teacher", "student"} <= networks.keys()),
             (("train/bank/written",), not any(isinstance(part, LabelMemory) for part in self.strategy.modules())),

@@ -63,6 +63,10 @@ RIGHT_OR_NOT = (  # ... a truth of the pile
     "ledger/pseudo_label_accuracy", "ledger/prediction_accuracy", "ledger/calibration_error",
     "train/pseudo_label_accuracy", "train/prediction_accuracy", "classes/precision/CLASS",
 )  # fmt: skip
+OF_PILE = (  # ... a step that reads unlabeled samples, beside all that answers PILE
+    "classes/accepted/CLASS", "classes/precision/CLASS", "ledger/largest_class", "ledger/smallest_class",
+    "train/flip_rate", "ledger/flips", "check/effective_classes", "check/unsupervised_grad_norm",
+)  # fmt: skip
 
 TAGS: Sequence[Tag] = (
     *_scalars(LEARNING, {"held-out samples": _HELD_OUT, "loss": "train/loss/LOSS", "learning rate": "train/lr"}),

@@ -228,7 +228,7 @@ def test_commands_in_sentences_have_the_options_that_they_name():
 
 
 def test_whoever_runs_one_block_after_another_meets_no_folder_of_an_earlier_one():
-    writes = re.compile(r'(?:out=|--out |--label_to )"?([\w/-]+)')
+    writes = re.compile(r'(?:out=|--out )"?([a-z][\w/-]+)')
     found = [
         (folder, f"{page.name}:{line}")
         for language in ("python", "bash")

@@ -260,4 +260,11 @@ MUTANTS = [
         "low = betaincinv(right, count - right + 1, level)",
         "test_calibration.py::test_bounds_are_those_of_clopper_and_pearson",
     ),
+    Mutant(
+        "tensorboard: charts of the labels alone wait for the pile",
+        "selftrain/tensorboard/handler.py",
+        "(tags.OF_PILE, not self.strategy.needs().views)",
+        "(tags.OF_PILE, False)",
+        "test_dashboard_tags.py::test_no_chart_of_the_labels_alone_waits_for_the_pile",
+    ),
 ]

@@ -62,10 +62,10 @@ def test_every_scalar_has_a_chart_and_labels_alone_stand_beside_the_run():
     assert "held-out samples" not in layout(QUESTIONS, "")[LEARNING]  # it would be the first, and empty
 
 
-def waiting(out, pile, **settings):
+def waiting(out, pile, strategy="fixmatch", **settings):
     """Charts of a short run's page that no value came to."""
     quiet = [DataSummary(False), Progress(False)]
-    st.fit("fixmatch", pile, steps=3, out=out, device="cpu", dashboard=Dashboard(), handlers=quiet, **settings)
+    st.fit(strategy, pile, steps=3, out=out, device="cpu", dashboard=Dashboard(), handlers=quiet, **settings)
     logs = [EventAccumulator(str(folder)).Reload() for folder in (out, out / "baseline") if folder.is_dir()]
     names = [tag for log in logs for tag in log.Tags()["scalars"]]
     (page,) = logs[0].Tensors("custom_scalars__config__")
@@ -84,6 +84,11 @@ def test_no_chart_waits_for_what_is_not_held_out(tmp_path):
     # with held-out labels, a truth and two networks these charts are there, and each has its value
     held = data.load("digits", labels=40, validation=20, seed=0)
     assert waiting(tmp_path / "held", held, baseline=True) <= later
+
+
+def test_no_chart_of_the_labels_alone_waits_for_the_pile(tmp_path):
+    held = data.load("digits", labels=40, validation=20, seed=0)
+    assert waiting(tmp_path, held, "supervised") == set()
 
 
 def test_groups_of_tags_come_in_the_order_of_the_questions():

@@ -89,9 +89,13 @@ class DenseNetwork(Recorded, nn.Module):
             many as the size needs).
         size: Rows and columns of the answer; ``None``: those of the picture.
         shape: Of one picture, to find the maps; ``None``: that of the encoder, or three channels.
+        levels: Answers: the head's, and one of each of the ``levels - 1`` coarsest maps by a 1x1 convolution, enlarged
+            bilinearly, the coarsest first. With more than 1 the network gives a mapping, ``{"logits": ..., "aux":
+            (...)}``: strategies that know of levels (``ReviewedTeacher``) learn them, for others they are not there.
 
     Raises:
-        ValueError: an unknown head, or an encoder of which no maps are known; the message says what to give instead.
+        ValueError: an unknown head, more levels than maps, or an encoder of which no maps are known; the message says
+            what to give instead.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class DenseNetwork(Recorded, nn.Module):
         head: Head = "unet",
         size: Size | None = None,
         shape: Sequence[int] | None = None,
+        levels: int = 1,
     ) -> None:
         super().__init__()
         if head not in _HEADS:
@@ -115,15 +120,23 @@ class DenseNetwork(Recorded, nn.Module):
         self.parts = _parts(encoder, shape)
         weight = next(encoder.parameters())
         with _at_rest(encoder), torch.no_grad():
-            levels = self.maps(torch.zeros(2, *shape, device=weight.device, dtype=weight.dtype))
-        strides = [round(shape[1] / level.shape[2]) for level in levels]
+            maps = self.maps(torch.zeros(2, *shape, device=weight.device, dtype=weight.dtype))
+        if not 1 <= levels <= 1 + len(maps):
+            raise ValueError(f"levels is {levels}; with {len(maps)} maps of the encoder choose 1 to {1 + len(maps)}")
+        strides = [round(shape[1] / each.shape[2]) for each in maps]
         finest = 1 if self.size is None else max(1, round(shape[1] / self.size[0]))
-        self.head: nn.Module = _HEADS[head]([level.shape[1] for level in levels], strides, outputs, shape[0], finest)
+        self.head: nn.Module = _HEADS[head]([each.shape[1] for each in maps], strides, outputs, shape[0], finest)
+        coarsest = maps[::-1][: levels - 1]
+        self.level_heads = nn.ModuleList(nn.Conv2d(each.shape[1], outputs, 1) for each in coarsest)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, outputs, *size) of pictures (B, channels, H, W)."""
-        logits: Tensor = self.head(x, self.maps(x))
-        return _resized(logits, self.size or x.shape[2:])
+    def forward(self, x: Tensor) -> Tensor | dict[str, Any]:
+        """Logits (B, outputs, *size) of pictures (B, channels, H, W); with levels a mapping, see above."""
+        maps, size = self.maps(x), self.size or x.shape[2:]
+        logits = _resized(self.head(x, maps), size)
+        if not len(self.level_heads):
+            return logits
+        pairs = zip(self.level_heads, maps[::-1], strict=False)
+        return {"logits": logits, "aux": tuple(_resized(head(each), size) for head, each in pairs)}
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """Feature maps of the encoder, the finest first."""
@@ -170,12 +183,19 @@ class Segmenter(DenseNetwork):
         classes: Number of classes.
         head: See ``DenseNetwork``.
         shape: Of one picture; ``None``: that of the encoder, or three channels.
+        levels: See ``DenseNetwork``.
     """
 
     def __init__(
-        self, encoder: nn.Module, classes: int, *, head: Head = "unet", shape: Sequence[int] | None = None
+        self,
+        encoder: nn.Module,
+        classes: int,
+        *,
+        head: Head = "unet",
+        shape: Sequence[int] | None = None,
+        levels: int = 1,
     ) -> None:
-        super().__init__(encoder, classes, head=head, shape=shape)
+        super().__init__(encoder, classes, head=head, shape=shape, levels=levels)
 
 
 class PoseNet(DenseNetwork):
@@ -187,6 +207,7 @@ class PoseNet(DenseNetwork):
         head: See ``DenseNetwork``.
         size: Rows and columns of the heatmaps, as the task has them; ``None``: those of the picture.
         shape: Of one picture; ``None``: that of the encoder, or three channels.
+        levels: See ``DenseNetwork``.
     """
 
     def __init__(
@@ -197,8 +218,9 @@ class PoseNet(DenseNetwork):
         head: Head = "simple_baseline",
         size: Size | None = None,
         shape: Sequence[int] | None = None,
+        levels: int = 1,
     ) -> None:
-        super().__init__(encoder, joints, head=head, size=size, shape=shape)
+        super().__init__(encoder, joints, head=head, size=size, shape=shape, levels=levels)
 
 
 class _UNetHead(nn.Module):

@@ -11,7 +11,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm as SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm as SpectralHook
 
 from selftrain.networks.copying import copy_network
-from selftrain.networks.student import Learner, logits_from, run_network, set_mode, weights_of
+from selftrain.networks.student import Learner, logits_from, run_levels, run_network, set_mode, weights_of
 from selftrain.runtime.distributed import own_part
 from selftrain.runtime.finite import HostCount
 from selftrain.types import plain_settings
@@ -81,6 +81,11 @@ class Teacher(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits of ``x`` in fp32, without gradient."""
         return run_network(lambda x: logits_from(self.model, x), x, self.precision, self.channels_last)
+
+    @torch.no_grad()
+    def levels(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Logits of ``x`` and those of the network's further levels, see ``Learner.levels``; without gradient."""
+        return run_levels(self.model, x, self.precision, self.channels_last)
 
     @torch.no_grad()
     def update(self, *sources: nn.Module, count: bool = True, decay: float | None = None) -> None:

@@ -18,7 +18,8 @@ def logits_of(output: Any) -> Tensor:
     Args:
         output: The logits themselves; an object or a mapping that has them as ``logits`` (Hugging Face's
             ``ModelOutput``, torchvision's ``InceptionOutputs``); a mapping that has them as ``out`` (torchvision's
-            networks for masks, whose ``aux`` is left aside); or a tuple or list that begins with them.
+            networks for masks, whose ``aux`` is left aside, see ``levels_of``); or a tuple or list that begins with
+            them.
 
     Raises:
         DataError: for anything else; the message says what it is, and the keys of a mapping.
@@ -31,6 +32,16 @@ def logits_of(output: Any) -> Tensor:
     if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
         return output[0]
     raise DataError(f"the network gives {in_words(output)} where logits are needed; {_REMEDY}")
+
+
+def levels_of(output: Any) -> tuple[Tensor, ...]:
+    """The logits in what a network gives, and those of further levels: a mapping's ``aux``, a tensor or several.
+
+    Raises:
+        DataError: as ``logits_of``.
+    """
+    more = output.get("aux", ()) if isinstance(output, Mapping) else ()
+    return logits_of(output), *((more,) if isinstance(more, Tensor) else more)
 
 
 def check_unambiguous(output: Any) -> None:

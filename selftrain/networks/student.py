@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from selftrain._compat import old_method
 from selftrain.arguments import shown
 from selftrain.errors import CheckpointError, DataError, NonFiniteError, TrainingError, setting
-from selftrain.networks.outputs import logits_of
+from selftrain.networks.outputs import levels_of, logits_of
 from selftrain.runtime.distributed import any_rank, backward, here, mean_gradients, own_part, part_together, spread
 from selftrain.runtime.finite import expect, look, watched
 from selftrain.runtime.rng import random_state, set_random_state
@@ -161,6 +161,16 @@ class Learner(nn.Module):
 
     def _logits(self, x: Tensor) -> Tensor:
         return logits_from(self.model, x)
+
+    def levels(self, *inputs: Tensor, together: bool = True) -> list[tuple[Tensor, ...]]:
+        """Logits of each of several inputs, first the network's own, then those of its further levels; see ``forward``.
+
+        Further levels are what a network gives as ``aux`` beside its logits (``PoseNet(levels=...)``).
+        """
+        if len(inputs) == 1 or (not together and all(map(len, inputs))):
+            return [run_levels(self.model, x, self.precision, self.channels_last) for x in inputs]
+        joined = run_levels(self.model, torch.cat(inputs), self.precision, self.channels_last)
+        return list(zip(*(level.split([len(x) for x in inputs]) for level in joined), strict=True))
 
     def several(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """Outputs of a network that gives several of ``x`` and more, each in fp32; gradients flow into the network.
@@ -637,6 +647,11 @@ def logits_from(model: nn.Module, x: Tensor) -> Tensor:
     """What a network gives of ``x``, or the logits in it."""
     output = model(x)
     return output if isinstance(output, Tensor) else logits_of(output)
+
+
+def run_levels(model: nn.Module, x: Tensor, precision: Precision, channels_last: bool) -> tuple[Tensor, ...]:
+    """As ``run_network``: logits of ``x``, and those of the network's further levels."""
+    return run_network(lambda x: levels_of(model(x)), x, precision, channels_last)
 
 
 def _save_buffers(network: nn.Module) -> SavedBuffers:

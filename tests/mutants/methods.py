@@ -39,6 +39,7 @@ ADA_LOGITS = "test_methods_thresholds.py::test_adamatch_mixes_the_logits_of_a_jo
 COSINE = "test_methods_thresholds.py::test_the_weight_rises_along_a_cosine_over_the_first_half"
 HEADS = "test_methods_teachers.py::test_one_head_learns_labels_and_the_other_the_teachers_label_head"
 REVIEW = "test_methods_teachers.py::test_the_student_learns_from_teacher_and_reviewer_then_both_follow"
+LEVELS = "test_methods_teachers.py::test_each_level_learns_labels_and_what_both_teachers_say_at_that_level"
 OWN_RULES = "test_methods_teachers.py::test_teacher_and_reviewer_have_thresholds_of_their_own"
 DEPTH = "test_methods_teachers.py::test_fst_with_free_thresholds_follows_the_trace_by_hand"
 WIDTH = "test_methods_teachers.py::test_fst_w_with_free_thresholds_follows_the_trace_by_hand"
@@ -377,6 +378,34 @@ MUTANTS = [
         'self.student.model if self.follows == "student" else self.teacher.model',
         "self.student.model",
         REVIEW,
+    ),
+    Mutant(
+        "EMA of multi-level heads: the logits are the target at each level",
+        "strategies/reviewer.py",
+        "self.task.probs(said[i][k])",
+        "self.task.probs(said[i][0])",
+        LEVELS,
+    ),
+    Mutant(
+        "EMA of multi-level heads: the reviewer has none",
+        "strategies/reviewer.py",
+        "said = [network.levels(weak.x) for network in (self.teacher, self.reviewer)]",
+        "said = [network.levels(weak.x) for network in (self.teacher, self.teacher)]",
+        LEVELS,
+    ),
+    Mutant(
+        "multi-level heads: levels weigh alike",
+        "strategies/reviewer.py",
+        "total = total + weight * loss",
+        "total = total + loss",
+        LEVELS,
+    ),
+    Mutant(
+        "multi-level heads: rules of the logits",
+        "strategies/reviewer.py",
+        "*self.level_labelings]",
+        "*[(self.pseudo_labeling, self.reviewer_labeling)] * len(self.level_labelings)]",
+        "test_methods_teachers.py::test_levels_have_rules_of_their_own_and_a_labeled_step_learns_them",
     ),
     Mutant("review halves the teacher's weight", "strategies/reviewer.py", ".scaled(total)", "", REVIEW),
     Mutant(

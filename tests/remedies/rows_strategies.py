@@ -7,7 +7,8 @@ import torch
 import zoo
 from remedies import Elsewhere, Row, setting
 
-from selftrain import select, strategies, toy
+import selftrain as st
+from selftrain import networks, select, strategies, toy
 from selftrain.mix import ClassMix, CutMix, CutMixSeg, KeypointMix, LabelInjection, Mixup, SourceClassMix
 from selftrain.schedule import Constant, Cosine
 from selftrain.select.alignment import Align
@@ -68,6 +69,16 @@ def memory(size=3, shape=(3,), rows=3, value=VALUE):
 def mixed(mix, kind, inputs=None):
     _, (batch, *_) = batches("supervised", kind)
     mix(batch.labeled.x if inputs is None else inputs, batch.labeled.target, toy.task(kind))
+
+
+def pose(levels):
+    encoder = networks.UNetEncoder(toy.SIDE, 1, widths=(4, 4, 8))
+    return st.learner(networks.PoseNet(encoder, toy.JOINTS, levels=levels))
+
+
+def leveled(levels, weights):
+    reviewed = strategies.ReviewedTeacher(JOINTS, pose(levels), levels=weights)
+    st.fit(reviewed, toy.pile("keypoints"), steps=1, plan=BatchPlan(4))
 
 
 ONLY_LABELED = [Batch(batches("supervised")[1][0].labeled, None)]
@@ -149,6 +160,13 @@ ROWS_OF = {
     f"{S}/reviewer.py": [
         setting("follows is {}", of("reviewer"), "follows", "none", "student", "teacher"),
         setting("review is {}", of("reviewer"), "review", -1, 0),
+        setting("levels is {}", partial(strategies.ReviewedTeacher, JOINTS, pose(2)), "levels", (-1.0,), (0.0,)),
+        Row(
+            "give {}, or a network with levels for them",
+            lambda: leveled(2, (1.0, 1.0)),
+            lambda: leveled(2, (1.0,)),
+            lambda: leveled(3, (1.0, 1.0)),
+        ),
     ],
     f"{S}/soft_labels.py": [
         setting("all must be 0 or more", of("soft_labels"), "alpha", -1, 0),

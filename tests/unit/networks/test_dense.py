@@ -51,6 +51,26 @@ def test_each_head_answers_in_every_pixel_and_cell_of_each_encoder():
         Segmenter(resnet(), 5, head="fnc")
 
 
+def test_levels_answer_from_the_coarsest_maps_beside_the_head():
+    encoder, x = UNetEncoder(SHAPE[1:], widths=(4, 8, 12)), torch.rand(2, *SHAPE)
+    pose = PoseNet(encoder, 4, size=(8, 12), levels=3)
+    torch.manual_seed(0)
+    said = pose(x)
+    assert [level.shape for level in (said["logits"], *said["aux"])] == [(2, 4, 8, 12)] * 3
+    maps = encoder.maps(x)
+    for head, level, one in zip(pose.level_heads, said["aux"], maps[::-1], strict=False):
+        small = torch.einsum("bchw,oc->bohw", one, head.weight[:, :, 0, 0]) + head.bias.view(1, -1, 1, 1)
+        wanted = nn.functional.interpolate(small, (8, 12), mode="bilinear", align_corners=False)
+        assert torch.allclose(level, wanted, atol=1e-5)
+    plain = PoseNet(encoder, 4, size=(8, 12))
+    plain.load_state_dict({n: v for n, v in pose.state_dict().items() if not n.startswith("level_heads")})
+    assert torch.allclose(plain.eval()(x), pose.eval()(x)["logits"])
+    assert [len(Segmenter(ViT(SHAPE[1:], 8, 3, width=16, depth=1), 5, levels=2)(x)["aux"])] == [1]
+    for levels in (0, 5):
+        with pytest.raises(ValueError, match=f"levels is {levels}; with 3 maps of the encoder choose 1 to 4"):
+            PoseNet(encoder, 4, levels=levels)
+
+
 def test_a_unet_is_small_and_takes_any_size():
     assert sum(weight.numel() for weight in UNet(11).parameters()) == 338_059
     net = UNet(2, 1, widths=(4, 6, 8)).eval()

@@ -27,7 +27,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from zoo import take_step
 
+import selftrain as st
 from selftrain import mix, select, strategies, toy
+from selftrain.errors import DataError
+from selftrain.networks import PoseNet, UNetEncoder
 from selftrain.select.alignment import Align
 from selftrain.strategy.pseudo_labeling import PseudoLabel
 from selftrain.types import Batch, Clock, PseudoLabels, Target
@@ -225,6 +228,110 @@ def test_a_labeled_step_moves_the_reviewer_too():
     assert set(strategy.predictors()) == {"teacher", "student", "reviewer"}
     x = batch_of(2).unlabeled["weak"].x
     assert torch.equal(strategy.predictors()["reviewer"](x), calm(strategy.reviewer.model, x).softmax(1))
+
+
+class Levels(nn.Module):
+    """A network of two levels: the logits and one beside them, under the names of torchvision or ours."""
+
+    def __init__(self, name: str = "logits", lone: bool = True) -> None:
+        super().__init__()
+        self.body, self.name, self.lone = normed(classes=6, dropout=0.0), name, lone
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        first, second = self.body(x).mul(4).chunk(2, 1)
+        return {self.name: first, "aux": second if self.lone else (second,)}
+
+
+def both_levels(model: nn.Module, x: Tensor) -> list[Tensor]:
+    with torch.no_grad():
+        said = copy.deepcopy(model).eval()(x)
+    return [said["logits"], said["aux"]]
+
+
+@pytest.mark.parametrize("lone", [True, False])
+@pytest.mark.parametrize("together", [True, False])
+def test_each_level_learns_labels_and_what_both_teachers_say_at_that_level(together, lone):
+    """Of two levels, 1 and 0.3: the moving averages have the second head too, and judge it by its own confidence."""
+    settings = ALWAYS | {"decay": 0.3, "review_decay": 0.6, "select": select.above(0.45), "together": together}
+    strategy = strategies.ReviewedTeacher(TASK, make(Levels(lone=lone)), review=0.5, levels=(0.3,), **settings)
+    hand, teacher, reviewer = Levels(), Follower(Levels(), 0.3), Follower(Levels(), 0.6)
+    kept_at = []
+    for step in range(1, 5):
+        batch, loss = batch_of(step), torch.zeros(())
+        labeled, strong = batch.labeled.x, batch.unlabeled["strong"].x
+        if together:
+            said = hand.train()(torch.cat([labeled, strong]))
+            parts = [(said[name][:4], said[name][4:]) for name in ("logits", "aux")]
+        else:
+            first, second = hand.train()(labeled), hand(strong)
+            parts = [(first[name], second[name]) for name in ("logits", "aux")]
+        for level, ((own, seen), weight) in enumerate(zip(parts, (1.0, 0.3), strict=True)):
+            loss = loss + weight * supervised(own)
+            for follower, share in ((teacher, 1.0), (reviewer, 0.5)):
+                value = both_levels(follower.model, batch.unlabeled["weak"].x)[level].softmax(1)
+                kept = (value.amax(1) >= 0.45).float()
+                kept_at.append(tuple(kept.tolist()))
+                apart = (seen.softmax(1) - value).square().mean(1)
+                loss = loss + weight * 10 * share * (kept * apart).mean()
+        descend(hand, loss)
+        report = take_step(strategy, [batch])
+        teacher.follow(hand)
+        reviewer.follow(hand)
+        for mine, theirs in ((strategy.student, hand), (strategy.teacher, teacher.model)):
+            assert alike(mine.model, theirs), step
+        assert alike(strategy.reviewer.model, reviewer.model), step
+    assert len(set(kept_at)) > 4
+    last = both_levels(strategy.teacher.model, strong)[0].softmax(1)
+    assert torch.allclose(strategy.predict(strong), last, atol=1e-6)
+    assert report.pseudo_labels.value.shape == (6, 3)
+
+
+def test_levels_without_a_weight_are_left_aside():
+    plain = strategies.ReviewedTeacher(TASK, make(Levels()), **ALWAYS)
+    strategies_of = [plain, strategies.ReviewedTeacher(TASK, make(Levels("out")), **ALWAYS)]
+    for step in range(1, 3):
+        for strategy in strategies_of:
+            take_step(strategy, [batch_of(step)])
+            strategy.step_labeled(batch_of(step), Clock(0, 0, 10))
+    assert not zoo.differences(*(s.state_dict() for s in strategies_of))
+    start = Levels().body[4].weight
+    moved = (plain.student.model.body[4].weight != start).any(1)
+    assert moved.tolist() == [True] * 3 + [False] * 3
+
+
+def test_levels_have_rules_of_their_own_and_a_labeled_step_learns_them():
+    settings = HARD | {"select": select.free(3, decay=0.6), "decay": 0.2}
+    strategy = strategies.ReviewedTeacher(TASK, make(Levels()), levels=(1.0,), **settings)
+    take_step(strategy, [batch_of(1)])
+    (rules,) = strategy.level_labelings
+    found = [float(rule.select.level) for rule in (strategy.pseudo_labeling, strategy.reviewer_labeling, *rules)]
+    assert len(set(found[::2])) == 2
+    before = strategy.student.model.body[4].weight.clone()
+    strategy.step_labeled(batch_of(2), Clock(0, 0, 10))
+    assert (strategy.student.model.body[4].weight != before).any(1).all()
+
+
+def test_a_pose_network_learns_at_its_levels_and_resumes_bit_for_bit(tmp_path):
+    def run(**settings: Any) -> st.Run:
+        torch.manual_seed(0)
+        net = PoseNet(UNetEncoder(toy.SIDE, 1, widths=(4, 4, 8)), toy.JOINTS, levels=3)
+        reviewed = strategies.ReviewedTeacher(toy.task("keypoints"), st.learner(net, lr=0.01), levels=(0.5, 0.25))
+        return st.fit(reviewed, toy.pile("keypoints"), steps=4, plan=st.BatchPlan(4, 2.0), **settings)
+
+    whole = run()
+    run(out=tmp_path / "run", checkpoints=st.Checkpoints(stop_after=2))
+    resumed = run(out=tmp_path / "run", resume=True)
+    assert not zoo.differences(whole.strategy.state_dict(), resumed.strategy.state_dict())
+    opened = st.open_run(tmp_path / "run", pile=toy.pile("keypoints"))
+    assert opened.evaluate("validation") == resumed.evaluate("validation")
+
+
+def test_networks_with_other_levels_are_refused_before_the_first_step():
+    reviewed = strategies.ReviewedTeacher(TASK, make(Levels()), levels=(0.5, 0.25))
+    with pytest.raises(DataError, match="answers at 2 levels, and levels has 2 weights beside that of the logits"):
+        reviewed.check_networks(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="each weight must be 0 or more"):
+        strategies.ReviewedTeacher(TASK, make(), levels=(0.5, -1.0))
 
 
 # -- future self-training with rules that move -------------------------------------------------------------------------

@@ -302,10 +302,18 @@ def test_levels_without_a_weight_are_left_aside():
 def test_levels_have_rules_of_their_own_and_a_labeled_step_learns_them():
     settings = HARD | {"select": select.free(3, decay=0.6), "decay": 0.2}
     strategy = strategies.ReviewedTeacher(TASK, make(Levels()), levels=(1.0,), **settings)
-    take_step(strategy, [batch_of(1)])
+    hands = [FreeByHand(decay=0.6) for _ in range(4)]
+    for step in range(1, 3):
+        x, said = batch_of(step).unlabeled["weak"].x, []
+        for network in (strategy.teacher, strategy.reviewer):
+            said += [value.softmax(1).double().numpy() for value in both_levels(network.model, x)]
+        for hand, value in zip(hands, said, strict=True):
+            hand.judge(value, [], value)
+        take_step(strategy, [batch_of(step)])
     (rules,) = strategy.level_labelings
-    found = [float(rule.select.level) for rule in (strategy.pseudo_labeling, strategy.reviewer_labeling, *rules)]
-    assert len(set(found[::2])) == 2
+    each = (strategy.pseudo_labeling, rules[0], strategy.reviewer_labeling, rules[1])
+    assert [float(rule.select.level) for rule in each] == pytest.approx([hand.tau for hand in hands], abs=1e-6)
+    assert len({hand.tau for hand in hands}) == 4
     before = strategy.student.model.body[4].weight.clone()
     strategy.step_labeled(batch_of(2), Clock(0, 0, 10))
     assert (strategy.student.model.body[4].weight != before).any(1).all()

@@ -540,14 +540,14 @@ class _Builder:
         told = self.record.get("encoder")
         if not isinstance(told, dict) or getattr(pile, "encoder", None) is not None:
             return pile
-        encoder, given = self.encoder(), {name: self.value(told[name]) for name in ("views", "cache", "seed")}
-        given |= {"views": 0} if plain else {}
+        encoder = self.encoder()
         try:
+            given = {name: self.value(told[name]) for name in ("views", "cache", "seed")} | ({"views": 0} if plain else {})
             pile = copy.copy(pile)
             base = self.value(told["base"])
             pile.views = pile.views if isinstance(base, _Absent) else base.fitted(pile.unlabeled or pile.labeled)
             return pile.encoded(encoder, **given)
-        except (TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunFolderError(
                 f"the data cannot be encoded as those of the run in {self.folder} were: {error}; {self.ask('pile')}"
             ) from error

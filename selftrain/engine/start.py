@@ -96,14 +96,14 @@ def encoder_again(told: Mapping[str, Any], *, trust: bool = False) -> Foundation
     Raises:
         RunFolderError: it cannot be loaded, or has other weights by now.
     """
-    name = str(told["name"])
+    name = str(told.get("name"))  # a record may be damaged
     try:
         made = pretrained(name, size=told["size"], frozen=True, trust=trust)
     except Exception as error:  # of many kinds: packages, files and names
         raise RunFolderError(
             f"the features are of the encoder {name!r:.200}, which cannot be loaded: {error}"
         ) from error
-    if made.key() != told["key"]:
+    if made.key() != told.get("key"):
         raise RunFolderError(f"the features are of another encoder than the one that is {name} now; bring it back")
     return made
 

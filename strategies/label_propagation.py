@@ -140,7 +140,7 @@ class LabelPropagation(SingleStudent):
 
     def end_epoch(self, clock: Clock) -> Mapping[str, Tensor]:
         """Make the graph of this epoch's features and take its labels into use."""
-        if not len(self.seen.known):  # labels alone so far, or no unlabeled samples at all
+        if self.seen.empty:  # labels alone so far, or no unlabeled samples at all
             return {}
         index, z, counts = from_first(self._propagated)
         self.bank.write(index.to(self.bank.now.device), z.to(self.bank.now))

@@ -13,36 +13,55 @@ from selftrain.networks.student import Learner, run_network
 
 
 class FeatureMemory(nn.Module):
-    """Keep the newest vector of each row that was written; rows and width are those of what comes, on the CPU."""
+    """Keep the newest vector of each row that was written; rows and width are those of what comes.
+
+    They are kept on the CPU. What is written stays on its device until 64 MiB have come together or somebody reads, so
+    that a step does not wait for copies.
+    """
 
     only_trained_with = ("_extra_state",)
 
     def __init__(self) -> None:
         super().__init__()
         self.rows, self.known = torch.zeros(0, 0), torch.zeros(0, dtype=torch.bool)
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was written."""
+        return not (self._waiting or len(self.known))
 
     def write(self, index: Tensor, values: Tensor) -> None:
         """Store vectors (B, D) of the rows ``index`` (B,)."""
-        index, values = index.cpu(), values.detach().float().cpu()
-        more = int(index.max()) + 1 - len(self.known)
-        if more > 0:
-            rows = self.rows if len(self.rows) else self.rows.new_zeros(0, values.shape[1])
-            self.rows = torch.cat([rows, rows.new_zeros(more, values.shape[1])])
-            self.known = torch.cat([self.known, self.known.new_zeros(more)])
-        self.rows[index], self.known[index] = values, True
+        self._waiting.append((index, values.detach().float()))
+        if sum(values.numel() for _, values in self._waiting) > 2**24:
+            self._fetch()
+
+    def _fetch(self) -> None:
+        """Bring what waits to the CPU, the newest last."""
+        for index, values in [(index.cpu(), values.cpu()) for index, values in self._waiting]:
+            more = int(index.max()) + 1 - len(self.known)
+            if more > 0:
+                rows = self.rows if len(self.rows) else self.rows.new_zeros(0, values.shape[1])
+                self.rows = torch.cat([rows, rows.new_zeros(more, values.shape[1])])
+                self.known = torch.cat([self.known, self.known.new_zeros(more)])
+            self.rows[index], self.known[index] = values, True
+        self._waiting = []
 
     def read(self) -> tuple[Tensor, Tensor]:
         """Row numbers that were written, (M,), and their vectors, (M, D)."""
+        self._fetch()
         index = self.known.nonzero()[:, 0]
         return index, self.rows[index]
 
     def get_extra_state(self) -> dict[str, Tensor]:
         """What a run must store: buffers would have to have their size before the first batch."""
+        self._fetch()
         return {"rows": self.rows, "known": self.known}
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
         """Take back what ``get_extra_state`` gave."""
-        self.rows, self.known = state["rows"].clone(), state["known"].clone()
+        self.rows, self.known, self._waiting = state["rows"].clone(), state["known"].clone(), []
 
 
 @torch.no_grad()

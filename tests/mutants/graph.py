@@ -168,6 +168,27 @@ MUTANTS = [
         "test_label_propagation.py::test_a_feature_memory_grows_and_is_stored",
     ),
     Mutant(
+        "feature memory: what waits is not stored",
+        "selftrain/strategy/feature_memory.py",
+        '        self._fetch()\n        return {"rows"',
+        '        return {"rows"',
+        "test_label_propagation.py::test_a_feature_memory_grows_and_is_stored",
+    ),
+    Mutant(
+        "feature memory: what waits outlives a state that is loaded",
+        "selftrain/strategy/feature_memory.py",
+        'state["known"].clone(), []',
+        'state["known"].clone(), self._waiting',
+        "test_label_propagation.py::test_a_feature_memory_grows_and_is_stored",
+    ),
+    Mutant(
+        "feature memory: what waits grows without end",
+        "selftrain/strategy/feature_memory.py",
+        "self._waiting) > 2**24:",
+        "self._waiting) > 2**34:",
+        "test_label_propagation.py::test_a_feature_memory_brings_much_that_waits_to_the_cpu",
+    ),
+    Mutant(
         "feature memory: features are made in the mode of the step",
         "selftrain/strategy/feature_memory.py",
         "    with eval_mode(network):\n",

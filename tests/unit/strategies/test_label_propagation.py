@@ -88,7 +88,7 @@ def test_first_epochs_learn_labels_alone_and_look_at_nothing(monkeypatch):
         batch = batch_of(epoch, "weak")
         report = take_step(strategy, [batch], Clock(epoch, epoch, 9))
         assert report.scalars["used"] == 0
-        assert len(strategy.seen.known) == (0 if epoch < 2 else ROWS)
+        assert len(strategy.seen.read()[0]) == (0 if epoch < 2 else ROWS)
         assert bool(strategy.end_epoch(Clock(epoch + 1, epoch, 9))) == (epoch == 2)
         # labels alone move the weights; of BatchNorm's statistics, which see both, none is compared
         assert report.scalars["loss/unsupervised"] == 0
@@ -116,7 +116,7 @@ def test_the_average_gives_the_features_where_there_is_one():
         batch = batch_of(step, "weak")
         expected = embed(strategy.ema.model, batch.unlabeled["weak"].x)
         take_step(strategy, [batch], Clock(step, 0, 9))
-    torch.testing.assert_close(strategy.seen.rows, expected)
+    torch.testing.assert_close(strategy.seen.read()[1], expected)
 
 
 def test_labels_with_sites_are_refused_and_the_remedy_takes_them():
@@ -172,13 +172,25 @@ def test_features_are_made_in_evaluation_mode_and_leave_the_network_as_it_was():
 
 
 def test_a_feature_memory_grows_and_is_stored():
-    memory = FeatureMemory()
+    memory, other = FeatureMemory(), FeatureMemory()
+    assert memory.empty
     memory.write(torch.tensor([3, 1]), torch.tensor([[1.0, 2], [3, 4]]))
     memory.write(torch.tensor([5, 1]), torch.tensor([[5.0, 6], [7, 8]]))
+    assert not memory.empty
+    other.write(torch.tensor([0]), torch.ones(1, 2))  # gone with what is loaded
+    other.load_state_dict(memory.state_dict())
     index, rows = memory.read()
     assert index.tolist() == [1, 3, 5]
     assert rows.tolist() == [[7, 8], [1, 2], [5, 6]]
-    other = FeatureMemory()
-    other.load_state_dict(memory.state_dict())
     memory.write(torch.tensor([1]), torch.zeros(1, 2))
+    assert other.read()[0].tolist() == [1, 3, 5]
     assert other.read()[1].tolist() == rows.tolist()
+    assert memory.read()[1].tolist() == [[0, 0], [1, 2], [5, 6]]
+
+
+def test_a_feature_memory_brings_much_that_waits_to_the_cpu():
+    memory, wide = FeatureMemory(), torch.zeros(1, 2**24)
+    memory.write(torch.tensor([0]), wide)
+    assert not len(memory.known)
+    memory.write(torch.tensor([0]), wide)
+    assert memory.known.tolist() == [True]

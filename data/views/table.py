@@ -84,9 +84,10 @@ class TableViews(Normalizing):
         if self.bank is None:
             # 0 is the mean, after standardization; codes stay: the mean of codes is no category
             return View(self._kept(x, x.masked_fill(chosen < self.replace, 0.0)))
-        # Here and not once: mean and std may be fitted later than the bank is given.
-        bank = self.normalize(self.bank.to(x.device))
-        return View(torch.where(chosen < self.replace, bank.gather(0, (place * len(bank)).long()), x))
+        bank = self.bank.to(x.device)
+        # Here and not once: mean and std may be fitted later than the bank is given; what is drawn, not all of it.
+        drawn = self.normalize(bank.gather(0, (place * len(bank)).long()))
+        return View(torch.where(chosen < self.replace, drawn, x))
 
     def normalize(self, x: Tensor) -> Tensor:
         """Standardize all but the columns of codes."""

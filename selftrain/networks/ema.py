@@ -11,7 +11,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm as SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm as SpectralHook
 
 from selftrain.networks.copying import copy_network
-from selftrain.networks.student import Learner, logits_from, run_levels, run_network, set_mode, weights_of
+from selftrain.networks.student import Learner, logits_from, modules_of, run_levels, run_network, set_mode, weights_in
 from selftrain.runtime.distributed import own_part
 from selftrain.runtime.finite import HostCount
 from selftrain.types import plain_settings
@@ -99,14 +99,15 @@ class Teacher(nn.Module):
         # Warm start: the first students are worth little, so early averages look back on few of them.
         t = self._count.read(self.updates) + 1
         share = 1 - (min(self.decay, 1 - 1 / (t + 1)) if decay is None else decay)
-        rows = self._beside(sources)
+        networks = [modules_of(network) for network in (self.model, *sources)]
+        rows = list(zip(*map(weights_in, networks), strict=True))
         shared = {id(p) for p in self._shared}
         # Frozen no more, or not those of who is followed now: what others hold must not be written into.
         apart = {
             id(p) for p, *theirs in rows if id(p) in shared and (p.requires_grad or any(q is not p for q in theirs))
         }
         self._own(apart)
-        rows = self._beside(sources) if apart else rows
+        rows = list(zip(*map(weights_in, networks), strict=True)) if apart else rows
         # Shared weights stay as they are; the mean of several that are equal would round.
         pairs = [(mine, _mean(theirs)) for mine, *theirs in rows if any(p is not mine for p in theirs)]
         averaged = [pair for pair in pairs if pair[0].is_floating_point() or pair[0].is_complex()]
@@ -117,7 +118,7 @@ class Teacher(nn.Module):
             torch._foreach_lerp_(
                 [own_part(p.detach()) for p, _ in averaged], [own_part(value.detach()) for _, value in averaged], share
             )
-        self._follow_buffers(sources, share)
+        self._follow_buffers(networks, share)
         self._count.add(self.updates, int(count))
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *more: Any) -> None:
@@ -128,9 +129,6 @@ class Teacher(nn.Module):
         self._own({id(p) for p, value in stored if value.shape != p.shape or not torch.equal(value.to(p), p)})
         super()._load_from_state_dict(state_dict, prefix, *more)
 
-    def _beside(self, sources: tuple[nn.Module, ...]) -> list[tuple[nn.Parameter, ...]]:
-        return list(zip(weights_of(self.model), *map(weights_of, sources), strict=True))
-
     def _own(self, apart: set[int]) -> None:
         """Hold copies in place of some of the shared weights."""
         if not apart:
@@ -140,11 +138,11 @@ class Teacher(nn.Module):
             module._parameters.update({n: own[id(p)] for n, p in module._parameters.items() if id(p) in own})
         self._shared = [p for p in self._shared if id(p) not in apart]
 
-    def _follow_buffers(self, sources: tuple[nn.Module, ...], share: float) -> None:
+    def _follow_buffers(self, networks: list[list[nn.Module]], share: float) -> None:
         own = _spectral_buffers(self.model) if self.has_spectral_norms else set()
         pairs: list[tuple[Tensor, Tensor]] = []
         done: set[int] = set()  # tied buffers move once
-        for module, *others in zip(self.model.modules(), *(s.modules() for s in sources), strict=True):
+        for module, *others in zip(*networks, strict=True):
             for name, theirs in others[0]._buffers.items():
                 mine = module._buffers.get(name)
                 if mine is not None and (id(mine) in done or id(mine) in own):

@@ -323,7 +323,7 @@ class Learner(nn.Module):
         return True
 
     def _norm(self) -> Tensor:
-        grads = [p.grad for p in weights_of(self.model) if p.grad is not None]
+        grads = [p.grad for p in weights_in(modules_of(self.model)) if p.grad is not None]
         if len({(g.dtype, g.device, g.layout) for g in grads}) == 1 and grads[0].layout == torch.strided:
             # what torch does once it has sorted them by kind
             norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
@@ -607,23 +607,23 @@ def set_mode(module: nn.Module, training: bool) -> None:
             set_mode(part, training)
 
 
-def weights_of(module: nn.Module) -> list[nn.Parameter]:
-    """``module.parameters()`` in their order, several times as fast."""
-    found: dict[int, nn.Parameter] = {}
-    _find_weights(module, found, set())
+def modules_of(module: nn.Module) -> list[nn.Module]:
+    """``module.modules()`` in their order, several times as fast."""
+    found = {id(module): module}
+    _find_modules(module, found)
     return list(found.values())
 
 
-def _find_weights(module: nn.Module, found: dict[int, nn.Parameter], seen: set[int]) -> None:
-    if id(module) in seen:
-        return
-    seen.add(id(module))
-    for weight in module._parameters.values():
-        if weight is not None:
-            found.setdefault(id(weight), weight)
+def _find_modules(module: nn.Module, found: dict[int, nn.Module]) -> None:
     for part in module._modules.values():
-        if part is not None:
-            _find_weights(part, found, seen)
+        if part is not None and id(part) not in found:
+            found[id(part)] = part
+            _find_modules(part, found)
+
+
+def weights_in(modules: list[nn.Module]) -> list[nn.Parameter]:
+    """The weights that ``modules_of`` a network hold, in the order of ``network.parameters()``."""
+    return list({id(p): p for module in modules for p in module._parameters.values() if p is not None}.values())
 
 
 def _autocast_dtype(precision: Precision, device: torch.device, channels_last: bool) -> torch.dtype | None:

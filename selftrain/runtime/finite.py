@@ -185,7 +185,9 @@ class Weights:
         for number, one in enumerate(self.learners):
             for state in one.optimizer.state.values():
                 for key, value in state.items() if isinstance(state, dict) else ():
-                    if _is_numbers(own := own_part(value)) and not (narrow and value.dtype in _WIDE):
+                    if narrow and isinstance(value, Tensor) and value.dtype in _WIDE:
+                        continue
+                    if _is_numbers(own := own_part(value)):
                         yield f"{key} of optimizer {number + 1}", own
 
 
@@ -205,13 +207,9 @@ def _magnitude(values: Tensor) -> Tensor:
 
 
 def _is_numbers(value: Any) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.dtype in _NUMBERS
-        and value.layout == torch.strided
-        and not nn.parameter.is_lazy(value)
-        and value.numel() > 0
-    )
+    # nearly all are of these two types, which are not lazy
+    plain = type(value) in (nn.Parameter, Tensor) or (isinstance(value, Tensor) and not nn.parameter.is_lazy(value))
+    return plain and value.dtype in _NUMBERS and value.layout == torch.strided and value.numel() > 0
 
 
 @contextmanager

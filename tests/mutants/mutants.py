@@ -185,7 +185,7 @@ CORE = [
     Mutant(
         "BatchNorm statistics never reach the teacher",
         "selftrain/networks/ema.py",
-        "        self._follow_buffers(sources, share)\n",
+        "        self._follow_buffers(networks, share)\n",
         "",
         FOLLOWS,
     ),

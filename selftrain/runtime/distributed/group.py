@@ -241,6 +241,8 @@ def mean_gradients(model: nn.Module) -> None:
 
 def own_part(tensor: Tensor) -> Tensor:
     """This rank's share of weights that are shared out (the same memory); any other tensor as it is."""
+    if type(tensor) in (nn.Parameter, Tensor):  # nearly all, told at once
+        return tensor
     to_local = getattr(tensor, "to_local", None)
     return tensor if to_local is None else to_local()
 

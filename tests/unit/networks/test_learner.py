@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from selftrain.errors import TrainingError
 from selftrain.networks import optim
-from selftrain.networks.student import Learner, set_mode, weights_of
+from selftrain.networks.student import Learner, modules_of, set_mode, weights_in
 from selftrain.schedule import cosine
 
 
@@ -482,7 +482,8 @@ def test_modes_and_weights_are_those_that_torch_finds():
         set_mode(network, training)
         twin.train(training)
         assert [m.training for m in network.modules()] == [m.training for m in twin.modules()]
-    assert [*map(id, weights_of(network))] == [*map(id, network.parameters())]
+    assert [*map(id, modules_of(network))] == [*map(id, network.modules())]
+    assert [*map(id, weights_in(modules_of(network)))] == [*map(id, network.parameters())]
 
 
 @pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])

@@ -93,7 +93,7 @@ def unit_range(images: Tensor) -> Tensor:
     """Images as floats in [0, 1]; double precision stays."""
     if images.dtype == torch.float64:
         return images
-    return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.to(torch.float32)
+    return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images.to(torch.float32)
 
 
 def one_by_one(images: Tensor) -> bool:
@@ -175,14 +175,19 @@ class Normalizing(Recorded):
         """
         if one_by_one(x) and not self.exact:
             return self._normalized_one_by_one(x)
-        x = unit_range(x) if x.dtype == torch.uint8 else x
+        # what is made here is written into: new memory costs a batch more than the sums
+        own = x.dtype == torch.uint8
+        x = unit_range(x) if own else x
         # only where it matters: other accelerators than CUDA's have no double precision, and it takes time
         x = x.double() if self.exact and x.device.type != "mps" else x.float()
         mean, std = (value if value is None else _beside(value, x) for value in (self.mean, self.std))
         if self.beside is not None:
             mean, std = (value if value is None else value.reshape(self.beside) for value in (mean, std))
-        x = x if mean is None else x - mean
-        return (x if std is None else x / std).float()
+        if mean is not None:
+            x = x.sub_(mean) if own else x - mean
+        if std is not None:
+            x = x.div_(std) if own else x / std
+        return x.float()
 
     def _normalized_one_by_one(self, images: Tensor) -> Tensor:
         """``normalize`` for large images of bytes: each stays in the processor's cache for all of it."""

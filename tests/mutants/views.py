@@ -26,6 +26,13 @@ SHARED = "test_dense_views.py::test_weak_and_strong_views_have_one_geometry_wher
 
 MUTANTS = [
     Mutant(
+        "normalizing writes into the images that it was given",
+        "data/views/base.py",
+        "        own = x.dtype == torch.uint8\n",
+        "        own = True\n",
+        "test_data_scale.py::test_normalizing_leaves_what_it_is_given",
+    ),
+    Mutant(
         "strong draws where it is",
         "data/views/image.py",
         'index, "weak", _WEAK_DRAWS)',

@@ -476,3 +476,16 @@ def test_ordinary_columns_are_not_told():
     }
     for name, values in columns.items():
         assert far_values(values.astype(np.float64)) is None, name
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_normalizing_leaves_what_it_is_given(kind):
+    x = torch.arange(2 * 3 * 4 * 4).view(2, 3, 4, 4).to(kind)
+    given, mean, std = (
+        x.clone(),
+        torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1),
+        torch.tensor([0.5, 0.6, 0.7]).view(3, 1, 1),
+    )
+    found = data.TensorViews(mean=mean, std=std).normalize(x)
+    assert torch.equal(x, given)
+    assert torch.equal(found, ((x.float() / 255 if kind == torch.uint8 else x) - mean) / std)

@@ -20,6 +20,7 @@ from selftrain.runtime.devices import sent
 from selftrain.runtime.distributed import mixes_own, on_own_rows
 from selftrain.runtime.rng import own_randomness
 from selftrain.tasks import Task
+from selftrain.tasks.base import AdjustedTarget
 from selftrain.types import HardTarget, Labeled, Recorded, Target
 
 MixFunction = TypeVar("MixFunction", bound=Callable[..., tuple[Tensor, Target]])
@@ -31,7 +32,9 @@ def cat(*targets: Target) -> Target:
 
     Raises:
         DataError: they have different numbers of pixels.
+        ValueError: a label whose loss is adjusted would be joined with others.
     """
+    _refuse_adjusted(*targets)
     sizes = {tuple(t.shape[1:]) for t in targets}
     if len(sizes) > 1:
         raise DataError(
@@ -547,6 +550,7 @@ class KeypointMix(Mix):
 
 def blend(first: Target, second: Target, share: float | Tensor, task: Task) -> Target:
     """Target whose linear loss is ``share * w1 * L1 + (1 - share) * w2 * L2``; ``share``: one, or one a row (B,)."""
+    _refuse_adjusted(first, second)
     share = _along(share, first.weight)
     w1, w2 = share * first.weight * first.mask(), (1 - share) * second.weight * second.mask()
     weight = w1 + w2
@@ -554,6 +558,15 @@ def blend(first: Target, second: Target, share: float | Tensor, task: Task) -> T
     part = task.spread(torch.where(weight > 0, w1 / weight.clamp(min=1e-12), share * torch.ones_like(weight)))
     valid = None if first.valid is None and second.valid is None else (first.mask() + second.mask()) > 0
     return Target(part * first.value + (1 - part) * second.value, weight, valid)
+
+
+def _refuse_adjusted(*targets: Target) -> None:
+    # in a blend nobody can say how much of a loss is that of a label
+    if any(isinstance(target, AdjustedTarget) for target in targets):
+        raise ValueError(
+            "this strategy joins labels with pseudo-labels in one loss, and the task adjusts the loss of labels alone; "
+            "leave label_counts out, or take a strategy that keeps them apart, such as FixMatch"
+        )
 
 
 def _paste(target: Target, other: Target, pasted: Tensor) -> Target:

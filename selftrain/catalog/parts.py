@@ -16,6 +16,8 @@ from selftrain import pretrain, schedule, select
 from selftrain.data import AlbumentationsViews, PointViews, SeriesViews, TableViews, TensorViews
 from selftrain.mix import ClassMix, CutMix, CutMixSeg, KeypointMix, LabelInjection, Mixup, SourceClassMix
 from selftrain.select.alignment import Align
+from selftrain.select.darp import Darp
+from selftrain.select.debias import AdjustLabels, Debias
 from selftrain.tasks import Classification, Keypoints, Segmentation, Task
 
 Maker = Callable[..., Any]
@@ -50,7 +52,12 @@ PARTS: Mapping[str, Names] = {
         "label_injection": LabelInjection,
         "keypoint_mix": KeypointMix,
     },
-    "align": {target: partial(Align, target=target) for target in ("uniform", "labeled")},
+    "align": {
+        **{target: partial(Align, target=target) for target in ("uniform", "labeled", "pile")},
+        "debias": Debias,
+        "adjust_labels": AdjustLabels,
+        "darp": Darp,
+    },
     "masks": {
         "random_mask": pretrain.RandomMask,
         "multi_block": pretrain.MultiBlock,

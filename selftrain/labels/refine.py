@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -42,6 +43,28 @@ def balanced_weight(
         best = units[sure[units].argsort(descending=True, stable=True)[:per_class]]
         # all others stay 0; a factor below 1 would weaken a class that was only cut
         made[best] = flat[best] * min(max_copies, max(1.0, per_class / max(1, len(units))))
+    return made.view(weight.shape)
+
+
+def rebalanced_weight(
+    weight: Tensor, confidence: Tensor, classes: Sequence[Tensor], counts: Sequence[float], alpha: float
+) -> Tensor:
+    """Weights after a class was cut to its most confident units, the more the more labels it has.
+
+    Args:
+        weight: Of each unit, any shape.
+        confidence: The same shape.
+        classes: For each class the numbers of its kept units in the flattened table, in order.
+        counts: Labels of each class.
+        alpha: Power of the shares that stay.
+    """
+    flat, sure, made = weight.flatten(), confidence.flatten(), weight.new_zeros(weight.numel())
+    ranked = sorted(range(len(counts)), key=lambda c: -counts[c])  # of equal counts the first class is the larger
+    for place, c in enumerate(ranked):
+        share = (counts[ranked[-1 - place]] / counts[ranked[0]]) ** alpha
+        # a hair off, so that a share of 1 of what floats call 3.0000001 is no fourth one
+        best = sure[classes[c]].argsort(descending=True, stable=True)[: math.ceil(len(classes[c]) * share - 1e-9)]
+        made[classes[c][best]] = flat[classes[c][best]]
     return made.view(weight.shape)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from selftrain._compat import old_method, renamed
 from selftrain.errors import CheckpointError
-from selftrain.labels.refine import balanced_weight, by_rows, check_units, check_value, percentile
+from selftrain.labels.refine import balanced_weight, by_rows, check_units, check_value, percentile, rebalanced_weight
 from selftrain.labels.table_file import digest_of, read_labels, write_labels
 from selftrain.metrics.calibration_error import pseudo_label_accuracy
 from selftrain.networks.described import describe
@@ -148,6 +149,33 @@ class PseudoLabelTable(nn.Module):
         weight = balanced_weight(self.weight, self.confidence, self._units_by_class(), quota, limit)
         cap = "" if max_copies is None else f", max_copies={max_copies:g}"
         return self._refined(f"balanced({quota}{cap})", weight=weight)
+
+    def rebalanced(self, counts: Sequence[float], alpha: float = 1 / 3) -> PseudoLabelTable:
+        """Keep the most confident units of each predicted class: nearly all of a rare one, few of a frequent one.
+
+        Of the class with the l-th largest count the share ``(N_{C+1-l} / N_1)^alpha`` of its kept units stays, rounded
+        up (of equally confident ones the earlier row), N being the counts from large to small.
+
+        Source: Wei et al., "CReST", 2021, arXiv:2102.09559, section 3.2.
+
+        Args:
+            counts: Labels of each class, or their shares, each above 0.
+            alpha: In (0, 1].
+
+        Raises:
+            ValueError: for keypoints, counts that are not one a class and above 0, or an ``alpha`` out of range.
+        """
+        classes = self.value.shape[1]
+        if not self._has_classes:
+            raise ValueError("keypoints cannot be rebalanced: a joint has no class; leave out rebalanced()")
+        if len(counts) != classes or not min(counts) > 0 or not 0 < alpha <= 1:
+            raise ValueError(
+                f"counts is {list(counts)} and alpha {alpha}; give {classes} numbers above 0, the labels of each "
+                "class, and an alpha in (0, 1]"
+            )
+        weight = rebalanced_weight(self.weight, self.confidence, self._units_by_class(), counts, alpha)
+        said = ", ".join(f"{count:g}" for count in counts)
+        return self._refined(f"rebalanced([{said}], {alpha:g})", weight=weight)
 
     def normalized(self) -> PseudoLabelTable:
         """Scale the weights to a mean of 1.

@@ -26,6 +26,7 @@ from selftrain.pipeline.out_of_fold import out_of_fold as out_of_fold
 from selftrain.pipeline.presets import MakeFrom as MakeFrom
 from selftrain.pipeline.presets import MakeStrategy as MakeStrategy
 from selftrain.pipeline.presets import complementary, curriculum_labeling, noisy_student, pseudo_first, st_plus_plus
+from selftrain.pipeline.rebalancing import crest
 from selftrain.pipeline.reliable import ReliableLabeling
 from selftrain.pipeline.running import Part, PipelineRun, run_pipeline
 from selftrain.pipeline.stages import OWN_OPTIONS as OWN_OPTIONS
@@ -49,6 +50,7 @@ __all__ = [
     "Stage",
     "Supervised",
     "complementary",
+    "crest",
     "curriculum_labeling",
     "noisy_student",
     "pseudo_first",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Protocol
 
@@ -144,20 +144,45 @@ def _cross_entropy(logits: Tensor, value: Tensor) -> Tensor:
     return -(value * logits.log_softmax(1)).sum(1)
 
 
+class AdjustedTarget(Target):
+    """What a person said, whose loss is to be adjusted for how often it is said; it stays so in parts and weights."""
+
+    def having(self, value: Tensor, weight: Tensor, valid: Tensor | None = None) -> Target:
+        """The same with other ``tensors``."""
+        return AdjustedTarget(value, weight, valid)
+
+
 class Classification(Recorded):
     """One label a sample; a unit is a sample.
 
+    ``label_counts`` adjusts the loss of labels, and of nothing else, for unequal classes: ``log_softmax(z + tau log
+    pi)``, so that z itself is what it would be of balanced labels. Source: Menon et al., "Long-tail learning via logit
+    adjustment", ICLR 2021, arXiv:2007.07314, eq. 10. Pseudo-labels keep the plain loss: their shares are the pile's.
+
     Args:
         classes: Number of classes, at least 2.
+        label_counts: How many labels each class has, or their shares pi, each above 0; ``None``: no adjustment.
+            Strategies that blend labels with pseudo-labels (``MixMatch``, ``CurriculumLabeling``) refuse it.
+        tau: Strength of the adjustment, >= 0; the paper's 1 makes up for all of it.
+
+    Raises:
+        ValueError: for fewer than 2 classes, counts that are not one a class and above 0, or a negative ``tau``.
     """
 
     monitor = "accuracy"
     has_classes = one_unit = True
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, *, label_counts: Sequence[float] | None = None, tau: float = 1.0) -> None:
         if classes < 2:
             raise ValueError(f"classes is {classes}; a classification needs at least 2")
+        if label_counts is not None and (len(label_counts) != classes or not min(label_counts) > 0):
+            raise ValueError(
+                f"label_counts is {list(label_counts)}; give {classes} numbers above 0, the labels of each class"
+            )
+        if not tau >= 0:
+            raise ValueError(f"tau is {tau}; it must be 0 or more")
         self.classes = self.groups = classes
+        self.label_counts, self.tau = label_counts, tau
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """A probability for each class."""
@@ -174,7 +199,8 @@ class Classification(Recorded):
             raise DataError(f"labels have shape {shape}; classification needs one a sample, masks need Segmentation")
         check_classes(annotation, annotation, self.classes)
         value = F.one_hot(annotation.long(), self.classes).float()
-        return Target(value, value.new_ones(len(value)))
+        kind = Target if self.label_counts is None else AdjustedTarget
+        return kind(value, value.new_ones(len(value)))
 
     def probs(self, logits: Tensor) -> Tensor:
         """Softmax over axis 1."""
@@ -248,8 +274,10 @@ class Classification(Recorded):
         return weight.unsqueeze(1)
 
     def loss(self, logits: Tensor, target: Target) -> Tensor:
-        """Cross-entropy with soft targets in nats."""
+        """Cross-entropy with soft targets in nats; of labels with adjusted logits, see ``label_counts``."""
         check_shape(logits, target)
+        if self.label_counts is not None and isinstance(target, AdjustedTarget):
+            logits = logits + self.tau * logits.new_tensor(self.label_counts).log()
         return weighted_mean(_cross_entropy(logits, target.value), target)
 
     def consistency(self, logits: Tensor, target: Target) -> Tensor:

@@ -325,6 +325,17 @@ ROWS_OF = {
             lambda tmp: piped(tmp, lambda folder: next((folder / "02-label").glob("labels.*")).unlink(), resume=True),
         ),
     ],
+    "selftrain/pipeline/rebalancing.py": [
+        Elsewhere(
+            "there must be at least 1 generation",
+            "unit/pipeline/test_rebalancing.py::test_settings_out_of_range_are_named",
+        ),
+        Elsewhere("which crest sets itself", "unit/pipeline/test_rebalancing.py::test_settings_out_of_range_are_named"),
+        Elsewhere("no label of {}", "unit/pipeline/test_rebalancing.py::test_every_class_needs_a_label"),
+        Elsewhere(
+            "give a pile whose labels are classes", "unit/pipeline/test_rebalancing.py::test_every_class_needs_a_label"
+        ),
+    ],
     "selftrain/pipeline/presets.py": [
         Row(
             "choose 'pretrained' or 'scratch'",

@@ -13,6 +13,8 @@ from selftrain.mix import ClassMix, CutMix, CutMixSeg, KeypointMix, LabelInjecti
 from selftrain.schedule import Constant, Cosine
 from selftrain.select.alignment import Align
 from selftrain.select.base import score
+from selftrain.select.darp import Darp
+from selftrain.select.debias import AdjustLabels, Debias
 from selftrain.strategy.label_memory import LabelMemory
 from selftrain.tasks import Classification, Keypoints, Segmentation
 from selftrain.types import Batch, BatchPlan
@@ -60,6 +62,16 @@ def flex(evidence=EVIDENCE, **settings):
 def align(**settings):
     rule = Align(TASK, **settings).train()
     assert rule(VALUE, VALUE).shape == VALUE.shape
+
+
+CLASSES = toy.task("classification").groups
+
+
+def adjusted(name, **settings):
+    """One step of a method whose task may adjust the loss of labels."""
+    task = Classification(CLASSES, **settings)
+    made = {"mixmatch": strategies.MixMatch, "fixmatch": strategies.FixMatch}[name](task, toy.learner("classification"))
+    st.fit(made, toy.pile("classification"), steps=1)
 
 
 def memory(size=3, shape=(3,), rows=3, value=VALUE):
@@ -262,7 +274,9 @@ ROWS_OF = {
         setting("threshold is {}", flex, "threshold", 0, 1e-3, 1),
     ],
     f"{R}/alignment.py": [
-        setting("target is {}; choose", align, "target", "even", "uniform", "labeled", torch.tensor([0.2, 0.3, 0.5])),
+        setting(
+            "target is {}; choose", align, "target", "even", "uniform", "labeled", "pile", torch.tensor([0.2, 0.3, 0.5])
+        ),
         Row(
             "pass them as `labeled`",
             lambda: Align(TASK, target="labeled")(VALUE),
@@ -270,6 +284,11 @@ ROWS_OF = {
         ),
         setting("shares that sum to 1", align, "target", torch.ones(3), torch.tensor([0.2, 0.3, 0.5])),
     ],
+    f"{R}/debias.py": [
+        setting("tau is {}", partial(Debias, TASK), "tau", -1, 0, 0.5),
+        setting("counts is {}; give", partial(AdjustLabels, TASK), "counts", [1, 0, 2], [1, 1, 2]),
+    ],
+    f"{R}/darp.py": [setting("{} is {}; it must be at least 1", partial(Darp, TASK), "memory", 0, 1)],
     f"{R}/base.py": [
         setting("threshold is {}; it must be in [0, 1]", select.image_share, "threshold", 95, 0.95, 1),
         setting("border is {}; give shares", select.image_share, "border", (15.0, 120.0), (15 / 512, 120 / 512)),
@@ -287,6 +306,12 @@ ROWS_OF = {
         ),
     ],
     "selftrain/mix.py": [
+        Row(
+            "leave label_counts out",
+            lambda: adjusted("mixmatch", label_counts=[1.0] * CLASSES),
+            lambda: adjusted("mixmatch"),
+            lambda: adjusted("fixmatch", label_counts=[1.0] * CLASSES),
+        ),
         Elsewhere(
             "enlarge its logits to the size",
             "unit/test_tasks.py::test_what_joins_labels_and_predictions_needs_them_of_one_size",
@@ -339,6 +364,8 @@ ROWS_OF = {
     ],
     "selftrain/tasks/base.py": [
         setting("classes is {}", Classification, "classes", 1, 2),
+        setting("label_counts is {}", partial(Classification, 3), "label_counts", [5, 0, 1], [5, 1, 1]),
+        setting("tau is {}", partial(Classification, 3), "tau", -1, 0, 1),
         Row(
             "masks need Segmentation",
             lambda: Classification(3).encode(torch.zeros(2, 4, 4, dtype=torch.long)),

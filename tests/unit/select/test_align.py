@@ -209,7 +209,7 @@ def test_joints_have_no_prior():
     [
         ({"decay": 1.0}, r"decay is 1.0; it must be in \[0, 1\)"),
         ({"decay": -0.5}, "decay is -0.5"),
-        ({"target": "pile"}, "target is 'pile'; choose 'uniform', 'labeled' or a tensor of class shares"),
+        ({"target": "even"}, "target is 'even'; choose 'uniform', 'labeled', 'pile' or a tensor of class shares"),
         ({"target": torch.tensor([0.5, 0.5])}, r"target is \[0.5, 0.5\]; give 3 shares that sum to 1"),
         ({"target": torch.tensor([0.5, 0.25, 0.5])}, r"target is \[0.5, 0.25, 0.5\]; give 3 shares that sum to 1"),
         ({"target": torch.tensor([1.5, -0.5, 0.0])}, "give 3 shares that sum to 1"),

@@ -51,18 +51,19 @@ class AdjustLabels(Align):
 
     Args:
         task: Kind of output; it needs classes.
-        counts: Labels of each class, or their shares, each above 0.
+        counts: Labels of each class, or their shares, each above 0; ``None``: the moving mean prediction on the labeled
+            batches stands for the shares, as of ``Align(target="labeled")``.
         tau: Strength, >= 0.
 
     Raises:
         ValueError: for keypoints, counts that are not one a class and above 0, or a negative ``tau``.
     """
 
-    def __init__(self, task: Task, counts: Sequence[float], *, tau: float = 1.0) -> None:
-        if len(counts) != task.groups or not min(counts) > 0:
+    def __init__(self, task: Task, counts: Sequence[float] | None = None, *, tau: float = 1.0) -> None:
+        if counts is not None and (len(counts) != task.groups or not min(counts) > 0):
             raise ValueError(f"counts is {list(counts)}; give {task.groups} numbers above 0, the labels of each class")
-        shares = torch.tensor(counts, dtype=torch.float)
-        super().__init__(task, target=shares / shares.sum())
+        shares = None if counts is None else torch.tensor(counts, dtype=torch.float)
+        super().__init__(task, target="labeled" if shares is None else shares / shares.sum())
         self.tau = _checked_tau(tau)
 
     def aligned(self, value: Tensor) -> Tensor:

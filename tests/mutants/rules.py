@@ -322,7 +322,7 @@ MUTANTS = [
         "selftrain/select/darp.py",
         "(p.log() + nu.view(1, -1, *[1] * (p.dim() - 2)) * entropy)",
         "(p.log() + nu.view(1, -1, *[1] * (p.dim() - 2)))",
-        "test_unequal.py::test_darp_moves_unsure_predictions_and_sure_ones_hardly",
+        "test_unequal.py::test_darp_solves_the_convex_problem",
     ),
     Mutant(
         "DARP solves its columns alone",

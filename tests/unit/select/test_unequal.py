@@ -50,6 +50,12 @@ def test_known_shares_are_taken_out_of_the_logits():
     assert np.allclose(made, wanted / wanted.sum(1, keepdims=True), atol=1e-5)
 
 
+def test_without_counts_the_predictions_on_labels_stand_for_their_shares():
+    value, given = said(), said(6, seed=1)
+    wanted = value / given.mean(0)
+    assert torch.allclose(AdjustLabels(TASK)(value, given), wanted / wanted.sum(1, keepdim=True), atol=1e-6)
+
+
 def test_the_shares_of_the_pile_are_found_by_expectation_maximization():
     """Exact posteriors of labels with shares s: EM finds the pile's shares, which the mean prediction does not."""
     generator, s, pi = np.random.default_rng(0), np.array([0.6, 0.3, 0.1]), np.array([0.1, 0.3, 0.6])
@@ -201,15 +207,13 @@ def test_only_labels_have_an_adjusted_loss():
     task, plain = Classification(3, label_counts=COUNTS, tau=0.5), TASK
     logits, label = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 2, 1, 0, 2])
     shares = torch.tensor(COUNTS) / 100
-    wanted = -torch.log_softmax(logits + 0.5 * shares.log(), 1)[torch.arange(5), label].mean()
+    each = -torch.log_softmax(logits + 0.5 * shares.log(), 1)[torch.arange(5), label]
     target = task.encode(label)
-    assert torch.allclose(task.loss(logits, target), wanted)
+    assert torch.allclose(task.loss(logits, target), each.mean())
     pseudo = task.decide(target.value, target.weight)
     assert torch.equal(task.loss(logits, pseudo), plain.loss(logits, plain.encode(label)))
     # parts and weights of labels are labels
-    shown = pick(target, slice(1, 3))
-    assert torch.allclose(task.loss(logits[1:3], shown.scaled(1.0)), task.loss(logits, target.scaled(
-        torch.tensor([0.0, 2.5, 2.5, 0, 0]))))  # fmt: skip
+    assert torch.allclose(task.loss(logits[1:3], pick(target, slice(1, 3)).scaled(2.0)), 2 * each[1:3].mean())
     with pytest.raises(ValueError, match="leave label_counts out, or take a strategy that keeps them apart"):
         cat(target, pseudo)
 

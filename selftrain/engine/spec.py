@@ -542,7 +542,9 @@ class _Builder:
             return pile
         encoder = self.encoder()
         try:
-            given = {name: self.value(told[name]) for name in ("views", "cache", "seed")} | ({"views": 0} if plain else {})
+            given = {name: self.value(told[name]) for name in ("views", "cache", "seed")} | (
+                {"views": 0} if plain else {}
+            )
             pile = copy.copy(pile)
             base = self.value(told["base"])
             pile.views = pile.views if isinstance(base, _Absent) else base.fitted(pile.unlabeled or pile.labeled)

@@ -63,7 +63,7 @@ def rebalanced_weight(
     for place, c in enumerate(ranked):
         share = (counts[ranked[-1 - place]] / counts[ranked[0]]) ** alpha
         # a hair off, so that a share of 1 of what floats call 3.0000001 is no fourth one
-        best = sure[classes[c]].argsort(descending=True, stable=True)[: math.ceil(len(classes[c]) * share - 1e-9)]
+        best = (-sure[classes[c]]).argsort(stable=True)[: math.ceil(len(classes[c]) * share - 1e-9)]
         made[classes[c][best]] = flat[classes[c][best]]
     return made.view(weight.shape)
 

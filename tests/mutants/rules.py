@@ -200,10 +200,10 @@ MUTANTS = [
     Mutant(
         "alignment divides by yesterday's mean",
         ALIGN,
-        "            self._take_in(value, labeled)\n        factor = self.expected.clamp(min=_FLOOR)"
-        " / self.predicted.clamp(min=_FLOOR)",
-        "            late = self.predicted.clone()\n            self._take_in(value, labeled)\n"
-        "        factor = self.expected.clamp(min=_FLOOR) / late.clamp(min=_FLOOR)",
+        "        if self.training and value.numel():\n            self._take_in(value, labeled)\n"
+        "        return self.aligned(value)",
+        "        late = self.aligned(value)\n        if self.training and value.numel():\n"
+        "            self._take_in(value, labeled)\n        return late",
         ALIGNED,
     ),
     Mutant(

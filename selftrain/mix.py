@@ -319,8 +319,7 @@ def keypoint_mix(
         ValueError: if the targets are no heatmaps of joints or ``x`` is no batch of images, and for a size or a number
             of pairs out of range.
     """
-    if x.dim() != 4 or target.value.dim() != 4 or target.weight.dim() != 2:
-        raise ValueError(f"keypoint_mix needs heatmaps (B, K, h, w) of images, got {_shapes(x, target)}")
+    _check_joints("keypoint_mix", x, target)
     _check_patch(size, pairs)
     side = max(1, round(size * min(x.shape[-2:])))
     shown = target if by is None else by
@@ -333,6 +332,55 @@ def keypoint_mix(
         for start, end in _pairs(len(there), pairs):
             # From the image as it was: a later pair must not copy what an earlier one has pasted.
             _copy_patch(x[row], mixed[row], there[start], there[end], side)
+    return mixed, target
+
+
+@_in_ranks
+def joint_occlusion(
+    x: Tensor,
+    target: Target,
+    task: Task,
+    *,
+    probability: float = 0.5,
+    threshold: float = 0.9,
+    size: float = 20 / 256,
+    by: Target | None = None,
+) -> tuple[Tensor, Target]:
+    """Hide one sure joint of some images behind a patch of another place of the image; the targets stay.
+
+    Source: Raychaudhuri et al., "Prior-guided Source-free Domain Adaptation for Human Pose Estimation" (POST), ICCV
+    2023, arXiv:2308.13954, adaptive keypoint occlusion; the numbers are those of its released code. A reconstruction:
+    what the patch shows is not described, here a random place of the same image.
+
+    Args:
+        x: Images, shape (B, c, H, W).
+        target: Heatmaps of their joints, shape (B, K, h, w).
+        task: Keypoints.
+        probability: Of each image to lose a joint, in [0, 1].
+        threshold: Height of the peak from which on a joint is sure, in [0, 1]. It must also be valid and weigh
+            something: of hard targets, whose peaks are 1, all joints that a strategy's ``select`` has kept are sure.
+        size: Side of the patch as a share of the shorter side of the image, in (0, 1].
+        by: Targets of the same shape whose joints are hidden; ``None``: ``target``.
+    Gradient: flows to ``x``.
+
+    Raises:
+        ValueError: if the targets are no heatmaps of joints or ``x`` is no batch of images, and for settings out of
+            range.
+    """
+    _check_joints("joint_occlusion", x, target)
+    _check_occlusion(probability, threshold, size)
+    side, (height, width) = max(1, round(size * min(x.shape[-2:]))), x.shape[-2:]
+    shown = target if by is None else by
+    places = _places(task.label(shown.value), shown.value.shape[-2:], x.shape[-2:])
+    sure = ((shown.weight * shown.mask() > 0) & (task.confidence(shown.value) >= threshold)).tolist()
+    mixed = x.clone()
+    for row, joints in enumerate(places):
+        there = [place for place, counts in zip(joints, sure[row], strict=True) if counts]
+        if there and float(torch.rand(())) < probability:
+            hidden = there[int(torch.randint(len(there), ()))]
+            _copy_patch(
+                x[row], mixed[row], (int(torch.randint(height, ())), int(torch.randint(width, ()))), hidden, side
+            )
     return mixed, target
 
 
@@ -548,6 +596,29 @@ class KeypointMix(Mix):
         return keypoint_mix(x, target, task, size=self.size, pairs=self.pairs, by=by)
 
 
+class JointOcclusion(Mix):
+    """``joint_occlusion`` with settings: see there.
+
+    Args:
+        probability: Of each image to lose a joint, in [0, 1].
+        threshold: Height of the peak from which on a joint is sure, in [0, 1].
+        size: Side of the patch as a share of the shorter side of the image, in (0, 1].
+    """
+
+    def __init__(self, probability: float = 0.5, *, threshold: float = 0.9, size: float = 20 / 256) -> None:
+        super().__init__()
+        _check_occlusion(probability, threshold, size)
+        self.probability, self.threshold, self.size = probability, threshold, size
+
+    def forward(self, x: Tensor, target: Target, task: Task) -> tuple[Tensor, Target]:
+        """Hide joints."""
+        return self._by(target, x, target, task)
+
+    def _by(self, by: Target, x: Tensor, target: Target, task: Task, *more: Any) -> tuple[Tensor, Target]:
+        settings = {"probability": self.probability, "threshold": self.threshold, "size": self.size}
+        return joint_occlusion(x, target, task, **settings, by=by)
+
+
 def blend(first: Target, second: Target, share: float | Tensor, task: Task) -> Target:
     """Target whose linear loss is ``share * w1 * L1 + (1 - share) * w2 * L2``; ``share``: one, or one a row (B,)."""
     _refuse_adjusted(first, second)
@@ -699,6 +770,19 @@ def _check_alpha(alpha: float) -> None:
 def _check_patch(size: float, pairs: int) -> None:
     if not 0 < size <= 1 or pairs < 1:
         raise ValueError(f"size is {size} and pairs {pairs}; size must be in (0, 1] and pairs at least 1")
+
+
+def _check_joints(name: str, x: Tensor, target: Target) -> None:
+    if x.dim() != 4 or target.value.dim() != 4 or target.weight.dim() != 2:
+        raise ValueError(f"{name} needs heatmaps (B, K, h, w) of images, got {_shapes(x, target)}")
+
+
+def _check_occlusion(probability: float, threshold: float, size: float) -> None:
+    if not (0 <= probability <= 1 and 0 <= threshold <= 1 and 0 < size <= 1):
+        raise ValueError(
+            f"an occlusion has probability {probability}, threshold {threshold} and size {size}; all must be in "
+            "[0, 1], and size above 0"
+        )
 
 
 def _shapes(x: Tensor, target: Target) -> str:

@@ -14,7 +14,16 @@ import torch
 
 from selftrain import pretrain, schedule, select
 from selftrain.data import AlbumentationsViews, PointViews, SeriesViews, TableViews, TensorViews
-from selftrain.mix import ClassMix, CutMix, CutMixSeg, KeypointMix, LabelInjection, Mixup, SourceClassMix
+from selftrain.mix import (
+    ClassMix,
+    CutMix,
+    CutMixSeg,
+    JointOcclusion,
+    KeypointMix,
+    LabelInjection,
+    Mixup,
+    SourceClassMix,
+)
 from selftrain.select.alignment import Align
 from selftrain.select.darp import Darp
 from selftrain.select.debias import AdjustLabels, Debias
@@ -51,6 +60,7 @@ PARTS: Mapping[str, Names] = {
         "source_classmix": SourceClassMix,
         "label_injection": LabelInjection,
         "keypoint_mix": KeypointMix,
+        "joint_occlusion": JointOcclusion,
     },
     "align": {
         **{target: partial(Align, target=target) for target in ("uniform", "labeled", "pile")},

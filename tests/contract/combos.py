@@ -12,7 +12,16 @@ import torch
 from zoo import MEMORY_UNITS
 
 from selftrain import Strategy, select, strategies, toy
-from selftrain.mix import ClassMix, CutMix, CutMixSeg, KeypointMix, LabelInjection, Mixup, SourceClassMix
+from selftrain.mix import (
+    ClassMix,
+    CutMix,
+    CutMixSeg,
+    JointOcclusion,
+    KeypointMix,
+    LabelInjection,
+    Mixup,
+    SourceClassMix,
+)
 from selftrain.networks.student import MakeLearner
 from selftrain.select.alignment import Align
 from selftrain.tasks import Task
@@ -59,6 +68,7 @@ MIXES: Mapping[str, Callable[[], Any]] = {
     "classmix of labels": SourceClassMix,
     "boxes of labels": LabelInjection,
     "keypoint mix": lambda: KeypointMix(0.3),
+    "keypoint occlusion": lambda: JointOcclusion(1.0, threshold=0.0, size=0.3),
 }
 AXES = (tuple(TEACHERS), tuple(RULES), tuple(TARGETS), tuple(MIXES), toy.KINDS)
 ENOUGH = 110
@@ -100,7 +110,9 @@ def possible(parts: tuple[str, ...]) -> bool:
     _, _, target, mix, kind = parts
     if kind == "keypoints" and target.startswith("aligned"):
         return False
-    return (not mix.startswith("classmix") or kind == "segmentation") and (mix != "keypoint mix" or kind == "keypoints")
+    return (not mix.startswith("classmix") or kind == "segmentation") and (
+        not mix.startswith("keypoint") or kind == "keypoints"
+    )
 
 
 def pairs(parts: tuple[str, ...]) -> set[tuple[tuple[int, str], tuple[int, str]]]:

@@ -39,6 +39,7 @@ ADA_LOGITS = "test_methods_thresholds.py::test_adamatch_mixes_the_logits_of_a_jo
 COSINE = "test_methods_thresholds.py::test_the_weight_rises_along_a_cosine_over_the_first_half"
 HEADS = "test_methods_teachers.py::test_one_head_learns_labels_and_the_other_the_teachers_label_head"
 REVIEW = "test_methods_teachers.py::test_the_student_learns_from_teacher_and_reviewer_then_both_follow"
+OCCLUDED = "test_mix.py::test_a_sure_joint_is_hidden_behind_a_patch_of_another_place"
 LEVELS = "test_methods_teachers.py::test_each_level_learns_labels_and_what_both_teachers_say_at_that_level"
 OWN_RULES = "test_methods_teachers.py::test_teacher_and_reviewer_have_thresholds_of_their_own"
 DEPTH = "test_methods_teachers.py::test_fst_with_free_thresholds_follows_the_trace_by_hand"
@@ -378,6 +379,20 @@ MUTANTS = [
         'self.student.model if self.follows == "student" else self.teacher.model',
         "self.student.model",
         REVIEW,
+    ),
+    Mutant(
+        "joint occlusion: unsure joints are hidden",
+        "selftrain/mix.py",
+        "(shown.weight * shown.mask() > 0) & (task.confidence(shown.value) >= threshold)",
+        "shown.weight * shown.mask() > 0",
+        OCCLUDED,
+    ),
+    Mutant(
+        "joint occlusion: every image loses a joint",
+        "selftrain/mix.py",
+        "if there and float(torch.rand(())) < probability:",
+        "if there and probability:",
+        OCCLUDED,
     ),
     Mutant(
         "EMA of multi-level heads: the logits are the target at each level",

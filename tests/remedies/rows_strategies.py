@@ -9,7 +9,16 @@ from remedies import Elsewhere, Row, setting
 
 import selftrain as st
 from selftrain import networks, select, strategies, toy
-from selftrain.mix import ClassMix, CutMix, CutMixSeg, KeypointMix, LabelInjection, Mixup, SourceClassMix
+from selftrain.mix import (
+    ClassMix,
+    CutMix,
+    CutMixSeg,
+    JointOcclusion,
+    KeypointMix,
+    LabelInjection,
+    Mixup,
+    SourceClassMix,
+)
 from selftrain.schedule import Constant, Cosine
 from selftrain.select.alignment import Align
 from selftrain.select.base import score
@@ -329,7 +338,7 @@ ROWS_OF = {
             lambda: mixed(Mixup(), "classification"),
         ),
         Row(
-            "keypoint_mix needs heatmaps",
+            "{} needs heatmaps (B, K, h, w) of images",
             lambda: mixed(KeypointMix(), "segmentation"),
             lambda: mixed(KeypointMix(), "keypoints"),
         ),
@@ -356,6 +365,7 @@ ROWS_OF = {
         setting("alpha is {}", lambda **given: mixed(Mixup(**given), "classification"), "alpha", -1, 0, 1e6),
         setting("size is {} and pairs {}", lambda **given: mixed(KeypointMix(**given), "keypoints"), "size", 0, 0.1, 1),
         setting("size is {} and pairs {}", lambda **given: mixed(KeypointMix(**given), "keypoints"), "pairs", 0, 1),
+        setting("an occlusion has probability {}", JointOcclusion, "probability", 2, 0, 1),
     ],
     "selftrain/schedule.py": [
         setting("warmup is {}", Constant, "warmup", 1, 0, 0.9),

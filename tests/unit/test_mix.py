@@ -6,6 +6,7 @@ from selftrain.mix import (
     ClassMix,
     CutMix,
     CutMixSeg,
+    JointOcclusion,
     KeypointMix,
     LabelInjection,
     Mix,
@@ -16,6 +17,7 @@ from selftrain.mix import (
     classmix,
     cutmix,
     cutmix_seg,
+    joint_occlusion,
     keypoint_mix,
     label_injection,
     mixup,
@@ -546,6 +548,40 @@ def test_an_image_with_fewer_than_two_joints_stays(counted):
     assert torch.equal(made.weight, weight)
 
 
+@pytest.mark.parametrize(("size", "side"), [(0.25, 2), (0.4, 3)])
+def test_a_sure_joint_is_hidden_behind_a_patch_of_another_place(size, side):
+    """The third joint is not valid, the fourth weighs nothing, the fifth is unsure: they stay."""
+    whole = pose((2, 2), (5, 5), (1, 6), (6, 1), (3, 6), batch=40)
+    value = whole.value.clone()
+    value[:, 4] *= 0.8
+    counts = torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0]).expand(40, 5)
+    target = Target(value, counts, torch.tensor([True, True, False, True, True]).expand(40, 5))
+    x, anywhere = torch.rand(40, 2, 8, 8), [(row, column) for row in range(8) for column in range(8)]
+    mixed, made = joint_occlusion(x, target, POSE, probability=1.0, size=size)
+    assert made is target
+    hidden = set()
+    for before, after in zip(x, mixed, strict=True):
+        if not torch.equal(before, after):  # the patch may be of the joint itself
+            found = patched(before, after, anywhere, [(2, 2), (5, 5)], side)
+            assert found
+            hidden |= {end for _, end in found}
+    assert hidden == {(2, 2), (5, 5)}
+    unsure = Target(torch.full_like(value, 0.5), counts)
+    assert torch.equal(joint_occlusion(x, unsure, POSE, probability=1.0)[0], x)
+    lower = joint_occlusion(x, unsure, POSE, probability=1.0, threshold=0.5)[0]
+    assert not torch.equal(lower, x)
+    assert torch.equal(joint_occlusion(x, target, POSE, probability=0.0)[0], x)
+    changed = (joint_occlusion(x, target, POSE, probability=0.5, size=size)[0] != x).flatten(1).any(1).sum()
+    assert 8 < int(changed) < 32
+
+
+@pytest.mark.parametrize("settings", [{"probability": 1.5}, {"threshold": float("nan")}, {"size": 0.0}])
+def test_occlusions_out_of_range_are_named(settings):
+    for make in (JointOcclusion, lambda **given: joint_occlusion(IMAGES, JOINTS, CASES[2].task, **given)):
+        with pytest.raises(ValueError, match=r"all must be in \[0, 1\], and size above 0"):
+            make(**settings)
+
+
 def test_gradients_reach_what_is_shown():
     """Every pixel that is shown gets its gradient: the copied patch twice, the covered one not at all."""
     x = torch.rand(1, 1, 8, 8, requires_grad=True)
@@ -573,6 +609,11 @@ def test_gradients_reach_what_is_shown():
         (ClassMix(), classmix, 1),
         (KeypointMix(), lambda *a: keypoint_mix(*a, size=0.15, pairs=1), 2),
         (KeypointMix(0.5, pairs=3), lambda *a: keypoint_mix(*a, size=0.5, pairs=3), 2),
+        (
+            JointOcclusion(0.8, threshold=0.1, size=0.3),
+            lambda *a: joint_occlusion(*a, probability=0.8, threshold=0.1, size=0.3),
+            2,
+        ),
     ],
 )
 def test_a_module_is_its_function_with_settings(module, function, case):
@@ -613,6 +654,7 @@ IMAGES = torch.rand(2, 1, 10, 12)
         (KeypointMix(), IMAGES, CLASSES, r"keypoint_mix needs heatmaps \(B, K, h, w\) of images, got targets \(2, 4\)"),
         (KeypointMix(), IMAGES, PIXELS, r"keypoint_mix needs heatmaps .* got targets \(2, 4, 5, 6\)"),
         (KeypointMix(), torch.rand(2, 5), JOINTS, r"got targets \(2, 4, 5, 6\) for inputs \(2, 5\)"),
+        (JointOcclusion(), IMAGES, PIXELS, r"joint_occlusion needs heatmaps .* got targets \(2, 4, 5, 6\)"),
     ],
 )
 def test_inputs_that_a_mix_cannot_mix_are_named(mix, x, target, message):
@@ -712,12 +754,22 @@ def test_half_of_a_labeled_pictures_classes_lie_on_an_unlabeled_one_with_their_l
 
 # -- several targets of one mixture ------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    "make", [Mixup, CutMix, lambda: CutMixSeg(1.0), ClassMix, SourceClassMix, LabelInjection, KeypointMix]
+    "make",
+    [
+        Mixup,
+        CutMix,
+        lambda: CutMixSeg(1.0),
+        ClassMix,
+        SourceClassMix,
+        LabelInjection,
+        KeypointMix,
+        lambda: JointOcclusion(1.0, threshold=0.0),
+    ],
 )
 def test_targets_of_several_networks_are_mixed_alike(make):
     """Pictures and the second target say of which picture each pixel is: they must agree, whatever the first one is."""
     mix, rows = make(), 5
-    joints = isinstance(mix, KeypointMix)
+    joints = isinstance(mix, (KeypointMix, JointOcclusion))
     task = Keypoints(2, (8, 8)) if joints else Segmentation(2)
     torch.manual_seed(0)
     x = torch.rand(rows, 1, 8, 8) if joints else torch.arange(float(rows)).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)

@@ -196,7 +196,7 @@ def _group(
         if one and 0 <= truth < len(classes):
             lines.insert(1, ("truth", classes[truth]))
         if int(ledger.flips[row]):
-            lines.append(("changed", f"{int(ledger.flips[row])} times"))
+            lines.append(("changed", "once" if ledger.flips[row] == 1 else f"{int(ledger.flips[row])} times"))
         examples.append(Example(shown, printable(str(ledger.ids[row])), lines, wrong=0 <= truth != label))
     return Group(title, about, examples, _legend(strategy.task, classes))
 

@@ -141,7 +141,11 @@ def check_encoder(encoder: nn.Module, needed: Sequence[str] = _CONTRACT) -> Enco
     """Return ``encoder`` if it has these parts of the contract, else raise ``ValueError`` naming what it lacks."""
     missing = [name for name in needed if not hasattr(encoder, name)]
     if missing:
-        raise ValueError(f"{type(encoder).__name__} lacks {missing}; an encoder offers what networks.Encoder lists")
+        raise ValueError(
+            f"{type(encoder).__name__} lacks {missing}; wrap it: ConvNetEncoder(model, shape) if it is a ConvNet, "
+            "TimmEncoder(model) if it is a vision transformer of timm, FeatureEncoder(model, shape) for stages of two "
+            "views; or give it what networks.Encoder lists"
+        )
     return encoder  # type: ignore[return-value]
 
 

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pretrain_helpers as made
+import timm
 import torch
 from remedies import Elsewhere, Row, setting
 from torch import nn
+from torchvision.models import resnet18
 
 import selftrain as st
 from selftrain import pretrain, strategies, toy
@@ -112,7 +114,14 @@ def episode(**settings):
 
 ROWS_OF = {
     f"{P}/base.py": [
-        Row("an encoder offers what networks.Encoder lists", lambda: pretrain.MAE(nn.Linear(3, 3)), lambda: of("mae")),
+        Row(
+            "or give it what networks.Encoder lists",
+            lambda: pretrain.MAE(resnet18()),
+            lambda: pretrain.MAE(pretrain.ConvNetEncoder(resnet18(), (3, 64, 64))),
+            lambda: pretrain.MAE(pretrain.TimmEncoder(timm.create_model("vit_tiny_patch16_224", num_classes=0))),
+            lambda: pretrain.SimCLR(pretrain.FeatureEncoder(nn.Flatten(), (3, 8, 8))),
+            lambda: of("mae"),
+        ),
         Row(
             "inputs are {} but the encoder was built for {}",
             lambda: made.train(made.stage("mae"), made.images(size=(16, 16)), 0, 1),

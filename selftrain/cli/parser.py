@@ -397,8 +397,9 @@ class _Help(DefaultHelpFormatter):
     """Types and defaults behind each option; what is chosen by name lists no classes; the end of the page as it is."""
 
     def format_help(self) -> str:
-        # jsonargparse takes back the blank before [=flags] by a character that is no text
-        return str(super().format_help()).replace(" \b", "")
+        # jsonargparse takes back the blank before [=flags] by a character that is no text, and speaks Python of flags
+        text = str(super().format_help()).replace(" \b", "")
+        return re.sub(r"(default:\s+)(True|False)\)", lambda found: f"{found[1]}{found[2].lower()})", text)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         # argparse would join the table of exit codes into one paragraph

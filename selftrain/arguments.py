@@ -105,7 +105,7 @@ def bind(call: Any, values: tuple[Any, ...], settings: Mapping[str, Any], owner:
     ]
     missing = [name for name in needed if name not in bound.arguments]
     if missing:
-        hints = _hints(call.__init__ if isinstance(call, type) else call)
+        hints = _hints(getattr(call, "__init__", call) if isinstance(call, type) else call)
         words = {name: _kinds(hints[name]) for name in missing if hints.get(name, Any) is not Any} | _MEANT
         meant = " and ".join(f"{name} is {words[name]}" for name in missing if name in words)
         form = f"{owner}({', '.join(name for name in needed if name not in _OWN)})"

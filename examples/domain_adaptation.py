@@ -10,6 +10,7 @@ ceiling, on masks of the noisy ones. Prints the mean IoU on 200 noisy test pictu
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -50,24 +51,31 @@ def main() -> None:
     """Make pictures of two domains, hide the masks of one, train, compare."""
     chosen = options(__doc__, "domain_adaptation", steps=300, fast=2)
     (clean, masks), (noisy, hidden) = (make_pictures(500, chosen.seed + i, noisy=bool(i)) for i in (0, 1))
-    test = make_pictures(200, chosen.seed + 1000, noisy=True)
-    x, y = np.concatenate([clean, noisy]), np.concatenate([masks, np.full_like(hidden, -1)])
-    pile = data.Pile.from_arrays(x, y, *test, classes=CLASSES)
+    test, none = make_pictures(200, chosen.seed + 1000, noisy=True), np.full_like(hidden, -1)
+    read = partial(data.Pile.from_arrays, x_test=test[0], y_test=test[1], classes=CLASSES)
+    pile = read(np.concatenate([clean, noisy]), np.concatenate([masks, none])).of_domains("clean", "noisy")
     print(pile)
 
-    task = st.Segmentation(len(CLASSES))
-    make = st.learner(lambda: networks.UNet(len(CLASSES)), lr=3e-3)
-    labels_alone = partial(strategies.Supervised, task, make, decay=0.98)
-    adapt = partial(
-        strategies.MeanTeacher, task, make, decay=0.98, hard=True, distance="ce", unlabeled_weight=1.0,
-        select=st.select.image_share(0.968), mix=SourceClassMix(), together=False,
-    )  # fmt: skip
+    task, network = st.Segmentation(len(CLASSES)), partial(networks.UNet, len(CLASSES))
+    make = st.learner(network, lr=3e-3)
     plan = st.BatchPlan(labeled=8, unlabeled_ratio=1, seed=chosen.seed)
-    ceiling = data.Pile.from_arrays(noisy, hidden, *test, classes=CLASSES)
+    labels_alone = partial(strategies.Supervised, task, make, decay=0.98)
+    decisions = {"decay": 0.98, "hard": True, "distance": "ce", "unlabeled_weight": 1.0}
+    mixed = {"select": st.select.image_share(0.968), "mix": SourceClassMix(), "together": False} | decisions
+    adapt = partial(strategies.MeanTeacher, task, make, **mixed)
+    fst_d = partial(strategies.FutureSelfTraining, task, make, depth=3, **mixed)
+
+    source = train("supervised", labels_alone, pile, chosen, plan)
+    # at this rate weights hardly move: what adapts are the statistics of BatchNorm
+    start = st.learner(network, lr=1e-7, init_from=source)
+    source_free = partial(strategies.MeanTeacher, task, start, **decisions)
+    target = read(noisy, none).normalized_as(source.inputs)
     runs = {
-        "supervised": train("supervised", labels_alone, pile, chosen, plan),
+        "supervised": source,
+        "source-free": train("source-free", source_free, target, chosen, plan),
         "adapted": train("adapted", adapt, pile, chosen, plan),
-        "ceiling": train("ceiling", labels_alone, ceiling, chosen, plan),
+        "fst_d": train("fst_d", fst_d, pile, chosen, replace(plan, rare_class_temperature=0.01)),
+        "ceiling": train("ceiling", labels_alone, read(noisy, hidden), chosen, plan),
     }
     print(beside({name: run.evaluate("test")["mean_iou"] for name, run in runs.items()}))
 

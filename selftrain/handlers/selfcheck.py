@@ -75,8 +75,9 @@ REMEDIES = {
     FEATURES: "Train longer if the rank is rising (JEPA first collapses and then climbs out); else raise the target "
     "encoder's decay, strengthen the regularizer (of views: the variance term or SIGReg), or use masked autoencoding, "
     "which cannot collapse.",
-    WORSE_THAN_START: "Lower the learning rate, raise the threshold, take fewer steps, or ship the start "
-    "(on_alarm='fallback'); without labels nothing but such signs can be had: label some dozens to know.",
+    WORSE_THAN_START: "Lower the learning rate, down to 1e-7, by which BatchNorm's statistics adapt and weights hardly "
+    "move, take fewer steps, or ship the start (on_alarm='fallback'); without labels nothing but such signs can be "
+    "had: label some dozens to know.",
 }
 
 

@@ -199,8 +199,8 @@ ROWS_OF = {
     ],
     "selftrain/handlers/selfcheck.py": [
         Elsewhere(
-            "Lower the learning rate, raise the threshold, take fewer steps, or ship the start",
-            "unit/engine/test_without_labels.py::test_a_run_that_loses_a_class_ships_its_start",
+            "Lower the learning rate, down to 1e-7",
+            "unit/engine/test_without_labels.py::test_at_a_tiny_rate_the_statistics_of_batchnorm_adapt_and_nothing_else",
         ),
         Elsewhere(
             "Lower the teacher's decay so that it follows sooner",

@@ -72,6 +72,29 @@ def test_a_trained_start_learns_another_domain_without_a_label(source, make):
     assert float((run.strategy.predict(x).argmax(1) == y).float().mean()) > start + 0.02
 
 
+def test_at_a_tiny_rate_the_statistics_of_batchnorm_adapt_and_nothing_else():
+    def normalized():
+        return nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+
+    torch.manual_seed(0)
+    pile = data.Pile.from_arrays(*(part.numpy() for part in clouds(200, False, 0)), views=VIEWS)
+    task, learner = st.Classification(2), st.learner(normalized, lr=1e-2)
+    first = st.fit(strategies.Supervised(task, learner, decay=None), pile, steps=60, plan=PLAN, handlers=QUIET)
+    x, y = clouds(300, False, 1)
+    x = x + 1.5  # another origin
+    learner = st.learner(normalized, lr=1e-7, init_from=first)
+    made = strategies.MeanTeacher(task, learner, **LEARN[strategies.MeanTeacher])
+    there = data.Pile(None, data.ArraySet(x), classes=["no", "yes"], views=VIEWS)
+    right = [(first.strategy.predict(x).argmax(1) == y).float().mean()]
+    run = st.fit(made, there, steps=60, plan=PLAN, handlers=QUIET)
+    right += [(run.strategy.predict(x).argmax(1) == y).float().mean()]
+    assert right[0] < 0.8 < 0.95 < right[1]
+    assert run.alarms == []
+    before, after = first.export(), run.export()
+    still = [name for name, _ in normalized().named_parameters()]
+    assert all(torch.allclose(before[name], after[name], atol=1e-4) for name in still)
+
+
 def test_the_start_is_compared_and_no_accuracy_is_told(source, tmp_path):
     run = adapted(strategies.FixMatch, source, target()[0], steps=10, out=tmp_path / "run")
     assert set(run.last) == set(run.before) == {"unlabeled"}

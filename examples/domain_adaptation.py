@@ -3,14 +3,15 @@
 python examples/domain_adaptation.py [--fast] [--out DIR]
 
 The pictures are made here, 48 x 48 in color: disks, squares and bars on a cluttered ground. Trains a small U-Net on
-the masks of the clean ones alone, by Mean Teacher with source-to-target ClassMix and statistics apart, and, as a
-ceiling, on masks of the noisy ones. Prints the mean IoU on 200 noisy test pictures: 48.5 % by the clean ones alone,
-59.9 % adapted, 65.2 % by masks of the noisy ones (seed 0). Some five minutes on a busy core (--fast: some 10 s).
+the masks of the clean ones alone; goes on from there without any mask; by Mean Teacher and by FST-D, with
+source-to-target ClassMix and statistics apart; and, as a ceiling, on masks of the noisy ones. Prints the mean IoU on
+200 noisy test pictures: 48.5 % by the clean ones alone, 56.0 % without masks, 59.9 % adapted, 56.4 % by FST-D, 65.2 %
+by masks of the noisy ones. With --seed 1: 30.8, 55.9, 38.3, FST-D was not run, 57.3.
+Some ten minutes on a busy core, most of them FST-D's (--fast: some 10 s).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -63,7 +64,8 @@ def main() -> None:
     decisions = {"decay": 0.98, "hard": True, "distance": "ce", "unlabeled_weight": 1.0}
     mixed = {"select": st.select.image_share(0.968), "mix": SourceClassMix(), "together": False} | decisions
     adapt = partial(strategies.MeanTeacher, task, make, **mixed)
-    fst_d = partial(strategies.FutureSelfTraining, task, make, depth=3, **mixed)
+    # four averages a step, which are as slow together as one by 0.98
+    fst_d = partial(strategies.FutureSelfTraining, task, make, depth=3, **mixed | {"decay": 0.995})
 
     source = train("supervised", labels_alone, pile, chosen, plan)
     # at this rate weights hardly move: what adapts are the statistics of BatchNorm
@@ -74,7 +76,7 @@ def main() -> None:
         "supervised": source,
         "source-free": train("source-free", source_free, target, chosen, plan),
         "adapted": train("adapted", adapt, pile, chosen, plan),
-        "fst_d": train("fst_d", fst_d, pile, chosen, replace(plan, rare_class_temperature=0.01)),
+        "fst_d": train("fst_d", fst_d, pile, chosen, plan),
         "ceiling": train("ceiling", labels_alone, read(noisy, hidden), chosen, plan),
     }
     print(beside({name: run.evaluate("test")["mean_iou"] for name, run in runs.items()}))

@@ -48,12 +48,10 @@ class JoinedStream:
         known: list[tuple[Batch, Batch]] = []
         for batches in self.stream.epoch(number, start):
             # A batch drawn ahead comes again in each step until it is its turn: told apart by identity, sent once.
-            known = [(part, _found(known, part) or joined_batch(part, self.group, self.full)) for part in batches]
-            yield [whole for _, whole in known]
-
-
-def _found(known: list[tuple[Batch, Batch]], part: Batch) -> Batch | None:
-    return next((whole for one, whole in known if one is part), None)
+            known = [(part, whole) for part, whole in known if any(part is one for one in batches)]
+            fresh = [part for part in batches if all(part is not one for one, _ in known)]
+            known += zip(fresh, joined_batches(fresh, self.group, self.full), strict=True)
+            yield [next(whole for one, whole in known if one is part) for part in batches]
 
 
 def whole_batch(batch: Batch) -> Batch:
@@ -65,37 +63,43 @@ def whole_batch(batch: Batch) -> Batch:
     return batch
 
 
-def joined_batch(part: Batch, group: Group, full: BatchPlan | None = None) -> Batch:
-    """The batch of which each rank has a part; rows are in the order of the ranks.
+def joined_batches(parts: Sequence[Batch], group: Group, full: BatchPlan | None = None) -> list[Batch]:
+    """The batches of which each rank has a part, after one message; rows are in the order of the ranks.
 
     Args:
-        part: This rank's rows.
+        parts: This rank's rows of each.
         group: The ranks.
-        full: Sizes of the whole batch; ``None``: the ranks have to ask one another.
+        full: Sizes of a whole batch; ``None``: the ranks have to ask one another.
     """
-    sizes = _sizes(part, group, full)
-    small = [_small(section) for section in part.parts]
+    if not parts:
+        return []
+    sizes = [counts for part in parts for counts in _sizes(part, group, full)]
+    small = [_small(section) for part in parts for section in part.parts]
     # All in one message: how long it is depends on the largest share, which all know.
     said = torch.cat([_padded(rows, max(counts)) for rows, counts in zip(small, sizes, strict=True)])
     every = group.all_rows(said[None], [1] * group.size, "inputs")
-    labeled, unlabeled, start = None, None, 0
-    for section, rows, counts in zip(part.parts, small, sizes, strict=True):
-        bytes_each = [width(tensor) for tensor in rows]
-        wide = sum(bytes_each)
-        block = every[:, start : start + wide * max(counts)].view(group.size, max(counts), wide)
-        start += wide * max(counts)
-        found = torch.cat([rank[:count] for rank, count in zip(block, counts, strict=True)])
-        whole = map(of_bytes, found.split(bytes_each, 1), rows)
-        if isinstance(section, Labeled):
-            target = section.target.each(lambda _, whole=whole: next(whole))  # type: ignore[misc]
-            labeled = Labeled(Rows(section.x, [counts], group), target, next(whole))
-        else:
-            views = {
-                name: View(Rows(view.x, [counts], group), *(t if t is None else next(whole) for t in view.geometry))
-                for name, view in section.views.items()
-            }
-            unlabeled = Unlabeled(views, next(whole))
-    return Batch(labeled, unlabeled)
+    batches, start, known = list[Batch](), 0, zip(small, sizes, strict=True)
+    for part in parts:
+        labeled, unlabeled = None, None
+        for section in part.parts:
+            rows, counts = next(known)
+            bytes_each = [width(tensor) for tensor in rows]
+            wide = sum(bytes_each)
+            block = every[:, start : start + wide * max(counts)].view(group.size, max(counts), wide)
+            start += wide * max(counts)
+            found = torch.cat([rank[:count] for rank, count in zip(block, counts, strict=True)])
+            whole = map(of_bytes, found.split(bytes_each, 1), rows)
+            if isinstance(section, Labeled):
+                target = section.target.each(lambda _, whole=whole: next(whole))  # type: ignore[misc]
+                labeled = Labeled(Rows(section.x, [counts], group), target, next(whole))
+            else:
+                views = {
+                    name: View(Rows(view.x, [counts], group), *(t if t is None else next(whole) for t in view.geometry))
+                    for name, view in section.views.items()
+                }
+                unlabeled = Unlabeled(views, next(whole))
+        batches.append(Batch(labeled, unlabeled))
+    return batches
 
 
 def _sizes(part: Batch, group: Group, full: BatchPlan | None) -> list[list[int]]:

@@ -143,12 +143,14 @@ def test_a_batch_knows_targets_and_numbers_of_all_rows_from_one_message(full):
 
     listening = Listening()
     listening.rank = 1
-    loader.joined_batch(part([3, 4]), listening, BatchPlan(5, 1.0))  # to hear what the second rank would say
-    sizes = [] if full else [torch.tensor([[2, 2]])]
+    # to hear what the second rank would say
+    loader.joined_batches([part([7, 6]), part([3, 4])], listening, BatchPlan(5, 1.0))
+    sizes = [] if full else [torch.tensor([[2, 2]])] * 2
     first = Both(*sizes, listening.said[-1])
-    whole = loader.joined_batch(part([0, 1, 2]), first, full)
+    ahead, whole = loader.joined_batches([part([9, 8, 5]), part([0, 1, 2])], first, full)
     everything = part([0, 1, 2, 3, 4])
     assert first.sent["inputs/calls"] == 1
+    assert [section.index.tolist() for section in ahead.parts] == [[9, 8, 5, 7, 6]] * 2
     for name in ("value", "weight", "valid"):
         assert torch.equal(getattr(whole.labeled.target, name), getattr(everything.labeled.target, name)), name
     for mine, every in zip(whole.parts, everything.parts, strict=True):

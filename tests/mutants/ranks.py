@@ -57,6 +57,20 @@ MUTANTS = [
         "test_ranks.py::test_volume_of_inputs_and_the_strategy_left_alone",
     ),
     Mutant(
+        "batches drawn ahead are sent one by one",
+        "selftrain/runtime/distributed/loader.py",
+        "joined_batches(fresh, self.group, self.full), strict",
+        "[joined_batches([part], self.group, self.full)[0] for part in fresh], strict",
+        "test_rows.py::test_a_batch_that_was_drawn_ahead_is_sent_once_and_beside_others",
+    ),
+    Mutant(
+        "a batch that was drawn ahead is sent once more",
+        "selftrain/runtime/distributed/loader.py",
+        "            known = [(part, whole) for part, whole in known if any(part is one for one in batches)]\n",
+        "            known = []\n",
+        "test_rows.py::test_a_batch_that_was_drawn_ahead_is_sent_once_and_beside_others",
+    ),
+    Mutant(
         "ranks: the rows of other ranks are not asked for",
         "selftrain/runtime/distributed/rows.py",
         'self.whole = every_row(self.own, self.parts, self.group, "inputs")',

@@ -120,6 +120,29 @@ def test_a_joint_mix_has_partners_among_all_rows():
     assert torch.equal(target.value, whole[1].value)
 
 
+def test_a_batch_that_was_drawn_ahead_is_sent_once_and_beside_others():
+    class Alone(group.Group):
+        def __init__(self):
+            self._alone(group.Ranks(), torch.device("cpu"))
+
+        def all_rows(self, mine, rows, kind):
+            self._count(kind, mine)
+            return mine
+
+    class Windows:
+        plan, steps_per_epoch = BatchPlan(2, 1.0), 2
+
+        def epoch(self, number, start):
+            one, two, three, four = (part([3 * i, 3 * i + 1]) for i in range(4))
+            yield from ([one, two, three], [two, three, four])
+
+    alone = Alone()
+    first, second = loader.JoinedStream(Windows(), alone, BatchPlan(2, 1.0)).epoch(0)
+    assert [batch.unlabeled.index.tolist() for batch in second] == [[3, 4], [6, 7], [9, 10]]
+    assert second[0] is first[1]
+    assert alone.sent["inputs/calls"] == 2
+
+
 def part(rows):
     """Of labels and of unlabeled samples, the rows with these numbers."""
     index = torch.tensor(rows)

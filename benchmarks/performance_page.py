@@ -327,11 +327,16 @@ def peers(rows: list[dict[str, Any]]) -> str:
 
 
 def right(rows: list[dict[str, Any]]) -> str:
-    """A line a side: accuracy of the student and of its average, mean, standard deviation and seeds."""
+    """A line a side: accuracy of the student and of its average, the student beside semilearn's, and seeds."""
     found = accuracies(rows)
-    lines = ["| | student | average of its weights | seeds |", "| --- | ---: | ---: | ---: |"]
+    lines = [
+        "| | student | beside semilearn's | average of its weights | seeds |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
     for side in dict.fromkeys(side for side, _ in found):
-        cells = [_mean(found[side, which]) for which in ("accuracy", "average")]
+        own, theirs = found[side, "accuracy"], found["semilearn", "accuracy"]
+        paired = _mean([a - b for a, b in zip(own, theirs, strict=True)]) if side != "semilearn" else ""
+        cells = [_mean(own), paired, _mean(found[side, "average"])]
         lines.append(f"| {side} | {' | '.join(cells)} | {len(found[side, 'accuracy'])} |")
     return "\n".join(lines)
 

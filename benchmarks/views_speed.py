@@ -1,12 +1,13 @@
 """Weak and strong views of pictures: pairs a second on one core, beside torchvision, Pillow and albumentations.
 
-python benchmarks/views_speed.py
+    python benchmarks/views_speed.py [SIZE ...]
 
 The four take turns in one process, by its processor time, one thread; each gives a batch of weak and one of strong
 views, normalized. Weak: a shift by up to 1/8. Strong: the same shift, two operations drawn out of those of
 ``selftrain.data.Strong``, and a square that is erased. The others change one picture after the other: torchvision v2
 and albumentations with their own operations, Pillow with its own between a crop, ``ToTensor`` and ``Normalize`` of
-torchvision, as the published code of most methods has it. Writes benchmarks/results/views_speed.json.
+torchvision, as the published code of most methods has it. Writes benchmarks/results/views_speed.json; with sizes, such
+as 32x32x3, their rows alone are measured, and the others stay.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -164,8 +166,13 @@ def main() -> None:
     """Run all, print pairs a second, write the result."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    rows: list[dict[str, Any]] = []
-    for side, channels, batch in SIZES:
+    names, rows = [f"{side}x{side}x{channels}" for side, channels, _ in SIZES], list[dict[str, Any]]()
+    asked = sys.argv[1:] or names
+    if len(asked) < len(names):
+        rows = [row for row in json.loads(RESULT.read_text(encoding="utf-8"))["rows"] if row["size"] not in asked]
+    for size, (side, channels, batch) in zip(names, SIZES, strict=True):
+        if size not in asked:
+            continue
         images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (batch, channels, side, side), np.uint8))
         makers = {name: make(images) for name, make in MAKERS.items()}
         spent: dict[str, list[float]] = {name: [] for name in MAKERS}
@@ -181,7 +188,7 @@ def main() -> None:
             ratios = [other / mine for other, mine in zip(seconds_each, spent["selftrain"], strict=True)]
             rows.append(
                 {
-                    "size": f"{side}x{side}x{channels}",
+                    "size": size,
                     "batch": batch,
                     "library": name,
                     "pairs_a_second": statistics.median(rate),
@@ -189,6 +196,7 @@ def main() -> None:
                 | {"times_as_long": [min(ratios), statistics.median(ratios), max(ratios)]}
             )
             print(rows[-1], flush=True)
+    rows.sort(key=lambda row: names.index(row["size"]))
     content = {"command": "python benchmarks/views_speed.py", "versions": versions(), "rows": rows}
     RESULT.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

@@ -269,8 +269,10 @@ def figures(rows: Sequence[Row]) -> str:
     if missing:
         counts = Counter((NAMES[job.dataset], job.ratio) for job in missing)
         named = "; ".join(f"{name} at {ratio}: {number}" for (name, ratio), number in counts.items())
+        never = [what for method, what in WHAT.items() if all(job.method != method for job in done)]
         parts.append(
             f"**Not run yet: {len(missing)} of {len(planned)} trainings** ({named}). `{COMMAND}` goes on with them."
+            + (f" Without any row: {'; '.join(never)}." if never else "")
         )
     return "\n\n".join(parts)
 

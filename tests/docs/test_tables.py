@@ -142,6 +142,12 @@ def test_a_page_of_pretraining_shows_the_stored_results(name):
     assert made.PAGE.read_text(encoding="utf-8") == page
 
 
+def test_the_page_of_unequal_classes_shows_the_stored_results():
+    unequal = script("unequal")
+    text = unequal.PAGE.read_text(encoding="utf-8")
+    assert unequal.MARKS[0] + "\n" + unequal.figures(tables.load("unequal.json")["rows"]) + "\n" in text
+
+
 def test_the_stored_starts_are_the_rows_of_the_benchmark(together):
     planned = [tuple(job) for job in together.jobs()]
     rows = tables.load("complementary.json")["rows"]

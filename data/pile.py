@@ -31,7 +31,7 @@ from selftrain.data.base.sparse import dense_at_once, is_sparse, rows_in_memory
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing, warn_repeated
 from selftrain.data.base.statistics import in_least_precision
 from selftrain.data.base.summary import Summary, label_line
-from selftrain.data.base.units import by_class, read_units, unit_classes
+from selftrain.data.base.units import by_class, read_units, rows_known, some_rows, unit_classes
 from selftrain.data.encoded import EncodedSet, stored_features
 from selftrain.data.loading.evaluation import Evaluation, check_annotated
 from selftrain.data.loading.stream import PairedStream
@@ -75,7 +75,8 @@ class Pile:
         views: Maker of views; default: ``TensorViews()``, for tables ``TableViews()``, of sparse rows
             ``SparseViews()``, for series ``SeriesViews()`` (three axes; give clouds ``PointViews()``). Where it has no
             mean and std, those of the unlabeled samples (without any: of the labeled ones) are filled in.
-        truth: Class of every unlabeled row where it is known, -1 elsewhere, (N,); read for monitoring only.
+        truth: Class of every unlabeled row where it is known, -1 elsewhere, (N,); or its mask or joints, all void or
+            missing where they are not known. Read for monitoring only.
         source: Where the data are from, one line.
 
     Attributes:
@@ -121,10 +122,11 @@ class Pile:
         if reference is None:
             raise DataError("the pile has neither labeled nor unlabeled samples; check where the data are read")
         # Nothing known is no truth: figures by it would be shares of no rows.
-        truth = None if truth is None or self.unlabeled is None or bool((truth < 0).all()) else truth
+        truth = None if truth is None or self.unlabeled is None or bool((by_class(truth) < 0).all()) else truth
         if truth is not None and len(truth) != len(reference):
             raise DataError(f"{len(reference)} unlabeled samples but {len(truth)} true labels; give one for each")
         notes = self._number(classes, truth)
+        self._check_unit_truth()
         sets = {part: getattr(self, part) for part in ("unlabeled", *_PARTS) if getattr(self, part) is not None}
         for part in [part for part in _PARTS if part in sets]:
             setattr(self, part, check_annotations(part, sets[part], self.classes))
@@ -170,6 +172,7 @@ class Pile:
         kind: Kind | None = None,
         views: ViewMaker | None = None,
         source: str = "arrays",
+        truth: Any = None,
     ) -> Pile:
         """Make a pile from arrays.
 
@@ -194,6 +197,8 @@ class Pile:
             kind: ``"series"`` or ``"points"``, as in ``ArraySet``; ``None``: images or a table.
             views: Maker of views; default: the one for this kind of input.
             source: Where the data are from, one line.
+            truth: What ``y`` hides, in the form of ``y``, of as many rows as you know it of: figures say how right
+                pseudo-labels are by it, and nothing is learned from it. ``None``: the labels that ``labels`` leaves out.
 
         Raises:
             DataError: inputs or labels that cannot be used; the message names row, value and remedy.
@@ -202,14 +207,16 @@ class Pile:
         if len(lone) == 1:
             missing = "y_test" if lone == ["x_test"] else "x_test"
             raise DataError(f"there is {lone[0]} but no {missing}; pass both, or leave out {lone[0]}")
-        units = read_units(y, x, no_label)
-        if units is None:
-            read = read_labels({"": y} if x_test is None else {"": y, "test": y_test}, classes, no_label)
+        given = {"": (y, x), "test": (y_test, x_test), "truth": (truth, x)}
+        every = {part: pair for part, pair in given.items() if pair[0] is not None}
+        units = {part: read_units(*pair, no_label) for part, pair in every.items()}
+        if units[""] is None:
+            read = read_labels({part: labels for part, (labels, _) in every.items()}, classes, no_label)
         else:
-            of_test = None if x_test is None else read_units(y_test, x_test, no_label)
-            if of_test is None and x_test is not None:
-                raise DataError("y has a mask or joints for each row, and y_test has none; give both alike")
-            codes = {"": units} if of_test is None else {"": units, "test": of_test}
+            codes = {part: own for part, own in units.items() if own is not None}
+            lone = [f"y_{part}" if part == "test" else part for part in every if part not in codes]
+            if lone:
+                raise DataError(f"y has a mask or joints for each row, and {lone[0]} has none; give both alike")
             read = ReadLabels(codes, unit_classes(list(codes.values()), classes))
         form: dict[str, Any] = {"channels": channels, "limits": limits, "kind": kind}
         training = rows_in_memory(x, read.codes[""], ids, **form)
@@ -228,6 +235,7 @@ class Pile:
                 seed=seed,
                 views=views,
                 source=source,
+                truth=read.codes.get("truth"),
             )
         # in place of what reading the numbers again says
         pile.summary = replace(pile.summary, labels=read.notes)
@@ -247,6 +255,7 @@ class Pile:
         seed: int = 0,
         views: ViewMaker | None = None,
         source: str = "arrays",
+        truth: Tensor | None = None,
     ) -> Pile:
         """Make a pile from one training set with class numbers (-1 = unlabeled), masks or joints (see ``from_arrays``).
 
@@ -275,7 +284,7 @@ class Pile:
                 test,
                 classes=read.classes,
                 views=views,
-                truth=annotations[torch.from_numpy(parts.unlabeled)] if one_label else None,
+                truth=rows_known(truth, read.codes[""], parts.unlabeled),
                 source=source,
             )
         pile.summary = replace(pile.summary, labels=read.notes)
@@ -523,7 +532,11 @@ class Pile:
         return frozenset([*map(str, self.unlabeled_ids()), *(f"{GIVEN}{name}" for name in labeled)])
 
     def unlabeled_truth(self) -> Tensor | None:
-        """Class of every unlabeled row where it is known, -1 elsewhere, (N,); ``None`` when none is known."""
+        """Class of every unlabeled row where it is known, -1 elsewhere, (N,); ``None`` when none is known.
+
+        Of masks and joints those of every unlabeled row, all void or missing where they are not known; masks of files are
+        read when rows are asked for.
+        """
         return self._truth
 
     def reviewed(self, review: Mapping[str, Any]) -> Pile:
@@ -564,7 +577,7 @@ class Pile:
             given = accepted_units(told, size) if one else torch.from_numpy(labels[known])  # type: ignore[arg-type]
             labeled = with_labels(self.labeled, Subset(self.unlabeled, rows[known], annotated=False), given)
         source = f"{self.source}; reviewed: {known.sum()} labels, {(~known).sum()} rejected"
-        truth = None if self._truth is None else self._truth[torch.from_numpy(stays)]
+        truth = None if self._truth is None else some_rows(self._truth, stays)
         other = self._with(labeled, Subset(self.unlabeled, stays, annotated=False), truth, source)
         # A run that is opened again reads its data again: without these decisions they would be other data.
         if other.origin is not None:
@@ -677,15 +690,26 @@ class Pile:
     def _number(self, classes: Classes | None, truth: Tensor | None) -> Sequence[str]:
         """Read the labels of all parts as class numbers, and say what there is to say of them."""
         known = {p: labels for p in _PARTS if (labels := _labels_of(getattr(self, p))) is not None}
-        read = read_labels(known if truth is None else known | {"truth": truth}, classes)
+        classed = truth is not None and truth.ndim == 1
+        read = read_labels(known | {"truth": truth} if classed else known, classes)
         self.classes: Sequence[str] = read.classes
         for part in known:
             _refuse_hidden(part, read.codes[part])
             setattr(self, part, relabeled(getattr(self, part), read.codes[part]))
-        self._truth = read.codes.get("truth")
+        self._truth: Tensor | None = read.codes["truth"] if classed else truth
         if "labeled" in known:
             warn_missing(read.codes["labeled"], self.classes)
         return read.notes
+
+    def _check_unit_truth(self) -> None:
+        """Refuse masks and joints as truth that do not fit the pictures, or what the labeled samples have."""
+        known = None if self.labeled is None else self.labeled.annotations
+        if self._truth is None or self.unlabeled is None:
+            return
+        if known is not None and known.shape[1:][-2:] != self._truth.shape[1:][-2:]:  # weights may lie behind masks
+            shapes = tuple(self._truth.shape), tuple(known.shape)
+            raise DataError(f"the truth has shape {shapes[0]} and the labels have {shapes[1]}; give both in one form")
+        self._truth = check_annotations("truth", relabeled(self.unlabeled, self._truth), self.classes).annotations
 
     def _with(self, labeled: Samples | None, unlabeled: Samples | None, truth: Tensor | None, source: str) -> Pile:
         """The same problem with other training samples."""
@@ -771,7 +795,7 @@ def _origin(samples: Samples) -> tuple[Samples, Rows]:
 
 _Settings = ParamSpec("_Settings")
 _PLACES = {"path", "folder", "table", "root", "test", "labels_csv", "validation", "unlabeled", "encoding", "parts"}
-_PLACES |= {"images", "masks", "weights", "joints"}
+_PLACES |= {"images", "masks", "weights", "joints", "truth"}
 
 
 def readable_again(reader: Callable[_Settings, Pile]) -> Callable[_Settings, Pile]:

@@ -337,12 +337,14 @@ class PseudoLabels:
         weight: Weight given to each unit, shape (B, *U); a unit counts as accepted when it is > 0.
         agreement: Share of the members (or views) that side with the decision, shape (B, *U), in [0, 1]; ``None`` where
             only one was asked.
+        unmoved: Whether ``value`` is of the image as it is; else of the first view that the strategy asks for.
     """
 
     index: Tensor
     value: Tensor
     weight: Tensor
     agreement: Tensor | None = None
+    unmoved: bool = False
 
 
 @dataclass(frozen=True)

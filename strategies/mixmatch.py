@@ -113,5 +113,5 @@ class MixMatch(SingleStudent):
         # q-bar_b (eq. 2): the mean over the looks that show a unit
         mean = (value * counts).sum(0) / counts.sum(0).clamp(min=1)
         sides = siding(self.task, value, shown) if len(looks) > 1 else None
-        pseudo = self.pseudo_labeling.make(mean, batch.unlabeled.index, labeled, sides)
+        pseudo = self.pseudo_labeling.make(mean, batch.unlabeled.index, labeled, sides, unmoved=True)
         return pseudo.scaled(shown.amax(0))

@@ -102,7 +102,7 @@ class SoftLabels(SingleStudent):
         # y~: what it said in the last epoch; before the first visit there is only what it says now.
         value = torch.where(self.task.spread(known), self.bank.read(unlabeled.index), fresh.value)
         weight = self.select(score(self.task, value, unlabeled.index, entropy=self.select.reads_entropy))
-        labels = PseudoLabels(unlabeled.index, value, weight * shown.clamp(min=known.to(shown)))
+        labels = PseudoLabels(unlabeled.index, value, weight * shown.clamp(min=known.to(shown)), unmoved=True)
         # Mixup of labeled and unlabeled samples with one another: x = d x_p + (1 - d) x_q, and so their labels
         target = cat(batch.labeled.target, self.task.warp(Target(labels.value, labels.weight), weak))
         x = torch.cat([batch.labeled.x, weak.x])

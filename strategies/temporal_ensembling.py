@@ -88,7 +88,7 @@ class TemporalEnsembling(SingleStudent):
         labeled = None
         if self.pseudo_labeling.reads_labeled:
             labeled = self.task.probs(self.student.label(batch.labeled.x))
-        pseudo = self.pseudo_labeling.make(self.bank.read(index), index, labeled)
+        pseudo = self.pseudo_labeling.make(self.bank.read(index), index, labeled, unmoved=True)
         pseudo = pseudo.scaled(self.bank.known[index].to(pseudo.target.weight))
         # Predictions of mixed samples belong to none of them: with a mix the samples have a pass of their own.
         alone = None if self.pseudo_labeling.mix is None else self.student.label(view.x, "frozen")

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from selftrain.data.base.dense import dense
 from selftrain.data.base.labels import Classes, NoLabel, class_names
-from selftrain.data.base.samples import as_annotations
+from selftrain.data.base.samples import Rows, as_annotations
+from selftrain.errors import DataError
 
 VOID = 255  # the field's number for pixels without label
 
@@ -69,6 +70,41 @@ def unit_classes(parts: Sequence[Tensor], classes: Classes | None) -> list[str]:
     masks = [y[y != VOID] for y in parts if not y.is_floating_point()]
     top = max((int(y.max()) for y in masks if y.numel()), default=-1)
     return class_names(classes)[0] or [str(number) for number in range(top + 1)]
+
+
+def some_rows(annotations: Tensor, rows: Rows) -> Tensor:
+    """Annotations of these rows; masks of files are not read yet."""
+    of = getattr(annotations, "of", None)
+    return annotations[torch.from_numpy(rows)] if of is None else of(rows)
+
+
+def rows_known(truth: Tensor | None, annotations: Tensor, rows: Rows, more: int = 0) -> Tensor:
+    """What is known of unlabeled rows, for figures alone.
+
+    Args:
+        truth: Of all training rows, in the form of ``annotations``; where it has none these count (masks of files have
+            both already). ``None``: these alone.
+        annotations: Class numbers, masks or joints of all training rows, those that are hidden too.
+        rows: That are unlabeled.
+        more: Further rows behind them, of which nothing is known.
+
+    Raises:
+        DataError: a truth of another shape.
+    """
+    known = some_rows(annotations, rows)
+    if truth is not None:
+        shapes = tuple(truth.shape), tuple(annotations.shape)
+        if shapes[0] != shapes[1] and not hasattr(truth, "of"):
+            raise DataError(
+                f"truth has shape {shapes[0]} and y {shapes[1]}; give what is known of each row, in its form"
+            )
+        given = some_rows(truth, rows)
+        told = (by_class(given) >= 0).view(-1, *[1] * (given.ndim - 1))
+        known = given if hasattr(given, "of") else torch.where(told, given, known.to(given.dtype))
+    if more:
+        none = torch.full((more, *known.shape[1:]), -1 if known.ndim == 1 else 0 if known.is_floating_point() else VOID)
+        known = torch.cat([known[:], none.to(known.dtype)])
+    return known
 
 
 def by_class(annotations: Tensor) -> Tensor:

@@ -26,7 +26,10 @@ from selftrain.data.views.base import ViewMaker
 from selftrain.data.views.points import PointViews
 from selftrain.errors import DataError, setting
 
-KEYS = ("x", "y", "ids", "x_unlabeled", "ids_unlabeled", "x_validation", "y_validation", "x_test", "y_test", "classes")
+KEYS = (
+    *("x", "y", "truth", "ids", "x_unlabeled", "ids_unlabeled"),
+    *("x_validation", "y_validation", "x_test", "y_test", "classes"),
+)
 _Part = NDArray[Any] | Path  # an array in memory, or the .npy file it is in
 
 
@@ -52,8 +55,8 @@ def from_arrays_file(
     The arrays are ``x`` (as in ``ArraySet``), ``y`` (class numbers, -1 = unlabeled; names, empty = unlabeled; masks
     (N, H, W) of class numbers, a row of -1 = unlabeled, 255 = no class; or joints (N, K, 3): x, y, visible, NaN =
     missing),
-    ``x_unlabeled``, ``x_validation``, ``y_validation``, ``x_test``, ``y_test``, ``ids``, ``ids_unlabeled`` and
-    ``classes``; only ``x`` or ``x_unlabeled`` must be there. Inputs in .npy files are read row by row when they are
+    ``truth`` (what ``y`` hides, as in ``Pile.from_arrays``), ``x_unlabeled``, ``x_validation``, ``y_validation``,
+    ``x_test``, ``y_test``, ``ids``, ``ids_unlabeled`` and ``classes``; only ``x`` or ``x_unlabeled`` must be there. Inputs in .npy files are read row by row when they are
     needed, so that they may be larger than memory; those in .npz files are loaded. Python objects are never loaded.
 
     Args:
@@ -106,6 +109,7 @@ def from_arrays_file(
         seed=seed,
         views=PointViews() if views is None and kind == "points" else views,
         source=str(place),
+        truth=known.get("truth"),
     )
     for words, warns in _not_read(place):
         pile.summary = pile.summary.plus(left_out=[words])
@@ -213,6 +217,8 @@ def _check_keys(arrays: Collection[str], path: Path) -> None:
     _check_names(arrays, path)
     if "x" not in arrays and "x_unlabeled" not in arrays:
         raise DataError(f"{path} has neither x nor x_unlabeled, only {', '.join(arrays) or 'nothing'}")
+    if "truth" in arrays and "y" not in arrays:
+        raise DataError(f"{path} has truth but no y; add it, -1 or void where nothing is to be learned from")
     for part in ("", "_validation", "_test"):
         lone = [name for name in (f"x{part}", f"y{part}") if name in arrays]
         if len(lone) == 1:
@@ -225,18 +231,22 @@ def _part_labels(arrays: Mapping[str, _Part], classes: Classes | None, no_label:
     if classes is None and "classes" in arrays:
         classes = [as_text(name) or "" for name in _loaded(arrays["classes"]).reshape(-1)]
     raw = {part: _loaded(arrays[f"y{part}"]) for part in ("", "_validation", "_test") if f"y{part}" in arrays}
+    raw |= {"truth": _loaded(arrays["truth"])} if "truth" in arrays else {}
     if len({y.dtype.kind in "US" for y in raw.values()}) > 1:
         raise DataError(f"some labels of {path} are names and some are numbers; save all in one way")
     found: dict[str, Any] = {
         part: units
         for part, y in raw.items()
-        if y.dtype.kind in "iubf" and (units := read_units(y, _opened(arrays[f"x{part}"]), no_label)) is not None
+        if y.dtype.kind in "iubf"
+        and (units := read_units(y, _opened(arrays["x" + part.removeprefix("truth")]), no_label)) is not None
     }
     if found and len(found) == len(raw):
         return found | {"classes": unit_classes(list(found.values()), classes), "notes": ()}
     one_label = {part: y for part, y in raw.items() if part not in found}
     parts = {part.removeprefix("_"): y for part, y in one_label.items()}
-    read = read_labels(parts, classes, no_label, source=lambda part: f"{path}, y{part and '_' + part}")
+    read = read_labels(
+        parts, classes, no_label, source=lambda part: f"{path}, {part if part == 'truth' else f'y_{part}'.rstrip('_')}"
+    )
     codes = {part: read.codes[part.removeprefix("_")] for part in one_label}
     return found | codes | {"classes": read.classes, "notes": read.notes}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
+from torch import Tensor
 
 from selftrain.data.base.joined import Joined
 from selftrain.data.base.samples import Samples, Subset
 from selftrain.data.base.splits import Overlap, split
-from selftrain.data.base.units import by_class
+from selftrain.data.base.units import by_class, rows_known
 from selftrain.data.pile import Pile
 from selftrain.data.views.base import ViewMaker
 from selftrain.errors import DataError
@@ -28,6 +28,7 @@ def assemble(  # noqa: D417
     seed: int = 0,
     views: ViewMaker | None = None,
     source: str = "arrays",
+    truth: Tensor | None = None,
 ) -> Pile:
     """Make a pile of what a reader has found.
 
@@ -38,7 +39,7 @@ def assemble(  # noqa: D417
         test: Samples with class numbers that only the final evaluation sees.
         validation: Labels to hold back, or a set of its own.
         notes: What was read of the labels, in sentences.
-        classes, labels, overlap, seed, views, source: As in ``Pile.from_samples``.
+        classes, labels, overlap, seed, views, source, truth: As in ``Pile.from_samples``.
 
     Raises:
         DataError: no samples, or labels that cannot be used.
@@ -56,10 +57,6 @@ def assemble(  # noqa: D417
     names = classes if one_label else None
     parts = split(known, labels, classes=names, validation=share, seed=seed, overlap=overlap)
     rest = Subset(training, parts.unlabeled, annotated=False)
-    truth = known[torch.from_numpy(parts.unlabeled)]
-    if unlabeled is not None and len(unlabeled):
-        # nobody knows the class of further unlabeled rows, if they have one of these at all
-        truth = torch.cat([truth, torch.full((len(unlabeled),), -1)])
     pile = Pile(
         Subset(training, parts.labeled),
         joined(rest, unlabeled),
@@ -67,7 +64,8 @@ def assemble(  # noqa: D417
         test,
         classes=classes,
         views=views,
-        truth=truth if one_label else None,
+        # nobody knows the class of further unlabeled rows, if they have one of these at all
+        truth=rows_known(truth, training.annotations, parts.unlabeled, len(unlabeled or ())),
         source=source,
     )
     pile.summary = pile.summary.plus(labels=notes)

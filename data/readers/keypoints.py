@@ -7,12 +7,13 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from selftrain.data.base.samples import Limits, check_limits
 from selftrain.data.base.splits import Overlap
@@ -63,6 +64,7 @@ def from_keypoints(
     on_error: OnError = "raise",
     max_skipped: float = 0.1,
     workers: int | None = None,
+    truth: Place | None = None,
 ) -> Pile:
     """Make a pile from a folder of pictures and a COCO JSON of keypoints; what has no visible joint is unlabeled.
 
@@ -89,6 +91,9 @@ def from_keypoints(
         on_error: As in ``from_folder``.
         max_skipped: As in ``from_folder``.
         workers: Threads that decode; ``None``: as many as there are processors, at most 16.
+        truth: JSON file with joints of samples that are to be learned from without them, by the same names of pictures
+            and, of crops, ids of annotations: figures say how right pseudo-labels are by these. ``None``: the joints that
+            ``labels`` leaves out.
 
     Raises:
         DataError: a file that is no such JSON or lists pictures that are not there, pictures of another size than it
@@ -100,7 +105,7 @@ def from_keypoints(
     root, extent = Path(images), as_extent(size)
     places = {"": Path(joints)} | {
         part: Path(given)
-        for part, given in (("test", test), ("validation", validation))
+        for part, given in (("test", test), ("validation", validation), ("truth", truth))
         if given is not None and not isinstance(given, int | float)
     }
     known = {part: _rows_of(place) for part, place in places.items()}
@@ -114,8 +119,10 @@ def from_keypoints(
         raise DataError(f"{shown(crowded)} has several annotations in {joints}; say {setting('crop', True)}")
     if crop and extent is None:
         raise DataError(f"boxes have many sizes; say to which to bring them: {setting('size', 128)}")
-    elsewhere = {row.path for part in places if part for row in known[part][0]}
+    told = {row.name if crop else row.path: row.joints for row in known.pop("truth", [[]])[0] if row.joints is not None}
+    elsewhere = {row.path for part in known if part for row in known[part][0]}
     sets: dict[str, FileSet] = {}
+    hidden: Tensor | None = None
     notes: list[Note] = []
     skipped: list[tuple[str, str]] = []
     for part, (rows, _, _) in known.items():
@@ -138,6 +145,13 @@ def from_keypoints(
         if out:
             text = f"{len(out):,} joints outside their picture are taken for missing, such as {out[0]}"
             notes.append(Note("joint outside", text, out, True))
+        if not part and truth is not None:
+            if not told.keys() & {row.name if crop else row.path for row in rows}:
+                raise DataError(
+                    f"no sample of {joints} has joints in {truth}; give the same names of pictures, of crops the same ids"
+                )
+            every = [replace(row, joints=told.get(row.name if crop else row.path, row.joints)) for row in rows]
+            hidden = _set_of(root, every, found, len(names), extent if crop else None, form)[0].annotations
     for note in notes:
         if note.warns:
             warnings.warn(note.text, stacklevel=2)
@@ -152,6 +166,7 @@ def from_keypoints(
         seed=seed,
         views=views,
         source=str(root),
+        truth=hidden,
     )
     pile.skipped = skipped
     pile.pairs = pairs or pile.pairs

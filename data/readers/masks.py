@@ -88,6 +88,7 @@ def from_masks(
     on_error: OnError = "raise",
     max_skipped: float = 0.1,
     workers: int | None = None,
+    truth: Place | None = None,
 ) -> Pile:
     """Make a pile from a folder of pictures and one of masks; a picture without mask is unlabeled.
 
@@ -121,6 +122,8 @@ def from_masks(
         on_error: As in ``from_folder``; a picture whose mask is skipped is unlabeled.
         max_skipped: As in ``from_folder``.
         workers: Threads that decode; ``None``: as many as there are processors, at most 16.
+        truth: Folder of masks of pictures that are to be learned from without them: figures say how right pseudo-labels
+            are by these. ``None``: the masks that ``labels`` leaves out.
 
     Raises:
         DataError: files that cannot be read, masks of another size than their picture, numbers or colors that are no
@@ -132,18 +135,23 @@ def from_masks(
     """
     form: dict[str, Any] = {"size": size, "mode": mode, "limits": check_limits(limits), "workers": workers}
     found = survey(
-        images, masks, classes, colors, void, test, validation, on_error=on_error, max_skipped=max_skipped, **form
-    )
+        images, masks, classes, colors, void, test, validation, truth,
+        on_error=on_error, max_skipped=max_skipped, **form,
+    )  # fmt: skip
     if found.faults:
         raise DataError(found.faults[0][1])
     coding = replace(found.coding, size=as_extent(size), fit=fit)
     beside = None if weights is None else _by_stem(Path(weights))
     form = {"size": size, "mode": mode, "limits": form["limits"], "fit": fit, "cache": cache}
     sets: dict[str, FileSet] = {}
+    hidden: MaskFiles | None = None
     for part, pairs in found.pairs.items():
         extent = coding.size or next(((file.height, file.width) for file in found.pictures[part]), (1, 1))
         sure = None if part or beside is None else _weights(pairs, beside, Path(weights or ""))
         own = MaskFiles(pairs.masks, coding, extent, found.masks[part], sure, cache=cache)
+        if part == "truth":  # of the training pictures; it counts fully
+            hidden = MaskFiles(pairs.masks, coding, extent, found.masks[part], cache=cache)
+            continue
         files = [pairs.root / path for path in pairs.paths]
         sets[part] = FileSet(files, own, ids=pairs.paths, **form)
     notes = [*found.notes, *file_notes(found.pictures[""], coding.size, fit)]
@@ -162,6 +170,7 @@ def from_masks(
         seed=seed,
         views=views,
         source=str(images),
+        truth=hidden,  # type: ignore[arg-type]  # like a tensor
     )
     pile.skipped = found.skipped
     doubts = [note.text for note in found.notes]
@@ -177,6 +186,7 @@ def survey(
     void: int | Sequence[int],
     test: Any,
     validation: Any,
+    truth: Place | None = None,
     *,
     size: Any,
     mode: Mode,
@@ -218,6 +228,10 @@ def survey(
         if pairs.lost:
             text = f"{_many(pairs.lost, 'mask')} without a picture left out, such as {shown(pairs.lost[0])}"
             notes.append(Note("mask without picture", text, pairs.lost, True))
+    if truth is not None:
+        parts["truth"], pictures["truth"] = _known(parts[""], Path(truth)), pictures[""]
+        parts["truth"], scans["truth"], _, told = _scanned(parts["truth"], 0, colors is not None, workers)
+        faults += told + _size_faults(pictures[""], scans["truth"], size)
     if not scans[""] and not faults:
         raise DataError(
             f"no picture below {parts[''].root} has a mask; a mask has the name of its picture: say where they are, "
@@ -234,6 +248,15 @@ def survey(
             text = f"{_many(empty, 'mask')} void all over, such as {shown(empty[0])}: {what}"
             notes.append(Note("void mask", text, empty, True))
     return Survey(parts, pictures, scans, names, coding, faults, notes, skipped)
+
+
+def _known(pairs: Pairs, truth: Path) -> Pairs:
+    """The same pictures with all masks that are known of them, in another folder or their own."""
+    others = _paired(pairs.root, truth)
+    masks = dict(zip(others.paths, others.masks, strict=True))
+    if not any(masks.values()):
+        raise DataError(f"no picture below {pairs.root} has a mask in {truth}; a mask has the name of its picture")
+    return replace(pairs, masks=[masks.get(path) or own for path, own in zip(pairs.paths, pairs.masks, strict=True)])
 
 
 def _scanned(

@@ -228,5 +228,5 @@ def _relabel(state: TrainState) -> None:
             value = strategy.predict(batch.x)
             index = torch.arange(at, at + len(value), device=state.device)
             weight = torch.zeros_like(strategy.task.confidence(value))
-            ledger.write(PseudoLabels(index, value, weight), strategy.task, state.total)
+            ledger.write(PseudoLabels(index, value, weight, unmoved=True), strategy.task, state.total)
             at += len(value)

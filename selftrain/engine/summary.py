@@ -43,7 +43,9 @@ def accepted(summary: Mapping[str, float]) -> str:
     """How many pseudo-labels of a ledger count, and how many of these are right where that is known."""
     words = [f"{100 * summary['accepted']:.1f} % of the pseudo-labels accepted"]
     if "pseudo_label_accuracy" in summary:
-        words.append(f"{100 * summary['pseudo_label_accuracy']:.1f} % of these right")
+        iou = summary.get("pseudo_label_mean_iou")
+        told = "" if iou is None else f" (mean IoU {100 * iou:.1f} %)"
+        words.append(f"{100 * summary['pseudo_label_accuracy']:.1f} % of these right{told}")
     return ", ".join(words)
 
 

@@ -238,7 +238,7 @@ def _held_out(
 def _pile_calibration(strategy: SupervisedStrategy, pile: Pile, temperature: float, seed: int) -> Calibration | None:
     """What the temperature does to predictions for the pile whose truth is known; ``None``: it is of none."""
     truth = pile.unlabeled_truth()
-    if truth is None:
+    if truth is None or truth.ndim > 1:
         return None
     values, classes = [], []
     for index, (look,) in pile_looks(strategy, pile, ("plain",), seed=seed):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from selftrain.errors import DataError
 from selftrain.labels.columns import COLUMNS, KINDS, read_columns
@@ -19,12 +20,14 @@ from selftrain.labels.maps import Original, write_maps
 from selftrain.metrics.calibration_error import expected_calibration_error, pseudo_label_accuracy
 from selftrain.storage.tables import Column, write_csv, write_parquet
 from selftrain.tasks import Task
-from selftrain.types import PseudoLabels
+from selftrain.tasks.geometry import enlarged
+from selftrain.types import PseudoLabels, View
 
 _STORED = ("label", "confidence", "margin", "accepted", "first_accepted", "flips", "seen", "agreement")
 MAY_LACK = ("pseudo_label_accuracy", "prediction_accuracy")  # figures of a step that are NaN where there are none
 _ROWS = 50_000  # written at once
 SHARE, SURE, TAKEN = range(3)  # columns of `units`, before the places of joints
+HIT, SAID, TRUE = range(3)  # columns of `against`: units that are right, said to be of a group, and truly of it
 Said = Callable[[], Iterable[tuple[PseudoLabels, tuple[int, int]]]]  # and height and width of the pictures
 
 
@@ -38,7 +41,8 @@ class ClassRow:
         accepted: Those of them that are accepted; of masks and joints, those of which at least half of these units are.
         confidence: Mean of the ``count``; of masks, of their pixels.
         flips: Mean number of changes of the decision, of the ``count``.
-        precision: Share of the accepted that is right, where the truth is known.
+        precision: Share of the accepted that is right, where the truth is known; of masks of their pixels, of joints
+            those that are near enough.
         share: Share of this class among all accepted; of masks, of the pixels.
         ratio: ``share`` over the expected share.
     """
@@ -64,7 +68,8 @@ class Ledger(nn.Module):
     Args:
         ids: Name or path of each sample, N of them.
         classes: Names of the classes, or of the joints; may be empty.
-        truth: True class of each sample where known (-1 elsewhere), shape (N,); only for figures, never exported.
+        truth: True class of each sample where known (-1 elsewhere), shape (N,), or its mask or joints; only for
+            figures, never exported.
 
     Attributes:
         label: Last decision, shape (N,); -1: never labeled, or one for each of several units.
@@ -78,6 +83,9 @@ class Ledger(nn.Module):
         units: ``None`` where a sample is one unit; else of each sample and class (or joint) the share of the sample's
             units, their mean confidence and the share of them that was accepted, and of joints the place (x, y), all in
             [0, 1], shape (N, groups, 3 or 5).
+        against: ``None`` where a sample is one unit, or no truth is known; else of each sample and class (or joint) the
+            shares of its units that are right, said to be of that group, and truly of it, (N, 2, groups, 3): first of
+            the accepted units, then of all.
         task: What the labels are of, where it is known.
         maps: Gives the units themselves anew, for ``to_masks``; ``None``: they cannot be told.
         originals: Gives what tells height and width of a row's file, and how it was fitted; ``None``: not known.
@@ -93,13 +101,16 @@ class Ledger(nn.Module):
     seen: Tensor
     agreement: Tensor
     units: Tensor | None
+    against: Tensor | None
 
     def __init__(self, ids: Sequence[str], classes: Sequence[str] = (), truth: Tensor | None = None) -> None:
         super().__init__()
         n = len(ids)
         self.ids, self.classes = ids, classes
         # not in the checkpoint: truth is for figures, and a stored run goes on where it is not known
-        self.register_buffer("truth", truth, persistent=False)
+        one = truth is None or truth.ndim == 1
+        self.register_buffer("truth", truth if one else None, persistent=False)
+        self.unit_truth = None if one else truth  # may be files
         # int32 holds any step and class, and keeps ten million rows below 300 MB
         for name, fill in (("label", -1), ("first_accepted", -1), ("flips", 0), ("seen", 0)):
             self.register_buffer(name, torch.full((n,), fill, dtype=torch.int32))
@@ -108,6 +119,7 @@ class Ledger(nn.Module):
         self.register_buffer("agreement", torch.full((n,), -1.0))
         self.register_buffer("accepted", torch.zeros(n, dtype=torch.bool))
         self.register_buffer("units", None)  # made by the first sample that has several
+        self.register_buffer("against", None)
         self.maps: Said | None = None
         self.originals: Callable[[], Original | None] | None = None
         self.task: Task | None = None
@@ -120,8 +132,15 @@ class Ledger(nn.Module):
         return {**self.__dict__, "maps": None, "originals": None}
 
     @torch.no_grad()
-    def write(self, said: PseudoLabels, task: Task, step: int) -> dict[str, Tensor]:
+    def write(self, said: PseudoLabels, task: Task, step: int, view: View | None = None) -> dict[str, Tensor]:
         """Enter the pseudo-labels of one step.
+
+        Args:
+            said: The pseudo-labels.
+            task: Of what they are.
+            step: Counted from 0.
+            view: On which they were made, of the same rows, into which masks and joints of the truth are carried; ``None``:
+                of the image as it is.
 
         Returns:
             Figures of this batch: ``flip_rate``, ``confidence``, and, where there is a truth,
@@ -156,7 +175,9 @@ class Ledger(nn.Module):
         self.first_accepted.scatter_reduce_(0, index, now, "amax")
         # in the first epoch no row is known: a rate of 0, where 0 / 0 would spoil the means of the log
         figures = {"confidence": confidence.mean(), "flip_rate": flipped.float().sum() / known.sum().clamp(min=1)}
-        return figures | (self._against_truth(index, label, accepted) if task.one_unit else {})
+        return figures | (
+            self._against_truth(index, label, accepted) if task.one_unit else self._judged(said, task, view)
+        )
 
     def _enter_units(self, index: Tensor, units: Tensor, task: Task) -> Tensor:
         """Keep what is said of each class or joint, and tell which samples have changed."""
@@ -167,12 +188,42 @@ class Ledger(nn.Module):
         self.units[index] = units.half()
         return changed
 
+    def _judged(self, said: PseudoLabels, task: Task, view: View | None) -> dict[str, Tensor]:
+        """Keep how right these masks or joints are by the truth, and tell what share of their units is."""
+        if self.unit_truth is None or not hasattr(task, "units"):
+            return {}
+        target = task.encode(self.unit_truth[said.index.cpu()].to(said.value.device))
+        target = target if view is None else task.warp(target, view)
+        value, used = said.value, (said.weight > 0).float()
+        if task.has_classes and value.shape[2:] != target.shape[2:]:  # smaller logits, as the loss takes them
+            value, used = enlarged(value, target.shape[2:]), F.interpolate(used[:, None], target.shape[2:])[:, 0]
+        known = (target.mask() * target.weight > 0).float()
+        if task.has_classes:
+            right = known * (task.label(value) == task.label(target.value))
+        else:  # two of three are the truth
+            right = known * task.agree(torch.stack([value, target.value, target.value]).float())[0]
+        rows = []
+        for counted in (known * used, known):
+            shares = [task.units(of, counted, counted * right) for of in (value, target.value)]
+            hit, (both, true) = shares[0][..., 2], (share[..., 1] for share in shares)
+            rows.append(torch.stack([hit * shares[0][..., 0], both * shares[0][..., 0], true * shares[1][..., 0]], -1))
+        found = torch.stack(rows, 1)
+        if self.against is None:
+            self.against = torch.zeros(len(self), *found.shape[1:], device=found.device)
+        self.against[said.index] = found
+        hits, counts = found[..., HIT].sum((0, 2)), found[..., SAID].sum((0, 2))
+        return dict(zip(MAY_LACK, hits / counts, strict=True))  # NaN where nothing is known
+
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *others: Any) -> None:
         # runs of one unit a sample have none, and those of before it was kept
-        found = state_dict.get(f"{prefix}units")
-        if found is not None and (found.dtype, found.dim()) != (torch.float16, 3):
-            raise ValueError(f"units is a tensor of {found.dtype} with {found.dim()} axes, not of torch.float16 with 3")
-        self.units = None if found is None else found.new_zeros(len(self), *found.shape[1:], device=self.seen.device)
+        for name, dtype, axes in (("units", torch.float16, 3), ("against", torch.float32, 4)):
+            found = state_dict.get(f"{prefix}{name}")
+            if found is not None and (found.dtype, found.dim()) != (dtype, axes):
+                raise ValueError(
+                    f"{name} is a tensor of {found.dtype} with {found.dim()} axes, not of {dtype} with {axes}"
+                )
+            there = None if found is None else found.new_zeros(len(self), *found.shape[1:], device=self.seen.device)
+            setattr(self, name, there)
         super()._load_from_state_dict(state_dict, prefix, *others)
 
     def _agree(self, said: PseudoLabels) -> None:
@@ -196,8 +247,9 @@ class Ledger(nn.Module):
         Returns:
             ``coverage`` (share of samples ever labeled), ``accepted`` (share of those), ``flips`` a sample,
             ``largest_class`` and ``smallest_class`` (shares of the accepted; one near 1 or 0 that should not be is a
-            collapse), ``agreement`` where members were asked and, where truth is known, the two accuracies and
-            ``calibration_error`` of the confidence.
+            collapse), ``agreement`` where members were asked and, where truth is known, the two accuracies (of pixels,
+            or joints that are near enough: PCK), of masks ``pseudo_label_mean_iou`` (of the accepted pixels) and
+            ``prediction_mean_iou``, of one unit ``calibration_error`` of the confidence.
         """
         seen = self.seen > 0
         if not bool(seen.any()):
@@ -215,8 +267,19 @@ class Ledger(nn.Module):
         # rows that were never labeled have no decision to be right or wrong
         said = torch.nonzero(seen).squeeze(1)
         accuracy = self._against_truth(said, self.label[said], self.accepted[said]) if self.units is None else {}
-        told = {name: float(value) for name, value in accuracy.items()}
+        told = {name: float(value) for name, value in (accuracy | self._unit_accuracy()).items()}
         return rows | {name: value for name, value in told.items() if not math.isnan(value)} | self._calibration()
+
+    def _unit_accuracy(self) -> dict[str, Tensor]:
+        """Shares of units that are right, accepted ones and all, and mean IoU of masks."""
+        if self.against is None or self.units is None:
+            return {}
+        hit, said, true = self.against.double().sum(0).unbind(-1)
+        found = dict(zip(MAY_LACK, hit.sum(1) / said.sum(1), strict=True))
+        if self.units.shape[2] == 3:  # joints have no area
+            iou = (hit / (said + true - hit)).nanmean(1)  # of classes that occur in truth or pseudo-labels
+            found |= {name.replace("accuracy", "mean_iou"): value for name, value in zip(MAY_LACK, iou, strict=True)}
+        return found
 
     def _calibration(self) -> dict[str, float]:
         if self.truth is None or self.units is not None:
@@ -263,6 +326,9 @@ class Ledger(nn.Module):
             count, accepted = (share > 0).sum(0), ((share > 0) & (taken >= 0.5)).sum(0)
             sure, weight = (share * mean).sum(0) / share.sum(0), (share * taken).sum(0)
             flips = precision = torch.full_like(sure, math.nan)
+            if self.against is not None:
+                hit, said, _ = self.against[:, 0].double().sum(0).unbind(-1)
+                precision = hit / said
         shares = (weight / weight.sum().clamp(min=1e-12)).tolist()
         columns = (count.int(), accepted.int(), sure, flips, precision)
         rows = zip(self.group_names, *(column.tolist() for column in columns), shares, strict=True)

@@ -82,7 +82,7 @@ class PseudoLabelTable(nn.Module):
             raise ValueError(f"row {row} is outside the labels of {len(self)} samples; label the pile you train on")
         value, weight = self.value[index].float(), self.weight[index]
         target = decided(self._task, value, weight) if hard else Target(value, weight)
-        return PseudoLabel(target, PseudoLabels(index, value, weight))
+        return PseudoLabel(target, PseudoLabels(index, value, weight, unmoved=True))
 
     guess = old_method("guess", "pseudo_label")
 
@@ -294,7 +294,7 @@ class PseudoLabelTable(nn.Module):
         return rows | self._against(truth)
 
     def _against(self, truth: Tensor | None) -> dict[str, float]:
-        if truth is None or truth.shape != self.weight.shape:
+        if truth is None or truth.ndim > 1 or truth.shape != self.weight.shape:
             return {}
         of_kept, of_all = pseudo_label_accuracy(self.label, self.weight, truth.to(self.weight.device))
         figures = {"pseudo_label_accuracy": float(of_kept), "prediction_accuracy": float(of_all)}

@@ -109,7 +109,13 @@ class PseudoLabeling(nn.Module):
 
     @torch.no_grad()
     def make(
-        self, value: Tensor, index: Tensor, labeled: Tensor | None = None, agreement: Tensor | None = None
+        self,
+        value: Tensor,
+        index: Tensor,
+        labeled: Tensor | None = None,
+        agreement: Tensor | None = None,
+        *,
+        unmoved: bool = False,
     ) -> PseudoLabel:
         """Align, select, then harden or sharpen a prediction.
 
@@ -118,6 +124,7 @@ class PseudoLabeling(nn.Module):
             index: Rows of the unlabeled set, shape (B,).
             labeled: Prediction of the labeled batch, if ``reads_labeled``.
             agreement: Share of members that agree, shape (B, *U), for the ledger; ``None``: one member.
+            unmoved: Whether it is of the image as it is, and not of the first view.
         Gradient: none.
         """
         # Class shares come first, for a decision that the alignment turns must be judged as what it has become.
@@ -127,7 +134,8 @@ class PseudoLabeling(nn.Module):
         learned = aligned if self.align_targets else value
         return PseudoLabel(
             self.target(learned, weight),
-            PseudoLabels(index, learned, weight, agreement),  # the ledger keeps the soft value: a person may lower bars
+            # the ledger keeps the soft value: a person may lower bars
+            PseudoLabels(index, learned, weight, agreement, unmoved),
         )
 
     def target(self, value: Tensor, weight: Tensor, valid: Tensor | None = None) -> Target:

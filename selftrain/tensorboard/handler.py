@@ -99,8 +99,10 @@ class TensorBoard(Handler):
         absent = (
             (tags.BY_CLASS, _VALIDATION not in held),
             (("classes/iou/CLASS",), not masks),
-            (tags.RIGHT_OR_NOT, self.ledger.truth is None),
             (tags.OF_PILE, not self.strategy.needs().views),
+            (tags.RIGHT_OR_NOT, self.ledger.truth is None and self.ledger.unit_truth is None),
+            (tags.MEAN_IOU, self.ledger.unit_truth is None or not masks),
+            (("ledger/calibration_error",), self.ledger.truth is None),
             (("PART/FIGURE/NETWORK",), len(networks) < 2),
             (("teacher/lead",), _VALIDATION not in held or not {"teacher", "student"} <= networks.keys()),
             (("train/bank/written",), not any(isinstance(part, LabelMemory) for part in self.strategy.modules())),

@@ -60,13 +60,14 @@ def _scalars(question: str, charts: Mapping[str, str]) -> list[Tag]:
 # groups of tags that have no value without ...
 BY_CLASS = ("classes/accuracy/CLASS", "classes/lowest_accuracy", "classes/iou/CLASS")  # ... held-out samples
 RIGHT_OR_NOT = (  # ... a truth of the pile
-    "ledger/pseudo_label_accuracy", "ledger/prediction_accuracy", "ledger/calibration_error",
+    "ledger/pseudo_label_accuracy", "ledger/prediction_accuracy",
     "train/pseudo_label_accuracy", "train/prediction_accuracy", "classes/precision/CLASS",
 )  # fmt: skip
 OF_PILE = (  # ... a step that reads unlabeled samples, beside all that answers PILE
     "classes/accepted/CLASS", "classes/precision/CLASS", "ledger/largest_class", "ledger/smallest_class",
     "train/flip_rate", "ledger/flips", "check/effective_classes", "check/unsupervised_grad_norm",
 )  # fmt: skip
+MEAN_IOU = ("ledger/pseudo_label_mean_iou", "ledger/prediction_mean_iou")  # ... one of masks
 
 TAGS: Sequence[Tag] = (
     *_scalars(LEARNING, {"held-out samples": _HELD_OUT, "loss": "train/loss/LOSS", "learning rate": "train/lr"}),
@@ -77,6 +78,7 @@ TAGS: Sequence[Tag] = (
         {
             "used": "train/used ledger/accepted ledger/coverage",
             "right, of all": "ledger/pseudo_label_accuracy ledger/prediction_accuracy",
+            "mean IoU, of all": "ledger/pseudo_label_mean_iou ledger/prediction_mean_iou",
             "right, of a step": "train/pseudo_label_accuracy train/prediction_accuracy",
             # in one chart: only methods with several members have the second
             "confidence, agreement": "ledger/calibration_error ledger/agreement train/confidence train/agreement",

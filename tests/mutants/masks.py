@@ -8,7 +8,37 @@ READER, FILES = "data/readers/masks.py", "data/readers/mask_files.py"
 TESTS = "test_data_masks.py::test"
 CODES = f"{TESTS}_colors_numbers_and_void"
 
+TRUTH = "test_unit_truth.py::test"
+
 MUTANTS = [
+    Mutant(
+        "truth of masks: is not carried into the view that labels were made on",
+        "selftrain/labels/ledger.py",
+        "target if view is None else task.warp(target, view)",
+        "target",
+        f"{TRUTH}_masks_are_judged_in_the_view_they_were_made_on",
+    ),
+    Mutant(
+        "truth of masks: labels of the image as it is are taken for those of a view",
+        "selftrain/handlers/ledger_writer.py",
+        " or said.unmoved or ",
+        " or ",
+        f"{TRUTH}_a_run_says_how_right_its_masks_are[SoftLabels]",
+    ),
+    Mutant(
+        "truth of masks: pixels that nobody knows count as wrong",
+        "selftrain/labels/ledger.py",
+        "known = (target.mask() * target.weight > 0).float()",
+        "known = torch.ones_like(target.weight)",
+        f"{TRUTH}_masks_are_judged_in_the_view_they_were_made_on",
+    ),
+    Mutant(
+        "truth of masks: masks in the folder of labels are not among it",
+        "data/readers/masks.py",
+        "masks.get(path) or own for",
+        "masks.get(path) for",
+        f"{TRUTH}_masks_of_files_are_known",
+    ),
     Mutant(
         "masks of files: what was cut off counts as if it had been padded",
         "selftrain/labels/maps.py",

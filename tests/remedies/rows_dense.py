@@ -7,6 +7,7 @@ _CLI = "unit/cli/test_cli_masks.py::test"
 _MASKS = "unit/data/test_data_masks.py::test"
 _CODES, _FITS = f"{_MASKS}_colors_numbers_and_void", f"{_MASKS}_what_does_not_fit_is_told"
 _NAMED = "unit/data/test_data_masks.py::test_folders_that_are_not_understood"
+_TRUTH = "unit/labels/test_unit_truth.py::test_what_does_not_fit_is_told"
 _CHANGED = f"{_MASKS}_files_that_change_after_they_were_found"
 
 ROWS_OF = {
@@ -26,6 +27,7 @@ ROWS_OF = {
         Elsewhere("rename them", _NAMED),
         Elsewhere("has no color", _CODES),
         Elsewhere("list those you need", _CODES),
+        Elsewhere("has a mask in {}", "unit/labels/test_unit_truth.py::test_masks_of_files_are_known"),
         Elsewhere("no mask has a weight", f"{_MASKS}_weights_say_how_much_a_pixel_counts"),
     ],
     "data/readers/mask_files.py": [
@@ -36,7 +38,11 @@ ROWS_OF = {
         Elsewhere("save weights as gray PNG", _CHANGED),
         Elsewhere("bring it to the size of the mask", _CHANGED),
     ],
+    "data/base/units.py": [Elsewhere("give what is known of each row", _TRUTH)],
+    "data/pile.py": [Elsewhere("give both in one form", _TRUTH)],
+    "data/readers/arrays.py": [Elsewhere("has truth but no y", _TRUTH)],
     "data/readers/keypoints.py": [
+        Elsewhere("has joints in {}", "unit/labels/test_unit_truth.py::test_joints_of_files_are_known"),
         Elsewhere("give files with the same keypoints", f"{_JOINTS}_what_does_not_fit_is_told"),
         Elsewhere("has several annotations", f"{_JOINTS}_boxes_are_cropped"),
         Elsewhere("say to which to bring them", f"{_JOINTS}_boxes_are_cropped"),

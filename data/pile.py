@@ -30,7 +30,7 @@ from selftrain.data.base.samples import Channels, Excerpt, Kind, Limits, Rows, S
 from selftrain.data.base.sparse import dense_at_once, is_sparse, rows_in_memory
 from selftrain.data.base.splits import Overlap, check_labels, split, warn_missing, warn_repeated
 from selftrain.data.base.statistics import in_least_precision
-from selftrain.data.base.summary import Summary, label_line
+from selftrain.data.base.summary import Summary, label_line, shown, some
 from selftrain.data.base.units import by_class, read_units, rows_known, some_rows, unit_classes
 from selftrain.data.encoded import EncodedSet, stored_features
 from selftrain.data.loading.evaluation import Evaluation, check_annotated
@@ -89,6 +89,7 @@ class Pile:
             ``reviewed`` since; ``None`` for arrays in memory.
         pairs: Classes or joints that are left and right of one another, by their numbers.
         domains: Where labeled and unlabeled samples are from, by part, see ``of_domains``; empty: nobody has said.
+        skeleton: Pairs of joints that pictures of them draw lines between, by their numbers.
         encoder: Of which encoder the inputs are features, and how they were made (``encoded``); else ``None``.
 
     Raises:
@@ -149,6 +150,7 @@ class Pile:
         self.domains: dict[str, frozenset[str]] = {}
         # of names that say left and right; a reader may know others
         self.pairs: Sequence[tuple[int, int]] = side_pairs([str(name) for name in self.classes])
+        self.skeleton: Sequence[tuple[int, int]] = ()
         self.encoder: dict[str, Any] | None = None
 
     @classmethod
@@ -198,7 +200,7 @@ class Pile:
             views: Maker of views; default: the one for this kind of input.
             source: Where the data are from, one line.
             truth: What ``y`` hides, in the form of ``y``, of as many rows as you know it of: figures say how right
-                pseudo-labels are by it, and nothing is learned from it. ``None``: the labels that ``labels`` leaves out.
+                pseudo-labels are by it, and nothing is learned from it. ``None``: what ``labels`` leaves out.
 
         Raises:
             DataError: inputs or labels that cannot be used; the message names row, value and remedy.
@@ -534,8 +536,8 @@ class Pile:
     def unlabeled_truth(self) -> Tensor | None:
         """Class of every unlabeled row where it is known, -1 elsewhere, (N,); ``None`` when none is known.
 
-        Of masks and joints those of every unlabeled row, all void or missing where they are not known; masks of files are
-        read when rows are asked for.
+        Of masks and joints those of every unlabeled row, all void or missing where they are not known; masks of files
+        are read when rows are asked for.
         """
         return self._truth
 
@@ -661,7 +663,11 @@ class Pile:
         """What was read, in lines: parts, classes with their counts, columns, what was left out."""
         annotations = None if self.labeled is None else self.labeled.annotations
         labels = label_line(annotations, self.classes, len(self.unlabeled or ()), self.summary.labels)
-        return [f"data       {self}", labels, f"inputs     {self._inputs()}", *self.summary.lines()]
+        names = [shown(str(name)) for name in self.classes]
+        sides = [f"{names[left]} and {names[right]}" for left, right in self.pairs if names]
+        told = annotations is not None and annotations.ndim > 1 and sides
+        swapped = [f"sides      {some(sides)}: change places in mirror images"] if told else []
+        return [f"data       {self}", labels, *swapped, f"inputs     {self._inputs()}", *self.summary.lines()]
 
     def _inputs(self) -> str:
         """What one sample is, in words."""
@@ -718,6 +724,7 @@ class Pile:
         other = Pile(labeled, unlabeled, *held_out, classes=self.classes, views=self.views, truth=truth, source=source)
         other.encoding, other.skipped, other.origin = self.encoding, self.skipped, self.origin
         other.encoder, other.pairs, other.domains = self.encoder, self.pairs, self.domains
+        other.skeleton = self.skeleton
         other.summary = self.summary
         return other
 

@@ -54,10 +54,10 @@ def from_arrays_file(
 
     The arrays are ``x`` (as in ``ArraySet``), ``y`` (class numbers, -1 = unlabeled; names, empty = unlabeled; masks
     (N, H, W) of class numbers, a row of -1 = unlabeled, 255 = no class; or joints (N, K, 3): x, y, visible, NaN =
-    missing),
-    ``truth`` (what ``y`` hides, as in ``Pile.from_arrays``), ``x_unlabeled``, ``x_validation``, ``y_validation``,
-    ``x_test``, ``y_test``, ``ids``, ``ids_unlabeled`` and ``classes``; only ``x`` or ``x_unlabeled`` must be there. Inputs in .npy files are read row by row when they are
-    needed, so that they may be larger than memory; those in .npz files are loaded. Python objects are never loaded.
+    missing), ``truth`` (what ``y`` hides, as in ``Pile.from_arrays``), ``x_unlabeled``, ``x_validation``,
+    ``y_validation``, ``x_test``, ``y_test``, ``ids``, ``ids_unlabeled`` and ``classes``; only ``x`` or ``x_unlabeled``
+    must be there. Inputs in .npy files are read row by row when they are needed, so that they may be larger than
+    memory; those in .npz files are loaded. Python objects are never loaded.
 
     Args:
         path: A .npz file with those arrays; a folder with a .npy file for each (``x.npy``, ``y.npy``, ...); or the

@@ -69,7 +69,8 @@ def from_keypoints(
     """Make a pile from a folder of pictures and a COCO JSON of keypoints; what has no visible joint is unlabeled.
 
     Places are pixels of the pictures as networks see them, whole numbers at centers of pixels. Joints are called as the
-    category calls them, and ``flip_idx``, or names with left and right, say which change places in a mirror image.
+    category calls them, and ``flip_idx``, or names with left and right, say which change places in a mirror image
+    (``pairs``); its ``skeleton`` is drawn between them.
 
     Args:
         images: Folder of the pictures.
@@ -92,7 +93,7 @@ def from_keypoints(
         max_skipped: As in ``from_folder``.
         workers: Threads that decode; ``None``: as many as there are processors, at most 16.
         truth: JSON file with joints of samples that are to be learned from without them, by the same names of pictures
-            and, of crops, ids of annotations: figures say how right pseudo-labels are by these. ``None``: the joints that
+            and, of crops, ids of annotations: figures say how right pseudo-labels are by these. ``None``: what
             ``labels`` leaves out.
 
     Raises:
@@ -109,23 +110,21 @@ def from_keypoints(
         if given is not None and not isinstance(given, int | float)
     }
     known = {part: _rows_of(place) for part, place in places.items()}
-    names, pairs = known[""][1:]
-    odd = next((part for part, read in known.items() if read[1] != names), None)
-    if odd is not None:
-        raise DataError(f"{places[odd]} has other joints than {joints}; give files with the same keypoints in order")
+    names, pairs, bones = known[""][1:]
+    _refuse_other_joints(known, places)
     crowded = next((row for row, many in Counter(row.path for row in known[""][0]).items() if many > 1), None)
     crop = crowded is not None if crop is None else crop
     if crowded is not None and not crop:
         raise DataError(f"{shown(crowded)} has several annotations in {joints}; say {setting('crop', True)}")
     if crop and extent is None:
         raise DataError(f"boxes have many sizes; say to which to bring them: {setting('size', 128)}")
-    told = {row.name if crop else row.path: row.joints for row in known.pop("truth", [[]])[0] if row.joints is not None}
+    told = known.pop("truth", ([],))[0]
     elsewhere = {row.path for part in known if part for row in known[part][0]}
     sets: dict[str, FileSet] = {}
     hidden: Tensor | None = None
     notes: list[Note] = []
     skipped: list[tuple[str, str]] = []
-    for part, (rows, _, _) in known.items():
+    for part, (rows, *_) in known.items():
         if not part and not crop:  # pictures that the file does not list are unlabeled
             listed = {row.path for row in rows} | elsewhere
             rows = [*rows, *(PosedRow(path, path, None) for path in image_files(root) if path not in listed)]
@@ -146,11 +145,7 @@ def from_keypoints(
             text = f"{len(out):,} joints outside their picture are taken for missing, such as {out[0]}"
             notes.append(Note("joint outside", text, out, True))
         if not part and truth is not None:
-            if not told.keys() & {row.name if crop else row.path for row in rows}:
-                raise DataError(
-                    f"no sample of {joints} has joints in {truth}; give the same names of pictures, of crops the same ids"
-                )
-            every = [replace(row, joints=told.get(row.name if crop else row.path, row.joints)) for row in rows]
+            every = _with_truth(rows, told, crop, f"{truth}")
             hidden = _set_of(root, every, found, len(names), extent if crop else None, form)[0].annotations
     for note in notes:
         if note.warns:
@@ -169,7 +164,7 @@ def from_keypoints(
         truth=hidden,
     )
     pile.skipped = skipped
-    pile.pairs = pairs or pile.pairs
+    pile.pairs, pile.skeleton = pairs or pile.pairs, bones
     doubts = [note.text for note in notes if note.kind == "joint outside"]
     pile.summary = pile.summary.plus(left_out=[note.text for note in notes], doubts=doubts)
     return pile
@@ -204,8 +199,8 @@ class BoxSet(FileSet):
         return made
 
 
-def _rows_of(path: Path) -> tuple[list[PosedRow], list[str], list[tuple[int, int]]]:
-    """Annotations of a COCO JSON, names of the joints, and those that change places in a mirror."""
+def _rows_of(path: Path) -> tuple[list[PosedRow], list[str], list[tuple[int, int]], list[tuple[int, int]]]:
+    """Annotations of a COCO JSON, names of the joints, those that change places in a mirror, and lines between them."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         kinds = [kind for kind in content["categories"] if kind.get("keypoints")]
@@ -213,6 +208,7 @@ def _rows_of(path: Path) -> tuple[list[PosedRow], list[str], list[tuple[int, int
         pictures = {one["id"]: one for one in content["images"]}
         rows = [_row(one, pictures[one["image_id"]], len(names)) for one in _people(content, kinds[0])]
         flip = [int(other) for other in kinds[0].get("flip_idx", ())]
+        ends = [(int(a), int(b)) for a, b in kinds[0].get("skeleton") or ()]
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         what = f"{type(error).__name__}: {error}"
         raise DataError(
@@ -222,7 +218,15 @@ def _rows_of(path: Path) -> tuple[list[PosedRow], list[str], list[tuple[int, int
     named = {row.path for row in rows}
     rows += [PosedRow(str(one["file_name"]), str(one["file_name"]), None) for one in pictures.values()
              if str(one["file_name"]) not in named]  # fmt: skip
-    return rows, names, [(joint, other) for joint, other in enumerate(flip) if joint < other]
+    # COCO counts the joints of a skeleton from 1, and tools that write 0 count from there
+    first = 0 if any(0 in pair for pair in ends) else 1
+    bones = [(a - first, b - first) for a, b in ends]
+    odd = next((end for pair in bones for end in pair if not 0 <= end < len(names)), None)
+    if odd is not None:
+        raise DataError(
+            f"the skeleton in {path} has a joint {odd + first}, and there are {len(names)}; mend or remove it"
+        )
+    return rows, names, [(joint, other) for joint, other in enumerate(flip) if joint < other], bones
 
 
 def _people(content: Mapping[str, Any], kind: Mapping[str, Any]) -> list[Any]:
@@ -239,6 +243,22 @@ def _row(given: Mapping[str, Any], picture: Mapping[str, Any], count: int) -> Po
     extent = (int(sides[0]), int(sides[1])) if sides[0] and sides[1] else None
     known = numbers if (numbers[:, 2] > 0).any() else None
     return PosedRow(path, f"{path}#{given.get('id', 0)}", known, box, extent)
+
+
+def _refuse_other_joints(known: Mapping[str, tuple[Any, ...]], places: Mapping[str, Path]) -> None:
+    odd = next((part for part, read in known.items() if read[1] != known[""][1]), None)
+    if odd is not None:
+        raise DataError(
+            f"{places[odd]} has other joints than {places['']}; give files with the same keypoints in order"
+        )
+
+
+def _with_truth(rows: Sequence[PosedRow], told: Sequence[PosedRow], crop: bool, place: str) -> list[PosedRow]:
+    """The same samples with all joints that are known of them."""
+    joints = {row.name if crop else row.path: row.joints for row in told if row.joints is not None}
+    if not joints.keys() & {row.name if crop else row.path for row in rows}:
+        raise DataError(f"no sample has joints in {place}; give the same names of pictures, and of crops the same ids")
+    return [replace(row, joints=joints.get(row.name if crop else row.path, row.joints)) for row in rows]
 
 
 def _set_of(

@@ -229,8 +229,8 @@ def survey(
             text = f"{_many(pairs.lost, 'mask')} without a picture left out, such as {shown(pairs.lost[0])}"
             notes.append(Note("mask without picture", text, pairs.lost, True))
     if truth is not None:
-        parts["truth"], pictures["truth"] = _known(parts[""], Path(truth)), pictures[""]
-        parts["truth"], scans["truth"], _, told = _scanned(parts["truth"], 0, colors is not None, workers)
+        known_too, pictures["truth"] = _known(parts[""], Path(truth)), pictures[""]
+        parts["truth"], scans["truth"], _, told = _scanned(known_too, 0, colors is not None, workers)
         faults += told + _size_faults(pictures[""], scans["truth"], size)
     if not scans[""] and not faults:
         raise DataError(
@@ -241,13 +241,19 @@ def survey(
     numbers = [number for scan in every for number in scan.numbers]
     coding, names, unknown = coding_of(numbers, classes, colors, void)
     faults += number_faults(every, coding, unknown, names, colors)
+    notes += [] if unknown else _void_notes(scans, coding)
+    return Survey(parts, pictures, scans, names, coding, faults, notes, skipped)
+
+
+def _void_notes(scans: Mapping[str, Mapping[int, MaskScan]], coding: MaskCoding) -> list[Note]:
+    notes = []
     for part, found in scans.items():
-        empty = [scan.name for scan in found.values() if not scan.reason and not unknown and not coding.known(scan)]
+        empty = [scan.name for scan in found.values() if not scan.reason and not coding.known(scan)]
         if empty:
             what = "their pictures are unlabeled" if not part else "they tell nothing"
             text = f"{_many(empty, 'mask')} void all over, such as {shown(empty[0])}: {what}"
             notes.append(Note("void mask", text, empty, True))
-    return Survey(parts, pictures, scans, names, coding, faults, notes, skipped)
+    return notes
 
 
 def _known(pairs: Pairs, truth: Path) -> Pairs:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,14 +17,15 @@ from selftrain.data import Pile
 from selftrain.engine.run import measure
 from selftrain.engine.spec import OpenedRun
 from selftrain.engine.summary import in_words, judged
-from selftrain.errors import DataError
-from selftrain.evaluation.dense import joint_figures
+from selftrain.errors import DataError, UsageError
+from selftrain.evaluation.dense import joint_figures, probabilities
 from selftrain.storage.atomic import write_json
 from selftrain.strategy.base import SupervisedStrategy
 
 ABOUT = """Figures of a run on a part of its data, or with --data on other data.
 
 RUN is the folder of a run, whoever started it. Inputs are normalized, and classes numbered, as the run did."""
+Ask = Callable[[torch.Tensor], torch.Tensor]
 PARTS = ("test", "validation", "labeled", "unlabeled")
 
 
@@ -34,6 +36,10 @@ def parser() -> Parser:
     help = "part of the data; null: test, else validation, of other data also labeled"
     found.add_argument("--part", type=hint, default=None, help=help)
     found.add_argument("--json", type=str | None, default=None, help="file to write the figures to, as JSON")
+    help = "of masks and joints: ask the mirror image too, and average both"
+    found.add_argument("--flip", type=bool, default=False, help=help)
+    help = "of masks: ask pictures larger than in training (--data.size null) in windows that overlap by this share"
+    found.add_argument("--overlap", type=float | None, default=None, help=help)
     add_run(found)
     return found
 
@@ -45,7 +51,8 @@ def run(words: Sequence[str]) -> int:
     pile = pile_of(run, settings)
     part = settings["part"] or _part(run, pile)
     found: dict[str, Any] = {"run": folder, "step": step}
-    found |= evaluated(run, pile, part, settings["batch_size"])
+    looks = {"flip": settings["flip"], "overlap": settings["overlap"]}
+    found |= evaluated(run, pile, part, settings["batch_size"], **looks)
     print(f"data       {pile}")
     words = in_words(found["figures"], judged(run.strategy, found["samples"]))
     print(f"{part:<11}{words}: weights of step {step}")
@@ -56,21 +63,51 @@ def run(words: Sequence[str]) -> int:
     return 0
 
 
-def evaluated(run: OpenedRun, pile: Pile, part: str, batch_size: int = 500) -> dict[str, Any]:
-    """Figures as plain values: of classes precision, recall and the confusion matrix, of masks IoU, of joints PCK."""
-    figures, samples = measure(run.strategy, pile, part, batch_size=batch_size)
+def evaluated(
+    run: OpenedRun, pile: Pile, part: str, batch_size: int = 500, *, flip: bool = False, overlap: float | None = None
+) -> dict[str, Any]:
+    """Figures as plain values: of classes precision, recall and the confusion matrix, of masks IoU, of joints PCK.
+
+    Raises:
+        UsageError: mirror images or windows of what has no places.
+    """
+    ask: Ask | None = None
+    if flip or overlap is not None:
+        task = run.strategy.task if isinstance(run.strategy, SupervisedStrategy) else None
+        if task is None or task.one_unit or not (task.has_classes or overlap is None):
+            what = "--flip is for runs on masks or joints, --overlap for those on masks"
+            raise UsageError(f"{what}, and {run.out} is of {type(task or run.strategy).__name__}; leave it out")
+        ask = partial(probabilities, run.strategy, overlap=overlap, flip=flip)
+    if ask is None or part == "unlabeled":
+        figures, samples = measure(run.strategy, pile, part, batch_size=batch_size)
+    else:
+        figures, samples = _asked(run.strategy, pile, part, batch_size, ask)
     found: dict[str, Any] = {"data": pile.source, "part": part, "samples": samples, "figures": figures}
     if isinstance(run.strategy, SupervisedStrategy) and run.strategy.task.has_classes and part != "unlabeled":
-        found |= _by_class(run.strategy, pile, part, batch_size)
+        found |= _by_class(run.strategy, pile, part, batch_size, ask)
     elif isinstance(run.strategy, SupervisedStrategy) and not run.strategy.task.one_unit and part != "unlabeled":
-        found["joints"] = asdict(joint_figures(run.strategy, pile, part, batch_size=batch_size))
+        found["joints"] = asdict(joint_figures(run.strategy, pile, part, flip=flip, batch_size=batch_size))
     return found
 
 
-def _by_class(strategy: SupervisedStrategy, pile: Pile, part: str, batch_size: int) -> dict[str, Any]:
+@torch.no_grad()
+def _asked(strategy: Any, pile: Pile, part: str, batch_size: int, ask: Ask) -> tuple[dict[str, float], int]:
+    """Figures of what is shipped, asked in another way, and the number of samples."""
+    tally, samples = torch.zeros(()), 0
+    with strategy.evaluating():
+        for batch in pile.evaluation(part, batch_size, next(strategy.parameters()).device) or ():
+            target = strategy.task.encode(batch.annotation)
+            tally = tally + strategy.task.update(ask(batch.x), target).cpu()
+            samples += len(batch.index)
+    return dict(strategy.task.compute(tally)), samples
+
+
+def _by_class(
+    strategy: SupervisedStrategy, pile: Pile, part: str, batch_size: int, ask: Ask | None = None
+) -> dict[str, Any]:
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    truth, label = predictions(strategy, pile, part, batch_size)
+    truth, label = predictions(strategy, pile, part, batch_size, ask)
     numbers = list(range(len(pile.classes)))
     # all numbers: left to find them, scikit-learn drops classes that these data do not have, and rows change places
     scores = precision_recall_fscore_support(truth, label, labels=numbers, zero_division=0)
@@ -84,16 +121,18 @@ def _by_class(strategy: SupervisedStrategy, pile: Pile, part: str, batch_size: i
 
 
 @torch.no_grad()
-def predictions(strategy: SupervisedStrategy, pile: Pile, part: str, batch_size: int = 500) -> tuple[Any, Any]:
+def predictions(
+    strategy: SupervisedStrategy, pile: Pile, part: str, batch_size: int = 500, ask: Ask | None = None
+) -> tuple[Any, Any]:
     """True and predicted class number of each unit of a part that has one, (N,) each, on the CPU."""
-    device = next(strategy.parameters()).device
+    device, ask = next(strategy.parameters()).device, ask or strategy.predict
     truth, label = [], []
     with strategy.evaluating():
         for batch in pile.evaluation(part, batch_size, device) or ():
             target = strategy.task.encode(batch.annotation)
             valid = target.mask() > 0  # not the void pixels of a mask
             truth.append(strategy.task.label(target.value)[valid].cpu())
-            label.append(strategy.task.label(strategy.predict(batch.x))[valid].cpu())
+            label.append(strategy.task.label(ask(batch.x))[valid].cpu())
     return torch.cat(truth).numpy(), torch.cat(label).numpy()
 
 

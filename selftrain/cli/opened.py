@@ -84,7 +84,8 @@ def pile_of(run: OpenedRun, settings: Mapping[str, Any]) -> Pile:
     if settings["data"] is None:
         return run.pile  # type: ignore[return-value]
     given = read_pile(settings)
-    pile: Any = run.shown(given, strict=settings.get("views") is None)
+    larger = settings.get("overlap") is not None
+    pile: Any = run.shown(given, strict=settings.get("views") is None, any_size=larger)
     first = (given.unlabeled or given.labeled).images(np.zeros(1, np.int64))  # type: ignore[union-attr]
     wanted = run.inputs["shape"]
     if run.encoder is None and first.ndim == 4 and len(wanted or ()) == 3 and first.shape[1] != wanted[0]:

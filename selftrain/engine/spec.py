@@ -368,13 +368,14 @@ class OpenedRun(Run):
         again = self._passed is None
         return self.shown(self._build.pile() if again else self._passed, strict=again)  # type: ignore[no-any-return]
 
-    def shown(self, pile: Any, *, strict: bool = True, plain: bool = False) -> Any:
+    def shown(self, pile: Any, *, strict: bool = True, plain: bool = False, any_size: bool = False) -> Any:
         """A pile with inputs and classes as the run saw its own; one of the user's own kind as it is.
 
         Args:
             pile: It stays as it is.
             strict: Whether to refuse where the views of the run are not known; else those of the pile stay.
             plain: Whether features of the plain view are enough, where the run has learned from features.
+            any_size: Whether pictures may have another height and width, as they are asked in windows.
 
         Raises:
             DataError: inputs of another shape, or a class that the run does not know.
@@ -385,8 +386,11 @@ class OpenedRun(Run):
             pile = pile.numbered_as(self.classes)
         pile = copy.copy(self._build.encoded(pile, plain=plain))
         self._build.show(pile, strict=strict)
+        inputs = dict(self.inputs)
         try:
-            return pile.normalized_as(self.inputs)
+            if any_size and len(inputs["shape"]) == 3:
+                inputs["shape"] = [inputs["shape"][0], *pile.card()["shape"][1:]]
+            return pile.normalized_as(inputs)
         except SelftrainError:
             raise
         except Exception as error:  # makers of views raise what they will of a record that was damaged

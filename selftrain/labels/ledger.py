@@ -139,8 +139,8 @@ class Ledger(nn.Module):
             said: The pseudo-labels.
             task: Of what they are.
             step: Counted from 0.
-            view: On which they were made, of the same rows, into which masks and joints of the truth are carried; ``None``:
-                of the image as it is.
+            view: On which they were made, of the same rows, into which masks and joints of the truth are carried;
+                ``None``: of the image as it is.
 
         Returns:
             Figures of this batch: ``flip_rate``, ``confidence``, and, where there is a truth,

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from selftrain.errors import DataError, RunFolderError
 from selftrain.storage.atomic import whole_file, write_json
 from selftrain.tasks import Task
+from selftrain.tasks.geometry import other_side
 from selftrain.types import PseudoLabels
 
 MASKS, CONFIDENCE, JOINTS = "masks", "confidence", "keypoints.json"
@@ -197,9 +198,10 @@ def _write_joints(
             )  # fmt: skip
     # cells of the heatmaps, by which labels are counted in a pile
     info = {"heatmap": list(size)}
-    kinds = [{"id": 1, "name": "sample", "keypoints": [str(name) for name in groups], "skeleton": []}]
+    kind: dict[str, Any] = {"id": 1, "name": "sample", "keypoints": [str(name) for name in groups]}
+    kind["flip_idx"] = other_side(getattr(task, "pairs", None), len(groups))  # names need not tell sides
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / JOINTS, {"info": info, "images": pictures, "annotations": found, "categories": kinds})
+    write_json(folder / JOINTS, {"info": info, "images": pictures, "annotations": found, "categories": [kind]})
 
 
 def _bytes(values: torch.Tensor) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from selftrain.networks.described import describe, settings_in_short
 from selftrain.report import charts
 from selftrain.report.charts import Curve, Estimate, percent
 from selftrain.report.examples import Showing, mistakes, pseudo_labels, unit_of
-from selftrain.report.held_out import Judged, judge, mean_with_interval
+from selftrain.report.held_out import NEAR, Judged, judge, mean_with_interval
 from selftrain.storage.run_dir import CARD, RECORD, SETTINGS, versions
 from selftrain.strategy.base import Strategy, SupervisedStrategy
 from selftrain.tensorboard.class_names import worst_groups
@@ -108,7 +109,8 @@ def of_run(run: RunLike, baseline: Strategy | None, *, samples: int, seconds: fl
         sections.append(_verdict(run, judged, strategy, pile))
         sections += _tried(strategy)
         if judged is not None:
-            sections.append(_classes(judged, names, strategy))
+            units = judged.tally is not None  # a task of the user's own may tell none
+            sections.append((_groups if units else _classes)(judged, names, strategy, ledger))
         sections += pile_section(ledger, judged, names, log, one=task.one_unit)
         if judged is not None:
             sections += _trust(judged, ledger, strategy)
@@ -231,7 +233,7 @@ def tried(records: Sequence[Mapping[str, Any]]) -> Section:
 
 
 # -- which classes? ----------------------------------------------------------------------------------------------------
-def _classes(judged: Judged, names: Sequence[str], strategy: SupervisedStrategy) -> Section:
+def _classes(judged: Judged, names: Sequence[str], strategy: SupervisedStrategy, _: Ledger) -> Section:
     found, groups = judged.units, len(names)
     accuracy = found.accuracy(groups)
     other = None if judged.baseline is None else judged.baseline.accuracy(groups)
@@ -269,6 +271,62 @@ def _classes(judged: Judged, names: Sequence[str], strategy: SupervisedStrategy)
     return Section("classes", "What is wrong?", answer, [note for note in notes if note], figures, head, rows)
 
 
+def _groups(judged: Judged, names: Sequence[str], strategy: SupervisedStrategy, ledger: Ledger) -> Section:
+    """Each class of masks, or each joint."""
+    assert judged.tally is not None
+    (first, second, third), alone, other = judged.tally, judged.baseline_tally, None
+    masks = strategy.task.has_classes
+    value = first / (second + third - first) if masks else first / second
+    if alone is not None:
+        other = alone[0] / (alone[1] + alone[2] - alone[0]) if masks else alone[0] / alone[1]
+    taken = _taken(ledger)
+    rows = []
+    for c in sorted(worst_groups(value, _ROWS), key=lambda c: (float(value[c].nan_to_num(2.0)), c)):
+        share = second[c] / second.sum() if masks else third[c] / second[c]
+        cells = [names[c], percent(float(value[c])), charts.share_bar(_known(value, c), mark=_known(other, c))]
+        cells += [percent(_known(other, c))] if other is not None else []
+        cells += [percent(float(share), 1 if masks else 2), percent(_known(taken, c))]
+        if masks:
+            cells += [percent(float(first[c] / second[c])), _taken_for(judged.units.decisions(c, len(names)), c, names)]
+        else:
+            cells += [f"{int(second[c]):,}"]
+        rows.append(cells)
+    figure, unit = ("IoU", "class") if masks else (f"within {100 * NEAR:g} %", "joint")
+    head = [unit, figure, "", *(["labels alone"] if other is not None else [])]
+    head += ["of the pixels", "accepted", "found", "mostly taken for"] if masks else ["distance", "accepted", "known"]
+    answer = f"{figure[:1].upper()}{figure[1:]}: {percent(float(value.nanmean()))} on average over the "
+    answer += f"{'classes' if masks else 'joints'}; lowest: {rows[0][0]}, {rows[0][1]}."
+    marks = "; the thick mark: the labels alone" if other is not None else ""
+    notes = [f"The {len(rows)} lowest of {len(names)}."] if len(names) > len(rows) else []
+    notes += [
+        f"IoU: intersection over union of all {judged.part} pixels with a label{marks}. Found: the share of its pixels."
+        if masks
+        else f"Within {100 * NEAR:g} %: joints nearer to their truth than this share of the picture's longer side (PCK)"
+        f"{marks}. Distance: their mean distance in the same measure (NME).",
+        "Accepted: share of the pseudo-labels of the pile that is learned from.",
+    ]
+    figures = []
+    if masks:
+        square = worst_groups(value, _SQUARE)
+        counts = judged.units.confusion(square, len(names))[: len(square), : len(square)]
+        figures.append(charts.confusion([names[c] for c in square], counts.tolist()))
+    return Section("classes", "What is wrong?", answer, notes, figures, head, rows)
+
+
+def _taken(ledger: Ledger) -> Tensor | None:
+    """Share of the units of each class, or joint, of the pile that is accepted."""
+    if ledger.units is None:
+        return None
+    share, _, taken = ledger.units[ledger.seen > 0].double().cpu().unbind(2)[:3]
+    return (share * taken).sum(0) / share.sum(0)
+
+
+def _known(values: Tensor | None, place: int) -> float | None:
+    """One of some numbers, if it is one."""
+    value = math.nan if values is None else float(values[place])
+    return None if math.isnan(value) else value
+
+
 def _taken_for(row: Tensor, own: int, names: Sequence[str]) -> str:
     wrong = row.clone()
     wrong[own] = 0
@@ -285,12 +343,16 @@ def pile_section(
     if not summary:
         return []
     used = summary["accepted"] * summary["coverage"]
-    truth = summary.get("pseudo_label_accuracy") if one else None
+    truth = summary.get("pseudo_label_accuracy")
     answer = f"{percent(used)} of {len(ledger):,} unlabeled samples"
     notes = []
     accepted = ledger.accepted.cpu() & (ledger.seen.cpu() > 0)
     if truth is not None:
-        answer += f", {percent(truth)} of these pseudo-labels right by the truth that is known here"
+        what = "of these pseudo-labels" if one else "of their units"
+        iou = summary.get("pseudo_label_mean_iou")
+        of_masks = "" if iou is None else f", mean IoU {percent(iou)} (of all, accepted or not, "
+        of_masks += "" if iou is None else f"{percent(summary['prediction_mean_iou'])})"
+        answer += f", {percent(truth)} {what} right by the truth that is known here{of_masks}"
     if judged is not None and bool(accepted.any()):
         sure = ledger.confidence.cpu()[accepted].double().clamp(0, 1)
         e = estimate_accuracy(judged.sure.double(), judged.share.double(), sure, draws=_DRAWS)

@@ -75,7 +75,7 @@ class Showing:
             return [series(sample.tolist(), "series") for sample in lanes]
         shown = tiles(x)
         if value is not None and weight is not None:
-            shown = with_labels(shown, value, weight)
+            shown = with_labels(shown, value, weight, getattr(self.pile, "skeleton", ()))
         return [_png(tile) for tile in shown]
 
     def _row(self, row: Tensor) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +11,12 @@ from torch import Tensor
 
 from selftrain.metrics.intervals import clopper_pearson
 from selftrain.strategy.base import Strategy, SupervisedStrategy
+from selftrain.tasks import Task
 from selftrain.tensorboard.held_out import HeldOut, part_of, units
-from selftrain.types import Annotated, Pile
+from selftrain.types import Annotated, Pile, Target
 
 PARTS = ("test", "validation")  # the first that there is judges: nothing was chosen on a test set
+NEAR = 0.05  # shares of the picture's longer side, of PCK
 _TRIED, _FEWEST = 32, 64  # samples that are timed first, and those that are asked however slow a network is
 
 
@@ -48,6 +51,9 @@ class Judged:
         units: Decisions about units (of masks an excerpt).
         baseline_share, baseline: The same of the labels alone, ``None`` where these weights are not known.
         worst: Samples that are most wrong, the surest first.
+        tally, baseline_tally: Of masks pixels that are right, truly of each class, and said to be of it, (3, C); of
+            joints those nearer than ``NEAR``, those known, and their summed distance, in shares of the picture's longer
+            side, (3, K). ``None``: a sample is one unit.
     """
 
     part: str
@@ -58,6 +64,8 @@ class Judged:
     baseline_share: Tensor | None
     baseline: HeldOut | None
     worst: list[Sample]
+    tally: Tensor | None = None
+    baseline_tally: Tensor | None = None
 
 
 def judge(
@@ -89,9 +97,10 @@ def judge(
         _asked(strategy, baseline, first)
         each = (time.perf_counter() - begun) / len(first.index)
         samples = max(_FEWEST, min(samples, int(seconds / max(each, 1e-9))))
-    rows, found, others, kept = [], [], [], list[Sample]()
+    rows, found, others, kept, tallies = [], [], [], list[Sample](), list[list[Tensor]]()
     for batch in part_of(pile, part, device, samples):
-        row, value, columns, other = _asked(strategy, baseline, batch)
+        row, value, columns, other, counts = _asked(strategy, baseline, batch)
+        tallies.append(counts)
         rows.append(row[~row[:, 0].isnan()])
         found.append(columns)
         others.append(other)
@@ -108,9 +117,10 @@ def judge(
     kept = sorted(kept, key=lambda sample: (sample.share, -sample.sure))[:worst]
     size = len(getattr(pile, part, None) or both) if hasattr(getattr(pile, part, None), "__len__") else len(both)
     known = baseline is not None
+    own, alone, *_ = (*(torch.stack(tally).sum(0) for tally in zip(*tallies, strict=True)), None, None)
     return Judged(
         part, size, both[:, 0], both[:, 1], _joined(found), both[:, 2] if known else None,
-        _joined(others) if known else None, kept,
+        _joined(others) if known else None, kept, own, alone,
     )  # fmt: skip
 
 
@@ -136,11 +146,14 @@ def mean_with_interval(values: Tensor, *, single: bool = False) -> tuple[float, 
 @torch.no_grad()
 def _asked(
     strategy: SupervisedStrategy, baseline: Strategy | None, batch: Annotated
-) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
-    """Share right (NaN: no label), confidence and share right of the baseline, (B, 3); predictions; units of both."""
+) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor], list[Tensor]]:
+    """Share right (NaN: no label), confidence and share right of the baseline, (B, 3); predictions; units of both.
+
+    Last come the tallies of masks or joints, see ``Judged``.
+    """
     task = strategy.task
     target = task.encode(batch.annotation)
-    columns, answers, found = list[Tensor](), list[Tensor](), list[list[Tensor]]()
+    columns, answers, found, tallies = list[Tensor](), list[Tensor](), list[list[Tensor]](), list[Tensor]()
     for each in (strategy, baseline):
         if each is None:
             columns.append(torch.full((len(batch.x),), float("nan")))
@@ -155,7 +168,19 @@ def _asked(
         if each is strategy:
             columns.append(_mean(task.confidence(value) * counted, counted).clamp(0, 1).cpu())
         found.append(units(task, value, batch.annotation))
-    return torch.stack(columns, 1), answers[0], found[0], found[1]
+        if not task.one_unit and hasattr(task, "units"):  # a task of the user's own may have none
+            tallies.append(_tally(task, value, target, batch.x.shape[-2:]))
+    return torch.stack(columns, 1), answers[0], found[0], found[1], tallies
+
+
+def _tally(task: Task, value: Tensor, target: Target, size: Sequence[int]) -> Tensor:
+    if task.has_classes:
+        return task.update(value, target).double().cpu()
+    known, sure = target.mask() * target.weight > 0, task.confidence(value)
+    sides = value.new_tensor([size[1], size[0]]) / max(size)
+    found, there = (task.units(one, sure, known)[..., 3:] * sides for one in (value, target.value))
+    gap = (found - there).norm(dim=2) * known
+    return torch.stack([((gap < NEAR) & known).sum(0), known.sum(0), gap.sum(0)]).double().cpu()
 
 
 def _mean(values: Tensor, counted: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from selftrain.tensorboard.settings import Dashboard
 from selftrain.tensorboard.speed import EVALUATING, TRAINING, WAITING, Stopwatch
 from selftrain.tensorboard.tiles import WIDE, captioned, compared, grid, tiles, with_labels
 from selftrain.tensorboard.writer import TensorBoardWriter
-from selftrain.types import Annotated, Batch, PseudoLabels, Report
+from selftrain.types import Annotated, Batch, PseudoLabels, Report, View
 
 _FIXED = 8  # held-out samples that are compared at each evaluation
 _VALIDATION, _UNLABELED = "validation", "unlabeled"
@@ -65,6 +65,8 @@ class TensorBoard(Handler):
         self.task = getattr(self.strategy, "task", None) if predicts else None
         groups = 0 if self.task is None else self.task.groups
         self.names = group_names(self.pile.classes, groups)
+        own = self.draws.skeleton
+        self.bones = [tuple(pair) for pair in (getattr(self.pile, "skeleton", ()) if own is None else own)]
         self.shown = shown_groups(groups, self.draws.classes)
         if context.start == 0:
             self._lay_out()
@@ -202,18 +204,18 @@ class TensorBoard(Handler):
         for name, images in self.strategy.pictures(batch).items():
             self._picture(name, tiles(images), step)
         if report.pseudo_labels is not None and batch.has_unlabeled:
-            view = next(iter(batch.unlabeled.views.values())).x[: self.draws.pictures]
+            view = next(iter(batch.unlabeled.views.values()))
             self._pseudo_labels(step, view, batch.unlabeled.index, report.pseudo_labels)
         if self.mixed.x is not None and self.task is not None:
             x = self.mixed.x[: self.draws.pictures]
             self._picture("mixed", tiles(x), step, self.mixed.captions(self.task, self.pile.classes, len(x)))
 
-    def _pseudo_labels(self, step: int, view: Tensor, index: Tensor, said: PseudoLabels) -> None:
-        rows = index[: len(view)]
-        shown = tiles(view)
-        # a method may label other rows, or in another order, than those of its first view
-        if torch.equal(said.index[: len(view)].to(rows), rows):
-            shown = with_labels(shown, said.value[: len(view)], said.weight[: len(view)])
+    def _pseudo_labels(self, step: int, view: View, index: Tensor, said: PseudoLabels) -> None:
+        x = view.x[: self.draws.pictures]
+        rows, shown = index[: len(x)], tiles(x)
+        # a method may label other rows, or in another order, than those of its first view, or pixels elsewhere
+        if torch.equal(said.index[: len(x)].to(rows), rows) and not (said.unmoved and view.moved):
+            shown = with_labels(shown, said.value[: len(x)], said.weight[: len(x)], self.bones)
         self._picture("pseudo_labels", shown, step, self.ledger.captions(rows))
 
     @torch.no_grad()
@@ -226,7 +228,7 @@ class TensorBoard(Handler):
             for batch in part_of(self.pile, _VALIDATION, self.device, min(_FIXED, self.draws.pictures)):
                 value, shown = self.strategy.predict(batch.x), tiles(batch.x)
                 target = self.task.encode(batch.annotation)
-                rows += [compared(shown, value, target, self.task, self.draws.skeleton)] if len(shown) else []
+                rows += [compared(shown, value, target, self.task, self.bones)] if len(shown) else []
         if rows:
             self.writer.image("held_out", grid(torch.cat(rows)[:_FIXED], 1), step)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
 import torch
@@ -84,7 +84,10 @@ def part_of(pile: Pile, part: str, device: torch.device, limit: int) -> Iterator
 
 
 def _length(batches: Iterable[Annotated]) -> int:
-    """Samples of a part, at most: without reading them where the batches can be counted."""
+    """Samples of a part, at most: without reading them where they, or the batches, can be counted."""
+    known: Sized | None = getattr(batches, "annotations", None)
+    if known is not None:  # of a part smaller than a batch nearly all would be left out
+        return len(known)
     try:
         # the last batch may be smaller: a few samples less are shown, and none is read to count them
         size: int = getattr(batches, "batch_size", BATCH)

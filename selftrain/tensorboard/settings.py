@@ -22,7 +22,8 @@ class Dashboard:
         classes: Classes that are shown one by one, at most: evenly spaced ones. Figures show those with the lowest
             accuracy.
         pictures: Samples in a picture, at most; 0: no pictures.
-        skeleton: Pairs of joints that lines are drawn between, such as ``((0, 1), (1, 2))``.
+        skeleton: Pairs of joints that lines are drawn between, such as ``((0, 1), (1, 2))``; ``None``: those that the
+            data name (``Pile.skeleton``).
         points: Samples in the projector, at most; 0: none.
         figures: Whether there are figures, curves and the projector at all.
 
@@ -34,7 +35,7 @@ class Dashboard:
     samples: int = 2000
     classes: int = 20
     pictures: int = 32
-    skeleton: Sequence[tuple[int, int]] = ()
+    skeleton: Sequence[tuple[int, int]] | None = None
     points: int = 1000
     figures: bool = True
 

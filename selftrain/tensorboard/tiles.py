@@ -46,7 +46,10 @@ def tiles(x: Tensor) -> Tensor:
     return torch.zeros(0, 3, 1, 1)
 
 
-def with_labels(shown: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+Bones = Sequence[tuple[int, int]]  # pairs of joints that lines are drawn between
+
+
+def with_labels(shown: Tensor, value: Tensor, weight: Tensor, bones: Bones = ()) -> Tensor:
     """Paint the decisions of sites over tiles (N, 3, h, w): colors for the classes of pixels, crosses for joints.
 
     Args:
@@ -54,11 +57,14 @@ def with_labels(shown: Tensor, value: Tensor, weight: Tensor) -> Tensor:
         value: Predictions (N, C, H, W), in [0, 1]; others leave the tiles as they are.
         weight: Weight of each unit: (N, H, W) for pixels, of which those with weight 0 stay pale, or (N, C) for joints,
             of which those with weight 0 are left out.
+        bones: Pairs of joints that lines are drawn between, where both count.
     """
     if value.dim() != 4 or not len(shown):
         return shown
     value, weight = value.detach().float().cpu(), weight.detach().float().cpu()
-    return _masks(shown, value, weight) if weight.dim() == 3 else _crosses(shown, value, weight)
+    if weight.dim() == 3:
+        return _masks(shown, value, weight)
+    return _with_bones(_crosses(shown, value, weight), value, weight, bones)
 
 
 def with_heat(shown: Tensor, level: Tensor) -> Tensor:
@@ -67,7 +73,7 @@ def with_heat(shown: Tensor, level: Tensor) -> Tensor:
     return shown.mean(1, keepdim=True) * (1 - level) + torch.tensor(_DOWN).view(1, 3, 1, 1) * level
 
 
-def compared(shown: Tensor, value: Tensor, target: Target, task: Task, bones: Sequence[tuple[int, int]] = ()) -> Tensor:
+def compared(shown: Tensor, value: Tensor, target: Target, task: Task, bones: Bones = ()) -> Tensor:
     """Each tile beside its truth, what is said of it, where that is doubtful and where it is wrong, (N, 3, h, 5 w).
 
     Of joints it is four tiles: doubt is the size of no area, and the last one leads from the truth to what is said.
@@ -85,8 +91,7 @@ def compared(shown: Tensor, value: Tensor, target: Target, task: Task, bones: Se
         wrong = (task.label(value) != task.label(truth)) * known
         said, right = with_labels(shown, value, torch.ones_like(sure)), with_labels(shown, truth, known)
         return torch.cat([shown, right, said, with_heat(shown, 1 - sure), with_heat(shown, wrong)], 3)
-    right = _with_bones(with_labels(shown, truth, known), truth, known, bones)
-    said = _with_bones(with_labels(shown, value, torch.ones_like(sure)), value, torch.ones_like(sure), bones)
+    right, said = with_labels(shown, truth, known, bones), with_labels(shown, value, torch.ones_like(sure), bones)
     return torch.cat([shown, right, said, _led(shown, truth, value, known)], 3)
 
 
@@ -206,8 +211,10 @@ def _peaks(value: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
     return rows, ((peak % value.shape[3] + 0.5) * width / value.shape[3]).long()
 
 
-def _with_bones(shown: Tensor, value: Tensor, weight: Tensor, bones: Sequence[tuple[int, int]]) -> Tensor:
+def _with_bones(shown: Tensor, value: Tensor, weight: Tensor, bones: Bones) -> Tensor:
     """Lines between joints that both count, each in the color of its first one."""
+    if not bones:
+        return shown
     rows, columns = (one.tolist() for one in _peaks(value, shown))
     ends = [
         [((c[a], r[a]), (c[b], r[b]), COLORS[a % len(COLORS)]) for a, b in bones if w[a] and w[b]]

@@ -20,6 +20,7 @@ from sklearn.datasets import load_digits
 EXAMPLES = ROOT / "examples"
 SHORT = {  # what each writes below --out
     "table": ["train.csv", "test.csv", "fixmatch/pseudo_labels.csv"],
+    "segmentation": ["photos/000.png", "masks/003.png", "labels/masks/004.png", "fixmatch/summary.json"],
     "keypoints": ["fixmatch/summary.json"],
     "domain_adaptation": ["adapted/summary.json"],
     "series": ["mean_teacher/summary.json"],

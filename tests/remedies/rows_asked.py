@@ -27,7 +27,7 @@ ROWS_OF = {
     "data/pile.py": [
         Elsewhere("is reviewed as a mask or joints", _REVIEWED),
         Elsewhere("views are mirrored", _SIDES),
-        Elsewhere("y_test has none", "unit/data/test_data_units.py::test_masks_can_be_hidden_and_held_back"),
+        Elsewhere("has none; give both alike", "unit/data/test_data_units.py::test_masks_can_be_hidden_and_held_back"),
     ],
     "selftrain/evaluation/dense.py": [
         Elsewhere("in truth; give one for each", f"{_FIGURES}::test_masks_against_scikit_learn"),

@@ -42,7 +42,7 @@ ROWS_OF = {
     "data/pile.py": [Elsewhere("give both in one form", _TRUTH)],
     "data/readers/arrays.py": [Elsewhere("has truth but no y", _TRUTH)],
     "data/readers/keypoints.py": [
-        Elsewhere("has joints in {}", "unit/labels/test_unit_truth.py::test_joints_of_files_are_known"),
+        Elsewhere("no sample has joints in", "unit/labels/test_unit_truth.py::test_joints_of_files_are_known"),
         Elsewhere("give files with the same keypoints", f"{_JOINTS}_what_does_not_fit_is_told"),
         Elsewhere("has several annotations", f"{_JOINTS}_boxes_are_cropped"),
         Elsewhere("say to which to bring them", f"{_JOINTS}_boxes_are_cropped"),
@@ -59,6 +59,9 @@ ROWS_OF = {
     "data/checks/units.py": [
         Elsewhere("give x and y in pixels of it", f"{_JOINTS}_the_check_knows_joints"),
         Elsewhere("label some, or leave it out", f"{_MASKS}_the_check_knows_masks"),
+    ],
+    "selftrain/cli/evaluate_run.py": [
+        Elsewhere("--overlap for those on masks", f"{_CLI}_mirror_images_and_windows_are_asked"),
     ],
     "selftrain/cli/parser.py": [
         Elsewhere(

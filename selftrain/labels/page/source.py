@@ -95,7 +95,7 @@ class Painted(Inputs):
             small = max(raw.shape[-2:]) < SMALL
             shown = tiles(raw) if small else shrunk(raw, self.side).float().div(255).expand(-1, 3, -1, -1)
             sure = self.strategy.task.confidence(value)
-            panels = [shown, with_labels(shown, value, torch.ones_like(sure))]
+            panels = [shown, with_labels(shown, value, torch.ones_like(sure), getattr(self.pile, "skeleton", ()))]
             yield torch.cat(panels + ([with_heat(shown, 1 - sure)] if self.panels == 3 else []), 3)
 
 

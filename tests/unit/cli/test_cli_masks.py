@@ -10,11 +10,14 @@ import pytest
 from PIL import Image
 
 import selftrain as st
-from selftrain import data
+from selftrain import data, strategies, toy
 from selftrain.cli import main as cli
+from selftrain.cli.evaluate_run import evaluated
 from selftrain.cli.parser import parse
 from selftrain.cli.piles import read_pile
 from selftrain.cli.train import parser
+from selftrain.errors import UsageError
+from selftrain.evaluation.dense import mask_figures
 from selftrain.front import building
 
 BRIEF = ["--steps", "1", "--plan.labeled", "2", "--plan.unlabeled_ratio", "1", "--self_check", "false"]
@@ -96,3 +99,36 @@ def test_the_check_and_joints_have_the_same_words(place, capsys, tmp_path):
     pile = read_pile(settings)
     assert pile.labeled.annotations.tolist() == [[[2, 3, 2]], [[2, 3, 2]]]
     assert building.Problem.of(pile, 1).posed(pile, settings["task"]).task["init_args"]["size"] == [16, 16]
+
+
+def test_mirror_images_and_windows_are_asked(place, capsys, tmp_path):
+    draw = np.random.default_rng(1)
+    for name in ("large", "large_masks"):
+        (tmp_path / name).mkdir()
+    for i in range(2):
+        pixels = draw.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "large" / f"{i}.png")
+        Image.fromarray((pixels[..., 0] > 128).astype(np.uint8)).save(tmp_path / "large_masks" / f"{i}.png")
+    line = ["evaluate", str(place / "run"), "--data", str(tmp_path / "large"), "--masks", str(tmp_path / "large_masks")]
+    line += ["--data.size", "null", "--part", "labeled", "--json", str(tmp_path / "found.json")]
+    assert cli.main(line) == 1
+    assert "resize the data first" in capsys.readouterr().err
+    pile = data.from_masks(tmp_path / "large", tmp_path / "large_masks", classes={"sky": 0, "road": 1})
+    run = st.open_run(place / "run")
+    pile = run.shown(pile, any_size=True)
+    found = []
+    for words, looks in ((["--overlap", "0.5"], {"overlap": 0.5}), (["--overlap", "0", "--flip", "true"], {})):
+        assert cli.main([*line, *words]) == 0
+        told = json.loads((tmp_path / "found.json").read_text())
+        wanted = mask_figures(run.strategy, pile, "labeled", **(looks or {"overlap": 0.0, "flip": True}))
+        assert told["figures"]["mean_iou"] == pytest.approx(wanted.mean_iou)
+        assert told["classes"]["sky"]["iou"] == pytest.approx(wanted.iou["sky"])
+        found.append(wanted.iou["sky"])
+    assert found[0] != found[1]
+    strategy = strategies.Supervised(toy.task("classification"), toy.learner("classification"))
+    st.fit(strategy, toy.pile("classification"), steps=1, out=tmp_path / "classes")
+    other = toy.pile("classification")
+    run = st.open_run(tmp_path / "classes", pile=other)
+    with pytest.raises(UsageError, match="--overlap for those on masks, and .* is of Classification; leave it out"):
+        evaluated(run, other, "test", flip=True)
+    assert evaluated(run, other, "test")["samples"]  # the remedy

@@ -154,3 +154,26 @@ def test_the_check_knows_joints(root: Path) -> None:
     assert "give x and y in pixels of it, NaN where" in told[0].text
     near = Pile.from_arrays(np.zeros((2, 6, 8)), np.array([[[1, 1], [np.nan, 1]], [[1, 1], [2, 2]]], float))
     assert not [finding for finding in data.check(near).findings if finding.kind == "joint outside"]  # the remedy
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_skeleton_is_drawn_and_sides_are_told(root: Path, first: int) -> None:
+    file = coco(root, TWO, ["0.png", "1.png", "2.png"], skeleton=[[first, first + 1]])
+    pile = quiet(root / "images", file)
+    assert [tuple(pair) for pair in pile.skeleton] == [(0, 1)]
+    assert "sides      left_eye and right_eye: change places in mirror images" in pile.summary_lines()
+    coco(root, TWO, ["0.png"], "plain.json", flip_idx=[0, 1])
+    with pytest.raises(DataError, match="the skeleton in .* has a joint 7, and there are 2; mend or remove it"):
+        quiet(root / "images", coco(root, TWO, ["0.png", "1.png", "2.png"], skeleton=[[1, 7]]))
+    quiet(root / "images", coco(root, TWO, ["0.png", "1.png", "2.png"]))  # the remedy
+
+
+def test_sides_stay_known_where_pseudo_labels_are_read_back(root: Path) -> None:
+    joints = np.array([[[12.0, 9], [20, 9]], [[25, 20], [9, 9]], [[np.nan] * 2] * 2])
+    pictures = [np.array(Image.open(root / "images" / f"{i}.png")) for i in range(3)]
+    pile = Pile.from_arrays(np.stack(pictures), joints, classes=["a", "b"], ids=["0.png", "1.png", "2.png"])
+    pile.pairs = [(0, 1)]  # as nothing in their names says
+    run = st.fit("fixmatch", pile, steps=1, plan=st.BatchPlan(2, 1), baseline=False)
+    run.label(threshold=0.0).to_masks(root / "labels")
+    again = data.from_keypoints(root / "images", root / "labels" / "keypoints.json")
+    assert [tuple(pair) for pair in again.pairs] == [(0, 1)]

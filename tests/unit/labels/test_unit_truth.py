@@ -1,4 +1,4 @@
-"""Masks and joints that are known and hidden: how right pseudo-labels are by them, and that nothing learns from them."""
+"""Masks and joints that are known and hidden: figures are by them, and nothing learns from them."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_run_says_how_right_its_masks_are(name, tmp_path):
     made = strategy(Segmentation(3), st.learner(Knowing, lr=1e-9), **memory)
     run = st.fit(made, pile, steps=4, out=tmp_path / "run", plan=PLAN, baseline=False)
     found = run.ledger.summary()
-    # borders of the blocks are blurred in views that are enlarged; memories know nothing at first, and accept none of it
+    # borders of the blocks are blurred in views that are enlarged; what memories do not know is not accepted
     assert found["pseudo_label_accuracy"] > 0.97
     assert found["pseudo_label_mean_iou"] > 0.95
     assert st.open_run(run.out, pile=pile, network=Knowing()).ledger.summary() == found
@@ -221,5 +221,5 @@ def test_joints_of_files_are_known(tmp_path):
     assert [len(pile.labeled), len(pile.unlabeled)] == [2, 2]
     told = pile.unlabeled_truth()
     assert told[:, :, :2].tolist() == [[[4, 5], [8, 3]], [[5, 5], [8, 4]]]
-    with pytest.raises(DataError, match="has joints in .*none.json; give the same names of pictures"):
+    with pytest.raises(DataError, match="no sample has joints in .*none.json; give the same names of pictures"):
         data.from_keypoints(tmp_path, files["some"], truth=files["none"])

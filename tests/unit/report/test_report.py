@@ -12,9 +12,10 @@ from scipy import stats
 from sklearn.metrics import confusion_matrix
 
 import selftrain as st
-from selftrain import data, strategies, toy
+from selftrain import data, networks, strategies, toy
 from selftrain.cli import main as cli
 from selftrain.evaluation.calibration import predictions
+from selftrain.evaluation.dense import mask_figures
 from selftrain.handlers import MetricsLog
 from selftrain.report import ReportPage, charts
 from selftrain.report import handler as report_handler
@@ -181,6 +182,55 @@ def test_masks_and_joints_have_pages_of_their_own(kind, tmp_path):
     assert "left the truth, right the prediction" in text
     assert ("What is taken for what" in text) == (kind == "segmentation")
     assert ("joint 1" in text) == (kind == "keypoints")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_each_class_of_masks_has_its_iou_and_what_is_accepted_of_it(tmp_path):
+    draw = np.random.default_rng(0)
+    masks = draw.integers(0, 3, (16, 2, 2)).repeat(8, 1).repeat(8, 2).astype(np.uint8)
+    masks[3, :4] = 255
+    pictures = (masks[..., None] % 3 * 60 + draw.integers(0, 40, (16, 16, 16, 1))).astype(np.uint8)
+    hidden = np.concatenate([masks[:5], np.full((11, 16, 16), 255, np.uint8)])
+    names = ["sky", "road", "car"]
+    pile = data.Pile.from_arrays(pictures, hidden, pictures[:9], masks[:9], classes=names, truth=masks)
+    made = strategies.FixMatch(st.Segmentation(3), st.learner(lambda: networks.UNet(3, channels=1)), threshold=0.4)
+    run = st.fit(made, pile, steps=12, plan=st.BatchPlan(4, 1), out=tmp_path / "run", baseline=True)
+    text = read(run.out / "report.html").text
+    found, summary = mask_figures(run.strategy, pile), run.ledger.summary()
+    for number, name in enumerate(names):
+        share = 100 * float((masks[:9] == number).sum() / (masks[:9] != 255).sum())
+        assert re.search(rf"{name} {100 * found.iou[name]:.1f} %.*{share:.1f} %", text)
+    assert f"IoU: {100 * np.nanmean([*found.iou.values()]):.1f} % on average over the classes" in text
+    taken = run.ledger.units[:, :, 0] * run.ledger.units[:, :, 2]
+    share = taken.double().sum(0) / run.ledger.units[:, :, 0].double().sum(0)
+    assert all(f" {100 * value:.1f} %" in text for value in share.tolist() if value == value)
+    assert f"{100 * summary['pseudo_label_accuracy']:.1f} % of their units right by the truth" in text
+    assert f"mean IoU {100 * summary['pseudo_label_mean_iou']:.1f} % (of all" in text
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_each_joint_has_its_pck_and_distance(tmp_path):
+    draw = np.random.default_rng(0)
+    joints = np.concatenate([draw.uniform(1, 22, (12, 2, 2)), np.ones((12, 2, 1))], 2)
+    joints[3, 0] = np.nan
+    pictures = draw.integers(0, 255, (12, 16, 24, 3), np.uint8)
+    joints[:, :, 1] *= 0.6
+    hidden = joints.copy()
+    hidden[5:] = np.nan
+    pile = data.Pile.from_arrays(pictures, hidden, pictures, joints, classes=["nose", "ear"])
+    run = st.fit("fixmatch", pile, steps=2, plan=st.BatchPlan(4, 1), out=tmp_path / "run", baseline=False)
+    text = read(run.out / "report.html").text
+    (batch,) = pile.evaluation("test", 100, torch.device("cpu"))
+    value = run.strategy.predict(batch.x)
+    task = run.strategy.task
+    place, true = task._place(value), task._place(task.encode(batch.annotation).value)
+    cell = 24 / value.shape[-1]
+    gap = (place - true).norm(dim=2) * cell / 24
+    known = batch.annotation[..., 2] > 0
+    for number, name in enumerate(["nose", "ear"]):
+        own = gap[:, number][known[:, number]]
+        pck, nme = 100 * float((own < 0.05).double().mean()), 100 * float(own.mean())
+        assert re.search(rf"{name} {pck:.1f} % .*{nme:.2f} %", text)
 
 
 def test_pretraining_rows_and_series_have_pages_too(tmp_path):

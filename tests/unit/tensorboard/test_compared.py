@@ -1,12 +1,15 @@
 """Held-out masks and joints side by side: each panel against what it must show, and IoU of each class."""
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import jaccard_score
 
 import selftrain as st
-from selftrain import strategies, toy
-from selftrain.tensorboard import Dashboard
+from selftrain import data, strategies, toy
+from selftrain.labels.page.source import Painted
+from selftrain.report.examples import Showing
+from selftrain.tensorboard import Dashboard, tiles
 from selftrain.tensorboard.held_out import held_out, part_of
 from selftrain.tensorboard.tiles import COLORS, compared
 
@@ -70,3 +73,25 @@ def test_held_out_samples_and_iou_are_in_the_dashboard(kind, tmp_path):
     known, said = batch.annotation != strategy.task.void, run.strategy.predict(batch.x).argmax(1)
     wanted = jaccard_score(batch.annotation[known], said[known], average=None, labels=[0, 1, 2])
     assert found.iou().tolist() == pytest.approx(wanted.tolist())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_skeleton_of_the_data_is_drawn_on_all_pages(tmp_path, monkeypatch):
+    draw = np.random.default_rng(0)
+    joints = np.concatenate([draw.uniform(2, 21, (8, 2, 2)), np.ones((8, 2, 1))], 2)
+    joints[5:] = np.nan
+    pile = data.Pile.from_arrays(draw.integers(0, 255, (8, 24, 24, 3), np.uint8), joints, validation=2)
+    pile.skeleton = [(0, 1)]
+    drawn, plain = [], tiles._lines
+    monkeypatch.setattr(tiles, "_lines", lambda shown, ends: drawn.append(sum(map(len, ends))) or plain(shown, ends))
+    look = Dashboard(every=1, points=0)
+    run = st.fit("fixmatch", pile, steps=1, plan=st.BatchPlan(2, 1), out=tmp_path, dashboard=look, baseline=False)
+    assert drawn[1:4] == [2, 2, 4]  # both held-out samples: the bone of truth and of decision, and joint to joint
+    rows = np.arange(2)
+    for skeleton in ([(0, 1)], ()):
+        drawn.clear()
+        pile.skeleton = skeleton
+        (review,) = Painted(pile, rows, False, strategy=run.strategy, side=64).batches()
+        raw = torch.as_tensor(pile.unlabeled.images(rows))
+        Showing(pile).drawn(raw, run.strategy.predict(pile.views("plain", raw, torch.arange(2), 0).x), torch.ones(2, 2))
+        assert drawn == ([2, 2] if skeleton else [])

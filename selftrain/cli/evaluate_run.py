@@ -73,11 +73,14 @@ def evaluated(
     """
     ask: Ask | None = None
     if flip or overlap is not None:
-        task = run.strategy.task if isinstance(run.strategy, SupervisedStrategy) else None
+        strategy = run.strategy
+        task = strategy.task if isinstance(strategy, SupervisedStrategy) else None
         if task is None or task.one_unit or not (task.has_classes or overlap is None):
-            what = "--flip is for runs on masks or joints, --overlap for those on masks"
-            raise UsageError(f"{what}, and {run.out} is of {type(task or run.strategy).__name__}; leave it out")
-        ask = partial(probabilities, run.strategy, overlap=overlap, flip=flip)
+            raise UsageError(
+                "--flip is for runs on masks or joints, --overlap for those on masks, and this one is of "
+                f"{type(task or strategy).__name__}; leave it out"
+            )
+        ask = partial(probabilities, strategy, overlap=overlap, flip=flip)  # type: ignore[arg-type]
     if ask is None or part == "unlabeled":
         figures, samples = measure(run.strategy, pile, part, batch_size=batch_size)
     else:

@@ -123,7 +123,8 @@ def _resized(places: Tensor, size: tuple[int, ...]) -> Tensor:
 def _inverse(places: Tensor, wanted: Tensor) -> Tensor:
     """Where a view of ``places`` (B, H, W, 2) shows the places ``wanted`` (B, N, 2): from -1 to 1, else ``OUTSIDE``.
 
-    Newton's method: from a pixel that shows a place nearby, by the slopes of the map there to the next.
+    Newton's method: from a pixel that shows a place nearby, by the slopes of the map there to the next. The last step
+    goes by the slopes on the side of the pixel where the place lies, as a map may have kinks.
     """
     batch, height, width = places.shape[:3]
     known = is_inside(places)
@@ -141,22 +142,59 @@ def _inverse(places: Tensor, wanted: Tensor) -> Tensor:
         pixel = torch.where(found >= 0, found, pixel)
     nothing = pixel < 0
     pixel = pixel.clamp_min(0)
-    # here: place, and its slopes to the right and down
-    here = torch.cat([places, _slope(places, known, 2), _slope(places, known, 1)], -1).flatten(1, 2)
+    # here: place, and its slopes to the right and down, over both neighbors and to each
+    across, along = _slopes(places, known, 2), _slopes(places, known, 1)
+    here = torch.cat([places, *across, *along], -1).flatten(1, 2)
+
+    def at(pixel: Tensor) -> tuple[Tensor, ...]:
+        return here.gather(1, pixel[..., None].expand(-1, -1, 14)).unflatten(-1, (7, 2)).unbind(-2)
+
     for _ in range(4):
-        x, y, right_x, right_y, down_x, down_y = here.gather(1, pixel[..., None].expand(-1, -1, 6)).unbind(-1)
-        off_x, off_y = wanted[..., 0] - x, wanted[..., 1] - y
-        area = right_x * down_y - right_y * down_x
-        area = torch.where(area.abs() > 1e-12, area, 1e-12)
-        step_x, step_y = (off_x * down_y - off_y * down_x) / area, (right_x * off_y - right_y * off_x) / area
-        column, row = pixel % width + step_x, pixel // width + step_y
+        place, right, _, _, down, _, _ = at(pixel)
+        move = _solved(wanted - place, right, down)
+        column, row = pixel % width + move[..., 0], pixel // width + move[..., 1]
         nearest = column.round().clamp(0, width - 1).long() + row.round().clamp(0, height - 1).long() * width
         last, pixel = pixel, torch.where(number.gather(1, nearest) >= 0, nearest, pixel)
+    # more than once, as which side it is may change with the slopes
+    strides = last.new_tensor([1, width])
+    for turn in range(3):
+        place, _, ahead, behind, _, below, above = at(last)
+        back = move < 0
+        sides = torch.where(back[..., :1], behind, ahead), torch.where(back[..., 1:], above, below)
+        move = _solved(wanted - place, *sides)
+        # of two pixels that show one place, and not the one that is wanted, it is the one beyond
+        off = ((wanted - place).abs().amax(-1, keepdim=True) > 1e-5) & (move.abs() > 1e-3)
+        flat = torch.stack([side.abs().amax(-1) <= 1e-6 for side in sides], -1) & off
+        if turn < 2:
+            shift = torch.where(flat, torch.where(back, -strides, strides), 0).sum(-1)
+            shifted = (last + shift).clamp(0, height * width - 1)
+            last = torch.where(number.gather(1, shifted) >= 0, shifted, last)
+            move = torch.where(flat.any(-1, keepdim=True), torch.where(back, -1.0, 1.0), move)
+    column, row = last % width + move[..., 0], last // width + move[..., 1]
     # the last step starts where the one before led, unless the map has an edge or a fold there
     near = (torch.stack([column - last % width, row - last // width]).abs() <= 1).all(0)
     found = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], -1)
     there = near & ~nothing & is_inside(wanted) & is_inside(found)
     return torch.where(there[..., None], found, OUTSIDE)
+
+
+def _solved(off: Tensor, right: Tensor, down: Tensor) -> Tensor:
+    """Steps to the right and down, (..., 2), that lead as far as ``off`` by these slopes."""
+    area = right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0]
+    area = torch.where(area.abs() > 1e-12, area, 1e-12)
+    across = off[..., 0] * down[..., 1] - off[..., 1] * down[..., 0]
+    return torch.stack([across, right[..., 0] * off[..., 1] - right[..., 1] * off[..., 0]], -1) / area[..., None]
+
+
+def _slopes(places: Tensor, known: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Change of the place from one pixel to the next, over both neighbors, to the next one, and from the one before."""
+    whole = _slope(places, known, axis)
+    ahead, behind = known.roll(-1, axis), known.roll(1, axis)
+    ahead.select(axis, -1).fill_(False)
+    behind.select(axis, 0).fill_(False)
+    step = (ahead & known)[..., None], (behind & known)[..., None]
+    there = places.roll(-1, axis) - places, places - places.roll(1, axis)
+    return whole, torch.where(step[0], there[0], whole), torch.where(step[1], there[1], whole)
 
 
 def _slope(places: Tensor, known: Tensor, axis: int) -> Tensor:

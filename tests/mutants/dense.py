@@ -186,6 +186,13 @@ MUTANTS = [
         "test_methods_dense.py::test_features_lose_whole_channels_where_head_and_encoder_meet",
     ),
     Mutant(
+        "geometry: of a map with kinks the mean slopes lead back",
+        "selftrain/tasks/geometry.py",
+        "torch.where(move[..., :1] < 0, behind, ahead), torch.where(move[..., 1:] < 0, above, below)",
+        "right, down",
+        "test_dense_views.py::test_a_map_with_kinks_leads_back_to_where_it_came_from",
+    ),
+    Mutant(
         "geometry: pseudo-labels go through the pixels that masks have",
         "selftrain/tasks/geometry.py",
         "dense = destination.pixels if source is None else shown",

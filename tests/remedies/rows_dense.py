@@ -42,6 +42,7 @@ ROWS_OF = {
     "data/pile.py": [Elsewhere("give both in one form", _TRUTH)],
     "data/readers/arrays.py": [Elsewhere("has truth but no y", _TRUTH)],
     "data/readers/keypoints.py": [
+        Elsewhere("mend or remove it", f"{_JOINTS}_the_skeleton_is_drawn_and_sides_are_told"),
         Elsewhere("no sample has joints in", "unit/labels/test_unit_truth.py::test_joints_of_files_are_known"),
         Elsewhere("give files with the same keypoints", f"{_JOINTS}_what_does_not_fit_is_told"),
         Elsewhere("has several annotations", f"{_JOINTS}_boxes_are_cropped"),

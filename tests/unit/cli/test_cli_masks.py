@@ -129,6 +129,8 @@ def test_mirror_images_and_windows_are_asked(place, capsys, tmp_path):
     st.fit(strategy, toy.pile("classification"), steps=1, out=tmp_path / "classes")
     other = toy.pile("classification")
     run = st.open_run(tmp_path / "classes", pile=other)
-    with pytest.raises(UsageError, match="--overlap for those on masks, and .* is of Classification; leave it out"):
+    with pytest.raises(
+        UsageError, match="--overlap for those on masks, and this one is of Classification; leave it out"
+    ):
         evaluated(run, other, "test", flip=True)
     assert evaluated(run, other, "test")["samples"]  # the remedy

@@ -193,7 +193,13 @@ def test_masks_of_files_are_known(photos):
     with pytest.raises(DataError, match="has a mask in .*other; a mask has the name of its picture"):
         data.from_masks(photos / "photos", photos / "masks", truth=photos / "other", mode="L")
     (photos / "other" / "z.png").rename(photos / "other" / "05.png")  # the remedy
-    data.from_masks(photos / "photos", photos / "masks", classes=NAMES, truth=photos / "other", mode="L")
+    pile = data.from_masks(
+        photos / "photos", photos / "masks", classes=NAMES, truth=photos / "other", labels=3, mode="L"
+    )
+    told = zip(pile.unlabeled_ids(), pile.unlabeled_truth(), strict=True)
+    known = [int(name[:2]) for name, mask in told if mask.min() < 255]
+    assert len(known) == 2  # the one that was left out, and that of the folder
+    assert known[-1] == 5
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

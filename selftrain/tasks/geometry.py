@@ -147,7 +147,8 @@ def _inverse(places: Tensor, wanted: Tensor) -> Tensor:
     here = torch.cat([places, *across, *along], -1).flatten(1, 2)
 
     def at(pixel: Tensor) -> tuple[Tensor, ...]:
-        return here.gather(1, pixel[..., None].expand(-1, -1, 14)).unflatten(-1, (7, 2)).unbind(-2)
+        found: tuple[Tensor, ...] = here.gather(1, pixel[..., None].expand(-1, -1, 14)).unflatten(-1, (7, 2)).unbind(-2)
+        return found
 
     for _ in range(4):
         place, right, _, _, down, _, _ = at(pixel)

@@ -188,8 +188,8 @@ MUTANTS = [
     Mutant(
         "geometry: of a map with kinks the mean slopes lead back",
         "selftrain/tasks/geometry.py",
-        "torch.where(move[..., :1] < 0, behind, ahead), torch.where(move[..., 1:] < 0, above, below)",
-        "right, down",
+        "sides = torch.where(back[..., :1], behind, ahead), torch.where(back[..., 1:], above, below)",
+        "sides = (ahead + behind) / 2, (above + below) / 2",
         "test_dense_views.py::test_a_map_with_kinks_leads_back_to_where_it_came_from",
     ),
     Mutant(

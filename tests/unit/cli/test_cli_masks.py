@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import selftrain as st
-from selftrain import data, strategies, toy
+from selftrain import data
 from selftrain.cli import main as cli
 from selftrain.cli.evaluate_run import evaluated
 from selftrain.cli.parser import parse
@@ -125,10 +125,8 @@ def test_mirror_images_and_windows_are_asked(place, capsys, tmp_path):
         assert told["classes"]["sky"]["iou"] == pytest.approx(wanted.iou["sky"])
         found.append(wanted.iou["sky"])
     assert found[0] != found[1]
-    strategy = strategies.Supervised(toy.task("classification"), toy.learner("classification"))
-    st.fit(strategy, toy.pile("classification"), steps=1, out=tmp_path / "classes")
-    other = toy.pile("classification")
-    run = st.open_run(tmp_path / "classes", pile=other)
+    other = data.Pile.from_arrays(draw.normal(size=(12, 3)), np.arange(12) % 2, draw.normal(size=(4, 3)), [0, 1, 0, 1])
+    run = st.open_run(st.fit("supervised", other, steps=1, out=tmp_path / "classes", baseline=False).out, pile=other)
     with pytest.raises(
         UsageError, match="--overlap for those on masks, and this one is of Classification; leave it out"
     ):

@@ -298,8 +298,8 @@ MUTANTS = [
     Mutant(
         "tasks: a place is that of the nearest pixel of a map",
         "selftrain/tasks/geometry.py",
-        "column, row = pixel % width + step_x, pixel // width + step_y",
-        "column, row = pixel % width + 0 * step_x, pixel // width + 0 * step_y",
+        "column, row = last % width + move[..., 0], last // width + move[..., 1]",
+        "column, row = last % width + 0 * move[..., 0], last // width + 0 * move[..., 1]",
         "test_dense_views.py::test_joints_follow_their_pictures",
     ),
     Mutant(

@@ -156,7 +156,7 @@ class PseudoLabelTable(nn.Module):
         Of the class with the l-th largest count the share ``(N_{C+1-l} / N_1)^alpha`` of its kept units stays, rounded
         up (of equally confident ones the earlier row), N being the counts from large to small.
 
-        Source: Wei et al., "CReST", 2021, arXiv:2102.09559, section 3.2.
+        Source: Wei et al., "CReST", 2021, arXiv:2102.09559.
 
         Args:
             counts: Labels of each class, or their shares, each above 0.

@@ -47,7 +47,7 @@ def crest(
     before. CReST+ aligns besides: ``make`` gets the shares to align to, ``N^t`` normalized, with t falling from 1 in
     the first generation to ``temperature`` in the last; a ``make`` that takes no notice of them is CReST.
 
-    Source: the paper's sections 3.2 and 3.3, with the values of its code. Differs: a sample that has joined the labels
+    Source: the paper's algorithm, with the values of the released code. Differs: a sample that has joined the labels
     is no unlabeled one in that generation; N counts the given labels, where the paper supposes the pile to have their
     shares: where it has others both parts may do harm.
 
@@ -57,7 +57,7 @@ def crest(
         pile: With labels that are classes, and unlabeled samples.
         steps: Of each generation.
         generations: At least 1.
-        alpha: In (0, 1]; smaller: more of the frequent classes joins. The paper has 1/3 and 1/2.
+        alpha: In (0, 1]; smaller: more of the frequent classes joins. The released code has 1/3.
         temperature: The last t, in [0, 1]; 0: uniform shares.
         plan: Of each generation.
         out: Folder; a generation has its own, ``generation-0`` and so on. ``None``: nothing is stored.

@@ -34,7 +34,7 @@ class Align(Recorded, nn.Module):
 
     ``"pile"``: the pile's own shares pi, by expectation-maximization from predictions of a network that has learned
     other shares (Saerens, Latinne & Decaestecker, "Adjusting the outputs of a classifier to new a priori
-    probabilities", Neural Computation 14, 2002, eq. 2.9). E: ``p(c | x) pi_c / s_c``, normalized, with s the moving
+    probabilities", Neural Computation 14, 2002). E: ``p(c | x) pi_c / s_c``, normalized, with s the moving
     mean prediction on labeled batches; M: pi is their mean. Differs: one E step a batch and a moving mean as M step;
     pi starts at the s of the first batch. It is as good as the predictions are calibrated: sure errors are counted as
     they are.

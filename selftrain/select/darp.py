@@ -20,7 +20,7 @@ _LIMIT = 30.0  # of the multipliers: where no refinement has these shares there 
 def refine_multipliers(value: Tensor, shares: Tensor, start: Tensor | None = None, *, iterations: int = 10) -> Tensor:
     """The multipliers nu that bring predictions to class shares with the least change: DARP's convex problem.
 
-    Source: DARP's eq. 1: ``min_X sum_n w_n KL(x_n || p_n)`` so that each row of X sums to 1 and column c to
+    Source: DARP's problem: ``min_X sum_n w_n KL(x_n || p_n)`` so that each row of X sums to 1 and column c to
     ``N shares_c``, with ``w_n = 1 / H(p_n)``: what is sure hardly moves. Its solution is ``x_nc ~ p_nc exp(nu_c H_n)``.
     As in the paper rows and columns are solved in turn: rows by their sum, columns by Newton's method, here on the
     logarithm of the column's sum and for all columns at once.
@@ -60,11 +60,11 @@ def refined(value: Tensor, nu: Tensor) -> Tensor:
 class Darp(Align):
     """Move unsure pseudo-labels, and sure ones hardly, until the shares of the classes are those that are expected.
 
-    Source: the paper's eq. 1 and algorithm 1, see ``refine_multipliers``. The shares are given, estimated, or those of
+    Source: the paper's problem and iterations, see ``refine_multipliers``. The shares are given, estimated, or those of
     the labels; where the pile has others than the labels, ``target="labeled"`` does harm. Differs: the problem is
     solved for the newest predictions of ``memory`` units and not for a pass over the pile; until the first solution
-    predictions stay as they are (the paper waits for 40 % of the stage). Left out: the removal of small entries of a
-    class before (algorithm 1, step 1).
+    predictions stay as they are (the released commands wait for 200 of 500 epochs). Left out: the removal of small entries of a
+    class before.
 
     Args:
         task: Kind of output; it needs classes.

@@ -15,13 +15,13 @@ class Debias(Align):
     """Subtract ``tau`` times the logarithm of the running mean prediction from the logits: pseudo-labels without bias.
 
     Source: Wang et al., "Debiased Learning from Naturally Imbalanced Pseudo-Labels" (DebiasPL), CVPR 2022,
-    arXiv:2201.01490, eq. 4 and 5: ``z - tau log p`` with ``p <- m p + (1 - m) mean softmax(z)``, p from uniform on. No
+    arXiv:2201.01490: ``z - tau log p`` with ``p <- m p + (1 - m) mean softmax(z)``, p from uniform on. No
     prior is needed, of labels or of the pile. Differs: p takes the batch in before it judges it; classes below 1e-6
-    count as 1e-6. Left out: the marginal loss of the strong view (eq. 6).
+    count as 1e-6. Left out: the marginal loss of the strong view.
 
     Args:
         task: Kind of output; it needs classes.
-        tau: Strength, >= 0; 0.5 in the released code for CIFAR-10. 1 is alignment to uniform shares.
+        tau: Strength, >= 0; 0.5 is the released code's. 1 is alignment to uniform shares.
         decay: m, in [0, 1).
 
     Raises:
@@ -45,7 +45,7 @@ class Debias(Align):
 class AdjustLabels(Align):
     """Subtract ``tau`` times the logarithm of known class shares from the logits that pseudo-labels are made of.
 
-    Source: Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, arXiv:2007.07314, eq. 9, post hoc, on
+    Source: Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, arXiv:2007.07314, post hoc, on
     the predictions of the pile: for a student that learned its labels by the plain loss. With
     ``Classification(label_counts=...)`` its predictions are adjusted already, and would be twice.
 

@@ -157,7 +157,7 @@ class Classification(Recorded):
 
     ``label_counts`` adjusts the loss of labels, and of nothing else, for unequal classes: ``log_softmax(z + tau log
     pi)``, so that z itself is what it would be of balanced labels. Source: Menon et al., "Long-tail learning via logit
-    adjustment", ICLR 2021, arXiv:2007.07314, eq. 10. Pseudo-labels keep the plain loss: their shares are the pile's.
+    adjustment", ICLR 2021, arXiv:2007.07314, its loss. Pseudo-labels keep the plain loss: their shares are the pile's.
 
     Args:
         classes: Number of classes, at least 2.

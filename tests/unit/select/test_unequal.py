@@ -88,7 +88,7 @@ def test_the_first_estimate_is_one_step_by_hand():
 
 
 def test_darp_solves_the_convex_problem():
-    """Against scipy's solution of eq. 1 itself, over the simplex rows, not of its dual."""
+    """Against scipy's solution of the problem itself, over the simplex rows, not of its dual."""
     p, shares = said(6, seed=3).double().numpy(), np.array([0.2, 0.3, 0.5])
     weight = 1 / -(p * np.log(p)).sum(1)
 

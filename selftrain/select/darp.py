@@ -63,8 +63,8 @@ class Darp(Align):
     Source: the paper's problem and iterations, see ``refine_multipliers``. The shares are given, estimated, or those of
     the labels; where the pile has others than the labels, ``target="labeled"`` does harm. Differs: the problem is
     solved for the newest predictions of ``memory`` units and not for a pass over the pile; until the first solution
-    predictions stay as they are (the released commands wait for 200 of 500 epochs). Left out: the removal of small entries of a
-    class before.
+    predictions stay as they are (the released commands wait for 200 of 500 epochs). Left out: the removal of small
+    entries of a class before.
 
     Args:
         task: Kind of output; it needs classes.

@@ -7,7 +7,8 @@ kpt64 (four corners of a garment) and openfield4 (four points of a mouse from ab
 ``camvid_120x90.npz`` (X, M, split), ``seg64.npz`` (X_train, M_train, X_test, M_test), ``kpt64.npz`` (X, P, V of both
 parts) and ``openfield4_128x96.npz`` (X, P). Labels are drawn by the seed; all rows of a set have the same network,
 views, batches, learning rate and teacher decay, and the figure is that of the averaged weights after the last step, on
-the test set. Settings were chosen on CamVid's validation set, with labels of another seed (``--choose``).
+the test set. Settings were chosen on CamVid's validation set, with labels of another seed (``--choose``), those of
+``long`` rows at their length.
 
 Rows ``by name`` are what ``st.fit(name, pile, steps=300)`` gives, with nothing set. Finished runs are kept in
 benchmarks/results/dense.json and not run again; interrupt it when you like. ``dense_page.py --write`` writes the page.
@@ -40,7 +41,7 @@ RESULT = Path(__file__).parent / "results" / "dense.json"
 CHOICES = Path(__file__).parent / "results" / "choose_dense.json"
 CACHE = Path.home() / ".cache" / "selftrain" / "dense"
 COMMAND = "python benchmarks/dense.py --data DIR DIR"
-SEEDS, CHOICE_SEED, BY_NAME, LONG = 3, 100, 300, 3000
+SEEDS, CHOICE_SEED, BY_NAME, LONG = 3, 100, 300, 5000
 STEPS = {"camvid": 1500, "seg64_6": 1500, "kpt64": 300, "openfield4": 300}
 CHOICE_STEPS = 800
 BATCH = {"camvid": 4, "seg64_6": 4, "kpt64": 16, "openfield4": 16}
@@ -95,7 +96,9 @@ def jobs() -> Iterator[Job]:
         ("openfield4", 20, ("supervised, by name",), "none"),
         ("camvid", 23, methods, "none"),
         ("camvid", 367, ("full",), "none"),
-        ("camvid", 23, long, "none"),
+        ("camvid", 23, long[:2], "none"),
+        ("camvid", 367, ("full, long",), "none"),
+        ("camvid", 23, long[2:], "none"),
         ("kpt64", 50, joints, "none"),
         ("camvid", 23, ("supervised", "mean_teacher"), "mae"),
         ("seg64_6", 20, methods, "none"),
@@ -213,10 +216,20 @@ CANDIDATES: dict[str, tuple[str, str, dict[str, Any]]] = {  # method, strong vie
     "mean_teacher, decisions above 0.9, all operations": ("mean_teacher", "all", HARD | _SURE),
     "mean_teacher, soft targets, all operations": ("mean_teacher", "all", {}),
     "mean_teacher, decisions above 0.9": ("mean_teacher", "light", HARD | _SURE),
-    "mean_teacher, all decisions": ("mean_teacher", "light", HARD),
     "mean_teacher, soft targets": ("mean_teacher", "light", {}),
+    "mean_teacher, all decisions": ("mean_teacher", "light", HARD),
     "mean_teacher, soft targets, weight 30": ("mean_teacher", "light", {"unlabeled_weight": 30.0}),
+    "mean_teacher, soft targets, weight 100": ("mean_teacher", "light", {"unlabeled_weight": 100.0}),
+    "mean_teacher, soft targets, decay 0.999": ("mean_teacher", "light", {"decay": 0.999}),
+    "mean_teacher, decisions above 0.9, ClassMix": ("mean_teacher", "light", HARD | _SURE | {"mix": mix.ClassMix()}),
+    "unimatch": ("unimatch", "light", {}),
 }
+_SHORT = [*CANDIDATES][:7]
+COMPARED = {
+    CHOICE_STEPS: _SHORT,
+    LONG: [name for name in CANDIDATES if name not in (_SHORT[1], _SHORT[2], "mean_teacher, all decisions")],
+}
+CHOSEN: dict[str, dict[str, Any]] = {"mean_teacher, long": {"unlabeled_weight": 30.0}}
 
 
 def method_of(job: Job) -> tuple[str, int]:
@@ -253,6 +266,7 @@ def fit(
     torch.manual_seed(job.seed)
     make = st.learner(lambda: make_network(job, p), lr=3e-3, precision="bf16", init_from=start)
     plan = st.BatchPlan(BATCH[job.dataset], 1, job.seed)
+    other = CHOSEN.get(job.strategy, {}) | other
     return st.fit(
         make_strategy(name, task, make, **other), pile, steps=steps, plan=plan, evaluation=st.Evaluation(every=steps)
     )
@@ -291,14 +305,17 @@ def choose(folders: Sequence[Path], result: Path, cache: Path) -> None:
     """Candidates on labels of another seed, judged on the validation set of CamVid."""
     rows = read(result)
     p = problem("camvid", folders)
-    for name in [name for name in CANDIDATES if name not in {row["candidate"] for row in rows}]:
+    todo = [(steps, name) for steps, names in COMPARED.items() for name in names]
+    for steps, name in todo:
+        if (steps, name) in {(row["steps"], row["candidate"]) for row in rows}:
+            continue
         method, strong, other = CANDIDATES[name]
         job = Job("segmentation", "camvid", 23, method, "none", CHOICE_SEED)
-        run = fit(job, make_pile(job, p, strong), p, method, CHOICE_STEPS, folders, cache, **other)
+        run = fit(job, make_pile(job, p, strong), p, method, steps, folders, cache, **other)
         score = figures(job, run, p)["validation"]
-        rows.append({"candidate": name, "labels": 23, "seed": CHOICE_SEED, "steps": CHOICE_STEPS, "validation": score})
-        print(name, score, flush=True)
-        store(result, rows, lambda row: list(CANDIDATES).index(row["candidate"]), f"{COMMAND} --choose")
+        rows.append({"candidate": name, "labels": 23, "seed": CHOICE_SEED, "steps": steps, "validation": score})
+        print(name, steps, score, flush=True)
+        store(result, rows, lambda row: todo.index((row["steps"], row["candidate"])), f"{COMMAND} --choose")
 
 
 def main() -> None:

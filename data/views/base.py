@@ -183,6 +183,8 @@ class Normalizing(Recorded):
         mean, std = (value if value is None else _beside(value, x) for value in (self.mean, self.std))
         if self.beside is not None:
             mean, std = (value if value is None else value.reshape(self.beside) for value in (mean, std))
+        # a gray picture by the numbers of three colors becomes one of three
+        own = own and all(v is None or torch.broadcast_shapes(v.shape, x.shape) == x.shape for v in (mean, std))
         if mean is not None:
             x = x.sub_(mean) if own else x - mean
         if std is not None:

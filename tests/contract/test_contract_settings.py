@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import zoo
-from torch import Tensor
+from torch import Tensor, nn
 from zoo import ZOO, build, take_step
 
 import selftrain as st
@@ -83,6 +83,7 @@ CASES: dict[str, Case] = {
     "review_decay": Case([0.2, 0.9]),
     "follows": Case(["student", "teacher"]),
     "review": Case([0.0, 1.0]),
+    "levels": Case([(), (0.3,), (1.0,)]),
     "status_decay": Case([0.1, 0.9]),
     "shared_status": Case([True, False]),
     "delta": Case([0.1, 0.9]),
@@ -180,12 +181,26 @@ def test_settings_are_found():
     assert settings_of(strategies.Supervised) == ["decay", "buffers"]
 
 
+class Upturned(nn.Module):
+    """A network with a second level: its logits the other way round."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        logits = self.network(x)
+        return {"logits": logits, "aux": logits.flip(1)}
+
+
 def build_class(name: str, settings: Mapping[str, Any], *, past: bool = True) -> Strategy:
     """A strategy of this class with these settings, its objects fresh."""
     entry = entry_of(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         make = toy.learner("classification", outputs=entry.outputs)
+        if "levels" in settings:
+            make = st.learner(lambda: Upturned(toy.network("classification")), optimizer="sgd", lr=0.05)
         strategy = CLASSES[name](toy.task("classification"), make, **copy.deepcopy(dict(settings)))
     if past:
         entry.prepare(strategy, "classification")

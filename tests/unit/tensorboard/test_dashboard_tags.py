@@ -17,7 +17,7 @@ from selftrain import data, pretrain, strategies
 from selftrain.handlers import DataSummary, Progress
 from selftrain.mix import Mixup
 from selftrain.tensorboard import Dashboard
-from selftrain.tensorboard.tags import ALONE, LEARNING, QUESTIONS, TAGS, layout, placed
+from selftrain.tensorboard.tags import ALONE, LEARNING, MEAN_IOU, QUESTIONS, TAGS, layout, placed
 from selftrain.types import BatchPlan
 
 PAGE = (ROOT / "docs" / "dashboard.md").read_text(encoding="utf-8")
@@ -145,4 +145,5 @@ def test_what_runs_write_is_what_is_listed(tmp_path):
         matching = [tag.name for tag in TAGS if tag.kind == kind and re.match(tag.pattern(), name)]
         assert len(matching) == 1, (kind, name, matching)
     never = [tag.name for tag in TAGS if not any(tag.kind == k and re.match(tag.pattern(), n) for k, n in found)]
-    assert never == ["classes/iou/CLASS", "held_out"]  # of masks alone: see test_compared.py
+    masks = [*MEAN_IOU, "classes/iou/CLASS", "held_out"]  # of masks alone: see test_compared.py, test_unit_truth.py
+    assert never == masks
